@@ -1,0 +1,138 @@
+"""Events and the only code that writes the wire format (WHATWG HTML 9.2.5)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+
+from ._errors import LocalProtocolError
+
+MAX_ID_LENGTH = 128
+"""The longest id, in bytes, that a browser sends back without a CORS preflight."""
+
+# Fetch, "CORS-unsafe request-header byte": a Last-Event-ID that holds one of these
+# costs every cross-origin reconnect a preflight request.
+_CORS_UNSAFE = frozenset('"():<>?@[\\]{}')
+
+
+@final
+@attrs.frozen
+class Event:
+    """One server-sent event: what is written on one side and dispatched on the other.
+
+    *data* is any text; its line ends arrive as LF. *type* is the name that listeners
+    are registered by; an empty one means ``"message"``, the type that `onmessage`
+    hears. *id* is what the peer will present as ``Last-Event-ID`` when it comes
+    back: ``None`` leaves the peer's as it is, ``""`` clears it (WHATWG HTML 9.2.6).
+    """
+
+    data: str
+    type: str = "message"
+    id: str | None = None
+
+
+def encode(
+    event: Event, *, retry: int | None = None, any_id: bool = False
+) -> bytes:
+    """Encode one event as the bytes of a stream.
+
+    Encode once and share the bytes among all readers. *retry* is the reconnection
+    time to set with it, in milliseconds. Nothing is ever stripped or repaired: a
+    value that could not arrive as it is (a line end, NUL, a lone surrogate, a wrong
+    type) raises `LocalProtocolError`, which names the field.
+
+    An id must also be one that a browser can send back (`is_resumable_id()`);
+    *any_id* says that you mean it all the same, for peers that are no browsers.
+    Follows WHATWG HTML 9.2.5.
+    """
+    lines = [] if retry is None else [encode_retry(retry)]
+    lines.append(encode_fields(event))
+    if event.id is not None:
+        lines.append(encode_id(event.id, any_id=any_id))
+    lines.append(b"\n")
+    return b"".join(lines)
+
+
+def encode_fields(event: Event) -> bytes:
+    """Encode *event* without its id and without the blank line that dispatches it."""
+    kind = _single_line(event.type, "type")
+    data = _text(event.data, "data")
+    if "\r" in data:
+        data = data.replace("\r\n", "\n").replace("\r", "\n")
+    if "\n" in data:
+        data = data.replace("\n", "\ndata: ")
+    if kind in ("message", ""):
+        return _utf8(f"data: {data}\n", "data")
+    return _utf8(f"event: {kind}\ndata: {data}\n", "data")
+
+
+def encode_id(value: str, *, any_id: bool = False) -> bytes:
+    """Encode the line that sets the peer's last event id."""
+    line = _single_line(value, "id")
+    if "\0" in line:
+        raise LocalProtocolError("id: expected no NUL, which peers ignore the id for")
+    if not any_id and not is_resumable_id(line):
+        raise LocalProtocolError(
+            f"id: expected at most {MAX_ID_LENGTH} printable ASCII characters that "
+            f"browsers send back without a preflight, got {line!r}; "
+            "pass any_id=True if no browser will read it"
+        )
+    return _utf8(f"id: {line}\n", "id")
+
+
+def encode_retry(milliseconds: int) -> bytes:
+    """Encode the line that sets the peer's reconnection time."""
+    if type(milliseconds) is not int or milliseconds < 0:
+        raise LocalProtocolError(
+            f"retry: expected a whole number of milliseconds, got {milliseconds!r}"
+        )
+    return b"retry: %d\n" % milliseconds
+
+
+def encode_comment(text: str = "") -> bytes:
+    """Encode a comment: bytes that keep a connection busy and that no page sees.
+
+    Text of several lines becomes several comment lines. There is no blank line
+    behind it, since parsers are known that take one for an event.
+    """
+    lines = _text(text, "comment").replace("\r\n", "\n").replace("\r", "\n")
+    return _utf8(
+        "".join(f": {line}\n" if line else ":\n" for line in lines.split("\n")),
+        "comment",
+    )
+
+
+def is_resumable_id(value: str) -> bool:
+    """Tell whether a browser can send *value* back as ``Last-Event-ID``, for free.
+
+    True for at most 128 printable ASCII characters, none of them CORS-unsafe
+    (Fetch, "CORS-safelisted request-header") and no space at either end (an HTTP
+    field value has none). The empty id counts: it clears the peer's.
+    """
+    return (
+        len(value) <= MAX_ID_LENGTH
+        and value.isascii()
+        and (value.isprintable() or not value)
+        and value == value.strip(" ")
+        and _CORS_UNSAFE.isdisjoint(value)
+    )
+
+
+def _text(value: str, field: str) -> str:
+    if not isinstance(value, str):
+        raise LocalProtocolError(f"{field}: expected str, got {value!r}")
+    return value
+
+
+def _single_line(value: str, field: str) -> str:
+    if "\n" in _text(value, field) or "\r" in value:
+        raise LocalProtocolError(f"{field}: expected a single line, got {value!r}")
+    return value
+
+
+def _utf8(text: str, field: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(f"{field}: expected Unicode text: {error}") from None
