@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from ._cursor import Cursor, Position
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._event import Event, encode, encode_comment, is_resumable_id
+from ._history import History, Outcome, Replay
+from ._stream import LastWords, Resume, Stream
 
 __all__ = [
+    "Cursor",
     "Event",
+    "History",
+    "LastWords",
     "LocalProtocolError",
+    "Outcome",
+    "Position",
     "ProtocolError",
     "RemoteProtocolError",
+    "Replay",
+    "Resume",
+    "Stream",
     "encode",
     "encode_comment",
     "is_resumable_id",

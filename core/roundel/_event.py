@@ -32,9 +32,7 @@ class Event:
     id: str | None = None
 
 
-def encode(
-    event: Event, *, retry: int | None = None, any_id: bool = False
-) -> bytes:
+def encode(event: Event, *, retry: int | None = None, any_id: bool = False) -> bytes:
     """Encode one event as the bytes of a stream.
 
     Encode once and share the bytes among all readers. *retry* is the reconnection

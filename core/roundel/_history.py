@@ -1,0 +1,266 @@
+"""One lane: a bounded ring of events and the snapshot that stands in for the rest.
+
+A reader is a position, and `since()` is all there is to reading. Replay after a
+reconnect, live delivery, a slow reader and an overrun ring are the same question,
+"what comes after this position?", and the answer is either the exact events or, if
+they are gone, the snapshot and the events after it. There is no third one, and the
+reader is told which it was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Literal, TypeAlias, final
+
+import attrs
+
+from ._cursor import MAX_OFFSET, Cursor, Position, check_name
+from ._errors import LocalProtocolError
+from ._event import Event, encode_fields, encode_id
+
+Outcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]
+"""What a reader is answered with, from "nothing is missing" to "forget everything"."""
+
+Lazy: TypeAlias = Event | Callable[[], Event]
+"""An event, or a function that makes it when the first reader needs it."""
+
+
+@final
+class Entry:
+    """An event at its position, encoded once, when first needed, for all readers."""
+
+    __slots__ = ("_event", "_fields", "_frame", "at", "time")
+
+    def __init__(self, event: Lazy, at: Position, time: float) -> None:
+        self.at = at
+        self.time = time
+        self._event: Lazy | None = event
+        self._frame = b""
+        self._fields = 0
+
+    @property
+    def frame(self) -> bytes:
+        """The bytes for a reader whose only lane is this one, id line included."""
+        if self._event is not None:
+            event = self._event if isinstance(self._event, Event) else self._event()
+            fields = encode_fields(event)
+            line = encode_id(str(Cursor({"": self.at})))
+            self._frame = b"%b%b\n" % (fields, line)
+            self._fields = len(fields)
+            self._event = None
+        return self._frame
+
+    def frame_at(self, cursor: Cursor) -> bytes:
+        """Return the bytes for a reader of several lanes, who stands at *cursor*."""
+        frame = self.frame
+        return b"%b%b\n" % (frame[: self._fields], encode_id(str(cursor)))
+
+
+@final
+@attrs.frozen
+class Replay:
+    """What `History.since()` answers: the *outcome*, and *entries* to send in order.
+
+    After them the reader stands at *position*. They are *exact* if they are just
+    what the reader missed, and stand in for it otherwise. An outcome of
+    ``"snapshot"`` or ``"reset"`` without entries says that nothing could.
+    """
+
+    outcome: Outcome
+    entries: tuple[Entry, ...]
+    position: Position
+    exact: bool
+
+
+@final
+class History:
+    """The bounded history of one lane, which any number of readers follow.
+
+    Args:
+        epoch: Names the unbroken line that the offsets count; 1 to 32 of
+            ``A-Z a-z 0-9 _ -``. Mint another whenever continuity is in doubt.
+        offset: Where the line stands at the start.
+        snapshot: The state at that offset, if there is one.
+        capacity: How many events the ring keeps. With 0 it keeps none and the
+            newest event is the state: the latest wins, and no reader ever misses it.
+        max_bytes: How many bytes of encoded events the ring keeps; unbounded if
+            ``None``. Events are then encoded when they are appended.
+        retention: For how many seconds an event can be replayed.
+    """
+
+    __slots__ = (
+        "_bytes", "_capacity", "_floor", "_max_bytes", "_newest", "_retention",
+        "_ring", "_snapshot", "head",
+    )  # fmt: skip
+
+    head: Position
+    """Where a reader stands that has everything."""
+
+    def __init__(
+        self,
+        epoch: str,
+        *,
+        offset: int = 0,
+        snapshot: Lazy | None = None,
+        capacity: int = 256,
+        max_bytes: int | None = None,
+        retention: float = inf,
+    ) -> None:
+        if capacity < 0 or (max_bytes is not None and max_bytes < 0) or retention < 0:
+            raise LocalProtocolError("expected bounds of 0 or more")
+        self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._retention = retention
+        self._ring: deque[Entry] | None = None
+        self._begin(epoch, offset, snapshot)
+
+    def _begin(self, epoch: str, offset: int, snapshot: Lazy | None) -> None:
+        self.head = Position(check_name(epoch, "epoch"), _checked(offset, 0))
+        self._floor = self._newest = offset
+        self._bytes = 0
+        self._snapshot = snapshot and Entry(_without_id(snapshot), self.head, inf)
+
+    def reset(
+        self, epoch: str, *, offset: int = 0, snapshot: Lazy | None = None
+    ) -> None:
+        """Begin a new line: readers of the old one are told to forget it.
+
+        *epoch* may not be longer than the one before, since running streams have
+        reserved room for it in their cursors.
+        """
+        if epoch == self.head.epoch or len(epoch) > len(self.head.epoch):
+            raise LocalProtocolError(
+                f"epoch: expected another, no longer than {self.head.epoch!r}, "
+                f"got {epoch!r}"
+            )
+        self._begin(epoch, offset, snapshot)
+        self._ring = None
+
+    def append(
+        self,
+        event: Lazy,
+        *,
+        now: float,
+        offset: int | None = None,
+        snapshot: Lazy | None = None,
+    ) -> Position:
+        """Add *event* and return its position.
+
+        *offset* is the next one if it is not given, and must be above the head
+        otherwise. *snapshot* is the state right after the event; the one before
+        stays in use, with the events after it, until a new one comes.
+        """
+        entry = Entry(_without_id(event), self._next(offset), now)
+        if self._max_bytes is not None:
+            self._bytes += len(entry.frame)
+        self._move(entry.at, snapshot)
+        self._newest = entry.at.offset
+        if self._capacity == 0:
+            self._floor = self._newest
+            self._snapshot = self._snapshot if snapshot else entry
+            return self.head
+        if self._ring is None:
+            self._ring = deque()
+        self._ring.append(entry)
+        self._trim(now)
+        return self.head
+
+    def advance(
+        self, *, offset: int | None = None, snapshot: Lazy | None = None
+    ) -> Position:
+        """Move the head without an event: a change that no reader here need see.
+
+        Running streams stay silent. A reader that connects from before it is
+        answered as one that missed something.
+        """
+        self._move(self._next(offset), snapshot)
+        return self.head
+
+    def _next(self, offset: int | None) -> Position:
+        floor = self.head.offset + 1
+        return Position(
+            self.head.epoch, _checked(floor if offset is None else offset, floor)
+        )
+
+    def _move(self, head: Position, snapshot: Lazy | None) -> None:
+        if snapshot is not None:
+            self._snapshot = Entry(_without_id(snapshot), head, inf)
+        self.head = head
+
+    def has_news(self, position: Position | None) -> bool:
+        """Tell whether a running reader at *position* has anything to be told."""
+        return (
+            position is None
+            or position.offset < self._newest
+            or position.epoch != self.head.epoch
+        )
+
+    def since(self, position: Position | None, *, now: float) -> Replay:
+        """Answer a reader that stands at *position*, or nowhere (``None``).
+
+        The answer is the exact suffix (``"replayed"``, or ``"current"`` if nothing
+        is missing), or else what stands in for it: ``"snapshot"`` for a new reader
+        or one that fell off the ring, ``"reset"`` for a position of another epoch
+        or beyond the head. With capacity 0 the state is all there ever was to tell,
+        so that a late reader is ``"replayed"`` it.
+        """
+        self._trim(now)
+        if position is None:
+            return self._stand_in("snapshot")
+        if position.epoch != self.head.epoch or position.offset > self.head.offset:
+            return self._stand_in("reset")
+        if position.offset == self.head.offset:
+            return Replay("current", (), self.head, exact=True)
+        if self._capacity == 0:
+            return self._stand_in("replayed")
+        if position.offset < self._floor:
+            return self._stand_in("snapshot")
+        entries = self._after(position.offset)
+        # Without entries the reader stays where it is: it was told nothing newer.
+        told = self.head if entries else position
+        return Replay("replayed", entries, told, exact=True)
+
+    def _stand_in(self, outcome: Outcome) -> Replay:
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.at.offset < self._floor:
+            return Replay(outcome, (), self.head, exact=False)
+        entries = (snapshot, *self._after(snapshot.at.offset))
+        return Replay(outcome, entries, self.head, exact=False)
+
+    def _after(self, offset: int) -> tuple[Entry, ...]:
+        # From the right: a live reader misses one event, not the whole ring.
+        return tuple(self._newer_than(offset))[::-1]
+
+    def _newer_than(self, offset: int) -> Iterator[Entry]:
+        for entry in reversed(self._ring or ()):
+            if entry.at.offset <= offset:
+                return
+            yield entry
+
+    def _trim(self, now: float) -> None:
+        ring = self._ring
+        while ring and (
+            len(ring) > self._capacity
+            or (self._max_bytes is not None and self._bytes > self._max_bytes)
+            or ring[0].time + self._retention <= now
+        ):
+            gone = ring.popleft()
+            self._floor = gone.at.offset
+            if self._max_bytes is not None:
+                self._bytes -= len(gone.frame)
+
+
+def _checked(offset: int, floor: int) -> int:
+    if not floor <= offset <= MAX_OFFSET:
+        raise LocalProtocolError(
+            f"offset: expected {floor} to {MAX_OFFSET}, got {offset}"
+        )
+    return offset
+
+
+def _without_id(event: Lazy) -> Lazy:
+    if isinstance(event, Event) and event.id is not None:
+        raise LocalProtocolError("id: expected none, since the history assigns it")
+    return event

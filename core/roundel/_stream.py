@@ -1,0 +1,255 @@
+"""The server half of one response: what to write next, and when to ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from typing import final
+
+import attrs
+
+from ._cursor import Cursor, Position, check_lanes, check_name
+from ._errors import LocalProtocolError
+from ._event import Event, encode, encode_comment, encode_id, encode_retry
+from ._history import Entry, History, Outcome
+
+_COMMENT = encode_comment()
+_SEVERITY: tuple[Outcome, ...] = ("current", "replayed", "snapshot", "reset")
+
+
+@final
+@attrs.frozen
+class Resume:
+    """How a reader was resumed: what its first frame may tell it.
+
+    *outcomes* has one for each lane. After the frames that follow the reader stands
+    at *cursor*. *max_age* is for how many seconds the stream will be served.
+    """
+
+    outcomes: Mapping[str, Outcome]
+    cursor: Cursor
+    max_age: float = inf
+
+    @property
+    def outcome(self) -> Outcome:
+        """The gravest of the lanes' outcomes; ``"current"`` without a lane."""
+        return max(self.outcomes.values(), key=_SEVERITY.index, default="current")
+
+
+@final
+@attrs.frozen
+class LastWords:
+    """What a stream says before a planned end: an *event*, and when to come back.
+
+    *retry* is in milliseconds; the peer keeps it for its later reconnections.
+    """
+
+    event: Event | None = None
+    retry: int | None = None
+
+    def encode(self) -> bytes:
+        """Encode them, the reconnection time first."""
+        if self.event is not None:
+            return encode(self.event, retry=self.retry)
+        return b"" if self.retry is None else encode_retry(self.retry) + b"\n"
+
+
+@final
+class Stream:
+    """One reader of one lane, or of several under one cursor.
+
+    It keeps no queue: it is a position in each lane, and what it has to say is what
+    the lanes hold after that. Ask `data_to_send()` until there is nothing, wait for
+    news or for `deadline`, whichever is first, and ask again. Asking early or twice
+    changes nothing.
+
+    Args:
+        lanes: A `History`, or several by name; 1 to 32 of ``A-Z a-z 0-9 _ -``
+            each. `check_lanes()` says how many fit into one cursor.
+        now: Seconds, of the clock that every later *now* is of.
+        last_event_id: What the peer presents; untrusted, see `Cursor.parse()`.
+        hello: Makes the first frame, from how the reader was resumed.
+        gap: Makes a frame to go before the state that stands in for lost events in a
+            *running* stream, from the lane's name and outcome; `None` makes none.
+        ping: Makes what is sent when nothing was for *heartbeat* seconds, from
+            where the reader stands; an empty comment if it is not given.
+        max_age: For how many seconds the stream is served, before its *last_words*.
+        random: Draws from [0, 1); with it the *max_age* is shortened by up to a
+            fifth, so that streams that began together do not end together.
+        max_write: The most bytes that one `data_to_send()` answers.
+    """
+
+    __slots__ = (
+        "_closing", "_cursor", "_due", "_ends", "_gap", "_greeted", "_heartbeat",
+        "_hello", "_lanes", "_last_words", "_max_age", "_max_write", "_ping",
+        "_positions", "_rest", "is_open",
+    )  # fmt: skip
+
+    is_open: bool
+    """False once the last words are taken, or at once if there are none."""
+
+    def __init__(
+        self,
+        lanes: History | Mapping[str, History],
+        *,
+        now: float,
+        last_event_id: str | bytes | None = None,
+        hello: Callable[[Resume], Event] | None = None,
+        gap: Callable[[str, Outcome], Event | None] | None = None,
+        ping: Callable[[Cursor], Event] | None = None,
+        heartbeat: float = 15.0,
+        max_age: float = inf,
+        random: Callable[[], float] | None = None,
+        last_words: LastWords | None = None,
+        max_write: int = 1 << 16,
+    ) -> None:
+        if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
+            raise LocalProtocolError("expected times and bounds above 0")
+        self._cursor = Cursor.parse(last_event_id)
+        self._lanes: dict[str, History] = {}
+        self._positions: dict[str, Position | None] = {}
+        for name, lane in _by_name(lanes).items():
+            self._add(name, lane)
+        self._hello, self._gap, self._ping = hello, gap, ping
+        self._heartbeat = heartbeat
+        self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
+        self._ends = now + self._max_age
+        self._last_words = last_words
+        self._max_write = max_write
+        self._due = now
+        self._rest = b""
+        self._closing = False
+        self._greeted = False
+        self.is_open = True
+
+    @property
+    def deadline(self) -> float:
+        """When to call `data_to_send()` at the latest, even without news.
+
+        ``-inf`` while there is an end to be told, and for ever after it: a closed
+        stream is overdue, not idle.
+        """
+        if self._closing or not self.is_open:
+            return -inf
+        return min(self._due, self._ends)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the reader stands after all that was handed out."""
+        told = {lane: at for lane, at in self._positions.items() if at is not None}
+        return Cursor(told)
+
+    def join(self, name: str, lane: History) -> None:
+        """Follow one more lane, from where the peer's own cursor left it."""
+        if name in self._lanes:
+            raise LocalProtocolError(f"lanes: {name!r} is followed already")
+        self._add(check_name(name, "lane"), lane)
+
+    def leave(self, name: str) -> None:
+        """Follow one lane less; its position leaves the cursor with it."""
+        if name not in self._lanes:
+            raise LocalProtocolError(f"lanes: {name!r} is not followed")
+        del self._lanes[name], self._positions[name]
+
+    def _add(self, name: str, lane: History) -> None:
+        lanes = {**self._lanes, name: lane}
+        check_lanes({name: lane.head.epoch for name, lane in lanes.items()})
+        self._lanes = lanes
+        self._positions[name] = self._cursor.position(name)
+
+    def close(self, last_words: LastWords | None = None) -> None:
+        """End the stream, with its *last_words*; the first call counts.
+
+        What the reader has not been told waits in the lanes for its next connection.
+        """
+        if not self._closing and self.is_open:
+            self._closing = True
+            # Behind the rest of an event that is half written, if there is one.
+            self._rest += last_words.encode() if last_words else b""
+            self.is_open = bool(self._rest)
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        """Hand out what is to be written now; nothing, if it is all said.
+
+        The chunks are taken as written: the reader's position moves behind them.
+        """
+        if now >= self._ends:
+            self.close(self._last_words)
+        chunks = self._bounded(self._next_chunks(now))
+        if not chunks and now >= self._due and self.is_open:
+            chunks = self._bounded([self._heartbeat_chunk()])
+        if chunks:
+            self._due = now + self._heartbeat
+        return chunks
+
+    def _bounded(self, chunks: Iterable[bytes]) -> list[bytes]:
+        """Take chunks while there is room, and keep what is left of the last one."""
+        taken: list[bytes] = []
+        room = self._max_write
+        for chunk in chunks:
+            taken.append(chunk[:room])
+            self._rest = chunk[room:]
+            room -= len(chunk)
+            if room <= 0:
+                break
+        if self._closing:
+            self.is_open = bool(self._rest)
+        return taken
+
+    def _next_chunks(self, now: float) -> Iterator[bytes]:
+        # A generator, so that no position moves behind a chunk that found no room.
+        if self._rest:
+            yield self._rest
+        if self._closing:
+            return
+        if not self._greeted:
+            self._greeted = True
+            yield from self._greet(now)
+        for name, lane in list(self._lanes.items()):
+            if lane.has_news(self._positions[name]):
+                # To the back of the line: no lane can keep the others from talking.
+                self._lanes[name] = self._lanes.pop(name)
+                yield from self._news(name, lane, now)
+
+    def _greet(self, now: float) -> Iterator[bytes]:
+        replays = {
+            name: lane.since(self._positions[name], now=now)
+            for name, lane in self._lanes.items()
+        }
+        told = {name: replay.position for name, replay in replays.items()}
+        for name, replay in replays.items():
+            if not replay.exact:
+                self._positions[name] = None
+        if self._hello:
+            outcomes = {name: replay.outcome for name, replay in replays.items()}
+            resume = Resume(outcomes, Cursor(told), self._max_age)
+            yield encode(self._hello(resume))
+
+    def _news(self, name: str, lane: History, now: float) -> Iterator[bytes]:
+        at = self._positions[name]
+        replay = lane.since(at, now=now)
+        if at is not None and not replay.exact:
+            self._positions[name] = None
+            if notice := self._gap and self._gap(name, replay.outcome):
+                yield encode(notice)
+        for entry in replay.entries:
+            self._positions[name] = entry.at
+            yield self._frame(entry)
+        self._positions[name] = replay.position
+        if not replay.entries:
+            # WHATWG 9.2.6: a block without data moves the last event id and is no
+            # event, so that what is lost is not asked for again.
+            yield encode_id(str(self.cursor)) + b"\n"
+
+    def _frame(self, entry: Entry) -> bytes:
+        alone = "" in self._lanes and len(self._lanes) == 1
+        return entry.frame if alone else entry.frame_at(self.cursor)
+
+    def _heartbeat_chunk(self) -> bytes:
+        return encode(self._ping(self.cursor)) if self._ping else _COMMENT
+
+
+def _by_name(lanes: History | Mapping[str, History]) -> Mapping[str, History]:
+    if isinstance(lanes, History):
+        return {"": lanes}
+    return {check_name(name, "lane"): lane for name, lane in lanes.items()}
