@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._cursor import Cursor, Position
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._event import Event, encode, encode_comment, is_resumable_id
+from ._headers import accepts_stream, read_last_event_id, stream_headers
 from ._history import History, Outcome, Replay
 from ._stream import LastWords, Resume, Stream
 
@@ -21,7 +22,10 @@ __all__ = [
     "Replay",
     "Resume",
     "Stream",
+    "accepts_stream",
     "encode",
     "encode_comment",
     "is_resumable_id",
+    "read_last_event_id",
+    "stream_headers",
 ]

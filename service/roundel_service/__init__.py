@@ -1,0 +1,1 @@
+"""The badge backend: every user's badge and notifications, right and live."""

@@ -1,0 +1,230 @@
+"""Settings: from flags, the environment and a TOML file, checked at the start."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import attrs
+
+from .auth import MIN_SECRET
+from .requests import MAX_ITEM
+
+PREFIX = "ROUNDEL_"
+
+Sources: TypeAlias = Mapping[str, object]
+"""Values by the name of the setting, in lower case and without the prefix."""
+
+
+@final
+class ConfigError(Exception):
+    """Settings that the service does not start with; one line for each."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))
+
+
+@final
+@attrs.frozen
+class Address:
+    """A *host* and a *port*; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+DEFAULT_BIND = Address("127.0.0.1", 8080)
+
+
+def _address(value: str) -> Address:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _engine(value: str) -> str:
+    if value != "memory":
+        raise ValueError
+    return value
+
+
+def _keys(value: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in value.split(","))
+    if not all(key and key.isascii() and key.isprintable() for key in keys):
+        raise ValueError
+    return keys
+
+
+def _secret(value: str) -> str:
+    if len(value.encode()) < MIN_SECRET:
+        raise ValueError
+    return value
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError
+    return value
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not 0 < seconds <= 86_400:
+        raise ValueError
+    return seconds
+
+
+def _count(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _setting(
+    parse: Callable[[str], object],
+    expected: str,
+    *,
+    default: Any = attrs.NOTHING,  # noqa: ANN401
+    secret: bool = False,
+) -> Any:  # noqa: ANN401, the type is declared at the field
+    metadata = {"parse": parse, "expected": expected, "secret": secret}
+    return attrs.field(default=default, metadata=metadata, repr=not secret)
+
+
+_SECONDS = "a number of seconds, above 0 and at most 86400"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that can be set, by the names of the HTTP contract."""
+
+    bind: Address = _setting(  # noqa: RUF009, an attrs field
+        _address, "HOST:PORT", default=DEFAULT_BIND
+    )
+    engine: str = _setting(_engine, "memory, the only engine so far", default="memory")
+    producer_keys: tuple[str, ...] = _setting(
+        _keys, "one or more keys of printable ASCII, separated by commas", secret=True
+    )
+    jwt_secret: str = _setting(
+        _secret, f"a secret of at least {MIN_SECRET} bytes", secret=True
+    )
+    jwt_audience: str | None = _setting(_text, "some text", default=None)
+    jwt_issuer: str | None = _setting(_text, "some text", default=None)
+    ping: float = _setting(_seconds, _SECONDS, default=25.0)
+    max_age: float = _setting(_seconds, _SECONDS, default=600.0)
+    write_timeout: float = _setting(_seconds, _SECONDS, default=30.0)
+    drain_timeout: float = _setting(_seconds, _SECONDS, default=20.0)
+    mailbox_items: int = _setting(
+        _count(1, 10_000), "a count from 1 to 10000", default=200
+    )
+    mailbox_bytes: int = _setting(
+        _count(MAX_ITEM, 1 << 26),
+        f"a count of bytes from {MAX_ITEM} to 67108864",
+        default=262_144,
+    )
+    ring_changes: int = _setting(
+        _count(1, 10_000), "a count from 1 to 10000", default=256
+    )
+
+
+_FIELDS = {field.name: field for field in attrs.fields(Settings)}
+
+
+def load(
+    flags: Sources, environment: Mapping[str, str], file: Path | None = None
+) -> Settings:
+    """Read the settings; a flag beats the environment, which beats the *file*.
+
+    Raises `ConfigError`, with a line for each setting that is unknown, missing or
+    wrong: its name, where it was set and what was expected. No line shows a secret.
+    """
+    sources: list[tuple[str, Sources]] = [
+        ("flag", flags),
+        ("environment", _from_environment(environment)),
+        (str(file), _from_file(file) if file else {}),
+    ]
+    lines = [line for place, source in sources for line in _unknown(place, source)]
+    values: dict[str, object] = {}
+    for name, field in _FIELDS.items():
+        found = next(((p, s[name]) for p, s in sources if name in s), None)
+        if found is None:
+            lines += _missing(field)
+            continue
+        try:
+            values[name] = field.metadata["parse"](_as_text(found[1]))
+        except ValueError:
+            lines.append(_wrong(field, *found))
+    if lines:
+        raise ConfigError(*lines)
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def _from_environment(environment: Mapping[str, str]) -> Sources:
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+    }
+
+
+def _from_file(file: Path) -> Sources:
+    try:
+        return tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: expected a TOML file: {error}") from None
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ",".join(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError  # noqa: TRY004, every parser says so of a bad value
+    return str(value)
+
+
+def _name(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _unknown(place: str, source: Sources) -> Iterator[str]:
+    for name in source:
+        if name not in _FIELDS:
+            yield f"{_name(name)} ({place}): unknown; there are {_all_names()}"
+
+
+def _all_names() -> str:
+    return ", ".join(_name(name) for name in _FIELDS)
+
+
+def _missing(field: attrs.Attribute[Any]) -> list[str]:
+    if field.default is not attrs.NOTHING:
+        return []
+    return [f"{_name(field.name)}: not set, expected {field.metadata['expected']}"]
+
+
+def _wrong(field: attrs.Attribute[Any], place: str, value: object) -> str:
+    got = "something else" if field.metadata["secret"] else repr(value)
+    expected = field.metadata["expected"]
+    return f"{_name(field.name)} ({place}): expected {expected}, got {got}"

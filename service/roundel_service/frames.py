@@ -1,0 +1,101 @@
+"""What the contract's events say: one function a frame, from values to an `Event`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from roundel import Cursor, Event, LastWords, Position, Resume
+
+from .badge import Badge
+from .mailbox import Change, Item, Mailbox
+
+PAGE = 50
+"""How many items a snapshot tells."""
+
+
+def cursor_of(mailbox: Mailbox) -> str:
+    """Return the cursor of a client that has everything up to now."""
+    return str(Cursor({"": Position(mailbox.epoch, mailbox.v)}))
+
+
+def page(items: list[Item], limit: int) -> dict[str, Any]:
+    """Return the first *limit* of *items*, newest first, and where the rest begins."""
+    shown = items[:limit]
+    following = shown[-1].seq if len(items) > limit else None
+    return {"items": [item.document() for item in shown], "next": following}
+
+
+def badge_event(badge: Badge) -> Event:
+    """Tell the whole badge."""
+    return _event("badge", badge.document())
+
+
+def snapshot_event(mailbox: Mailbox) -> Event:
+    """Tell the newest items and the badge."""
+    newest = list(mailbox.items.values())[::-1]
+    return _event(
+        "snapshot",
+        {
+            "epoch": mailbox.epoch,
+            "v": mailbox.v,
+            "badge": mailbox.badge.document(),
+            **page(newest, PAGE),
+        },
+    )
+
+
+def change_event(change: Change) -> Event:
+    """Tell what one version changed."""
+    document = {
+        "epoch": change.badge.epoch,
+        "from": change.v - 1,
+        "v": change.v,
+        "ops": change.ops,
+        "badge": change.badge.document(),
+    }
+    if change.op_id is not None:
+        document["op_id"] = change.op_id
+    return _event("change", document)
+
+
+def hello_event(resume: Resume, *, ping: float, expires_in: float) -> Event:
+    """Tell how the stream was resumed, and what to expect of it."""
+    at = resume.cursor.positions[""]
+    document = {
+        "proto": 1,
+        "resume": resume.outcome,
+        "epoch": at.epoch,
+        "v": at.offset,
+        "ping": _seconds(ping),
+        "max_age": _seconds(resume.max_age),
+        "expires_in": _seconds(min(expires_in, 1e9)),
+    }
+    return _event("hello", document)
+
+
+def ping_event(cursor: Cursor) -> Event:
+    """Tell the version that the client should have by now."""
+    return _event("ping", {"v": cursor.positions[""].offset})
+
+
+def last_words(why: str, retry: int) -> LastWords:
+    """Say *why* the stream ends, and after how many milliseconds to come back."""
+    return LastWords(_event("bye", {"why": why, "retry": retry}), retry)
+
+
+RESET = Event('{"why":"epoch"}', "reset")
+"""Goes before the state of another epoch, in a running stream."""
+
+
+def _seconds(value: float) -> float:
+    return int(value) if value >= 1 else round(value, 3)
+
+
+def _event(kind: str, document: dict[str, Any]) -> Event:
+    return Event(_json(document), kind)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return msgspec.json.encode(document).decode()
