@@ -79,7 +79,7 @@ class _Api:
         if known and wait:
             badge = await self._changed(channel, badge, wait)
             known = request.if_none_match.contains(badge.etag)
-        response = Response(status=304) if known else _json(badge.document())
+        response = _not_modified() if known else _json(badge.document())
         response.set_etag(badge.etag)
         response.headers["Cache-Control"] = "private, no-cache"
         return response
@@ -224,6 +224,13 @@ def _json(document: object) -> Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
+
+
+def _not_modified() -> Response:
+    # Quart reads a body that is not given by asyncio's means, so an empty one is.
+    response = Response(b"", 304)
+    del response.headers["Content-Length"], response.headers["Content-Type"]
+    return response
 
 
 async def _http_problem(error: HTTPException) -> Response:

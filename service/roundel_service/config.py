@@ -160,17 +160,35 @@ def load(
     Raises `ConfigError`, with a line for each setting that is unknown, missing or
     wrong: its name, where it was set and what was expected. No line shows a secret.
     """
+    return Settings(**_read(tuple(_FIELDS), flags, environment, file))
+
+
+def load_some(
+    names: tuple[str, ...], environment: Mapping[str, str], file: Path | None = None
+) -> Mapping[str, Any]:
+    """Read just the settings of these *names*, for commands that need no more."""
+    return _read(names, {}, environment, file)
+
+
+def _read(
+    names: tuple[str, ...],
+    flags: Sources,
+    environment: Mapping[str, str],
+    file: Path | None,
+) -> dict[str, Any]:
     sources: list[tuple[str, Sources]] = [
         ("flag", flags),
         ("environment", _from_environment(environment)),
         (str(file), _from_file(file) if file else {}),
     ]
     lines = [line for place, source in sources for line in _unknown(place, source)]
-    values: dict[str, object] = {}
-    for name, field in _FIELDS.items():
+    values: dict[str, Any] = {}
+    for name in names:
+        field = _FIELDS[name]
         found = next(((p, s[name]) for p, s in sources if name in s), None)
         if found is None:
             lines += _missing(field)
+            values[name] = field.default
             continue
         try:
             values[name] = field.metadata["parse"](_as_text(found[1]))
@@ -178,7 +196,7 @@ def load(
             lines.append(_wrong(field, *found))
     if lines:
         raise ConfigError(*lines)
-    return Settings(**values)  # type: ignore[arg-type]
+    return values
 
 
 def _from_environment(environment: Mapping[str, str]) -> Sources:

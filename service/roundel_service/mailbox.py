@@ -270,8 +270,10 @@ class _Draft:
         self, before: Mailbox, *, op_id: str | None = None, now: float = 0.0
     ) -> Applied:
         """Make the version, if anything changed, and remember the *op_id*."""
+        # Marks can undo each other: what counts is whether anybody could see it.
+        changed = self.items != before.items
         after = before
-        if self.ops:
+        if changed:
             after = attrs.evolve(
                 before,
                 v=self.v,
@@ -283,7 +285,7 @@ class _Draft:
             answers = _remembered(before.answers, now)
             answers[op_id] = Answer(badge=badge, time=now)
             after = attrs.evolve(after, answers=answers)
-        if not self.ops:
+        if not changed:
             return Applied(after, None, badge)
         change = Change(v=self.v, ops=tuple(self.ops), badge=badge, op_id=op_id)
         return Applied(after, change, badge)

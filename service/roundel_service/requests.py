@@ -169,9 +169,11 @@ def decode(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise invalid(*_field_errors(_parsed(body), kind, error)) from None
+        first = error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(str(error)) from None
+    # The decoder stops at the first mistake; the whole JSON tells of all of them.
+    raise invalid(*_field_errors(_parsed(body), kind, first))
 
 
 def query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
@@ -187,7 +189,10 @@ def query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
 
 
 def _parsed(body: bytes) -> object:
-    return msgspec.json.decode(body)
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(str(error)) from None
 
 
 def _field_errors(

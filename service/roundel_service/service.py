@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import final
 
@@ -30,17 +31,21 @@ class Service:
     app: QuartTrio
 
 
-def build(settings: Settings) -> Service:
-    """Build the service that *settings* describe."""
+def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Service:
+    """Build the service that *settings* describe.
+
+    *clock* returns seconds since 1970.
+    """
     limits = Limits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
-    engine = MemoryEngine(limits=limits, ring=settings.ring_changes)
+    engine = MemoryEngine(limits=limits, ring=settings.ring_changes, clock=clock)
     timing = Timing(ping=settings.ping, max_age=settings.max_age)
-    hub = Hub(engine, timing=timing, ring=settings.ring_changes)
+    hub = Hub(engine, timing=timing, ring=settings.ring_changes, clock=clock)
     gate = Gate(
         producer_keys=settings.producer_keys,
         jwt_secret=settings.jwt_secret,
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
+        clock=clock,
     )
     return Service(hub, gate, create_app(hub, gate))
 

@@ -1,0 +1,206 @@
+"""Drive an ASGI application without a socket, streams included.
+
+Requests go straight into the application, bodies come back as they are sent, and a
+test with `trio.testing.MockClock` waits for no second of a heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias, final
+
+import attrs
+import trio
+from hypercorn.typing import Framework
+
+from roundel import Event, Parser
+
+Headers: TypeAlias = Mapping[str, str]
+
+
+@final
+@attrs.frozen
+class Answer:
+    """A response that is over; the names of *headers* are in lower case."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@final
+class StreamAnswer:
+    """A response whose body is an event stream that goes on."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+        self._parser = Parser()
+        self._events: deque[Event] = deque()
+
+    @property
+    def status(self) -> int:
+        """The status of the response."""
+        return self._exchange.status
+
+    @property
+    def headers(self) -> Headers:
+        """The header of the response, names in lower case."""
+        return self._exchange.headers
+
+    @property
+    def retry(self) -> int | None:
+        """The reconnection time that the stream has set, in milliseconds."""
+        return self._parser.retry
+
+    @property
+    def last_event_id(self) -> str:
+        """What a client would present when it came back now."""
+        return self._parser.last_event_id
+
+    async def next_event(self) -> Event | None:
+        """Wait for the next event; `None` when the stream has ended."""
+        while not self._events:
+            piece = await self._exchange.next_piece()
+            if piece is None:
+                return None
+            self._events.extend(self._parser.receive_data(piece))
+        return self._events.popleft()
+
+    def ready_events(self) -> list[Event]:
+        """Return the events that have come already, without waiting."""
+        for piece in self._exchange.ready_pieces():
+            self._events.extend(self._parser.receive_data(piece))
+        ready = list(self._events)
+        self._events.clear()
+        return ready
+
+
+@final
+class AsgiClient:
+    """Sends requests to *app*; *headers* go with each of them."""
+
+    def __init__(self, app: Framework, *, headers: Headers | None = None) -> None:
+        self._app = app
+        self._headers = dict(headers or {})
+
+    def __call__(self, headers: Headers) -> AsgiClient:
+        """Return a client that sends these *headers* too."""
+        return AsgiClient(self._app, headers={**self._headers, **headers})
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Headers | None = None,
+        body: bytes = b"",
+    ) -> Answer:
+        """Send a request and wait for the whole answer."""
+        async with self._exchange(method, target, headers, body) as exchange:
+            pieces = [piece async for piece in exchange]
+            return Answer(exchange.status, exchange.headers, b"".join(pieces))
+
+    @asynccontextmanager
+    async def stream(
+        self, target: str, *, headers: Headers | None = None
+    ) -> AsyncIterator[StreamAnswer]:
+        """Open an event stream; leaving the block is the peer's disconnect."""
+        async with self._exchange("GET", target, headers, b"") as exchange:
+            yield StreamAnswer(exchange)
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, target: str, headers: Headers | None, body: bytes
+    ) -> AsyncIterator[_Exchange]:
+        exchange = _Exchange(body)
+        scope = _scope(method, target, {**self._headers, **(headers or {})})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(exchange.run, self._app, scope))
+            await exchange.started.wait()
+            yield exchange
+            exchange.disconnected.set()
+
+
+@final
+class _Exchange:
+    """One request and its response, from the server's side of ASGI."""
+
+    def __init__(self, body: bytes) -> None:
+        self.status = 0
+        self.headers: Headers = {}
+        self.started = trio.Event()
+        self.disconnected = trio.Event()
+        self._request: dict[str, Any] | None = {
+            "type": "http.request",
+            "body": body,
+            "more_body": False,
+        }
+        self._sender, self._pieces = trio.open_memory_channel[bytes](1_000)
+
+    async def run(self, app: Framework, scope: dict[str, Any]) -> None:
+        try:
+            await app(scope, self._receive, self._send)  # type: ignore[arg-type, call-arg, misc]
+        finally:
+            self._sender.close()
+            self.started.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        request, self._request = self._request, None
+        if request is not None:
+            return request
+        await self.disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = _decoded(message["headers"])
+            self.started.set()
+        elif message["type"] == "http.response.body":
+            await self._sender.send(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._sender.close()
+
+    async def next_piece(self) -> bytes | None:
+        try:
+            return await self._pieces.receive()
+        except trio.EndOfChannel:
+            return None
+
+    def ready_pieces(self) -> list[bytes]:
+        pieces: list[bytes] = []
+        while self._pieces.statistics().current_buffer_used:
+            pieces.append(self._pieces.receive_nowait())
+        return pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._pieces:
+            yield piece
+
+
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    return {name.decode().lower(): value.decode("latin-1") for name, value in headers}
+
+
+def _scope(method: str, target: str, headers: Headers) -> dict[str, Any]:
+    path, _, query = target.partition("?")
+    fields = {"host": "roundel.test", **{n.lower(): v for n, v in headers.items()}}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(n.encode(), v.encode("latin-1")) for n, v in fields.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("roundel.test", 80),
+        "extensions": {},
+        "state": {},
+    }

@@ -1,0 +1,7 @@
+"""`python -m roundel_service` is the command `roundel`."""
+
+from __future__ import annotations
+
+from .cli import main
+
+main()

@@ -1,0 +1,267 @@
+"""The command `roundel`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import httpx2
+import trio
+from hypercorn.typing import Framework
+
+from roundel_adapters.client import StreamEnded, connect
+
+from . import config, demo, service
+from .auth import Gate, is_user_name
+from .config import ConfigError, Settings
+
+DEFAULT_URL = f"http://{config.DEFAULT_BIND}"
+
+_config_option = click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A TOML file of settings, named in lower case and without ROUNDEL_.",
+)
+_bind_option = click.option(
+    "--bind", metavar="HOST:PORT", help="Where to listen; port 0 takes any free one."
+)
+_url_option = click.option(
+    "--url", default=DEFAULT_URL, show_default=True, help="Where the service is."
+)
+
+
+def _user(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not is_user_name(value):
+        raise click.BadParameter("expected 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + -")
+    return value
+
+
+_user_argument = click.argument("user", callback=_user)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="roundel")
+def main() -> None:
+    """Keep every user's notification badge right and live, over plain SSE.
+
+    \b
+    Try it:   roundel demo
+    Run it:   roundel serve
+    Use it:   roundel notify alice "Bob mentioned you"
+              roundel watch alice
+
+    The service has to be told two secrets, in the environment or in a file:
+    ROUNDEL_PRODUCER_KEYS, by which backends prove themselves, and
+    ROUNDEL_JWT_SECRET, which signs the tokens of users. The commands that use a
+    running service take the same ones.
+
+    A setting that is unknown or wrong stops the command and is named.
+    """
+
+
+def _explained(command: Callable[..., None]) -> Callable[..., None]:
+    """Say in a line what is wrong with the settings, the machine or the service."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        try:
+            command(*args, **kwargs)
+        except ConfigError as error:
+            _fail(2, *error.lines)
+        except (OSError, httpx2.HTTPError, StreamEnded) as error:
+            _fail(1, str(error) or repr(error))
+
+    return wrapper
+
+
+def _fail(status: int, *lines: str) -> NoReturn:
+    for line in lines:
+        click.echo(f"roundel: {line}", err=True)
+    sys.exit(status)
+
+
+@main.command()
+@_bind_option
+@click.option("--engine", help="Where mailboxes are kept: memory.")
+@_config_option
+@_explained
+def serve(bind: str | None, engine: str | None, file: Path | None) -> None:
+    """Run the badge service until SIGTERM or SIGINT.
+
+    At the end each open stream is told when to come back, what runs may finish, and
+    the process is gone within ROUNDEL_DRAIN_TIMEOUT seconds at the latest. A second
+    signal ends it at once.
+
+    \b
+    Settings, of the environment (or, in lower case and without ROUNDEL_, of the
+    file); a flag beats the environment, which beats the file:
+      ROUNDEL_BIND            127.0.0.1:8080
+      ROUNDEL_ENGINE          memory
+      ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
+      ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required)
+      ROUNDEL_JWT_AUDIENCE    the aud that tokens must have
+      ROUNDEL_JWT_ISSUER      the iss that tokens must have
+      ROUNDEL_PING            25 seconds of silence before a ping
+      ROUNDEL_MAX_AGE         600 seconds before a stream is renewed
+      ROUNDEL_WRITE_TIMEOUT   30 seconds before a reader that takes nothing is cut
+      ROUNDEL_DRAIN_TIMEOUT   20 seconds at the most to end in
+      ROUNDEL_MAILBOX_ITEMS   200 notifications a user
+      ROUNDEL_MAILBOX_BYTES   262144 bytes of them a user
+      ROUNDEL_RING_CHANGES    256 changes a user that streams can be replayed
+
+    Exit status: 0 after a signal, 1 if it cannot listen, 2 for bad settings.
+    """
+    flags = {"bind": bind, "engine": engine}
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = config.load(given, os.environ, file)
+    _run(service.build(settings), settings, "Roundel serves on {url}")
+
+
+@main.command("demo")
+@_bind_option
+@_explained
+def demo_command(bind: str | None) -> None:
+    """Serve a page to play with: two users, their badges, and a wire to cut.
+
+    The secrets are made up and die with the process, as does everything else. Since
+    the page can act as anybody, it is served to this machine alone: an address that
+    others could reach is refused.
+    """
+    key = secrets.token_urlsafe(24)
+    given = {
+        "bind": bind or DEFAULT_URL.removeprefix("http://"),
+        "producer_keys": key,
+        "jwt_secret": secrets.token_urlsafe(32),
+    }
+    settings = config.load(given, {})
+    if not settings.bind.is_loopback:
+        raise ConfigError(
+            f"--bind: expected a loopback address for a demo, got {settings.bind}"
+        )
+    built = service.build(settings)
+    app = demo.demo_app(built, producer_key=key)
+    _run(built, settings, "Roundel demo on {url}", app)
+
+
+def _run(
+    built: service.Service,
+    settings: Settings,
+    announcement: str,
+    app: Framework | None = None,
+) -> None:
+    async def signalled() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await anext(signals)
+        # From here on the default action is back: a second signal ends it at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    async def body() -> None:
+        async with trio.open_nursery() as nursery:
+            run = functools.partial(
+                service.run, built, settings, shutdown=signalled, app=app
+            )
+            url = await nursery.start(run)
+            click.echo(announcement.format(url=url))
+
+    try:
+        trio.run(body, strict_exception_groups=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@main.command()
+@_user_argument
+@click.option(
+    "--ttl",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(1, 31_536_000),
+    help="For how many seconds it is valid.",
+)
+@_config_option
+@_explained
+def token(user: str, ttl: float, file: Path | None) -> None:
+    """Print a token that proves its bearer to be USER.
+
+    Signed with ROUNDEL_JWT_SECRET, for trying things out: a site signs its own.
+    """
+    click.echo(_gate(file).sign(user, ttl=ttl))
+
+
+@main.command()
+@_user_argument
+@click.argument("title")
+@click.option("--category", default="default", show_default=True, help="Counted by.")
+@click.option("--body", help="Some more text.")
+@click.option("--key", help="Replaces the user's item of this category and key.")
+@click.option("--ttl", type=float, help="Seconds until it expires.")
+@_url_option
+@_config_option
+@_explained
+def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # noqa: ANN401
+    """Put the notification TITLE into the mailbox of USER and print the answer.
+
+    Proves itself by the first of ROUNDEL_PRODUCER_KEYS.
+    """
+    keys = config.load_some(("producer_keys",), os.environ, file)["producer_keys"]
+    given = {name: value for name, value in fields.items() if value is not None}
+    response = httpx2.post(
+        f"{url}/v1/notify",
+        json={"to": {"user": user}, **given},
+        headers={"Authorization": f"Bearer {keys[0]}"},
+    )
+    click.echo(response.text, err=response.is_error)
+    sys.exit(1 if response.is_error else 0)
+
+
+@main.command()
+@_user_argument
+@click.option(
+    "--level",
+    default="items",
+    show_default=True,
+    type=click.Choice(["badge", "items"]),
+    help="Just the number, or each change of the list too.",
+)
+@_url_option
+@_config_option
+@_explained
+def watch(user: str, level: str, url: str, file: Path | None) -> None:
+    """Print the stream of USER, an event a line, until interrupted.
+
+    Connects again whenever the stream ends, from where it was. Proves itself by a
+    token that it signs with ROUNDEL_JWT_SECRET.
+    """
+    gate = _gate(file)
+    try:
+        trio.run(_watch, f"{url}/v1/stream?level={level}", gate, user)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+async def _watch(url: str, gate: Gate, user: str) -> None:
+    def headers() -> dict[str, str]:
+        return {"Authorization": f"Bearer {gate.sign(user, ttl=3600)}"}
+
+    async with httpx2.AsyncClient() as client:
+        async for event in connect(client, url, headers=headers):
+            click.echo(f"{event.type:<8} {event.data}")
+
+
+def _gate(file: Path | None) -> Gate:
+    names = ("jwt_secret", "jwt_audience", "jwt_issuer")
+    values = config.load_some(names, os.environ, file)
+    return Gate(
+        producer_keys=(),
+        jwt_secret=values["jwt_secret"],
+        audience=values["jwt_audience"],
+        issuer=values["jwt_issuer"],
+    )

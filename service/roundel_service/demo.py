@@ -1,0 +1,177 @@
+"""The page to play with: two users side by side, and a wire to cut.
+
+It is for one machine and for secrets that die with the process: the page is given a
+producer key and can act as either user. So it is handed out under a name of this
+machine only, which no foreign page can make a browser use (DNS rebinding).
+
+Each user has the whole service below a path of the own, and a cookie for that path.
+Thus the page is like any site's: plain `EventSource`, and cookies that prove who asks.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TypeAlias, final
+
+import attrs
+import msgspec
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
+
+from .problems import MEDIA_TYPE, Problem, forbidden
+from .service import Service
+
+SESSION = 12 * 3_600
+"""For how many seconds the users of the page are known."""
+
+_FILES = {
+    "/": ("demo.html", "text/html; charset=utf-8"),
+    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
+    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+    "/demo.svg": ("demo.svg", "image/svg+xml"),
+    "/subscriber.js": ("subscriber.js", "text/javascript; charset=utf-8"),
+}
+_SETUP = "{{setup}}"
+_LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
+
+# Everything the page needs is its own; nothing else may be loaded, asked or framed.
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_Header: TypeAlias = tuple[str, str]
+
+
+def demo_app(
+    service: Service, *, users: tuple[str, str] = ("alice", "bob"), producer_key: str
+) -> Demo:
+    """Return an ASGI application that adds the demo page to *service*.
+
+    `GET /` is the page; below ``/as/USER`` each of *users* has the service itself,
+    with a cookie of the own. The page notifies by *producer_key*, which anybody who
+    can open it can read.
+    """
+    folder = resources.files(__package__) / "web"
+    files = {
+        path: _File((folder / name).read_text(encoding="utf-8"), content_type)
+        for path, (name, content_type) in _FILES.items()
+    }
+    return Demo(service, users, producer_key, files)
+
+
+@final
+@attrs.frozen
+class _File:
+    text: str
+    content_type: str
+
+
+@final
+@attrs.frozen(repr=False)
+class Demo:
+    """The ASGI application of the demo."""
+
+    _service: Service
+    _users: tuple[str, str]
+    _producer_key: str
+    _files: dict[str, _File]
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Answer what is the page's, and hand everything else to the service."""
+        if scope["type"] == "http":
+            if file := self._files.get(scope["path"]):
+                await _send(send, scope, *self._answer(scope, file))
+                return
+            if prefix := self._prefix(scope["path"]):
+                # ASGI: the path goes on holding the root_path, and so does raw_path;
+                # it is the framework that takes it off.
+                scope = {**scope, "root_path": prefix}
+        await self._service.app(scope, receive, send)
+
+    def _prefix(self, path: str) -> str | None:
+        prefixes = map(_prefix_of, self._users)
+        return next((p for p in prefixes if path.startswith(f"{p}/")), None)
+
+    def _answer(self, scope: HTTPScope, file: _File) -> tuple[int, list[_Header], str]:
+        if not _is_for_this_machine(scope):
+            return _refusal(forbidden("Host: expected a name of this machine"))
+        if scope["method"] not in ("GET", "HEAD"):
+            return _refusal(_METHOD_NOT_ALLOWED)
+        headers = [("Content-Type", file.content_type)]
+        if _SETUP not in file.text:
+            return 200, headers, file.text
+        cookies = [("Set-Cookie", self._cookie(user)) for user in self._users]
+        return 200, headers + cookies, file.text.replace(_SETUP, self._setup())
+
+    def _cookie(self, user: str) -> str:
+        token = self._service.gate.sign(user, ttl=SESSION)
+        path = _prefix_of(user)
+        return (
+            f"roundel={token}; Path={path}/; Max-Age={SESSION}; "
+            "HttpOnly; SameSite=Strict"
+        )
+
+    def _setup(self) -> str:
+        users = [{"name": user, "path": _prefix_of(user)} for user in self._users]
+        return _script_json({"producerKey": self._producer_key, "users": users})
+
+
+_METHOD_NOT_ALLOWED = Problem(
+    status=405,
+    name="method-not-allowed",
+    title="Method Not Allowed",
+    detail="expected GET or HEAD",
+    headers={"Allow": "GET, HEAD"},
+)
+
+
+def _prefix_of(user: str) -> str:
+    return f"/as/{user}"
+
+
+def _is_for_this_machine(scope: HTTPScope) -> bool:
+    hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
+    return len(hosts) == 1 and bool(_LOOPBACK.fullmatch(hosts[0].decode("latin-1")))
+
+
+def _script_json(document: object) -> str:
+    """Write *document* so that it cannot end the script element it stands in."""
+    text = msgspec.json.encode(document).decode()
+    return re.sub("[<>&\u2028\u2029]", lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+def _refusal(problem: Problem) -> tuple[int, list[_Header], str]:
+    headers = [("Content-Type", MEDIA_TYPE), *problem.headers.items()]
+    return problem.status, headers, msgspec.json.encode(problem.document()).decode()
+
+
+async def _send(
+    send: ASGISendCallable,
+    scope: HTTPScope,
+    status: int,
+    headers: list[_Header],
+    text: str,
+) -> None:
+    body = text.encode()
+    every = [*_HEADERS.items(), *headers, ("Content-Length", str(len(body)))]
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(n.lower().encode(), v.encode("latin-1")) for n, v in every],
+        }
+    )
+    body = b"" if scope["method"] == "HEAD" else body
+    await send({"type": "http.response.body", "body": body, "more_body": False})

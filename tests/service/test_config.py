@@ -1,0 +1,159 @@
+"""Settings: what beats what, and what is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from roundel_service import config
+from roundel_service.config import Address, ConfigError
+
+KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}
+
+
+def refused(flags=None, environment=None, file=None) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as error:
+        config.load(flags or {}, {**KEYS, **(environment or {})}, file)
+    return error.value.lines
+
+
+def test_defaults_are_the_contracts():
+    """What is not set is as the contract's table says."""
+    settings = config.load({}, KEYS)
+
+    assert Address("127.0.0.1", 8080) == settings.bind
+    assert (25, 600, 30, 20) == (
+        settings.ping,
+        settings.max_age,
+        settings.write_timeout,
+        settings.drain_timeout,
+    )
+    assert (200, 262_144, 256) == (
+        settings.mailbox_items,
+        settings.mailbox_bytes,
+        settings.ring_changes,
+    )
+
+
+def test_flag_beats_environment_beats_file(tmp_path):
+    """The nearer to the command, the stronger."""
+    file = tmp_path / "roundel.toml"
+    file.write_text('bind = "h:1"\nping = 1\nmax_age = 1.5\nproducer_keys = ["a","b"]')
+    environment = {"ROUNDEL_BIND": "h:2", "ROUNDEL_PING": "2"}
+    keys = {"ROUNDEL_JWT_SECRET": "s" * 32}
+    settings = config.load({"bind": "h:3"}, {**keys, **environment}, file)
+
+    assert (3, 2, 1.5) == (settings.bind.port, settings.ping, settings.max_age)
+    assert settings.producer_keys == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BIND", "8080"),
+        ("BIND", ":8080"),
+        ("BIND", "h:x"),
+        ("BIND", "h:65536"),
+        ("ENGINE", "redis://h"),
+        ("PING", "0"),
+        ("PING", "nan"),
+        ("PING", "soon"),
+        ("MAX_AGE", "-1"),
+        ("MAILBOX_ITEMS", "0"),
+        ("MAILBOX_ITEMS", "1.5"),
+        ("MAILBOX_BYTES", "100"),
+        ("RING_CHANGES", "99999999"),
+        ("JWT_AUDIENCE", ""),
+    ],
+)
+def test_bad_setting_is_refused_by_name(name, value):
+    """The line tells the name, the place, what was expected and what came."""
+    (line,) = refused(environment={f"ROUNDEL_{name}": value})
+
+    assert line.startswith(f"ROUNDEL_{name} (environment): expected ")
+    assert line.endswith(f"got {value!r}")
+
+
+def test_unknown_settings_are_refused_by_name(tmp_path):
+    """A misspelt setting does not go unnoticed, wherever it is."""
+    file = tmp_path / "roundel.toml"
+    file.write_text("pong = 1")
+    lines = refused(environment={"ROUNDEL_PNIG": "1"}, file=file)
+
+    assert lines[0].startswith("ROUNDEL_PNIG (environment): unknown")
+    assert lines[1].startswith(f"ROUNDEL_PONG ({file}): unknown")
+    assert "ROUNDEL_PING" in lines[0]
+
+
+def test_everything_wrong_is_told_at_once():
+    """One start is enough to learn of every mistake."""
+    environment = {"ROUNDEL_PING": "x", "ROUNDEL_MAX_AGE": "y"}
+
+    assert len(refused(environment=environment)) == 2
+
+
+@pytest.mark.parametrize("name", ["PRODUCER_KEYS", "JWT_SECRET"])
+def test_service_does_not_start_without_its_secrets(name):
+    """There is no default by which anybody could prove to be somebody."""
+    keys = {k: v for k, v in KEYS.items() if not k.endswith(name)}
+    with pytest.raises(ConfigError) as error:
+        config.load({}, keys)
+
+    assert f"ROUNDEL_{name}: not set" in error.value.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JWT_SECRET", "short-secret"), ("PRODUCER_KEYS", "good, ,\x07bad")],
+)
+def test_refused_secret_is_not_printed(name, value):
+    """A secret that is refused is a secret still."""
+    (line,) = refused(environment={f"ROUNDEL_{name}": value})
+
+    assert value not in line
+
+
+def test_settings_print_no_secret():
+    """Settings in a log line tell nothing."""
+    assert "s" * 32 not in repr(config.load({}, KEYS))
+
+
+@pytest.mark.parametrize(
+    "text", ["bind = ", "bind = true", "ping = [1]"], ids=["cut", "bool", "list"]
+)
+def test_bad_file_is_refused(tmp_path, text):
+    """A file of the wrong form or type is named."""
+    file = tmp_path / "roundel.toml"
+    file.write_text(text)
+
+    assert str(file) in refused(file=file)[0]
+
+
+def test_missing_file_is_refused(tmp_path):
+    """A file that was asked for has to be there."""
+    assert "none.toml" in refused(file=tmp_path / "none.toml")[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.1", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_is_what_no_other_machine_can_reach(host, loopback):
+    """A name that might be anywhere is not taken for this machine's."""
+    assert loopback == Address(host, 1).is_loopback
+
+
+def test_ipv6_addresses_are_written_in_brackets():
+    """An address is read as it is written."""
+    settings = config.load({"bind": "[::1]:0"}, KEYS)
+
+    assert Address("::1", 0) == settings.bind
+    assert str(settings.bind) == "[::1]:0"
