@@ -1,8 +1,9 @@
 """Serving on Hypercorn's trio code, with what event streams need of a server.
 
-Stock Hypercorn 0.18 has two holes that long streams fall into: an exception of one
-connection ends the whole server, and a peer that stops reading holds a write, and
-with it the shutdown, for ever. The connections here are Hypercorn's, guarded.
+Stock Hypercorn 0.18 has holes that long streams fall into: an exception of one
+connection ends the whole server; a peer that stops reading holds a write, and with it
+the shutdown, for ever; and a kept-alive connection can lose its idle timer. The
+connections here are Hypercorn's, guarded.
 """
 
 from __future__ import annotations
@@ -131,25 +132,34 @@ class _Connection(TCPServer):
         self._server = server
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
+        if isinstance(event, RawData):
+            if not await self._write(event.data):
+                await trio.aclose_forcefully(self.stream)
+                await self.protocol.handle(Closed())
+            return
+        # The task that ends a response also closes the connection or arms its idle
+        # timer, and an app that takes the end for its disconnect (Quart-Trio does)
+        # cancels it meanwhile: unshielded, the connection would be left open for ever.
+        with self._shielded():
             await super().protocol_send(event)
-        elif not await self._write(event.data):
-            await trio.aclose_forcefully(self.stream)
-            await self.protocol.handle(Closed())
+
+    def _shielded(self) -> trio.CancelScope:
+        """Make a scope that only its deadline ends: the write's, or the server's."""
+        deadline = trio.current_time() + self._server.limits.write_timeout
+        return trio.CancelScope(
+            shield=True, deadline=min(deadline, self._server.last_call)
+        )
 
     async def _write(self, data: bytes) -> bool:
         """Write all, or tell that the peer is gone or takes nothing."""
-        server = self._server
-        deadline = trio.current_time() + server.limits.write_timeout
+        writing = self._server.writing
         async with self.send_lock:
-            with trio.CancelScope(
-                shield=True, deadline=min(deadline, server.last_call)
-            ) as scope:
-                server.writing.add(scope)
+            with self._shielded() as scope:
+                writing.add(scope)
                 try:
                     await self.stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return False
                 finally:
-                    server.writing.discard(scope)
+                    writing.discard(scope)
             return not scope.cancelled_caught

@@ -7,6 +7,7 @@ from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._event import Event, encode, encode_comment, is_resumable_id
 from ._headers import accepts_stream, read_last_event_id, stream_headers
 from ._history import History, Outcome, Replay
+from ._parser import Parser
 from ._stream import LastWords, Resume, Stream
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LastWords",
     "LocalProtocolError",
     "Outcome",
+    "Parser",
     "Position",
     "ProtocolError",
     "RemoteProtocolError",

@@ -9,8 +9,9 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, final
 
+import attrs
 import click
 import httpx2
 import trio
@@ -160,21 +161,32 @@ def _run(
     async def signalled() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             await anext(signals)
-        # From here on the default action is back: a second signal ends it at once.
+        # SIGTERM's default action is back now: a second signal ends it at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    async def body() -> None:
-        async with trio.open_nursery() as nursery:
-            run = functools.partial(
-                service.run, built, settings, shutdown=signalled, app=app
-            )
-            url = await nursery.start(run)
-            click.echo(announcement.format(url=url))
-
+    run = functools.partial(
+        service.run,
+        built,
+        settings,
+        shutdown=signalled,
+        app=app,
+        task_status=_Announcement(announcement),
+    )
     try:
-        trio.run(body, strict_exception_groups=False)
-    except KeyboardInterrupt:
+        trio.run(run)
+    except* KeyboardInterrupt:
         sys.exit(130)
+
+
+@final
+@attrs.frozen
+class _Announcement:
+    """Says where the service is, once it is there."""
+
+    words: str
+
+    def started(self, url: str | None = None) -> None:
+        click.echo(self.words.format(url=url))
 
 
 @main.command()

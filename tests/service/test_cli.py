@@ -1,0 +1,263 @@
+"""The command, as a person meets it: real processes, real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from roundel import Parser
+from roundel_service import config
+
+pytestmark = pytest.mark.slow
+
+SECRETS = {
+    "ROUNDEL_PRODUCER_KEYS": "a-producer-key",
+    "ROUNDEL_JWT_SECRET": "a-secret-of-more-than-32-bytes-for-tests",
+}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment with just these settings of ours."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith("ROUNDEL_")}
+    return {**others, **SECRETS, **changes}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "roundel_service", *arguments]
+
+
+def run(*arguments: str, env: dict[str, str] | None = None):
+    """Run a command to its end."""
+    return subprocess.run(
+        command(*arguments),
+        env=env or environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def started(*arguments: str, env: dict[str, str] | None = None):
+    """Start a command that serves; give the process and its URL, and end it."""
+    process = subprocess.Popen(
+        command(*arguments),
+        env=env or environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        match = re.search(r"http://\S+", line)
+        assert match, line + process.stderr.read()
+        yield process, match[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def serving(**changes: str):
+    with started("serve", "--bind", "127.0.0.1:0", env=environment(**changes)) as pair:
+        yield pair
+
+
+def token(user: str) -> str:
+    return run("token", user).stdout.strip()
+
+
+def read_end(response: httpx2.Response):
+    """Read a stream to its end; return its events."""
+    parser = Parser()
+    return [e for piece in response.iter_raw() for e in parser.receive_data(piece)]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_signal_ends_fifty_open_streams_with_bye_and_the_process_in_time(end):
+    """A deploy costs no stream its last words, and takes no longer than they do."""
+    with serving() as (process, url), ExitStack() as streams:
+        headers = {"Authorization": f"Bearer {token('alice')}"}
+        limits = httpx2.Limits(max_connections=None)
+        client = streams.enter_context(httpx2.Client(timeout=10, limits=limits))
+        responses = [
+            streams.enter_context(
+                client.stream("GET", f"{url}/v1/stream", headers=headers)
+            )
+            for _ in range(50)
+        ]
+        process.send_signal(end)
+        told = [read_end(response) for response in responses]
+        process.wait(timeout=3)
+
+        assert process.returncode == 0
+        assert ["hello", "badge", "bye"] == [event.type for event in told[0]]
+        assert {"drain"} == {json.loads(events[-1].data)["why"] for events in told}
+        assert process.stderr.read() == ""
+
+
+def test_second_signal_ends_the_process_at_once():
+    """Who cannot wait does not have to."""
+    with serving(ROUNDEL_DRAIN_TIMEOUT="60") as (process, url):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as peer:
+            # A request whose body never comes holds a drain up for its whole time.
+            peer.sendall(
+                b"POST /v1/notify HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n"
+                b"authorization: Bearer a-producer-key\r\n\r\n"
+            )
+            httpx2.get(f"{url}/livez")
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
+            process.send_signal(signal.SIGTERM)
+
+            assert process.wait(timeout=3) == -signal.SIGTERM
+
+
+def test_curl_sees_hello_and_then_the_frames_of_the_contract():
+    """A stream over a real socket is what the contract says, byte for byte."""
+    with serving() as (_, url), httpx2.Client(timeout=10) as client:
+        headers = {"Authorization": f"Bearer {token('alice')}"}
+        target = f"{url}/v1/stream?level=items"
+        with client.stream("GET", target, headers=headers) as response:
+            wire = response.iter_text()
+            opening = next(wire)
+            while "event: snapshot" not in opening:
+                opening += next(wire)
+            run("notify", "alice", "Hi", "--url", url)
+            change = next(wire)
+
+    hello, snapshot, _ = opening.split("\n\n")
+    assert re.fullmatch(r'event: hello\ndata: \{"proto":1,.*\}', hello)
+    assert re.fullmatch(
+        r"event: snapshot\ndata: \{.*\}\nid: [A-Za-z0-9._~-]+\.0", snapshot
+    )
+    assert re.fullmatch(
+        r'event: change\ndata: \{.*"from":0,"v":1,.*\}\nid: [A-Za-z0-9._~-]+\.1\n\n',
+        change,
+    )
+
+
+def test_watch_prints_what_notify_puts_in():
+    """Two commands and a server are enough to see a badge change."""
+    with serving() as (_, url):
+        watch = subprocess.Popen(
+            command("watch", "alice", "--level", "badge", "--url", url),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            first = [watch.stdout.readline().split(maxsplit=1)[0] for _ in range(2)]
+            notified = run("notify", "alice", "Hi", "--category", "dm", "--url", url)
+            kind, data = watch.stdout.readline().split(maxsplit=1)
+        finally:
+            watch.kill()
+            watch.communicate()
+
+    assert ["hello", "badge"] == first
+    assert json.loads(notified.stdout)["results"][0]["user"] == "alice"
+    assert kind == "badge"
+    assert json.loads(data)["by"] == {"dm": {"unread": 1, "unseen": 1}}
+
+
+def test_notify_that_is_refused_says_why_and_fails():
+    """A problem is printed and the exit status tells a script."""
+    with serving() as (_, url):
+        refused = run("notify", "alice", "Hi", "--category", "Bad", "--url", url)
+
+    assert refused.returncode == 1
+    assert "category" in json.loads(refused.stderr)["detail"]
+
+
+def test_no_service_is_told_in_a_line():
+    """A command without a service to talk to shows no traceback."""
+    refused = run("notify", "alice", "Hi", "--url", "http://127.0.0.1:9")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("roundel: ")
+    assert "Traceback" not in refused.stderr
+
+
+def test_taken_address_is_told_in_a_line():
+    """A second service on one port says that it cannot listen."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = run("serve", "--bind", bind)
+
+    assert refused.returncode == 1
+    assert "Address already in use" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_bad_settings_are_refused_at_the_start_all_at_once():
+    """Each wrong setting is named with what was expected, and nothing is served."""
+    env = environment(ROUNDEL_PNIG="1", ROUNDEL_PING="x", ROUNDEL_JWT_SECRET="short")
+    refused = run("serve", env=env)
+
+    assert refused.returncode == 2
+    lines = refused.stderr.splitlines()
+    assert ["ROUNDEL_PNIG", "ROUNDEL_JWT_SECRET", "ROUNDEL_PING"] == [
+        line.split()[1] for line in lines
+    ]
+    assert "short" not in refused.stderr
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "example.org:80"])
+def test_demo_is_for_this_machine_alone(bind):
+    """A page that can act as anybody is offered to nobody else."""
+    refused = run("demo", "--bind", bind)
+
+    assert refused.returncode == 2
+    assert "loopback" in refused.stderr
+
+
+def test_demo_needs_no_setting_and_serves_its_page():
+    """One command, no secrets, and there is something to look at."""
+    env = {k: v for k, v in environment().items() if k not in SECRETS}
+    with started("demo", "--bind", "127.0.0.1:0", env=env) as (process, url):
+        page = httpx2.get(url)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(timeout=3) == 0
+        assert page.status_code == 200
+        assert "<title>" in page.text
+
+
+def test_bad_user_name_is_refused_before_anything_is_asked():
+    """A name that no user has is told apart from a service that refuses it."""
+    refused = run("token", "alice smith")
+
+    assert refused.returncode == 2
+    assert "A-Z a-z 0-9" in refused.stderr
+
+
+def test_help_names_every_command_and_every_setting():
+    """The manual page is whole: nothing can be set that it does not tell of."""
+    group, serve = run("--help").stdout, run("serve", "--help").stdout
+
+    for name in ("serve", "demo", "token", "notify", "watch"):
+        assert re.search(rf"^  {name}\s+\S", group, re.MULTILINE), name
+    settings = [config.PREFIX + f.upper() for f in config.Settings.__annotations__]
+    assert settings == re.findall(r"^    +(ROUNDEL_[A-Z_]+)", serve, re.MULTILINE)
+
+
+def test_version_is_the_distributions():
+    """The command is of the version that was installed."""
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    version = tomllib.loads(project.read_text())["project"]["version"]
+
+    assert version in run("--version").stdout
