@@ -33,12 +33,12 @@ def read_last_event_id(
     untrusted input. Field values are UTF-8 (WHATWG HTML 9.2.3); bytes that are not
     are replaced.
     """
-    value = header or query or ""
-    if isinstance(value, str) and value is query:
-        return value
-    if isinstance(value, str):
-        value = value.encode("latin-1", "replace")
-    return value.decode("utf-8", "replace")
+    if header:
+        raw = header.encode("latin-1", "replace") if isinstance(header, str) else header
+        return raw.decode("utf-8", "replace")
+    if isinstance(query, bytes):
+        return query.decode("utf-8", "replace")
+    return query or ""
 
 
 def accepts_stream(accept: str | None) -> bool:

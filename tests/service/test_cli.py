@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -149,6 +150,31 @@ def test_curl_sees_hello_and_then_the_frames_of_the_contract():
         r'event: change\ndata: \{.*"from":0,"v":1,.*\}\nid: [A-Za-z0-9._~-]+\.1\n\n',
         change,
     )
+
+
+def test_readme_commands_do_what_the_readme_says(lacking):
+    """Who types what the first page shows sees a notification and its badge."""
+    if shutil.which("curl") is None:
+        lacking("curl is not installed")
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    block = next(
+        b for b in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "curl" in b
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {k: v for k, v in environment(PATH=path).items() if k not in SECRETS}
+    secrets = dict(re.findall(r"^export (\S+)=(\S+)$", block, re.MULTILINE))
+    with serving(**secrets) as (_, url):
+        script = block.replace("roundel serve &\n", "")
+        script = script.replace("http://127.0.0.1:8080", url)
+        script = script.replace("curl -N", "curl -N --max-time 2 -s")
+        done = subprocess.run(
+            ["bash", "-c", script], env=env, capture_output=True, text=True, check=False
+        )
+
+    answer, stream = done.stdout.split("event: hello", 1)
+    assert json.loads(answer)["results"][0]["badge"]["unread"] == 1
+    assert 'event: badge\ndata: {"epoch":' in stream
+    assert '"unread":1' in stream
 
 
 def test_watch_prints_what_notify_puts_in():

@@ -1,0 +1,9 @@
+"""How Sphinx builds these pages: `sphinx-build -W docs build/docs`."""
+
+project = "Roundel"
+author = "The Roundel authors"
+copyright = "2026, the Roundel authors"  # noqa: A001, Sphinx's own name
+extensions = ["myst_parser"]
+exclude_patterns = ["images"]
+html_theme = "furo"
+html_title = "Roundel"
