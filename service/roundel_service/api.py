@@ -21,7 +21,8 @@ from .auth import Gate, User
 from .badge import Badge
 from .hub import Channel, Hub
 from .ids import new_id
-from .mailbox import Applied, Item, Notify
+from .items import Item, Notify
+from .mailbox import Applied
 from .problems import Problem
 
 

@@ -9,7 +9,8 @@ import msgspec
 from roundel import Cursor, Event, LastWords, Position, Resume
 
 from .badge import Badge
-from .mailbox import Change, Item, Mailbox
+from .items import Item
+from .mailbox import Change, Mailbox
 
 PAGE = 50
 """How many items a snapshot tells."""

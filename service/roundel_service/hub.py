@@ -20,7 +20,8 @@ from roundel_adapters.bell import Bell
 from . import frames
 from .badge import Badge
 from .engines import Engine, Record
-from .mailbox import Applied, Operation
+from .items import Operation
+from .mailbox import Applied
 
 Level: TypeAlias = Literal["badge", "items"]
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .auth import USER_NAME
-from .mailbox import Mark, MarkAll
+from .items import Mark, MarkAll
 from .problems import FieldError, invalid, malformed
 
 MAX_BODY = 1 << 20

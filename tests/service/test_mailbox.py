@@ -10,16 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from roundel_service.mailbox import (
-    MAX_OP_IDS,
-    Expire,
-    Limits,
-    Mailbox,
-    Mark,
-    MarkAll,
-    Notify,
-    apply,
-)
+from roundel_service.items import Expire, Mark, MarkAll, Notify
+from roundel_service.mailbox import MAX_OP_IDS, Limits, Mailbox, apply
 
 LIMITS = Limits(items=3, bytes=100)
 READ = {"read": True, "seen": True}

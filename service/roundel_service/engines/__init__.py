@@ -11,7 +11,8 @@ from typing import Protocol, TypeAlias, final
 
 import attrs
 
-from ..mailbox import Applied, Change, Mailbox, Operation
+from ..items import Operation
+from ..mailbox import Applied, Change, Mailbox
 
 
 @final

@@ -11,7 +11,8 @@ from hashlib import blake2b
 from math import inf
 from typing import final
 
-from ..mailbox import Applied, Expire, Limits, Mailbox, Operation, apply
+from ..items import Expire, Operation
+from ..mailbox import Applied, Limits, Mailbox, apply
 from . import Listener, Record
 
 
