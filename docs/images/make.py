@@ -43,8 +43,10 @@ def demo() -> Iterator[str]:
     command = [sys.executable, "-m", "roundel_service", "demo", "--bind", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def card(page: Page, user: str) -> Locator:
@@ -80,8 +82,11 @@ def tell(page: Page) -> None:
     page.mouse.move(0, 0)
 
 
-def shoot(browser: Browser, file: Path, *, width: int, scheme: str, cut: bool) -> None:
-    """Tell the story on a page of its own and take its picture."""
+def shoot(browser: Browser, file: Path, *, width: int, scheme: str, look: bool) -> None:
+    """Tell the story on a page of its own and take its picture.
+
+    One to *look* at is of the whole page, and its wire is cut.
+    """
     with (
         demo() as url,
         browser.new_page(
@@ -92,8 +97,11 @@ def shoot(browser: Browser, file: Path, *, width: int, scheme: str, cut: bool) -
     ):
         page.goto(url)
         tell(page)
-        if cut:
+        if look:
             card(page, "alice").get_by_role("button", name="Cut the wire").click()
+            page.mouse.move(0, 0)
+        else:
+            page.evaluate("document.querySelector('.recipes').hidden = true")
         page.screenshot(path=file, full_page=True, animations="disabled")
 
 
@@ -110,11 +118,11 @@ def main() -> None:
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )
         picture = HERE / "demo.png"
-        shoot(browser, picture, width=1200, scheme="light", cut=False)
+        shoot(browser, picture, width=1200, scheme="light", look=False)
         if look:
             dark, narrow = look / "dark.png", look / "narrow.png"
-            shoot(browser, dark, width=1200, scheme="dark", cut=True)
-            shoot(browser, narrow, width=400, scheme="light", cut=False)
+            shoot(browser, dark, width=1200, scheme="dark", look=True)
+            shoot(browser, narrow, width=400, scheme="light", look=True)
         browser.close()
 
 

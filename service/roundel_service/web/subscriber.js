@@ -92,6 +92,7 @@ export class Subscriber {
     },
     reset: () => this.#forget(),
     bye: ({ why, retry }) => {
+      this.link = "connecting";
       this.outcome = `ended by the server (${why}), back in ${(retry / 1000).toFixed(1)} s`;
     },
   };
@@ -141,6 +142,7 @@ export class Subscriber {
       this.outcome = "the service said no: reload the page";
       this.#turn("refused");
     } else {
+      if (this.link === "live") this.outcome = "connection lost, coming back";
       this.#turn("connecting");
     }
   }

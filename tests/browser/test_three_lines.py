@@ -1,0 +1,71 @@
+"""What a site writes to show a badge: three lines, and no library."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page
+
+pytestmark = pytest.mark.slow
+
+PAGE = '<!doctype html><title>a site</title><link rel="icon" href="data:,"><b id=bell>'
+
+THREE_LINES = """() => {
+  const stream = new EventSource("/v1/stream");
+  const show = ({ unread, more }) => (bell.textContent = unread + (more ? "+" : ""));
+  stream.addEventListener("badge", (event) => show(JSON.parse(event.data)));
+
+  globalThis.hellos = [];
+  const listen = (event) => hellos.push(JSON.parse(event.data).resume);
+  stream.addEventListener("hello", listen);
+}"""
+
+
+@pytest.fixture
+def site(server, context, page: Page) -> Page:
+    """Open a page of the service's own origin, as alice."""
+    cookie = {"name": "roundel", "value": server.token("alice"), "url": server.url}
+    context.add_cookies([cookie])
+    page.route("**/blank", lambda r: r.fulfill(body=PAGE, content_type="text/html"))
+    page.goto(f"{server.url}/blank")
+    return page
+
+
+def wait_for_badge(page: Page, text: str) -> None:
+    page.wait_for_function("text => bell.textContent === text", arg=text)
+
+
+def wait_for_hellos(page: Page, *outcomes: str) -> None:
+    page.wait_for_function(
+        "all => JSON.stringify(hellos) === JSON.stringify(all)", arg=list(outcomes)
+    )
+
+
+def test_a_plain_event_source_shows_the_badge(server, site):
+    """Three lines of page script show the number, live."""
+    site.evaluate(THREE_LINES)
+
+    wait_for_badge(site, "0")
+    server.notify("alice", "Hello")
+    wait_for_badge(site, "1")
+    server.notify("bob", "Not for alice")
+    server.notify("alice", "Hello again")
+    wait_for_badge(site, "2")
+
+    assert server.badge("alice")["unread"] == 2
+
+
+def test_a_plain_event_source_survives_a_restart(server, start, site):
+    """A restart in which the engine forgot everything leaves no wrong number."""
+    site.evaluate(THREE_LINES)
+    server.notify("alice", "One")
+    server.notify("alice", "Two")
+    wait_for_badge(site, "2")
+
+    assert server.stop() == 0
+    again = start("serve", "--bind", server.address)
+    wait_for_hellos(site, "snapshot", "reset")
+    wait_for_badge(site, "0")
+    again.notify("alice", "After the restart")
+    wait_for_badge(site, "1")
+
+    assert again.badge("alice")["unread"] == 1
