@@ -11,6 +11,13 @@ from ._errors import LocalProtocolError
 MAX_ID_LENGTH = 128
 """The longest id, in bytes, that a browser sends back without a CORS preflight."""
 
+MAX_RETRY = 999_999_999_999_999
+"""The longest reconnection time, in milliseconds: some 31 700 years.
+
+The standard knows no largest number. This one is exact as a float too, and spares
+everybody the conversion of as many digits as a peer cares to send.
+"""
+
 # Fetch, "CORS-unsafe request-header byte": a Last-Event-ID that holds one of these
 # costs every cross-origin reconnect a preflight request.
 _CORS_UNSAFE = frozenset('"():<>?@[\\]{}')
@@ -62,7 +69,7 @@ def encode_fields(event: Event) -> bytes:
         data = data.replace("\n", "\ndata: ")
     if kind in ("message", ""):
         return _utf8(f"data: {data}\n", "data")
-    return _utf8(f"event: {kind}\ndata: {data}\n", "data")
+    return _utf8(f"event: {kind}\n", "type") + _utf8(f"data: {data}\n", "data")
 
 
 def encode_id(value: str, *, any_id: bool = False) -> bytes:
@@ -81,9 +88,13 @@ def encode_id(value: str, *, any_id: bool = False) -> bytes:
 
 def encode_retry(milliseconds: int) -> bytes:
     """Encode the line that sets the peer's reconnection time."""
-    if type(milliseconds) is not int or milliseconds < 0:
+    whole = type(milliseconds) is int
+    if not whole or not 0 <= milliseconds <= MAX_RETRY:
+        # Python refuses to write a number of thousands of digits, so none is.
+        got = "another number" if whole else repr(milliseconds)
         raise LocalProtocolError(
-            f"retry: expected a whole number of milliseconds, got {milliseconds!r}"
+            f"retry: expected a whole number of milliseconds, 0 to {MAX_RETRY}, "
+            f"got {got}"
         )
     return b"retry: %d\n" % milliseconds
 
@@ -120,13 +131,15 @@ def is_resumable_id(value: str) -> bool:
 def _text(value: str, field: str) -> str:
     if not isinstance(value, str):
         raise LocalProtocolError(f"{field}: expected str, got {value!r}")
-    return value
+    # The text that a subclass holds, whatever it would rather be formatted as.
+    return value if type(value) is str else str.__str__(value)
 
 
 def _single_line(value: str, field: str) -> str:
-    if "\n" in _text(value, field) or "\r" in value:
-        raise LocalProtocolError(f"{field}: expected a single line, got {value!r}")
-    return value
+    text = _text(value, field)
+    if "\n" in text or "\r" in text:
+        raise LocalProtocolError(f"{field}: expected a single line, got {text!r}")
+    return text
 
 
 def _utf8(text: str, field: str) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page
 
@@ -69,3 +72,15 @@ def test_a_plain_event_source_survives_a_restart(server, start, site):
     wait_for_badge(site, "1")
 
     assert again.badge("alice")["unread"] == 1
+
+
+def test_the_readmes_lines_set_the_apps_badge(server, site):
+    """What the first page shows works as it stands, in a page."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (script,) = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)
+    site.evaluate("navigator.setAppBadge = (number) => (bell.textContent = number)")
+    site.evaluate(f"() => {{ {script} }}")
+
+    wait_for_badge(site, "0")
+    server.notify("alice", "Hello")
+    wait_for_badge(site, "1")
