@@ -29,27 +29,36 @@ Lazy: TypeAlias = Event | Callable[[], Event]
 
 @final
 class Entry:
-    """An event at its position, encoded once, when first needed, for all readers."""
+    """An event at its position, encoded once for all readers.
 
-    __slots__ = ("_event", "_fields", "_frame", "at", "time")
+    An event is encoded here and now, so that one that cannot be written is refused
+    to whom it is from, and not to each reader. A function is asked when needed.
+    """
+
+    __slots__ = ("_fields", "_frame", "_make", "at", "time")
 
     def __init__(self, event: Lazy, at: Position, time: float) -> None:
         self.at = at
         self.time = time
-        self._event: Lazy | None = event
-        self._frame = b""
-        self._fields = 0
+        self._make: Callable[[], Event] | None = None
+        if isinstance(event, Event):
+            self._encode(event)
+        else:
+            self._make = event
+
+    def _encode(self, event: Event) -> None:
+        if event.id is not None:
+            raise LocalProtocolError("id: expected none, since the history assigns it")
+        fields = encode_fields(event)
+        self._frame = b"%b%b\n" % (fields, encode_id(str(Cursor({"": self.at}))))
+        self._fields = len(fields)
 
     @property
     def frame(self) -> bytes:
         """The bytes for a reader whose only lane is this one, id line included."""
-        if self._event is not None:
-            event = self._event if isinstance(self._event, Event) else self._event()
-            fields = encode_fields(event)
-            line = encode_id(str(Cursor({"": self.at})))
-            self._frame = b"%b%b\n" % (fields, line)
-            self._fields = len(fields)
-            self._event = None
+        if self._make is not None:
+            self._encode(self._make())
+            self._make = None
         return self._frame
 
     def frame_at(self, cursor: Cursor) -> bytes:
@@ -86,7 +95,7 @@ class History:
         capacity: How many events the ring keeps. With 0 it keeps none and the
             newest event is the state: the latest wins, and no reader ever misses it.
         max_bytes: How many bytes of encoded events the ring keeps; unbounded if
-            ``None``. Events are then encoded when they are appended.
+            ``None``. A function is then asked when it is appended.
         retention: For how many seconds an event can be replayed.
     """
 
@@ -113,14 +122,15 @@ class History:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._retention = retention
-        self._ring: deque[Entry] | None = None
         self._begin(epoch, offset, snapshot)
 
     def _begin(self, epoch: str, offset: int, snapshot: Lazy | None) -> None:
-        self.head = Position(check_name(epoch, "epoch"), _checked(offset, 0))
+        head = Position(check_name(epoch, "epoch"), _checked(offset, 0))
+        self._snapshot = None if snapshot is None else Entry(snapshot, head, inf)
+        self.head = head
         self._floor = self._newest = offset
         self._bytes = 0
-        self._snapshot = snapshot and Entry(_without_id(snapshot), self.head, inf)
+        self._ring: deque[Entry] | None = None
 
     def reset(
         self, epoch: str, *, offset: int = 0, snapshot: Lazy | None = None
@@ -136,7 +146,6 @@ class History:
                 f"got {epoch!r}"
             )
         self._begin(epoch, offset, snapshot)
-        self._ring = None
 
     def append(
         self,
@@ -152,18 +161,18 @@ class History:
         otherwise. *snapshot* is the state right after the event; the one before
         stays in use, with the events after it, until a new one comes.
         """
-        entry = Entry(_without_id(event), self._next(offset), now)
-        if self._max_bytes is not None:
-            self._bytes += len(entry.frame)
+        entry = Entry(event, self._next(offset), now)
+        size = 0 if self._max_bytes is None else len(entry.frame)
         self._move(entry.at, snapshot)
         self._newest = entry.at.offset
         if self._capacity == 0:
             self._floor = self._newest
-            self._snapshot = self._snapshot if snapshot else entry
+            self._snapshot = entry if snapshot is None else self._snapshot
             return self.head
         if self._ring is None:
             self._ring = deque()
         self._ring.append(entry)
+        self._bytes += size
         self._trim(now)
         return self.head
 
@@ -186,15 +195,18 @@ class History:
 
     def _move(self, head: Position, snapshot: Lazy | None) -> None:
         if snapshot is not None:
-            self._snapshot = Entry(_without_id(snapshot), head, inf)
+            self._snapshot = Entry(snapshot, head, inf)
         self.head = head
+
+    def has(self, position: Position) -> bool:
+        """Tell whether *position* is one of this line, gone from the ring or not."""
+        head = self.head
+        return position.epoch == head.epoch and position.offset <= head.offset
 
     def has_news(self, position: Position | None) -> bool:
         """Tell whether a running reader at *position* has anything to be told."""
         return (
-            position is None
-            or position.offset < self._newest
-            or position.epoch != self.head.epoch
+            position is None or position.offset < self._newest or not self.has(position)
         )
 
     def since(self, position: Position | None, *, now: float) -> Replay:
@@ -209,7 +221,7 @@ class History:
         self._trim(now)
         if position is None:
             return self._stand_in("snapshot")
-        if position.epoch != self.head.epoch or position.offset > self.head.offset:
+        if not self.has(position):
             return self._stand_in("reset")
         if position.offset == self.head.offset:
             return Replay("current", (), self.head, exact=True)
@@ -258,9 +270,3 @@ def _checked(offset: int, floor: int) -> int:
             f"offset: expected {floor} to {MAX_OFFSET}, got {offset}"
         )
     return offset
-
-
-def _without_id(event: Lazy) -> Lazy:
-    if isinstance(event, Event) and event.id is not None:
-        raise LocalProtocolError("id: expected none, since the history assigns it")
-    return event

@@ -8,7 +8,7 @@ from typing import final
 
 import attrs
 
-from ._cursor import Cursor, Position, check_lanes, check_name
+from ._cursor import FOREIGN, Cursor, Position, check_lanes, check_name
 from ._errors import LocalProtocolError
 from ._event import Event, encode, encode_comment, encode_id, encode_retry
 from ._history import Entry, History, Outcome
@@ -61,7 +61,8 @@ class Stream:
     It keeps no queue: it is a position in each lane, and what it has to say is what
     the lanes hold after that. Ask `data_to_send()` until there is nothing, wait for
     news or for `deadline`, whichever is first, and ask again. Asking early or twice
-    changes nothing.
+    changes nothing. If a function of yours raises, the stream ends there and then:
+    nothing is skipped, and the reader's next connection is told what it missed.
 
     Args:
         lanes: A `History`, or several by name; 1 to 32 of ``A-Z a-z 0-9 _ -``
@@ -81,7 +82,7 @@ class Stream:
 
     __slots__ = (
         "_closing", "_cursor", "_due", "_ends", "_gap", "_greeted", "_heartbeat",
-        "_hello", "_lanes", "_last_words", "_max_age", "_max_write", "_ping",
+        "_hello", "_lanes", "_last_words", "_left", "_max_age", "_max_write", "_ping",
         "_positions", "_rest", "is_open",
     )  # fmt: skip
 
@@ -114,12 +115,12 @@ class Stream:
         self._heartbeat = heartbeat
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._ends = now + self._max_age
-        self._last_words = last_words
+        self._last_words = last_words.encode() if last_words else b""
         self._max_write = max_write
         self._due = now
         self._rest = b""
         self._closing = False
-        self._greeted = False
+        self._greeted = self._left = False
         self.is_open = True
 
     @property
@@ -129,15 +130,20 @@ class Stream:
         ``-inf`` while there is an end to be told, and for ever after it: a closed
         stream is overdue, not idle.
         """
-        if self._closing or not self.is_open:
+        if self._closing:
             return -inf
         return min(self._due, self._ends)
 
     @property
     def cursor(self) -> Cursor:
         """Where the reader stands after all that was handed out."""
-        told = {lane: at for lane, at in self._positions.items() if at is not None}
-        return Cursor(told)
+        return Cursor(
+            {
+                lane: at
+                for lane, at in self._positions.items()
+                if at is not None and at is not FOREIGN
+            }
+        )
 
     def join(self, name: str, lane: History) -> None:
         """Follow one more lane, from where the peer's own cursor left it."""
@@ -146,26 +152,38 @@ class Stream:
         self._add(check_name(name, "lane"), lane)
 
     def leave(self, name: str) -> None:
-        """Follow one lane less; its position leaves the cursor with it."""
+        """Follow one lane less; the peer is told that its position is gone.
+
+        If the lane joins again, it is new to the reader.
+        """
         if name not in self._lanes:
             raise LocalProtocolError(f"lanes: {name!r} is not followed")
         del self._lanes[name], self._positions[name]
+        kept = {lane: at for lane, at in self._cursor.positions.items() if lane != name}
+        self._cursor = Cursor(kept, self._cursor.foreign)
+        self._left = True
 
     def _add(self, name: str, lane: History) -> None:
         lanes = {**self._lanes, name: lane}
         check_lanes({name: lane.head.epoch for name, lane in lanes.items()})
         self._lanes = lanes
-        self._positions[name] = self._cursor.position(name)
+        at = self._cursor.position(name)
+        # A position that this lane never had is not kept, since no id of ours may
+        # hold it: nobody has measured whether it fits.
+        self._positions[name] = at if at is None or lane.has(at) else FOREIGN
 
     def close(self, last_words: LastWords | None = None) -> None:
         """End the stream, with its *last_words*; the first call counts.
 
         What the reader has not been told waits in the lanes for its next connection.
         """
-        if not self._closing and self.is_open:
+        self._end(last_words.encode() if last_words else b"")
+
+    def _end(self, last_words: bytes) -> None:
+        if not self._closing:
             self._closing = True
             # Behind the rest of an event that is half written, if there is one.
-            self._rest += last_words.encode() if last_words else b""
+            self._rest += last_words
             self.is_open = bool(self._rest)
 
     def data_to_send(self, now: float) -> list[bytes]:
@@ -174,10 +192,16 @@ class Stream:
         The chunks are taken as written: the reader's position moves behind them.
         """
         if now >= self._ends:
-            self.close(self._last_words)
-        chunks = self._bounded(self._next_chunks(now))
-        if not chunks and now >= self._due and self.is_open:
-            chunks = self._bounded([self._heartbeat_chunk()])
+            self._end(self._last_words)
+        try:
+            chunks = self._bounded(self._next_chunks(now))
+            if not chunks and now >= self._due and self.is_open:
+                chunks = self._bounded([self._heartbeat_chunk()])
+        except BaseException:
+            # Positions have moved behind chunks that are lost with the exception.
+            self._rest = b""
+            self._closing, self.is_open = True, False
+            raise
         if chunks:
             self._due = now + self._heartbeat
         return chunks
@@ -205,6 +229,9 @@ class Stream:
         if not self._greeted:
             self._greeted = True
             yield from self._greet(now)
+        if self._left:
+            self._left = False
+            yield self._whereabouts()
         for name, lane in list(self._lanes.items()):
             if lane.has_news(self._positions[name]):
                 # To the back of the line: no lane can keep the others from talking.
@@ -228,7 +255,8 @@ class Stream:
     def _news(self, name: str, lane: History, now: float) -> Iterator[bytes]:
         at = self._positions[name]
         replay = lane.since(at, now=now)
-        if at is not None and not replay.exact:
+        # A late reader of a latest-wins lane is "replayed" its state: nothing is lost.
+        if at is not None and replay.outcome in ("snapshot", "reset"):
             self._positions[name] = None
             if notice := self._gap and self._gap(name, replay.outcome):
                 yield encode(notice)
@@ -237,9 +265,12 @@ class Stream:
             yield self._frame(entry)
         self._positions[name] = replay.position
         if not replay.entries:
-            # WHATWG 9.2.6: a block without data moves the last event id and is no
-            # event, so that what is lost is not asked for again.
-            yield encode_id(str(self.cursor)) + b"\n"
+            # So that what is lost is not asked for again.
+            yield self._whereabouts()
+
+    def _whereabouts(self) -> bytes:
+        # WHATWG 9.2.6: a block without data moves the last event id and is no event.
+        return encode_id(str(self.cursor)) + b"\n"
 
     def _frame(self, entry: Entry) -> bytes:
         alone = "" in self._lanes and len(self._lanes) == 1

@@ -1,0 +1,203 @@
+"""Cursors: what a reader presents is either what we wrote, or foreign."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roundel._cursor import (
+    FOREIGN,
+    MAX_LANES,
+    MAX_OFFSET,
+    Cursor,
+    Position,
+    check_lanes,
+    check_name,
+)
+from roundel._errors import LocalProtocolError
+from roundel._event import MAX_ID_LENGTH, is_resumable_id
+
+ALPHABET = "ABCXYZabcxyz0123456789_-"
+NAMES = st.text(ALPHABET, min_size=1, max_size=32)
+OFFSETS = st.integers(0, MAX_OFFSET)
+POSITIONS = st.builds(Position, NAMES, OFFSETS)
+CURSORS = st.builds(
+    Cursor, st.dictionaries(st.just("") | NAMES, POSITIONS, max_size=MAX_LANES)
+).filter(lambda cursor: len(str(cursor)) <= MAX_ID_LENGTH)
+
+EXAMPLES = [
+    pytest.param({}, "", id="nowhere"),
+    pytest.param({"": Position("e", 0)}, "e.0", id="one lane, at the start"),
+    pytest.param({"": Position("e", 63)}, "e.-", id="last digit"),
+    pytest.param({"": Position("e", 64)}, "e.10", id="first carry"),
+    pytest.param({"": Position("e", MAX_OFFSET)}, "e.-------", id="highest offset"),
+    pytest.param({"badge": Position("e1", 7)}, "badge.e1.7", id="a named lane"),
+    pytest.param(
+        {"items": Position("a", 1), "badge": Position("b", 2)},
+        "items.a.1~badge.b.2",
+        id="two lanes, in order",
+    ),
+]
+
+FOREIGN_TEXTS = [
+    pytest.param("1718000000-0", id="another server's id"),
+    pytest.param("e.", id="no offset"),
+    pytest.param(".1", id="no epoch"),
+    pytest.param("e.01", id="a leading zero"),
+    pytest.param("e.00000000", id="eight digits"),
+    pytest.param("e.10000000", id="an offset beyond the highest"),
+    pytest.param("e.1 ", id="a space behind"),
+    pytest.param("e.1\n", id="a line end behind"),
+    pytest.param("e.1~", id="an empty lane"),
+    pytest.param("~", id="only a separator"),
+    pytest.param("e.1~e.2", id="the same lane twice"),
+    pytest.param("a.e.1~a.e.2", id="the same name twice"),
+    pytest.param("a.b.c.1", id="four parts"),
+    pytest.param("e.é", id="not ASCII"),
+    pytest.param("\ud800", id="a lone surrogate"),
+    pytest.param("e" * 33 + ".1", id="an epoch of 33"),
+    pytest.param("~".join(f"{n}.e.1" for n in "abcdefghi"), id="nine lanes"),
+    pytest.param("~".join(f"{n * 30}.e.1" for n in "abcd"), id="129 characters"),
+]
+
+
+@pytest.mark.parametrize(("positions", "text"), EXAMPLES)
+def test_text(positions: dict[str, Position], text: str) -> None:
+    """A cursor is written in one way, and is read back as it was."""
+    written = str(Cursor(positions))
+    read = Cursor.parse(text)
+
+    assert text == written
+    assert Cursor(positions) == read
+
+
+@pytest.mark.parametrize("text", FOREIGN_TEXTS)
+def test_foreign(text: str) -> None:
+    """What no cursor is written as is foreign, and stands nowhere in each lane."""
+    cursor = Cursor.parse(text)
+
+    assert Cursor(foreign=True) == cursor
+    assert FOREIGN == cursor.position("badge")
+
+
+@pytest.mark.parametrize(("length", "foreign"), [(128, False), (129, True)])
+def test_longest(length: int, foreign: bool) -> None:
+    """A cursor may take the 128 bytes that a browser sends without a preflight."""
+    head = "~".join(f"{name * 32}.e.1" for name in "abc")
+    text = f"{head}~{'d' * (length - len(head) - 5)}.e.1"
+
+    assert length == len(text)
+    assert foreign == Cursor.parse(text).foreign
+
+
+def test_bytes() -> None:
+    """A header value may come as bytes, and need not even be text."""
+    position = Position("e", 10)
+
+    assert Cursor({"": position}) == Cursor.parse(b"e.A")
+    assert Cursor(foreign=True) == Cursor.parse(b"e.A\xff")
+
+
+@pytest.mark.parametrize("text", [None, "", b""])
+def test_nothing_presented(text: str | bytes | None) -> None:
+    """A reader that presents nothing stands nowhere, which is not foreign."""
+    cursor = Cursor.parse(text)
+
+    assert Cursor() == cursor
+    assert cursor.position("") is None
+
+
+@pytest.mark.slow
+@given(CURSORS)
+def test_inverse(cursor: Cursor) -> None:
+    """What is written is read back, order included, and travels as an id."""
+    text = str(cursor)
+    read = Cursor.parse(text)
+
+    assert cursor == read
+    assert list(cursor.positions) == list(read.positions)
+    assert is_resumable_id(text)
+
+
+@given(st.text() | st.text("Az09.~_-", max_size=40) | st.binary())
+def test_parse_is_total(text: str | bytes) -> None:
+    """Any text or bytes are a cursor that writes exactly them, or foreign."""
+    cursor = Cursor.parse(text)
+    plain = text.decode("latin-1") if isinstance(text, bytes) else text
+
+    assert cursor.foreign or plain == str(cursor)
+
+
+@given(OFFSETS, OFFSETS)
+def test_offsets_are_distinct(one: int, other: int) -> None:
+    """Two offsets have two texts."""
+    texts = {str(Cursor({"": Position("e", offset)})) for offset in (one, other)}
+
+    assert len({one, other}) == len(texts)
+
+
+def test_widest() -> None:
+    """Eight lanes fit into 128 characters at the highest offset."""
+    epochs = {f"l{n}": "abcd" for n in range(MAX_LANES)}
+    check_lanes(epochs)
+    widest = Cursor({lane: Position(epochs[lane], MAX_OFFSET) for lane in epochs})
+
+    assert len(str(widest)) <= 128
+    assert widest == Cursor.parse(str(widest))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [
+        pytest.param(
+            {f"{n}": "e" for n in range(9)},
+            "lanes: expected at most 8, got 9",
+            id="too many",
+        ),
+        pytest.param(
+            {f"l{n}": "abcde" for n in range(8)},
+            "at most 128 characters, these can take 135",
+            id="eight, one character too wide",
+        ),
+        pytest.param(
+            {"a" * 2: "e" * 32, "b": "e" * 32, "c": "e" * 32},
+            "at most 128 characters, these can take 129",
+            id="three, one character too wide",
+        ),
+    ],
+)
+def test_lanes_that_might_outgrow(epochs: dict[str, str], message: str) -> None:
+    """Lanes whose cursor might not travel one day are refused on the first."""
+    with pytest.raises(LocalProtocolError, match=message):
+        check_lanes(epochs)
+
+
+@pytest.mark.slow
+@given(st.dictionaries(st.just("") | NAMES, st.tuples(NAMES, OFFSETS)))
+def test_checked_lanes_travel(lanes: dict[str, tuple[str, int]]) -> None:
+    """Lanes that pass the check have no cursor that is too long."""
+    try:
+        check_lanes({name: epoch for name, (epoch, _) in lanes.items()})
+    except LocalProtocolError:
+        return
+    cursor = Cursor({name: Position(*at) for name, at in lanes.items()})
+
+    assert cursor == Cursor.parse(str(cursor))
+
+
+@pytest.mark.parametrize("name", ["", "a" * 33, "a.b", "a~b", "a b", "é", "a\n"])
+def test_name_refused(name: str) -> None:
+    """A name that would not come back from a cursor is refused, and shown."""
+    with pytest.raises(LocalProtocolError) as caught:
+        check_name(name, "epoch")
+
+    expected = f"epoch: expected 1 to 32 of A-Z a-z 0-9 _ -, got {name!r}"
+    assert expected == str(caught.value)
+
+
+def test_name() -> None:
+    """A name that a cursor can carry is returned as it is."""
+    name = "Az09_-" + "x" * 26
+
+    assert name == check_name(name, "lane")
