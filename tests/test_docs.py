@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -121,3 +122,12 @@ def test_settings_page_names_every_setting_with_its_default():
 def test_readme_is_short():
     """The first page fits into a visit."""
     assert len((ROOT / "README.md").read_text().splitlines()) < 80
+
+
+def test_picture_of_the_source_is_drawn_from_its_table():
+    """The states that a reader sees are those that the code has."""
+    script = ROOT / "docs" / "images" / "draw_source.py"
+    draw = runpy.run_path(str(script))["draw"]
+    picture = (ROOT / "docs" / "images" / "source.svg").read_text()
+
+    assert draw() == picture

@@ -1,25 +1,23 @@
-"""Event streams as async iterators, over any client with the shape of httpx."""
+"""Event streams as async iterators, over httpx2, on trio and on asyncio."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import final
 
+import anyio
 import httpx2
-import trio
 
-from roundel import Event, Parser
+from roundel import Event, Source, State
 
-READ_TIMEOUT = 60.0
-"""After how many seconds of silence a peer counts as dead: twice a ping and more."""
-
-DEFAULT_RETRY = 3_000
-"""The reconnection time before a server sets one, in milliseconds."""
+IDLE_TIMEOUT = 60.0
+"""After how many seconds without a byte a peer is taken for dead: two pings' time."""
 
 
 @final
 class StreamEnded(Exception):  # noqa: N818, an end is no error until it is unexpected
-    """The server has ended the stream for good, or answered with something else."""
+    """The stream is over for good; the message says why."""
 
 
 async def connect(
@@ -28,39 +26,49 @@ async def connect(
     *,
     headers: Callable[[], Mapping[str, str]] = dict,
     last_event_id: str = "",
+    idle_timeout: float = IDLE_TIMEOUT,
 ) -> AsyncIterator[Event]:
-    """Yield the events of *url*, for as long as it takes, as an EventSource does.
+    """Yield the events of *url*, over as many connections as it takes.
 
-    Whenever the connection ends it is opened again, after the time that the server
-    set, and says where it was. *headers* are made anew for each connection, since
-    proofs expire. Raises `StreamEnded` for an answer that is no event stream
-    (WHATWG HTML 9.2.3: anything but 200 and the right type is final).
+    It goes on as an EventSource does: whenever the connection ends it comes back,
+    after the time that the server set, and says where it was. *headers* are made anew
+    for each connection, since proofs expire. After *idle_timeout* seconds without a
+    byte the connection counts as lost.
+
+    Raises `StreamEnded` for an answer that is final: anything but 200 and an event
+    stream (WHATWG HTML 9.2.3).
     """
-    parser = Parser(last_event_id)
-    retry = DEFAULT_RETRY
-    while True:
-        sent = {"Accept": "text/event-stream", **headers()}
-        if parser.last_event_id:
-            sent["Last-Event-ID"] = parser.last_event_id
-        parser = Parser(parser.last_event_id)
+    source = Source(
+        now=anyio.current_time(), random=random.random, last_event_id=last_event_id
+    )
+    while source.state is not State.CLOSED:
+        if source.state is State.WAITING:
+            await anyio.sleep(source.deadline - anyio.current_time())
+            source.handle_timeout(anyio.current_time())
+            continue
         try:
+            sent = {**headers(), **dict(source.request_headers())}
             async with client.stream(
-                "GET", url, headers=sent, timeout=READ_TIMEOUT
+                "GET", url, headers=sent, timeout=idle_timeout
             ) as response:
-                _check(response)
-                async for piece in response.aiter_raw():
-                    for event in parser.receive_data(piece):
+                async for events in _connection(source, response):
+                    for event in events:
                         yield event
         except httpx2.TransportError:
-            pass
-        retry = retry if parser.retry is None else parser.retry
-        await trio.sleep(max(retry, 100) / 1_000)
+            source.receive_error(now=anyio.current_time())
+    raise StreamEnded(source.reason)
 
 
-def _check(response: httpx2.Response) -> None:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if response.status_code != 200 or kind != "text/event-stream":
-        raise StreamEnded(
-            f"expected 200 and text/event-stream, got {response.status_code} and "
-            f"{kind or 'no type'}"
-        )
+async def _connection(
+    source: Source, response: httpx2.Response
+) -> AsyncIterator[list[Event]]:
+    """Tell *source* of one connection, from the head to the end."""
+    fields = response.headers.multi_items()
+    source.receive_response(response.status_code, fields, now=anyio.current_time())
+    pieces = response.aiter_bytes()
+    while source.state is State.OPEN:
+        piece = await anext(pieces, None)
+        if piece is None:
+            source.receive_eof(now=anyio.current_time())
+        else:
+            yield source.receive_data(piece, now=anyio.current_time())

@@ -8,12 +8,16 @@ from ._event import Event, encode, encode_comment, is_resumable_id
 from ._headers import accepts_stream, read_last_event_id, stream_headers
 from ._history import History, Outcome, Replay
 from ._parser import Parser
+from ._source import Source
+from ._state import TRANSITIONS, Input, State
 from ._stream import LastWords, Resume, Stream
 
 __all__ = [
+    "TRANSITIONS",
     "Cursor",
     "Event",
     "History",
+    "Input",
     "LastWords",
     "LocalProtocolError",
     "Outcome",
@@ -23,6 +27,8 @@ __all__ = [
     "RemoteProtocolError",
     "Replay",
     "Resume",
+    "Source",
+    "State",
     "Stream",
     "accepts_stream",
     "encode",

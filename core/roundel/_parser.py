@@ -96,7 +96,8 @@ class Parser:
         if self.comments:
             self.comments = []
         text = self._decode(data)
-        roomy = self._allows(text)
+        self._allowance -= len(text)
+        roomy = self._allowance >= 0 or self._has_room(text)
         lines = text.split("\n")
         rest = lines.pop()
         if lines and (self._line or self._ignoring):
@@ -129,8 +130,10 @@ class Parser:
         """Decode *data* and make all its line ends LF."""
         if self._partial:
             data = self._partial + data
+            self._partial = b""
         text, used = utf_8_decode(data, "replace", False)
-        self._partial = b"" if used == len(data) else bytes(data[used:])
+        if used < len(data):
+            self._partial = bytes(data[used:])
         if self._skip and text:
             text = text.removeprefix(self._skip)
             self._skip = ""
@@ -141,15 +144,13 @@ class Parser:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         return text
 
-    def _allows(self, text: str) -> bool:
+    def _has_room(self, text: str) -> bool:
         """Tell whether the budget suffices, however much of *text* will be held.
 
         If so, no line need be measured. The allowance counts characters, of 4 bytes at
         most: all that arrive are taken off it, and only when spent is it found anew.
         """
-        if len(text) > self._allowance:
-            self._allowance = (self._room() - len(self._line)) // 4
-        self._allowance -= len(text)
+        self._allowance = (self._room() - len(self._line)) // 4 - len(text)
         return self._allowance >= 0
 
     def _room(self) -> int:
@@ -163,7 +164,9 @@ class Parser:
             if line.startswith("data: "):
                 data.append(line[6:])
             elif line:
-                self._parse_field(line)
+                # An idle stream is made of comments, so they are dropped right here.
+                if line[0] != ":" or self._fields is not _FIELDS:
+                    self._parse_field(line)
             else:
                 # An id counts here, and even if there is no data to dispatch.
                 self.last_event_id = self._id
@@ -189,8 +192,7 @@ class Parser:
         value = value.removeprefix(" ")
         match name:
             case "":
-                if self._fields is not _FIELDS:
-                    self.comments.append(value)
+                self.comments.append(value)
             case "data":
                 self._lines.append(value)
             case "event":

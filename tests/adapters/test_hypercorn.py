@@ -50,13 +50,15 @@ async def answer(scope, receive, send):
         await send(message)
 
 
+# More than any kernel buffers for a peer that does not read.
+MUCH = {"type": "http.response.body", "body": bytes(1 << 26), "more_body": True}
+
+
 async def flood(scope, receive, send):
     """Write for ever, to whoever takes it."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     while True:
-        await send(
-            {"type": "http.response.body", "body": b"x" * 65_536, "more_body": True}
-        )
+        await send(MUCH)
 
 
 def until_disconnect(handler, over: trio.Event):
@@ -149,6 +151,8 @@ async def test_peer_that_takes_nothing_does_not_hold_the_end_up(serve):
     async with serve(app_of(stuck), **limits) as served:
         await served.get("/")
         await started.wait()
+        # Until the write waits for a peer that will never read.
+        await trio.testing.wait_all_tasks_blocked(0.2)
         served.stop.set()
         with trio.fail_after(3):
             await served.gone.wait()

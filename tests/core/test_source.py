@@ -1,0 +1,484 @@
+"""The client half of a connection: the table pair by pair, and C1 to C8 as told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roundel._errors import LocalProtocolError
+from roundel._event import Event
+from roundel._source import MAX_HEADER_ID, Source
+from roundel._state import TRANSITIONS, Input, State
+
+STREAM = [("Content-Type", "text/event-stream")]
+
+
+def start(chance: float = 0.0, **arguments: Any) -> Source:
+    return Source(now=0.0, random=lambda: chance, **arguments)
+
+
+def opened(chance: float = 0.0, **arguments: Any) -> Source:
+    source = start(chance, **arguments)
+    source.receive_response(200, STREAM, now=0.0)
+    return source
+
+
+def brought_to(state: State) -> Source:
+    """Return a source in *state*, for which 503 is no end and 20 bytes are too long."""
+    arguments = {"retry_statuses": {503}, "max_event_size": 20, "idle_timeout": 60.0}
+    match state:
+        case State.CONNECTING:
+            return start(**arguments)
+        case State.OPEN:
+            return opened(**arguments)
+        case State.WAITING:
+            source = opened(**arguments)
+            source.receive_eof(now=0.0)
+        case State.CLOSED:
+            source = opened(**arguments)
+            source.close()
+    return source
+
+
+CALLS: list[tuple[Input, str, Callable[[Source], object]]] = [
+    (
+        Input.ACCEPT,
+        "receive_response",
+        lambda source: source.receive_response(200, STREAM, now=1.0),
+    ),
+    (
+        Input.REFUSE,
+        "receive_response",
+        lambda source: source.receive_response(404, STREAM, now=1.0),
+    ),
+    (
+        Input.DEFER,
+        "receive_response",
+        lambda source: source.receive_response(503, [], now=1.0),
+    ),
+    (
+        Input.DATA,
+        "receive_data",
+        lambda source: source.receive_data(b"data: 1\n\n", now=1.0),
+    ),
+    (
+        Input.BREAK,
+        "receive_data",
+        lambda source: source.receive_data(b"data: 1" + b"0" * 20, now=1.0),
+    ),
+    (Input.LOSS, "receive_eof", lambda source: source.receive_eof(now=1.0)),
+    (Input.LOSS, "receive_error", lambda source: source.receive_error(now=1.0)),
+    (Input.TIMEOUT, "handle_timeout", lambda source: source.handle_timeout(99.0)),
+    (Input.CLOSE, "close", lambda source: source.close()),
+]
+
+
+def everything(source: Source) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in Source.__slots__}
+
+
+@pytest.mark.parametrize(
+    ("state", "call"),
+    [
+        pytest.param(state, call, id=f"{state.name}-{call[0].name}-{call[1]}")
+        for state, call in product(State, CALLS)
+    ],
+)
+def test_every_pair(
+    state: State, call: tuple[Input, str, Callable[[Source], object]]
+) -> None:
+    """What is in the table moves; all else is refused and changes nothing."""
+    what, method, act = call
+    source = brought_to(state)
+    before = everything(source)
+    if (state, what) in TRANSITIONS:
+        act(source)
+
+        assert TRANSITIONS[state, what] is source.state
+        assert (source.state is State.CLOSED) == (source.deadline == -inf)
+    else:
+        with pytest.raises(LocalProtocolError) as caught:
+            act(source)
+
+        assert f"{method}: not possible while {state.name}" == str(caught.value)
+        assert before == everything(source)
+
+
+def test_every_input_is_walked() -> None:
+    """No input is without a call, and what is closed stays so."""
+    ends = {after for (state, _), after in TRANSITIONS.items() if state is State.CLOSED}
+
+    assert set(Input) == {what for what, *_ in CALLS}
+    assert {State.CLOSED} == ends
+
+
+# C1, C6: the request.
+
+
+def test_request() -> None:
+    """The first request asks for an event stream, past all caches, without an id."""
+    assert [
+        ("Accept", "text/event-stream"),
+        ("Cache-Control", "no-cache"),
+    ] == start().request_headers()
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "value"),
+    [
+        pytest.param("e.1~f.2", "e.1~f.2", id="a cursor"),
+        pytest.param("a b", "a b", id="a space inside"),
+        pytest.param("é", "Ã©", id="UTF-8, as latin-1 text"),
+        pytest.param("x" * MAX_HEADER_ID, "x" * MAX_HEADER_ID, id="the longest"),
+        pytest.param("x" * (MAX_HEADER_ID + 1), None, id="too long"),
+        pytest.param("", None, id="empty"),
+        pytest.param(" a", None, id="a space before"),
+        pytest.param("a ", None, id="a space behind"),
+        pytest.param("a\tb", None, id="a tab"),
+        pytest.param("a\vb", None, id="a control character"),
+        pytest.param("a\x1fb", None, id="the last control character"),
+        pytest.param("a\x7f", None, id="DEL"),
+        pytest.param("a\nb", None, id="a line end"),
+        pytest.param("\ud800", None, id="a lone surrogate"),
+    ],
+)
+def test_id_that_travels(last_event_id: str, value: str | None) -> None:
+    """An id is sent if it can travel, and never keeps one from coming back."""
+    headers = dict(start(last_event_id=last_event_id).request_headers())
+
+    assert value == headers.get("Last-Event-ID")
+
+
+def test_stale_id() -> None:
+    """An id that cannot travel is not replaced by the one before it."""
+    source = opened(last_event_id="old")
+    events = source.receive_data(b"id: \tnew\ndata\n\n", now=0.0)
+
+    assert [Event("", id="\tnew")] == events
+    assert "\tnew" == source.last_event_id
+    assert "Last-Event-ID" not in dict(source.request_headers())
+
+
+# C3, C7: what is final.
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text/event-stream",
+        "text/event-stream;",
+        "text/event-stream;charset=windows-1252",
+        "text/event-stream ; charset=utf-8",
+        " Text/Event-STREAM",
+    ],
+)
+def test_accepted(value: str) -> None:
+    """The essence of the content type counts, whatever its parameters are."""
+    source = start()
+    source.receive_response(200, [("x", "y"), ("content-TYPE", value)], now=3.0)
+
+    assert State.OPEN is source.state
+    assert "" == source.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reason"),
+    [
+        *(
+            pytest.param(status, STREAM, f"expected status 200, got {status}")
+            for status in (204, 205, 210, 299, 301, 404, 410, 429, 500, 503)
+        ),
+        pytest.param(
+            200, [], "expected content type text/event-stream, got ''", id="no type"
+        ),
+        pytest.param(
+            200,
+            [("Content-Type", "text/event-stream-x")],
+            "expected content type text/event-stream, got 'text/event-stream-x'",
+            id="another type",
+        ),
+        pytest.param(
+            200,
+            [*STREAM, ("Content-Type", "a" * 101)],
+            f"expected content type text/event-stream, got '{'a' * 100}'",
+            id="the last one counts",
+        ),
+    ],
+)
+def test_final(status: int, headers: list[tuple[str, str]], reason: str) -> None:
+    """Any other response is the end, for good, and the source says why."""
+    source = start()
+    source.receive_response(status, headers, now=0.0)
+    source.handle_timeout(9999.0)
+    source.close()
+
+    assert (State.CLOSED, reason) == (source.state, source.reason)
+    assert -inf == source.deadline
+
+
+def test_status_to_come_back_after() -> None:
+    """A client that is no browser may come back after statuses of its choice."""
+    source = start(retry_statuses={503})
+    source.receive_response(503, [], now=10.0)
+
+    assert State.WAITING is source.state
+    assert "expected status 200, got 503" == source.reason
+    assert 13.0 == source.deadline
+
+
+def test_close() -> None:
+    """A closed source takes no more, even if bytes are queued."""
+    source = opened()
+    source.close()
+    with pytest.raises(LocalProtocolError, match="not possible while CLOSED"):
+        source.receive_data(b"data: late\n\n", now=0.0)
+
+    assert "closed" == source.reason
+
+
+# C2, C5, C6: what is lost comes back.
+
+
+def test_transcript() -> None:
+    """A source comes back with the newest id, over as many connections as it takes."""
+    source = start(retry=2000)
+    source.receive_response(200, STREAM, now=1.0)
+    events = source.receive_data(b"id: 1\ndata: one\n\nid: 2\nda", now=2.0)
+    source.receive_eof(now=10.0)
+    lost = (source.state, source.reason, source.deadline)
+    source.handle_timeout(11.9)
+    early = source.state
+    source.handle_timeout(12.0)
+    source.handle_timeout(12.0)
+    again = dict(source.request_headers())["Last-Event-ID"]
+    source.receive_response(200, STREAM, now=12.1)
+    # WPT format-field-id-2: an event without an id reports the one before it.
+    events += source.receive_data(b"data: two\n\n", now=12.2)
+    source.receive_error(now=13.0)
+
+    assert [Event("one", id="1"), Event("two", id="1")] == events
+    assert (State.WAITING, "the stream ended", 12.0) == lost
+    assert State.WAITING is early
+    assert "1" == again
+    assert (State.WAITING, "the network failed") == (source.state, source.reason)
+
+
+def test_id_is_cleared() -> None:
+    """An empty id clears it for the next connection as well."""
+    source = opened(last_event_id="1")
+    source.receive_data(b"id\n\n", now=0.0)
+    source.receive_eof(now=0.0)
+
+    assert "" == source.last_event_id
+
+
+@pytest.mark.parametrize("before", ["head", "body"])
+def test_dead_peer(before: str) -> None:
+    """A peer that is silent for too long is lost, be it before or behind its head."""
+    source = start(idle_timeout=45.0)
+    if before == "body":
+        source.receive_response(200, STREAM, now=0.0)
+    silent = source.deadline
+    if before == "body":
+        source.receive_data(b":", now=30.0)
+    since = 30.0 if before == "body" else 0.0
+    source.handle_timeout(since + 44.9)
+    alive = source.state
+    source.handle_timeout(since + 45.0)
+
+    assert 45.0 == silent
+    assert State.WAITING is not alive
+    assert State.WAITING is source.state
+    assert "nothing was received for 45.0 seconds" == source.reason
+    assert since + 45.0 + 3.0 == source.deadline
+
+
+def test_next_attempt_has_a_timeout_of_its_own() -> None:
+    """The time that a connection may take counts from when it is begun."""
+    source = start(idle_timeout=45.0)
+    source.receive_error(now=1.0)
+    source.handle_timeout(5.0)
+
+    assert (State.CONNECTING, 50.0) == (source.state, source.deadline)
+
+
+def test_patience() -> None:
+    """Without a timeout there is no deadline but that of the reconnection."""
+    source = opened()
+    deadlines = [start().deadline, source.deadline]
+    source.receive_data(b":", now=1.0)
+
+    assert [inf, inf, inf] == [*deadlines, source.deadline]
+
+
+# C8: the reconnection time, and how it is stretched.
+
+
+@pytest.mark.parametrize(
+    ("line", "delay"),
+    [
+        (b"retry: 700", 3.0),  # the line has not ended
+        (b"retry: 700\n", 0.7),  # it counts without a blank line
+        (b"retry: 0\n", 0.1),
+        (b"retry: 99999999999999999999\n", 600.0),
+        (b"retry: 1.5\n", 3.0),
+        (b"retry: -1\n", 3.0),
+    ],
+)
+def test_retry(line: bytes, delay: float) -> None:
+    """The peer sets the reconnection time, within bounds, and for all connections."""
+    source = opened()
+    source.receive_data(line, now=0.0)
+    source.receive_eof(now=100.0)
+    first = source.deadline - 100.0
+    source.handle_timeout(1000.0)
+    source.receive_error(now=1000.0)
+
+    assert pytest.approx(delay) == first
+    assert pytest.approx(delay) == source.deadline - 1000.0
+    assert pytest.approx(delay * 1000) == source.retry
+
+
+def test_spans() -> None:
+    """With each failure the span doubles, up to its bound; the floor stays."""
+    chance = 1 - 2**-53
+    spans, now = [], 0.0
+    source = start(chance, retry=1000, max_backoff=10.0)
+    for _ in range(100):
+        source.receive_error(now=now)
+        spans.append(round(source.deadline - now, 6))
+        now = source.deadline
+        source.handle_timeout(now)
+
+    assert [3.0, 5.0, 9.0, 11.0, 11.0] == spans[:5]
+    assert 11.0 == spans[-1]
+
+
+@given(
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 10**30),
+    st.integers(1, 200),
+    st.integers(1, 10**6),
+    st.floats(0, 1e6),
+)
+def test_delay_bounds(
+    chance: float, retry: int, failures: int, floor: int, max_backoff: float
+) -> None:
+    """A delay is never below the floor, nor beyond both bounds together."""
+    source = start(
+        chance, retry=retry, min_retry=floor, max_retry=10**6, max_backoff=max_backoff
+    )
+    for _ in range(failures):
+        source.receive_error(now=0.0)
+        delay = source.deadline
+        source.handle_timeout(inf)
+
+    assert floor / 1000 <= delay <= 1000 + max_backoff
+    assert min(max(retry, floor), 10**6) / 1000 <= delay
+
+
+def test_delays_are_spread_evenly() -> None:
+    """All of the span is used: nobody comes back together with all the others."""
+    delays = []
+    for step in range(10):
+        source = start(step / 10)
+        source.receive_error(now=0.0)
+        delays.append(round(source.deadline, 6))
+
+    assert [3.0, 3.6, 4.2, 4.8, 5.4, 6.0, 6.6, 7.2, 7.8, 8.4] == delays
+
+
+@pytest.mark.parametrize(
+    ("lasted", "span"),
+    [
+        pytest.param(4.9, 8.0, id="lost at once: one more failure"),
+        pytest.param(5.0, 1.0, id="stable: all is forgotten"),
+    ],
+)
+def test_stable(lasted: float, span: float) -> None:
+    """Failures are forgotten by a stream that stayed open, not by one that opened."""
+    source = start(0.5, retry=1000)
+    for _ in range(2):
+        source.receive_error(now=0.0)
+        source.handle_timeout(10.0)
+    source.receive_response(200, STREAM, now=10.0)
+    source.receive_eof(now=10.0 + lasted)
+
+    assert pytest.approx(10.0 + lasted + 1.0 + span / 2) == source.deadline
+
+
+def test_failures_after_a_stable_stream() -> None:
+    """A stable stream is forgotten, too: the next failure is the first."""
+    source = opened(0.5, retry=1000)
+    source.receive_eof(now=100.0)
+    source.handle_timeout(200.0)
+    source.receive_error(now=200.0)
+
+    assert 202.0 == source.deadline
+
+
+# The bounds.
+
+
+def test_event_over_the_bound() -> None:
+    """It is the end, since the event would come again with each connection."""
+    source = opened(max_event_size=100)
+    events = source.receive_data(
+        b"retry: 5000\nid: 1\ndata: one\n\nid: 2\ndata: " + b"x" * 100, now=0.0
+    )
+
+    assert [Event("one", id="1")] == events
+    assert State.CLOSED is source.state
+    assert "max_event_size=100" in source.reason
+    assert ("1", 5000) == (source.last_event_id, source.retry)
+
+
+def test_event_over_the_bound_in_a_later_connection() -> None:
+    """The bound holds in each connection."""
+    source = opened(max_event_size=100)
+    source.receive_eof(now=0.0)
+    source.handle_timeout(99.0)
+    source.receive_response(200, STREAM, now=99.0)
+
+    assert [] == source.receive_data(b"data: " + b"x" * 100, now=99.0)
+    assert State.CLOSED is source.state
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"retry": -1},
+        {"min_retry": 0},
+        {"min_retry": 10, "max_retry": 9},
+        {"max_backoff": -0.1},
+        {"stable_after": -1.0},
+        {"idle_timeout": 0.0},
+        {"last_event_id": "12345", "max_event_size": 4},
+    ],
+)
+def test_refused(arguments: dict[str, Any]) -> None:
+    """Bounds that cannot be kept are refused."""
+    with pytest.raises(LocalProtocolError, match="expected"):
+        start(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"retry": 0},
+        {"min_retry": 1, "max_retry": 1},
+        {"max_backoff": 0.0, "stable_after": 0.0},
+    ],
+)
+def test_narrow_bounds(arguments: dict[str, Any]) -> None:
+    """Bounds may be as narrow as they can be kept."""
+    source = start(0.9, **arguments)
+    source.receive_error(now=0.0)
+
+    assert 0.0 < source.deadline < 10.0
