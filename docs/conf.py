@@ -3,7 +3,8 @@
 project = "Roundel"
 author = "The Roundel authors"
 copyright = "2026, the Roundel authors"  # noqa: A001, Sphinx's own name
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+default_role = "literal"
 exclude_patterns = ["images"]
 html_theme = "furo"
 html_title = "Roundel"

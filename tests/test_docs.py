@@ -15,11 +15,12 @@ import pytest
 from sybil.document import Document
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+import roundel
 from roundel_service import config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-KNOWN = {"python", "sh", "js", "json", "toml", "nginx", "{toctree}"}
+KNOWN = {"python", "sh", "js", "json", "toml", "nginx", "{toctree}", "{eval-rst}"}
 
 
 def pages(language: str):
@@ -131,3 +132,12 @@ def test_picture_of_the_source_is_drawn_from_its_table():
     picture = (ROOT / "docs" / "images" / "source.svg").read_text()
 
     assert draw() == picture
+
+
+def test_reference_has_every_public_name():
+    """What can be imported from the core is told of in its reference."""
+    page = (ROOT / "docs" / "reference" / "core.md").read_text()
+    told = set(re.findall(r"^\.\. auto\w+:: roundel\.(\w+)$", page, re.MULTILINE))
+    types = {"Outcome", "Input", "TRANSITIONS"}
+
+    assert set(roundel.__all__) | {"testing"} == told | types
