@@ -12,24 +12,10 @@ from codecs import utf_8_decode
 from typing import NoReturn, final
 
 from ._errors import LocalProtocolError, RemoteProtocolError
-from ._event import Event
-
-MAX_RETRY = 999_999_999_999_999
-"""What a longer ``retry`` counts as, in milliseconds: some 31 700 years.
-
-The standard knows no largest number. This one is exact as a float too, and spares us
-the conversion of as many digits as a peer cares to send.
-"""
+from ._event import MAX_RETRY, Event
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:")
 _IGNORED = "ignored"  # stands in for a line that was not kept: no field's name
-
-# A frozen class looks its slots up by name whenever it fills them. Filled by their
-# descriptors, events cost half the time, and parsing them two thirds.
-_new_event = object.__new__
-_set_data = Event.__dict__["data"].__set__
-_set_type = Event.__dict__["type"].__set__
-_set_id = Event.__dict__["id"].__set__
 
 
 @final
@@ -208,10 +194,7 @@ class Parser:
         if self._data:
             self._lines.insert(0, self._data[:-1].decode())
             self._data.clear()
-        event = _new_event(Event)
-        _set_data(event, "\n".join(self._lines))
-        _set_type(event, self._type or "message")
-        _set_id(event, self._id)
+        event = Event("\n".join(self._lines), self._type or "message", self._id)
         self._lines.clear()
         return event
 

@@ -20,14 +20,14 @@ import codecs
 import platform
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import attrs
 
-from roundel import Event, encode
-from roundel._parser import Parser
+from roundel import Event, History, Parser, Stream, encode
 
 Chunks = list[bytes]
 Run = Callable[[], object]
@@ -237,8 +237,44 @@ def encoding(scale: int) -> list[Benchmark]:
     ]
 
 
+# Telling 1,000 readers: an event is appended, and each reader is asked for its bytes.
+# The peer is what most servers do: a queue a reader, and an encoding for each.
+
+READERS = 1_000
+
+
+def step_ours(events: list[Event]) -> None:
+    history = History("k3Qd")
+    streams = [Stream(history, now=0.0, heartbeat=60.0) for _ in range(READERS)]
+    for event in events:
+        history.append(event, now=0.0)
+        for stream in streams:
+            stream.data_to_send(0.0)
+
+
+def step_queues(events: list[Event]) -> None:
+    queues: list[deque[Event]] = [deque() for _ in range(READERS)]
+    for number, event in enumerate(events):
+        for queue in queues:
+            queue.append(event)
+        for queue in queues:
+            told = queue.popleft()
+            encode(Event(told.data, told.type, f"k3Qd.{number}"))
+
+
+def stepping(scale: int) -> list[Benchmark]:
+    events = [Event('{"unread":000042}', "badge")] * (200 // scale)
+    runs = {
+        "roundel": partial(step_ours, events),
+        "a queue a reader": partial(step_queues, events),
+    }
+    count = READERS * len(events)
+    name = f"tell {READERS} readers of a badge"
+    return [Benchmark(name, count, runs, "a queue a reader")]
+
+
 # A new kind of benchmark is one more function here.
-BENCHMARKS: list[Callable[[int], list[Benchmark]]] = [parsing, encoding]
+BENCHMARKS: list[Callable[[int], list[Benchmark]]] = [parsing, encoding, stepping]
 
 
 def installed(candidates: dict[str, Callable[[], Any]]) -> dict[str, Any]:

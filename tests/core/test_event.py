@@ -14,6 +14,7 @@ from roundel import (
     Event,
     LocalProtocolError,
     ProtocolError,
+    _event,
     encode,
     encode_comment,
     is_resumable_id,
@@ -372,3 +373,11 @@ def test_refusals_are_value_errors():
     """A refusal can be caught as the protocol's error or as a plain `ValueError`."""
     assert issubclass(LocalProtocolError, ProtocolError)
     assert issubclass(LocalProtocolError, ValueError)
+
+
+@given(st.text(st.characters(max_codepoint=0x100), max_size=130))
+def test_plain_ids_are_just_the_resumable_ones_without_a_space(value):
+    """The short way and the long way to judge an id agree."""
+    plain = bool(_event._is_plain_id(value))
+
+    assert plain == (is_resumable_id(value) and value != "" and " " not in value)

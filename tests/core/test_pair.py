@@ -204,8 +204,8 @@ def test_when_the_link_is_quiet(seed: int, shape: dict[str, dict[str, Any]]) -> 
 @pytest.mark.nightly
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_for_a_night(shape: dict[str, dict[str, Any]]) -> None:
-    """The same promise, in ten thousand stories."""
-    for seed in range(10_000):
+    """The same promise, in ten thousand stories over all shapes."""
+    for seed in range(2_500):
         check(tell(seed, shape))
 
 
