@@ -107,6 +107,7 @@ class Stream:
         if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
             raise LocalProtocolError("expected times and bounds above 0")
         self._cursor = Cursor.parse(last_event_id)
+        self._greeted = self._left = False
         self._lanes: dict[str, History] = {}
         self._positions: dict[str, Position | None] = {}
         for name, lane in _by_name(lanes).items():
@@ -120,7 +121,6 @@ class Stream:
         self._due = now
         self._rest = b""
         self._closing = False
-        self._greeted = self._left = False
         self.is_open = True
 
     @property
@@ -146,28 +146,27 @@ class Stream:
         )
 
     def join(self, name: str, lane: History) -> None:
-        """Follow one more lane, from where the peer's own cursor left it."""
+        """Follow one more lane; once the stream has begun it is new to the reader.
+
+        The ids that were sent since do not have it, so that what the peer presented
+        at the beginning says nothing any more.
+        """
         if name in self._lanes:
             raise LocalProtocolError(f"lanes: {name!r} is followed already")
         self._add(check_name(name, "lane"), lane)
 
     def leave(self, name: str) -> None:
-        """Follow one lane less; the peer is told that its position is gone.
-
-        If the lane joins again, it is new to the reader.
-        """
+        """Follow one lane less; the peer is told that its position is gone."""
         if name not in self._lanes:
             raise LocalProtocolError(f"lanes: {name!r} is not followed")
         del self._lanes[name], self._positions[name]
-        kept = {lane: at for lane, at in self._cursor.positions.items() if lane != name}
-        self._cursor = Cursor(kept, self._cursor.foreign)
         self._left = True
 
     def _add(self, name: str, lane: History) -> None:
         lanes = {**self._lanes, name: lane}
         check_lanes({name: lane.head.epoch for name, lane in lanes.items()})
         self._lanes = lanes
-        at = self._cursor.position(name)
+        at = None if self._greeted else self._cursor.position(name)
         # A position that this lane never had is not kept, since no id of ours may
         # hold it: nobody has measured whether it fits.
         self._positions[name] = at if at is None or lane.has(at) else FOREIGN

@@ -147,6 +147,15 @@ def test_widest() -> None:
     assert widest == Cursor.parse(str(widest))
 
 
+def test_lanes_that_just_fit() -> None:
+    """The bound is inclusive: 128 characters travel."""
+    epochs = dict.fromkeys("abc", "e" * 32)
+    check_lanes(epochs)
+    widest = Cursor({lane: Position("e" * 32, MAX_OFFSET) for lane in epochs})
+
+    assert 128 == len(str(widest))
+
+
 @pytest.mark.parametrize(
     ("epochs", "message"),
     [

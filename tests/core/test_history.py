@@ -167,10 +167,35 @@ def test_retention() -> None:
     assert "snapshot" == history.since(at(2), now=99.0).outcome
 
 
+def test_no_room() -> None:
+    """A ring without room keeps nothing, and its readers are told so."""
+    history = filled(1, max_bytes=0)
+
+    assert Replay("snapshot", (), at(1), exact=False) == history.since(at(0), now=1.0)
+
+
+def test_default_capacity() -> None:
+    """A ring keeps 256 events unless it is told otherwise."""
+    history = filled(300)
+
+    assert 256 == len(told(history, at(44)))
+    assert "snapshot" == history.since(at(43), now=300.0).outcome
+
+
+def test_highest_offset() -> None:
+    """A line goes on to the highest offset of a cursor, and no further."""
+    history = History("e", offset=MAX_OFFSET - 1)
+    last = history.append(Event("last"), now=0.0)
+    with pytest.raises(LocalProtocolError, match=f"got {MAX_OFFSET + 1}"):
+        history.append(Event("beyond"), now=0.0)
+
+    assert at(MAX_OFFSET) == last == history.head
+
+
 def test_bounds_are_not_negative() -> None:
     """A bound below 0 is refused."""
     for bounds in ({"capacity": -1}, {"max_bytes": -1}, {"retention": -1.0}):
-        with pytest.raises(LocalProtocolError, match="bounds of 0 or more"):
+        with pytest.raises(LocalProtocolError, match=r"^expected bounds of 0 or more$"):
             History("e", **bounds)  # type: ignore[arg-type]
 
 
@@ -398,7 +423,7 @@ def test_refused_reset() -> None:
 def test_made_with_an_id() -> None:
     """An event made late is judged like any other: its id would be lost."""
     history = History("e", snapshot=lambda: WITH_ID)
-    with pytest.raises(LocalProtocolError, match="id: expected none"):
+    with pytest.raises(LocalProtocolError, match=r"^id: expected none"):
         told(history, None)
 
 
