@@ -16,8 +16,6 @@ from ._headers import MEDIA_TYPE
 from ._parser import Parser
 from ._state import TRANSITIONS, Input, State
 
-__all__ = ["TRANSITIONS", "Input", "Source", "State"]
-
 MAX_HEADER_ID = 4096
 """The longest id that is sent: half of what common servers take for all headers."""
 
