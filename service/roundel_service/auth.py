@@ -6,6 +6,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import final
 
 import attrs
@@ -123,7 +124,7 @@ class Gate:
             claims["iss"] = self.issuer
         return jwt.encode({"alg": "HS256"}, claims, self._key, algorithms=["HS256"])
 
-    @property
+    @cached_property
     def _key(self) -> OctKey:
         return OctKey.import_key(self.jwt_secret)
 
