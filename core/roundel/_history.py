@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from typing import Literal, TypeAlias, final
 
@@ -28,6 +29,18 @@ Lazy: TypeAlias = Event | Callable[[], Event]
 
 
 @final
+@attrs.frozen
+class Delta:
+    """An event that goes on from the offset its reader was told before, and says so.
+
+    *make* makes it for that offset. Where no version is silent all readers come from
+    the same one, and it is made once.
+    """
+
+    make: Callable[[int], Event]
+
+
+@final
 class Entry:
     """An event at its position, encoded once for all readers.
 
@@ -35,16 +48,28 @@ class Entry:
     to whom it is from, and not to each reader. A function is asked when needed.
     """
 
-    __slots__ = ("_fields", "_frame", "_make", "at", "time")
+    __slots__ = ("_before", "_delta", "_fields", "_frame", "_make", "at", "time")
 
-    def __init__(self, event: Lazy, at: Position, time: float) -> None:
+    def __init__(
+        self, event: Lazy | Delta, at: Position, time: float, before: int = 0
+    ) -> None:
         self.at = at
         self.time = time
         self._make: Callable[[], Event] | None = None
+        self._delta: Delta | None = None
+        self._before = before
         if isinstance(event, Event):
             self._encode(event)
+        elif isinstance(event, Delta):
+            self._delta, self._make = event, partial(event.make, before)
         else:
             self._make = event
+
+    def following(self, told: Position | None) -> Entry:
+        """Return the entry for a reader that was told *told* before it."""
+        if self._delta is None or told is None or told.offset == self._before:
+            return self
+        return Entry(self._delta, self.at, self.time, told.offset)
 
     def _encode(self, event: Event) -> None:
         if event.id is not None:
@@ -149,7 +174,7 @@ class History:
 
     def append(
         self,
-        event: Lazy,
+        event: Lazy | Delta,
         *,
         now: float,
         offset: int | None = None,
@@ -161,7 +186,7 @@ class History:
         otherwise. *snapshot* is the state right after the event; the one before
         stays in use, with the events after it, until a new one comes.
         """
-        entry = Entry(event, self._next(offset), now)
+        entry = Entry(event, self._next(offset), now, self._newest)
         size = 0 if self._max_bytes is None else len(entry.frame)
         self._move(entry.at, snapshot)
         self._newest = entry.at.offset

@@ -75,6 +75,7 @@ class Stream:
         ping: Makes what is sent when nothing was for *heartbeat* seconds, from
             where the reader stands; an empty comment if it is not given.
         max_age: For how many seconds the stream is served, before its *last_words*.
+        notice: After how many seconds an event is to be said, and which: once.
         random: Draws from [0, 1); with it the *max_age* is shortened by up to a
             fifth, so that streams that began together do not end together.
         max_write: The most bytes that one `data_to_send()` answers.
@@ -82,8 +83,8 @@ class Stream:
 
     __slots__ = (
         "_closing", "_cursor", "_due", "_ends", "_gap", "_greeted", "_heartbeat",
-        "_hello", "_lanes", "_last_words", "_left", "_max_age", "_max_write", "_ping",
-        "_positions", "_rest", "is_open",
+        "_hello", "_lanes", "_last_words", "_left", "_max_age", "_max_write",
+        "_notice", "_notice_due", "_ping", "_positions", "_rest", "_words", "is_open",
     )  # fmt: skip
 
     is_open: bool
@@ -102,6 +103,7 @@ class Stream:
         max_age: float = inf,
         random: Callable[[], float] | None = None,
         last_words: LastWords | None = None,
+        notice: tuple[float, Event] | None = None,
         max_write: int = 1 << 16,
     ) -> None:
         if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
@@ -117,9 +119,12 @@ class Stream:
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._ends = now + self._max_age
         self._last_words = last_words.encode() if last_words else b""
+        self._notice_due, self._notice = inf, b""
+        if notice is not None:
+            self._notice_due, self._notice = now + notice[0], encode(notice[1])
         self._max_write = max_write
         self._due = now
-        self._rest = b""
+        self._rest = self._words = b""
         self._closing = False
         self.is_open = True
 
@@ -132,7 +137,7 @@ class Stream:
         """
         if self._closing:
             return -inf
-        return min(self._due, self._ends)
+        return min(self._due, self._ends, self._notice_due)
 
     @property
     def cursor(self) -> Cursor:
@@ -144,6 +149,11 @@ class Stream:
                 if at is not None and at is not FOREIGN
             }
         )
+
+    def position(self, lane: str = "") -> Position | None:
+        """Tell where the reader stands in *lane*; ``None`` before its first state."""
+        at = self._positions[lane]
+        return None if at is FOREIGN else at
 
     def join(self, name: str, lane: History) -> None:
         """Follow one more lane; once the stream has begun it is new to the reader.
@@ -174,6 +184,7 @@ class Stream:
     def close(self, last_words: LastWords | None = None) -> None:
         """End the stream, with its *last_words*; the first call counts.
 
+        A stream that has not begun says hello before them, since that is always first.
         What the reader has not been told waits in the lanes for its next connection.
         """
         self._end(last_words.encode() if last_words else b"")
@@ -181,9 +192,8 @@ class Stream:
     def _end(self, last_words: bytes) -> None:
         if not self._closing:
             self._closing = True
-            # Behind the rest of an event that is half written, if there is one.
-            self._rest += last_words
-            self.is_open = bool(self._rest)
+            self._words = last_words
+            self.is_open = bool(self._rest or self._words)
 
     def data_to_send(self, now: float) -> list[bytes]:
         """Hand out what is to be written now; nothing, if it is all said.
@@ -198,7 +208,7 @@ class Stream:
                 chunks = self._bounded([self._heartbeat_chunk()])
         except BaseException:
             # Positions have moved behind chunks that are lost with the exception.
-            self._rest = b""
+            self._rest = self._words = b""
             self._closing, self.is_open = True, False
             raise
         if chunks:
@@ -216,18 +226,25 @@ class Stream:
             if room <= 0:
                 break
         if self._closing:
-            self.is_open = bool(self._rest)
+            self.is_open = bool(self._rest or self._words)
         return taken
 
     def _next_chunks(self, now: float) -> Iterator[bytes]:
         # A generator, so that no position moves behind a chunk that found no room.
         if self._rest:
             yield self._rest
-        if self._closing:
+        if self._closing and not self._words:
             return
         if not self._greeted:
             self._greeted = True
             yield from self._greet(now)
+        if self._closing:
+            words, self._words = self._words, b""
+            yield words
+            return
+        if now >= self._notice_due:
+            self._notice_due = inf
+            yield self._notice
         if self._left:
             self._left = False
             yield self._whereabouts()
@@ -246,6 +263,9 @@ class Stream:
         for name, replay in replays.items():
             if not replay.exact:
                 self._positions[name] = None
+        # A lane that the peer knows and that is not followed has been left: it could
+        # join again, and what the peer knew of it would be out of date.
+        self._left |= not self._cursor.positions.keys() <= self._lanes.keys()
         if self._hello:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
             resume = Resume(outcomes, Cursor(told), self._max_age)
@@ -260,8 +280,8 @@ class Stream:
             if notice := self._gap and self._gap(name, replay.outcome):
                 yield encode(notice)
         for entry in replay.entries:
-            self._positions[name] = entry.at
-            yield self._frame(entry)
+            told, self._positions[name] = self._positions[name], entry.at
+            yield self._frame(entry.following(told))
         self._positions[name] = replay.position
         if not replay.entries:
             # So that what is lost is not asked for again.

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from roundel._cursor import FOREIGN, MAX_OFFSET, Cursor, Position
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
-from roundel._history import History, Lazy, Outcome, Replay
+from roundel._history import Delta, History, Lazy, Outcome, Replay
 
 
 def at(offset: int, epoch: str = "e") -> Position:
@@ -628,3 +628,40 @@ TestNightlyHistoryModel = pytest.mark.nightly(NightlyHistoryModel.TestCase)
 TestNightlyHistoryModel.settings = settings(
     max_examples=10_000, stateful_step_count=50, deadline=None
 )
+
+
+# Events that say from where they go on.
+
+
+def test_delta_is_made_for_where_its_reader_was() -> None:
+    """A delta is made once for those who follow, and anew for who comes from apart."""
+    made: list[int] = []
+
+    def make(told: int) -> Event:
+        made.append(told)
+        return Event(f"from {told}")
+
+    history = History("e")
+    history.append(Event("1"), now=0.0)
+    history.advance()
+    history.append(Delta(make), now=0.0)
+    _, entry = history.since(Position("e", 0), now=0.0).entries
+    usual = [
+        entry.following(told).frame
+        for told in (Position("e", 1), None, Position("e", 1))
+    ]
+    apart = entry.following(Position("e", 2))
+
+    assert [b"data: from 1\nid: e.3\n\n"] * 3 == usual
+    assert b"data: from 2\nid: e.3\n\n" == apart.frame
+    assert (history.head, 0.0) == (apart.at, apart.time)
+    assert [1, 2] == made
+
+
+def test_plain_event_is_the_same_for_all() -> None:
+    """An event that is no delta does not care from where its reader comes."""
+    history = History("e")
+    history.append(Event("1"), now=0.0)
+    (entry,) = history.since(Position("e", 0), now=0.0).entries
+
+    assert entry is entry.following(Position("e", 0))

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from roundel._cursor import MAX_LANES, Cursor, Position
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
-from roundel._history import History, Outcome
+from roundel._history import Delta, History, Outcome
 from roundel._stream import LastWords, Resume, Stream
 
 
@@ -351,6 +351,16 @@ def test_join_before_the_beginning() -> None:
     assert b"data: 2\nid: a.a.1~b.b.2\n\n" == drain(stream, 0.0)
 
 
+def test_lane_that_nobody_follows_is_left() -> None:
+    """A position of a lane that is not followed is told to be gone, at once."""
+    stream = Stream(
+        lanes(a=filled(1, "a")), now=0.0, last_event_id="a.a.1~b.b.1", hello=greeting
+    )
+
+    hello = b"event: hello\ndata: current a.a.1 inf\n\n"
+    assert hello + b"id: a.a.1\n\n" == drain(stream, 0.0)
+
+
 def test_leave() -> None:
     """A lane that leaves takes its position out of the cursor, and the peer's id."""
     both = lanes(a=filled(1, "a"), b=filled(1, "b"))
@@ -611,11 +621,91 @@ def test_close_in_mid_event() -> None:
 
 
 def test_close_before_the_first_word() -> None:
-    """A stream that is closed before it began says its last words only."""
-    stream = Stream(filled(2), now=0.0, hello=greeting)
+    """A stream that is closed before it began says hello and its last words only."""
+    stream = Stream(filled(2), now=0.0, hello=greeting, max_write=20)
     stream.close(LastWords(retry=9))
 
-    assert b"retry: 9\n\n" == drain(stream, 0.0)
+    hello = b"event: hello\ndata: snapshot e.2 inf\n\n"
+    assert hello + b"retry: 9\n\n" == drain(stream, 0.0)
+    assert not stream.is_open
+
+
+def test_close_without_a_word() -> None:
+    """A stream that ends before it began, and without last words, says nothing."""
+    stream = Stream(filled(2), now=0.0, hello=greeting)
+    stream.close()
+
+    assert b"" == drain(stream, 0.0)
+
+
+# What is said once, at its time.
+
+
+def test_notice() -> None:
+    """A notice is said once, when its time comes, and the stream goes on."""
+    lane = filled(1)
+    warning = (30.0, Event("soon", type="auth"))
+    stream = Stream(lane, now=100.0, last_event_id="e.1", notice=warning)
+    before = drain(stream, 100.0)
+    stream.data_to_send(129.0)
+    deadline = stream.deadline
+    said = drain(stream, 130.0)
+    lane.append(Event("2"), now=131.0)
+
+    assert b":\n" == before
+    assert 130.0 == deadline
+    assert b"event: auth\ndata: soon\n\n" == said
+    assert 145.0 == stream.deadline
+    assert b"data: 2\nid: e.2\n\n" == drain(stream, 131.0)
+
+
+def test_notice_that_is_due_at_once() -> None:
+    """A notice of the very beginning comes behind the hello and before the state."""
+    stream = Stream(
+        filled(1), now=0.0, last_event_id="e.0", hello=greeting,
+        notice=(0.0, Event("now")),
+    )  # fmt: skip
+    said = drain(stream, 0.0)
+
+    assert [b"event: hello", b"data: now", b"data: 1"] == [
+        block.splitlines()[0] for block in said.split(b"\n\n")[:-1]
+    ]
+
+
+def test_notice_refused() -> None:
+    """A notice that cannot be written is refused when it is given."""
+    with pytest.raises(LocalProtocolError, match="type: expected a single line"):
+        Stream(filled(1), now=0.0, notice=(1.0, Event("x", type="two\nlines")))
+
+
+# Where the reader stands, and from where a change goes on.
+
+
+def test_position() -> None:
+    """The position in a lane is that of what was handed out, and nowhere before it."""
+    stream = Stream(filled(2), now=0.0, last_event_id="e.1")
+    foreign = Stream(filled(2), now=0.0, last_event_id="x.1")
+    before = stream.position()
+    drain(stream, 0.0)
+
+    assert Position("e", 1) == before
+    assert Position("e", 2) == stream.position()
+    assert foreign.position() is None
+
+
+def test_delta() -> None:
+    """A delta says what its reader was told before it, whoever was told what."""
+    lane = History("e", snapshot=Event("state"), capacity=9)
+    lane.append(Delta(lambda told: Event(f"from {told}")), now=0.0)
+    early = Stream(lane, now=0.0, last_event_id="e.0")
+    drain(early, 0.0)
+    lane.advance(snapshot=Event("state"))
+    late = Stream(lane, now=0.0)
+    drain(late, 0.0)
+    lane.append(Delta(lambda told: Event(f"from {told}")), now=0.0)
+
+    assert b"data: from 1\nid: e.3\n\n" == drain(early, 0.0)
+    assert b"data: from 2\nid: e.3\n\n" == drain(late, 0.0)
 
 
 UNWRITABLE = LastWords(Event("x", type="two\nlines"))
@@ -765,7 +855,11 @@ class Reader:
             case [lane, "state"]:
                 self.states[lane] = json.loads(data)
             case [lane, "added"] if lane in self.states:
-                self.states[lane].append(int(data))
+                told, number = map(int, data.split())
+                position = Cursor.parse(self.id).position(lane)
+                assert position is not None
+                assert position.offset == told
+                self.states[lane].append(number)
 
     def forget(self, lane: str, outcome: str) -> None:
         if outcome in ("snapshot", "reset"):
@@ -794,8 +888,9 @@ class Lane:
 
     def add(self, number: int, now: float) -> None:
         self.numbers.append(number)
-        event = Event(str(number), type=f"{self.name}-added")
-        self.history.append(event, snapshot=self.state(), now=now)
+        kind = f"{self.name}-added"
+        delta = Delta(lambda told: Event(f"{told} {number}", type=kind))
+        self.history.append(delta, snapshot=self.state(), now=now)
         self.remember()
 
     def stay(self) -> None:
