@@ -66,7 +66,7 @@ class Stream:
 
     Args:
         lanes: A `History`, or several by name; 1 to 32 of ``A-Z a-z 0-9 _ -``
-            each. `check_lanes()` says how many fit into one cursor.
+            each, or ``""``. `check_lanes()` says how many fit into one cursor.
         now: Seconds, of the clock that every later *now* is of.
         last_event_id: What the peer presents; untrusted, see `Cursor.parse()`.
         hello: Makes the first frame, from how the reader was resumed.
@@ -302,4 +302,4 @@ class Stream:
 def _by_name(lanes: History | Mapping[str, History]) -> Mapping[str, History]:
     if isinstance(lanes, History):
         return {"": lanes}
-    return {check_name(name, "lane"): lane for name, lane in lanes.items()}
+    return {name and check_name(name, "lane"): lane for name, lane in lanes.items()}

@@ -444,7 +444,7 @@ def test_lanes_refused() -> None:
     with pytest.raises(LocalProtocolError, match="at most 128 characters"):
         stream.join("c" * 32, filled(0, "f" * 32))
     with pytest.raises(LocalProtocolError, match="lane: expected 1 to 32"):
-        Stream({"": filled(1)}, now=0.0)
+        Stream({"a b": filled(1)}, now=0.0)
 
     drain(stream, 0.0)
     assert ["a", "b" * 32] == list(stream.cursor.positions)
@@ -636,6 +636,26 @@ def test_close_without_a_word() -> None:
     stream.close()
 
     assert b"" == drain(stream, 0.0)
+
+
+def test_nameless_lane_beside_a_named_one() -> None:
+    """A lane in which nothing happens puts its epoch into every id of the others."""
+    both = lanes(k=filled(0, "key")) | {"": filled(2, "e")}
+    stream = Stream(both, now=0.0, last_event_id="e.1", hello=greeting)
+    said = drain(stream, 0.0)
+    again = Stream(both, now=1.0, last_event_id=str(stream.cursor), hello=greeting)
+
+    assert (
+        b"".join(
+            [
+                b"event: hello\ndata: snapshot k.key.0~e.2 inf\n\n",
+                b"id: k.key.0~e.1\n\n",
+                b"data: 2\nid: k.key.0~e.2\n\n",
+            ]
+        )
+        == said
+    )
+    assert b"event: hello\ndata: current k.key.0~e.2 inf\n\n" == drain(again, 1.0)
 
 
 # What is said once, at its time.
