@@ -38,6 +38,13 @@ class Badge:
         """The version as an entity tag's opaque part, ``EPOCH.V``."""
         return f"{self.epoch}.{self.v}"
 
+    def only(self, categories: frozenset[str] | None) -> Badge:
+        """Return the badge as a reader of just these *categories* is told it."""
+        if categories is None:
+            return self
+        by = {name: count for name, count in self.by.items() if name in categories}
+        return whole(self.epoch, self.v, by, more=self.more)
+
     def shows_the_same(self, other: Badge) -> bool:
         """Tell whether a person would see no difference."""
         return attrs.evolve(self, v=other.v) == other
@@ -54,13 +61,22 @@ class Badge:
         }
 
 
-def fold(unread: Iterable[tuple[str, bool]]) -> dict[str, Count]:
-    """Count the unread items, given as (category, seen), by their category."""
-    by: dict[str, Count] = {}
+def fold(
+    unread: Iterable[tuple[str, bool]], gauges: Mapping[str, int]
+) -> dict[str, Count]:
+    """Count by category: the unread items, given as (category, seen), and *gauges*."""
+    by = {name: Count(count) for name, count in gauges.items() if count}
     for category, seen in unread:
         count = by.get(category, _NONE)
         by[category] = Count(count.unread + 1, count.unseen + (not seen))
     return by
+
+
+def whole(epoch: str, v: int, by: Mapping[str, Count], *, more: bool) -> Badge:
+    """Return the badge whose parts are *by*; a number of 0 is never a lower bound."""
+    unread = sum(count.unread for count in by.values())
+    unseen = sum(count.unseen for count in by.values())
+    return Badge(epoch, v, unread, unseen, more and unread > 0, by)
 
 
 _NONE = Count()

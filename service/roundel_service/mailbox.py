@@ -9,31 +9,23 @@ from a stored count: badges are folded from the items.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
-from typing import Any, Literal, TypeAlias, assert_never, final
+from typing import final
 
 import attrs
 
-from .badge import Badge, fold
-from .items import Expire, Item, Mark, MarkAll, Notify, Operation
+from .badge import Badge, fold, whole
+from .changes import Change
+from .draft import Draft
+from .items import Gauge, Item, Limits
+from .operations import Disconnect, Forget, MarkAll, Notify, Operation, SetGauge
 
 DAY = 86_400.0
-"""For how many seconds an operation id is remembered."""
+"""For how many seconds an operation id, or that proofs were revoked, is remembered."""
 
 MAX_OP_IDS = 1_000
 """How many operation ids a mailbox remembers at the most."""
-
-Why: TypeAlias = Literal["expired", "evicted", "retracted", "replaced"]
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Limits:
-    """The bounds of one mailbox: *items* by count, their JSON by *bytes*."""
-
-    items: int = 200
-    bytes: int = 262_144
 
 
 @final
@@ -43,31 +35,34 @@ class Answer:
 
     badge: Badge
     time: float
+    item: str | None = None
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Mailbox:
-    """The state of one user at version *v* of *epoch*; *items* oldest first."""
+    """The state of one user at version *v* of *epoch*; *items* oldest first.
+
+    *more* says that unread items were evicted. Streams that were opened before
+    *ended_at*, and proofs issued before *revoked_at*, are over; both are seconds
+    since 1970.
+    """
 
     epoch: str
     v: int = 0
     items: Mapping[str, Item] = attrs.field(factory=dict)
+    gauges: Mapping[str, Gauge] = attrs.field(factory=dict)
     more: bool = False
     answers: Mapping[str, Answer] = attrs.field(factory=dict)
+    ended_at: float = 0.0
+    revoked_at: float = 0.0
 
     @property
     def badge(self) -> Badge:
         """The badge at this version: the fold over the items, made anew."""
-        by = fold((i.category, i.seen) for i in self.items.values() if i.counts)
-        return Badge(
-            epoch=self.epoch,
-            v=self.v,
-            unread=sum(count.unread for count in by.values()),
-            unseen=sum(count.unseen for count in by.values()),
-            more=self.more,
-            by=by,
-        )
+        unread = ((i.category, i.seen) for i in self.items.values() if i.counts)
+        counts = {name: gauge.count for name, gauge in self.gauges.items()}
+        return whole(self.epoch, self.v, fold(unread, counts), more=self.more)
 
     @property
     def deadline(self) -> float:
@@ -77,159 +72,105 @@ class Mailbox:
             default=inf,
         )
 
-
-@final
-@attrs.frozen(kw_only=True)
-class Change:
-    """What one version changed, in the contract's own words, and the *badge* at it."""
-
-    v: int
-    ops: tuple[dict[str, Any], ...]
-    badge: Badge
-    op_id: str | None = None
+    def refuses(self, issued_at: float, *, now: float) -> bool:
+        """Tell whether a proof that was *issued_at* then has been revoked."""
+        return issued_at < self.revoked_at and now < self.revoked_at + DAY
 
 
 @final
 @attrs.frozen
 class Applied:
     """The *mailbox* after an operation, the *change* if there was one, the *badge*
-    to answer, which for a repeated operation is that of the first time."""
+    to answer and the *item* put in, which for a repeated operation are those of the
+    first time. *ignored* says that a gauge was there as new as the one given."""
 
     mailbox: Mailbox
     change: Change | None
     badge: Badge
+    item: str | None = None
+    ignored: bool = False
 
 
 def apply(
     mailbox: Mailbox, operation: Operation, *, now: float, limits: Limits
 ) -> Applied:
-    """Apply *operation* at *now*, in seconds since 1970; pure."""
-    draft = _Draft(
+    """Apply *operation* at *now*, in seconds since 1970; pure.
+
+    Raises `TooManyCategories` and changes nothing.
+    """
+    match operation:
+        case Notify() | MarkAll():
+            answer = _answer(mailbox, operation, now)
+            if answer is not None:
+                return Applied(mailbox, None, answer.badge, answer.item)
+        case SetGauge(category=category, source_version=new):
+            gauge = mailbox.gauges.get(category)
+            if gauge is not None and new <= gauge.source_version:
+                return Applied(mailbox, None, mailbox.badge, ignored=True)
+        case Disconnect(revoke=revoke):
+            revoked_at = now if revoke else mailbox.revoked_at
+            ended = attrs.evolve(mailbox, ended_at=now, revoked_at=revoked_at)
+            return Applied(ended, None, ended.badge)
+        case Forget(epoch=epoch):
+            forgotten = Mailbox(
+                epoch=epoch, ended_at=mailbox.ended_at, revoked_at=mailbox.revoked_at
+            )
+            return Applied(forgotten, None, forgotten.badge)
+    draft = Draft(
         v=mailbox.v + 1,
         items=dict(mailbox.items),
+        gauges=dict(mailbox.gauges),
         more=mailbox.more,
-        answers=mailbox.answers,
     )
-    match operation:
-        case Notify():
-            _notify(draft, operation, now, limits)
-        case MarkAll(op_id=op_id):
-            answer = mailbox.answers.get(op_id)
-            if answer is not None and answer.time > now - DAY:
-                return Applied(mailbox, None, answer.badge)
-            for mark in operation.marks:
-                draft.set(mark)
-            return draft.finish(mailbox, op_id=op_id, now=now)
-        case Expire():
-            expired = [i.id for i in draft.items.values() if _is_over(i, now)]
-            draft.remove(expired, "expired")
-        case _:
-            assert_never(operation)
-    return draft.finish(mailbox)
+    draft.do(operation, now, limits)
+    return _finish(draft, mailbox, operation, now)
 
 
-@final
-@attrs.define(kw_only=True)
-class _Draft:
-    """The next version while it is being made."""
-
-    v: int
-    items: dict[str, Item]
-    more: bool
-    answers: Mapping[str, Answer]
-    ops: list[dict[str, Any]] = attrs.field(factory=list)
-
-    def add(self, item: Item) -> None:
-        self.items[item.id] = item
-        self.ops.append({"add": item.document()})
-
-    def remove(self, ids: list[str], why: Why) -> None:
-        for item_id in ids:
-            del self.items[item_id]
-        if ids:
-            self.ops.append({"remove": ids, "why": why})
-
-    def set(self, mark: Mark) -> None:
-        changed = [
-            item
-            for item in self.items.values()
-            if mark.selects(item)
-            and any(getattr(item, flag) is not on for flag, on in mark.flags.items())
-        ]
-        for item in changed:
-            self.items[item.id] = mark.set_on(item)
-        if changed:
-            self.ops.append({"set": [item.id for item in changed], **mark.flags})
-
-    def finish(
-        self, before: Mailbox, *, op_id: str | None = None, now: float = 0.0
-    ) -> Applied:
-        """Make the version, if anything changed, and remember the *op_id*."""
-        # Marks can undo each other: what counts is whether anybody could see it.
-        changed = self.items != before.items
-        after = before
-        if changed:
-            after = attrs.evolve(
-                before,
-                v=self.v,
-                items=self.items,
-                more=self.more and any(i.counts for i in self.items.values()),
-            )
-        badge = after.badge
-        if op_id is not None:
-            answers = _remembered(before.answers, now)
-            answers[op_id] = Answer(badge=badge, time=now)
-            after = attrs.evolve(after, answers=answers)
-        if not changed:
-            return Applied(after, None, badge)
-        change = Change(v=self.v, ops=tuple(self.ops), badge=badge, op_id=op_id)
-        return Applied(after, change, badge)
-
-
-def _notify(draft: _Draft, new: Notify, now: float, limits: Limits) -> None:
-    replaced = [
-        item.id
-        for item in draft.items.values()
-        if new.key is not None and (item.category, item.key) == (new.category, new.key)
-    ]
-    draft.remove(replaced, "replaced")
-    evicted = _overflow(draft.items.values(), new.size, limits)
-    draft.more |= any(item.counts for item in evicted)
-    draft.remove([item.id for item in evicted], "evicted")
-    draft.add(
-        Item(
-            id=new.id,
-            seq=draft.v,
-            category=new.category,
-            title=new.title,
-            body=new.body,
-            url=new.url,
-            icon=new.icon,
-            key=new.key,
-            source=new.source,
-            data=new.data,
-            created_at=now,
-            expires_at=None if new.ttl is None else now + new.ttl,
-            size=new.size,
-        )
+def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> Applied:
+    """Make the version, if anybody can see one, and remember the operation's id."""
+    # Marks can undo each other: what counts is whether anything is another.
+    seen = draft.items != before.items or (
+        _counts(draft.gauges) != _counts(before.gauges)
     )
+    after = attrs.evolve(before, gauges=draft.gauges)
+    if seen:
+        after = attrs.evolve(after, v=draft.v, items=draft.items, more=draft.more)
+    badge = after.badge
+    if after.more and not badge.more:
+        after = attrs.evolve(after, more=False)
+    item = operation.id if isinstance(operation, Notify) else None
+    if op_id := _op_id(operation):
+        answer = Answer(badge=badge, time=now, item=item)
+        answers = {**_remembered(before.answers, now), op_id: answer}
+        after = attrs.evolve(after, answers=answers)
+    if not seen:
+        return Applied(after, None, badge, item)
+    change = Change(
+        v=draft.v,
+        steps=tuple(draft.steps),
+        badge=badge,
+        did=operation.name,
+        by=operation.by,
+        time=now,
+        op_id=operation.op_id if isinstance(operation, MarkAll) else None,
+    )
+    return Applied(after, change, badge, item)
 
 
-def _overflow(items: Iterable[Item], size: int, limits: Limits) -> list[Item]:
-    """Pick the oldest items that have to go before one of *size* bytes fits."""
-    kept = list(items)
-    room = limits.bytes - size - sum(item.size for item in kept)
-    evicted: list[Item] = []
-    for item in kept:
-        if room >= 0 and len(kept) - len(evicted) < limits.items:
-            break
-        evicted.append(item)
-        room += item.size
-    return evicted
+def _counts(gauges: Mapping[str, Gauge]) -> dict[str, int]:
+    return {name: gauge.count for name, gauge in gauges.items() if gauge.count}
 
 
-def _is_over(item: Item, now: float) -> bool:
-    return item.expires_at is not None and item.expires_at <= now
+def _op_id(operation: Operation) -> str | None:
+    """Return under what the answer is remembered; who did it is a part of that."""
+    op_id = operation.op_id if isinstance(operation, Notify | MarkAll) else None
+    return None if op_id is None else f"{operation.by} {op_id}"
+
+
+def _answer(mailbox: Mailbox, operation: Operation, now: float) -> Answer | None:
+    op_id = _op_id(operation)
+    answer = None if op_id is None else mailbox.answers.get(op_id)
+    return answer if answer is not None and answer.time > now - DAY else None
 
 
 def _remembered(answers: Mapping[str, Answer], now: float) -> dict[str, Answer]:

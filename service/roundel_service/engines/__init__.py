@@ -11,8 +11,10 @@ from typing import Protocol, TypeAlias, final
 
 import attrs
 
-from ..items import Operation
-from ..mailbox import Applied, Change, Mailbox
+from ..badge import Badge
+from ..changes import Change
+from ..mailbox import Applied, Mailbox
+from ..operations import Operation, Retract
 
 
 @final
@@ -26,11 +28,18 @@ class Record:
     mailbox: Mailbox
     changes: tuple[Change, ...] = ()
 
+    @property
+    def badge(self) -> Badge:
+        """The badge now; that of the latest change, where there is one."""
+        return self.changes[-1].badge if self.changes else self.mailbox.badge
+
     def after(self, applied: Applied, *, ring: int) -> Record:
         """Return the record with *applied*, keeping at most *ring* changes."""
+        if applied.mailbox.epoch != self.mailbox.epoch:
+            return Record(applied.mailbox)
         changes = self.changes
         if applied.change is not None:
-            changes = (*changes, applied.change)[-ring:] if ring else ()
+            changes = (*changes, applied.change)[-ring:]
         return Record(applied.mailbox, changes)
 
 
@@ -54,7 +63,30 @@ class Engine(Protocol):
         ...
 
     async def apply(self, user: str, operation: Operation) -> Applied:
-        """Apply *operation*; when this returns, the engine's promise holds for it."""
+        """Apply *operation*; when this returns, the engine's promise holds for it.
+
+        Raises what the reducer raises, and has then changed nothing.
+        """
+        ...
+
+    async def holders(self, retract: Retract) -> list[str]:
+        """Return the users who hold an item that *retract* selects."""
+        ...
+
+    async def users(self, after: str | None, limit: int) -> list[str]:
+        """Return the next users behind *after*, in an order that stays, at most
+        *limit*; none at the end."""
+        ...
+
+    async def claim(self, key: str, value: str, *, ttl: float) -> str:
+        """Keep *value* under *key* for *ttl* seconds, unless there is one already.
+
+        Returns what is kept: of many who claim, one gets the own value.
+        """
+        ...
+
+    async def claimed(self, key: str) -> str | None:
+        """Return what is kept under *key*, if anything is."""
         ...
 
     @property

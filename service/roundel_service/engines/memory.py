@@ -6,14 +6,24 @@ import heapq
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from itertools import islice
 from math import inf
 from typing import final
 
-from ..items import Expire, Operation
-from ..mailbox import Applied, Limits, Mailbox, apply
+import trio
+
+from ..items import Limits
+from ..mailbox import Applied, Mailbox, apply
+from ..operations import Expire, Operation, Retract
 from . import Listener, Record
+
+MAX_CLAIMS = 1_000_000
+"""How many claimed keys are kept at the most."""
+
+PAGE = 1_000
+"""How many mailboxes a walk looks at before it lets others run."""
 
 
 @final
@@ -42,6 +52,9 @@ class MemoryEngine:
         # hold times that are out of date; they find nothing to expire.
         self._armed: dict[str, float] = {}
         self._due: list[tuple[float, str]] = []
+        self._claims: dict[str, tuple[str, float]] = {}
+        # Where the last page of users ended, and what comes behind it.
+        self._walk: tuple[str | None, Iterator[str]] = (None, iter(()))
 
     def listen(self, listener: Listener) -> None:
         """Tell *listener* of every change from now on."""
@@ -57,6 +70,50 @@ class MemoryEngine:
         now = self._clock()
         self._expire(user, now)
         return self._apply(user, operation, now)
+
+    async def holders(self, retract: Retract) -> list[str]:
+        """Return the users who hold an item that *retract* selects."""
+        users = []
+        for number, (user, record) in enumerate(list(self._records.items()), 1):
+            if any(map(retract.selects, record.mailbox.items.values())):
+                users.append(user)
+            if number % PAGE == 0:
+                # A walk over many mailboxes must not keep the streams waiting.
+                await trio.lowlevel.checkpoint()
+        return users
+
+    async def users(self, after: str | None, limit: int) -> list[str]:
+        """Return the next users behind *after*, in the order of their first change."""
+        last, walk = self._walk
+        if after is None or after != last:
+            names = list(self._records)
+            start = names.index(after) + 1 if after in self._records else 0
+            walk = iter(names[start:])
+        page = list(islice(walk, limit))
+        self._walk = (page[-1] if page else None, walk)
+        return page
+
+    async def claim(self, key: str, value: str, *, ttl: float) -> str:
+        """Keep *value* under *key* for *ttl* seconds, unless there is one already.
+
+        A million keys are kept at the most; beyond that the oldest goes early.
+        """
+        now, claims = self._clock(), self._claims
+        kept = await self.claimed(key)
+        if kept is not None:
+            return kept
+        claims.pop(key, None)
+        claims[key] = (value, now + ttl)
+        oldest = next(iter(claims))
+        while claims[oldest][1] <= now or len(claims) > MAX_CLAIMS:
+            del claims[oldest]
+            oldest = next(iter(claims))
+        return value
+
+    async def claimed(self, key: str) -> str | None:
+        """Return what is kept under *key*, if anything is."""
+        value, until = self._claims.get(key, ("", 0.0))
+        return value if until > self._clock() else None
 
     @property
     def deadline(self) -> float:
@@ -79,7 +136,6 @@ class MemoryEngine:
         applied = apply(before.mailbox, operation, now=now, limits=self._limits)
         if applied.mailbox is not before.mailbox:
             self._records[user] = before.after(applied, ring=self._ring)
-        if applied.change is not None:
             self._arm(user, applied.mailbox.deadline)
             for listener in self._listeners:
                 listener(user, self._records[user])

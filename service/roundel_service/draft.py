@@ -1,0 +1,134 @@
+"""The next version of a mailbox while it is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never, final
+
+import attrs
+
+from .changes import Added, Flagged, Removed, Step, Why
+from .items import Gauge, Item, Limits
+from .operations import DropGauge, Expire, Mark, MarkAll, Notify, Retract, SetGauge
+
+
+@final
+class TooManyCategories(Exception):  # noqa: N818, it says what there is
+    """A category more than a mailbox may have; nothing was changed."""
+
+
+@final
+@attrs.define(kw_only=True)
+class Draft:
+    """The next version while it is being made."""
+
+    v: int
+    items: dict[str, Item]
+    gauges: dict[str, Gauge]
+    more: bool
+    steps: list[Step] = attrs.field(factory=list)
+
+    def do(
+        self,
+        operation: Notify | MarkAll | Expire | Retract | SetGauge | DropGauge,
+        now: float,
+        limits: Limits,
+    ) -> None:
+        """Do *operation*; raises `TooManyCategories`, and the draft is worthless."""
+        match operation:
+            case Notify():
+                self._check_category(operation.category, limits)
+                self._notify(operation, now, limits)
+            case MarkAll(marks=marks):
+                for mark in marks:
+                    self._set(mark)
+            case Expire():
+                self._remove(
+                    (i for i in self.items.values() if _is_over(i, now)), "expired"
+                )
+            case Retract():
+                self._remove(
+                    filter(operation.selects, self.items.values()), "retracted"
+                )
+            case SetGauge(category=category):
+                self._check_category(category, limits)
+                gauge = Gauge(operation.count, operation.source_version)
+                self.gauges[category] = gauge
+            case DropGauge(category=category):
+                self.gauges.pop(category, None)
+            case _:
+                assert_never(operation)
+
+    def _check_category(self, category: str, limits: Limits) -> None:
+        known = {item.category for item in self.items.values()} | self.gauges.keys()
+        if category not in known and len(known) >= limits.categories:
+            raise TooManyCategories(
+                f"{category!r} would be one more than the {limits.categories} "
+                f"categories that a mailbox may have"
+            )
+
+    def _notify(self, new: Notify, now: float, limits: Limits) -> None:
+        if new.key is not None:
+            same = Retract(category=new.category, key=new.key)
+            self._remove(filter(same.selects, self.items.values()), "replaced")
+        evicted = _overflow(self.items.values(), new.size, limits)
+        self.more |= any(item.counts for item in evicted)
+        self._remove(evicted, "evicted")
+        item = _item(new, self.v, now)
+        self.items[item.id] = item
+        self.steps.append(Added(item))
+
+    def _remove(self, items: Iterable[Item], why: Why) -> None:
+        ids = {item.id: item.category for item in items}
+        for item_id in ids:
+            del self.items[item_id]
+        if ids:
+            self.steps.append(Removed(ids, why))
+
+    def _set(self, mark: Mark) -> None:
+        changed = [
+            item
+            for item in self.items.values()
+            if mark.selects(item)
+            and any(getattr(item, flag) is not on for flag, on in mark.flags.items())
+        ]
+        for item in changed:
+            self.items[item.id] = mark.set_on(item)
+        if changed:
+            ids = {item.id: item.category for item in changed}
+            self.steps.append(Flagged(ids, mark.flags))
+
+
+def _item(new: Notify, seq: int, now: float) -> Item:
+    return Item(
+        id=new.id,
+        seq=seq,
+        category=new.category,
+        title=new.title,
+        body=new.body,
+        url=new.url,
+        icon=new.icon,
+        key=new.key,
+        source=new.source,
+        data=new.data,
+        created_at=now,
+        expires_at=None if new.ttl is None else now + new.ttl,
+        size=new.size,
+    )
+
+
+def _overflow(items: Iterable[Item], size: int, limits: Limits) -> list[Item]:
+    """Pick the oldest items that have to go before one of *size* bytes fits."""
+    kept = list(items)
+    room = limits.bytes - size - sum(item.size for item in kept)
+    evicted: list[Item] = []
+    for item in kept:
+        if room >= 0 and len(kept) - len(evicted) < limits.items:
+            break
+        evicted.append(item)
+        room += item.size
+    return evicted
+
+
+def _is_over(item: Item, now: float) -> bool:
+    return item.expires_at is not None and item.expires_at <= now
