@@ -1,0 +1,102 @@
+"""What the operator's listener answers: alive, ready, and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import TypeAlias, final
+
+import attrs
+import msgspec
+import structlog
+import trio
+from quart import Response
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from .metrics import CONTENT_TYPE, Metrics
+from .problems import Problem
+
+Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
+"""Answers why the service is not ready, by a name for each reason; nothing if it is."""
+
+PATIENCE = 2.0
+"""How long `GET /readyz` waits for the reasons, in seconds."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+def create_operator_app(*, metrics: Metrics, readiness: Readiness) -> QuartTrio:
+    """Return the ASGI application for the operator, who proves nothing.
+
+    It has to be out of everybody else's reach. A *readiness* that fails, or takes
+    more than `PATIENCE`, is a reason of its own.
+    """
+    app = QuartTrio(__name__, static_folder=None)
+    operator = _Operator(metrics, readiness)
+    for path, view in [
+        ("/livez", operator.live),
+        ("/readyz", operator.ready),
+        ("/metrics", operator.metrics_text),
+    ]:
+        app.add_url_rule(path, view_func=view, provide_automatic_options=False)
+    app.register_error_handler(HTTPException, _http_problem)
+    return app
+
+
+@final
+@attrs.frozen
+class _Operator:
+    metrics: Metrics
+    readiness: Readiness
+
+    async def live(self) -> Response:
+        return _json(200, {"status": "ok"})
+
+    async def ready(self) -> Response:
+        reasons = await self._reasons()
+        if reasons:
+            return _json(503, {"status": "not ready", "reasons": reasons})
+        return _json(200, {"status": "ready"})
+
+    async def _reasons(self) -> Mapping[str, str]:
+        reasons: Mapping[str, str] = {"readiness": f"not known within {PATIENCE:g} s"}
+        with trio.move_on_after(PATIENCE):
+            try:
+                reasons = await self.readiness()
+            except Exception as error:
+                # An engine's error may name an address with its password: the log
+                # is cleaned of those, this answer is not.
+                log.exception("readiness failed")
+                reasons = {"readiness": f"failed with {type(error).__name__}"}
+        return reasons
+
+    async def metrics_text(self) -> Response:
+        return _answer(200, self.metrics.text(), CONTENT_TYPE)
+
+
+def _json(status: int, document: object, media_type: str = "json") -> Response:
+    body = msgspec.json.encode(document)
+    return _answer(status, body, f"application/{media_type}")
+
+
+def _answer(status: int, body: bytes, content_type: str) -> Response:
+    # An answer from before is worse than none.
+    headers = {"Cache-Control": "no-store"}
+    return Response(body, status, headers=headers, content_type=content_type)
+
+
+async def _http_problem(error: HTTPException) -> Response:
+    """Answer what the framework refuses with a problem document."""
+    status = HTTPStatus(error.code or 500)
+    problem = Problem(
+        status=status,
+        name=status.phrase.lower().replace(" ", "-"),
+        title=status.phrase,
+        detail=error.description or status.description,
+    )
+    response = _json(status, problem.document(), "problem+json")
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response

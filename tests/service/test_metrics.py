@@ -1,0 +1,226 @@
+"""The numbers: what was counted is what a scrape tells, in Prometheus' own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from roundel_service.metrics import Metrics
+from roundel_service.series import Histogram, Process
+
+
+def scraped(metrics: Metrics) -> dict[str, float]:
+    """Return the samples by name and labels, as Prometheus' parser reads them."""
+    families = text_string_to_metric_families(metrics.text().decode())
+    return {
+        _name(sample.name, sample.labels): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def _name(name: str, labels: dict[str, str]) -> str:
+    inner = ",".join(f"{label}={value}" for label, value in sorted(labels.items()))
+    return f"{name}{{{inner}}}" if inner else name
+
+
+EVENTS = ["hello", "badge", "snapshot", "change", "ping", "reset", "auth", "bye"]
+OUTCOMES = ["current", "replayed", "snapshot", "reset"]
+WHYS = ["drain", "max_age", "expired", "shed", "revoked", "slow"]
+
+FROM_THE_START = [
+    "roundel_streams",
+    "roundel_draining",
+    *(f"roundel_frames_sent_total{{event={event}}}" for event in EVENTS),
+    "roundel_conflated_total",
+    *(f"roundel_resume_total{{outcome={outcome}}}" for outcome in OUTCOMES),
+    "roundel_publish_seconds_count",
+    "roundel_delivery_seconds_count",
+    "roundel_stream_seconds_count",
+    "roundel_shed_total",
+    *(f"roundel_streams_ended_total{{why={why}}}" for why in WHYS),
+    *(f"roundel_rate_limited_total{{role={role}}}" for role in ("producer", "user")),
+    "roundel_stale_gauges_total",
+    "roundel_badge_audit_checked_total",
+    "roundel_badge_audit_mismatch_total",
+]
+
+
+@pytest.mark.parametrize("name", FROM_THE_START)
+def test_series_of_the_contract_is_there_from_the_start(name):
+    """A rate can be taken, and an alarm set, before anything has happened."""
+    assert scraped(Metrics())[name] == 0
+
+
+def test_every_series_says_what_it_is():
+    """Nobody has to read the source to know what a number means."""
+    families = list(text_string_to_metric_families(Metrics().text().decode()))
+
+    assert [] == [family.name for family in families if not family.documentation]
+    assert {"counter", "gauge", "histogram"} == {family.type for family in families}
+
+
+COUNTED = [
+    (lambda m: m.frames("badge"), {"roundel_frames_sent_total{event=badge}": 1}),
+    (lambda m: m.frames("ping", 3), {"roundel_frames_sent_total{event=ping}": 3}),
+    (lambda m: m.conflated(7), {"roundel_conflated_total": 7}),
+    (lambda m: m.resumed("reset"), {"roundel_resume_total{outcome=reset}": 1}),
+    (
+        lambda m: m.published(0.003),
+        {
+            "roundel_publish_seconds_bucket{le=0.0025}": 0,
+            "roundel_publish_seconds_bucket{le=0.005}": 1,
+            "roundel_publish_seconds_bucket{le=+Inf}": 1,
+            "roundel_publish_seconds_count": 1,
+            "roundel_publish_seconds_sum": 0.003,
+        },
+    ),
+    (lambda m: m.delivered(0.5), {"roundel_delivery_seconds_sum": 0.5}),
+    (lambda m: m.shed(), {"roundel_shed_total": 1}),
+    (
+        lambda m: m.stream_ended("drain", 500.0),
+        {
+            "roundel_streams_ended_total{why=drain}": 1,
+            "roundel_stream_seconds_bucket{le=450.0}": 0,
+            "roundel_stream_seconds_bucket{le=600.0}": 1,
+            "roundel_stream_seconds_sum": 500,
+        },
+    ),
+    (
+        lambda m: m.requested("PUT", "/v1/users/<user>", 200, 0.02),
+        {
+            "roundel_requests_total{method=PUT,route=/v1/users/<user>,status=200}": 1,
+            "roundel_request_seconds_sum{route=/v1/users/<user>}": 0.02,
+        },
+    ),
+    (lambda m: m.limited("user"), {"roundel_rate_limited_total{role=user}": 1}),
+    (lambda m: m.gauge_ignored(), {"roundel_stale_gauges_total": 1}),
+    (lambda m: m.audited(100), {"roundel_badge_audit_checked_total": 100}),
+    (lambda m: m.mismatch(), {"roundel_badge_audit_mismatch_total": 1}),
+    (lambda m: m.observe(streams=lambda: 4), {"roundel_streams": 4}),
+    (lambda m: m.observe(users=lambda: 9), {"roundel_users": 9}),
+    (lambda m: m.observe(draining=lambda: True), {"roundel_draining": 1}),
+]
+
+
+@pytest.mark.parametrize(("count", "expected"), COUNTED)
+def test_scrape_tells_what_was_counted(count, expected):
+    """Whatever is counted comes out once, under its name and labels."""
+    metrics = Metrics()
+    count(metrics)
+    after = scraped(metrics)
+
+    assert expected == {name: after[name] for name in expected}
+
+
+def _series(names: Iterable[str]) -> set[str]:
+    """Return the names of series, without labels and the parts of histograms."""
+    return {
+        re.sub(r"(_bucket|_count|_sum)?(\{.*)?$", "", name)
+        for name in names
+        if not name.startswith("process_")
+    }
+
+
+@pytest.mark.parametrize(("count", "expected"), COUNTED)
+def test_counting_one_thing_counts_nothing_else(count, expected):
+    """A number that moves has a cause, and it is the one that it is named after."""
+    metrics = Metrics()
+    before = scraped(metrics)
+    count(metrics)
+    after = scraped(metrics)
+
+    moved = (name for name, value in after.items() if value != before.get(name, 0))
+    assert _series(expected) == _series(moved)
+
+
+def test_numbers_add_up_and_a_scrape_takes_nothing_away():
+    """Counters only grow, however often somebody looks."""
+    metrics = Metrics()
+    for _ in range(3):
+        metrics.frames("badge", 2)
+        metrics.delivered(0.01)
+        scraped(metrics)
+
+    after = scraped(metrics)
+
+    assert after["roundel_frames_sent_total{event=badge}"] == 6
+    assert after["roundel_delivery_seconds_count"] == 3
+    assert after["roundel_delivery_seconds_sum"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, [1, 1, 1]),
+        (1.0, [1, 1, 1]),
+        (1.001, [0, 1, 1]),
+        (10.0, [0, 1, 1]),
+        (11.0, [0, 0, 1]),
+    ],
+)
+def test_value_counts_into_every_bucket_that_it_is_not_above(value, expected):
+    """A bound belongs to its bucket, and nothing is too large to be counted."""
+    histogram = Histogram("h", "Some.", (1, 10))
+    histogram.observe(value)
+    (family,) = histogram.collect()
+
+    assert expected == [sample.value for sample in family.samples[:3]]
+
+
+def test_methods_that_peers_make_up_are_one_series():
+    """Nobody can fill the memory of the service, or of Prometheus, with words."""
+    metrics = Metrics()
+    for number in range(1_000):
+        metrics.requested(f"M{number}", "none", 405, 0.0)
+    requests = {
+        name: value
+        for name, value in scraped(metrics).items()
+        if name.startswith("roundel_requests_total")
+    }
+
+    assert {"roundel_requests_total{method=other,route=none,status=405}": 1_000} == (
+        requests
+    )
+
+
+def test_gauges_are_read_when_they_are_scraped_and_others_keep_their_reader():
+    """What is true now is told, by whoever was named to know it."""
+    streams: list[object] = []
+    metrics = Metrics()
+    metrics.observe(streams=lambda: len(streams))
+    metrics.observe(draining=lambda: bool(streams))
+    streams.append("one")
+    after = scraped(metrics)
+
+    assert (1, 1) == (after["roundel_streams"], after["roundel_draining"])
+    assert "roundel_users" not in after
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [(Metrics(), version("roundel")), (Metrics("2.0.1"), "2.0.1")],
+)
+def test_version_that_runs_is_told(metrics, expected):
+    """A roll-out can be watched by its versions."""
+    assert scraped(metrics)[f"roundel_info{{version={expected}}}"] == 1
+
+
+def test_basics_of_the_process_are_told_under_their_usual_names():
+    """Dashboards made for any Prometheus client work here."""
+    after = scraped(Metrics())
+
+    assert after["process_cpu_seconds_total"] > 0
+    assert after["process_resident_memory_bytes"] > 1_000_000
+    assert 3 <= after["process_open_fds"] < 10_000
+
+
+def test_machine_without_proc_tells_what_it_can(tmp_path):
+    """Where there is no Linux, there is still the time."""
+    families = list(Process(tmp_path / "proc").collect())
+
+    assert ["process_cpu_seconds"] == [family.name for family in families]
