@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
 import trio
-
-from roundel import Stream
 
 from .bell import Bell
 
 
+class Talker(Protocol):
+    """What a driver needs of a `roundel.Stream`, so that something can wrap one."""
+
+    @property
+    def is_open(self) -> bool:
+        """False once the last words are taken."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """When to call `data_to_send()` at the latest, even without news."""
+        ...
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        """Hand out what is to be written now; asked again, that has been written."""
+        ...
+
+    def close(self) -> None:
+        """End it without a word: the connection is gone."""
+        ...
+
+
 async def frames(
-    stream: Stream, bell: Bell, *, clock: Callable[[], float] = trio.current_time
+    stream: Talker, bell: Bell, *, clock: Callable[[], float] = trio.current_time
 ) -> AsyncGenerator[bytes, None]:
     """Yield what *stream* has to write, as it comes, until it is closed.
 

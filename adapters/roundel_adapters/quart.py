@@ -1,23 +1,29 @@
-"""Event streams as Quart-Trio responses."""
+"""Event streams as Quart-Trio responses, and request bodies that are pulled."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import final
+from typing import cast, final
 
+import trio
+from hypercorn.typing import ASGIReceiveCallable
 from quart import Response, request
+from quart.wrappers.request import Request
 from quart.wrappers.response import ResponseBody
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers.request import TrioBody, TrioRequest
 
-from roundel import Stream, stream_headers
+from roundel import stream_headers
 
 from .bell import Bell
-from .pump import frames
+from .pump import Talker, frames
 
 
 def stream_response(
-    stream: Stream,
+    stream: Talker,
     bell: Bell,
     *,
     within: AbstractContextManager[object] | None = None,
@@ -43,7 +49,7 @@ def stream_response(
 @final
 class _Body(ResponseBody):
     def __init__(
-        self, stream: Stream, bell: Bell, within: AbstractContextManager[object]
+        self, stream: Talker, bell: Bell, within: AbstractContextManager[object]
     ) -> None:
         self._stream = stream
         self._frames = frames(stream, bell)
@@ -63,3 +69,52 @@ class _Body(ResponseBody):
         self._stream.close()
         self._exit.close()
         await self._frames.aclose()
+
+
+def pull_bodies(app: QuartTrio) -> None:
+    """Let *app* read no more of a request's body than its view has asked for.
+
+    Quart reads on whether or not anybody takes it, into memory without a bound or
+    up to one that fails the request. Here the sender waits instead. A view has to
+    iterate over `request.body`; how much it takes is the view's own bound.
+    """
+    app.config["MAX_CONTENT_LENGTH"] = None
+    app.request_class = _PulledRequest
+    app.asgi_http_class = _PullingConnection
+
+
+@final
+class _PulledBody(TrioBody):
+    def __init__(
+        self, expected_content_length: int | None, max_content_length: int | None
+    ) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._taken = Bell()
+
+    async def __anext__(self) -> bytes:
+        data = await super().__anext__()
+        self._taken.ring()
+        return data
+
+    async def wait_taken(self) -> None:
+        while self._data:
+            await self._taken.wait()
+
+
+@final
+class _PulledRequest(TrioRequest):
+    body_class = _PulledBody
+
+
+@final
+class _PullingConnection(TrioASGIHTTPConnection):
+    async def handle_messages(  # type: ignore[override]
+        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    ) -> None:
+        body = cast(_PulledBody, request.body)
+        while (message := await receive())["type"] == "http.request":
+            body.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                body.set_complete()
+            await body.wait_taken()
+        nursery.cancel_scope.cancel()

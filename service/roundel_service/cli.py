@@ -19,9 +19,10 @@ from hypercorn.typing import Framework
 
 from roundel_adapters.client import StreamEnded, connect
 
-from . import config, demo, service
-from .auth import Gate, is_user_name
+from . import config, demo, logs, service
+from .auth import Gate, Secret, is_user_name
 from .config import ConfigError, Settings
+from .tickets import Tickets
 
 DEFAULT_URL = f"http://{config.DEFAULT_BIND}"
 
@@ -91,10 +92,13 @@ def _fail(status: int, *lines: str) -> NoReturn:
 
 @main.command()
 @_bind_option
+@click.option(
+    "--ops-bind", metavar="HOST:PORT", help="Where the operator's listener is."
+)
 @click.option("--engine", help="Where mailboxes are kept: memory.")
 @_config_option
 @_explained
-def serve(bind: str | None, engine: str | None, file: Path | None) -> None:
+def serve(file: Path | None, **flags: str | None) -> None:
     """Run the badge service until SIGTERM or SIGINT.
 
     At the end each open stream is told when to come back, what runs may finish, and
@@ -105,24 +109,32 @@ def serve(bind: str | None, engine: str | None, file: Path | None) -> None:
     Settings, of the environment (or, in lower case and without ROUNDEL_, of the
     file); a flag beats the environment, which beats the file:
       ROUNDEL_BIND            127.0.0.1:8080
+      ROUNDEL_OPS_BIND        127.0.0.1:9180, for /readyz and /metrics; empty: none
       ROUNDEL_ENGINE          memory
       ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
-      ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required)
+      ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
+      ROUNDEL_JWKS            a file or URL of public keys that verify them
       ROUNDEL_JWT_AUDIENCE    the aud that tokens must have
       ROUNDEL_JWT_ISSUER      the iss that tokens must have
+      ROUNDEL_CORS_ORIGINS    other sites whose pages may call, separated by commas
       ROUNDEL_PING            25 seconds of silence before a ping
       ROUNDEL_MAX_AGE         600 seconds before a stream is renewed
       ROUNDEL_WRITE_TIMEOUT   30 seconds before a reader that takes nothing is cut
       ROUNDEL_DRAIN_TIMEOUT   20 seconds at the most to end in
+      ROUNDEL_MAX_STREAMS     20000 streams at once
+      ROUNDEL_MAX_STREAMS_PER_USER
+                              32 of them for one user
+      ROUNDEL_PRODUCER_RATE   20000 notifications a second for a producer key
+      ROUNDEL_USER_RATE       50 calls a second for a user
       ROUNDEL_MAILBOX_ITEMS   200 notifications a user
       ROUNDEL_MAILBOX_BYTES   262144 bytes of them a user
       ROUNDEL_RING_CHANGES    256 changes a user that streams can be replayed
 
     Exit status: 0 after a signal, 1 if it cannot listen, 2 for bad settings.
     """
-    flags = {"bind": bind, "engine": engine}
     given = {name: value for name, value in flags.items() if value is not None}
     settings = config.load(given, os.environ, file)
+    logs.configure(sys.stderr)
     _run(service.build(settings), settings, "Roundel serves on {url}")
 
 
@@ -139,6 +151,7 @@ def demo_command(bind: str | None) -> None:
     key = secrets.token_urlsafe(24)
     given = {
         "bind": bind or DEFAULT_URL.removeprefix("http://"),
+        "ops_bind": "",
         "producer_keys": key,
         "jwt_secret": secrets.token_urlsafe(32),
     }
@@ -271,9 +284,12 @@ async def _watch(url: str, gate: Gate, user: str) -> None:
 def _gate(file: Path | None) -> Gate:
     names = ("jwt_secret", "jwt_audience", "jwt_issuer")
     values = config.load_some(names, os.environ, file)
+    if values["jwt_secret"] is None:
+        raise ConfigError("ROUNDEL_JWT_SECRET: not set, expected it to sign with")
     return Gate(
         producer_keys=(),
-        jwt_secret=values["jwt_secret"],
+        keys=Secret(values["jwt_secret"]),
+        tickets=Tickets(producer_keys=()),
         audience=values["jwt_audience"],
         issuer=values["jwt_issuer"],
     )

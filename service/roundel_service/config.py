@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias, final
 import attrs
 
 from .auth import MIN_SECRET
+from .jwks import check_source
 from .requests import MAX_ITEM
 
 PREFIX = "ROUNDEL_"
@@ -50,6 +52,7 @@ class Address:
 
 
 DEFAULT_BIND = Address("127.0.0.1", 8080)
+DEFAULT_OPS_BIND = Address("127.0.0.1", 9180)
 
 
 def _address(value: str) -> Address:
@@ -57,6 +60,17 @@ def _address(value: str) -> Address:
     if not separator or not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _address_or_none(value: str) -> Address | None:
+    return _address(value) if value else None
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in value.split(","))
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    return origins
 
 
 def _engine(value: str) -> str:
@@ -91,6 +105,13 @@ def _seconds(value: str) -> float:
     return seconds
 
 
+def _rate(value: str) -> float:
+    rate = float(value)
+    if not 0 < rate <= 1e9:
+        raise ValueError
+    return rate
+
+
 def _count(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         number = int(value)
@@ -112,6 +133,8 @@ def _setting(
     return attrs.field(default=default, metadata=metadata, repr=not secret)
 
 
+# RFC 6454 6.2, as a browser writes it; so "*" and "null" are none.
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+", re.ASCII)
 _SECONDS = "a number of seconds, above 0 and at most 86400"
 
 
@@ -123,19 +146,41 @@ class Settings:
     bind: Address = _setting(  # noqa: RUF009, an attrs field
         _address, "HOST:PORT", default=DEFAULT_BIND
     )
+    ops_bind: Address | None = _setting(  # noqa: RUF009, an attrs field
+        _address_or_none, "HOST:PORT, or nothing for none", default=DEFAULT_OPS_BIND
+    )
     engine: str = _setting(_engine, "memory, the only engine so far", default="memory")
     producer_keys: tuple[str, ...] = _setting(
         _keys, "one or more keys of printable ASCII, separated by commas", secret=True
     )
-    jwt_secret: str = _setting(
-        _secret, f"a secret of at least {MIN_SECRET} bytes", secret=True
+    jwt_secret: str | None = _setting(
+        _secret, f"a secret of at least {MIN_SECRET} bytes", default=None, secret=True
+    )
+    jwks: str | None = _setting(
+        check_source,
+        "a path, an https URL, or an http URL of loopback, without a password",
+        default=None,
+        secret=True,
     )
     jwt_audience: str | None = _setting(_text, "some text", default=None)
     jwt_issuer: str | None = _setting(_text, "some text", default=None)
+    cors_origins: tuple[str, ...] = _setting(
+        _origins, "origins like https://example.org, separated by commas", default=()
+    )
     ping: float = _setting(_seconds, _SECONDS, default=25.0)
     max_age: float = _setting(_seconds, _SECONDS, default=600.0)
     write_timeout: float = _setting(_seconds, _SECONDS, default=30.0)
     drain_timeout: float = _setting(_seconds, _SECONDS, default=20.0)
+    max_streams: int = _setting(
+        _count(1, 1_000_000), "a count from 1 to 1000000", default=20_000
+    )
+    max_streams_per_user: int = _setting(
+        _count(1, 10_000), "a count from 1 to 10000", default=32
+    )
+    producer_rate: float = _setting(
+        _rate, "notifications a second, above 0", default=20_000.0
+    )
+    user_rate: float = _setting(_rate, "calls a second, above 0", default=50.0)
     mailbox_items: int = _setting(
         _count(1, 10_000), "a count from 1 to 10000", default=200
     )
@@ -160,7 +205,14 @@ def load(
     Raises `ConfigError`, with a line for each setting that is unknown, missing or
     wrong: its name, where it was set and what was expected. No line shows a secret.
     """
-    return Settings(**_read(tuple(_FIELDS), flags, environment, file))
+    values = _read(tuple(_FIELDS), flags, environment, file)
+    if (values["jwt_secret"] is None) == (values["jwks"] is None):
+        # Both would let a token choose how it is verified.
+        raise ConfigError(
+            "ROUNDEL_JWT_SECRET, ROUNDEL_JWKS: expected exactly one of them, "
+            f"got {'none' if values['jwks'] is None else 'both'}"
+        )
+    return Settings(**values)
 
 
 def load_some(

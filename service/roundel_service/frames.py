@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from roundel import Cursor, Event, LastWords, Position, Resume
 
 from .badge import Badge
+from .changes import Categories, Change
 from .items import Item
-from .mailbox import Change, Mailbox
+from .mailbox import Mailbox
+
+Maker: TypeAlias = Callable[[], Event]
 
 PAGE = 50
 """How many items a snapshot tells."""
@@ -33,27 +37,31 @@ def badge_event(badge: Badge) -> Event:
     return _event("badge", badge.document())
 
 
-def snapshot_event(mailbox: Mailbox) -> Event:
-    """Tell the newest items and the badge."""
-    newest = list(mailbox.items.values())[::-1]
+def snapshot_event(mailbox: Mailbox, categories: Categories | None) -> Event:
+    """Tell the newest items and the badge, of just these *categories* if given."""
+    newest = [
+        item
+        for item in reversed(list(mailbox.items.values()))
+        if categories is None or item.category in categories
+    ]
     return _event(
         "snapshot",
         {
             "epoch": mailbox.epoch,
             "v": mailbox.v,
-            "badge": mailbox.badge.document(),
+            "badge": mailbox.badge.only(categories).document(),
             **page(newest, PAGE),
         },
     )
 
 
-def change_event(change: Change) -> Event:
-    """Tell what one version changed."""
+def change_event(change: Change, told: int) -> Event:
+    """Tell what one version changed, to a reader that was *told* that one before."""
     document = {
         "epoch": change.badge.epoch,
-        "from": change.v - 1,
+        "from": told,
         "v": change.v,
-        "ops": change.ops,
+        "ops": [step.document() for step in change.steps],
         "badge": change.badge.document(),
     }
     if change.op_id is not None:
@@ -81,10 +89,17 @@ def ping_event(cursor: Cursor) -> Event:
     return _event("ping", {"v": cursor.positions[""].offset})
 
 
-def last_words(why: str, retry: int) -> LastWords:
+def auth_event(expires_in: float) -> Event:
+    """Tell after how many seconds the proof of identity runs out."""
+    return _event("auth", {"expires_in": _seconds(expires_in)})
+
+
+def last_words(why: Why, retry: int) -> LastWords:
     """Say *why* the stream ends, and after how many milliseconds to come back."""
     return LastWords(_event("bye", {"why": why, "retry": retry}), retry)
 
+
+Why: TypeAlias = Literal["drain", "max_age", "expired", "shed", "revoked", "slow"]
 
 RESET = Event('{"why":"epoch"}', "reset")
 """Goes before the state of another epoch, in a running stream."""

@@ -1,29 +1,34 @@
-"""Users with open streams: their lanes, and who is woken when a mailbox changes."""
+"""Binds the engine to the streams: whoever reads is told whatever is written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from math import inf
 from random import random
-from typing import Literal, TypeAlias, final
+from secrets import token_urlsafe
+from typing import final
 from weakref import WeakValueDictionary
 
 import attrs
 import trio
 
-from roundel import Event, History, LastWords, Outcome, Resume, Stream
+from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
 from roundel_adapters.bell import Bell
 
-from . import frames
+from . import frames, logs
 from .badge import Badge
+from .changes import Removed
+from .channel import Channel, View
 from .engines import Engine, Record
-from .items import Operation
+from .frames import Why
 from .mailbox import Applied
-
-Level: TypeAlias = Literal["badge", "items"]
+from .metrics import Metrics
+from .operations import Forget, Notify, Operation, Retract
+from .reader import Reader
+from .tickets import Ticket
 
 RETRY_FLOOR = 1_000
 """The shortest reconnection time that a planned end asks for, in milliseconds."""
@@ -31,109 +36,47 @@ RETRY_FLOOR = 1_000
 ACCEPTS_A_SECOND = 500
 """How many streams a process can take back in a second, for spreading them."""
 
+WARNING = 60.0
+"""How many seconds before its proof runs out a stream is told so."""
+
+_KEY_LANE = "k"
+
 
 @final
 @attrs.frozen(kw_only=True)
 class Timing:
-    """Of every stream, in seconds: *ping* when idle, *max_age* before it is ended."""
+    """Of every stream, in seconds: *ping* when idle, *max_age* before it is ended.
+
+    A reader whose one write takes *write_timeout* is ended too.
+    """
 
     ping: float = 25.0
     max_age: float = 600.0
+    write_timeout: float = 30.0
 
 
 @final
-class Channel:
-    """What the streams of one user share; it lives as long as one of them does."""
+@attrs.frozen(kw_only=True)
+class Caps:
+    """How many *streams* are served at once, and how many of one user (*per_user*)."""
 
-    __slots__ = ("__weakref__", "_badge", "_lanes", "_ring", "bell", "record")
+    streams: int = 20_000
+    per_user: int = 32
 
-    def __init__(self, record: Record, *, ring: int) -> None:
-        self.record = record
-        self.bell = Bell()
-        self._ring = ring
-        self._badge = record.mailbox.badge
-        self._lanes: dict[Level, History] = {}
 
-    @property
-    def badge(self) -> Badge:
-        """The badge as it is now."""
-        return self._badge
+@final
+@attrs.frozen(kw_only=True)
+class Opening:
+    """How a reader presents itself: where it was, and until when it is known.
 
-    def lane(self, level: Level) -> History:
-        """Return the lane of *level*, made from the record when first needed."""
-        if level not in self._lanes:
-            make = self._badge_lane if level == "badge" else self._items_lane
-            self._lanes[level] = make()
-        return self._lanes[level]
+    With a *ticket*, its ids carry the resume key. A *refused* one is shed at once.
+    """
 
-    def _badge_lane(self) -> History:
-        return History(
-            self._badge.epoch,
-            offset=self._badge.v,
-            snapshot=partial(frames.badge_event, self._badge),
-            capacity=0,
-        )
-
-    def _items_lane(self) -> History:
-        mailbox, changes = self.record.mailbox, self.record.changes
-        snapshot = partial(frames.snapshot_event, mailbox)
-        if not changes:
-            offset = mailbox.v
-            return History(
-                mailbox.epoch, offset=offset, snapshot=snapshot, capacity=self._ring
-            )
-        lane = History(
-            mailbox.epoch, offset=changes[0].v - 1, capacity=self._ring
-        )  # fmt: skip
-        for change in changes:
-            lane.append(
-                partial(frames.change_event, change),
-                offset=change.v,
-                snapshot=snapshot if change is changes[-1] else None,
-                now=trio.current_time(),
-            )
-        return lane
-
-    def update(self, record: Record) -> None:
-        """Take the mailbox's new state, tell it to the lanes and wake the streams."""
-        before, self.record = self.record.mailbox, record
-        if record.mailbox.epoch != before.epoch:
-            self._begin_epoch()
-        elif record.mailbox.v > before.v:
-            self._update_badge()
-            self._update_items()
-        self.bell.ring()
-
-    def _begin_epoch(self) -> None:
-        mailbox = self.record.mailbox
-        self._badge = mailbox.badge
-        snapshots = {
-            "badge": partial(frames.badge_event, self._badge),
-            "items": partial(frames.snapshot_event, mailbox),
-        }
-        for level, lane in self._lanes.items():
-            lane.reset(mailbox.epoch, offset=mailbox.v, snapshot=snapshots[level])
-
-    def _update_badge(self) -> None:
-        before, self._badge = self._badge, self.record.mailbox.badge
-        if lane := self._lanes.get("badge"):
-            event = partial(frames.badge_event, self._badge)
-            if self._badge.shows_the_same(before):
-                lane.advance(offset=self._badge.v, snapshot=event)
-            else:
-                lane.append(event, offset=self._badge.v, now=trio.current_time())
-
-    def _update_items(self) -> None:
-        if lane := self._lanes.get("items"):
-            snapshot = partial(frames.snapshot_event, self.record.mailbox)
-            for change in self.record.changes:
-                if change.v > lane.head.offset:
-                    lane.append(
-                        partial(frames.change_event, change),
-                        offset=change.v,
-                        snapshot=snapshot,
-                        now=trio.current_time(),
-                    )
+    last_event_id: str | None = None
+    expires_in: float = inf
+    ticket: Ticket | None = None
+    refused: bool = False
+    request_id: str = ""
 
 
 @final
@@ -141,7 +84,7 @@ class Hub:
     """Binds the engine to the streams: whoever reads is told whatever is written.
 
     *clock* returns seconds since 1970, *ring* is how many changes a user's streams
-    can be replayed.
+    can be replayed. `run()` has to run beside it.
     """
 
     def __init__(
@@ -149,107 +92,219 @@ class Hub:
         engine: Engine,
         *,
         timing: Timing | None = None,
+        caps: Caps | None = None,
         ring: int = 256,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random,
+        metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine
         self.clock = clock
+        self.metrics = metrics or Metrics()
         self._timing = timing or Timing()
+        self._caps = caps or Caps()
         self._ring = ring
         self._random = random
         # A channel is kept by the streams that read it and by nothing else, so that
         # no path, however it ends, can leave one behind.
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
-        self._streams: dict[Stream, Channel] = {}
+        self._readers: set[Reader] = set()
+        self._nursery: trio.Nursery | None = None
         self._alarm = inf
         self._rearm = Bell()
-        self._draining = False
+        self.is_draining = False
         engine.listen(self._on_change)
-
-    def _on_change(self, user: str, record: Record) -> None:
-        if channel := self._channels.get(user):
-            channel.update(record)
 
     @property
     def streams(self) -> int:
         """How many streams are being served."""
-        return len(self._streams)
+        return len(self._readers)
+
+    def told(self, user: str) -> Badge | None:
+        """Return the whole badge that the streams of *user* are told, if there are."""
+        channel = self._channels.get(user)
+        return channel.told if channel else None
 
     async def apply(self, user: str, operation: Operation) -> Applied:
         """Apply *operation* to the mailbox of *user*; its streams are told."""
+        began = trio.current_time()
         applied = await self.engine.apply(user, operation)
         if self.engine.deadline < self._alarm:
             self._rearm.ring()
+        if isinstance(operation, Notify):
+            self.metrics.published(trio.current_time() - began)
+        elif applied.ignored:
+            self.metrics.gauge_ignored()
         return applied
+
+    async def retract(self, retract: Retract, user: str | None) -> tuple[int, int]:
+        """Take items back from *user*, or from all; return how many of how many."""
+        holders = [user] if user else await self.engine.holders(retract)
+        removed = [await self._retracted(holder, retract) for holder in holders]
+        return sum(removed), sum(map(bool, removed))
+
+    async def _retracted(self, user: str, retract: Retract) -> int:
+        change = (await self.apply(user, retract)).change
+        steps = change.steps if change else ()
+        return sum(len(step.ids) for step in steps if isinstance(step, Removed))
+
+    async def forget(self, user: str) -> Applied:
+        """Forget what the mailbox of *user* held; another epoch begins."""
+        return await self.apply(user, Forget(token_urlsafe(9)))
 
     async def channel(self, user: str) -> Channel:
         """Return the channel of *user*, which lives while you keep it."""
         record = await self.engine.read(user)
         channel = self._channels.get(user)
         if channel is None:
-            channel = self._channels[user] = Channel(record, ring=self._ring)
+            channel = self._channels[user] = Channel(user, record, ring=self._ring)
         return channel
 
-    def open(
-        self,
-        channel: Channel,
-        level: Level,
-        *,
-        last_event_id: str | None,
-        expires_in: float = inf,
-    ) -> Stream:
+    def _on_change(self, user: str, record: Record) -> None:
+        channel = self._channels.get(user)
+        if channel is None:
+            return
+        was_ended_at = channel.record.mailbox.ended_at
+        channel.update(record)
+        if record.mailbox.ended_at > was_ended_at:
+            for reader in channel.readers:
+                reader.end("revoked")
+
+    def open(self, channel: Channel, view: View, opening: Opening) -> Reader:
         """Make the stream of one reader; it never outlives its proof of identity."""
-        timing = self._timing
-        max_age = timing.max_age * (0.8 + 0.2 * self._random())
-        why = "max_age" if max_age <= expires_in else "expired"
-
-        def hello(resume: Resume) -> Event:
-            return frames.hello_event(resume, ping=timing.ping, expires_in=expires_in)
-
-        return Stream(
-            channel.lane(level),
+        expires_in = opening.expires_in
+        max_age = self._timing.max_age * (0.8 + 0.2 * self._random())
+        lane = channel.lane(view)
+        stream = Stream(
+            _lanes(lane.history, opening.ticket),
             now=trio.current_time(),
-            last_event_id=last_event_id,
-            hello=hello,
+            last_event_id=opening.last_event_id,
+            hello=partial(self._hello, expires_in),
             gap=_gap,
             ping=frames.ping_event,
-            heartbeat=timing.ping,
-            max_age=min(max_age, expires_in),
-            last_words=self._last_words(why, streams=1),
+            heartbeat=self._timing.ping,
+            max_age=max(min(max_age, expires_in), 1e-3),
+            last_words=self._last_words(
+                "max_age" if max_age <= expires_in else "expired"
+            ),
+            notice=_warning(expires_in),
         )
+        reader = Reader(
+            stream,
+            channel,
+            lane,
+            ages="max_age" if max_age <= expires_in else "expired",
+            slow_after=self._timing.write_timeout,
+            last_words=self._last_words,
+            request_id=opening.request_id,
+            metrics=self.metrics,
+        )
+        if opening.refused:
+            reader.end("shed")
+        return reader
+
+    def _hello(self, expires_in: float, resume: Resume) -> Event:
+        self.metrics.resumed(resume.outcomes[""])
+        return frames.hello_event(resume, ping=self._timing.ping, expires_in=expires_in)
 
     @contextmanager
-    def serving(self, stream: Stream, channel: Channel) -> Iterator[None]:
-        """Count *stream* as served; the hub then says its last words at a drain."""
-        self._streams[stream] = channel
-        if self._draining:
-            stream.close(self._last_words("drain", streams=len(self._streams)))
+    def serving(self, reader: Reader) -> Iterator[None]:
+        """Count *reader* as served, or end it at once where there is no room for it."""
+        began = trio.current_time()
+        channel = reader.channel
+        if self.is_draining:
+            reader.end("drain")
+        elif not self._has_room(channel):
+            reader.end("shed")
+        self._readers.add(reader)
+        channel.readers.add(reader)
         try:
             yield
         finally:
-            del self._streams[stream]
+            self._readers.discard(reader)
+            channel.readers.discard(reader)
+            self._ended(reader, trio.current_time() - began)
+
+    def _has_room(self, channel: Channel) -> bool:
+        # Those who are being sent away do not count: they are gone in a moment.
+        return (
+            len(self._readers) < self._caps.streams
+            and sum(r.why is None for r in channel.readers) < self._caps.per_user
+        )
+
+    def _ended(self, reader: Reader, seconds: float) -> None:
+        stuck = reader.is_stuck(trio.current_time())
+        why = reader.why or ("slow" if stuck else "gone")
+        if why == "shed":
+            self.metrics.shed()
+        self.metrics.stream_ended(why, seconds)
+        logs.stream_line(
+            user=reader.channel.user,
+            level=reader.level,
+            why=why,
+            seconds=seconds,
+            frames=reader.frames,
+            skipped=reader.skipped,
+            request_id=reader.request_id,
+        )
+
+    def shed(self) -> bytes:
+        """Return all that a stream says to somebody who can only come later."""
+        self.metrics.shed()
+        return self._last_words("shed").encode()
 
     def drain(self) -> None:
         """End every stream, now and from now on, and spread their return."""
-        self._draining = True
-        for stream, channel in self._streams.items():
-            stream.close(self._last_words("drain", streams=len(self._streams)))
-            channel.bell.ring()
+        self.is_draining = True
+        for reader in self._readers:
+            reader.end("drain")
+            reader.channel.bell.ring()
 
-    def _last_words(self, why: str, *, streams: int) -> LastWords:
-        spread = 1_000 * streams / ACCEPTS_A_SECOND
+    def _last_words(self, why: Why) -> LastWords:
+        # Those who are moved together come back one by one, as fast as can be served.
+        moved = len(self._readers) if why in ("drain", "shed") else 1
+        spread = 1_000 * moved / ACCEPTS_A_SECOND
         return frames.last_words(why, round(RETRY_FLOOR + spread * self._random()))
 
-    async def run(self) -> None:
+    def start(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run *task* beside the streams, for as long as `run()` does."""
+        assert self._nursery is not None, "Hub.run() has to run beside the streams"
+        self._nursery.start_soon(task)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Let items expire when their time comes; runs until cancelled."""
-        while True:
-            self._alarm = self.engine.deadline
-            with trio.move_on_after(max(0.0, self._alarm - self.clock())):
-                await self._rearm.wait()
-            await self.engine.expire()
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            while True:
+                self._alarm = self.engine.deadline
+                with trio.move_on_after(max(0.0, self._alarm - self.clock())):
+                    await self._rearm.wait()
+                await self.engine.expire()
+
+
+def _lanes(lane: History, ticket: Ticket | None) -> Mapping[str, History]:
+    if ticket is None:
+        return {"": lane}
+    # A lane in which nothing ever happens: it makes every id carry the resume key.
+    # The first, so that a reader has the key before it can have anything to resume.
+    return {_KEY_LANE: History(ticket.resume_key), "": lane}
+
+
+def resume_key(last_event_id: str | None) -> str | None:
+    """Return the resume key that a presented id carries, if it carries one."""
+    position = Cursor.parse(last_event_id).positions.get(_KEY_LANE)
+    return position.epoch if position else None
+
+
+def _warning(expires_in: float) -> tuple[float, Event] | None:
+    if expires_in == inf:
+        return None
+    event = frames.auth_event(min(WARNING, expires_in))
+    return max(0.0, expires_in - WARNING), event
 
 
 def _gap(lane: str, outcome: Outcome) -> Event | None:
     # A snapshot speaks for itself; another epoch has to be announced.
-    return frames.RESET if outcome == "reset" else None
+    return frames.RESET if outcome == "reset" and not lane else None

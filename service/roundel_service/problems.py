@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import attrs
-import msgspec
-from quart import Response
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -47,15 +45,6 @@ class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
         if self.errors:
             document["errors"] = [attrs.asdict(error) for error in self.errors]
         return document
-
-    def response(self) -> Response:
-        """Return the problem as an answer."""
-        return Response(
-            msgspec.json.encode(self.document()),
-            self.status,
-            headers=dict(self.headers),
-            content_type=MEDIA_TYPE,
-        )
 
 
 def invalid(*errors: FieldError) -> Problem:
@@ -117,4 +106,55 @@ def not_acceptable(detail: str) -> Problem:
         name="not-acceptable",
         title="Only an event stream can be had here",
         detail=detail,
+    )
+
+
+def revoked() -> Problem:
+    """Make the problem of a proof that was taken back (401)."""
+    return attrs.evolve(
+        unauthorized("the proof was issued before the user's proofs were revoked"),
+        name="revoked",
+        title="The proof of identity was revoked",
+    )
+
+
+def key_reused() -> Problem:
+    """Make the problem of an idempotency key that came with another body (409)."""
+    return Problem(
+        status=409,
+        name="idempotency-key-reused",
+        title="The Idempotency-Key was used with another body",
+        detail="Idempotency-Key: expected the body that it came with first",
+    )
+
+
+def too_many_categories(detail: str) -> Problem:
+    """Make the problem of a mailbox that may have no more categories (422)."""
+    return Problem(
+        status=422,
+        name="too-many-categories",
+        title="The mailbox has too many categories",
+        detail=detail,
+        errors=(FieldError("category", detail),),
+    )
+
+
+def too_many_requests(retry_after: int) -> Problem:
+    """Make the problem of a caller that asks too often (429)."""
+    return Problem(
+        status=429,
+        name="too-many-requests",
+        title="Too many requests",
+        detail=f"expected fewer calls: try again in {retry_after} s",
+        headers={"Retry-After": str(retry_after)},
+    )
+
+
+def internal_error() -> Problem:
+    """Make the problem of a failure that is ours (500); the log says more."""
+    return Problem(
+        status=500,
+        name="internal-error",
+        title="The service failed",
+        detail="the request failed by a fault of the service, which was logged",
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import final
 
 import attrs
@@ -14,11 +15,20 @@ from quart_trio import QuartTrio
 from roundel_adapters import hypercorn
 
 from .api import create_app
-from .auth import Gate
-from .config import Settings
+from .audit import Audit
+from .auth import Gate, Secret
+from .config import Address, Settings
+from .cors import Cors
+from .door import Door, Rates
 from .engines.memory import MemoryEngine
-from .hub import Hub, Timing
-from .mailbox import Limits
+from .hub import Caps, Hub, Timing
+from .items import Limits
+from .jwks import JwkSet
+from .operator_app import create_operator_app
+from .tickets import Tickets
+
+SPARE_CONNECTIONS = 2_000
+"""Connections beyond the streams: for calls, and for being told to come later."""
 
 
 @final
@@ -29,25 +39,82 @@ class Service:
     hub: Hub
     gate: Gate
     app: QuartTrio
+    operator_app: QuartTrio
+    audit: Audit
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Do what goes on beside the requests, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.hub.run)
+            if isinstance(self.gate.keys, JwkSet):
+                await nursery.start(self.gate.keys.run)
+            nursery.start_soon(self.audit.run)
+            task_status.started()
 
 
 def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Service:
     """Build the service that *settings* describe.
 
-    *clock* returns seconds since 1970.
+    *clock* returns seconds since 1970. `Service.run()` has to run beside its apps.
     """
     limits = Limits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
     engine = MemoryEngine(limits=limits, ring=settings.ring_changes, clock=clock)
-    timing = Timing(ping=settings.ping, max_age=settings.max_age)
-    hub = Hub(engine, timing=timing, ring=settings.ring_changes, clock=clock)
-    gate = Gate(
+    hub = Hub(
+        engine,
+        timing=Timing(
+            ping=settings.ping,
+            max_age=settings.max_age,
+            write_timeout=settings.write_timeout,
+        ),
+        caps=Caps(streams=settings.max_streams, per_user=settings.max_streams_per_user),
+        ring=settings.ring_changes,
+        clock=clock,
+    )
+    gate = build_gate(settings, clock=clock)
+    door = Door(
+        gate,
+        engine,
+        cors=Cors(frozenset(settings.cors_origins)),
+        rates=Rates(producer=settings.producer_rate, user=settings.user_rate),
+        metrics=hub.metrics,
+        clock=clock,
+    )
+    hub.metrics.observe(streams=lambda: hub.streams, draining=lambda: hub.is_draining)
+    operator_app = create_operator_app(
+        metrics=hub.metrics, readiness=partial(_reasons, hub, gate)
+    )
+    audit = Audit(engine, hub, hub.metrics)
+    return Service(hub, gate, create_app(hub, door), operator_app, audit)
+
+
+def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) -> Gate:
+    """Build what tells who calls."""
+    keys: Secret | JwkSet
+    if settings.jwks is not None:
+        keys = JwkSet(settings.jwks, clock=clock)
+    else:
+        assert settings.jwt_secret is not None
+        keys = Secret(settings.jwt_secret)
+    return Gate(
         producer_keys=settings.producer_keys,
-        jwt_secret=settings.jwt_secret,
+        keys=keys,
+        tickets=Tickets(producer_keys=settings.producer_keys, clock=clock),
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
         clock=clock,
     )
-    return Service(hub, gate, create_app(hub, gate))
+
+
+async def _reasons(hub: Hub, gate: Gate) -> Mapping[str, str]:
+    """Say why no more requests should be sent here."""
+    reasons = {}
+    if hub.is_draining:
+        reasons["draining"] = "the service is about to end"
+    if isinstance(gate.keys, JwkSet) and not gate.keys.is_loaded:
+        reasons["jwks"] = "no key to verify tokens with was read yet"
+    return reasons
 
 
 async def run(
@@ -61,34 +128,48 @@ async def run(
     """Serve until *shutdown* returns, then end every stream and stop.
 
     *app* is served instead of the service's own, which it wraps. The status that is
-    reported is the URL of the listener. Raises `OSError` if the address is taken.
+    reported is the URL of the listener. Raises `OSError` if an address is taken.
     """
-    bind = settings.bind
-    listeners = await hypercorn.listen(bind.host, bind.port)
-    port = listeners[0].socket.getsockname()[1]
+    listeners = await _listen(settings.bind)
+    operator_listeners = (
+        await _listen(settings.ops_bind) if settings.ops_bind is not None else []
+    )
 
     async def drain() -> None:
         await shutdown()
         service.hub.drain()
 
     limits = hypercorn.Limits(
-        write_timeout=settings.write_timeout, drain_timeout=settings.drain_timeout
+        write_timeout=settings.write_timeout,
+        drain_timeout=settings.drain_timeout,
+        max_connections=settings.max_streams + SPARE_CONNECTIONS,
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(service.hub.run)
+        await nursery.start(service.run)
+        if operator_listeners:
+            # It answers until everything else is over.
+            await nursery.start(
+                _serve, service.operator_app, operator_listeners, trio.sleep_forever
+            )
         async with trio.open_nursery() as serving:
-            await serving.start(
-                _serve, app or service.app, listeners, drain, limits
-            )  # fmt: skip
-            task_status.started(f"http://{attrs.evolve(bind, port=port)}")
+            await serving.start(_serve, app or service.app, listeners, drain, limits)
+            port = listeners[0].socket.getsockname()[1]
+            task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
         nursery.cancel_scope.cancel()
+
+
+async def _listen(address: Address) -> list[trio.SocketListener]:
+    try:
+        return await hypercorn.listen(address.host, address.port)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from None
 
 
 async def _serve(
     app: Framework,
     listeners: list[trio.SocketListener],
-    shutdown: Callable[[], Awaitable[None]],
-    limits: hypercorn.Limits,
+    shutdown: Callable[[], Awaitable[object]],
+    limits: hypercorn.Limits | None = None,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:

@@ -89,7 +89,11 @@ def start() -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start_one(*arguments: str, **settings: str) -> Server:
-            given = {"ROUNDEL_PRODUCER_KEYS": key, "ROUNDEL_JWT_SECRET": secret}
+            given = {
+                "ROUNDEL_PRODUCER_KEYS": key,
+                "ROUNDEL_JWT_SECRET": secret,
+                "ROUNDEL_OPS_BIND": "",
+            }
             inherited = {n: v for n, v in os.environ.items() if "ROUNDEL" not in n}
             process = subprocess.Popen(
                 [sys.executable, "-m", "roundel_service", *arguments],

@@ -83,7 +83,7 @@ async def make_world(nursery):
 
     def make(**changes: str) -> World:
         built = service.build(settings(**changes), clock=wall_clock)
-        nursery.start_soon(built.hub.run)
+        nursery.start_soon(built.run)
         return World(built, AsgiClient(built.app))
 
     return make

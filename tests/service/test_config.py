@@ -58,6 +58,15 @@ def test_flag_beats_environment_beats_file(tmp_path):
         ("PING", "nan"),
         ("PING", "soon"),
         ("MAX_AGE", "-1"),
+        ("OPS_BIND", "9180"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "https://a.example/"),
+        ("CORS_ORIGINS", "a.example"),
+        ("MAX_STREAMS", "0"),
+        ("MAX_STREAMS_PER_USER", "many"),
+        ("PRODUCER_RATE", "0"),
+        ("USER_RATE", "-1"),
         ("MAILBOX_ITEMS", "0"),
         ("MAILBOX_ITEMS", "1.5"),
         ("MAILBOX_BYTES", "100"),
@@ -91,19 +100,60 @@ def test_everything_wrong_is_told_at_once():
     assert len(refused(environment=environment)) == 2
 
 
-@pytest.mark.parametrize("name", ["PRODUCER_KEYS", "JWT_SECRET"])
-def test_service_does_not_start_without_its_secrets(name):
-    """There is no default by which anybody could prove to be somebody."""
-    keys = {k: v for k, v in KEYS.items() if not k.endswith(name)}
+def test_service_does_not_start_without_a_producer_key():
+    """There is no default by which anybody could prove to be a backend."""
     with pytest.raises(ConfigError) as error:
-        config.load({}, keys)
+        config.load({}, {"ROUNDEL_JWT_SECRET": "s" * 32})
 
-    assert f"ROUNDEL_{name}: not set" in error.value.lines[0]
+    assert "ROUNDEL_PRODUCER_KEYS: not set" in error.value.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "got"),
+    [
+        ({}, "none"),
+        ({"ROUNDEL_JWT_SECRET": "s" * 32, "ROUNDEL_JWKS": "keys.json"}, "both"),
+    ],
+    ids=["none", "both"],
+)
+def test_tokens_are_verified_in_just_one_way(keys, got):
+    """Without a key nobody could be known; with two, a token would choose."""
+    with pytest.raises(ConfigError) as error:
+        config.load({}, {"ROUNDEL_PRODUCER_KEYS": "k", **keys})
+
+    (line,) = error.value.lines
+    assert f"ROUNDEL_JWKS: expected exactly one of them, got {got}" in line
+
+
+def test_operators_listener_can_be_left_out():
+    """An empty address is no address."""
+    assert config.load({}, {**KEYS, "ROUNDEL_OPS_BIND": ""}).ops_bind is None
+    assert str(config.load({}, KEYS).ops_bind) == "127.0.0.1:9180"
+
+
+def test_lists_are_read_from_text_and_from_toml(tmp_path):
+    """Several origins are separated by commas, or written as TOML's lists."""
+    file = tmp_path / "roundel.toml"
+    file.write_text('cors_origins = ["https://a.example", "http://localhost:3000"]')
+    text = {"ROUNDEL_CORS_ORIGINS": "https://a.example, http://localhost:3000"}
+
+    assert ("https://a.example", "http://localhost:3000") == config.load(
+        {}, {**KEYS, **text}
+    ).cors_origins
+    assert config.load({}, KEYS, file).cors_origins == (
+        config.load({}, {**KEYS, **text}).cors_origins
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("JWT_SECRET", "short-secret"), ("PRODUCER_KEYS", "good, ,\x07bad")],
+    [
+        ("JWT_SECRET", "short-secret"),
+        ("PRODUCER_KEYS", "good, ,\x07bad"),
+        ("JWKS", "https://me:password@keys.example"),
+        ("JWKS", "http://keys.example/jwks.json"),
+        ("JWKS", "ftp://keys.example"),
+    ],
 )
 def test_refused_secret_is_not_printed(name, value):
     """A secret that is refused is a secret still."""

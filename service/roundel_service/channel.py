@@ -1,0 +1,153 @@
+"""What the streams of one user share: a lane for each way of looking at a mailbox."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias, final, get_args
+from weakref import WeakValueDictionary
+
+import attrs
+import trio
+
+from roundel import Delta, History
+from roundel_adapters.bell import Bell
+
+from . import frames
+from .badge import Badge
+from .changes import Change
+from .engines import Record
+
+if TYPE_CHECKING:
+    from .reader import Reader
+
+Level: TypeAlias = Literal["badge", "items"]
+
+
+@final
+@attrs.frozen
+class View:
+    """What a stream is about: its *level*, and just these *categories*, if given."""
+
+    level: Level = "badge"
+    categories: frozenset[str] | None = None
+
+
+@final
+class Lane:
+    """The history of one view; it lives as long as a stream reads it.
+
+    *frames* counts what it has told, and *badge* is the newest of that.
+    """
+
+    __slots__ = ("__weakref__", "badge", "frames", "history", "view")
+
+    def __init__(self, view: View, record: Record, *, ring: int) -> None:
+        self.view = view
+        self.frames = 0
+        self.badge = record.badge.only(view.categories)
+        mailbox, changes = record.mailbox, record.changes
+        replays = view.level == "items" and bool(changes)
+        self.history = History(
+            mailbox.epoch,
+            offset=changes[0].v - 1 if replays else mailbox.v,
+            snapshot=None if replays else self._snapshot(record),
+            capacity=ring if view.level == "items" else 0,
+        )
+        if replays:
+            self._tell_changes(record, None)
+
+    def update(self, record: Record) -> None:
+        """Take the mailbox's new state, of the same epoch or of another."""
+        mailbox, head = record.mailbox, self.history.head
+        before, self.badge = self.badge, record.badge.only(self.view.categories)
+        if mailbox.epoch != head.epoch:
+            snapshot = self._snapshot(record)
+            self.history.reset(mailbox.epoch, offset=mailbox.v, snapshot=snapshot)
+        elif mailbox.v > head.offset and self.view.level == "badge":
+            self._tell_badge(before)
+        elif mailbox.v > head.offset:
+            self._tell_changes(record, before)
+
+    def _tell_badge(self, before: Badge) -> None:
+        event = partial(frames.badge_event, self.badge)
+        if self.badge.shows_the_same(before):
+            self.history.advance(offset=self.badge.v, snapshot=event)
+        else:
+            self.frames += 1
+            self.history.append(event, offset=self.badge.v, now=trio.current_time())
+
+    def _tell_changes(self, record: Record, before: Badge | None) -> None:
+        for change in record.changes:
+            if change.v > self.history.head.offset:
+                is_last = change is record.changes[-1]
+                snapshot = self._snapshot(record) if is_last else None
+                told = change.only(self.view.categories)
+                self._tell_change(told, before, snapshot)
+                before = told.badge
+
+    def _tell_change(
+        self, change: Change, before: Badge | None, snapshot: frames.Maker | None
+    ) -> None:
+        if change.steps or before is None or not change.badge.shows_the_same(before):
+            self.frames += 1
+            event = Delta(partial(frames.change_event, change))
+            now = trio.current_time()
+            self.history.append(event, offset=change.v, snapshot=snapshot, now=now)
+        else:
+            self.history.advance(offset=change.v, snapshot=snapshot)
+
+    def _snapshot(self, record: Record) -> frames.Maker:
+        if self.view.level == "badge":
+            return partial(frames.badge_event, self.badge)
+        return partial(frames.snapshot_event, record.mailbox, self.view.categories)
+
+
+@final
+class Channel:
+    """A user with open streams; it lives as long as one of them does.
+
+    *changed_at* is when the latest change came, by trio's clock.
+    """
+
+    __slots__ = (
+        "__weakref__", "_lanes", "_ring", "bell", "changed_at", "readers", "record",
+        "user",
+    )  # fmt: skip
+
+    def __init__(self, user: str, record: Record, *, ring: int) -> None:
+        self.user = user
+        self.record = record
+        self.bell = Bell()
+        self.changed_at = trio.current_time()
+        self.readers: set[Reader] = set()
+        self._ring = ring
+        # A lane is kept by the streams that read it and by nothing else.
+        self._lanes: WeakValueDictionary[View, Lane] = WeakValueDictionary()
+
+    @property
+    def badge(self) -> Badge:
+        """The badge as it is now."""
+        return self.record.badge
+
+    @property
+    def told(self) -> Badge | None:
+        """The whole badge as the streams are told it; `None` if none reads it whole."""
+        for level in get_args(Level):
+            if lane := self._lanes.get(View(level)):
+                return lane.badge
+        return None
+
+    def lane(self, view: View) -> Lane:
+        """Return the lane of *view*, made from the record when first needed."""
+        lane = self._lanes.get(view)
+        if lane is None:
+            lane = self._lanes[view] = Lane(view, self.record, ring=self._ring)
+        return lane
+
+    def update(self, record: Record) -> None:
+        """Take the mailbox's new state, tell it to the lanes and wake the streams."""
+        self.record = record
+        self.changed_at = trio.current_time()
+        for lane in list(self._lanes.values()):
+            lane.update(record)
+        self.bell.ring()

@@ -1,0 +1,132 @@
+"""Who may come in: proofs, revocations, foreign pages and rates, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import final
+
+import attrs
+import trio
+
+from . import problems
+from .auth import Gate, Producer, Proofs, User
+from .cors import Cors
+from .engines import Engine
+from .http import Request
+from .metrics import Metrics
+from .rates import Buckets
+
+_WRITES = frozenset({"POST", "PUT", "DELETE"})
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Rates:
+    """What a *producer* may put into mailboxes, and a *user* may call, a second.
+
+    Bursts of twice, and of four times as much, are let through.
+    """
+
+    producer: float = 20_000.0
+    user: float = 50.0
+
+
+@final
+class Door:
+    """Lets callers in by *gate*, unless they are revoked or call too often."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        engine: Engine,
+        *,
+        cors: Cors,
+        rates: Rates,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self.gate = gate
+        self.cors = cors
+        self._engine = engine
+        self._metrics = metrics
+        self._clock = clock
+        self._producers = Buckets(rates.producer, 2 * rates.producer)
+        self._users = Buckets(rates.user, 4 * rates.user)
+
+    async def producer(self, request: Request) -> Producer:
+        """Return the calling producer, or raise a 401, 403 or 429 `Problem`."""
+        producer = await self.gate.producer(_proofs(request))
+        self.spend(producer, 1)
+        return producer
+
+    async def user(self, request: Request) -> User:
+        """Return the calling user, or raise a 401, 403 or 429 `Problem`."""
+        user = await self.known(request)
+        self._limit("user", self.delay(user))
+        return user
+
+    async def caller(self, request: Request) -> Producer | User:
+        """Return whoever calls, or raise a 401, 403 or 429 `Problem`."""
+        caller = await self.gate.caller(_proofs(request))
+        if isinstance(caller, Producer):
+            self.spend(caller, 1)
+            return caller
+        return await self.user(request)
+
+    async def known(self, request: Request, *, ticket: str | None = None) -> User:
+        """Return the calling user, however often it calls."""
+        user = await self.gate.user(_proofs(request, ticket))
+        self._check_origin(request, user)
+        mailbox = (await self._engine.read(user.name)).mailbox
+        if mailbox.refuses(user.issued_at, now=self._clock()):
+            raise problems.revoked()
+        return user
+
+    def delay(self, user: User) -> float:
+        """Count a call of *user*; return the seconds to wait if they are too many."""
+        return self._users.take(user.name, 1, now=trio.current_time())
+
+    def spend(self, producer: Producer, mailboxes: int) -> None:
+        """Count so many *mailboxes*, or raise a 429 `Problem` that says when."""
+        now = trio.current_time()
+        delay = self._producers.take(str(producer.number), mailboxes, now=now)
+        self._limit("producer", delay)
+
+    def borrow(self, producer: Producer, mailboxes: int) -> float:
+        """Count so many *mailboxes*; return for how many seconds to pause then."""
+        now = trio.current_time()
+        bucket = str(producer.number)
+        return self._producers.take(bucket, mailboxes, now=now, borrow=True)
+
+    def _limit(self, role: str, delay: float) -> None:
+        if delay:
+            self._metrics.limited(role)
+            raise problems.too_many_requests(ceil(delay))
+
+    def _check_origin(self, request: Request, user: User) -> None:
+        """Refuse a write that a foreign page made a browser send with its cookie."""
+        if not user.by_cookie or request.method not in _WRITES:
+            return
+        origin = request.headers.get("Origin")
+        _, separator, host = (origin or "").partition("://")
+        own = bool(separator) and host == request.headers.get("Host")
+        if not own and not self.cors.allows(origin):
+            raise problems.forbidden(
+                "Origin: expected this service's own with a cookie"
+            )
+
+
+def _proofs(request: Request, ticket: str | None = None) -> Proofs:
+    return Proofs(
+        authorization=_only(request.headers.getlist("Authorization")),
+        cookie=_only(request.cookies("roundel")),
+        ticket=ticket,
+    )
+
+
+def _only(proofs: list[str]) -> str | None:
+    """Return the proof, if there is one; of two, one could hide a bad one."""
+    if len(proofs) > 1:
+        raise problems.unauthorized("expected one proof of a kind")
+    return proofs[0] if proofs else None

@@ -1,0 +1,176 @@
+"""Requests and answers, whoever brings the one and takes the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Protocol, TypeAlias, final
+from urllib.parse import parse_qs
+
+import attrs
+import msgspec
+import trio
+from werkzeug.http import parse_cookie
+
+from roundel_adapters.bell import Bell
+
+from .problems import MEDIA_TYPE, FieldError, Problem, invalid, too_large
+from .reader import Reader
+
+BODY_TIMEOUT = 30.0
+"""For how many seconds a whole body, or the next piece of a long one, may take."""
+
+MAX_QUERY = 8_192
+"""The longest query, in bytes."""
+
+_MAX_PARAMETERS = 20
+
+
+class Headers(Protocol):
+    """The header of a request; names are compared without regard to case."""
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of that name."""
+        ...
+
+    def getlist(self, name: str) -> list[str]:
+        """Return all values of that name."""
+        ...
+
+
+@final
+@attrs.define(kw_only=True, eq=False, slots=False)
+class Request:
+    """What was asked for; *params* are the parts of the path that have a name."""
+
+    id: str
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: bytes
+    headers: Headers
+    body: AsyncIterator[bytes]
+
+    @cached_property
+    def parameters(self) -> Mapping[str, list[str]]:
+        """The query's parameters; raises a 414 or 422 `Problem`."""
+        if len(self.query) > MAX_QUERY:
+            raise _query_too_long(len(self.query))
+        try:
+            return parse_qs(
+                self.query.decode("ascii", "replace"),
+                keep_blank_values=True,
+                max_num_fields=_MAX_PARAMETERS,
+            )
+        except ValueError:
+            detail = f"expected at most {_MAX_PARAMETERS} parameters"
+            raise invalid(FieldError("query", detail)) from None
+
+    def cookies(self, name: str) -> list[str]:
+        """Return the values of the cookies of that name."""
+        return parse_cookie(self.headers.get("Cookie")).getlist(name)
+
+    async def whole_body(self, limit: int) -> bytes:
+        """Read the body, of at most *limit* bytes; raises a 408 or 413 `Problem`."""
+        length = self.headers.get("Content-Length") or ""
+        if length.isdecimal() and int(length) > limit:
+            raise _body_too_large(limit)
+        read = bytearray()
+        with trio.move_on_after(BODY_TIMEOUT) as scope:
+            async for piece in self.body:
+                read += piece
+                if len(read) > limit:
+                    raise _body_too_large(limit)
+        if scope.cancelled_caught:
+            raise body_too_slow()
+        return bytes(read)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Answer:
+    """An answer that is whole."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    problem: str | None = None
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Lines:
+    """An answer that comes piece by piece."""
+
+    pieces: AsyncIterator[bytes]
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    status: int = 200
+    problem: str | None = None
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Events:
+    """An answer that is the stream of *reader*, woken by *bell*, while *within*."""
+
+    reader: Reader
+    bell: Bell
+    within: AbstractContextManager[object]
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    status: int = 200
+    problem: str | None = None
+
+
+Reply: TypeAlias = Answer | Lines | Events
+
+
+def json_answer(document: object, *, status: int = 200, **headers: str) -> Answer:
+    """Answer with *document*; of the names of *headers*, ``_`` becomes ``-``."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(
+        status=status,
+        body=msgspec.json.encode(document),
+        headers={
+            "Content-Type": "application/json",
+            "Cache-Control": "no-store",
+            **given,
+        },
+    )
+
+
+def problem_answer(problem: Problem) -> Answer:
+    """Answer with *problem*."""
+    return Answer(
+        status=problem.status,
+        body=msgspec.json.encode(problem.document()),
+        headers={
+            "Content-Type": MEDIA_TYPE,
+            "Cache-Control": "no-store",
+            **problem.headers,
+        },
+        problem=problem.name,
+    )
+
+
+def body_too_slow() -> Problem:
+    """Make the problem of a body that does not come (408)."""
+    return Problem(
+        status=408,
+        name="request-timeout",
+        title="The request took too long to come",
+        detail=f"the body did not come within {BODY_TIMEOUT:.0f} seconds",
+    )
+
+
+def _body_too_large(limit: int) -> Problem:
+    return too_large(f"the body takes more than {limit} bytes")
+
+
+def _query_too_long(length: int) -> Problem:
+    return Problem(
+        status=414,
+        name="query-too-long",
+        title="The query is too long",
+        detail=f"expected at most {MAX_QUERY} bytes, got {length}",
+    )

@@ -1,0 +1,136 @@
+"""One open stream as its driver sees it, with all that is counted of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import final
+
+from roundel import LastWords, Stream
+
+from .channel import Channel, Lane
+from .frames import Why
+from .metrics import Metrics
+
+_EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
+_STATES = frozenset({"badge", "snapshot", "change"})
+
+
+@final
+class Reader:
+    """Drives like the *stream* that it wraps, and keeps its books.
+
+    A write that takes *slow_after* seconds or more ends the stream: such a reader
+    does better to come back than to be fed. *ages* is why the stream ends when it
+    is told nothing else. *last_words* makes what is said before an end.
+    """
+
+    __slots__ = (
+        "_ages", "_handed", "_lane", "_last_words", "_metrics", "_missed",
+        "_slow_after", "_stream", "_told", "channel", "frames", "on_state",
+        "request_id", "skipped", "why",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: Stream,
+        channel: Channel,
+        lane: Lane,
+        *,
+        ages: Why,
+        slow_after: float,
+        last_words: Callable[[Why], LastWords],
+        request_id: str,
+        metrics: Metrics,
+    ) -> None:
+        self._stream = stream
+        self.channel = channel
+        self._lane = lane
+        self._ages: Why = ages
+        self._slow_after = slow_after
+        self._last_words = last_words
+        self.request_id = request_id
+        self._metrics = metrics
+        self._handed: float | None = None
+        # How many frames of the lane there were when all of them had been told, and
+        # how many have been told since.
+        self._missed = lane.frames
+        self._told = 0
+        self.frames = 0
+        self.skipped = 0
+        self.why: Why | None = None
+        self.on_state: Callable[[], None] | None = None
+
+    @property
+    def level(self) -> str:
+        """What the stream tells: ``"badge"`` or ``"items"``."""
+        return self._lane.view.level
+
+    @property
+    def is_open(self) -> bool:
+        """False once the last words are taken."""
+        return self._stream.is_open
+
+    @property
+    def deadline(self) -> float:
+        """When to call `data_to_send()` at the latest, even without news."""
+        return self._stream.deadline
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        """Hand out what is to be written now; asked again, that has been written."""
+        if self._handed is not None:
+            self._written(now - self._handed)
+            self._handed = None
+        chunks = self._stream.data_to_send(now)
+        if chunks:
+            self._handed = now
+            self._count(chunks, now)
+        elif self._told:
+            self._drained()
+        return chunks
+
+    def end(self, why: Why) -> None:
+        """Say *why* the stream ends, and when to come back; the first call counts."""
+        if self.why is None:
+            self.why = why
+            self._stream.close(self._last_words(why))
+
+    def close(self) -> None:
+        """End the stream without a word: the connection is gone."""
+        if self.why is None and not self._stream.is_open:
+            self.why = self._ages
+        self._stream.close()
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether the connection has been busy with one write for too long."""
+        return self._handed is not None and now - self._handed >= self._slow_after
+
+    def _written(self, seconds: float) -> None:
+        if self.on_state is not None and self._told:
+            on_state, self.on_state = self.on_state, None
+            on_state()
+        if seconds >= self._slow_after:
+            self.end("slow")
+
+    def _count(self, chunks: list[bytes], now: float) -> None:
+        for chunk in chunks:
+            # The rest of a frame that was handed out in part is no frame.
+            if found := _EVENT.match(chunk):
+                event = found[1].decode()
+                self._metrics.frames(event)
+                self.frames += 1
+                if event in _STATES:
+                    self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        # The state that a stream begins with was not published just now.
+        if self._lane.frames > self._missed:
+            self._metrics.delivered(now - self.channel.changed_at)
+        self._told += 1
+
+    def _drained(self) -> None:
+        missed = self._lane.frames - self._missed - self._told
+        if missed > 0:
+            self.skipped += missed
+            self._metrics.conflated(missed)
+        self._missed, self._told = self._lane.frames, 0

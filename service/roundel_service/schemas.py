@@ -1,0 +1,259 @@
+"""What callers may send: every body, query and path as a type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, final
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from .auth import USER_NAME
+from .operations import Mark, MarkAll, Notify, Retract
+from .tickets import MAX_SESSION
+
+MAX_SEQ = 2**42 - 1
+MAX_TTL = 10 * 365 * 86_400
+MAX_COUNT = 2**53 - 1
+
+# A bare `$` would let a line end through behind the last character.
+_END = r"$(?!\n)"
+User = Annotated[str, Meta(pattern=f"^{USER_NAME}{_END}")]
+Category = Annotated[str, Meta(pattern=rf"^[a-z0-9._-]{{1,64}}{_END}")]
+# As many as a mailbox may have, and a comma between each two.
+Categories = Annotated[
+    str,
+    Meta(pattern=rf"^[a-z0-9._-]{{1,64}}(?:,[a-z0-9._-]{{1,64}}){{0,63}}{_END}"),
+]
+Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
+ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1_000)]
+
+_V = TypeVar("_V")
+
+
+@final
+class Recipients(Struct, forbid_unknown_fields=True):
+    """Whom to notify: one *user*, or up to 1,000 *users*."""
+
+    user: User | UnsetType = UNSET
+    users: Annotated[list[User], Meta(min_length=1, max_length=1_000)] | UnsetType = (
+        UNSET
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse both at once, and neither."""
+        if (self.user is UNSET) == (self.users is UNSET):
+            raise ValueError("expected either user or users")
+
+    @property
+    def names(self) -> list[str]:
+        """The recipients, each once, in the order given."""
+        if self.users is not UNSET:
+            return list(dict.fromkeys(self.users))
+        return [] if self.user is UNSET else [self.user]
+
+
+@final
+class NotifyRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/notify`; *ttl* is in seconds."""
+
+    to: Recipients
+    title: Annotated[str, Meta(min_length=1)]
+    category: Category = "default"
+    body: str | None = None
+    url: str | None = None
+    icon: str | None = None
+    key: Annotated[str, Meta(min_length=1)] | None = None
+    source: Annotated[str, Meta(min_length=1)] | None = None
+    data: Any = None
+    ttl: Annotated[float, Meta(gt=0, le=MAX_TTL)] | None = None
+
+    def size(self) -> int:
+        """Return how many bytes the item takes as JSON."""
+        told = {**msgspec.structs.asdict(self), "to": None}
+        return len(msgspec.json.encode(told))
+
+    def operation(self, item_id: str, *, size: int, op_id: str | None) -> Notify:
+        """Return it as an operation on one mailbox."""
+        return Notify(
+            id=item_id,
+            category=self.category,
+            title=self.title,
+            body=self.body,
+            url=self.url,
+            icon=self.icon,
+            key=self.key,
+            source=self.source,
+            data=self.data,
+            ttl=self.ttl,
+            size=size,
+            op_id=op_id,
+        )
+
+
+@final
+class GaugeRequest(Struct, forbid_unknown_fields=True):
+    """The body of `PUT /v1/users/{user}/gauges/{category}`."""
+
+    count: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+    source_version: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+
+
+@final
+class DisconnectRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/users/{user}/disconnect`."""
+
+    revoke: bool = False
+
+
+@final
+class TicketRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/tickets` of a producer; *session* is in seconds."""
+
+    user: User
+    session: Annotated[float, Meta(gt=0, le=MAX_SESSION)] | UnsetType = UNSET
+
+
+@final
+class NoFields(Struct, forbid_unknown_fields=True):
+    """An empty object, such as the body of `POST /v1/tickets` of a user."""
+
+
+@final
+class Op(Struct, forbid_unknown_fields=True):
+    """One operation of a user on the own mailbox: exactly one of the verbs."""
+
+    read: ItemIds | UnsetType = UNSET
+    unread: ItemIds | UnsetType = UNSET
+    archive: ItemIds | UnsetType = UNSET
+    unarchive: ItemIds | UnsetType = UNSET
+    read_upto: Seq | UnsetType = UNSET
+    seen_upto: Seq | UnsetType = UNSET
+    read_all: Literal[True] | UnsetType = UNSET
+    as_of: Seq | UnsetType = UNSET
+    category: Category | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Refuse what is not one verb with just its own conditions."""
+        verbs = [name for name in _FLAGS if getattr(self, name) is not UNSET]
+        if len(verbs) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(_FLAGS)}")
+        if (self.as_of is not UNSET) != (verbs == ["read_all"]):
+            raise ValueError("expected as_of with read_all, and with nothing else")
+        if self.category is not UNSET and verbs[0] not in ("read_all", "read_upto"):
+            raise ValueError("expected category only with read_all or read_upto")
+
+    def mark(self) -> Mark:
+        """Return what it does to the mailbox."""
+        verb = next(name for name in _FLAGS if getattr(self, name) is not UNSET)
+        value = getattr(self, verb)
+        by_id = isinstance(value, list)
+        return Mark(
+            flags=_FLAGS[verb],
+            ids=frozenset(value) if by_id else None,
+            upto=None if by_id else _known(self.as_of, value),
+            category=_known(self.category, None),
+        )
+
+
+# Read implies seen: nobody reads what no client has shown.
+_READ = {"read": True, "seen": True}
+_FLAGS: Mapping[str, Mapping[str, bool]] = {
+    "read": _READ,
+    "unread": {"read": False},
+    "archive": {"archived": True},
+    "unarchive": {"archived": False},
+    "read_upto": _READ,
+    "seen_upto": {"seen": True},
+    "read_all": _READ,
+}
+
+
+@final
+class OpsRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/ops`."""
+
+    op_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    ops: Annotated[list[Op], Meta(min_length=1, max_length=100)]
+
+    def operation(self) -> MarkAll:
+        """Return it as an operation on the mailbox."""
+        return MarkAll(marks=tuple(op.mark() for op in self.ops), op_id=self.op_id)
+
+
+@final
+class BadgeQuery(Struct, forbid_unknown_fields=True):
+    """The query of `GET /v1/badge`; *wait* is in seconds."""
+
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0
+
+
+@final
+class ItemsQuery(Struct, forbid_unknown_fields=True):
+    """The query of `GET /v1/items`."""
+
+    category: Category | None = None
+    state: Literal["unread", "active", "archived", "all"] = "active"
+    before: Seq = MAX_SEQ
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
+@final
+class StreamQuery(Struct, forbid_unknown_fields=True):
+    """The query of `GET /v1/stream`; any *cursor* is well-formed."""
+
+    level: Literal["badge", "items"] = "badge"
+    categories: Categories | None = None
+    cursor: str = ""
+    ticket: str | None = None
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The categories that the stream is about; `None` is all."""
+        return frozenset(self.categories.split(",")) if self.categories else None
+
+
+@final
+class RetractQuery(Struct, forbid_unknown_fields=True):
+    """The query of `DELETE /v1/items`: a *source*, or a *key* and its *category*."""
+
+    source: Annotated[str, Meta(min_length=1)] | None = None
+    key: Annotated[str, Meta(min_length=1)] | None = None
+    category: Category | None = None
+    user: User | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what names neither, or both."""
+        by_key = self.key is not None and self.category is not None
+        if (self.source is None) == (not by_key) or (
+            not by_key and (self.key, self.category) != (None, None)
+        ):
+            raise ValueError("expected either source, or key and category")
+
+    def operation(self) -> Retract:
+        """Return it as an operation on a mailbox."""
+        return Retract(source=self.source, category=self.category, key=self.key)
+
+
+@final
+class UserPath(Struct, forbid_unknown_fields=True):
+    """The part of a path that names a user."""
+
+    user: User
+
+
+@final
+class GaugePath(Struct, forbid_unknown_fields=True):
+    """The parts of a path that name a gauge."""
+
+    user: User
+    category: Category
+
+
+@final
+class NoQuery(Struct, forbid_unknown_fields=True):
+    """The query of a call that takes none."""
+
+
+def _known(value: _V | UnsetType, otherwise: _V) -> _V:
+    return otherwise if isinstance(value, UnsetType) else value

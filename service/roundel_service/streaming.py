@@ -1,0 +1,92 @@
+"""The stream: who may open it, and what a ticket is good for."""
+
+from __future__ import annotations
+
+from functools import partial
+from secrets import token_hex
+from typing import final
+
+import attrs
+
+from roundel import accepts_stream, read_last_event_id, stream_headers
+
+from . import problems, requests, schemas
+from .channel import View
+from .door import Door
+from .http import Answer, Events, Reply, Request
+from .hub import Hub, Opening, resume_key
+from .problems import Problem
+from .reader import Reader
+from .tickets import TICKET_TTL, Ticket
+
+
+@final
+@attrs.frozen
+class Streaming:
+    """The handler of the stream."""
+
+    hub: Hub
+    door: Door
+
+    async def stream(self, request: Request) -> Reply:
+        """Open the caller's stream, or say in a way that browsers survive why not."""
+        query = requests.query(request.parameters, schemas.StreamQuery)
+        if not accepts_stream(request.headers.get("Accept")):
+            raise problems.not_acceptable("Accept: expected text/event-stream in it")
+        last_event_id = read_last_event_id(
+            request.headers.get("Last-Event-ID"), query.cursor
+        )
+        try:
+            user = await self.door.known(request, ticket=query.ticket)
+        except Problem as problem:
+            return self._turned_away(problem)
+        is_new = await self._is_new(user.ticket, last_event_id)
+        channel = await self.hub.channel(user.name)
+        opening = Opening(
+            last_event_id=last_event_id,
+            expires_in=user.expires_at - self.hub.clock(),
+            ticket=user.ticket,
+            # A browser never comes back from a 429: it is asked to come later.
+            refused=self.door.delay(user) > 0,
+            request_id=request.id,
+        )
+        reader = self.hub.open(channel, View(query.level, query.names), opening)
+        if user.ticket is not None and is_new:
+            self._use_up(user.ticket, reader)
+        return Events(reader=reader, bell=channel.bell, within=self.hub.serving(reader))
+
+    def _turned_away(self, problem: Problem) -> Reply:
+        """Answer who has no proof that is known to be good."""
+        if problem.name == "revoked":
+            # WHATWG 9.2.3: a 204 tells a browser to stop reconnecting.
+            return Answer(status=204)
+        if problem.status == 503:
+            return Answer(body=self.hub.shed(), headers=dict(stream_headers("1.1")))
+        raise problem
+
+    async def _is_new(self, ticket: Ticket | None, last_event_id: str | None) -> bool:
+        """Tell whether *ticket* opens its stream first; raises if it opens none."""
+        if ticket is None or ticket.reopens(resume_key(last_event_id)):
+            return False
+        if self.hub.clock() >= ticket.opens_until:
+            raise problems.unauthorized("the ticket is too old to open a stream with")
+        if await self.hub.engine.claimed(_claim(ticket)) is not None:
+            raise problems.unauthorized("the ticket was used")
+        return True
+
+    def _use_up(self, ticket: Ticket, reader: Reader) -> None:
+        """Let *ticket* open nothing any more once *reader* has its first state."""
+
+        async def claim() -> None:
+            mine = token_hex(8)
+            kept = await self.hub.engine.claim(_claim(ticket), mine, ttl=TICKET_TTL)
+            if kept != mine:
+                # Two came in with it at the same time: one of them stays.
+                reader.end("revoked")
+                reader.channel.bell.ring()
+
+        reader.on_state = partial(self.hub.start, claim)
+
+
+def _claim(ticket: Ticket) -> str:
+    return f"ticket {ticket.id}"

@@ -1,0 +1,125 @@
+"""What users call: their badge, their list, and what they do to it."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import attrs
+import trio
+
+from . import frames, requests, schemas
+from .auth import Producer
+from .badge import Badge
+from .channel import Channel
+from .door import Door
+from .http import Answer, Request, json_answer
+from .hub import Hub
+from .items import Item
+from .tickets import SESSION, TICKET_TTL
+
+
+@final
+@attrs.frozen
+class Users:
+    """The handlers of what users call, and of what shows the same to producers."""
+
+    hub: Hub
+    door: Door
+
+    async def badge(self, request: Request) -> Answer:
+        """Return the caller's badge, at once or when it is another."""
+        user = await self.door.user(request)
+        return await self._badge_of(user.name, request)
+
+    async def badge_of_user(self, request: Request) -> Answer:
+        """Return a user's badge to a producer."""
+        await self.door.producer(request)
+        user = requests.path(request.params, schemas.UserPath).user
+        return await self._badge_of(user, request)
+
+    async def _badge_of(self, user: str, request: Request) -> Answer:
+        wait = requests.query(request.parameters, schemas.BadgeQuery).wait
+        known = requests.etags(request.headers.get("If-None-Match"))
+        channel = await self.hub.channel(user)
+        if wait and channel.badge.etag in known:
+            await self._change(channel, channel.badge, wait)
+        badge = channel.badge
+        headers = {
+            "ETag": f'"{badge.etag}"',
+            "Cache-Control": "private, no-cache",
+        }
+        if badge.etag in known:
+            return Answer(status=304, headers=headers)
+        answer = json_answer(badge.document())
+        return attrs.evolve(answer, headers={**answer.headers, **headers})
+
+    async def _change(self, channel: Channel, known: Badge, wait: float) -> None:
+        with trio.move_on_after(wait):
+            while channel.badge.etag == known.etag and not self.hub.is_draining:
+                await channel.bell.wait()
+
+    async def items(self, request: Request) -> Answer:
+        """Return a page of the caller's list, newest first."""
+        user = await self.door.user(request)
+        query = requests.query(request.parameters, schemas.ItemsQuery)
+        mailbox = (await self.hub.engine.read(user.name)).mailbox
+        matching = [
+            item
+            for item in reversed(list(mailbox.items.values()))
+            if item.seq < query.before
+            and query.category in (None, item.category)
+            and _is_in(item, query.state)
+        ]
+        return json_answer(
+            {
+                "cursor": frames.cursor_of(mailbox),
+                "badge": mailbox.badge.document(),
+                **frames.page(matching, query.limit),
+            }
+        )
+
+    async def ops(self, request: Request) -> Answer:
+        """Do what the caller does to the own mailbox, all of it or nothing."""
+        user = await self.door.user(request)
+        requests.query(request.parameters, schemas.NoQuery)
+        body = requests.decode(
+            await request.whole_body(requests.MAX_BODY), schemas.OpsRequest
+        )
+        badge = (await self.hub.apply(user.name, body.operation())).badge
+        document = {"epoch": badge.epoch, "v": badge.v, "badge": badge.document()}
+        return json_answer(document)
+
+    async def ticket(self, request: Request) -> Answer:
+        """Return a ticket that opens one stream, to a user or to a producer."""
+        caller = await self.door.caller(request)
+        requests.query(request.parameters, schemas.NoQuery)
+        body, now = await request.whole_body(requests.MAX_BODY), self.hub.clock()
+        if isinstance(caller, Producer):
+            asked = requests.decode(body, schemas.TicketRequest)
+            user, issued_at = asked.user, now
+            holds_until = now + (asked.session or SESSION)
+        else:
+            requests.decode(body, schemas.NoFields)
+            user, issued_at = caller.name, caller.issued_at
+            holds_until = caller.expires_at
+        ticket = self.door.gate.tickets.issue(
+            user, holds_until=holds_until, issued_at=issued_at
+        )
+        document = {
+            "ticket": ticket,
+            "expires_in": int(min(TICKET_TTL, holds_until - now)),
+            "url": f"/v1/stream?ticket={ticket}",
+        }
+        return json_answer(document)
+
+
+def _is_in(item: Item, state: Literal["unread", "active", "archived", "all"]) -> bool:
+    match state:
+        case "unread":
+            return item.counts
+        case "active":
+            return not item.archived
+        case "archived":
+            return item.archived
+        case "all":
+            return True
