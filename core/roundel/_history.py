@@ -234,6 +234,23 @@ class History:
             position is None or position.offset < self._newest or not self.has(position)
         )
 
+    def sole_news(self, position: Position) -> Entry | None:
+        """Return what a running reader at *position* misses, if it is one event.
+
+        It is what `since()` answers then, for less: this is the step of every live
+        reader at every event. `None` says nothing at all; ask `since()`.
+        """
+        head, ring = self.head, self._ring
+        if self._retention != inf or not self.has(position):
+            return None
+        if self._capacity == 0:
+            snapshot = self._snapshot
+            return snapshot if snapshot and snapshot.at is head else None
+        if not ring or ring[-1].at is not head or position.offset < self._floor:
+            return None
+        is_sole = len(ring) == 1 or ring[-2].at.offset <= position.offset
+        return ring[-1] if is_sole else None
+
     def since(self, position: Position | None, *, now: float) -> Replay:
         """Answer a reader that stands at *position*, or nowhere (``None``).
 

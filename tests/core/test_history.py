@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -665,3 +665,44 @@ def test_plain_event_is_the_same_for_all() -> None:
     (entry,) = history.since(Position("e", 0), now=0.0).entries
 
     assert entry is entry.following(Position("e", 0))
+
+
+@given(
+    st.integers(0, 3),
+    st.lists(st.sampled_from(["add", "skip", "reset"]), max_size=8),
+    st.integers(0, 9),
+    st.sampled_from([inf, 5.0]),
+)
+def test_sole_news_is_what_since_answers(
+    capacity: int, steps: list[str], offset: int, retention: float
+) -> None:
+    """The short answer to a running reader is the long one, where it is one event."""
+    history = History(
+        "e", capacity=capacity, retention=retention, snapshot=Event("state")
+    )
+    for step in steps:
+        if step == "add":
+            history.append(Event("x"), now=0.0, snapshot=Event("state"))
+        elif step == "skip":
+            history.advance(snapshot=Event("state"))
+        else:
+            history.reset("f" if history.head.epoch == "e" else "e")
+    position = Position("e", offset)
+    if history.has_news(position) and (entry := history.sole_news(position)):
+        replay = history.since(position, now=0.0)
+
+        assert ("replayed", (entry,)) == (replay.outcome, replay.entries)
+        assert entry.at == replay.position
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 3])
+def test_sole_news_is_found_where_it_is(capacity: int) -> None:
+    """A reader that misses the newest event alone is answered in short."""
+    history = History("e", capacity=capacity)
+    history.append(Event("1"), now=0.0)
+    history.append(Event("2"), now=0.0)
+    entry = history.sole_news(Position("e", 1))
+
+    assert entry is not None
+    assert b"data: 2\nid: e.2\n\n" == entry.frame
+    assert history.sole_news(Position("f", 1)) is None

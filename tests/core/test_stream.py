@@ -836,6 +836,57 @@ def test_spurious_calls(steps: list[tuple[int, bool]]) -> None:
     assert sorted(while_open) == while_open
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("capacity", [0, 1, 3])
+@given(steps=st.lists(st.sampled_from(["add", "skip", "reset", "wait", "ask"])))
+def test_short_way_agrees_with_the_long_one(capacity: int, steps: list[str]) -> None:
+    """A live step in short says, and waits for, what the whole step would."""
+
+    def run() -> list[tuple[bytes, float, str]]:
+        lane = History("e0", capacity=capacity, snapshot=Event("state"))
+        stream = Stream(
+            lane, now=0.0, gap=notice, ping=pong, max_write=40, heartbeat=2.0,
+            max_age=20.0, last_words=LastWords(Event("bye")), notice=(7.0, Event("!")),
+        )  # fmt: skip
+        told, now, epoch = [], 0.0, 0
+        for step in steps:
+            match step:
+                case "add":
+                    delta = Delta(lambda told: Event(f"from {told}"))
+                    lane.append(delta, snapshot=Event("now"), now=now)
+                case "skip":
+                    lane.advance(snapshot=Event("now"))
+                case "reset":
+                    epoch += 1
+                    lane.reset(f"e{epoch % 10}", snapshot=Event("new"))
+                case "wait":
+                    now += 1
+                case "ask":
+                    said = b"".join(stream.data_to_send(now))
+                    told.append((said, stream.deadline, str(stream.cursor)))
+        return told
+
+    in_short = run()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Stream, "_live", lambda stream, now: None)
+        at_length = run()
+
+    assert at_length == in_short
+
+
+def test_your_live_event_raises() -> None:
+    """A running stream ends with an event that fails to be made, in short as well."""
+    lane = filled(1)
+    stream = Stream(lane, now=0.0, last_event_id="e.1")
+    drain(stream, 0.0)
+    lane.append(fail, now=0.0)
+    with pytest.raises(ZeroDivisionError):
+        stream.data_to_send(0.0)
+
+    assert not stream.is_open
+    assert b"" == drain(stream, 1.0)
+
+
 # The model: a reader that knows only the bytes.
 
 
