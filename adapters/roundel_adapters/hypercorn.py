@@ -1,65 +1,68 @@
 """Serving on Hypercorn's trio code, with what event streams need of a server.
 
-Stock Hypercorn 0.18 has holes that long streams fall into: an exception of one
-connection ends the whole server; a peer that stops reading holds a write, and with it
-the shutdown, for ever; and a kept-alive connection can lose its idle timer. The
-connections here are Hypercorn's, guarded.
+Stock Hypercorn 0.18 has holes that long streams fall into. An exception of one
+connection ends the whole server. A peer that stops reading holds a write, and with it
+the shutdown, for ever. An HTTP/2 peer that closes its window grows our memory, one that
+takes back its streams fills a tree until it fails, and after a thousand requests its
+streams go dead. A request sent ahead hides the end of the one before.
+
+What is Hypercorn's here: the lifespan, the scope and the states of a request, and
+HTTP/1.1. The tests run each hole's story against stock Hypercorn too, so that an
+upgrade tells which of ours can go.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, final
+from typing import TypeAlias, final, overload
 
-import attrs
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState, Framework
+from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
+
+from ._connection import AnyStream, Connection
+from ._limits import Counters, Limits
+from ._link import Site
+
+__all__ = ["BACKLOG", "Counters", "Limits", "Listener", "listen", "serve"]
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a deploy brings thousands at once."""
+RESERVE = 128
+"""Open files that connections leave to the rest of the process."""
 
-
-@final
-@attrs.frozen(kw_only=True)
-class Limits:
-    """How long, in seconds, the server waits for its peers.
-
-    A peer that takes nothing for *write_timeout* is cut. *drain_timeout* bounds the
-    end: whatever any peer does by then, the server is gone.
-    """
-
-    write_timeout: float = 30.0
-    drain_timeout: float = 20.0
+Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
 
 
 async def serve(
     app: Framework,
-    listeners: list[trio.SocketListener],
+    listeners: Sequence[Listener],
     *,
     shutdown: Callable[[], Awaitable[object]],
     limits: Limits | None = None,
+    counters: Counters | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI *app* on *listeners* until *shutdown* returns, then drain.
 
-    Draining stops accepting, closes idle connections and lets running responses end;
-    it is the caller's part to end its event streams when *shutdown* returns. Started
-    means that connections are accepted and the app's start-up is over.
+    HTTP/1.1 and HTTP/2 are served on each of them; a `trio.SSLListener` has to offer
+    both by ALPN, as those of `listen()` do. Draining stops accepting, closes idle
+    connections and lets running responses end; it is the caller's part to end its
+    event streams when *shutdown* returns. Started means that connections are accepted
+    and the app's start-up is over. *counters* are kept up to date meanwhile.
     """
-    server = _Server(app, limits or Limits())
+    server = _Server(app, limits or Limits(), counters or Counters())
     async with trio.open_nursery() as lifespan_nursery:
-        lifespan = Lifespan(server.app, server.config, server.state)
+        site = server.site
+        lifespan = Lifespan(site.app, site.config, site.state)
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
         await server.run(listeners, shutdown, task_status)
@@ -67,30 +70,50 @@ async def serve(
         lifespan_nursery.cancel_scope.cancel()
 
 
+@overload
 async def listen(host: str, port: int) -> list[trio.SocketListener]:
-    """Open the listeners of an address; port 0 takes any free one."""
+    """Open plain listeners."""
+
+
+@overload
+async def listen(
+    host: str, port: int, *, tls: ssl.SSLContext
+) -> list[trio.SSLListener[trio.SocketStream]]:
+    """Open listeners that speak TLS."""
+
+
+async def listen(
+    host: str, port: int, *, tls: ssl.SSLContext | None = None
+) -> list[trio.SocketListener] | list[trio.SSLListener[trio.SocketStream]]:
+    """Open the listeners of an address; port 0 takes any free one.
+
+    With *tls* they speak it; the context is told to offer HTTP/2 and HTTP/1.1.
+    """
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     for listener in listeners:
         # Inherited by what is accepted: a frame must not wait for the next one.
         listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listeners
+    if tls is None:
+        return listeners
+    tls.set_alpn_protocols(["h2", "http/1.1"])
+    # Browsers do not wait for the end of TLS, only for that of TCP.
+    return [trio.SSLListener(each, tls, https_compatible=True) for each in listeners]
 
 
 @final
 class _Server:
-    def __init__(self, app: Framework, limits: Limits) -> None:
-        self.config = Config()
-        self.config.errorlog = None
-        self.app = wrap_app(app, self.config.wsgi_max_body_size, "asgi")
-        self.state: dict[str, Any] = {}
-        self.context = WorkerContext(None)
-        self.limits = limits
-        self.last_call = float("inf")
-        self.writing: set[trio.CancelScope] = set()
+    def __init__(self, app: Framework, limits: Limits, counters: Counters) -> None:
+        config = _config(limits)
+        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        self.site = Site(app=wrapped, config=config, limits=limits, counters=counters)
+        self._room = min(limits.max_connections, _open_files() - RESERVE)
+        if self._room < limits.max_connections:
+            log.info("%s connections at most, for want of open files", self._room)
+        self._connections: set[Connection] = set()
 
     async def run(
         self,
-        listeners: list[trio.SocketListener],
+        listeners: Sequence[Listener],
         shutdown: Callable[[], Awaitable[object]],
         task_status: trio.TaskStatus[None],
     ) -> None:
@@ -99,21 +122,31 @@ class _Server:
                 accept = partial(
                     trio.serve_listeners, handler_nursery=connections
                 )  # fmt: skip
-                await accepting.start(accept, self._serve_connection, listeners)
+                await accepting.start(accept, self._serve_connection, list(listeners))
                 task_status.started()
                 await shutdown()
                 accepting.cancel_scope.cancel()
             await self._drain(connections.cancel_scope)
 
     async def _drain(self, connections: trio.CancelScope) -> None:
-        self.last_call = trio.current_time() + self.limits.drain_timeout
-        connections.deadline = self.last_call
-        for scope in self.writing:
-            scope.deadline = min(scope.deadline, self.last_call)
-        await self.context.terminated.set()
+        at = trio.current_time() + self.site.limits.drain_timeout
+        connections.deadline = at
+        self.site.last_call.name(at)
+        await self.site.context.terminated.set()
+        for connection in self._connections:
+            connection.drain()
 
-    async def _serve_connection(self, stream: trio.SocketStream) -> None:
-        connection = _Connection(self, stream)
+    async def _serve_connection(self, stream: AnyStream) -> None:
+        counters = self.site.counters
+        if len(self._connections) >= self._room:
+            # Not evicted: whoever has a place keeps it, and a storm cannot push a
+            # quiet stream out.
+            counters.rejected += 1
+            await trio.aclose_forcefully(stream)
+            return
+        connection = Connection(self.site, stream)
+        self._connections.add(connection)
+        counters.open += 1
         try:
             await connection.run()
         except* trio.Cancelled:
@@ -121,45 +154,28 @@ class _Server:
         except* Exception:
             # One connection's failure is its own: without this, Hypercorn's reaches
             # the nursery that all connections share.
+            counters.failed += 1
             log.exception("a connection failed")
+        finally:
+            counters.open -= 1
+            self._connections.discard(connection)
 
 
-@final
-class _Connection(TCPServer):
-    def __init__(self, server: _Server, stream: trio.SocketStream) -> None:
-        state = ConnectionState(server.state.copy())
-        super().__init__(server.app, server.config, server.context, state, stream)  # type: ignore[arg-type]
-        self._server = server
+def _config(limits: Limits) -> Config:
+    config = Config()
+    config.errorlog = None
+    config.include_server_header = False
+    config.h11_max_incomplete_size = limits.max_head
+    # Ending a connection by count helps nobody here; floods have their own guard.
+    config.keep_alive_max_requests = 1 << 62
+    return config
 
-    async def protocol_send(self, event: Event) -> None:
-        if isinstance(event, RawData):
-            if not await self._write(event.data):
-                await trio.aclose_forcefully(self.stream)
-                await self.protocol.handle(Closed())
-            return
-        # The task that ends a response also closes the connection or arms its idle
-        # timer, and an app that takes the end for its disconnect (Quart-Trio does)
-        # cancels it meanwhile: unshielded, the connection would be left open for ever.
-        with self._shielded():
-            await super().protocol_send(event)
 
-    def _shielded(self) -> trio.CancelScope:
-        """Make a scope that only its deadline ends: the write's, or the server's."""
-        deadline = trio.current_time() + self._server.limits.write_timeout
-        return trio.CancelScope(
-            shield=True, deadline=min(deadline, self._server.last_call)
-        )
-
-    async def _write(self, data: bytes) -> bool:
-        """Write all, or tell that the peer is gone or takes nothing."""
-        writing = self._server.writing
-        async with self.send_lock:
-            with self._shielded() as scope:
-                writing.add(scope)
-                try:
-                    await self.stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return False
-                finally:
-                    writing.discard(scope)
-            return not scope.cancelled_caught
+def _open_files() -> int:
+    """Return how many files this process may have open."""
+    try:
+        import resource
+    except ImportError:  # Not on Windows.
+        return 1 << 62
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 62 if soft == resource.RLIM_INFINITY else soft

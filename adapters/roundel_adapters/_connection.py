@@ -1,0 +1,193 @@
+"""One connection, guarded: its deadlines, its writes and its end."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias, final
+
+import trio
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H2ProtocolAssumedError
+from hypercorn.utils import parse_socket_addr
+
+from ._asgi import Apps
+from ._h1 import H1
+from ._h2 import H2
+from ._link import Address, HttpProtocol, Link, Site
+from ._writing import PacedStream
+
+RECEIVE = 64 * 1024
+LINGER = 1.0
+"""Seconds in which a peer that is still sending may read why it should not."""
+SPREE = 16
+"""Writes in a row before an application that never waits lets others run."""
+
+AnyStream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+
+
+@final
+class Connection:
+    """The server's side of one connection, from its first byte to its last.
+
+    One task reads, and ends the connection; whatever else finds that it should end
+    takes that task's patience. Patience has a deadline while the connection waits
+    for a request, and none while it serves one. So a request costs no timer task,
+    and nothing that an application's cancellation could interrupt.
+    """
+
+    def __init__(self, site: Site, stream: AnyStream) -> None:
+        self._site = site
+        self._limits = site.limits
+        self._tls = stream if isinstance(stream, trio.SSLStream) else None
+        plain = (
+            stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
+        )
+        self._socket = plain.socket
+        self._pace = PacedStream(
+            plain, patience=site.limits.write_timeout, last_call=site.last_call
+        )
+        if self._tls:
+            self._tls.transport_stream = self._pace  # type: ignore[assignment]
+        self._stream = self._tls or self._pace
+        self._writing = trio.Lock()
+        self._written = 0
+        self._patience = trio.CancelScope()
+        self._protocol: HttpProtocol
+        self._is_busy = self._is_over = False
+        self._is_mid_head = True
+
+    async def run(self) -> None:
+        """Serve the connection until it ends."""
+        try:
+            if await self._shake_hands():
+                await self._serve()
+        except (OSError, trio.BrokenResourceError):
+            # The peer is gone before it has begun.
+            self._is_over = True
+        finally:
+            await self._end()
+
+    def drain(self) -> None:
+        """Take no further request, and end the connection if it serves none."""
+        if not self._is_busy:
+            self._patience.cancel()
+
+    async def _shake_hands(self) -> bool:
+        """Agree on TLS, and tell whether a request may come."""
+        self._patience.deadline = trio.current_time() + self._limits.head_timeout
+        if self._tls:
+            with self._patience as patience:
+                await self._tls.do_handshake()
+            self._patience = trio.CancelScope(deadline=patience.deadline)
+            if patience.cancelled_caught:
+                return False
+        return not self._site.is_draining
+
+    async def _serve(self) -> None:
+        family = self._socket.family
+        client = parse_socket_addr(family, self._socket.getpeername())
+        server = parse_socket_addr(family, self._socket.getsockname())
+        async with trio.open_nursery() as nursery:
+            link = self._link(Apps(nursery), client, server)
+            speaks_h2 = self._tls and self._tls.selected_alpn_protocol() == "h2"
+            self._protocol = (H2 if speaks_h2 else H1)(self._site, link)
+            with self._patience:
+                await self._protocol.initiate()
+                await self._read(link)
+            await self._protocol.handle(Closed())
+
+    def _link(self, apps: Apps, client: Address, server: Address) -> Link:
+        return Link(
+            apps=apps,
+            send=self._send,
+            receive=self._receive,
+            ssl=self._tls is not None,
+            client=client,
+            server=server,
+        )
+
+    async def _read(self, link: Link) -> None:
+        while data := await self._receive():
+            if self._is_over:
+                continue
+            try:
+                await self._protocol.handle(RawData(data))
+            except H2ProtocolAssumedError as known:
+                self._protocol = H2(self._site, link)
+                await self._protocol.initiate()
+                await self._protocol.handle(RawData(known.data))
+            self._watch_head()
+
+    async def _receive(self) -> bytes:
+        """Receive what has come, or nothing at the end, however it came."""
+        try:
+            return bytes(await self._stream.receive_some(RECEIVE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    def _watch_head(self) -> None:
+        """Give a head that has begun its time, and a connection that idles its own."""
+        is_mid_head = self._protocol.is_mid_head
+        if is_mid_head != self._is_mid_head and not self._is_over:
+            self._is_mid_head = is_mid_head
+            self._wait(self._limits.head_timeout if is_mid_head else None)
+
+    def _wait(self, patience: float | None) -> None:
+        if patience is None:
+            patience = math.inf if self._is_busy else self._limits.keep_alive_timeout
+        self._patience.deadline = trio.current_time() + patience
+
+    async def _send(self, event: Event) -> None:
+        """Do what the protocol wants: send bytes, or hear how busy it is."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._finish()
+        elif isinstance(event, Updated) and not self._is_over:
+            self._is_busy = not event.idle
+            self._is_mid_head = False
+            self._wait(None)
+            if event.idle and self._site.is_draining:
+                self._patience.cancel()
+
+    def _finish(self) -> None:
+        """End the connection from our side."""
+        self._is_over = True
+        if self._protocol.is_unread and self._tls is None:
+            # Closing now would reset the connection, and with it take from the peer
+            # the answer that tells it to stop (RFC 9112 9.6).
+            self._pace.shut_down()
+            self._patience.deadline = trio.current_time() + LINGER
+        else:
+            self._patience.cancel()
+
+    async def _write(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        if not (self._tls or self._is_over or self._writing.locked()):
+            rest = memoryview(data)[self._pace.send_nowait(data) :]
+        self._written += 1
+        if rest:
+            await self._write_slowly(rest)
+            await trio.lowlevel.checkpoint_if_cancelled()
+        elif self._written % SPREE == 0:
+            await trio.lowlevel.checkpoint()
+
+    async def _write_slowly(self, rest: bytes | memoryview) -> None:
+        # Shielded as a whole: the protocol takes these bytes for sent. The pace
+        # bounds whoever holds the lock, and so all who wait for it.
+        with trio.CancelScope(shield=True):
+            async with self._writing:
+                if self._is_over:
+                    return
+                try:
+                    await self._stream.send_all(rest)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._site.counters.cut += self._pace.is_stuck
+                    self._is_over = True
+                    self._patience.cancel()
+
+    async def _end(self) -> None:
+        if self._tls and not self._is_over:
+            with trio.move_on_after(LINGER, shield=True):
+                await self._tls.aclose()
+        self._pace.close()

@@ -1,0 +1,198 @@
+"""What a peer may cost: each bound, and that it spares whoever keeps within it."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+import trio
+from quart_trio import QuartTrio
+
+from roundel_adapters import hypercorn
+
+from .conftest import read_until
+from .test_hypercorn import answer, app_of
+from .test_hypercorn_h2 import Ticker, connect
+
+
+async def silent(served):
+    stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+    served.streams.append(stream)
+    return stream
+
+
+async def status(stream):
+    """Read an answer to its end, and return its status."""
+    received = await read_until(stream, b"never")
+    return int(received.split(maxsplit=2)[1]) if received else None
+
+
+async def test_no_connection_is_evicted_for_another(serve):
+    """When the house is full the newcomer is turned away, and told at once."""
+    async with serve(app_of(answer), max_connections=1) as served:
+        first = await served.get("/")
+        await read_until(first, b"ok")
+        second = await served.get("/")
+        assert await read_until(second, b"never") == b""
+        await first.send_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert b"ok" in await read_until(first, b"never")
+        third = await served.get("/")
+
+        assert b"ok" in await read_until(third, b"ok")
+
+
+async def test_connections_are_counted():
+    """The operator sees how many there are, and how many were turned away."""
+    counters, stop = hypercorn.Counters(), trio.Event()
+    listeners = await hypercorn.listen("127.0.0.1", 0)
+    address = listeners[0].socket.getsockname()
+    limits = hypercorn.Limits(max_connections=1)
+
+    async def run(*, task_status):
+        await hypercorn.serve(
+            app_of(answer),
+            listeners,
+            shutdown=stop.wait,
+            limits=limits,
+            counters=counters,
+            task_status=task_status,
+        )
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        async with await trio.open_tcp_stream(*address):
+            async with await trio.open_tcp_stream(*address) as turned_away:
+                assert await turned_away.receive_some() == b""
+            assert (counters.open, counters.rejected) == (1, 1)
+        stop.set()
+
+    assert counters == hypercorn.Counters(rejected=1)
+
+
+async def test_process_keeps_files_for_itself(serve, monkeypatch):
+    """A limit above what the process may open would be none."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (hypercorn.RESERVE, 1 << 20))
+    async with serve(app_of(answer)) as served:
+        assert await read_until(await silent(served), b"never") == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"])
+async def test_head_that_does_not_come_in_time_ends_the_connection(serve, sent):
+    """Whoever connects has to ask for something."""
+    async with serve(app_of(answer), head_timeout=0.1) as served:
+        stream = await silent(served)
+        await stream.send_all(sent)
+
+        assert b"200" not in await read_until(stream, b"never")
+
+
+async def test_head_that_drips_in_has_no_more_time(serve):
+    """Each byte does not earn the next its time."""
+    async with serve(app_of(answer), head_timeout=0.1) as served:
+        stream = await served.get("/")
+        await read_until(stream, b"ok")
+        await stream.send_all(b"GET / HTTP/1.1\r\n")
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(2):
+            await drip(stream)
+
+
+async def drip(stream):
+    while True:
+        await stream.send_all(b"a")
+        await trio.sleep(0.01)
+
+
+async def test_idle_connection_has_a_time_of_its_own(serve):
+    """Between two requests a peer may take longer than over one."""
+    limits = {"head_timeout": 0.05, "keep_alive_timeout": 0.15}
+    async with serve(app_of(answer), **limits) as served:
+        stream = await served.get("/")
+        await read_until(stream, b"ok\r\n0\r\n\r\n")
+        start = trio.current_time()
+
+        assert await read_until(stream, b"never") == b""
+        assert trio.current_time() - start > 0.1
+
+
+async def test_quiet_stream_is_not_idle(serve):
+    """Neither time ends a response that goes on."""
+    ticker = Ticker()
+    limits = {"head_timeout": 0.05, "keep_alive_timeout": 0.05}
+    async with serve(ticker.app, **limits) as served:
+        over_1 = await served.get("/stream")
+        peer = await connect(served)
+        over_2 = await peer.ask("/stream")
+        await peer.until(lambda: peer.told[over_2].status)
+        await trio.sleep(0.15)
+        await ticker.send.send(b"news;")
+        await ticker.send.send(b"news;")
+        ticker.send.close()
+
+        assert b"news" in await read_until(over_1, b"0\r\n\r\n")
+        assert await peer.answer(over_2) == (200, b"news;")
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % (b"x" * 8_000), 200),
+        (b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % (b"x" * 8_192), 414),
+        (b"GET / HTTP/1.1\r\nhost: x\r\na: %b\r\n\r\n" % (b"x" * 16_000), 200),
+        (b"GET / HTTP/1.1\r\nhost: x\r\na: %b\r\n\r\n" % (b"x" * 16_384), 431),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n%b\r\n" % (b"a: b\r\n" * 3_000), 431),
+        (b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * 20_000, 431),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    ],
+    ids=["target", "long target", "head", "long", "many", "endless", "bad", "tls"],
+)
+async def test_head_has_a_bound(serve, head, expected):
+    """What is too long is refused by its name, and the connection closed."""
+    async with serve(app_of(answer), keep_alive_timeout=0.05) as served:
+        stream = await silent(served)
+        await stream.send_all(head)
+
+        assert await status(stream) == expected
+
+
+@pytest.mark.parametrize("framework", ["asgi", "quart"])
+@pytest.mark.slow
+async def test_large_upload_that_nobody_wants_is_bounded(serve, framework):
+    """What an app does not read stays with its sender."""
+    go_on = trio.Event()
+
+    async def ignore(scope, receive, send):
+        await go_on.wait()
+        await answer(scope, receive, send)
+
+    app = app_of(ignore)
+    if framework == "quart":
+        app = QuartTrio(__name__)
+
+        @app.post("/")
+        async def upload():
+            await go_on.wait()
+            return "ok"
+
+    async with serve(app) as served:
+        peer = await silent(served)
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n"
+        await peer.send_all(head)
+        before = peak_memory()
+        sent = 0
+        with trio.move_on_after(0.3):
+            while sent < 100_000_000:
+                await peer.send_all(bytes(65_536))
+                sent += 65_536
+        grown = peak_memory() - before
+        go_on.set()
+
+        assert await status(peer) == 200
+        # What Quart-Trio takes of a body is its own to limit; 16 MiB by default.
+        assert grown < 40_000_000
+        assert framework == "quart" or sent < 20_000_000
+
+
+def peak_memory():
+    """Return the most that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
