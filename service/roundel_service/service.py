@@ -19,12 +19,14 @@ from .audit import Audit
 from .auth import Gate, Secret
 from .config import Address, Settings
 from .cors import Cors
+from .desk import Desk
 from .door import Door, Rates
 from .engines.memory import MemoryEngine
 from .hub import Caps, Hub, Timing
 from .items import Limits
 from .jwks import JwkSet
 from .operator_app import create_operator_app
+from .routes import create_routes
 from .tickets import Tickets
 
 SPARE_CONNECTIONS = 2_000
@@ -86,7 +88,8 @@ def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Serv
         metrics=hub.metrics, readiness=partial(_reasons, hub, gate)
     )
     audit = Audit(engine, hub, hub.metrics)
-    return Service(hub, gate, create_app(hub, door), operator_app, audit)
+    app = create_app(Desk(door.cors, hub.metrics), create_routes(hub, door))
+    return Service(hub, gate, app, operator_app, audit)
 
 
 def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) -> Gate:

@@ -1,0 +1,72 @@
+"""What happens to every request, whichever way it came: it is answered and logged."""
+
+from __future__ import annotations
+
+import logging
+from typing import final
+
+import attrs
+import trio
+from structlog.contextvars import bind_contextvars
+
+from . import logs, problems
+from .cors import Cors
+from .http import Reply, Request, problem_answer
+from .metrics import Metrics
+from .problems import Problem
+from .routes import Handler
+
+log = logging.getLogger(__name__)
+
+
+@final
+@attrs.frozen
+class Desk:
+    """Answers requests by their handlers, and keeps the books."""
+
+    cors: Cors
+    metrics: Metrics
+
+    async def answer(self, route: str, request: Request, handler: Handler) -> Reply:
+        """Answer *request* by *handler*, whatever happens in it.
+
+        *route* is the path of the call with its names, for the books.
+        """
+        began = trio.current_time()
+        bind_contextvars(request_id=request.id)
+        reply = await _answered(request, handler)
+        seconds = trio.current_time() - began
+        self.metrics.requested(request.method, route, reply.status, seconds)
+        logs.request_line(
+            method=request.method,
+            path=request.path,
+            status=reply.status,
+            seconds=seconds,
+            request_id=request.id,
+            problem=reply.problem,
+        )
+        headers = {
+            **reply.headers,
+            **self.cors.headers(request.headers.get("Origin")),
+            "X-Request-Id": request.id,
+        }
+        return attrs.evolve(reply, headers=headers)
+
+
+async def _answered(request: Request, handler: Handler) -> Reply:
+    try:
+        _check_no_body(request)
+        return await handler(request)
+    except Problem as problem:
+        return problem_answer(problem)
+    except Exception:
+        log.exception("a request failed")
+        return problem_answer(problems.internal_error())
+
+
+def _check_no_body(request: Request) -> None:
+    """Refuse a body where none is read: it would hide the caller's disconnect."""
+    length = request.headers.get("Content-Length") or "0"
+    chunked = request.headers.get("Transfer-Encoding") is not None
+    if request.method in ("GET", "HEAD") and (length != "0" or chunked):
+        raise problems.too_large(f"expected no body with {request.method}")

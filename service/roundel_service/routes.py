@@ -1,0 +1,56 @@
+"""The HTTP contract as one table: every call, and who answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, final
+
+import attrs
+
+from . import openapi
+from .door import Door
+from .http import Answer, Reply, Request, json_answer
+from .hub import Hub
+from .producers import Producers
+from .streaming import Streaming
+from .users import Users
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
+
+
+@final
+@attrs.frozen
+class Route:
+    """One call of the contract; ``{name}`` in *path* is a part with a name."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+def create_routes(hub: Hub, door: Door) -> tuple[Route, ...]:
+    """Return every call of the contract."""
+    producers, users = Producers(hub, door), Users(hub, door)
+    user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
+    return (
+        Route("POST", "/v1/notify", producers.notify),
+        Route("POST", "/v1/batch", producers.batch),
+        Route("DELETE", "/v1/items", producers.retract),
+        Route("PUT", gauge, producers.set_gauge),
+        Route("DELETE", gauge, producers.drop_gauge),
+        Route("GET", f"{user}/badge", users.badge_of_user),
+        Route("GET", f"{user}/explain", producers.explain),
+        Route("POST", f"{user}/disconnect", producers.disconnect),
+        Route("DELETE", user, producers.forget),
+        Route("POST", "/v1/tickets", users.ticket),
+        Route("GET", "/v1/badge", users.badge),
+        Route("GET", "/v1/items", users.items),
+        Route("POST", "/v1/ops", users.ops),
+        Route("GET", "/v1/stream", Streaming(hub, door).stream),
+        Route("GET", "/livez", _live),
+        *(Route("GET", path, page) for path, page in openapi.pages().items()),
+    )
+
+
+async def _live(request: Request) -> Answer:
+    return json_answer({"status": "ok"})
