@@ -11,11 +11,11 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from roundel_adapters.quart import pull_bodies, stream_response
+from roundel_adapters.quart import prepare, stream_response
 
 from . import logs
 from .cors import Cors
-from .desk import Desk
+from .desk import NO_ROUTE, Desk
 from .http import Answer, Events, Lines, Reply, Request, problem_answer
 from .problems import Problem
 from .routes import Handler, Route
@@ -25,7 +25,13 @@ def create_app(desk: Desk, routes: tuple[Route, ...]) -> QuartTrio:
     """Return the ASGI application that answers at *desk* what *routes* tell."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pull_bodies(app)
+    # With an empty name of a user, a path must not become that of another call.
+    app.url_map.merge_slashes = False
+    prepare(app)
+    # A path is what it is: no redirection to what it might have meant.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
+    app.url_map.redirect_defaults = False
     methods: dict[str, list[str]] = {}
     for route in routes:
         methods.setdefault(route.path, []).append(route.method)
@@ -66,7 +72,7 @@ async def _refuse(desk: Desk, error: HTTPException) -> Response:
         return _http_answer(error)
 
     request = _request({})
-    return _response(request, await desk.answer("none", request, handler))
+    return _response(request, await desk.answer(NO_ROUTE, request, handler))
 
 
 def _request(params: Mapping[str, str]) -> Request:
@@ -105,10 +111,14 @@ def _response(request: Request, reply: Reply) -> Response:
 def _http_answer(error: HTTPException) -> Answer:
     status = HTTPStatus(error.code or 500)
     problem = Problem(
-        status=status,
+        status=status.value,
         name=status.phrase.lower().replace(" ", "-"),
         title=status.phrase,
         detail=error.description or status.description,
-        headers={name: value for name, value in error.get_headers() if name == "Allow"},
+        headers={
+            name: ", ".join(sorted(value.split(", ")))
+            for name, value in error.get_headers()
+            if name == "Allow"
+        },
     )
     return problem_answer(problem)

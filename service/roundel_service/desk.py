@@ -18,6 +18,9 @@ from .routes import Handler
 
 log = logging.getLogger(__name__)
 
+NO_ROUTE = "none"
+"""What the books call the path of a call that there is none of."""
+
 
 @final
 @attrs.frozen
@@ -34,7 +37,7 @@ class Desk:
         """
         began = trio.current_time()
         bind_contextvars(request_id=request.id)
-        reply = await _answered(request, handler)
+        reply = await _answered(route, request, handler)
         seconds = trio.current_time() - began
         self.metrics.requested(request.method, route, reply.status, seconds)
         logs.request_line(
@@ -53,9 +56,10 @@ class Desk:
         return attrs.evolve(reply, headers=headers)
 
 
-async def _answered(request: Request, handler: Handler) -> Reply:
+async def _answered(route: str, request: Request, handler: Handler) -> Reply:
     try:
-        _check_no_body(request)
+        if route != NO_ROUTE:
+            _check_no_body(request)
         return await handler(request)
     except Problem as problem:
         return problem_answer(problem)

@@ -1,0 +1,123 @@
+"""Every problem that a call may be answered with, as one that was really told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import attrs
+
+from .. import http, problems
+from ..jwks import keys_unavailable
+from ..problems import FieldError, Problem
+
+
+@final
+@attrs.frozen
+class Failure:
+    """A *problem* that was told, and *when* it is."""
+
+    problem: Problem
+    when: str
+
+
+_EVERY = (
+    Failure(
+        problems.malformed(
+            "Input data was truncated",
+        ),
+        "The body is not JSON.",
+    ),
+    Failure(
+        problems.unauthorized("expected Authorization: Bearer, or the cookie roundel"),
+        "No proof of identity came, or one that is not good. A bad proof is never made "
+        "up for by a good one beside it.",
+    ),
+    Failure(
+        problems.revoked(),
+        "The proof was issued before the user's proofs were revoked. On the stream "
+        "this is 204, which tells a browser never to come back.",
+    ),
+    Failure(
+        problems.forbidden("this call is for producers, the proof is a user's"),
+        "The proof is good and of the wrong role; or a write came by cookie from a "
+        "page that is neither the service's own nor on the CORS list.",
+    ),
+    Failure(
+        Problem(
+            status=404,
+            name="not-found",
+            title="Not Found",
+            detail="The requested URL was not found on the server. If you entered the "
+            "URL manually please check your spelling and try again.",
+        ),
+        "No call has this path; a slash in a path's part is one as well.",
+    ),
+    Failure(
+        Problem(
+            status=405,
+            name="method-not-allowed",
+            title="Method Not Allowed",
+            detail="The method is not allowed for the requested URL.",
+            headers={"Allow": "GET, HEAD, OPTIONS"},
+        ),
+        "The path is a call's, the method is not; `Allow` names those that are.",
+    ),
+    Failure(
+        problems.not_acceptable("Accept: expected text/event-stream in it"),
+        "`Accept` excludes `text/event-stream`.",
+    ),
+    Failure(
+        http.body_too_slow(),
+        "The body did not come in time.",
+    ),
+    Failure(
+        problems.key_reused(),
+        "The `Idempotency-Key` came with another body within 24 h.",
+    ),
+    Failure(
+        problems.too_large("the body takes more than 1048576 bytes"),
+        "The body takes more than 1 MiB, a line of a batch more than 64 KiB, or an "
+        "item more than 8 KiB as JSON; or a body came where none is read.",
+    ),
+    Failure(
+        Problem(
+            status=414,
+            name="query-too-long",
+            title="The query is too long",
+            detail="expected at most 8192 bytes, got 9007",
+        ),
+        "The query takes more than 8 KiB.",
+    ),
+    Failure(
+        problems.invalid(
+            FieldError("ttl", "Expected `float` > 0.0"),
+            FieldError("titel", "unknown field"),
+        ),
+        "Fields are wrong, missing or unknown; every one of them is named.",
+    ),
+    Failure(
+        problems.too_many_categories(
+            "'c64' would be one more than the 64 categories that a mailbox may have"
+        ),
+        "A mailbox has no room for another category. Where several are notified, only "
+        "the result of that user says so.",
+    ),
+    Failure(
+        problems.too_many_requests(1),
+        "The caller asks too often; `Retry-After` says when to try again. A stream is "
+        "shed instead, and a batch is held back.",
+    ),
+    Failure(
+        problems.internal_error(),
+        "A fault of the service, which it logged with the `X-Request-Id`.",
+    ),
+    Failure(
+        keys_unavailable(),
+        "The keys that tokens are verified with (`ROUNDEL_JWKS`) could not be read "
+        "yet. A stream is shed instead.",
+    ),
+)
+
+FAILURES: Mapping[str, Failure] = {failure.problem.name: failure for failure in _EVERY}
+"""Every problem, by its name."""

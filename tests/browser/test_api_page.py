@@ -1,0 +1,129 @@
+"""The page that shows the HTTP contract, as a person reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from roundel_service.openapi import document
+from roundel_service.openapi.calls import CALLS
+from roundel_service.openapi.failures import FAILURES
+
+pytestmark = pytest.mark.slow
+
+EVIL = "<img src=x onerror=\"document.title = 'gotcha'\">"
+
+
+@pytest.fixture
+def watched(server, page: Page):
+    """Watch for complaints, and for requests that leave the service."""
+    complaints: list[str] = []
+    page.on(
+        "console",
+        lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    foreign: list[str] = []
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(f"{server.url}/") else foreign.append(r.url),
+    )
+    yield page
+    assert complaints == []
+    assert foreign == []
+
+
+@pytest.fixture
+def opened(server, watched: Page) -> Page:
+    """Open the page."""
+    watched.goto(f"{server.url}/api")
+    expect(watched.locator("#count")).to_have_text(f"{len(CALLS)} calls")
+    return watched
+
+
+def test_every_call_is_shown(opened):
+    """Each call has its path, its role, its problems and a line for the shell."""
+    expect(opened.locator(".call")).to_have_count(len(CALLS))
+    for call in CALLS:
+        card = opened.locator(f"#{call.id}")
+        expect(card.locator(".method")).to_have_text(call.method)
+        expect(card.locator(".path")).to_have_text(call.path)
+        expect(card.get_by_text("curl", exact=False).last).to_contain_text("curl ")
+        expect(card.locator("[data-problem]")).to_have_count(len(call.problems))
+        assert opened.locator(f"[data-for={call.id}]").count() == 1
+
+
+def test_problems_and_events_unfold(opened):
+    """A problem and an event show their example when they are opened."""
+    problem = opened.locator("#notify [data-problem=idempotency-key-reused]")
+    problem.locator("summary").click()
+    told = FAILURES["idempotency-key-reused"].problem.document()
+    assert told == json.loads(problem.locator("pre").text_content())
+
+    event = opened.locator("#stream [data-event=hello]")
+    event.locator("summary").click()
+    expect(event.locator("pre")).to_contain_text('"resume": "snapshot"')
+
+
+def test_filter_leaves_what_is_looked_for(opened):
+    """The box is reached by a key, filters as one types, and Escape empties it."""
+    opened.keyboard.press("/")
+    opened.keyboard.type("idempotency-key-reused")
+    expect(opened.locator(".call:visible")).to_have_count(1)
+    expect(opened.locator("#notify")).to_be_visible()
+    expect(opened.locator("#count")).to_have_text(f"1 of {len(CALLS)} calls")
+
+    opened.keyboard.press("Escape")
+    expect(opened.locator(".call:visible")).to_have_count(len(CALLS))
+
+
+def test_link_leads_to_what_the_filter_hides(opened):
+    """Whoever follows a link sees what it leads to."""
+    opened.locator("#filter").fill("idempotency-key-reused")
+    opened.locator("#notify").get_by_role("link", name="Recipients").click()
+
+    expect(opened.locator("#schema-Recipients")).to_be_in_viewport()
+
+
+def test_page_is_used_by_keys_alone(opened):
+    """The first stop leads past the contents, and everything that unfolds is one."""
+    opened.keyboard.press("Tab")
+    expect(opened.get_by_role("link", name="Skip to the calls")).to_be_focused()
+    opened.keyboard.press("Enter")
+    assert re.search("#calls$", opened.url)
+
+    summary = opened.locator("#notify [data-problem=unauthorized] summary")
+    summary.focus()
+    opened.keyboard.press("Enter")
+    expect(opened.locator("#notify [data-problem=unauthorized] pre")).to_be_visible()
+
+
+def test_page_fits_a_phone(opened):
+    """Nothing has to be scrolled sideways on a narrow screen."""
+    opened.set_viewport_size({"width": 360, "height": 740})
+    widths = opened.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+
+    assert widths == [360, 360]
+
+
+def test_whatever_the_document_says_stays_text(server, watched):
+    """Markup in the document is shown, and does nothing."""
+    told = json.loads(json.dumps(document()))
+    told["info"]["description"] = EVIL
+    told["tags"][0]["description"] = EVIL
+    call = told["paths"]["/v1/notify"]["post"]
+    call["summary"] = call["description"] = EVIL
+    told["components"]["schemas"]["NotifyRequest"]["properties"]["title"] = {
+        "type": EVIL,
+        "description": EVIL,
+        "pattern": EVIL,
+    }
+    watched.route("**/openapi.json", lambda route: route.fulfill(json=told))
+    watched.goto(f"{server.url}/api")
+
+    expect(watched.locator("#notify .summary")).to_have_text(EVIL)
+    expect(watched.locator("main img")).to_have_count(0)
+    assert watched.title() == "Roundel HTTP API"

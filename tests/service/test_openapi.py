@@ -1,0 +1,556 @@
+"""The OpenAPI document and the service say the same."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import attrs
+import msgspec
+import pytest
+import trio
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+import roundel_service
+from roundel import Parser
+from roundel_adapters.testing import AsgiClient
+from roundel_service import jwks, schemas
+from roundel_service.http import BODY_TIMEOUT
+from roundel_service.openapi import document, pages
+from roundel_service.openapi.calls import CALLS, NDJSON, Call
+from roundel_service.openapi.events import STREAM_EVENTS
+from roundel_service.openapi.examples import EVENTS, START, STORY, Example
+from roundel_service.openapi.failures import FAILURES
+from roundel_service.requests import MAX_BODY
+from roundel_service.routes import create_routes
+
+from . import conftest
+from .conftest import World, body, data, post
+
+NOTE = {"to": {"user": "alice"}, "title": "Hello"}
+EVENT_STREAM = "text/event-stream"
+PROBLEM = "application/problem+json"
+BY_ID = {call.id: call for call in CALLS}
+
+
+def operation(call: Call) -> dict[str, Any]:
+    return document()["paths"][call.path][call.method.lower()]
+
+
+def check(schema: dict[str, Any], instance: object) -> None:
+    """Hold *instance* against a *schema* of the document."""
+    whole = {**schema, "components": document()["components"]}
+    Draft202012Validator(whole).validate(instance)
+
+
+def is_valid(schema: str, instance: object) -> bool:
+    try:
+        check({"$ref": f"#/components/schemas/{schema}"}, instance)
+    except Exception:
+        return False
+    return True
+
+
+# What the document is
+
+
+def test_document_is_valid():
+    """It is OpenAPI 3.1 by the specification's own schema."""
+    validate(document())
+
+    assert document()["openapi"] == "3.1.0"
+
+
+async def test_document_has_each_route_and_no_other(autojump_clock, world):
+    """A call that is not described, or one that is gone, is a failure here."""
+    service = world.service
+    routes = create_routes(service.hub, None)
+    known = {(r.method, r.path) for r in routes if r.path not in pages()}
+    known |= {
+        ("GET", rule.rule)
+        for rule in service.operator_app.url_map.iter_rules()
+        if "GET" in rule.methods
+    }
+    known.add(("GET", "/openapi.json"))
+    told = {
+        (method.upper(), path)
+        for path, item in document()["paths"].items()
+        for method in item
+        if method != "servers"
+    }
+
+    assert known == told
+
+
+def names_in_code() -> set[str]:
+    """Return the name of every `Problem` that the package makes."""
+    folder = Path(roundel_service.__file__).parent
+    trees = [ast.parse(path.read_text()) for path in folder.rglob("*.py")]
+    return {
+        keyword.value.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("Problem", "attrs.evolve")
+        for keyword in node.keywords
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
+    }
+
+
+def test_every_problem_is_told_of_where_it_occurs():
+    """Each problem of the code has an example, and a call that it is an answer to."""
+    of_calls = {
+        name
+        for item in document()["paths"].values()
+        for call in item.values()
+        if isinstance(call, dict)
+        for answer in call["responses"].values()
+        for name in answer.get("content", {}).get(PROBLEM, {}).get("examples", ())
+    }
+    of_framework = {"not-found", "method-not-allowed"}
+
+    assert names_in_code() | of_framework == FAILURES.keys()
+    assert of_calls | of_framework == FAILURES.keys()
+
+
+def test_every_part_of_a_query_and_a_path_is_told():
+    """What requests are read with is what the document lists, apart from proofs."""
+    for call in CALLS:
+        kinds = [kind for kind in (call.parts, call.query) if kind is not None]
+        fields = {f.name for kind in kinds for f in msgspec.structs.fields(kind)}
+        told = {
+            each["name"] for each in operation(call)["parameters"] if "name" in each
+        }
+
+        assert fields - {"ticket"} == told
+
+
+def test_everything_that_is_referred_to_is_there():
+    """No reference leads to nowhere, and no schema lies about unused."""
+    text = json.dumps(document())
+    named = {
+        f"#/components/{kind}/{name}"
+        for kind, parts in document()["components"].items()
+        for name in parts
+        if kind in ("schemas", "parameters", "headers", "examples")
+    }
+    used = set(_references(document()))
+    # Problems of the framework belong to no call; the allowed methods to one of them.
+    unused = {
+        "#/components/examples/method-not-allowed",
+        "#/components/headers/Allow",
+    }
+
+    assert "\\n    " not in text
+    assert named == used | unused
+
+
+def _references(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _references(each)
+
+
+# Examples
+
+
+def media_with_examples() -> Iterator[tuple[str, dict[str, Any]]]:
+    for call in CALLS:
+        told = operation(call)
+        bodies = [told.get("requestBody", {}), *told["responses"].values()]
+        for each in bodies:
+            for content_type, media in each.get("content", {}).items():
+                # A stream's schema is that of each event, which has a test of its own.
+                if content_type != EVENT_STREAM:
+                    yield content_type, media
+
+
+def test_every_example_of_a_body_is_valid():
+    """Each example fits the schema that it stands beside."""
+    count = 0
+    for content_type, media in media_with_examples():
+        for example in media.get("examples", {}).values():
+            if "$ref" in example:
+                name = example["$ref"].rpartition("/")[2]
+                example = document()["components"]["examples"][name]
+            check(media["schema"], example["value"])
+            if content_type == NDJSON and "results" not in example["value"]:
+                continue
+            if content_type == NDJSON:
+                for line in example["value"].splitlines():
+                    check(media["x-line"], json.loads(line))
+            count += 1
+
+    assert count > 100
+
+
+def test_every_other_example_is_valid():
+    """Parameters, headers and events have examples that fit."""
+    components = document()["components"]
+    parts = [*components["parameters"].values(), *components["headers"].values()]
+    for call in CALLS:
+        parts += [each for each in operation(call)["parameters"] if "name" in each]
+    for part in parts:
+        if "example" in part:
+            check(part["schema"], part["example"])
+    for event in STREAM_EVENTS:
+        check({"$ref": f"#/components/schemas/{event.schema}"}, EVENTS[event.name])
+
+    assert EVENTS.keys() == {event.name for event in STREAM_EVENTS}
+
+
+# The story
+
+
+@attrs.frozen
+class Teller:
+    """Calls by examples, and puts what is random in answers into the story's words."""
+
+    world: World
+    names: dict[str, str] = attrs.field(factory=dict)
+
+    async def ask(self, example: Example) -> tuple[int, dict[str, str], str]:
+        call = BY_ID[example.call]
+        path = call.path.format(**example.parts)
+        target = f"{path}?{urlencode(example.query)}" if example.query else path
+        lines = example.body if call.body_type == NDJSON else [example.body]
+        content = "\n".join(map(json.dumps, lines)) if example.body is not None else ""
+        answer = await self._client(example, call).request(
+            call.method,
+            target,
+            headers={n: self._real(v) for n, v in example.headers.items()},
+            body=self._real(content).encode(),
+        )
+        text = answer.body.decode()
+        if text:
+            self._learn(example.answer, _parsed(call, text))
+        return answer.status, dict(answer.headers), self.told(text)
+
+    def _client(self, example: Example, call: Call) -> AsgiClient:
+        if call.is_operators:
+            return AsgiClient(self.world.service.operator_app)
+        clients = {"producer": self.world.producer, "user": self.world.user()}
+        return clients.get(example.proof, self.world.anybody)
+
+    def _learn(self, expected: object, actual: object) -> None:
+        """Take what is random for what the example calls it."""
+        match expected, actual:
+            case dict(), dict():
+                for name in expected.keys() & actual.keys():
+                    if name in ("epoch", "item", "ticket"):
+                        self.names[actual[name]] = expected[name]
+                    self._learn(expected[name], actual[name])
+            case list(), list():
+                for one, other in zip(expected, actual, strict=False):
+                    self._learn(one, other)
+
+    def told(self, text: str) -> str:
+        for actual, name in self.names.items():
+            text = text.replace(actual, name)
+        return text
+
+    def _real(self, text: str) -> str:
+        for actual, name in self.names.items():
+            text = text.replace(name, actual)
+        return text
+
+
+def _parsed(call: Call, text: str) -> Any:
+    if call.body_type == NDJSON:
+        return [json.loads(line) for line in text.splitlines()]
+    return json.loads(text)
+
+
+async def test_story_is_told_by_the_service_in_the_same_words(autojump_clock, world):
+    """Each example is what the running service answers, and fits its schema."""
+    assert START == conftest.START
+    teller = Teller(world)
+    for example in STORY:
+        call = BY_ID[example.call]
+        status, headers, text = await teller.ask(example)
+        answer = _parsed(call, text) if text else None
+
+        assert (example.call, example.status) == (example.call, status)
+        assert example.answer == answer
+        response = operation(call)["responses"][str(status)]
+        check_headers(response, headers)
+        for name, value in example.answer_headers.items():
+            assert value == teller.told(headers[name.lower()])
+        for media in response.get("content", {}).values():
+            for each in answer if "x-line" in media else [answer]:
+                check(media.get("x-line", media["schema"]), each)
+
+
+def check_headers(response: dict[str, Any], headers: dict[str, str]) -> None:
+    """Hold an answer's header against what the document says of it."""
+    for name, told in response.get("headers", {}).items():
+        if "$ref" in told:
+            told = document()["components"]["headers"][name]
+        value: str | int = headers[name.lower()]
+        check(told["schema"], int(value) if name == "Retry-After" else value)
+    content_type = headers.get("content-type", "").partition(";")[0]
+
+    assert (content_type or None) in (*response.get("content", ()), None)
+    assert bool(content_type) == ("content" in response)
+
+
+def test_story_has_every_call():
+    """No call is without an example, but for those whose answer is not short."""
+    told = {example.call for example in STORY}
+
+    assert BY_ID.keys() - told == {"stream", "metrics", "openapi"}
+
+
+async def test_streams_tell_the_story_in_the_same_words(autojump_clock, world):
+    """A stream's examples are what is read from it, byte by byte."""
+    teller = Teller(world)
+    operate = next(n for n, example in enumerate(STORY) if example.call == "ops")
+    for example in STORY[:operate]:
+        await teller.ask(example)
+    alice = world.user(ttl=3_600)
+    response = operation(BY_ID["stream"])["responses"]["200"]
+    media = response["content"][EVENT_STREAM]
+    for level, example in media["examples"].items():
+        expected = Parser().receive_data(example["value"].encode())
+        async with alice.stream(f"/v1/stream?level={level}") as stream:
+            check_headers(response, dict(stream.headers))
+            actual = [await stream.next_event() for _ in expected[:2]]
+            if level == "items":
+                await teller.ask(STORY[operate])
+                actual.append(await stream.next_event())
+
+        for event in actual:
+            frame = {"event": event.type, "data": event.data, "id": event.id}
+            check(media["schema"], {n: v for n, v in frame.items() if v is not None})
+        told = [
+            (event.type, known(event.type, json.loads(teller.told(event.data))))
+            for event in actual
+        ]
+        assert [(event.type, json.loads(event.data)) for event in expected] == told
+        last_id = [event.id for event in expected][-1]
+        assert last_id == teller.told(stream.last_event_id)
+
+
+def known(kind: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event with the example's word for what is drawn by lot."""
+    drawn = {"hello": "max_age", "bye": "retry"}.get(kind)
+    return {**event, drawn: EVENTS[kind][drawn]} if drawn else event
+
+
+async def test_every_event_fits_its_schema(autojump_clock, world):
+    """Whatever a stream says in a long life is what the document knows of."""
+    refs = {event.name: event.schema for event in STREAM_EVENTS}
+    heard = set()
+    await world.notify(key="one", title="Before")
+
+    def hear(event: Any) -> dict[str, Any]:
+        heard.add(event.type)
+        told = data(event)
+        check({"$ref": f"#/components/schemas/{refs[event.type]}"}, told)
+        return known(event.type, told)
+
+    async with world.user(ttl=120).stream("/v1/stream?level=items") as stream:
+        await world.notify(key="one", ttl=30)
+        await world.do(seen_upto=9)
+        await trio.sleep(40)
+        await world.producer.request("DELETE", "/v1/users/alice")
+        told = {}
+        while event := await stream.next_event():
+            told[event.type] = hear(event)
+    async with world.user().stream("/v1/stream") as stream:
+        hear(await stream.next_event())
+        hear(await stream.next_event())
+        world.service.hub.drain()
+        bye = hear(await stream.next_event())
+
+    assert refs.keys() == heard
+    assert [EVENTS["auth"], EVENTS["reset"]] == [told["auth"], told["reset"]]
+    assert EVENTS["bye"] == bye
+
+
+async def test_metrics_are_what_is_said_of_them(autojump_clock, world):
+    """The answers without an example have the type and the headers they are to."""
+    client = AsgiClient(world.service.operator_app)
+    metrics = await client.request("GET", "/metrics")
+    world.service.hub.drain()
+    not_ready = await client.request("GET", "/readyz")
+
+    assert metrics.status == 200
+    check_headers(operation(BY_ID["metrics"])["responses"]["200"], metrics.headers)
+    check({"$ref": "#/components/schemas/NotReady"}, body(not_ready, 503))
+
+
+PROVED = [example for example in STORY if example.proof]
+
+
+@pytest.mark.parametrize("example", PROVED, ids=lambda e: f"{e.call}-{e.name}")
+async def test_call_that_needs_a_proof_says_so(autojump_clock, world, example):
+    """Without one, each call is 401 as the document tells of it."""
+    call = BY_ID[example.call]
+    answer = await world.anybody.request(call.method, call.path.format(**example.parts))
+    response = operation(call)["responses"]["401"]
+
+    check_headers(response, answer.headers)
+    check(response["content"][PROBLEM]["schema"], body(answer, 401))
+
+
+# Problems
+
+
+async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
+    """Do what the document says the problem is told for, and return the answer."""
+    rates = {"producer_rate": "1"} if name == "too-many-requests" else {}
+    world: World = make_world(**rates)
+    producer, alice = world.producer, world.user()
+    notify = "/v1/notify"
+    match name:
+        case "malformed-body":
+            return await producer.request("POST", notify, body=b'{"to":')
+        case "unauthorized":
+            return await world.anybody.request("GET", "/v1/badge")
+        case "revoked":
+            await trio.sleep(1)
+            await post(producer, "/v1/users/alice/disconnect", {"revoke": True})
+            return await alice.request("GET", "/v1/badge")
+        case "forbidden":
+            return await post(alice, notify, NOTE)
+        case "not-found":
+            return await producer.request("DELETE", "/v1/users/a/b")
+        case "method-not-allowed":
+            return await alice.request("PUT", "/v1/badge")
+        case "not-acceptable":
+            headers = {"Accept": "application/json"}
+            return await alice.request("GET", "/v1/stream", headers=headers)
+        case "idempotency-key-reused":
+            await post(producer, notify, NOTE, **{"Idempotency-Key": "a"})
+            other = {**NOTE, "title": "Other"}
+            return await post(producer, notify, other, **{"Idempotency-Key": "a"})
+        case "too-large":
+            return await producer.request("POST", notify, body=b" " * (MAX_BODY + 1))
+        case "query-too-long":
+            return await alice.request("GET", "/v1/items?category=" + "x" * 8_998)
+        case "invalid-request":
+            return await post(producer, notify, {**NOTE, "ttl": 0, "titel": "x"})
+        case "too-many-categories":
+            for number in range(64):
+                await world.notify(category=f"c{number}")
+            return await post(producer, notify, {**NOTE, "category": "c64"})
+        case "too-many-requests":
+            for _ in range(3):
+                answer = await producer.request("GET", "/v1/users/alice/explain")
+            return answer
+        case "internal-error":
+            monkeypatch.setattr(world.service.hub, "channel", None)
+            return await alice.request("GET", "/v1/badge")
+    raise AssertionError(f"expected to know how {name} is provoked")
+
+
+ELSEWHERE = {"request-timeout", "keys-unavailable"}
+
+
+@pytest.mark.parametrize("name", sorted(FAILURES.keys() - ELSEWHERE))
+async def test_problem_is_told_in_the_same_words(
+    autojump_clock, make_world, monkeypatch, nursery, name
+):
+    """The example of each problem is what the running service says."""
+    example = document()["components"]["examples"][name]["value"]
+    answer = await provoke(name, make_world, monkeypatch, nursery)
+    told = body(answer, example["status"])
+
+    assert example == told
+    assert PROBLEM == answer.headers["content-type"]
+    for header, value in FAILURES[name].problem.headers.items():
+        # The framework tells the methods of a path in any order.
+        assert sorted(value.split(", ")) == sorted(
+            answer.headers[header.lower()].split(", ")
+        )
+
+
+def test_problems_that_take_their_time_are_told_in_the_same_words():
+    """A slow body and keys out of reach have tests elsewhere; these are their words."""
+    examples = document()["components"]["examples"]
+    keys = jwks.keys_unavailable()
+
+    assert keys.document() == examples["keys-unavailable"]["value"]
+    assert f"{BODY_TIMEOUT:.0f} s" in examples["request-timeout"]["value"]["detail"]
+
+
+# Requests
+
+
+VERDICTS = {
+    "no recipient": ("NotifyRequest", {"to": {}, "title": "x"}),
+    "two kinds": ("NotifyRequest", {"to": {"user": "a", "users": ["b"]}, "title": "x"}),
+    "one": ("NotifyRequest", {"to": {"user": "a"}, "title": "x"}),
+    "many": ("NotifyRequest", {"to": {"users": ["a", "b"]}, "title": "x"}),
+    "line end": ("NotifyRequest", {"to": {"user": "a\nb"}, "title": "x"}),
+    "nulls": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "ttl": None}),
+    "unknown": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "x": 1}),
+    "no verb": ("Op", {}),
+    "two verbs": ("Op", {"read": [], "unread": []}),
+    "read": ("Op", {"read": ["x"]}),
+    "read_upto": ("Op", {"read_upto": 3, "category": "dm"}),
+    "seen in a category": ("Op", {"seen_upto": 3, "category": "dm"}),
+    "read_all": ("Op", {"read_all": True, "as_of": 3, "category": "dm"}),
+    "read_all alone": ("Op", {"read_all": True}),
+    "as_of alone": ("Op", {"read": [], "as_of": 3}),
+    "not all": ("Op", {"read_all": False, "as_of": 3}),
+    "gauge": ("GaugeRequest", {"count": 1, "source_version": 2}),
+    "gauge below 0": ("GaugeRequest", {"count": -1, "source_version": 2}),
+    "session": ("TicketRequest", {"user": "a", "session": 0}),
+    "nothing": ("NoFields", {}),
+    "something": ("NoFields", {"a": 1}),
+}
+
+
+@pytest.mark.parametrize(("schema", "given"), VERDICTS.values(), ids=VERDICTS)
+def test_schema_and_service_judge_alike(schema, given):
+    """What a schema lets through is what the service reads, and nothing else."""
+    try:
+        msgspec.convert(given, getattr(schemas, schema))
+        is_read = True
+    except msgspec.ValidationError:
+        is_read = False
+
+    assert is_read == is_valid(schema, given)
+
+
+# How it is served
+
+
+async def test_document_is_served_to_everybody_and_kept(autojump_clock, world):
+    """It needs no proof, and whoever has it is told so by a 304 without a body."""
+    first = await world.anybody.request("GET", "/openapi.json")
+    tag = first.headers["etag"]
+    again = await world.anybody.request(
+        "GET", "/openapi.json", headers={"If-None-Match": tag}
+    )
+    head = await world.anybody.request("HEAD", "/openapi.json")
+
+    assert document() == body(first)
+    assert first.headers["content-type"] == "application/json"
+    assert (304, b"", tag) == (again.status, again.body, again.headers["etag"])
+    assert (200, b"", tag) == (head.status, head.body, head.headers["etag"])
+
+
+@pytest.mark.parametrize("path", ["/api", "/api.css", "/api.js", "/api.svg"])
+async def test_page_is_served_and_may_load_nothing_from_elsewhere(
+    autojump_clock, world, path
+):
+    """The page and its files come with a policy that lets nothing else in."""
+    answer = await world.anybody.request("GET", path)
+
+    assert answer.status == 200
+    assert answer.body
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert b"http" not in answer.body.replace(b"http://www.w3.org/", b"")

@@ -1,0 +1,181 @@
+"""Schemathesis sends what the OpenAPI document allows, and what it does not.
+
+Each call of it goes to a service of its own, on virtual time: a long poll and a
+stream last until they end by themselves, and that takes no time at all.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import hypothesis
+import msgspec
+import pytest
+import requests
+import schemathesis
+import trio
+from jsonschema import Draft202012Validator
+from schemathesis import GenerationMode, checks
+from schemathesis.config import SchemathesisConfig
+from trio.testing import MockClock
+
+from roundel import Parser
+from roundel_adapters.testing import AsgiClient
+from roundel_service import service
+from roundel_service.openapi import document
+from roundel_service.openapi.calls import CALLS, EVENTS
+from roundel_service.openapi.events import STREAM_EVENTS
+
+from .conftest import World, settings, wall_clock
+
+URL = "http://roundel.test"
+CALL_OF = {(call.path, call.method): call for call in CALLS}
+
+CONFIG = {
+    "generation": {"with-security-parameters": False},
+    "operations": [
+        # What belongs together in its query is more than parameters can say.
+        {
+            "include-operation-id": "retract",
+            "checks": {"positive_data_acceptance": {"enabled": False}},
+        },
+        # A batch answers each line by itself, and no body is a bad one.
+        {
+            "include-operation-id": "batch",
+            "checks": {"negative_data_rejection": {"enabled": False}},
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def described() -> Any:
+    """Read the document as schemathesis does."""
+    config = SchemathesisConfig.from_dict(CONFIG)
+    return schemathesis.openapi.from_dict(document(), config=config)
+
+
+@schemathesis.serializer("application/x-ndjson")
+def _ndjson(ctx: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+# Where anything may be sent, which is where nobody proves anything, nothing is wrong.
+WAYS = [
+    pytest.param(call, mode, id=f"{call.id}-{mode.value}")
+    for call in CALLS
+    for mode in GenerationMode
+    if call.proofs or mode is GenerationMode.POSITIVE
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "mode"), WAYS)
+def test_service_does_what_the_document_says(described, call, mode):
+    """Whatever is sent, the answer is one that the document tells of that call."""
+    operation = described[call.path][call.method]
+
+    @hypothesis.settings(
+        max_examples=8,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy(mode))
+    def ask(case: schemathesis.Case) -> None:
+        answer = trio.run(_answer, case, clock=MockClock(autojump_threshold=0))
+        case.validate_response(answer, excluded_checks=[checks.ignored_auth])
+        _check_lines(case, answer)
+
+    ask()
+
+
+async def _answer(case: schemathesis.Case) -> schemathesis.Response:
+    built = service.build(settings(), clock=wall_clock)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(built.run)
+        world = World(built, AsgiClient(_decoding(built.app)))
+        for user in ("alice", "bob"):
+            await world.notify(user, category="mention", source="issue:42")
+        answer = await _send(case, world)
+        nursery.cancel_scope.cancel()
+    return answer
+
+
+def _decoding(app: Any) -> Any:
+    """Decode the path as servers do, which the client of the tests leaves to them."""
+
+    async def decoding(scope: Any, receive: Any, send: Any) -> None:
+        path = unquote(scope["raw_path"].decode())
+        await app({**scope, "path": path}, receive, send)
+
+    return decoding
+
+
+async def _send(case: schemathesis.Case, world: World) -> schemathesis.Response:
+    case.body = _with_plain_numbers(case.body)
+    wire = case.as_transport_kwargs(base_url=URL)
+    request = requests.Request(**wire).prepare()
+    body = request.body or b""
+    answer = await _client(case, world).request(
+        case.method,
+        request.path_url,
+        headers=dict(request.headers),
+        body=body.encode() if isinstance(body, str) else body,
+    )
+    return schemathesis.Response(
+        status_code=answer.status,
+        headers={name: [value] for name, value in answer.headers.items()},
+        content=answer.body,
+        request=request,
+        elapsed=0.0,
+        verify=False,
+        message=HTTPStatus(answer.status).phrase,
+    )
+
+
+def _with_plain_numbers(body: Any) -> Any:
+    """Write 2.0 as 2: the same to JSON Schema, and to the service it is no integer."""
+    match body:
+        case float() if body.is_integer():
+            return int(body)
+        case dict():
+            return {name: _with_plain_numbers(part) for name, part in body.items()}
+        case list():
+            return [_with_plain_numbers(part) for part in body]
+    return body
+
+
+def _client(case: schemathesis.Case, world: World) -> AsgiClient:
+    call = CALL_OF[case.operation.path, case.operation.method.upper()]
+    if call.is_operators:
+        return AsgiClient(world.service.operator_app)
+    if not call.proofs:
+        return world.anybody
+    if "producerKey" in call.proofs and not (call.id == "ticket" and case.body == {}):
+        return world.producer
+    return world.user()
+
+
+def _check_lines(case: schemathesis.Case, answer: Any) -> None:
+    """Hold each line and each event against its schema, which no keyword tells."""
+    told = case.operation.definition.raw["responses"].get(str(answer.status_code), {})
+    for content_type, media in told.get("content", {}).items():
+        if content_type == EVENTS:
+            for event in Parser().receive_data(answer.content):
+                _check(_EVENT_SCHEMAS[event.type], event.data.encode())
+        elif "x-line" in media:
+            for line in answer.content.splitlines():
+                _check(media["x-line"], line)
+
+
+_EVENT_SCHEMAS = {event.name: event.data for event in STREAM_EVENTS}
+
+
+def _check(line_schema: dict[str, Any], line: bytes) -> None:
+    whole = {**line_schema, "components": document()["components"]}
+    Draft202012Validator(whole).validate(msgspec.json.decode(line))
