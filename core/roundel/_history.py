@@ -240,13 +240,13 @@ class History:
         It is what `since()` answers then, for less: this is the step of every live
         reader at every event. `None` says nothing at all; ask `since()`.
         """
-        head, ring = self.head, self._ring
+        ring = self._ring
         if self._retention != inf or not self.has(position):
             return None
         if self._capacity == 0:
             snapshot = self._snapshot
-            return snapshot if snapshot and snapshot.at is head else None
-        if not ring or ring[-1].at is not head or position.offset < self._floor:
+            return snapshot if snapshot and snapshot.at.offset >= self._floor else None
+        if not ring or not self._floor <= position.offset < ring[-1].at.offset:
             return None
         is_sole = len(ring) == 1 or ring[-2].at.offset <= position.offset
         return ring[-1] if is_sole else None
@@ -272,8 +272,9 @@ class History:
         if position.offset < self._floor:
             return self._stand_in("snapshot")
         entries = self._after(position.offset)
-        # Without entries the reader stays where it is: it was told nothing newer.
-        told = self.head if entries else position
+        # Where nothing newer was told, the reader stands where it stood: the head may
+        # have moved on in silence.
+        told = entries[-1].at if entries else position
         return Replay("replayed", entries, told, exact=True)
 
     def _stand_in(self, outcome: Outcome) -> Replay:
@@ -281,7 +282,7 @@ class History:
         if snapshot is None or snapshot.at.offset < self._floor:
             return Replay(outcome, (), self.head, exact=False)
         entries = (snapshot, *self._after(snapshot.at.offset))
-        return Replay(outcome, entries, self.head, exact=False)
+        return Replay(outcome, entries, entries[-1].at, exact=False)
 
     def _after(self, offset: int) -> tuple[Entry, ...]:
         # From the right: a live reader misses one event, not the whole ring.
