@@ -7,10 +7,17 @@ test with `trio.testing.MockClock` waits for no second of a heartbeat.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Mapping,
+)
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, final
+from urllib.parse import unquote
 
 import attrs
 import trio
@@ -19,6 +26,14 @@ from hypercorn.typing import Framework
 from roundel import Event, Parser
 
 Headers: TypeAlias = Mapping[str, str]
+
+Fields: TypeAlias = Mapping[str, str | list[str]]
+"""What a request is headed by; a field with a list is sent once for each value."""
+
+Body: TypeAlias = bytes | AsyncIterable[bytes]
+"""The body of a request, whole or in pieces that are sent as the server takes them."""
+
+_AHEAD = 1_000
 
 
 @final
@@ -29,6 +44,28 @@ class Answer:
     status: int
     headers: Headers
     body: bytes
+
+
+@final
+class OpenAnswer:
+    """A response that is read piece by piece; nothing is taken before it is read."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    @property
+    def status(self) -> int:
+        """The status of the response."""
+        return self._exchange.status
+
+    @property
+    def headers(self) -> Headers:
+        """The header of the response, names in lower case."""
+        return self._exchange.headers
+
+    async def next_piece(self) -> bytes | None:
+        """Wait for the next piece of the body; `None` when it has ended."""
+        return await self._exchange.next_piece()
 
 
 @final
@@ -82,11 +119,11 @@ class StreamAnswer:
 class AsgiClient:
     """Sends requests to *app*; *headers* go with each of them."""
 
-    def __init__(self, app: Framework, *, headers: Headers | None = None) -> None:
+    def __init__(self, app: Framework, *, headers: Fields | None = None) -> None:
         self._app = app
         self._headers = dict(headers or {})
 
-    def __call__(self, headers: Headers) -> AsgiClient:
+    def __call__(self, headers: Fields) -> AsgiClient:
         """Return a client that sends these *headers* too."""
         return AsgiClient(self._app, headers={**self._headers, **headers})
 
@@ -95,8 +132,8 @@ class AsgiClient:
         method: str,
         target: str,
         *,
-        headers: Headers | None = None,
-        body: bytes = b"",
+        headers: Fields | None = None,
+        body: Body = b"",
     ) -> Answer:
         """Send a request and wait for the whole answer."""
         async with self._exchange(method, target, headers, body) as exchange:
@@ -104,8 +141,21 @@ class AsgiClient:
             return Answer(exchange.status, exchange.headers, b"".join(pieces))
 
     @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Fields | None = None,
+        body: Body = b"",
+    ) -> AsyncIterator[OpenAnswer]:
+        """Send a request while its answer is read; leaving the block disconnects."""
+        async with self._exchange(method, target, headers, body, ahead=0) as exchange:
+            yield OpenAnswer(exchange)
+
+    @asynccontextmanager
     async def stream(
-        self, target: str, *, headers: Headers | None = None
+        self, target: str, *, headers: Fields | None = None
     ) -> AsyncIterator[StreamAnswer]:
         """Open an event stream; leaving the block is the peer's disconnect."""
         async with self._exchange("GET", target, headers, b"") as exchange:
@@ -113,32 +163,37 @@ class AsgiClient:
 
     @asynccontextmanager
     async def _exchange(
-        self, method: str, target: str, headers: Headers | None, body: bytes
+        self,
+        method: str,
+        target: str,
+        headers: Fields | None,
+        body: Body,
+        ahead: int = _AHEAD,
     ) -> AsyncIterator[_Exchange]:
-        exchange = _Exchange(body)
+        exchange = _Exchange(ahead)
         scope = _scope(method, target, {**self._headers, **(headers or {})})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(exchange.run, self._app, scope))
+            nursery.start_soon(exchange.send_body, body)
             await exchange.started.wait()
             yield exchange
-            exchange.disconnected.set()
+            exchange.disconnect()
 
 
 @final
 class _Exchange:
-    """One request and its response, from the server's side of ASGI."""
+    """One request and its response, from the server's side of ASGI.
 
-    def __init__(self, body: bytes) -> None:
+    The application can be *ahead* of who reads its answer by so many pieces.
+    """
+
+    def __init__(self, ahead: int) -> None:
         self.status = 0
         self.headers: Headers = {}
         self.started = trio.Event()
-        self.disconnected = trio.Event()
-        self._request: dict[str, Any] | None = {
-            "type": "http.request",
-            "body": body,
-            "more_body": False,
-        }
-        self._sender, self._pieces = trio.open_memory_channel[bytes](1_000)
+        self._sending = trio.CancelScope()
+        self._requests, self._received = trio.open_memory_channel[dict[str, Any]](0)
+        self._sender, self._pieces = trio.open_memory_channel[bytes](ahead)
 
     async def run(self, app: Framework, scope: dict[str, Any]) -> None:
         try:
@@ -147,12 +202,30 @@ class _Exchange:
             self._sender.close()
             self.started.set()
 
+    async def send_body(self, body: Body) -> None:
+        with self._sending:
+            if isinstance(body, bytes):
+                await self._requests.send(_request(body, more=False))
+                return
+            pieces = aiter(body)
+            try:
+                async for piece in pieces:
+                    await self._requests.send(_request(piece, more=True))
+            finally:
+                if isinstance(pieces, AsyncGenerator):
+                    await pieces.aclose()
+            await self._requests.send(_request(b"", more=False))
+
+    def disconnect(self) -> None:
+        self._sending.cancel()
+        self._requests.close()
+        self._pieces.close()
+
     async def _receive(self) -> dict[str, Any]:
-        request, self._request = self._request, None
-        if request is not None:
-            return request
-        await self.disconnected.wait()
-        return {"type": "http.disconnect"}
+        try:
+            return await self._received.receive()
+        except trio.EndOfChannel:
+            return {"type": "http.disconnect"}
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -160,7 +233,9 @@ class _Exchange:
             self.headers = _decoded(message["headers"])
             self.started.set()
         elif message["type"] == "http.response.body":
-            await self._sender.send(message.get("body", b""))
+            # As with a socket, what is sent to a peer that is gone is lost.
+            with suppress(trio.BrokenResourceError):
+                await self._sender.send(message.get("body", b""))
             if not message.get("more_body", False):
                 self._sender.close()
 
@@ -181,24 +256,33 @@ class _Exchange:
             yield piece
 
 
+def _request(body: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return {name.decode().lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _scope(method: str, target: str, headers: Headers) -> dict[str, Any]:
+def _scope(method: str, target: str, headers: Fields) -> dict[str, Any]:
     path, _, query = target.partition("?")
     fields = {"host": "roundel.test", **{n.lower(): v for n, v in headers.items()}}
+    lines = [
+        (name.encode(), value.encode("latin-1"))
+        for name, values in fields.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(n.encode(), v.encode("latin-1")) for n, v in fields.items()],
+        "headers": lines,
         "client": ("127.0.0.1", 1),
         "server": ("roundel.test", 80),
         "extensions": {},

@@ -51,14 +51,19 @@ class Door:
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
-        self._producers = Buckets(rates.producer, 2 * rates.producer)
-        self._users = Buckets(rates.user, 4 * rates.user)
+        # A bucket that one call does not fit into would let calls through too early.
+        self._producers = Buckets(rates.producer, max(1.0, 2 * rates.producer))
+        self._users = Buckets(rates.user, max(1.0, 4 * rates.user))
 
     async def producer(self, request: Request) -> Producer:
         """Return the calling producer, or raise a 401, 403 or 429 `Problem`."""
-        producer = await self.gate.producer(_proofs(request))
+        producer = await self.known_producer(request)
         self.spend(producer, 1)
         return producer
+
+    async def known_producer(self, request: Request) -> Producer:
+        """Return the calling producer, however often it calls: `spend()` later."""
+        return await self.gate.producer(_proofs(request))
 
     async def user(self, request: Request) -> User:
         """Return the calling user, or raise a 401, 403 or 429 `Problem`."""
@@ -78,10 +83,14 @@ class Door:
         """Return the calling user, however often it calls."""
         user = await self.gate.user(_proofs(request, ticket))
         self._check_origin(request, user)
+        await self.check_revoked(user)
+        return user
+
+    async def check_revoked(self, user: User) -> None:
+        """Raise a 401 `Problem` if the proof of *user* was revoked."""
         mailbox = (await self._engine.read(user.name)).mailbox
         if mailbox.refuses(user.issued_at, now=self._clock()):
             raise problems.revoked()
-        return user
 
     def delay(self, user: User) -> float:
         """Count a call of *user*; return the seconds to wait if they are too many."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Protocol, TypeAlias, final
@@ -68,13 +68,17 @@ class Request:
             raise invalid(FieldError("query", detail)) from None
 
     def cookies(self, name: str) -> list[str]:
-        """Return the values of the cookies of that name."""
-        return parse_cookie(self.headers.get("Cookie")).getlist(name)
+        """Return the values of the cookies of that name; what is not ASCII is ``?``."""
+        # RFC 9113 8.2.3: over HTTP/2 each cookie may come in a field of its own.
+        told = "; ".join(self.headers.getlist("Cookie"))
+        # Werkzeug fails on bytes that are no UTF-8, whoever's cookie they are in.
+        return parse_cookie(told.encode("ascii", "replace").decode()).getlist(name)
 
     async def whole_body(self, limit: int) -> bytes:
         """Read the body, of at most *limit* bytes; raises a 408 or 413 `Problem`."""
         length = self.headers.get("Content-Length") or ""
-        if length.isdecimal() and int(length) > limit:
+        # Python refuses to read a number of thousands of digits.
+        if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             raise _body_too_large(limit)
         read = bytearray()
         with trio.move_on_after(BODY_TIMEOUT) as scope:
@@ -103,7 +107,7 @@ class Answer:
 class Lines:
     """An answer that comes piece by piece."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes, None]
     headers: Mapping[str, str] = attrs.field(factory=dict)
     status: int = 200
     problem: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from hashlib import blake2b
 from typing import Any, final
@@ -36,25 +36,26 @@ class Producers:
 
     async def notify(self, request: Request) -> Answer:
         """Put one notification into the mailbox of each recipient."""
-        producer = await self.door.producer(request)
+        producer = await self.door.known_producer(request)
         requests.query(request.parameters, schemas.NoQuery)
-        key = requests.idempotency_key(request.headers.get("Idempotency-Key"))
+        key = requests.idempotency_key(request.headers.getlist("Idempotency-Key"))
         body = await request.whole_body(requests.MAX_BODY)
         notification = requests.decode(body, schemas.NotifyRequest)
-        self.door.spend(producer, len(notification.to.names) - 1)
+        # All at once: taken one by one, what is short of the last would be lost.
+        self.door.spend(producer, len(notification.to.names))
         return json_answer(await self._deliver(notification, key))
 
     async def batch(self, request: Request) -> Lines:
         """Take a notification a line and answer a result a line, as they come."""
         producer = await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
-        key = requests.idempotency_key(request.headers.get("Idempotency-Key"))
+        key = requests.idempotency_key(request.headers.getlist("Idempotency-Key"))
         headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
         return Lines(pieces=self._results(request, producer, key), headers=headers)
 
     async def _results(
         self, request: Request, producer: Producer, key: str | None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         number = 0
         async with aclosing(split(request.body, limit=requests.MAX_LINE)) as pieces:
             while (lines := await _next(pieces)) is not None:

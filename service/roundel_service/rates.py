@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections import OrderedDict
+from typing import Final, final
+
+# In seconds: a shorter wait is none. Sums of a clock's numbers are not exact to less,
+# and without this the last token of a burst was often refused.
+_FINE: Final = 1e-5
 
 
 @final
@@ -18,7 +23,12 @@ class Buckets:
         self._rate = rate
         self._burst = burst
         self._capacity = capacity
-        self._full_at: dict[str, float] = {}
+        # Unlike a dict's, its first key is found at once also where many went before.
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many buckets are kept: those that may not be full."""
+        return len(self._full_at)
 
     def take(
         self, key: str, tokens: float, *, now: float, borrow: bool = False
@@ -29,8 +39,11 @@ class Buckets:
         More than *burst* count as that many: they need a full bucket.
         """
         full_at = max(self._full_at.pop(key, now), now)
-        after = full_at + min(tokens, self._burst) / self._rate
-        wait = max(0.0, after - now - self._burst / self._rate)
+        tokens = min(tokens, self._burst)
+        after = full_at + tokens / self._rate
+        # Exactly 0 for a full bucket, whatever the rounding of the rest is.
+        wait = full_at - now - (self._burst - tokens) / self._rate
+        wait = wait if wait > _FINE else 0.0
         self._full_at[key] = full_at if wait and not borrow else after
         self._forget(now)
         return wait
@@ -40,6 +53,6 @@ class Buckets:
         while self._full_at:
             oldest = next(iter(self._full_at))
             is_full = self._full_at[oldest] <= now
-            if not is_full and len(self._full_at) <= self._capacity:
+            if not is_full and len(self) <= self._capacity:
                 return
-            del self._full_at[oldest]
+            self._full_at.popitem(last=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar, final
 
+import attrs
 import msgspec
 from msgspec import Struct
+from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
 from .problems import FieldError, invalid, malformed, too_large
@@ -44,15 +46,22 @@ def query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
     twice = [name for name, values in parameters.items() if len(values) > 1]
     if twice:
         raise invalid(*(FieldError(name, "given more than once") for name in twice))
-    return path({name: values[0] for name, values in parameters.items()}, kind)
+    raw = {name: values[0] for name, values in parameters.items()}
+    return _from_text(raw, kind, "query")
 
 
 def path(raw: Mapping[str, str], kind: type[_T]) -> _T:
     """Read the parts of a path as a *kind*, or raise the `Problem` that names them."""
+    return _from_text(raw, kind, "path")
+
+
+def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
     try:
         return msgspec.convert(raw, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(*_field_errors(raw, kind, error, strict=False)) from None
+        errors = list(_field_errors(raw, kind, error, strict=False))
+        # What no field alone is to blame for is told of them together.
+        raise invalid(*(errors or [_field_error(whole, error)])) from None
 
 
 def _parsed(body: bytes) -> object:
@@ -99,18 +108,28 @@ def item_size(notification: NotifyRequest) -> int:
     return size
 
 
-def idempotency_key(presented: str | None) -> str | None:
+def idempotency_key(presented: Sequence[str]) -> str | None:
     """Return the key of a call that may be repeated, or raise the `Problem` (422)."""
-    if presented is not None and not _KEY.fullmatch(presented):
-        detail = "expected 1 to 255 visible ASCII characters"
+    if not presented:
+        return None
+    if len(presented) > 1 or not _KEY.fullmatch(presented[0]):
+        detail = "expected 1 to 255 visible ASCII characters, once"
         raise invalid(FieldError("Idempotency-Key", detail))
-    return presented
+    return presented[0]
 
 
-def etags(presented: str | None) -> frozenset[str]:
-    """Return the strong entity tags of an `If-None-Match`, without their quotes.
+@final
+@attrs.frozen
+class Known:
+    """The entity tags of an `If-None-Match`; with ``*`` every tag is one of them."""
 
-    A weak one is as good there (RFC 9110 13.1.2).
-    """
-    tags = parse_etags(presented)
-    return frozenset(tags.as_set(include_weak=True))
+    _tags: ETags
+
+    def __contains__(self, etag: str) -> bool:
+        # RFC 9110 13.1.2: a weak tag is as good here as a strong one.
+        return self._tags.contains_weak(etag)
+
+
+def etags(presented: str | None) -> Known:
+    """Return the entity tags that a caller knows already."""
+    return Known(parse_etags(presented))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal, final
 
 import attrs
 import trio
 
 from . import frames, requests, schemas
-from .auth import Producer
+from .auth import Producer, User
 from .badge import Badge
 from .channel import Channel
 from .door import Door
@@ -29,7 +30,7 @@ class Users:
     async def badge(self, request: Request) -> Answer:
         """Return the caller's badge, at once or when it is another."""
         user = await self.door.user(request)
-        return await self._badge_of(user.name, request)
+        return await self._badge_of(user.name, request, caller=user)
 
     async def badge_of_user(self, request: Request) -> Answer:
         """Return a user's badge to a producer."""
@@ -37,12 +38,18 @@ class Users:
         user = requests.path(request.params, schemas.UserPath).user
         return await self._badge_of(user, request)
 
-    async def _badge_of(self, user: str, request: Request) -> Answer:
+    async def _badge_of(
+        self, user: str, request: Request, *, caller: User | None = None
+    ) -> Answer:
         wait = requests.query(request.parameters, schemas.BadgeQuery).wait
-        known = requests.etags(request.headers.get("If-None-Match"))
+        known = requests.etags(", ".join(request.headers.getlist("If-None-Match")))
         channel = await self.hub.channel(user)
         if wait and channel.badge.etag in known:
-            await self._change(channel, channel.badge, wait)
+            within = caller.expires_at - self.hub.clock() if caller else inf
+            await self._change(channel, channel.badge, min(wait, within))
+            if caller is not None:
+                # While the answer was held the proof may have been revoked.
+                await self.door.check_revoked(caller)
         badge = channel.badge
         headers = {
             "ETag": f'"{badge.etag}"',

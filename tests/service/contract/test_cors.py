@@ -1,0 +1,211 @@
+"""CORS: which pages of other origins may call."""
+
+from __future__ import annotations
+
+import pytest
+
+from roundel_service.config import ConfigError
+
+from ..conftest import body, post, settings
+
+APP, OTHER = "https://app.example", "http://localhost:5173"
+
+ROUTES = {
+    "/v1/notify": "POST",
+    "/v1/batch": "POST",
+    "/v1/items": "DELETE, GET",
+    "/v1/users/alice/gauges/c": "DELETE, PUT",
+    "/v1/users/alice/badge": "GET",
+    "/v1/users/alice/explain": "GET",
+    "/v1/users/alice/disconnect": "POST",
+    "/v1/users/alice": "DELETE",
+    "/v1/tickets": "POST",
+    "/v1/badge": "GET",
+    "/v1/ops": "POST",
+    "/v1/stream": "GET",
+}
+
+
+@pytest.fixture
+def open_world(make_world):
+    """Make a service that lets two origins in."""
+    return make_world(cors_origins=f"{APP}, {OTHER}")
+
+
+def _cors(answer):
+    return {n: v for n, v in answer.headers.items() if n.startswith("access-control")}
+
+
+async def _preflight(world, path, origin, method="GET"):
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "authorization",
+    }
+    return await world.anybody.request("OPTIONS", path, headers=headers)
+
+
+@pytest.mark.parametrize(("path", "methods"), ROUTES.items(), ids=ROUTES)
+async def test_preflight_of_each_route_is_answered(
+    autojump_clock, open_world, path, methods
+):
+    """A listed page may send what the route takes, without a proof of its own."""
+    answer = await _preflight(open_world, path, APP)
+    cors = _cors(answer)
+
+    assert (204, b"") == (answer.status, answer.body)
+    assert APP == cors["access-control-allow-origin"]
+    assert "true" == cors["access-control-allow-credentials"]
+    assert methods == ", ".join(
+        sorted(cors["access-control-allow-methods"].split(", "))
+    )
+    assert "Origin" == answer.headers["vary"]
+
+
+async def test_preflight_allows_just_the_contracts_headers(autojump_clock, open_world):
+    """What a page may send is a list, and not what it asks for."""
+    answer = await _preflight(open_world, "/v1/badge", APP)
+    allowed = answer.headers["access-control-allow-headers"]
+
+    assert {
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "Last-Event-ID",
+        "If-None-Match",
+    } == set(allowed.split(", "))
+
+
+@pytest.mark.parametrize("origin", [APP, OTHER])
+async def test_each_listed_origin_is_told_its_own_name(
+    autojump_clock, open_world, origin
+):
+    """An answer names the one origin that asked."""
+    client = open_world.user()({"Origin": origin})
+    cors = _cors(await client.request("GET", "/v1/badge"))
+
+    assert {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "ETag",
+    } == cors
+
+
+async def _not_modified(world):
+    tag = (await world.user().request("GET", "/v1/badge")).headers["etag"]
+    headers = {"If-None-Match": tag, "Origin": APP}
+    return await world.user().request("GET", "/v1/badge", headers=headers)
+
+
+async def _nobody(world):
+    return await world.anybody.request("GET", "/v1/badge", headers={"Origin": APP})
+
+
+async def _invalid(world):
+    return await post(world.producer({"Origin": APP}), "/v1/notify", {})
+
+
+async def _nowhere(world):
+    return await world.anybody.request("GET", "/nowhere", headers={"Origin": APP})
+
+
+async def _wrong_method(world):
+    return await world.anybody.request("PATCH", "/v1/ops", headers={"Origin": APP})
+
+
+async def _batch(world):
+    return await world.producer({"Origin": APP}).request("POST", "/v1/batch")
+
+
+async def _stream(world):
+    return await world.user()({"Origin": APP}).request("HEAD", "/v1/stream")
+
+
+ANSWERS = {
+    "304": _not_modified,
+    "401": _nobody,
+    "422": _invalid,
+    "404": _nowhere,
+    "405": _wrong_method,
+    "batch": _batch,
+    "stream": _stream,
+}
+
+
+@pytest.mark.parametrize("call", ANSWERS.values(), ids=ANSWERS)
+async def test_listed_page_can_read_every_answer(autojump_clock, open_world, call):
+    """A page that may call is also told what went wrong."""
+    answer = await call(open_world)
+
+    assert APP == answer.headers["access-control-allow-origin"]
+    assert "true" == answer.headers["access-control-allow-credentials"]
+    assert "Origin" == answer.headers["vary"]
+
+
+async def test_live_stream_can_be_read_across_origins(autojump_clock, open_world):
+    """The stream is what other origins come for."""
+    client = open_world.user()({"Origin": APP})
+    async with client.stream("/v1/stream") as stream:
+        assert APP == stream.headers["access-control-allow-origin"]
+
+
+FOREIGN = {
+    "other": "https://evil.test",
+    "null": "null",
+    "star": "*",
+    "scheme": "http://app.example",
+    "port": "https://app.example:444",
+    "suffix": "https://app.example.evil.test",
+    "prefix": "https://evil-app.example",
+    "slash": f"{APP}/",
+    "case": "https://APP.example",
+    "two": f"{APP}, {OTHER}",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("origin", FOREIGN.values(), ids=FOREIGN)
+async def test_foreign_origin_gets_nothing(autojump_clock, open_world, origin):
+    """No header lets a page of any other origin in; caches are told why."""
+    preflight = await _preflight(open_world, "/v1/badge", origin)
+    client = open_world.user()({"Origin": origin})
+    simple = await client.request("GET", "/v1/badge")
+
+    assert ({}, {}) == (_cors(preflight), _cors(simple))
+    assert "Origin" == preflight.headers["vary"] == simple.headers["vary"]
+
+
+async def test_answer_without_an_origin_differs_by_it(autojump_clock, open_world):
+    """A cache must not give one origin's answer to another."""
+    answer = await open_world.user().request("GET", "/v1/badge")
+
+    assert {} == _cors(answer)
+    assert "Origin" == answer.headers["vary"]
+
+
+async def test_without_a_list_there_is_no_cors(autojump_clock, world):
+    """Nobody is let in by default."""
+    preflight = await _preflight(world, "/v1/badge", APP)
+    client = world.user()({"Origin": APP})
+    simple = await client.request("GET", "/v1/badge")
+
+    assert ({}, {}) == (_cors(preflight), _cors(simple))
+    assert "vary" not in simple.headers
+
+
+@pytest.mark.parametrize(
+    "origins", ["*", f"{APP},*", "null", "https://*.example", "app.example", f"{APP}/x"]
+)
+async def test_list_is_of_exact_origins(origins):
+    """What is no origin is refused at start: `*` never goes with credentials."""
+    with pytest.raises(ConfigError, match="ROUNDEL_CORS_ORIGINS"):
+        settings(cors_origins=origins)
+
+
+async def test_etag_is_of_use_to_a_listed_page(autojump_clock, open_world):
+    """A page can ask again with the tag that it was allowed to read."""
+    client = open_world.user()({"Origin": APP})
+    answer = await client.request("GET", "/v1/badge")
+
+    assert "ETag" == answer.headers["access-control-expose-headers"]
+    assert f'"{body(answer)["epoch"]}.0"' == answer.headers["etag"]

@@ -1,0 +1,366 @@
+"""`POST /v1/notify`: one notification into the mailbox of each recipient."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+
+from ..conftest import START, body, post
+
+NOTE = {"to": {"user": "alice"}, "title": "Hello"}
+
+
+async def _items(world, user="alice"):
+    return body(await world.user(user).request("GET", "/v1/items"))["items"]
+
+
+async def test_notify_answers_each_recipient_with_the_badge_at_its_version(
+    autojump_clock, world
+):
+    """One call to many gives a result for each, in their order."""
+    await world.notify("bob")
+    request = {**NOTE, "to": {"users": ["alice", "bob", "alice"]}}
+    alice, bob = body(await post(world.producer, "/v1/notify", request))["results"]
+
+    assert ("alice", 1) == (alice["user"], alice["v"])
+    assert {"unread": 1, "unseen": 1, "more": False} == alice["badge"]
+    assert ("bob", 2) == (bob["user"], bob["v"])
+    assert {"unread": 2, "unseen": 2, "more": False} == bob["badge"]
+    assert alice["epoch"] == (await world.badge("alice"))["epoch"]
+    assert alice["epoch"] != bob["epoch"]
+
+
+async def test_answer_has_just_the_contracts_fields(autojump_clock, world):
+    """A result is the recipient, the item, and the badge with its version."""
+    answer = await post(world.producer, "/v1/notify", NOTE)
+    (result,) = body(answer)["results"]
+
+    assert {"results"} == body(answer).keys()
+    assert {"user", "item", "v", "epoch", "badge"} == result.keys()
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_thousand_recipients_are_notified_in_one_call(autojump_clock, world):
+    """The largest list of recipients is let through, in its order."""
+    users = [f"u{number}" for number in range(1_000)]
+    answer = await post(world.producer, "/v1/notify", {**NOTE, "to": {"users": users}})
+    results = body(answer)["results"]
+
+    assert users == [result["user"] for result in results]
+    assert {1} == {result["badge"]["unread"] for result in results}
+    assert 1_000 == len({result["item"] for result in results})
+
+
+async def test_result_is_in_the_mailbox_when_it_is_answered(autojump_clock, world):
+    """Whoever reads after the 200 finds what it says."""
+    result = await world.notify()
+    (item,) = await _items(world)
+
+    assert (result["item"], result["v"]) == (item["id"], item["seq"])
+
+
+async def test_item_ids_sort_by_time(autojump_clock, world):
+    """Ids are ULIDs: 26 of Crockford's digits."""
+    ids = []
+    for _ in range(5):
+        ids.append((await world.notify())["item"])
+        await trio.sleep(0.002)
+
+    assert sorted(set(ids)) == ids
+    assert all(len(item) == 26 and item.isalnum() for item in ids)
+
+
+async def test_item_is_told_as_it_was_given(autojump_clock, world):
+    """All fields of a notification come back in its item, with their defaults."""
+    given = {
+        "category": "mention",
+        "title": "Bob mentioned you",
+        "body": "…",
+        "url": "/t/42",
+        "icon": "i.png",
+        "key": "thread-42",
+        "source": "issue:42",
+        "data": {"any": ["json", 1, None]},
+    }
+    added = await world.notify(ttl=60, **given)
+    (item,) = body(await world.user().request("GET", "/v1/items"))["items"]
+
+    assert {
+        "id": added["item"],
+        "seq": 1,
+        **given,
+        "created_at": START,
+        "expires_at": START + 60,
+        "seen": False,
+        "read": False,
+        "archived": False,
+    } == item
+
+
+async def test_item_that_says_no_more_has_the_defaults(autojump_clock, world):
+    """A recipient and a title are enough."""
+    added = await world.notify()
+    (item,) = await _items(world)
+
+    assert {
+        "id": added["item"],
+        "seq": 1,
+        "category": "default",
+        "title": "Hello",
+        "body": None,
+        "url": None,
+        "icon": None,
+        "key": None,
+        "source": None,
+        "data": None,
+        "created_at": START,
+        "expires_at": None,
+        "seen": False,
+        "read": False,
+        "archived": False,
+    } == item
+
+
+DATA = {
+    "null": None,
+    "false": False,
+    "zero": 0,
+    "text": "…\n\u2028\x00",
+    "list": [1, [2.5, "x"]],
+    "object": {"": {"a": {}}},
+    "big-int": 2**80,
+    "float": -1.5e-300,
+    "deep": json.loads("[" * 300 + "]" * 300),
+}
+
+
+@pytest.mark.parametrize("given", DATA.values(), ids=DATA)
+async def test_data_is_any_json(autojump_clock, world, given):
+    """What a producer attaches comes back as it was."""
+    await world.notify(data=given)
+    (item,) = await _items(world)
+
+    assert given == item["data"]
+
+
+CATEGORIES = ["a", "0", "a.b_c-9", "c" * 64, "..", "-"]
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+async def test_category_is_what_the_badge_counts_by(autojump_clock, world, category):
+    """Every category within the bounds is taken, and named in the badge."""
+    await world.notify(category=category)
+    badge = await world.badge()
+
+    assert {category: {"unread": 1, "unseen": 1}} == badge["by"]
+
+
+async def test_key_replaces_the_item_of_its_category_and_key(autojump_clock, world):
+    """A collapsing item appears as new, and only among its own category."""
+    await world.notify(category="a", key="k")
+    await world.notify(category="b", key="k")
+    await world.do(read_all=True, as_of=2)
+    third = await world.notify(category="a", key="k")
+    items = body(await world.user().request("GET", "/v1/items"))["items"]
+
+    assert third["badge"]["unread"] == 1
+    assert [(4, "a", False), (2, "b", True)] == [
+        (item["seq"], item["category"], item["read"]) for item in items
+    ]
+
+
+async def test_replaced_item_is_gone_whatever_its_state(autojump_clock, world):
+    """A new item takes the place of an archived one, under another id."""
+    first = await world.notify(key="k")
+    await world.do(archive=[first["item"]])
+    second = await world.notify(key="k", title="Again")
+    (item,) = body(await world.user().request("GET", "/v1/items?state=all"))["items"]
+
+    assert (second["item"], "Again", False) == (
+        item["id"],
+        item["title"],
+        item["archived"],
+    )
+    assert first["item"] != second["item"]
+
+
+async def test_items_without_a_key_do_not_collapse(autojump_clock, world):
+    """No key is not a key that all have in common."""
+    await world.notify()
+
+    assert (await world.notify())["badge"]["unread"] == 2
+
+
+@pytest.mark.parametrize("ttl", [0.5, 60, 10 * 365 * 86_400])
+async def test_ttl_is_in_seconds(autojump_clock, world, ttl):
+    """An item says when it is over."""
+    await world.notify(ttl=ttl)
+    (item,) = await _items(world)
+
+    assert item["expires_at"] == pytest.approx(START + ttl)
+
+
+GOOD_USERS = ["a", "A-Z.0_9~@:+", "u" * 128, "..", "null"]
+
+
+@pytest.mark.parametrize("user", GOOD_USERS)
+async def test_user_name_within_the_bounds_is_taken(autojump_clock, world, user):
+    """Each character of the contract may be in a name, at every place."""
+    assert user == (await world.notify(user))["user"]
+    assert 1 == (await world.badge(user))["unread"]
+
+
+BAD_NOTES = {
+    "unknown-field": ({"titel": "x"}, ["titel"]),
+    "no-title": ({"title": ...}, ["title"]),
+    "empty-title": ({"title": ""}, ["title"]),
+    "title-number": ({"title": 1}, ["title"]),
+    "title-null": ({"title": None}, ["title"]),
+    "no-recipient": ({"to": ...}, ["to"]),
+    "recipient-text": ({"to": "alice"}, ["to"]),
+    "both-kinds": ({"to": {"user": "a", "users": ["b"]}}, ["to"]),
+    "neither-kind": ({"to": {}}, ["to"]),
+    "nobody": ({"to": {"users": []}}, ["to.users"]),
+    "too-many": ({"to": {"users": ["u"] * 1_001}}, ["to.users"]),
+    "users-text": ({"to": {"users": "alice"}}, ["to.users"]),
+    "user-list": ({"to": {"user": ["alice"]}}, ["to.user"]),
+    "user-null": ({"to": {"user": None}}, ["to.user"]),
+    "user-name": ({"to": {"users": ["a", "b c"]}}, ["to.users[1]"]),
+    "user-line-end": ({"to": {"user": "alice\n"}}, ["to.user"]),
+    "user-empty": ({"to": {"user": ""}}, ["to.user"]),
+    "user-long": ({"to": {"user": "u" * 129}}, ["to.user"]),
+    "user-not-ascii": ({"to": {"user": "zoë"}}, ["to.user"]),
+    "user-slash": ({"to": {"user": "a/b"}}, ["to.user"]),
+    "unknown-in-to": ({"to": {"user": "a", "x": 1}}, ["to"]),
+    "category": ({"category": "Upper"}, ["category"]),
+    "category-empty": ({"category": ""}, ["category"]),
+    "category-long": ({"category": "c" * 65}, ["category"]),
+    "category-line-end": ({"category": "a\n"}, ["category"]),
+    "category-comma": ({"category": "a,b"}, ["category"]),
+    "category-null": ({"category": None}, ["category"]),
+    "body": ({"body": 1}, ["body"]),
+    "url": ({"url": []}, ["url"]),
+    "icon": ({"icon": True}, ["icon"]),
+    "key": ({"key": 42}, ["key"]),
+    "key-empty": ({"key": ""}, ["key"]),
+    "source": ({"source": {}}, ["source"]),
+    "source-empty": ({"source": ""}, ["source"]),
+    "ttl-zero": ({"ttl": 0}, ["ttl"]),
+    "ttl-negative": ({"ttl": -1}, ["ttl"]),
+    "ttl-text": ({"ttl": "60"}, ["ttl"]),
+    "ttl-bool": ({"ttl": True}, ["ttl"]),
+    "ttl-far": ({"ttl": 1e12}, ["ttl"]),
+    "two": ({"category": "", "body": 1}, ["category", "body"]),
+    "all": (
+        {"to": 1, "title": 1, "category": 1, "ttl": 0, "nope": 1},
+        ["to", "title", "category", "ttl", "nope"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "fields"), BAD_NOTES.values(), ids=BAD_NOTES)
+async def test_bad_notification_is_answered_field_by_field(
+    autojump_clock, world, changes, fields
+):
+    """Every bad field is named in one answer, and nothing takes effect."""
+    note = {k: v for k, v in {**NOTE, **changes}.items() if v is not ...}
+    problem = body(await post(world.producer, "/v1/notify", note), 422)
+
+    assert sorted(fields) == sorted(error["field"] for error in problem["errors"])
+    assert problem["type"] == "urn:roundel:problem:invalid-request"
+    assert (await world.badge())["v"] == 0
+
+
+async def test_one_bad_name_among_many_leaves_all_undone(autojump_clock, world):
+    """A request takes effect whole or not at all."""
+    note = {**NOTE, "to": {"users": ["alice", "bob", "not good"]}}
+    answer = await post(world.producer, "/v1/notify", note)
+
+    assert (422, 0, 0) == (
+        answer.status,
+        (await world.badge("alice"))["v"],
+        (await world.badge("bob"))["v"],
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff", b'{"a":"\\ud800"}', b"[" * 100_000],
+    ids=["empty", "cut", "not-utf8", "surrogate", "deep"],
+)
+async def test_body_that_is_no_json_is_400(autojump_clock, world, content):
+    """What is no JSON at all is told apart from JSON that is wrong."""
+    answer = await world.producer.request("POST", "/v1/notify", body=content)
+
+    assert body(answer, 400)["type"] == "urn:roundel:problem:malformed-body"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b'"x"', b"1"])
+async def test_body_that_is_no_object_is_422(autojump_clock, world, content):
+    """JSON of another kind is told as a field that is the body itself."""
+    answer = await world.producer.request("POST", "/v1/notify", body=content)
+
+    assert ["body"] == [error["field"] for error in body(answer, 422)["errors"]]
+
+
+async def test_item_over_8_kib_is_413(autojump_clock, world):
+    """One item cannot fill a mailbox, nor one body the memory."""
+    item = await post(world.producer, "/v1/notify", {**NOTE, "body": "x" * 8_200})
+    request = await post(world.producer, "/v1/notify", {**NOTE, "body": "x" * 2**20})
+
+    assert "8192" in body(item, 413)["detail"]
+    assert body(request, 413)["status"] == 413
+
+
+@pytest.mark.parametrize("field", ["title", "body", "url", "icon", "source", "data"])
+async def test_all_of_an_item_counts_against_its_bound(autojump_clock, world, field):
+    """It does not matter in which field the bytes are."""
+    fits = await post(world.producer, "/v1/notify", {**NOTE, field: "x" * 7_900})
+    over = await post(world.producer, "/v1/notify", {**NOTE, field: "x" * 8_193})
+
+    assert (200, 413) == (fits.status, over.status)
+    assert (await world.badge())["v"] == 1
+
+
+async def test_item_is_measured_in_bytes(autojump_clock, world):
+    """A character that takes three bytes counts as three."""
+    answer = await post(world.producer, "/v1/notify", {**NOTE, "body": "…" * 2_800})
+
+    assert 413 == answer.status
+
+
+async def test_recipients_do_not_count_against_the_item(autojump_clock, world):
+    """A long list of long names is no large item."""
+    users = [f"{number:0128}" for number in range(100)]
+    answer = await post(world.producer, "/v1/notify", {**NOTE, "to": {"users": users}})
+
+    assert 100 == len(body(answer)["results"])
+
+
+async def test_recipient_that_fails_is_told_beside_those_who_do_not(
+    autojump_clock, world
+):
+    """A per-recipient answer says what did not take effect, and why."""
+    for number in range(64):
+        await world.notify("bob", category=f"c{number}")
+    note = {**NOTE, "category": "new", "to": {"users": ["alice", "bob", "carol"]}}
+    alice, bob, carol = body(await post(world.producer, "/v1/notify", note))["results"]
+
+    assert (1, 1) == (alice["v"], carol["v"])
+    assert {"user", "problem"} == bob.keys()
+    assert ("bob", 422) == (bob["user"], bob["problem"]["status"])
+    assert ["category"] == [error["field"] for error in bob["problem"]["errors"]]
+    assert (await world.badge("bob"))["v"] == 64
+
+
+async def test_only_recipient_that_fails_is_the_answer(autojump_clock, world):
+    """Where nothing took effect the whole request says so."""
+    for number in range(64):
+        await world.notify(category=f"c{number}")
+    answer = await post(world.producer, "/v1/notify", {**NOTE, "category": "new"})
+
+    assert body(answer, 422)["type"] == "urn:roundel:problem:too-many-categories"
+    assert (await world.badge())["v"] == 64

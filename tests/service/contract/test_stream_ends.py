@@ -1,0 +1,547 @@
+"""How streams end, and who is turned away, so that a plain EventSource survives."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import attrs
+import pytest
+import trio
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from roundel_adapters.testing import AsgiClient
+from roundel_service import config, service
+from roundel_service.operations import Disconnect
+
+from ..conftest import (
+    KEY,
+    LateEngine,
+    Valve,
+    World,
+    body,
+    counted,
+    data,
+    frames_so_far,
+    frames_to_the_end,
+    opened,
+    post,
+    wall_clock,
+)
+
+LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
+STREAM = "/v1/stream"
+
+
+async def disconnect(world, user: str = "alice", *, revoke: bool = False) -> None:
+    document = {"revoke": True} if revoke else {}
+    body(await post(world.producer, f"/v1/users/{user}/disconnect", document))
+
+
+# The warning before the proof runs out.
+
+
+@pytest.mark.parametrize(
+    ("ttl", "after", "left"), [(300, 240, 60), (61, 1, 60), (60, 0, 60), (20, 0, 20)]
+)
+async def test_auth_comes_a_minute_before_the_proof_runs_out(
+    autojump_clock, world, ttl, after, left
+):
+    """There is time to renew a proof; where less is left, that is told at once."""
+    async with world.user(ttl=ttl).stream(STREAM) as stream:
+        start = trio.current_time()
+        while (event := await stream.next_event()).type != "auth":
+            pass
+
+        assert trio.current_time() == pytest.approx(start + after, abs=0.01)
+        assert {"expires_in": left} == data(event)
+        assert "" == event.id or event.id == stream.last_event_id
+
+
+async def test_auth_comes_once(autojump_clock, world):
+    """A warning is one warning, however long the stream goes on."""
+    async with world.user(ttl=100).stream(STREAM) as stream:
+        events = [event.type for event in await frames_to_the_end(stream)]
+
+        assert 1 == events.count("auth")
+
+
+async def test_no_warning_of_a_proof_that_outlasts_the_stream(autojump_clock, world):
+    """A stream that ends of age before its proof does is not warned of it."""
+    async with world.user(ttl=3_600).stream(STREAM) as stream:
+        events = [event.type for event in await frames_to_the_end(stream)]
+
+        assert "auth" not in events
+
+
+# bye, in each of its reasons.
+
+
+async def _drain(world):
+    world.service.hub.drain()
+
+
+async def _revoke(world):
+    await disconnect(world)
+
+
+async def _nothing(world):
+    pass
+
+
+ENDS = {
+    "drain": ({}, 86_400, _drain),
+    "max_age": ({}, 86_400, _nothing),
+    "expired": ({}, 100, _nothing),
+    "revoked": ({}, 86_400, _revoke),
+}
+
+
+@LEVELS
+@pytest.mark.parametrize("why", ENDS)
+async def test_planned_end_is_told_with_bye_and_nothing_comes_after_it(
+    autojump_clock, make_world, level, why
+):
+    """The last frame says why the stream ends, and when to come back."""
+    changes, ttl, end = ENDS[why]
+    world = make_world(**changes)
+    async with world.user(ttl=ttl).stream(f"{STREAM}?level={level}") as stream:
+        await opened(stream)
+        await end(world)
+        *_, bye = await frames_to_the_end(stream)
+
+        assert {"why": why, "retry": stream.retry} == data(bye)
+        assert "bye" == bye.type
+        assert 0 == world.service.hub.streams
+        assert 1 == counted(world, "roundel_streams_ended_total", why=why)
+
+
+@LEVELS
+@pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
+async def test_stream_above_the_limit_is_shed(
+    autojump_clock, make_world, level, setting
+):
+    """It is greeted, told to come later, and ended, with status 200."""
+    world = make_world(**{setting: "1"})
+    async with world.user().stream(STREAM) as first:
+        await opened(first)
+        async with world.user().stream(f"{STREAM}?level={level}") as second:
+            hello, bye = await frames_to_the_end(second)
+
+            assert (200, "hello") == (second.status, hello.type)
+            assert {"why": "shed", "retry": second.retry} == data(bye)
+            assert 1 == counted(world, "roundel_shed_total")
+
+
+async def test_retry_is_a_line_before_bye(autojump_clock, world):
+    """The line sets the time of a browser; the field tells it to page script."""
+    world.service.hub.drain()
+    answer = await world.user().request("GET", STREAM)
+    last = answer.body.decode().split("\n\n")[-2].split("\n")
+
+    assert ["retry", "event", "data"] == [line.partition(":")[0] for line in last]
+    assert f'"retry":{last[0].removeprefix("retry: ")}}}' in last[2]
+
+
+async def test_bye_moves_no_cursor(autojump_clock, world):
+    """What a stream was not told any more waits for the next connection."""
+    async with world.user().stream(f"{STREAM}?level=items") as stream:
+        _, snapshot = await opened(stream)
+        world.service.hub.drain()
+        await world.notify()
+        (bye,) = await frames_to_the_end(stream)
+
+        assert "bye" == bye.type
+        assert snapshot.id == stream.last_event_id
+
+
+async def test_disconnect_ends_the_streams_of_that_user_alone(autojump_clock, world):
+    """All streams of the user end, and nobody else's."""
+    async with (
+        world.user().stream(STREAM) as one,
+        world.user().stream(f"{STREAM}?level=items") as two,
+        world.user("bob").stream(STREAM) as other,
+    ):
+        for stream in (one, two, other):
+            await opened(stream)
+        await disconnect(world)
+        byes = [await frames_so_far(stream) for stream in (one, two, other)]
+
+        assert [["bye"], ["bye"], []] == [[e.type for e in events] for events in byes]
+
+
+async def test_disconnected_user_may_come_back(autojump_clock, world):
+    """Without revoke a disconnect ends streams and refuses nobody."""
+    user = world.user()
+    await disconnect(world)
+    async with user.stream(STREAM) as stream:
+        assert "snapshot" == data(await stream.next_event())["resume"]
+
+
+def before_the_body(world: World, act) -> World:
+    """Return the world where *act* happens between a stream's head and its body."""
+
+    async def app(scope, receive, send) -> None:
+        async def sending(message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                await act()
+
+        await world.service.app(scope, receive, sending)
+
+    return attrs.evolve(world, anybody=AsgiClient(app))
+
+
+@pytest.mark.parametrize("revoke", [False, True], ids=["disconnect", "revoke"])
+async def test_disconnect_does_not_miss_a_stream_that_is_being_opened(
+    autojump_clock, world, revoke
+):
+    """Who was let in before it is ended by it, whether or not a byte was sent."""
+
+    async def act() -> None:
+        await trio.sleep(0.1)
+        await disconnect(world, revoke=revoke)
+
+    async with before_the_body(world, act).user().stream(STREAM) as stream:
+        hello, bye = await frames_to_the_end(stream)
+
+        assert ("hello", "revoked") == (hello.type, data(bye)["why"])
+
+
+@pytest.mark.parametrize("steps", range(0, 15, 3))
+async def test_revocation_does_not_miss_a_proof_that_was_just_let_in(
+    autojump_clock, world, steps
+):
+    """Between the look at the proof and the stream nothing is overlooked either."""
+    world.service.hub.engine = LateEngine(world.service.hub.engine)
+    user, events = world.user(), []
+    await trio.sleep(1)
+
+    async def read() -> None:
+        async with user.stream(STREAM) as stream:
+            events.append((stream.status, await frames_to_the_end(stream)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        await world.service.hub.apply("alice", Disconnect(revoke=True))
+    ((status, frames),) = events
+
+    assert 204 == status or "revoked" == data(frames[-1])["why"]
+
+
+async def test_drain_does_not_miss_a_stream_that_is_being_opened(autojump_clock, world):
+    """A stream that slips in at the end is answered, and ended, like the others."""
+
+    async def act() -> None:
+        world.service.hub.drain()
+
+    async with before_the_body(world, act).user().stream(STREAM) as stream:
+        hello, bye = await frames_to_the_end(stream)
+
+        assert ("hello", "drain") == (hello.type, data(bye)["why"])
+
+
+@LEVELS
+async def test_stream_that_opens_while_draining_is_greeted_and_sent_away(
+    autojump_clock, world, level
+):
+    """Hello is always first, also where nothing but an end follows."""
+    await world.notify()
+    world.service.hub.drain()
+    async with world.user().stream(f"{STREAM}?level={level}") as stream:
+        hello, bye = await frames_to_the_end(stream)
+
+        assert {
+            "proto", "resume", "epoch", "v", "ping", "max_age", "expires_in",
+        } == data(hello).keys()  # fmt: skip
+        assert ("snapshot", 1) == (data(hello)["resume"], data(hello)["v"])
+        assert "drain" == data(bye)["why"]
+
+
+# retry, so that a deploy is no stampede.
+
+
+async def test_drain_spreads_the_streams_over_the_time_to_take_them_back(
+    autojump_clock, world
+):
+    """Each of N streams draws its own time from [floor, floor + N/R]."""
+    retries = []
+    async with trio.open_nursery() as nursery:
+
+        async def read(user: str) -> None:
+            async with world.user(user).stream(STREAM) as stream:
+                *_, bye = await frames_to_the_end(stream)
+                retries.append(data(bye)["retry"])
+
+        for number in range(50):
+            nursery.start_soon(read, f"user{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        world.service.hub.drain()
+
+    assert 50 == len(retries)
+    assert all(1_000 <= retry <= 1_100 for retry in retries)
+    assert len(set(retries)) > 10
+
+
+@pytest.mark.parametrize(("draw", "retry"), [(0.0, 1_000), (0.5, 1_005), (1.0, 1_010)])
+async def test_retry_is_drawn_between_its_bounds(autojump_clock, world, draw, retry):
+    """Five streams and 500 accepts a second spread over ten milliseconds."""
+    hub = world.service.hub
+    hub._random = lambda: draw
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(world.user(f"u{n}").stream(STREAM))
+            for n in range(5)
+        ]
+        for stream in streams:
+            await opened(stream)
+        hub.drain()
+        byes = [data((await frames_to_the_end(stream))[-1]) for stream in streams]
+
+        assert [retry] * 5 == [bye["retry"] for bye in byes]
+
+
+@pytest.mark.parametrize(("draw", "age"), [(0.0, 480), (0.5, 540), (1.0, 600)])
+async def test_max_age_is_shortened_by_up_to_a_fifth(autojump_clock, world, draw, age):
+    """Streams that began together do not end together."""
+    world.service.hub._random = lambda: draw
+    async with world.user().stream(STREAM) as stream:
+        start = trio.current_time()
+        hello, _ = await opened(stream)
+        await frames_to_the_end(stream)
+
+        assert age == hello["max_age"]
+        assert trio.current_time() == pytest.approx(start + age, abs=0.01)
+
+
+# A stream never outlives its proof.
+
+
+@LEVELS
+@pytest.mark.parametrize("ttl", [0.5, 20, 100, 479])
+async def test_stream_ends_with_its_proof(autojump_clock, world, level, ttl):
+    """At the token's exp the stream says so and ends."""
+    async with world.user(ttl=ttl).stream(f"{STREAM}?level={level}") as stream:
+        start = trio.current_time()
+        *_, bye = await frames_to_the_end(stream)
+
+        assert trio.current_time() == pytest.approx(start + ttl, abs=0.01)
+        assert "expired" == data(bye)["why"]
+
+
+async def test_nothing_is_told_after_the_proof_ran_out(autojump_clock, world):
+    """What was published while a slow reader's proof ran out is not told to it."""
+    valve = Valve(world)
+    async with valve.world.user(ttl=10).stream(f"{STREAM}?level=items") as stream:
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(15)
+        await world.notify()
+        valve.open()
+        events = await frames_to_the_end(stream)
+
+        assert ["hello", "auth", "snapshot", "bye"] == [e.type for e in events]
+        assert "expired" == data(events[-1])["why"]
+
+
+# Limits: reject, never evict.
+
+
+@pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
+async def test_older_streams_stay(autojump_clock, make_world, setting):
+    """A storm of new streams takes nothing from those that are there."""
+    world = make_world(**{setting: "2"})
+    async with (
+        world.user().stream(STREAM) as one,
+        world.user().stream(STREAM) as two,
+    ):
+        for stream in (one, two):
+            await opened(stream)
+        for _ in range(10):
+            async with world.user().stream(STREAM) as late:
+                assert "shed" == data((await frames_to_the_end(late))[-1])["why"]
+        await world.notify()
+        told = [await frames_so_far(stream) for stream in (one, two)]
+
+        assert [["badge"], ["badge"]] == [[e.type for e in each] for each in told]
+
+
+@pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
+async def test_place_of_a_stream_is_given_back(autojump_clock, make_world, setting):
+    """Who leaves makes room for the next one."""
+    world = make_world(**{setting: "1"})
+    for _ in range(3):
+        async with world.user().stream(STREAM) as stream:
+            assert "badge" == (await opened(stream))[1].type
+
+
+@pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
+async def test_stream_that_is_shed_takes_no_place(autojump_clock, make_world, setting):
+    """Who was turned away and does not read it keeps nobody else out."""
+    world = make_world(**{setting: "1"})
+    valve, done = Valve(world), trio.Event()
+
+    async def come_and_not_read(*, task_status) -> None:
+        async with valve.world.user().stream(STREAM):
+            task_status.started()
+            await done.wait()
+
+    async with trio.open_nursery() as nursery:
+        async with world.user().stream(STREAM) as first:
+            await opened(first)
+            await nursery.start(come_and_not_read)
+            await trio.testing.wait_all_tasks_blocked()
+        async with world.user().stream(STREAM) as second:
+            types = [event.type for event in await frames_so_far(second)]
+        done.set()
+
+    assert ["hello", "badge"] == types
+
+
+async def test_limit_of_a_user_is_no_limit_for_another(autojump_clock, make_world):
+    """One who has all the streams allowed keeps nobody else out."""
+    world = make_world(max_streams_per_user="1")
+    async with (
+        world.user().stream(STREAM) as alice,
+        world.user("bob").stream(STREAM) as bob,
+    ):
+        types = [(await opened(stream))[1].type for stream in (alice, bob)]
+
+        assert ["badge", "badge"] == types
+
+
+async def test_calls_too_fast_are_shed_and_never_429(autojump_clock, make_world):
+    """A browser never comes back from a 429: it is asked to come later."""
+    world = make_world(user_rate="1")
+    whys = []
+    for _ in range(6):
+        async with world.user().stream(STREAM) as stream:
+            assert 200 == stream.status
+            whys.append([event.type for event in await frames_so_far(stream)])
+
+    assert [["hello", "badge"]] * 4 + [["hello", "bye"]] * 2 == whys
+
+
+# Who is refused with a status.
+
+
+async def test_revoked_proof_is_204(autojump_clock, world):
+    """A logged-out browser is told never to come back."""
+    user = world.user()
+    await trio.sleep(1)
+    await disconnect(world, revoke=True)
+    answer = await user.request("GET", STREAM)
+
+    assert (204, b"") == (answer.status, answer.body)
+
+
+async def test_proof_of_after_the_revocation_is_good(autojump_clock, world):
+    """Who logs in again gets the stream again."""
+    await disconnect(world, revoke=True)
+    await trio.sleep(1)
+    async with world.user().stream(STREAM) as stream:
+        assert 200 == stream.status
+
+
+async def test_running_stream_of_a_revoked_proof_ends_and_stays_away(
+    autojump_clock, world
+):
+    """It is told bye, and what its EventSource then asks for is answered 204."""
+    user = world.user()
+    await trio.sleep(1)
+    async with user.stream(STREAM) as stream:
+        await opened(stream)
+        await disconnect(world, revoke=True)
+        (bye,) = await frames_to_the_end(stream)
+    again = await user.request("GET", STREAM)
+
+    assert ("revoked", 204) == (data(bye)["why"], again.status)
+
+
+async def test_expired_proof_is_401(autojump_clock, world):
+    """A proof that has merely run out can be replaced: that is no 204."""
+    user = world.user(ttl=10)
+    await trio.sleep(11)
+
+    assert 401 == (await user.request("GET", STREAM)).status
+
+
+async def test_proof_that_is_revoked_and_expired_is_401(autojump_clock, world):
+    """An expired proof says nothing any more, not even who was logged out."""
+    user = world.user(ttl=10)
+    await trio.sleep(1)
+    await disconnect(world, revoke=True)
+    await trio.sleep(11)
+
+    assert 401 == (await user.request("GET", STREAM)).status
+
+
+def _good(world) -> str:
+    return world.service.gate.sign("alice", ttl=60)
+
+
+PROOFS = {
+    "none": (lambda world: ({}, ""), 401),
+    "empty": (lambda world: ({"Authorization": ""}, ""), 401),
+    "basic": (lambda world: ({"Authorization": "Basic YTpi"}, ""), 401),
+    "nonsense": (lambda world: ({"Authorization": "Bearer nonsense"}, ""), 401),
+    "bad-cookie": (lambda world: ({"Cookie": "roundel=x"}, ""), 401),
+    "bad-ticket": (lambda world: ({}, "?ticket=x"), 401),
+    "empty-ticket": (lambda world: ({}, "?ticket="), 401),
+    "token-as-ticket": (lambda world: ({}, f"?ticket={_good(world)}"), 401),
+    "producer": (lambda world: ({"Authorization": f"Bearer {KEY}"}, ""), 403),
+    "bad-beside-good": (
+        lambda world: (
+            {"Authorization": f"Bearer {_good(world)}", "Cookie": "roundel=x"},
+            "",
+        ),
+        401,
+    ),
+    "bad-ticket-beside-good": (
+        lambda world: ({"Authorization": f"Bearer {_good(world)}"}, "?ticket=x"),
+        401,
+    ),
+    "good": (lambda world: ({"Authorization": f"Bearer {_good(world)}"}, ""), 200),
+    "good-cookie": (lambda world: ({"Cookie": f"roundel={_good(world)}"}, ""), 200),
+}
+
+
+@pytest.mark.parametrize("proof", PROOFS)
+async def test_proof_decides_who_may_open_a_stream(autojump_clock, world, proof):
+    """There is no anonymous fallback, and a bad proof is never made up for."""
+    make, status = PROOFS[proof]
+    headers, query = make(world)
+    answer = await world.anybody.request("HEAD", STREAM + query, headers=headers)
+
+    assert status == answer.status
+
+
+async def test_bearer_wins_over_the_cookie(autojump_clock, world):
+    """Where two good proofs name two users, the first kind of the list counts."""
+    await world.notify("bob")
+    cookie = {"Cookie": f"roundel={world.service.gate.sign('bob', ttl=60)}"}
+    async with world.user("alice").stream(STREAM, headers=cookie) as stream:
+        assert 0 == data((await opened(stream))[1])["unread"]
+
+
+# What cannot be told yet.
+
+
+async def test_keys_that_never_loaded_shed_the_stream(
+    autojump_clock, nursery, tmp_path
+):
+    """Where no proof can be verified yet, a browser is asked to come later."""
+    given = {"producer_keys": KEY, "jwks": str(tmp_path / "missing.json")}
+    built = service.build(config.load(given, {}), clock=wall_clock)
+    nursery.start_soon(built.run)
+    claims = {"sub": "alice", "exp": wall_clock() + 60}
+    token = jwt.encode({"alg": "ES256"}, claims, ECKey.generate_key("P-256"))
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await AsgiClient(built.app).request("GET", STREAM, headers=headers)
+    retry, event, bye = answer.body.decode().strip().split("\n")
+
+    assert 200 == answer.status
+    assert "text/event-stream; charset=utf-8" == answer.headers["content-type"]
+    assert "event: bye" == event
+    assert f'data: {{"why":"shed","retry":{retry.removeprefix("retry: ")}}}' == bye

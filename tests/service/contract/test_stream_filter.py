@@ -1,0 +1,344 @@
+"""Streams about some categories: what they are told, and what they are not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from roundel_service.operations import Notify
+
+from ..conftest import body, cursor_now, data, frames_so_far, opened, resumed
+
+LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
+ONLY_A = "/v1/stream?level=items&categories=a"
+
+
+def versions(events) -> list[tuple[int, int]]:
+    """Return where each change comes from and leads to."""
+    return [(data(event)["from"], data(event)["v"]) for event in events]
+
+
+async def set_gauge(world, category: str, count: int, source_version: int) -> None:
+    content = json.dumps({"count": count, "source_version": source_version}).encode()
+    target = f"/v1/users/alice/gauges/{category}"
+    body(await world.producer.request("PUT", target, body=content))
+
+
+# What is in a frame.
+
+
+async def test_badge_counts_the_categories_alone(autojump_clock, world):
+    """Of a filtered badge, numbers and parts are those of its categories."""
+    for category in ("a", "a", "b", "c"):
+        await world.notify(category=category)
+    async with world.user().stream("/v1/stream?categories=a,c") as stream:
+        badge = data((await opened(stream))[1])
+
+        assert (3, 3) == (badge["unread"], badge["unseen"])
+        assert {
+            "a": {"unread": 2, "unseen": 2},
+            "c": {"unread": 1, "unseen": 1},
+        } == badge["by"]
+
+
+async def test_snapshot_tells_the_items_of_the_categories_alone(autojump_clock, world):
+    """Of a filtered snapshot, the list and the badge are of its categories."""
+    wanted = await world.notify(category="a")
+    await world.notify(category="b")
+    async with world.user().stream(ONLY_A) as stream:
+        snapshot = data((await opened(stream))[1])
+
+        assert [wanted["item"]] == [item["id"] for item in snapshot["items"]]
+        assert 1 == snapshot["badge"]["unread"]
+        assert (2, 2) == (snapshot["v"], snapshot["badge"]["v"])
+
+
+async def test_fifty_of_the_category_are_told_whatever_is_between(
+    autojump_clock, world
+):
+    """The page of a filtered snapshot is counted after the filter."""
+    for number in range(52):
+        await world.notify(category="a", title=str(number))
+        await world.notify(category="b")
+    async with world.user().stream(ONLY_A) as stream:
+        snapshot = data((await opened(stream))[1])
+        target = f"/v1/items?category=a&before={snapshot['next']}"
+        rest = body(await world.user().request("GET", target))
+
+        assert [str(number) for number in range(51, 1, -1)] == [
+            item["title"] for item in snapshot["items"]
+        ]
+        assert ["1", "0"] == [item["title"] for item in rest["items"]]
+
+
+async def test_change_tells_the_ids_of_the_categories_alone(autojump_clock, world):
+    """An operation on items of several categories is told in its part."""
+    wanted = await world.notify(category="a")
+    await world.notify(category="b")
+    async with world.user().stream(ONLY_A) as stream:
+        await opened(stream)
+        await world.do(read_all=True, as_of=2)
+        change = data(await stream.next_event())
+
+        assert [wanted["item"]] == change["ops"][0]["set"]
+        assert 0 == change["badge"]["unread"]
+
+
+async def test_unknown_category_is_an_empty_one(autojump_clock, world):
+    """A category that nobody has used yet has no items, and may get some."""
+    await world.notify(category="b")
+    async with world.user().stream(ONLY_A) as stream:
+        _, snapshot = await opened(stream)
+        await world.notify(category="a")
+        (change,) = await frames_so_far(stream)
+
+        assert [] == data(snapshot)["items"]
+        assert (1, 2) == (data(change)["from"], data(change)["v"])
+
+
+# What is left out.
+
+
+@LEVELS
+@pytest.mark.parametrize("operation", ["notify", "read", "gauge", "expire"])
+async def test_versions_of_other_categories_are_left_out(
+    autojump_clock, world, level, operation
+):
+    """What happens elsewhere wakes no filtered stream."""
+    other = await world.notify(category="b")
+    await world.notify(category="b", ttl=5)
+    async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
+        await opened(stream)
+        match operation:
+            case "notify":
+                await world.notify(category="b")
+            case "read":
+                await world.do(read=[other["item"]])
+            case "gauge":
+                await set_gauge(world, "b", 7, 1)
+            case "expire":
+                ping = await stream.next_event()
+                assert "ping" == ping.type
+
+        assert [] == await frames_so_far(stream)
+
+
+@LEVELS
+async def test_gauge_of_the_category_is_told(autojump_clock, world, level):
+    """A gauge counts in its category and in no other."""
+    async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
+        await opened(stream)
+        await set_gauge(world, "a", 7, 1)
+        await set_gauge(world, "b", 9, 1)
+        (event,) = await frames_so_far(stream)
+        told = data(event)
+        badge = told if level == "badge" else told["badge"]
+
+        assert (1, 7, {"a"}) == (badge["v"], badge["unread"], set(badge["by"]))
+
+
+@LEVELS
+async def test_mailbox_that_became_full_is_told_to_all_who_count(
+    autojump_clock, make_world, level
+):
+    """An eviction elsewhere makes every number above 0 a lower bound."""
+    world = make_world(mailbox_items="2")
+    await world.notify(category="b")
+    await world.notify(category="a")
+    async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
+        await opened(stream)
+        await world.notify(category="b")
+        (event,) = await frames_so_far(stream)
+        told = data(event)
+        badge = told if level == "badge" else told["badge"]
+
+        assert (1, True) == (badge["unread"], badge["more"])
+
+
+# `from`: what was told before on this very stream.
+
+
+async def test_from_is_what_this_stream_was_told_before(autojump_clock, world):
+    """Silent versions leave no hole: a change goes on from the one told before."""
+    async with world.user().stream(ONLY_A) as stream:
+        await opened(stream)
+        for category in "abba":
+            await world.notify(category=category)
+            changes = await frames_so_far(stream)
+
+        assert [(1, 4)] == versions(changes)
+
+
+async def test_from_of_a_later_stream_is_its_snapshot(autojump_clock, world):
+    """Two streams of one filter may come from different versions to the same."""
+    async with world.user().stream(ONLY_A) as early:
+        await opened(early)
+        await world.notify(category="a")
+        await frames_so_far(early)
+        await world.notify(category="b")
+        async with world.user().stream(ONLY_A) as late:
+            _, snapshot = await opened(late)
+            await world.notify(category="a")
+            told = [await frames_so_far(stream) for stream in (early, late)]
+
+            assert 2 == data(snapshot)["v"]
+            assert [[(1, 3)], [(2, 3)]] == [versions(events) for events in told]
+
+
+async def burst(world, categories: str) -> None:
+    """Make a version of each of these categories before any stream is asked."""
+    for number, category in enumerate(categories):
+        item = Notify(id=f"item-{number}", category=category, title="Hello")
+        await world.service.hub.apply("alice", item)
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [
+        "ab",
+        "abab",
+        "abba",
+        "aabba",
+        "bab",
+    ],
+)
+async def test_from_has_no_hole_after_a_burst(autojump_clock, world, categories):
+    """A silent version behind one that is told moves nobody, in a burst as well."""
+    async with world.user().stream(ONLY_A) as stream:
+        await opened(stream)
+        await burst(world, categories)
+        changes = versions(await frames_so_far(stream))
+        await world.notify(category="a")
+        changes += versions(await frames_so_far(stream))
+
+        told = [v for v, category in enumerate(categories + "a", 1) if category == "a"]
+        assert list(zip([0, *told], told, strict=False)) == changes
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
+async def test_replay_with_silent_versions_has_no_hole(autojump_clock, world, kept):
+    """After a replay too, the next change goes on from the last one told."""
+    start = await cursor_now(world)
+    async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
+        await frames_so_far(other)
+        for category in "bab":
+            await world.notify(category=category)
+        headers = {"Last-Event-ID": start}
+        async with world.user().stream(ONLY_A, headers=headers) as stream:
+            _, *replayed = await frames_so_far(stream)
+            await world.notify(category="a")
+            live = await frames_so_far(stream)
+
+    assert [(0, 2), (2, 4)] == versions(replayed + live)
+
+
+# Resume, and what a client believes of it.
+
+
+@LEVELS
+async def test_silent_versions_are_replayed_without_a_frame(
+    autojump_clock, world, level
+):
+    """Who missed nothing of its categories is where it was, and is told so."""
+    await world.notify(category="a")
+    start = await cursor_now(world)
+    await world.notify(category="b")
+    headers = {"Last-Event-ID": start}
+    target = f"/v1/stream?level={level}&categories=a"
+    async with world.user().stream(target, headers=headers) as stream:
+        hello, *state = await frames_so_far(stream)
+
+        assert "replayed" == data(hello)["resume"]
+        if level == "badge":
+            assert [2] == [data(event)["v"] for event in state]
+        else:
+            assert (1, []) == (data(hello)["v"], state)
+
+
+async def test_current_wins_over_the_filter(autojump_clock, world):
+    """A cursor at the version is current, whatever the version was about."""
+    await world.notify(category="b")
+    cursor = await cursor_now(world)
+
+    assert ("current", []) == await resumed(
+        world, "items", cursor, query="&categories=a"
+    )
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
+@pytest.mark.parametrize("ring", ["3", "256"], ids=["outrun", "whole"])
+@pytest.mark.parametrize(
+    ("categories", "told"), [("aabb", [(1, 2)]), ("abba", [(1, 4)]), ("abbb", [])]
+)
+async def test_filtered_replay_is_exactly_what_the_filter_lets_through(
+    autojump_clock, make_world, ring, kept, categories, told
+):
+    """What a reader is told hangs neither on the ring's end nor on other streams."""
+    world = make_world(ring_changes=ring)
+    async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
+        await world.notify(category=categories[0])
+        cursor = await cursor_now(world)
+        for category in categories[1:]:
+            await world.notify(category=category)
+        await frames_so_far(other)
+        outcome, state = await resumed(world, "items", cursor, query="&categories=a")
+
+    assert ("replayed", told) == (outcome, versions(state))
+
+
+async def test_first_version_of_another_category_is_left_out_of_a_replay(
+    autojump_clock, world
+):
+    """An empty mailbox is known to have shown nothing before."""
+    start = await cursor_now(world)
+    await set_gauge(world, "b", 7, 1)
+
+    assert ("replayed", []) == await resumed(
+        world, "items", start, query="&categories=a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "categories"),
+    [
+        *(("badge", each) for each in ("b", "ab", "bab", "aab", "abb")),
+        ("items", "b"),
+        *(("items", each) for each in ("ab", "bab", "aab", "abb")),
+    ],
+)
+async def test_ping_never_asks_for_what_was_not_told(
+    autojump_clock, world, level, categories
+):
+    """No client is ever behind its ping, so that none reconnects for ever."""
+    async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
+        hello, state = await opened(stream)
+        await burst(world, categories)
+        events = [state, *await frames_so_far(stream)]
+        ping = data(await stream.next_event())
+
+        assert {"v": data(events[-1])["v"]} == ping
+    headers = {"Last-Event-ID": events[-1].id}
+    target = f"/v1/stream?level={level}&categories=a"
+    async with world.user().stream(target, headers=headers) as stream:
+        hello, *events = await frames_so_far(stream)
+        ping = data(await stream.next_event())
+
+        assert {"v": data(events[-1] if events else hello)["v"]} == ping
+
+
+@pytest.mark.parametrize("level", ["badge", "items"])
+async def test_hello_tells_no_version_that_the_replay_does_not_lead_to(
+    autojump_clock, world, level
+):
+    """A client that believes hello has, after the frames, what hello told."""
+    await world.notify(category="a")
+    start = await cursor_now(world)
+    for category in "ab":
+        await world.notify(category=category)
+    headers = {"Last-Event-ID": start}
+    target = f"/v1/stream?level={level}&categories=a"
+    async with world.user().stream(target, headers=headers) as stream:
+        hello, state = await opened(stream)
+
+        assert hello["v"] == data(state)["v"]

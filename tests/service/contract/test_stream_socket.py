@@ -1,0 +1,414 @@
+"""The stories of the stream once more, over real sockets: with clients as they are."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import httpx2
+import pytest
+import trio
+from trio.testing import MockClock
+
+from roundel import Parser
+from roundel_adapters.client import StreamEnded, connect
+from roundel_service import service
+from roundel_service.operations import Disconnect, Notify
+
+from ..conftest import Client, data, settings, wall_clock
+
+pytestmark = pytest.mark.slow
+
+ITEMS = "/v1/stream?level=items"
+
+
+@pytest.fixture
+def patient_clock() -> MockClock:
+    """Give the kernel its time, and skip the rest."""
+    return MockClock(autojump_threshold=0.005)
+
+
+@attrs.frozen
+class Served:
+    """A service that listens, and how to stop it."""
+
+    service: service.Service
+    url: str
+    stop: trio.Event
+    gone: trio.Event
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def notify(self, title: str = "Hello", *, body: str | None = None) -> None:
+        item = Notify(id=title, category="default", title=title, body=body)
+        await self.service.hub.apply("alice", item)
+
+    def token(self, ttl: float = 86_400) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.service.gate.sign('alice', ttl=ttl)}"}
+
+    def ticket(self) -> str:
+        now = wall_clock()
+        issue = self.service.gate.tickets.issue
+        ticket = issue("alice", holds_until=now + 3_600, issued_at=now)
+        return f"{ITEMS}&ticket={ticket}"
+
+
+@asynccontextmanager
+async def serving(*, bind: str = "127.0.0.1:0", **changes: str):
+    chosen = settings(bind=bind, ops_bind="", **changes)
+    built = service.build(chosen, clock=wall_clock)
+    stop, gone = trio.Event(), trio.Event()
+
+    async def run(*, task_status) -> None:
+        await service.run(built, chosen, shutdown=stop.wait, task_status=task_status)
+        gone.set()
+
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(run)
+        yield Served(built, url, stop, gone)
+        stop.set()
+
+
+@attrs.define
+class Raw:
+    """A client of bytes; it reads one response of a connection of its own."""
+
+    stream: trio.SocketStream
+    received: bytes = b""
+
+    @classmethod
+    async def get(
+        cls, port: int, target: str, headers: dict[str, str], *, method: str = "GET"
+    ) -> Raw:
+        raw = cls(await trio.open_tcp_stream("127.0.0.1", port))
+        fields = {"Host": "roundel.test", **headers}
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            *(f"{n}: {v}" for n, v in fields.items()),
+        ]
+        await raw.stream.send_all("\r\n".join([*lines, "", ""]).encode())
+        return raw
+
+    async def read_until(self, mark: bytes) -> bytes:
+        while mark not in self.received:
+            piece = await self.stream.receive_some()
+            assert piece, self.received
+            self.received += piece
+        return self.received
+
+    async def read_to_the_end(self) -> bytes:
+        while piece := await self.stream.receive_some():
+            self.received += piece
+        await self.stream.aclose()
+        return self.received
+
+    def cut(self) -> None:
+        """Break the connection without a farewell."""
+        # A time to linger of 0 makes the end a reset.
+        self.stream.socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+        )
+        self.stream.socket.close()
+
+
+def events_of(response: bytes) -> list:
+    """Return the events of a chunked response, as far as it came."""
+    _, _, rest = response.partition(b"\r\n\r\n")
+    stream = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        stream, rest = stream + rest[:length], rest[length + 2 :]
+    return Parser().receive_data(stream)
+
+
+@asynccontextmanager
+async def cutting(port: int, cuts: list[int]):
+    """Forward connections, and cut each after so many bytes; then no more."""
+    left = iter(cuts)
+
+    async def forward(near: trio.SocketStream) -> None:
+        bytes_left = next(left, 1 << 60)
+        async with (
+            near,
+            await trio.open_tcp_stream("127.0.0.1", port) as far,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(copy, near, far, 1 << 60, nursery.cancel_scope)
+            nursery.start_soon(copy, far, near, bytes_left, nursery.cancel_scope)
+
+    async def copy(source, sink, bytes_left: int, scope: trio.CancelScope) -> None:
+        try:
+            while bytes_left and (
+                piece := await source.receive_some(min(bytes_left, 65_536))
+            ):
+                await sink.send_all(piece)
+                bytes_left -= len(piece)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        scope.cancel()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(trio.serve_listeners, forward, [listener]))
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+async def follow(url: str, headers, *, until) -> tuple[Client, list[str]]:
+    """Read as an EventSource does until the client has what it waits for."""
+    client, outcomes = Client(), []
+    with trio.CancelScope() as scope:
+        async with httpx2.AsyncClient() as http:
+            async for event in connect(http, url, headers=headers):
+                if event.type == "hello":
+                    outcomes.append(data(event)["resume"])
+                client.receive(event)
+                if until(client):
+                    scope.cancel()
+    return client, outcomes
+
+
+# Cut anywhere.
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [range(0, 1_600, 200), range(430, 470, 4), [700] * 12],
+    ids=["anywhere", "around-hello", "again-and-again"],
+)
+async def test_stream_that_is_cut_anywhere_goes_on_where_it_was(patient_clock, cuts):
+    """In a head, a frame or an id: nothing is lost and nothing is told twice."""
+    async with serving() as served:
+        for number in range(3):
+            await served.notify(f"early-{number}")
+        async with cutting(served.port, list(cuts)) as port, trio.open_nursery() as n:
+            n.start_soon(_notify_now_and_then, served, 12)
+            url = f"http://127.0.0.1:{port}{ITEMS}"
+            client, outcomes = await follow(
+                url, served.token, until=lambda c: c.v == 15
+            )
+
+    assert (15, 15) == (client.badge["unread"], client.unread)
+    assert "reset" not in outcomes
+
+
+async def _notify_now_and_then(served: Served, times: int) -> None:
+    for number in range(times):
+        await trio.sleep(2)
+        await served.notify(f"late-{number}")
+
+
+async def test_ticket_is_enough_for_a_browser_that_is_cut_again_and_again(
+    patient_clock,
+):
+    """The same URL with Last-Event-ID goes on for as long as the ticket holds."""
+    async with (
+        serving() as served,
+        cutting(served.port, [900] * 30) as port,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(_notify_now_and_then, served, 20)
+        url = f"http://127.0.0.1:{port}{served.ticket()}"
+        client, outcomes = await follow(url, dict, until=lambda c: c.v == 20)
+
+    assert (20, 20) == (client.badge["unread"], client.unread)
+    assert len(outcomes) > 3
+    assert ["snapshot"] == outcomes[:1]
+    assert {"replayed", "current"} >= set(outcomes[1:])
+
+
+async def test_peer_that_breaks_off_leaves_nothing_behind(patient_clock):
+    """A reset connection ends its stream, and no other."""
+    async with serving() as served:
+        peers = [await Raw.get(served.port, ITEMS, served.token()) for _ in range(5)]
+        for peer in peers:
+            await peer.read_until(b"event: snapshot\n")
+        before = served.service.hub.streams
+        for peer in peers[1:]:
+            peer.cut()
+        await trio.sleep(0.2)
+        await served.notify()
+        await peers[0].read_until(b"event: change\n")
+
+        assert (5, 1) == (before, served.service.hub.streams)
+        peers[0].cut()
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("target", ["/v1/stream", ITEMS])
+async def test_drain_ends_each_connection_with_bye(patient_clock, target):
+    """Every reader is told when to come back, whole, before its connection closes."""
+    async with serving() as served:
+        peers = [await Raw.get(served.port, target, served.token()) for _ in range(8)]
+        for peer in peers:
+            await peer.read_until(b"id: ")
+        served.stop.set()
+        ends = [events_of(await peer.read_to_the_end())[-1] for peer in peers]
+        await served.gone.wait()
+
+    assert ["drain"] * 8 == [data(end)["why"] for end in ends]
+
+
+async def test_client_survives_a_deploy(patient_clock):
+    """It comes back to the new process by itself, is told to forget, and has it all."""
+    found = []
+
+    async def read(url: str, headers) -> None:
+        found.append(await follow(url, headers, until=lambda c: "newer" in c.items))
+
+    async with trio.open_nursery() as nursery:
+        async with serving() as old:
+            await old.notify("old")
+            nursery.start_soon(read, old.url + ITEMS, old.token)
+            await trio.sleep(1)
+            old.stop.set()
+            await old.gone.wait()
+        async with serving(bind=f"127.0.0.1:{old.port}") as new:
+            await new.notify("new")
+            await trio.sleep(10)
+            await new.notify("newer")
+            await trio.sleep(1)
+    ((client, outcomes),) = found
+
+    assert ["snapshot", "reset"] == outcomes
+    assert ["new", "newer"] == sorted(client.items)
+
+
+async def test_client_that_was_shed_gets_in_when_there_is_room(patient_clock):
+    """A full house is a 200 that says when to come back, and then there is room."""
+    async with serving(max_streams="1") as served:
+        await served.notify()
+        first = await Raw.get(served.port, ITEMS, served.token())
+        await first.read_until(b"event: snapshot\n")
+        second = await Raw.get(served.port, ITEMS, served.token())
+        *_, bye = events_of(await second.read_until(b"\r\n0\r\n\r\n"))
+        second.cut()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_leave_after, first, 5)
+            client, outcomes = await follow(
+                served.url + ITEMS, served.token, until=lambda c: c.v == 1
+            )
+
+    assert second.received.startswith(b"HTTP/1.1 200 ")
+    assert "shed" == data(bye)["why"]
+    assert len(outcomes) > 1
+    assert 1 == client.unread
+
+
+async def _leave_after(peer: Raw, seconds: float) -> None:
+    await trio.sleep(seconds)
+    peer.cut()
+
+
+async def test_client_that_is_revoked_stays_away(patient_clock):
+    """After bye it comes back once, is answered 204, and gives up for good."""
+    types = []
+
+    async def read(url: str, headers) -> None:
+        async with httpx2.AsyncClient() as http:
+            async for event in connect(http, url, headers=lambda: headers):
+                types.append(event.type)
+
+    async def revoke(served: Served) -> None:
+        await trio.sleep(1)
+        await served.service.hub.apply("alice", Disconnect(revoke=True))
+
+    async with serving() as served, trio.open_nursery() as nursery:
+        nursery.start_soon(revoke, served)
+        with pytest.raises(StreamEnded, match="204"):
+            await read(served.url + ITEMS, served.token())
+
+    assert ["hello", "snapshot", "bye"] == types
+
+
+async def test_204_has_no_body_and_keeps_the_connection(patient_clock):
+    """What a logged-out browser is answered is a head and nothing else."""
+    async with serving() as served:
+        headers = served.token()
+        await trio.sleep(1)
+        await served.service.hub.apply("alice", Disconnect(revoke=True))
+        peer = await Raw.get(served.port, ITEMS, {**headers, "Connection": "close"})
+        answer = await peer.read_to_the_end()
+
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-type" not in answer.lower()
+
+
+async def test_head_is_answered_on_the_wire_with_a_head(patient_clock):
+    """HEAD ends at once, and the connection can be used again."""
+    async with serving() as served:
+        headers = {**served.token(), "Connection": "close"}
+        peer = await Raw.get(served.port, ITEMS, headers, method="HEAD")
+        answer = await peer.read_to_the_end()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"text/event-stream; charset=utf-8" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_accept_of_two_lines_is_one_list(patient_clock):
+    """A proxy that split the field has not changed what the client can read."""
+    async with serving() as served:
+        accept = "application/json\r\nAccept: text/event-stream"
+        headers = {**served.token(), "Accept": accept}
+        peer = await Raw.get(served.port, ITEMS, headers)
+        answer = await peer.read_until(b"\r\n\r\n")
+        peer.cut()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+# Slow readers.
+
+
+async def test_reader_that_takes_nothing_is_cut_and_loses_nothing(patient_clock):
+    """After 30 s of one write it is gone; its cursor leads to all that it missed."""
+    async with serving(ring_changes="10000", mailbox_items="10") as served:
+        peer = await Raw.get(served.port, ITEMS, served.token())
+        await peer.read_until(b"event: snapshot\n")
+        for number in range(2_000):
+            await served.notify(f"{number}", body="x" * 6_000)
+        await trio.sleep(28)
+        streams = [served.service.hub.streams]
+        await trio.sleep(4)
+        streams.append(served.service.hub.streams)
+        told = events_of(_whole_chunks(await _rest(peer)))
+        client = Client().receive(*told)
+        headers = {**served.token(), "Last-Event-ID": client.cursor}
+        again = await Raw.get(served.port, ITEMS, headers)
+        await again.read_until(b'"from":1999,')
+        hello, *_ = events_of(_whole_chunks(again.received))
+        again.cut()
+
+    assert [1, 0] == streams
+    assert 0 < client.v < 2_000
+    assert "replayed" == data(hello)["resume"]
+
+
+async def _rest(peer: Raw) -> bytes:
+    try:
+        return await peer.read_to_the_end()
+    except trio.BrokenResourceError:
+        return peer.received
+
+
+def _whole_chunks(response: bytes) -> bytes:
+    """Return a response without the chunk that came in part."""
+    head, _, rest = response.partition(b"\r\n\r\n")
+    whole = head + b"\r\n\r\n"
+    while rest:
+        size, separator, tail = rest.partition(b"\r\n")
+        length = int(size, 16) if separator else 0
+        if not separator or len(tail) < length + 2:
+            break
+        whole += size + b"\r\n" + tail[: length + 2]
+        rest = tail[length + 2 :]
+    return whole

@@ -1,0 +1,703 @@
+"""What users call: badge, items and operations."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from ..conftest import body, data, post
+
+# GET /v1/badge
+
+
+async def test_badge_is_counted_by_category(autojump_clock, world):
+    """The badge is whole: all unread, and each category that has any."""
+    await world.notify(category="mention")
+    await world.notify(category="mention")
+    await world.do(seen_upto=1)
+    dm = await world.notify(category="dm")
+    await world.notify(category="gone")
+    await world.do(read_upto=5, category="gone")
+    badge = await world.badge()
+
+    assert {
+        "epoch": dm["epoch"],
+        "v": 6,
+        "unread": 3,
+        "unseen": 2,
+        "more": False,
+        "by": {
+            "mention": {"unread": 2, "unseen": 1},
+            "dm": {"unread": 1, "unseen": 1},
+        },
+    } == badge
+
+
+async def test_badge_of_nobody_yet_is_empty(autojump_clock, world):
+    """A user that nothing was sent to has a mailbox at version 0."""
+    badge = await world.badge()
+
+    assert {"v": 0, "unread": 0, "unseen": 0, "more": False, "by": {}} == {
+        name: badge[name] for name in badge.keys() - {"epoch"}
+    }
+
+
+async def test_unread_is_neither_read_archived_nor_expired(autojump_clock, world):
+    """Whatever takes an item out of the list of news takes it out of the count."""
+    read, archived = await world.notify(), await world.notify()
+    await world.notify(ttl=10)
+    await world.notify()
+    await world.do(read=[read["item"]])
+    await world.do(archive=[archived["item"]])
+    await trio.sleep(11)
+    badge = await world.badge()
+
+    assert (1, 1) == (badge["unread"], badge["unseen"])
+
+
+async def test_unseen_is_of_the_unread(autojump_clock, world):
+    """What is read or archived is not unseen, though no client has shown it."""
+    item = await world.notify()
+    await world.notify()
+    await world.do(archive=[item["item"]])
+
+    assert 1 == (await world.badge())["unseen"]
+
+
+async def test_more_becomes_false_when_nothing_is_unread(autojump_clock, make_world):
+    """A lower bound of 0 is a 0, and stays one."""
+    world = make_world(mailbox_items="1")
+    await world.notify()
+    full = (await world.notify())["badge"]["more"]
+    read = (await world.do(read_all=True, as_of=2))["badge"]["more"]
+    await world.notify(key="k")
+
+    assert (True, False) == (full, read)
+    assert (await world.badge())["more"] is False
+
+
+async def test_evicting_what_was_read_makes_no_lower_bound(autojump_clock, make_world):
+    """Nothing that counted is missing."""
+    world = make_world(mailbox_items="1")
+    await world.notify()
+    await world.do(read_all=True, as_of=1)
+
+    assert (await world.notify())["badge"]["more"] is False
+
+
+async def test_badge_that_is_known_is_304(autojump_clock, world):
+    """The entity tag is EPOCH.V, strong, and saves the body."""
+    await world.notify()
+    alice = world.user()
+    first = await alice.request("GET", "/v1/badge")
+    tag = first.headers["etag"]
+    again = await alice.request("GET", "/v1/badge", headers={"If-None-Match": tag})
+    await world.notify()
+    later = await alice.request("GET", "/v1/badge", headers={"If-None-Match": tag})
+
+    assert tag == f'"{body(first)["epoch"]}.1"'
+    assert (304, b"", tag) == (again.status, again.body, again.headers["etag"])
+    assert body(later)["v"] == 2
+
+
+MATCHES = {
+    "strong": ('"{0}"', 304),
+    "weak": ('W/"{0}"', 304),
+    "list": ('"other", "{0}"', 304),
+    "list-of-weak": ('W/"other" , W/"{0}"', 304),
+    "fields": (['"other"', '"{0}"'], 304),
+    "any": ("*", 304),
+    "other": ('"other"', 200),
+    "prefix": ('"{0}0"', 200),
+    "empty": ("", 200),
+    "nonsense": ('"', 200),
+}
+
+
+@pytest.mark.parametrize(("match", "status"), MATCHES.values(), ids=MATCHES)
+@pytest.mark.parametrize("whose", ["user", "producer"])
+async def test_if_none_match_is_read_as_http_says(
+    autojump_clock, world, whose, match, status
+):
+    """RFC 9110 13.1.2: a list of tags, compared weakly, or any."""
+    await world.notify()
+    tag = f"{(await world.badge())['epoch']}.1"
+    values = [match] if isinstance(match, str) else match
+    fields = {"If-None-Match": [value.format(tag) for value in values]}
+    target = {"user": "/v1/badge", "producer": "/v1/users/alice/badge"}[whose]
+    client = world.user() if whose == "user" else world.producer
+    answer = await client.request("GET", target, headers=fields)
+
+    assert (status, f'"{tag}"') == (answer.status, answer.headers["etag"])
+    assert (b"" == answer.body) is (status == 304)
+
+
+async def test_badge_is_revalidated_each_time(autojump_clock, world):
+    """A cache may keep a badge for its user, and asks before it uses it."""
+    answer = await world.user().request("GET", "/v1/badge")
+
+    assert "private, no-cache" == answer.headers["cache-control"]
+
+
+async def _held(world, *, target="/v1/badge?wait=60", tag=None, change=None):
+    """Return the answer to a call that may be held, and after how many seconds."""
+    alice = world.user()
+    if tag is None:
+        tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
+    began, answers = trio.current_time(), []
+
+    async def poll() -> None:
+        headers = {"If-None-Match": tag} if tag else {}
+        answer = await alice.request("GET", target, headers=headers)
+        answers.append((answer, trio.current_time() - began))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll)
+        if change is not None:
+            await trio.sleep(30)
+            await change
+    return answers[0]
+
+
+async def test_wait_holds_the_answer_until_the_badge_changes(autojump_clock, world):
+    """A long poll returns with the change, or after its time with 304."""
+    alice = world.user()
+    tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
+    waiting = {"If-None-Match": tag}
+    answers = []
+
+    async def poll() -> None:
+        answers.append(await alice.request("GET", "/v1/badge?wait=60", headers=waiting))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll)
+        await trio.sleep(30)
+        await world.notify()
+
+    assert trio.current_time() == pytest.approx(30)
+    assert body(answers[0])["v"] == 1
+
+    waiting["If-None-Match"] = answers[0].headers["etag"]
+    await poll()
+    assert answers[1].status == 304
+    assert trio.current_time() == pytest.approx(90)
+
+
+WAITS = {"0": 0, "0.5": 0.5, "7": 7, "60": 60, "1e1": 10}
+
+
+@pytest.mark.parametrize(("wait", "seconds"), WAITS.items(), ids=WAITS)
+async def test_wait_is_no_longer_than_it_says(autojump_clock, world, wait, seconds):
+    """Without a change the answer comes when the time is over."""
+    answer, held = await _held(world, target=f"/v1/badge?wait={wait}")
+
+    assert 304 == answer.status
+    assert held == pytest.approx(seconds)
+
+
+BAD_WAITS = ["-1", "61", "60.001", "x", "", "nan", "inf", "1&wait=2"]
+
+
+@pytest.mark.parametrize("wait", BAD_WAITS)
+@pytest.mark.parametrize("target", ["/v1/badge", "/v1/users/alice/badge"])
+async def test_bad_wait_is_named(autojump_clock, world, target, wait):
+    """A wait is of 0 to 60 seconds, once."""
+    client = world.user() if target == "/v1/badge" else world.producer
+    answer = await client.request("GET", f"{target}?wait={wait}")
+
+    assert ["wait"] == [error["field"] for error in body(answer, 422)["errors"]]
+
+
+async def test_change_that_came_before_is_not_waited_for(autojump_clock, world):
+    """Who does not know the badge is told it at once: no change is ever missed."""
+    answer, held = await _held(world, tag='"another"')
+
+    assert (200, 0) == (answer.status, held)
+
+
+async def test_wait_ends_with_an_expiry(autojump_clock, world):
+    """Time alone is a change too."""
+    await world.notify(ttl=10)
+    answer, held = await _held(world)
+
+    assert 0 == body(answer)["unread"]
+    assert held == pytest.approx(10)
+
+
+async def test_wait_ends_with_another_epoch(autojump_clock, world):
+    """Forgetting is told to who waits."""
+    await world.notify()
+    forget = world.producer.request("DELETE", "/v1/users/alice")
+    answer, held = await _held(world, change=forget)
+
+    assert 0 == body(answer)["v"]
+    assert held == pytest.approx(30)
+
+
+async def test_wait_goes_on_through_what_is_no_change(autojump_clock, world):
+    """A disconnect changes no badge."""
+    ended = post(world.producer, "/v1/users/alice/disconnect", {})
+    answer, held = await _held(world, change=ended)
+
+    assert 304 == answer.status
+    assert held == pytest.approx(60)
+
+
+async def test_wait_is_for_the_own_mailbox(autojump_clock, world):
+    """What happens to others wakes nobody."""
+    answer, held = await _held(world, change=world.notify("bob"))
+
+    assert 304 == answer.status
+    assert held == pytest.approx(60)
+
+
+async def test_producer_waits_for_a_users_badge(autojump_clock, world):
+    """A producer's call is the same as the user's."""
+    target = "/v1/users/alice/badge?wait=60"
+    tag = (await world.producer.request("GET", target)).headers["etag"]
+    answers = []
+
+    async def poll() -> None:
+        headers = {"If-None-Match": tag}
+        answers.append(await world.producer.request("GET", target, headers=headers))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll)
+        await trio.sleep(5)
+        await world.notify()
+
+    assert trio.current_time() == pytest.approx(5)
+    assert await world.badge() == body(answers[0])
+
+
+# GET /v1/items
+
+
+async def test_items_are_paged_newest_first_and_true_at_their_cursor(
+    autojump_clock, world
+):
+    """Pages meet without a gap, and say from where a stream may go on."""
+    for number in range(5):
+        await world.notify(title=str(number))
+    alice = world.user()
+    first = body(await alice.request("GET", "/v1/items?limit=2"))
+    second = body(await alice.request("GET", f"/v1/items?before={first['next']}"))
+
+    assert ["4", "3"] == [item["title"] for item in first["items"]]
+    assert ["2", "1", "0"] == [item["title"] for item in second["items"]]
+    assert second["next"] is None
+    assert first["badge"] == await world.badge()
+    target = f"/v1/stream?level=items&cursor={first['cursor']}"
+    async with alice.stream(target) as stream:
+        assert data(await stream.next_event())["resume"] == "current"
+
+
+async def test_answer_of_items_has_just_the_contracts_fields(autojump_clock, world):
+    """A page is its cursor, the badge, the items and where the next one begins."""
+    document = body(await world.user().request("GET", "/v1/items"))
+
+    assert {"cursor", "badge", "items", "next"} == document.keys()
+    assert ([], None) == (document["items"], document["next"])
+    assert (
+        document["cursor"]
+        .replace(".", "")
+        .replace("_", "")
+        .replace("-", "")
+        .replace("~", "")
+        .isalnum()
+    )
+
+
+async def _titles(world, query=""):
+    """Return the titles of all pages, and the length of each."""
+    titles, sizes, before = [], [], ""
+    while True:
+        target = f"/v1/items?{query}{before}"
+        page = body(await world.user().request("GET", target))
+        titles += [item["title"] for item in page["items"]]
+        sizes.append(len(page["items"]))
+        if page["next"] is None:
+            return titles, sizes
+        assert page["next"] == page["items"][-1]["seq"]
+        before = f"&before={page['next']}"
+
+
+PAGES = {
+    "limit=1": [1] * 7,
+    "limit=3": [3, 3, 1],
+    "limit=7": [7],
+    "limit=100": [7],
+    "": [7],
+}
+
+
+@pytest.mark.parametrize(("query", "sizes"), PAGES.items(), ids=PAGES)
+async def test_pages_meet_without_a_gap(autojump_clock, world, query, sizes):
+    """Following `next` to its end tells every item once; no last page is empty."""
+    for number in range(7):
+        await world.notify(title=str(number))
+
+    assert (list("6543210"), sizes) == await _titles(world, query)
+
+
+async def test_page_is_of_fifty_unless_it_is_asked_for(autojump_clock, world):
+    """The default is as much as a snapshot tells."""
+    for number in range(51):
+        await world.notify(title=str(number))
+
+    assert [50, 1] == (await _titles(world))[1]
+
+
+async def test_pages_go_on_while_items_come(autojump_clock, world):
+    """What appears meanwhile is newer than every page that is left."""
+    for number in range(4):
+        await world.notify(title=str(number))
+    alice = world.user()
+    first = body(await alice.request("GET", "/v1/items?limit=2"))
+    await world.notify(title="new")
+    target = f"/v1/items?limit=2&before={first['next']}"
+    second = body(await alice.request("GET", target))
+
+    assert ["1", "0"] == [item["title"] for item in second["items"]]
+
+
+async def test_filters_and_pages_go_together(autojump_clock, world):
+    """Only what matches fills a page."""
+    for number in range(6):
+        await world.notify(title=str(number), category="ab"[number % 2])
+
+    assert (list("531"), [2, 1]) == await _titles(world, "category=b&limit=2")
+
+
+async def test_before_is_exclusive(autojump_clock, world):
+    """The item at `before` is on the page that told it."""
+    await world.notify(title="1")
+    await world.notify(title="2")
+
+    assert ["1"] == (await _titles(world, "before=2"))[0]
+    assert [] == (await _titles(world, "before=0"))[0]
+
+
+STATES = {
+    "unread": ["3"],
+    "active": ["3", "2"],
+    "archived": ["1"],
+    "all": ["3", "2", "1"],
+}
+
+
+@pytest.mark.parametrize(("state", "titles"), STATES.items(), ids=STATES)
+async def test_items_are_listed_by_state(autojump_clock, world, state, titles):
+    """Active, the default, is what is not archived."""
+    archived = await world.notify(title="1")
+    read = await world.notify(title="2")
+    await world.notify(title="3")
+    await world.do(archive=[archived["item"]])
+    await world.do(read=[read["item"]])
+    answer = await world.user().request("GET", f"/v1/items?state={state}")
+
+    assert titles == [item["title"] for item in body(answer)["items"]]
+
+
+async def test_active_is_the_default_state(autojump_clock, world):
+    """What was archived is out of sight until it is asked for."""
+    item = await world.notify(title="1")
+    await world.notify(title="2")
+    await world.do(archive=[item["item"]])
+
+    assert ["2"] == (await _titles(world))[0]
+
+
+async def test_archived_unread_item_is_not_listed_as_unread(autojump_clock, world):
+    """The list of the unread is what the badge counts."""
+    item = await world.notify()
+    await world.do(archive=[item["item"]])
+
+    assert [] == (await _titles(world, "state=unread"))[0]
+
+
+async def test_items_are_listed_by_category(autojump_clock, world):
+    """A category's list is just what its count is of."""
+    await world.notify(title="1", category="a")
+    await world.notify(title="2", category="b")
+    answer = await world.user().request("GET", "/v1/items?category=b")
+
+    assert ["2"] == [item["title"] for item in body(answer)["items"]]
+
+
+async def test_badge_beside_a_filtered_page_is_whole(autojump_clock, world):
+    """A number is always the whole one."""
+    await world.notify(category="a")
+    await world.notify(category="b")
+    page = body(await world.user().request("GET", "/v1/items?category=b&limit=1"))
+
+    assert await world.badge() == page["badge"]
+
+
+async def test_expired_item_is_not_listed(autojump_clock, world):
+    """At no time is there an item whose time is over."""
+    await world.notify(ttl=10)
+    await trio.sleep(10)
+
+    assert [] == (await _titles(world, "state=all"))[0]
+
+
+BAD_ITEMS = [
+    "limit=0", "limit=101", "limit=x", "limit=", "limit=1.5", "before=-1",
+    "before=x", "before=4398046511104", "state=new", "state=", "state=UNREAD",
+    "category=A", "category=", "category=a,b", "page=2", "cursor=x",
+    "limit=1&limit=2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", BAD_ITEMS)
+async def test_bad_items_query_is_named(autojump_clock, world, query):
+    """A query out of bounds is refused by its name."""
+    answer = await world.user().request("GET", f"/v1/items?{query}")
+    errors = body(answer, 422)["errors"]
+
+    assert [query.partition("=")[0]] == [error["field"] for error in errors]
+
+
+# POST /v1/ops
+
+
+async def _three(world):
+    """Put three items in and return their ids, oldest first."""
+    return [(await world.notify(category=name))["item"] for name in "aab"]
+
+
+async def _flags(world):
+    page = body(await world.user().request("GET", "/v1/items?state=all"))
+    return [
+        "".join(f[0] for f in ("seen", "read", "archived") if item[f]) or "-"
+        for item in reversed(page["items"])
+    ]
+
+
+OPS = {
+    "read": (lambda i: [{"read": i[:1]}], ["sr", "-", "-"]),
+    "read-many": (lambda i: [{"read": i}], ["sr", "sr", "sr"]),
+    "read-none": (lambda i: [{"read": []}], ["-", "-", "-"]),
+    "unread": (lambda i: [{"read": i}, {"unread": i[:1]}], ["s", "sr", "sr"]),
+    "upto": (lambda i: [{"read_upto": 2}], ["sr", "sr", "-"]),
+    "upto-zero": (lambda i: [{"read_upto": 0}], ["-", "-", "-"]),
+    "upto-of": (lambda i: [{"read_upto": 3, "category": "b"}], ["-", "-", "sr"]),
+    "all": (lambda i: [{"read_all": True, "as_of": 3}], ["sr", "sr", "sr"]),
+    "all-as-of": (lambda i: [{"read_all": True, "as_of": 1}], ["sr", "-", "-"]),
+    "all-of": (
+        lambda i: [{"read_all": True, "as_of": 3, "category": "a"}],
+        ["sr", "sr", "-"],
+    ),
+    "seen": (lambda i: [{"seen_upto": 2}], ["s", "s", "-"]),
+    "archive": (lambda i: [{"archive": i[1:2]}], ["-", "a", "-"]),
+    "unarchive": (
+        lambda i: [{"archive": i}, {"unarchive": i[:1]}],
+        ["-", "a", "a"],
+    ),
+    "in-order": (lambda i: [{"read": i}, {"unread": i}, {"read": i[2:]}],
+                 ["s", "s", "sr"]),
+    "unknown-ids": (lambda i: [{"read": ["x", i[0], ""]}], ["sr", "-", "-"]),
+    "twice": (lambda i: [{"read": [i[0], i[0]]}], ["sr", "-", "-"]),
+    "unknown-category": (
+        lambda i: [{"read_upto": 3, "category": "none"}],
+        ["-", "-", "-"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ops", "flags"), OPS.values(), ids=OPS)
+async def test_operation_does_what_it_says(autojump_clock, world, ops, flags):
+    """Each operation sets its flags on just the items that it selects."""
+    ids = await _three(world)
+    request = {"op_id": "a", "ops": ops(ids)}
+    body(await post(world.user(), "/v1/ops", request))
+
+    assert flags == await _flags(world)
+
+
+async def test_answer_of_ops_is_the_badge_after_them(autojump_clock, world):
+    """The caller needs no other call to know where it stands."""
+    ids = await _three(world)
+    answer = await world.do(read=ids[:1])
+    badge = await world.badge()
+
+    assert {"epoch": badge["epoch"], "v": 4, "badge": badge} == answer
+
+
+async def test_ids_of_another_user_are_ignored(autojump_clock, world):
+    """An id is worth nothing outside of its mailbox."""
+    item = (await world.notify("bob"))["item"]
+    await world.do("alice", read=[item])
+
+    assert (await world.badge("bob"))["unread"] == 1
+
+
+async def test_read_all_never_touches_what_came_after_as_of(autojump_clock, world):
+    """Marking all swallows nothing that its user could not see."""
+    await world.notify()
+    await world.notify()
+    answer = await world.do(read_all=True, as_of=1)
+
+    assert answer["badge"]["unread"] == 1
+    assert answer["v"] == 3
+
+
+async def test_as_of_means_the_item_that_appeared_again(autojump_clock, world):
+    """A replaced item has a fresh `seq`, above what its user had seen."""
+    await world.notify(key="k")
+    await world.notify(key="k")
+
+    assert (await world.do(read_all=True, as_of=1))["badge"]["unread"] == 1
+
+
+async def test_operations_of_a_call_are_one_change(autojump_clock, world):
+    """All operations of a call make one version together."""
+    one, two = await world.notify(), await world.notify()
+    ops = [{"read": [one["item"]]}, {"archive": [two["item"]]}, {"seen_upto": 2}]
+    request = {"op_id": "a", "ops": ops}
+    answer = body(await post(world.user(), "/v1/ops", request))
+
+    assert answer["v"] == 3
+    assert answer["badge"]["unread"] == 0
+
+
+async def test_read_can_be_taken_back(autojump_clock, world):
+    """Unread and unarchive undo, and what was seen stays seen."""
+    item = (await world.notify())["item"]
+    await world.do(read=[item])
+    await world.do(archive=[item])
+    await world.do(unread=[item])
+    answer = await world.do(unarchive=[item])
+
+    assert (1, 0) == (answer["badge"]["unread"], answer["badge"]["unseen"])
+
+
+async def test_operation_that_changes_nothing_makes_no_version(autojump_clock, world):
+    """Reading twice, or what is not there, is no change."""
+    item = (await world.notify())["item"]
+    first = await world.do(read=[item])
+    again = await world.do(read=[item, "not-there"])
+
+    assert first["v"] == again["v"] == 2
+
+
+async def test_same_op_id_answers_the_same_and_does_nothing(autojump_clock, world):
+    """A repeated call is answered as the first time, whatever came between."""
+    await world.notify()
+    request = {"op_id": "tap-1", "ops": [{"read_all": True, "as_of": 99}]}
+    first = body(await post(world.user(), "/v1/ops", request))
+    await world.notify()
+    again = body(await post(world.user(), "/v1/ops", request))
+
+    assert first == again
+    assert (await world.badge())["unread"] == 1
+
+
+async def test_repeat_is_told_by_its_op_id_alone(autojump_clock, world):
+    """Whatever operations come with it, a known `op_id` does nothing."""
+    ids = await _three(world)
+    first = {"op_id": "a", "ops": [{"read": ids[:1]}]}
+    other = {"op_id": "a", "ops": [{"read": ids}]}
+    answers = [body(await post(world.user(), "/v1/ops", op)) for op in (first, other)]
+
+    assert answers[0] == answers[1]
+    assert (await world.badge())["unread"] == 2
+
+
+async def test_op_id_is_the_users_own(autojump_clock, world):
+    """Another user's operation of the same name is another one."""
+    await world.notify("alice")
+    await world.notify("bob")
+    request = {"op_id": "a", "ops": [{"read_upto": 9}]}
+    for user in ("alice", "bob"):
+        answer = body(await post(world.user(user), "/v1/ops", request))
+
+        assert answer["badge"]["unread"] == 0
+
+
+async def test_refused_operation_does_not_take_its_op_id(autojump_clock, world):
+    """A call that was wrong can be put right."""
+    await world.notify()
+    await post(world.user(), "/v1/ops", {"op_id": "a", "ops": [{"nope": 1}]})
+    request = {"op_id": "a", "ops": [{"read_upto": 1}]}
+
+    assert body(await post(world.user(), "/v1/ops", request))["badge"]["unread"] == 0
+
+
+async def test_op_id_is_forgotten_after_a_day(autojump_clock, world):
+    """An operation id does its work again when nobody can mean a repeat by it."""
+    request = {"op_id": "tap-1", "ops": [{"read_all": True, "as_of": 99}]}
+    await post(world.user(ttl=200_000), "/v1/ops", request)
+    await world.notify()
+    autojump_clock.jump(86_401)
+    later = body(await post(world.user(), "/v1/ops", request))
+
+    assert later["badge"]["unread"] == 0
+
+
+async def test_hundred_operations_are_one_call(autojump_clock, world):
+    """The longest list is taken, as one version."""
+    await world.notify()
+    ops = [{"unread": []}] * 99 + [{"read_upto": 1}]
+    answer = body(await post(world.user(), "/v1/ops", {"op_id": "a", "ops": ops}))
+
+    assert (2, 0) == (answer["v"], answer["badge"]["unread"])
+
+
+BAD_OPS = {
+    "no-verb": ([{}], "ops[1]"),
+    "two-verbs": ([{"read": [], "archive": []}], "ops[1]"),
+    "no-as-of": ([{"read_all": True}], "ops[1]"),
+    "stray-as-of": ([{"read": [], "as_of": 1}], "ops[1]"),
+    "not-all": ([{"read_all": False, "as_of": 1}], "ops[1].read_all"),
+    "one-for-true": ([{"read_all": 1, "as_of": 1}], "ops[1].read_all"),
+    "stray-category": ([{"seen_upto": 1, "category": "a"}], "ops[1]"),
+    "category-by-id": ([{"read": [], "category": "a"}], "ops[1]"),
+    "category": ([{"read_upto": 1, "category": "A"}], "ops[1].category"),
+    "unknown": ([{"delete": ["x"]}], "ops[1]"),
+    "null": ([{"read": None}], "ops[1].read"),
+    "id-text": ([{"read": "x"}], "ops[1].read"),
+    "id-number": ([{"read": [7]}], "ops[1].read[0]"),
+    "upto-negative": ([{"read_upto": -1}], "ops[1].read_upto"),
+    "upto-text": ([{"seen_upto": "1"}], "ops[1].seen_upto"),
+    "upto-fraction": ([{"seen_upto": 1.5}], "ops[1].seen_upto"),
+    "no-object": ([[]], "ops[1]"),
+    "none": ([], "ops"),
+    "too-many": ([{"read": []}] * 101, "ops"),
+}
+
+
+@pytest.mark.parametrize(("ops", "field"), BAD_OPS.values(), ids=BAD_OPS)
+async def test_bad_operation_is_named_and_none_is_done(
+    autojump_clock, world, ops, field
+):
+    """All or none: a bad operation leaves the good ones undone."""
+    await world.notify()
+    good = [{"read_upto": 1}] if len(ops) == 1 else []
+    request = {"op_id": "a", "ops": good + ops}
+    problem = body(await post(world.user(), "/v1/ops", request), 422)
+
+    assert [field] == [error["field"] for error in problem["errors"]]
+    assert (await world.badge())["v"] == 1
+
+
+BAD_REQUESTS = {
+    "no-op-id": ({"ops": [{"read": []}]}, ["op_id"]),
+    "empty-op-id": ({"op_id": "", "ops": [{"read": []}]}, ["op_id"]),
+    "long-op-id": ({"op_id": "a" * 129, "ops": [{"read": []}]}, ["op_id"]),
+    "number-op-id": ({"op_id": 1, "ops": [{"read": []}]}, ["op_id"]),
+    "no-ops": ({"op_id": "a"}, ["ops"]),
+    "ops-object": ({"op_id": "a", "ops": {"read": []}}, ["ops"]),
+    "unknown": ({"op_id": "a", "ops": [{"read": []}], "user": "bob"}, ["user"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"), BAD_REQUESTS.values(), ids=BAD_REQUESTS
+)
+async def test_bad_ops_request_is_named(autojump_clock, world, request_, fields):
+    """A call without a name, or with something else, is refused."""
+    answer = await post(world.user(), "/v1/ops", request_)
+
+    assert fields == [error["field"] for error in body(answer, 422)["errors"]]
