@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import TypeAlias, final
 
 import trio
@@ -14,7 +15,11 @@ from ._asgi import Apps
 from ._h1 import H1
 from ._h2 import H2
 from ._link import Address, HttpProtocol, Link, Site
+from ._plain import CutShortError, Plain
 from ._writing import PacedStream
+from .bell import Bell
+from .plain import App
+from .pump import Talker
 
 RECEIVE = 64 * 1024
 LINGER = 1.0
@@ -84,6 +89,16 @@ class Connection:
         return not self._site.is_draining
 
     async def _serve(self) -> None:
+        begun = b""
+        if self._site.short is not None and not self._tls:
+            with self._patience as patience:
+                begun = await self._serve_shortly(self._site.short)
+            if not begun or patience.cancelled_caught:
+                return
+            self._patience = trio.CancelScope(deadline=patience.deadline)
+        await self._serve_asgi(begun)
+
+    async def _serve_asgi(self, begun: bytes) -> None:
         family = self._socket.family
         client = parse_socket_addr(family, self._socket.getpeername())
         server = parse_socket_addr(family, self._socket.getsockname())
@@ -93,30 +108,88 @@ class Connection:
             self._protocol = (H2 if speaks_h2 else H1)(self._site, link)
             with self._patience:
                 await self._protocol.initiate()
-                await self._read(link)
+                await self._read(link, begun)
             await self._protocol.handle(Closed())
+
+    async def _serve_shortly(self, app: App) -> bytes:
+        """Serve what *app* takes; return the beginning of what it does not."""
+        plain = Plain(app, self, max_head=self._limits.max_head)
+        try:
+            return await plain.run(
+                self._limits.head_timeout, self._limits.keep_alive_timeout
+            )
+        except CutShortError:
+            return b""
+        finally:
+            if plain.is_unread and not self._is_over:
+                await self._linger()
+
+    async def _linger(self) -> None:
+        # Closing now would reset the connection, and with it take from the peer the
+        # answer that tells it to stop (RFC 9112 9.6).
+        self._is_over = True
+        self._pace.shut_down()
+        with trio.move_on_after(LINGER):
+            while await self._receive():
+                pass
+
+    # What the short way needs of a connection.
+
+    async def receive(self) -> bytes:
+        """Receive what has come, or nothing at the end."""
+        return await self._receive()
+
+    async def write(self, data: bytes) -> bool:
+        """Write all, and tell whether the peer still takes something."""
+        await self._write(data)
+        return not self._is_over
+
+    def wait(self, patience: float | None) -> None:
+        """Be patient for so many seconds, or for as long as a request is served."""
+        self._is_busy = patience is None
+        if patience is None:
+            self._patience.deadline = math.inf
+        else:
+            self._patience.deadline = trio.current_time() + patience
+            if self._site.is_draining:
+                self._patience.cancel()
+
+    def adopt(
+        self, talker: Talker, bell: Bell, within: AbstractContextManager[object]
+    ) -> None:
+        """Hand the connection over to a stream."""
+        board = self._site.board
+        assert board is not None
+        board.adopt(self._pace.detach(), talker, bell, within=within, chunked=True)
+        self._is_over = True
+        self._patience.cancel()
 
     def _link(self, apps: Apps, client: Address, server: Address) -> Link:
         return Link(
             apps=apps,
             send=self._send,
             receive=self._receive,
+            adopt=None if self._tls or self._site.board is None else self.adopt,
             ssl=self._tls is not None,
             client=client,
             server=server,
         )
 
-    async def _read(self, link: Link) -> None:
+    async def _read(self, link: Link, begun: bytes) -> None:
+        if begun:
+            await self._handle(link, begun)
         while data := await self._receive():
-            if self._is_over:
-                continue
-            try:
-                await self._protocol.handle(RawData(data))
-            except H2ProtocolAssumedError as known:
-                self._protocol = H2(self._site, link)
-                await self._protocol.initiate()
-                await self._protocol.handle(RawData(known.data))
-            self._watch_head()
+            if not self._is_over:
+                await self._handle(link, data)
+
+    async def _handle(self, link: Link, data: bytes) -> None:
+        try:
+            await self._protocol.handle(RawData(data))
+        except H2ProtocolAssumedError as known:
+            self._protocol = H2(self._site, link)
+            await self._protocol.initiate()
+            await self._protocol.handle(RawData(known.data))
+        self._watch_head()
 
     async def _receive(self) -> bytes:
         """Receive what has come, or nothing at the end, however it came."""

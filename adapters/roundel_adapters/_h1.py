@@ -22,6 +22,7 @@ from hypercorn.typing import (
 
 from ._asgi import Inbox
 from ._link import Link, Site, http_stream
+from ._offer import offer, take
 
 BODY_AHEAD = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""
@@ -76,6 +77,10 @@ class H1(H11Protocol):
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application of a request, as `HTTPStream` asks for it."""
         inbox = Inbox(limit=BODY_AHEAD)
+        adopt = self._link.adopt
+        if adopt is not None and scope["type"] == "http":
+            offer(scope)
+            send = take(send, adopt)
         self._link.apps.start(app, scope, inbox, send)
         return inbox.put
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, final
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias, final
 
 import attrs
 from hypercorn.config import Config
@@ -22,14 +23,23 @@ from hypercorn.typing import (
 from ._asgi import Apps
 from ._limits import Counters, Limits
 from ._writing import LastCall
+from .bell import Bell
+from .direct import Switchboard
+from .plain import App
+from .pump import Talker
 
 Address = tuple[str, int] | None
+Adopt: TypeAlias = Callable[[Talker, Bell, AbstractContextManager[object]], None]
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Site:
-    """What all connections of a server share."""
+    """What all connections of a server share.
+
+    *short* is the application for the short way, and *board* serves the streams
+    whose connections were given to it, where there is one.
+    """
 
     app: AppWrapper
     config: Config
@@ -37,6 +47,8 @@ class Site:
     counters: Counters
     context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
     last_call: LastCall = attrs.field(factory=LastCall)
+    short: App | None = None
+    board: Switchboard | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -52,11 +64,15 @@ class Site:
 @final
 @attrs.frozen(kw_only=True)
 class Link:
-    """The way to one peer: *send* bytes and news of the connection, *receive* bytes."""
+    """The way to one peer: *send* bytes and news of the connection, *receive* bytes.
+
+    *adopt* hands the connection over to a stream, where that can be done.
+    """
 
     apps: Apps
     send: Callable[[Event], Awaitable[None]]
     receive: Callable[[], Awaitable[bytes]]
+    adopt: Adopt | None
     ssl: bool
     client: Address
     server: Address

@@ -127,6 +127,12 @@ class PacedStream(trio.abc.Stream):
         """Receive what has come, or nothing at the end."""
         return await self._stream.receive_some(max_bytes)
 
+    def detach(self) -> socket.socket:
+        """Give the socket away, non-blocking; the stream is over with that."""
+        given = socket.socket(fileno=self._stream.socket.detach())
+        given.setblocking(False)
+        return given
+
     def shut_down(self) -> None:
         """Tell the peer that nothing more will come."""
         with suppress(OSError):

@@ -29,6 +29,8 @@ from hypercorn.utils import wrap_app
 from ._connection import AnyStream, Connection
 from ._limits import Counters, Limits
 from ._link import Site
+from .direct import IS_SUPPORTED, Switchboard
+from .plain import App
 
 __all__ = ["BACKLOG", "Counters", "Limits", "Listener", "listen", "serve"]
 
@@ -49,6 +51,7 @@ async def serve(
     shutdown: Callable[[], Awaitable[object]],
     limits: Limits | None = None,
     counters: Counters | None = None,
+    short: App | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI *app* on *listeners* until *shutdown* returns, then drain.
@@ -57,17 +60,23 @@ async def serve(
     both by ALPN, as those of `listen()` do. Draining stops accepting, closes idle
     connections and lets running responses end; it is the caller's part to end its
     event streams when *shutdown* returns. Started means that connections are accepted
-    and the app's start-up is over. *counters* are kept up to date meanwhile.
+    and the app's start-up is over. *counters* are kept up to date meanwhile. What
+    *short* takes of plain HTTP/1.1 is answered by it, and never comes to *app*.
     """
-    server = _Server(app, limits or Limits(), counters or Counters())
-    async with trio.open_nursery() as lifespan_nursery:
-        site = server.site
-        lifespan = Lifespan(site.app, site.config, site.state)
-        await lifespan_nursery.start(lifespan.handle_lifespan)
-        await lifespan.wait_for_startup()
-        await server.run(listeners, shutdown, task_status)
-        await lifespan.wait_for_shutdown()
-        lifespan_nursery.cancel_scope.cancel()
+    server = _Server(app, limits or Limits(), counters or Counters(), short)
+    try:
+        async with trio.open_nursery() as lifespan_nursery:
+            site = server.site
+            lifespan = Lifespan(site.app, site.config, site.state)
+            await lifespan_nursery.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            await server.run(listeners, shutdown, task_status)
+            await lifespan.wait_for_shutdown()
+            lifespan_nursery.cancel_scope.cancel()
+    finally:
+        # They are ours from the call on, and an app may fail before they are used.
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)
 
 
 @overload
@@ -102,10 +111,21 @@ async def listen(
 
 @final
 class _Server:
-    def __init__(self, app: Framework, limits: Limits, counters: Counters) -> None:
+    def __init__(
+        self, app: Framework, limits: Limits, counters: Counters, short: App | None
+    ) -> None:
         config = _config(limits)
-        wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
-        self.site = Site(app=wrapped, config=config, limits=limits, counters=counters)
+        self._board = (
+            Switchboard(write_timeout=limits.write_timeout) if IS_SUPPORTED else None
+        )
+        self.site = Site(
+            app=wrap_app(app, config.wsgi_max_body_size, "asgi"),
+            config=config,
+            limits=limits,
+            counters=counters,
+            short=short if self._board else None,
+            board=self._board,
+        )
         self._room = min(limits.max_connections, _open_files() - RESERVE)
         if self._room < limits.max_connections:
             log.info("%s connections at most, for want of open files", self._room)
@@ -117,16 +137,25 @@ class _Server:
         shutdown: Callable[[], Awaitable[object]],
         task_status: trio.TaskStatus[None],
     ) -> None:
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                accept = partial(
-                    trio.serve_listeners, handler_nursery=connections
-                )  # fmt: skip
-                await accepting.start(accept, self._serve_connection, list(listeners))
-                task_status.started()
-                await shutdown()
-                accepting.cancel_scope.cancel()
-            await self._drain(connections.cancel_scope)
+        async with trio.open_nursery() as background:
+            if self._board is not None:
+                await background.start(self._board.run)
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    accept = partial(
+                        trio.serve_listeners, handler_nursery=connections
+                    )  # fmt: skip
+                    await accepting.start(
+                        accept, self._serve_connection, list(listeners)
+                    )
+                    task_status.started()
+                    await shutdown()
+                    accepting.cancel_scope.cancel()
+                await self._drain(connections.cancel_scope)
+            if self._board is not None:
+                with trio.move_on_at(self.site.last_call.at):
+                    await self._board.wait_empty()
+            background.cancel_scope.cancel()
 
     async def _drain(self, connections: trio.CancelScope) -> None:
         at = trio.current_time() + self.site.limits.drain_timeout
@@ -138,7 +167,8 @@ class _Server:
 
     async def _serve_connection(self, stream: AnyStream) -> None:
         counters = self.site.counters
-        if len(self._connections) >= self._room:
+        streams = len(self._board) if self._board is not None else 0
+        if len(self._connections) + streams >= self._room:
             # Not evicted: whoever has a place keeps it, and a storm cannot push a
             # quiet stream out.
             counters.rejected += 1

@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import cast, final
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart import Response, request
+from quart.typing import ResponseTypes
+from quart.utils import encode_headers
 from quart.wrappers.request import Request
 from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
@@ -18,6 +20,7 @@ from quart_trio.wrappers.request import TrioBody, TrioRequest
 
 from roundel import stream_headers
 
+from ._offer import EVENTS
 from .bell import Bell
 from .pump import Talker, frames
 
@@ -36,7 +39,7 @@ def stream_response(
     is answered with the head alone, without ever entering it.
     """
     head_only = request.method == "HEAD"
-    response = Response(
+    response = _EventResponse(
         b"" if head_only else _Body(stream, bell, within or nullcontext())
     )
     response.headers.clear()
@@ -47,17 +50,23 @@ def stream_response(
 
 
 @final
+class _EventResponse(Response):
+    """A response that a server may take over, see `roundel_adapters.hypercorn`."""
+
+
+@final
 class _Body(ResponseBody):
     def __init__(
         self, stream: Talker, bell: Bell, within: AbstractContextManager[object]
     ) -> None:
-        self._stream = stream
+        self.stream = stream
+        self.bell = bell
+        self.within = within
         self._frames = frames(stream, bell)
-        self._within = within
         self._exit = ExitStack()
 
     async def __aenter__(self) -> AsyncGenerator[bytes, None]:
-        self._exit.enter_context(self._within)
+        self._exit.enter_context(self.within)
         return self._frames
 
     async def __aexit__(
@@ -66,21 +75,22 @@ class _Body(ResponseBody):
         exc_value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        self.stream.close()
         self._exit.close()
         await self._frames.aclose()
 
 
-def pull_bodies(app: QuartTrio) -> None:
-    """Let *app* read no more of a request's body than its view has asked for.
+def prepare(app: QuartTrio) -> None:
+    """Let *app* pull the bodies of requests, and give its event streams away.
 
-    Quart reads on whether or not anybody takes it, into memory without a bound or
-    up to one that fails the request. Here the sender waits instead. A view has to
-    iterate over `request.body`; how much it takes is the view's own bound.
+    Quart reads a body on whether or not anybody takes it, into memory without a bound
+    or up to one that fails the request. Here the sender waits instead. A view has to
+    iterate over `request.body`; how much it takes is the view's own bound. A response
+    of `stream_response()` is left to a server that can drive it for less.
     """
     app.config["MAX_CONTENT_LENGTH"] = None
     app.request_class = _PulledRequest
-    app.asgi_http_class = _PullingConnection
+    app.asgi_http_class = _Connection
 
 
 @final
@@ -107,7 +117,7 @@ class _PulledRequest(TrioRequest):
 
 
 @final
-class _PullingConnection(TrioASGIHTTPConnection):
+class _Connection(TrioASGIHTTPConnection):
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
@@ -118,3 +128,18 @@ class _PullingConnection(TrioASGIHTTPConnection):
                 body.set_complete()
             await body.wait_taken()
         nursery.cancel_scope.cancel()
+
+    async def _send_response(
+        self, send: ASGISendCallable, response: ResponseTypes
+    ) -> None:
+        extensions = self.scope.get("extensions") or {}
+        is_stream = isinstance(response, _EventResponse)
+        if not (is_stream and EVENTS in extensions):
+            await super()._send_response(send, response)
+            return
+        body = cast(_Body, response.response)
+        headers = encode_headers(response.headers)
+        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        given = {"type": EVENTS, "talker": body.stream, "bell": body.bell}
+        await send(cast(ASGISendEvent, start))
+        await send(cast(ASGISendEvent, {**given, "within": body.within}))

@@ -13,7 +13,7 @@ from roundel import Delta, History
 from roundel_adapters.bell import Bell
 
 from . import frames
-from .badge import Badge
+from .badge import Badge, whole
 from .changes import Change
 from .engines import Record
 
@@ -36,14 +36,16 @@ class View:
 class Lane:
     """The history of one view; it lives as long as a stream reads it.
 
-    *frames* counts what it has told, and *badge* is the newest of that.
+    *frames* counts what it has told, *told_at* is when it did last, by trio's clock,
+    and *badge* is the newest of that.
     """
 
-    __slots__ = ("__weakref__", "badge", "frames", "history", "view")
+    __slots__ = ("__weakref__", "badge", "frames", "history", "told_at", "view")
 
     def __init__(self, view: View, record: Record, *, ring: int) -> None:
         self.view = view
         self.frames = 0
+        self.told_at = trio.current_time()
         self.badge = record.badge.only(view.categories)
         mailbox, changes = record.mailbox, record.changes
         replays = view.level == "items" and bool(changes)
@@ -54,7 +56,9 @@ class Lane:
             capacity=ring if view.level == "items" else 0,
         )
         if replays:
-            self._tell_changes(record, None)
+            is_whole = changes[0].v == 1
+            empty = whole(mailbox.epoch, 0, {}, more=False)
+            self._tell_changes(record, empty if is_whole else None)
 
     def update(self, record: Record) -> None:
         """Take the mailbox's new state, of the same epoch or of another."""
@@ -73,8 +77,7 @@ class Lane:
         if self.badge.shows_the_same(before):
             self.history.advance(offset=self.badge.v, snapshot=event)
         else:
-            self.frames += 1
-            self.history.append(event, offset=self.badge.v, now=trio.current_time())
+            self._append(event, self.badge.v)
 
     def _tell_changes(self, record: Record, before: Badge | None) -> None:
         for change in record.changes:
@@ -82,19 +85,22 @@ class Lane:
                 is_last = change is record.changes[-1]
                 snapshot = self._snapshot(record) if is_last else None
                 told = change.only(self.view.categories)
-                self._tell_change(told, before, snapshot)
+                if _shows(change, told, before):
+                    event = Delta(partial(frames.change_event, told))
+                    self._append(event, change.v, snapshot)
+                else:
+                    self.history.advance(offset=change.v, snapshot=snapshot)
                 before = told.badge
 
-    def _tell_change(
-        self, change: Change, before: Badge | None, snapshot: frames.Maker | None
+    def _append(
+        self,
+        event: frames.Maker | Delta,
+        v: int,
+        snapshot: frames.Maker | None = None,
     ) -> None:
-        if change.steps or before is None or not change.badge.shows_the_same(before):
-            self.frames += 1
-            event = Delta(partial(frames.change_event, change))
-            now = trio.current_time()
-            self.history.append(event, offset=change.v, snapshot=snapshot, now=now)
-        else:
-            self.history.advance(offset=change.v, snapshot=snapshot)
+        self.frames += 1
+        self.told_at = trio.current_time()
+        self.history.append(event, offset=v, snapshot=snapshot, now=self.told_at)
 
     def _snapshot(self, record: Record) -> frames.Maker:
         if self.view.level == "badge":
@@ -102,23 +108,30 @@ class Lane:
         return partial(frames.snapshot_event, record.mailbox, self.view.categories)
 
 
+def _shows(change: Change, told: Change, before: Badge | None) -> bool:
+    """Tell whether *told*, a view's part of *change*, shows anything new in it."""
+    if told.steps:
+        return True
+    if before is not None:
+        return not told.badge.shows_the_same(before)
+    # What the ring begins with has nothing before it to be compared with. Nobody
+    # misses anything if it is told, except where it cannot have changed this badge:
+    # only a gauge does so without a step, or an eviction elsewhere by its `more`.
+    return not change.steps or told.badge.more
+
+
 @final
 class Channel:
-    """A user with open streams; it lives as long as one of them does.
-
-    *changed_at* is when the latest change came, by trio's clock.
-    """
+    """A user with open streams; it lives as long as one of them does."""
 
     __slots__ = (
-        "__weakref__", "_lanes", "_ring", "bell", "changed_at", "readers", "record",
-        "user",
+        "__weakref__", "_lanes", "_ring", "bell", "readers", "record", "user",
     )  # fmt: skip
 
     def __init__(self, user: str, record: Record, *, ring: int) -> None:
         self.user = user
         self.record = record
         self.bell = Bell()
-        self.changed_at = trio.current_time()
         self.readers: set[Reader] = set()
         self._ring = ring
         # A lane is kept by the streams that read it and by nothing else.
@@ -147,7 +160,6 @@ class Channel:
     def update(self, record: Record) -> None:
         """Take the mailbox's new state, tell it to the lanes and wake the streams."""
         self.record = record
-        self.changed_at = trio.current_time()
         for lane in list(self._lanes.values()):
             lane.update(record)
         self.bell.ring()

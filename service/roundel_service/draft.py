@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never, final
 
 import attrs
@@ -40,8 +40,7 @@ class Draft:
                 self._check_category(operation.category, limits)
                 self._notify(operation, now, limits)
             case MarkAll(marks=marks):
-                for mark in marks:
-                    self._set(mark)
+                self._mark(marks)
             case Expire():
                 self._remove(
                     (i for i in self.items.values() if _is_over(i, now)), "expired"
@@ -85,18 +84,38 @@ class Draft:
         if ids:
             self.steps.append(Removed(ids, why))
 
-    def _set(self, mark: Mark) -> None:
-        changed = [
-            item
-            for item in self.items.values()
-            if mark.selects(item)
-            and any(getattr(item, flag) is not on for flag, on in mark.flags.items())
+    def _mark(self, marks: Sequence[Mark]) -> None:
+        """Set the flags; of what is set back and forth, just the end is told."""
+        # So each item is named once in a change, however many marks a user sends:
+        # rings of changes are kept.
+        changed: dict[frozenset[tuple[str, bool]], dict[str, str]] = {}
+        for item in list(self.items.values()):
+            flags = _flags(item, marks)
+            if any(getattr(item, name) is not on for name, on in flags.items()):
+                self.items[item.id] = _with(item, flags)
+                ids = changed.setdefault(frozenset(flags.items()), {})
+                ids[item.id] = item.category
+        self.steps += [
+            Flagged(ids, dict(sorted(flags))) for flags, ids in changed.items()
         ]
-        for item in changed:
-            self.items[item.id] = mark.set_on(item)
-        if changed:
-            ids = {item.id: item.category for item in changed}
-            self.steps.append(Flagged(ids, mark.flags))
+
+
+def _flags(item: Item, marks: Sequence[Mark]) -> dict[str, bool]:
+    """Return what *marks* leave set or cleared on *item*, and nothing else."""
+    flags: dict[str, bool] = {}
+    for mark in marks:
+        if mark.selects(item):
+            flags |= mark.flags
+    return flags
+
+
+def _with(item: Item, flags: Mapping[str, bool]) -> Item:
+    return attrs.evolve(
+        item,
+        seen=flags.get("seen", item.seen),
+        read=flags.get("read", item.read),
+        archived=flags.get("archived", item.archived),
+    )
 
 
 def _item(new: Notify, seq: int, now: float) -> Item:

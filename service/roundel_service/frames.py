@@ -74,7 +74,8 @@ def hello_event(resume: Resume, *, ping: float, expires_in: float) -> Event:
     at = resume.cursor.positions[""]
     document = {
         "proto": 1,
-        "resume": resume.outcome,
+        # Of the mailbox alone: where a resume key stands is nobody's business.
+        "resume": resume.outcomes[""],
         "epoch": at.epoch,
         "v": at.offset,
         "ping": _seconds(ping),

@@ -80,6 +80,16 @@ class Opening:
 
 
 @final
+class _News:
+    """The newest *record* of a user that came while another was being read."""
+
+    __slots__ = ("__weakref__", "record")
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+
+
+@final
 class Hub:
     """Binds the engine to the streams: whoever reads is told whatever is written.
 
@@ -108,6 +118,7 @@ class Hub:
         # A channel is kept by the streams that read it and by nothing else, so that
         # no path, however it ends, can leave one behind.
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
+        self._news: WeakValueDictionary[str, _News] = WeakValueDictionary()
         self._readers: set[Reader] = set()
         self._nursery: trio.Nursery | None = None
         self._alarm = inf
@@ -154,19 +165,25 @@ class Hub:
 
     async def channel(self, user: str) -> Channel:
         """Return the channel of *user*, which lives while you keep it."""
+        news = self._news.setdefault(user, _News())
         record = await self.engine.read(user)
         channel = self._channels.get(user)
         if channel is None:
-            channel = self._channels[user] = Channel(user, record, ring=self._ring)
+            # An engine elsewhere tells of changes while its answer is on the way.
+            latest = news.record or record
+            channel = Channel(user, latest, ring=self._ring)
+            self._channels[user] = channel
         return channel
 
     def _on_change(self, user: str, record: Record) -> None:
+        if news := self._news.get(user):
+            news.record = record
         channel = self._channels.get(user)
         if channel is None:
             return
         was_ended_at = channel.record.mailbox.ended_at
         channel.update(record)
-        if record.mailbox.ended_at > was_ended_at:
+        if record.mailbox.ended_at != was_ended_at:
             for reader in channel.readers:
                 reader.end("revoked")
 
@@ -214,10 +231,15 @@ class Hub:
         channel = reader.channel
         if self.is_draining:
             reader.end("drain")
+        elif reader.ended_at != channel.record.mailbox.ended_at:
+            # It was let in before, so that it is one of those that were ended.
+            reader.end("revoked")
         elif not self._has_room(channel):
             reader.end("shed")
-        self._readers.add(reader)
-        channel.readers.add(reader)
+        if reader.why is None:
+            # Those who are sent away take no place: they are gone in a moment.
+            self._readers.add(reader)
+            channel.readers.add(reader)
         try:
             yield
         finally:
@@ -226,7 +248,6 @@ class Hub:
             self._ended(reader, trio.current_time() - began)
 
     def _has_room(self, channel: Channel) -> bool:
-        # Those who are being sent away do not count: they are gone in a moment.
         return (
             len(self._readers) < self._caps.streams
             and sum(r.why is None for r in channel.readers) < self._caps.per_user
@@ -251,6 +272,7 @@ class Hub:
     def shed(self) -> bytes:
         """Return all that a stream says to somebody who can only come later."""
         self.metrics.shed()
+        self.metrics.frames("bye")
         return self._last_words("shed").encode()
 
     def drain(self) -> None:
@@ -258,7 +280,9 @@ class Hub:
         self.is_draining = True
         for reader in self._readers:
             reader.end("drain")
-            reader.channel.bell.ring()
+        # Those who wait for a change without a stream are not held up either.
+        for channel in list(self._channels.values()):
+            channel.bell.ring()
 
     def _last_words(self, why: Why) -> LastWords:
         # Those who are moved together come back one by one, as fast as can be served.

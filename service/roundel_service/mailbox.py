@@ -10,7 +10,7 @@ from a stored count: badges are folded from the items.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
+from math import inf, nextafter
 from typing import final
 
 import attrs
@@ -108,8 +108,7 @@ def apply(
             if gauge is not None and new <= gauge.source_version:
                 return Applied(mailbox, None, mailbox.badge, ignored=True)
         case Disconnect(revoke=revoke):
-            revoked_at = now if revoke else mailbox.revoked_at
-            ended = attrs.evolve(mailbox, ended_at=now, revoked_at=revoked_at)
+            ended = _ended(mailbox, now, revoke=revoke)
             return Applied(ended, None, ended.badge)
         case Forget(epoch=epoch):
             forgotten = Mailbox(
@@ -126,15 +125,16 @@ def apply(
     return _finish(draft, mailbox, operation, now)
 
 
+def _ended(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
+    # A clock that stands or goes back must not let a stream or a proof live on.
+    revoked_at = max(now, mailbox.revoked_at) if revoke else mailbox.revoked_at
+    ended_at = max(now, nextafter(mailbox.ended_at, inf))
+    return attrs.evolve(mailbox, ended_at=ended_at, revoked_at=revoked_at)
+
+
 def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> Applied:
     """Make the version, if anybody can see one, and remember the operation's id."""
-    # Marks can undo each other: what counts is whether anything is another.
-    seen = draft.items != before.items or (
-        _counts(draft.gauges) != _counts(before.gauges)
-    )
-    after = attrs.evolve(before, gauges=draft.gauges)
-    if seen:
-        after = attrs.evolve(after, v=draft.v, items=draft.items, more=draft.more)
+    after = _after(draft, before)
     badge = after.badge
     if after.more and not badge.more:
         after = attrs.evolve(after, more=False)
@@ -143,10 +143,10 @@ def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> 
         answer = Answer(badge=badge, time=now, item=item)
         answers = {**_remembered(before.answers, now), op_id: answer}
         after = attrs.evolve(after, answers=answers)
-    if not seen:
+    if after.v == before.v:
         return Applied(after, None, badge, item)
     change = Change(
-        v=draft.v,
+        v=after.v,
         steps=tuple(draft.steps),
         badge=badge,
         did=operation.name,
@@ -155,6 +155,21 @@ def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> 
         op_id=operation.op_id if isinstance(operation, MarkAll) else None,
     )
     return Applied(after, change, badge, item)
+
+
+def _after(draft: Draft, before: Mailbox) -> Mailbox:
+    """Return the mailbox that the draft makes; the same one if that is no other."""
+    if draft.items != before.items or _counts(draft.gauges) != _counts(before.gauges):
+        return attrs.evolve(
+            before,
+            v=draft.v,
+            items=draft.items,
+            gauges=draft.gauges,
+            more=draft.more,
+        )
+    if draft.gauges != before.gauges:
+        return attrs.evolve(before, gauges=draft.gauges)
+    return before
 
 
 def _counts(gauges: Mapping[str, Gauge]) -> dict[str, int]:

@@ -56,16 +56,6 @@ class Mark:
             and (self.category is None or item.category == self.category)
         )
 
-    def set_on(self, item: Item) -> Item:
-        """Return *item* with the flags set."""
-        flags = self.flags
-        return attrs.evolve(
-            item,
-            seen=flags.get("seen", item.seen),
-            read=flags.get("read", item.read),
-            archived=flags.get("archived", item.archived),
-        )
-
 
 @final
 @attrs.frozen(kw_only=True)

@@ -22,13 +22,14 @@ class Reader:
 
     A write that takes *slow_after* seconds or more ends the stream: such a reader
     does better to come back than to be fed. *ages* is why the stream ends when it
-    is told nothing else. *last_words* makes what is said before an end.
+    is told nothing else. *last_words* makes what is said before an end. *ended_at*
+    is when the user's streams had last been ended when this one was opened.
     """
 
     __slots__ = (
-        "_ages", "_handed", "_lane", "_last_words", "_metrics", "_missed",
-        "_slow_after", "_stream", "_told", "channel", "frames", "on_state",
-        "request_id", "skipped", "why",
+        "_ages", "_begun", "_handed", "_has_state", "_lane", "_last_words", "_metrics",
+        "_missed", "_slow_after", "_stream", "_told", "channel", "ended_at", "frames",
+        "on_state", "request_id", "skipped", "why",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,7 @@ class Reader:
     ) -> None:
         self._stream = stream
         self.channel = channel
+        self.ended_at = channel.record.mailbox.ended_at
         self._lane = lane
         self._ages: Why = ages
         self._slow_after = slow_after
@@ -56,6 +58,8 @@ class Reader:
         # how many have been told since.
         self._missed = lane.frames
         self._told = 0
+        # Whether a state has been handed out, and whether all of it has.
+        self._begun = self._has_state = False
         self.frames = 0
         self.skipped = 0
         self.why: Why | None = None
@@ -106,13 +110,16 @@ class Reader:
         return self._handed is not None and now - self._handed >= self._slow_after
 
     def _written(self, seconds: float) -> None:
-        if self.on_state is not None and self._told:
+        if self.on_state is not None and self._has_state:
             on_state, self.on_state = self.on_state, None
             on_state()
         if seconds >= self._slow_after:
             self.end("slow")
 
     def _count(self, chunks: list[bytes], now: float) -> None:
+        if not self.frames:
+            # What was told to others until now is in the state that it begins with.
+            self._missed = self._lane.frames
         for chunk in chunks:
             # The rest of a frame that was handed out in part is no frame.
             if found := _EVENT.match(chunk):
@@ -121,12 +128,14 @@ class Reader:
                 self.frames += 1
                 if event in _STATES:
                     self._tell(now)
+        self._has_state = self._begun and chunks[-1].endswith(b"\n\n")
 
     def _tell(self, now: float) -> None:
+        self._begun = True
         # The state that a stream begins with was not published just now.
         if self._lane.frames > self._missed:
-            self._metrics.delivered(now - self.channel.changed_at)
-        self._told += 1
+            self._metrics.delivered(now - self._lane.told_at)
+            self._told += 1
 
     def _drained(self) -> None:
         missed = self._lane.frames - self._missed - self._told

@@ -27,6 +27,7 @@ from .items import Limits
 from .jwks import JwkSet
 from .operator_app import create_operator_app
 from .routes import create_routes
+from .shortcut import Shortcut
 from .tickets import Tickets
 
 SPARE_CONNECTIONS = 2_000
@@ -41,6 +42,7 @@ class Service:
     hub: Hub
     gate: Gate
     app: QuartTrio
+    short: Shortcut
     operator_app: QuartTrio
     audit: Audit
 
@@ -88,8 +90,9 @@ def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Serv
         metrics=hub.metrics, readiness=partial(_reasons, hub, gate)
     )
     audit = Audit(engine, hub, hub.metrics)
-    app = create_app(Desk(door.cors, hub.metrics), create_routes(hub, door))
-    return Service(hub, gate, app, operator_app, audit)
+    desk, routes = Desk(door.cors, hub.metrics), create_routes(hub, door)
+    app, short = create_app(desk, routes), Shortcut(desk, routes)
+    return Service(hub, gate, app, short, operator_app, audit)
 
 
 def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) -> Gate:
@@ -155,7 +158,10 @@ async def run(
                 _serve, service.operator_app, operator_listeners, trio.sleep_forever
             )
         async with trio.open_nursery() as serving:
-            await serving.start(_serve, app or service.app, listeners, drain, limits)
+            short = service.short if app is None else None
+            await serving.start(
+                _serve, app or service.app, listeners, drain, limits, short
+            )
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
         nursery.cancel_scope.cancel()
@@ -173,9 +179,15 @@ async def _serve(
     listeners: list[trio.SocketListener],
     shutdown: Callable[[], Awaitable[object]],
     limits: hypercorn.Limits | None = None,
+    short: Shortcut | None = None,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
     await hypercorn.serve(
-        app, listeners, shutdown=shutdown, limits=limits, task_status=task_status
+        app,
+        listeners,
+        shutdown=shutdown,
+        limits=limits,
+        short=short,
+        task_status=task_status,
     )

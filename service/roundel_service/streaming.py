@@ -31,7 +31,8 @@ class Streaming:
     async def stream(self, request: Request) -> Reply:
         """Open the caller's stream, or say in a way that browsers survive why not."""
         query = requests.query(request.parameters, schemas.StreamQuery)
-        if not accepts_stream(request.headers.get("Accept")):
+        # RFC 9110 5.3: several fields of a name are one list.
+        if not accepts_stream(",".join(request.headers.getlist("Accept"))):
             raise problems.not_acceptable("Accept: expected text/event-stream in it")
         last_event_id = read_last_event_id(
             request.headers.get("Last-Event-ID"), query.cursor
@@ -41,10 +42,13 @@ class Streaming:
         except Problem as problem:
             return self._turned_away(problem)
         is_new = await self._is_new(user.ticket, last_event_id)
-        channel = await self.hub.channel(user.name)
+        channel, now = await self.hub.channel(user.name), self.hub.clock()
+        if channel.record.mailbox.refuses(user.issued_at, now=now):
+            # Since the door looked; from here on, nothing happens in between.
+            return self._turned_away(problems.revoked())
         opening = Opening(
             last_event_id=last_event_id,
-            expires_in=user.expires_at - self.hub.clock(),
+            expires_in=user.expires_at - now,
             ticket=user.ticket,
             # A browser never comes back from a 429: it is asked to come later.
             refused=self.door.delay(user) > 0,

@@ -6,9 +6,9 @@ import heapq
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import blake2b
-from itertools import islice
 from math import inf
 from typing import final
 
@@ -25,13 +25,17 @@ MAX_CLAIMS = 1_000_000
 PAGE = 1_000
 """How many mailboxes a walk looks at before it lets others run."""
 
+SPARE = 1_000
+"""How many times the heap may hold beyond two for each user."""
+
 
 @final
 class MemoryEngine:
     """Mailboxes in memory; their epochs are new in every process.
 
     *limits* bounds a mailbox, *ring* the changes that can be replayed to a reader.
-    *clock* returns seconds since 1970, *key* makes the epochs.
+    *clock* returns seconds since 1970, *key* makes the epochs. Beyond *max_claims*
+    claimed keys the oldest goes early.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class MemoryEngine:
         ring: int = 256,
         clock: Callable[[], float] = time.time,
         key: bytes | None = None,
+        max_claims: int = MAX_CLAIMS,
     ) -> None:
         self._limits = limits or Limits()
         self._ring = ring
@@ -52,9 +57,12 @@ class MemoryEngine:
         # hold times that are out of date; they find nothing to expire.
         self._armed: dict[str, float] = {}
         self._due: list[tuple[float, str]] = []
-        self._claims: dict[str, tuple[str, float]] = {}
-        # Where the last page of users ended, and what comes behind it.
-        self._walk: tuple[str | None, Iterator[str]] = (None, iter(()))
+        # Unlike a dict's, its first key is found at once also where many went before.
+        self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._max_claims = max_claims
+        # The users as they came, and at which of them the last page ended.
+        self._users: list[str] = []
+        self._walk: tuple[str, int] = ("", -1)
 
     def listen(self, listener: Listener) -> None:
         """Tell *listener* of every change from now on."""
@@ -77,38 +85,43 @@ class MemoryEngine:
         for number, (user, record) in enumerate(list(self._records.items()), 1):
             if any(map(retract.selects, record.mailbox.items.values())):
                 users.append(user)
-            if number % PAGE == 0:
-                # A walk over many mailboxes must not keep the streams waiting.
-                await trio.lowlevel.checkpoint()
+            await _let_others_run(number)
         return users
 
     async def users(self, after: str | None, limit: int) -> list[str]:
         """Return the next users behind *after*, in the order of their first change."""
-        last, walk = self._walk
-        if after is None or after != last:
-            names = list(self._records)
-            start = names.index(after) + 1 if after in self._records else 0
-            walk = iter(names[start:])
-        page = list(islice(walk, limit))
-        self._walk = (page[-1] if page else None, walk)
+        start = 0 if after is None else self._place(after) + 1
+        page = self._users[start : start + limit]
+        if page:
+            self._walk = (page[-1], start + len(page) - 1)
         return page
+
+    def _place(self, user: str) -> int:
+        # Whoever walks asks for the user at which the last page ended.
+        if user == self._walk[0]:
+            return self._walk[1]
+        return self._users.index(user) if user in self._records else -1
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
         """Keep *value* under *key* for *ttl* seconds, unless there is one already.
 
-        A million keys are kept at the most; beyond that the oldest goes early.
+        Where there are too many keys, the oldest goes early.
         """
-        now, claims = self._clock(), self._claims
+        now = self._clock()
         kept = await self.claimed(key)
         if kept is not None:
             return kept
-        claims.pop(key, None)
-        claims[key] = (value, now + ttl)
-        oldest = next(iter(claims))
-        while claims[oldest][1] <= now or len(claims) > MAX_CLAIMS:
-            del claims[oldest]
-            oldest = next(iter(claims))
+        self._claims.pop(key, None)
+        self._claims[key] = (value, now + ttl)
+        self._forget_claims(now)
         return value
+
+    def _forget_claims(self, now: float) -> None:
+        while self._claims:
+            _, until = next(iter(self._claims.values()))
+            if until > now and len(self._claims) <= self._max_claims:
+                return
+            self._claims.popitem(last=False)
 
     async def claimed(self, key: str) -> str | None:
         """Return what is kept under *key*, if anything is."""
@@ -123,18 +136,26 @@ class MemoryEngine:
     async def expire(self) -> None:
         """Let every item go whose time is over."""
         now = self._clock()
+        number = 0
         while self._due and self._due[0][0] <= now:
             self._expire(heapq.heappop(self._due)[1], now)
+            number += 1
+            await _let_others_run(number)
 
     def _expire(self, user: str, now: float) -> None:
         if self._armed.get(user, inf) <= now:
             del self._armed[user]
             self._apply(user, Expire(), now)
+            # If the time was out of date, nothing has changed, and what comes next is
+            # not armed.
+            self._arm(user, self._record(user).mailbox.deadline)
 
     def _apply(self, user: str, operation: Operation, now: float) -> Applied:
         before = self._record(user)
         applied = apply(before.mailbox, operation, now=now, limits=self._limits)
         if applied.mailbox is not before.mailbox:
+            if user not in self._records:
+                self._users.append(user)
             self._records[user] = before.after(applied, ring=self._ring)
             self._arm(user, applied.mailbox.deadline)
             for listener in self._listeners:
@@ -145,6 +166,9 @@ class MemoryEngine:
         if deadline < self._armed.get(user, inf):
             self._armed[user] = deadline
             heapq.heappush(self._due, (deadline, user))
+            if len(self._due) > 2 * len(self._armed) + SPARE:
+                self._due = [(until, name) for name, until in self._armed.items()]
+                heapq.heapify(self._due)
 
     def _record(self, user: str) -> Record:
         # A mailbox that was only looked at is made anew each time and costs nothing.
@@ -153,3 +177,9 @@ class MemoryEngine:
     def _epoch(self, user: str) -> str:
         digest = blake2b(user.encode(), key=self._key, digest_size=9).digest()
         return urlsafe_b64encode(digest).decode()
+
+
+async def _let_others_run(number: int) -> None:
+    # A walk over many mailboxes must not keep the streams waiting.
+    if number % PAGE == 0:
+        await trio.lowlevel.checkpoint()

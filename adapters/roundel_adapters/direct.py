@@ -1,0 +1,306 @@
+"""Frames straight to the socket: many streams, one place that writes, and no tasks.
+
+The usual driver costs a task a stream, and three turns of the scheduler a frame. Here
+a stream that has begun is a socket, a position and a place in two sets. Whoever has
+news marks its streams; once in a turn of the scheduler one task asks each of them what
+it has to say and writes that without waiting. Events that came in the same turn go in
+one write. A socket that takes no more is left to an epoll of our own, which also
+notices peers that go. The `roundel.Stream` still decides every byte: this is another
+driver of the same object, by the same rule of draining before sleeping.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import select
+import socket
+import time
+from collections import deque
+from contextlib import AbstractContextManager, suppress
+from math import inf
+from typing import final
+
+import trio
+
+from .bell import Bell
+from .pump import Talker
+
+log = logging.getLogger(__name__)
+
+IS_SUPPORTED = hasattr(select, "epoll")
+"""Whether this system can do it; where it cannot, tasks drive the streams."""
+
+SLICE = 0.005
+"""For how many seconds one publish may hold up everything else."""
+
+# How many times the time-out one write may take as a whole.
+_PATIENCE = 4
+_BATCH = 32
+_PEERS = 512
+_SENT_AHEAD = 1 << 16
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+@final
+class Line:
+    """One stream on one socket."""
+
+    __slots__ = (
+        "armed", "bell", "board", "chunked", "due", "due_whole", "is_ended",
+        "is_marked", "rest", "sock", "talker", "within",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        board: Switchboard,
+        sock: socket.socket,
+        talker: Talker,
+        bell: Bell,
+        within: AbstractContextManager[object],
+        *,
+        chunked: bool,
+    ) -> None:
+        self.board = board
+        self.sock = sock
+        self.talker = talker
+        self.bell = bell
+        self.within = within
+        self.chunked = chunked
+        self.rest: bytes | memoryview = b""
+        self.is_marked = self.is_ended = False
+        # For when it is on the heap, and by when its peer has to take something, and
+        # all of what is being written.
+        self.armed = self.due = self.due_whole = inf
+
+    @property
+    def deadline(self) -> float:
+        """When something has to be done about it even without news."""
+        return self.due if self.rest else self.talker.deadline
+
+    def wake(self) -> None:
+        """Have it asked, soon, what it has to say."""
+        if not self.is_marked:
+            self.is_marked = True
+            self.board.mark(self)
+
+    def next_data(self, now: float) -> bytes:
+        """Return what to write next, with the end of the response at the end."""
+        if self.is_ended:
+            return b""
+        body = b"".join(self.talker.data_to_send(now))
+        self.is_ended = not self.talker.is_open
+        if not self.chunked:
+            return body
+        data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return data + _LAST_CHUNK if self.is_ended else data
+
+
+@final
+class Switchboard:
+    """Drives the streams that it is given the sockets of; `run()` has to run.
+
+    A peer that takes nothing for *write_timeout* seconds is cut, and so is one that
+    takes four times as long for one write.
+    """
+
+    def __init__(self, *, write_timeout: float = 30.0) -> None:
+        self._write_timeout = write_timeout
+        self._epoll = select.epoll()
+        self._lines: dict[int, Line] = {}
+        self._marked: deque[Line] = deque()
+        self._heap: list[tuple[float, int, Line]] = []
+        self._number = 0
+        self._stirred = trio.lowlevel.ParkingLot()
+        self._emptied = Bell()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Write and watch, until cancelled; what is left then is cut."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                task_status.started()
+                await self._write_all()
+        finally:
+            self.cut_all()
+            self._epoll.close()
+
+    def adopt(
+        self,
+        sock: socket.socket,
+        talker: Talker,
+        bell: Bell,
+        *,
+        within: AbstractContextManager[object],
+        chunked: bool,
+    ) -> None:
+        """Take over *sock*, non-blocking, behind the head of its response.
+
+        *bell* is rung whenever *talker* may have news. *within* is entered now and
+        left at the end. With *chunked* the body is in chunks (RFC 9112 7.1), without
+        it the end of the connection is its end.
+        """
+        line = Line(self, sock, talker, bell, within, chunked=chunked)
+        within.__enter__()
+        self._lines[sock.fileno()] = line
+        self._epoll.register(sock, select.EPOLLRDHUP)
+        bell.attach(line)
+        line.wake()
+
+    def cut_all(self) -> None:
+        """End all streams without a word."""
+        for line in list(self._lines.values()):
+            self._drop(line)
+
+    async def wait_empty(self) -> None:
+        """Wait until no stream is left."""
+        while self._lines:
+            await self._emptied.wait()
+
+    def mark(self, line: Line) -> None:
+        """Have *line* asked, soon, what it has to say."""
+        self._marked.append(line)
+        if len(self._marked) == 1:
+            self._stirred.unpark()
+
+    async def _write_all(self) -> None:
+        while True:
+            if not self._marked:
+                with trio.move_on_at(self._heap[0][0] if self._heap else inf):
+                    await self._stirred.park()
+            # What else is published in this turn goes into the same write.
+            await trio.lowlevel.checkpoint()
+            self._mark_due(trio.current_time())
+            await self._write_marked()
+
+    def _mark_due(self, now: float) -> None:
+        while self._heap and self._heap[0][0] <= now:
+            line = heapq.heappop(self._heap)[2]
+            line.armed = inf
+            line.wake()
+
+    async def _write_marked(self) -> None:
+        marked, self._marked = self._marked, deque()
+        until = time.perf_counter() + SLICE
+        now = trio.current_time()
+        for number, line in enumerate(marked, 1):
+            line.is_marked = False
+            self._attend(line, now)
+            if number % _BATCH == 0 and time.perf_counter() > until:
+                # A publish to thousands must not keep everybody else waiting.
+                await trio.lowlevel.checkpoint()
+                until, now = time.perf_counter() + SLICE, trio.current_time()
+
+    def _attend(self, line: Line, now: float) -> None:
+        if line.sock.fileno() < 0:
+            return
+        if line.rest:
+            if now >= line.due:
+                self._drop(line)
+                return
+        else:
+            try:
+                self._say(line, now)
+            except Exception:
+                log.exception("a stream failed")
+                self._drop(line)
+        self._arm(line)
+
+    def _say(self, line: Line, now: float) -> None:
+        """Drain: write until it has nothing to say, or the peer takes no more."""
+        while data := line.next_data(now):
+            if not self._send(line, data, now):
+                return
+        if not line.talker.is_open:
+            self._finish(line)
+
+    def _finish(self, line: Line) -> None:
+        """End a stream that has said all."""
+        with suppress(OSError):
+            # What the peer sent ahead would turn the end into a reset, which could
+            # take away what it has not read yet.
+            line.sock.recv(_SENT_AHEAD)
+        self._drop(line)
+
+    def _send(self, line: Line, data: bytes | memoryview, now: float) -> bool:
+        """Write, and tell whether all went."""
+        try:
+            sent = line.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(line)
+            return False
+        if sent == len(data):
+            return True
+        if not line.rest:
+            self._epoll.modify(line.sock, select.EPOLLRDHUP | select.EPOLLOUT)
+            line.due_whole = now + _PATIENCE * self._write_timeout
+        if sent or not line.rest:
+            line.due = min(now + self._write_timeout, line.due_whole)
+        line.rest = memoryview(data)[sent:]
+        return False
+
+    def _arm(self, line: Line) -> None:
+        """Put *line* on the heap, if it is not there for as early a time already."""
+        deadline = line.deadline
+        if deadline < line.armed and line.sock.fileno() >= 0:
+            line.armed = deadline
+            self._number += 1
+            heapq.heappush(self._heap, (deadline, self._number, line))
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for fd, events in self._epoll.poll(0, _PEERS):
+                line = self._lines[fd]
+                if events & ~select.EPOLLOUT:
+                    self._drop(line)
+                else:
+                    self._resume(line)
+
+    def _resume(self, line: Line) -> None:
+        """Go on writing to a peer that takes something again."""
+        if self._send(line, line.rest, trio.current_time()):
+            line.rest, line.due = b"", inf
+            self._epoll.modify(line.sock, select.EPOLLRDHUP)
+            line.wake()
+
+    def _drop(self, line: Line) -> None:
+        """End a stream, whatever state it is in, and give back what it holds."""
+        fd = line.sock.fileno()
+        if fd < 0:
+            return
+        del self._lines[fd]
+        self._epoll.unregister(fd)
+        line.bell.detach(line)
+        line.sock.close()
+        line.rest = b""
+        line.talker.close()
+        line.within.__exit__(None, None, None)
+        # It may be on the heap for a while yet, and should hold nothing there.
+        line.talker = _NOBODY
+        if not self._lines:
+            self._emptied.ring()
+
+
+@final
+class _Nobody:
+    """What a stream that is over has to say."""
+
+    is_open = False
+    deadline = inf
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()

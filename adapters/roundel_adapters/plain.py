@@ -1,0 +1,102 @@
+"""The short way for plain HTTP/1.1: a request is a call, in its connection's own task.
+
+ASGI costs a request some tasks, scopes and queues, which are most of what a short
+answer takes. An application that is a function from `Request` to `Reply` needs none of
+them. What such an application does not take goes the usual way, with the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeAlias, final
+
+import attrs
+
+from .bell import Bell
+from .pump import Talker
+
+
+@final
+class Fields:
+    """The header of a request; names are compared without regard to case."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        self._fields = fields
+
+    def getlist(self, name: str) -> list[str]:
+        """Return all values of that name."""
+        wanted = name.lower()
+        return [value for name, value in self._fields if name == wanted]
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of that name."""
+        wanted = name.lower()
+        for given, value in self._fields:
+            if given == wanted:
+                return value
+        return None
+
+
+@final
+@attrs.frozen(eq=False)
+class Request:
+    """What is asked for; *body* is read from the peer as it is iterated over."""
+
+    method: str
+    path: str
+    query: bytes
+    fields: Fields
+    body: AsyncIterator[bytes]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Whole:
+    """An answer that is there; it is written at once."""
+
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = b""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Pieces:
+    """An answer that comes piece by piece, for as long as it is read."""
+
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: AsyncGenerator[bytes, None]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Events:
+    """An answer that is an event stream, for as long as *talker* is open.
+
+    *bell* is rung when there may be news; *within* is entered when the stream begins.
+    """
+
+    talker: Talker
+    bell: Bell
+    within: AbstractContextManager[object]
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    status: int = 200
+
+
+Reply: TypeAlias = Whole | Pieces | Events
+
+
+class App(Protocol):
+    """An application that can be called the short way."""
+
+    def takes(self, method: str, path: str) -> bool:
+        """Tell whether it answers such requests; *path* is as the peer wrote it."""
+        ...
+
+    async def __call__(self, request: Request, /) -> Reply:
+        """Answer; an exception is a fault, and costs the peer its connection."""
+        ...

@@ -1,0 +1,75 @@
+"""The contract for a server that calls it the short way, without ASGI."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import final
+
+from roundel import stream_headers
+from roundel_adapters import plain
+
+from . import logs
+from .desk import Desk
+from .http import Answer, Events, Lines, Reply, Request
+from .routes import Route
+
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+@final
+class Shortcut:
+    """Takes what *routes* tell, and answers at *desk*, as the ASGI application does."""
+
+    def __init__(self, desk: Desk, routes: tuple[Route, ...]) -> None:
+        self._desk = desk
+        self._routes = [(_pattern(route), route) for route in routes]
+        self._find = lru_cache(maxsize=1_024)(self._match)
+
+    def takes(self, method: str, path: str) -> bool:
+        """Tell whether there is such a call; any other is for the application."""
+        return self._find(method, path) is not None
+
+    def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        for pattern, route in self._routes:
+            if method == route.method and (found := pattern.fullmatch(path)):
+                return route, found.groupdict()
+        return None
+
+    async def __call__(self, asked: plain.Request) -> plain.Reply:
+        """Answer what `takes()` has said to take."""
+        found = self._find(asked.method, asked.path)
+        assert found is not None
+        route, params = found
+        request = Request(
+            id=logs.request_id(asked.fields.get("X-Request-Id")),
+            method=asked.method,
+            path=asked.path,
+            params=params,
+            query=asked.query,
+            headers=asked.fields,
+            body=asked.body,
+        )
+        return _plain(await self._desk.answer(route.path, request, route.handler))
+
+
+def _pattern(route: Route) -> re.Pattern[str]:
+    # What is escaped in a path goes the usual way: what it means is not decided twice.
+    return re.compile(_NAME.sub(r"(?P<\1>[^/%]+)", route.path.replace(".", r"\.")))
+
+
+def _plain(reply: Reply) -> plain.Reply:
+    match reply:
+        case Answer():
+            return plain.Whole(
+                status=reply.status, headers=reply.headers, body=reply.body
+            )
+        case Lines():
+            return plain.Pieces(headers=reply.headers, body=reply.pieces)
+        case Events():
+            return plain.Events(
+                talker=reply.reader,
+                bell=reply.bell,
+                within=reply.within,
+                headers={**dict(stream_headers()), **reply.headers},
+            )
