@@ -123,7 +123,7 @@ class _Server:
             config=config,
             limits=limits,
             counters=counters,
-            short=short if self._board else None,
+            short=short if self._board is not None else None,
             board=self._board,
         )
         self._room = min(limits.max_connections, _open_files() - RESERVE)

@@ -7,6 +7,8 @@ from typing import Any, final
 
 import attrs
 
+from .items import Gauge, Item
+
 
 @final
 @attrs.frozen
@@ -47,7 +49,12 @@ class Badge:
 
     def shows_the_same(self, other: Badge) -> bool:
         """Tell whether a person would see no difference."""
-        return attrs.evolve(self, v=other.v) == other
+        return (self.epoch, self.more, self.unread, self.unseen) == (
+            other.epoch,
+            other.more,
+            other.unread,
+            other.unseen,
+        ) and self.by == other.by
 
     def document(self) -> dict[str, Any]:
         """Return the badge as the contract's JSON object."""
@@ -57,19 +64,25 @@ class Badge:
             "unread": self.unread,
             "unseen": self.unseen,
             "more": self.more,
-            "by": {name: attrs.asdict(count) for name, count in self.by.items()},
+            "by": {
+                name: {"unread": count.unread, "unseen": count.unseen}
+                for name, count in self.by.items()
+            },
         }
 
 
-def fold(
-    unread: Iterable[tuple[str, bool]], gauges: Mapping[str, int]
-) -> dict[str, Count]:
-    """Count by category: the unread items, given as (category, seen), and *gauges*."""
-    by = {name: Count(count) for name, count in gauges.items() if count}
-    for category, seen in unread:
-        count = by.get(category, _NONE)
-        by[category] = Count(count.unread + 1, count.unseen + (not seen))
-    return by
+def fold(items: Iterable[Item], gauges: Mapping[str, Gauge]) -> dict[str, Count]:
+    """Count by category what of *items* is unread, and *gauges*."""
+    unread = {name: gauge.count for name, gauge in gauges.items() if gauge.count}
+    unseen: dict[str, int] = {}
+    for item in items:
+        if item.read or item.archived:
+            continue
+        category = item.category
+        unread[category] = unread.get(category, 0) + 1
+        if not item.seen:
+            unseen[category] = unseen.get(category, 0) + 1
+    return {name: Count(count, unseen.get(name, 0)) for name, count in unread.items()}
 
 
 def whole(epoch: str, v: int, by: Mapping[str, Count], *, more: bool) -> Badge:
@@ -77,6 +90,3 @@ def whole(epoch: str, v: int, by: Mapping[str, Count], *, more: bool) -> Badge:
     unread = sum(count.unread for count in by.values())
     unseen = sum(count.unseen for count in by.values())
     return Badge(epoch, v, unread, unseen, more and unread > 0, by)
-
-
-_NONE = Count()

@@ -59,8 +59,12 @@ class Draft:
                 assert_never(operation)
 
     def _check_category(self, category: str, limits: Limits) -> None:
+        if category in self.gauges or any(
+            item.category == category for item in reversed(self.items.values())
+        ):
+            return
         known = {item.category for item in self.items.values()} | self.gauges.keys()
-        if category not in known and len(known) >= limits.categories:
+        if len(known) >= limits.categories:
             raise TooManyCategories(
                 f"{category!r} would be one more than the {limits.categories} "
                 f"categories that a mailbox may have"
@@ -139,7 +143,7 @@ def _item(new: Notify, seq: int, now: float) -> Item:
 def _overflow(items: Iterable[Item], size: int, limits: Limits) -> list[Item]:
     """Pick the oldest items that have to go before one of *size* bytes fits."""
     kept = list(items)
-    room = limits.bytes - size - sum(item.size for item in kept)
+    room = limits.bytes - size - sum([item.size for item in kept])
     evicted: list[Item] = []
     for item in kept:
         if room >= 0 and len(kept) - len(evicted) < limits.items:

@@ -60,17 +60,14 @@ class Mailbox:
     @property
     def badge(self) -> Badge:
         """The badge at this version: the fold over the items, made anew."""
-        unread = ((i.category, i.seen) for i in self.items.values() if i.counts)
-        counts = {name: gauge.count for name, gauge in self.gauges.items()}
-        return whole(self.epoch, self.v, fold(unread, counts), more=self.more)
+        by = fold(self.items.values(), self.gauges)
+        return whole(self.epoch, self.v, by, more=self.more)
 
     @property
     def deadline(self) -> float:
         """When `Expire` is due, in seconds since 1970; ``inf`` is never."""
-        return min(
-            (i.expires_at for i in self.items.values() if i.expires_at is not None),
-            default=inf,
-        )
+        ends = [i.expires_at for i in self.items.values() if i.expires_at is not None]
+        return min(ends, default=inf)
 
     def refuses(self, issued_at: float, *, now: float) -> bool:
         """Tell whether a proof that was *issued_at* then has been revoked."""

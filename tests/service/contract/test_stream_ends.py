@@ -155,6 +155,17 @@ async def test_bye_moves_no_cursor(autojump_clock, world):
         assert snapshot.id == stream.last_event_id
 
 
+async def test_first_reason_to_end_is_the_one_that_is_told(autojump_clock, world):
+    """A stream that is being ended is not ended again, nor told another time."""
+    async with world.user().stream(STREAM) as stream:
+        await opened(stream)
+        await world.service.hub.apply("alice", Disconnect())
+        world.service.hub.drain()
+        (bye,) = await frames_to_the_end(stream)
+
+        assert "revoked" == data(bye)["why"]
+
+
 async def test_disconnect_ends_the_streams_of_that_user_alone(autojump_clock, world):
     """All streams of the user end, and nobody else's."""
     async with (
