@@ -36,6 +36,9 @@ SLICE = 0.005
 
 # How many times the time-out one write may take as a whole.
 _PATIENCE = 4
+SWEEP = 0.25
+"""How many seconds a heartbeat or an end may be late, at the most."""
+
 _BATCH = 32
 _PEERS = 512
 _SENT_AHEAD = 1 << 16
@@ -111,6 +114,7 @@ class Switchboard:
         self._marked: deque[Line] = deque()
         self._heap: list[tuple[float, int, Line]] = []
         self._number = 0
+        self._swept = -inf
         self._stirred = trio.lowlevel.ParkingLot()
         self._emptied = Bell()
 
@@ -171,14 +175,22 @@ class Switchboard:
     async def _write_all(self) -> None:
         while True:
             if not self._marked:
-                with trio.move_on_at(self._heap[0][0] if self._heap else inf):
+                with trio.move_on_at(self._next_sweep()):
                     await self._stirred.park()
             # What else is published in this turn goes into the same write.
             await trio.lowlevel.checkpoint()
             self._mark_due(trio.current_time())
             await self._write_marked()
 
+    def _next_sweep(self) -> float:
+        # Heartbeats are spread over time; one by one they would cost a turn of the
+        # scheduler each, so those of the same moment go together, a little late.
+        return max(self._heap[0][0], self._swept + SWEEP) if self._heap else inf
+
     def _mark_due(self, now: float) -> None:
+        if now < self._swept + SWEEP:
+            return
+        self._swept = now
         while self._heap and self._heap[0][0] <= now:
             line = heapq.heappop(self._heap)[2]
             line.armed = inf

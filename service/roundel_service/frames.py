@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -87,7 +88,13 @@ def hello_event(resume: Resume, *, ping: float, expires_in: float) -> Event:
 
 def ping_event(cursor: Cursor) -> Event:
     """Tell the version that the client should have by now."""
-    return _event("ping", {"v": cursor.positions[""].offset})
+    return _ping(cursor.positions[""].offset)
+
+
+@lru_cache(maxsize=1_024)
+def _ping(v: int) -> Event:
+    # Thousands of idle streams are at few versions, and events cannot be changed.
+    return _event("ping", {"v": v})
 
 
 def auth_event(expires_in: float) -> Event:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from math import inf
 from random import random
 from secrets import token_urlsafe
@@ -15,7 +14,7 @@ from weakref import WeakValueDictionary
 import attrs
 import trio
 
-from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
+from roundel import LastWords
 from roundel_adapters.bell import Bell
 
 from . import frames, logs
@@ -26,33 +25,15 @@ from .engines import Engine, Record
 from .frames import Why
 from .mailbox import Applied
 from .metrics import Metrics
+from .opening import Opening, Timing, open_reader
 from .operations import Forget, Notify, Operation, Retract
 from .reader import Reader
-from .tickets import Ticket
 
 RETRY_FLOOR = 1_000
 """The shortest reconnection time that a planned end asks for, in milliseconds."""
 
 ACCEPTS_A_SECOND = 500
 """How many streams a process can take back in a second, for spreading them."""
-
-WARNING = 60.0
-"""How many seconds before its proof runs out a stream is told so."""
-
-_KEY_LANE = "k"
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Timing:
-    """Of every stream, in seconds: *ping* when idle, *max_age* before it is ended.
-
-    A reader whose one write takes *write_timeout* is ended too.
-    """
-
-    ping: float = 25.0
-    max_age: float = 600.0
-    write_timeout: float = 30.0
 
 
 @final
@@ -62,21 +43,6 @@ class Caps:
 
     streams: int = 20_000
     per_user: int = 32
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Opening:
-    """How a reader presents itself: where it was, and until when it is known.
-
-    With a *ticket*, its ids carry the resume key. A *refused* one is shed at once.
-    """
-
-    last_event_id: str | None = None
-    expires_in: float = inf
-    ticket: Ticket | None = None
-    refused: bool = False
-    request_id: str = ""
 
 
 @final
@@ -189,40 +155,15 @@ class Hub:
 
     def open(self, channel: Channel, view: View, opening: Opening) -> Reader:
         """Make the stream of one reader; it never outlives its proof of identity."""
-        expires_in = opening.expires_in
         max_age = self._timing.max_age * (0.8 + 0.2 * self._random())
-        lane = channel.lane(view)
-        stream = Stream(
-            _lanes(lane.history, opening.ticket),
-            now=trio.current_time(),
-            last_event_id=opening.last_event_id,
-            hello=partial(self._hello, expires_in),
-            gap=_gap,
-            ping=frames.ping_event,
-            heartbeat=self._timing.ping,
-            max_age=max(min(max_age, expires_in), 1e-3),
-            last_words=self._last_words(
-                "max_age" if max_age <= expires_in else "expired"
-            ),
-            notice=_warning(expires_in),
-        )
-        reader = Reader(
-            stream,
+        return open_reader(
             channel,
-            lane,
-            ages="max_age" if max_age <= expires_in else "expired",
-            slow_after=self._timing.write_timeout,
+            view,
+            opening,
+            timing=attrs.evolve(self._timing, max_age=max_age),
             last_words=self._last_words,
-            request_id=opening.request_id,
             metrics=self.metrics,
         )
-        if opening.refused:
-            reader.end("shed")
-        return reader
-
-    def _hello(self, expires_in: float, resume: Resume) -> Event:
-        self.metrics.resumed(resume.outcomes[""])
-        return frames.hello_event(resume, ping=self._timing.ping, expires_in=expires_in)
 
     @contextmanager
     def serving(self, reader: Reader) -> Iterator[None]:
@@ -250,7 +191,7 @@ class Hub:
     def _has_room(self, channel: Channel) -> bool:
         return (
             len(self._readers) < self._caps.streams
-            and sum(r.why is None for r in channel.readers) < self._caps.per_user
+            and len(channel.readers) < self._caps.per_user
         )
 
     def _ended(self, reader: Reader, seconds: float) -> None:
@@ -306,29 +247,3 @@ class Hub:
                 with trio.move_on_after(max(0.0, self._alarm - self.clock())):
                     await self._rearm.wait()
                 await self.engine.expire()
-
-
-def _lanes(lane: History, ticket: Ticket | None) -> Mapping[str, History]:
-    if ticket is None:
-        return {"": lane}
-    # A lane in which nothing ever happens: it makes every id carry the resume key.
-    # The first, so that a reader has the key before it can have anything to resume.
-    return {_KEY_LANE: History(ticket.resume_key), "": lane}
-
-
-def resume_key(last_event_id: str | None) -> str | None:
-    """Return the resume key that a presented id carries, if it carries one."""
-    position = Cursor.parse(last_event_id).positions.get(_KEY_LANE)
-    return position.epoch if position else None
-
-
-def _warning(expires_in: float) -> tuple[float, Event] | None:
-    if expires_in == inf:
-        return None
-    event = frames.auth_event(min(WARNING, expires_in))
-    return max(0.0, expires_in - WARNING), event
-
-
-def _gap(lane: str, outcome: Outcome) -> Event | None:
-    # A snapshot speaks for itself; another epoch has to be announced.
-    return frames.RESET if outcome == "reset" and not lane else None

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO, final
 
 import attrs
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -63,7 +65,7 @@ def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
         structlog.processors.format_exc_info,
         redact,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.JSONRenderer(),
+        structlog.processors.JSONRenderer(_json),
     ]
     sink = _Sink(stream)
     structlog.configure(
@@ -79,6 +81,10 @@ def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
     handler.setFormatter(formatter)
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
+
+
+def _json(event: EventDict, *, default: Callable[[Any], Any]) -> str:
+    return msgspec.json.encode(event, enc_hook=default).decode()
 
 
 @final

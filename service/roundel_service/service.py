@@ -22,9 +22,10 @@ from .cors import Cors
 from .desk import Desk
 from .door import Door, Rates
 from .engines.memory import MemoryEngine
-from .hub import Caps, Hub, Timing
+from .hub import Caps, Hub
 from .items import Limits
 from .jwks import JwkSet
+from .opening import Timing
 from .operator_app import create_operator_app
 from .routes import create_routes
 from .shortcut import Shortcut

@@ -14,7 +14,8 @@ from . import problems, requests, schemas
 from .channel import View
 from .door import Door
 from .http import Answer, Events, Reply, Request
-from .hub import Hub, Opening, resume_key
+from .hub import Hub
+from .opening import Opening, resume_key
 from .problems import Problem
 from .reader import Reader
 from .tickets import TICKET_TTL, Ticket

@@ -1,0 +1,126 @@
+"""How a stream begins: what a reader presents, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import final
+
+import attrs
+import trio
+
+from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
+
+from . import frames
+from .channel import Channel, View
+from .frames import Why
+from .metrics import Metrics
+from .reader import Reader
+from .tickets import Ticket
+
+WARNING = 60.0
+"""How many seconds before its proof runs out a stream is told so."""
+
+_KEY_LANE = "k"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Timing:
+    """Of every stream, in seconds: *ping* when idle, *max_age* before it is ended.
+
+    A reader whose one write takes *write_timeout* is ended too.
+    """
+
+    ping: float = 25.0
+    max_age: float = 600.0
+    write_timeout: float = 30.0
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Opening:
+    """How a reader presents itself: where it was, and until when it is known.
+
+    With a *ticket*, its ids carry the resume key. A *refused* one is shed at once.
+    """
+
+    last_event_id: str | None = None
+    expires_in: float = inf
+    ticket: Ticket | None = None
+    refused: bool = False
+    request_id: str = ""
+
+
+def open_reader(
+    channel: Channel,
+    view: View,
+    opening: Opening,
+    *,
+    timing: Timing,
+    last_words: Callable[[Why], LastWords],
+    metrics: Metrics,
+) -> Reader:
+    """Make the stream of one reader, and what keeps its books.
+
+    It ends at the *timing*'s max age or when the proof runs out, whichever is first.
+    """
+    lane = channel.lane(view)
+    expires_in = opening.expires_in
+    ages: Why = "max_age" if timing.max_age <= expires_in else "expired"
+
+    def hello(resume: Resume) -> Event:
+        metrics.resumed(resume.outcomes[""])
+        return frames.hello_event(resume, ping=timing.ping, expires_in=expires_in)
+
+    stream = Stream(
+        _lanes(lane.history, opening.ticket),
+        now=trio.current_time(),
+        last_event_id=opening.last_event_id,
+        hello=hello,
+        gap=_gap,
+        ping=frames.ping_event,
+        heartbeat=timing.ping,
+        max_age=max(min(timing.max_age, expires_in), 1e-3),
+        last_words=last_words(ages),
+        notice=_warning(expires_in),
+    )
+    reader = Reader(
+        stream,
+        channel,
+        lane,
+        ages=ages,
+        slow_after=timing.write_timeout,
+        last_words=last_words,
+        request_id=opening.request_id,
+        metrics=metrics,
+    )
+    if opening.refused:
+        reader.end("shed")
+    return reader
+
+
+def _lanes(lane: History, ticket: Ticket | None) -> Mapping[str, History]:
+    if ticket is None:
+        return {"": lane}
+    # A lane in which nothing ever happens: it makes every id carry the resume key.
+    # The first, so that a reader has the key before it can have anything to resume.
+    return {_KEY_LANE: History(ticket.resume_key), "": lane}
+
+
+def resume_key(last_event_id: str | None) -> str | None:
+    """Return the resume key that a presented id carries, if it carries one."""
+    position = Cursor.parse(last_event_id).positions.get(_KEY_LANE)
+    return position.epoch if position else None
+
+
+def _warning(expires_in: float) -> tuple[float, Event] | None:
+    if expires_in == inf:
+        return None
+    event = frames.auth_event(min(WARNING, expires_in))
+    return max(0.0, expires_in - WARNING), event
+
+
+def _gap(lane: str, outcome: Outcome) -> Event | None:
+    # A snapshot speaks for itself; another epoch has to be announced.
+    return frames.RESET if outcome == "reset" and not lane else None
