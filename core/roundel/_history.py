@@ -212,6 +212,16 @@ class History:
         self._move(self._next(offset), snapshot)
         return self.head
 
+    def lose(self, snapshot: Lazy, *, offset: int | None = None) -> Position:
+        """Move the head over events that nobody here has, to the state behind them.
+
+        Every reader from before it is told the *snapshot*, a running one too.
+        """
+        self._move(self._next(offset), snapshot)
+        self._newest = self._floor = self.head.offset
+        self._bytes, self._ring = 0, None
+        return self.head
+
     def _next(self, offset: int | None) -> Position:
         floor = self.head.offset + 1
         return Position(

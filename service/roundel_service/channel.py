@@ -67,10 +67,17 @@ class Lane:
         if mailbox.epoch != head.epoch:
             snapshot = self._snapshot(record)
             self.history.reset(mailbox.epoch, offset=mailbox.v, snapshot=snapshot)
-        elif mailbox.v > head.offset and self.view.level == "badge":
+        elif mailbox.v == head.offset:
+            return
+        elif self.view.level == "badge":
             self._tell_badge(before)
-        elif mailbox.v > head.offset:
+        elif record.changes and record.changes[0].v <= head.offset + 1:
             self._tell_changes(record, before)
+        else:
+            # What lies between is nowhere any more: it is told whole, not passed over.
+            self.history.lose(self._snapshot(record), offset=mailbox.v)
+            self.frames += 1
+            self.told_at = trio.current_time()
 
     def _tell_badge(self, before: Badge) -> None:
         event = partial(frames.badge_event, self.badge)
@@ -157,8 +164,18 @@ class Channel:
             lane = self._lanes[view] = Lane(view, self.record, ring=self._ring)
         return lane
 
+    def is_behind(self, record: Record) -> bool:
+        """Tell whether *record* may be newer than what is known here."""
+        known, told = self.record.mailbox, record.mailbox
+        return told is not known and (told.epoch != known.epoch or told.v >= known.v)
+
     def update(self, record: Record) -> None:
-        """Take the mailbox's new state, tell it to the lanes and wake the streams."""
+        """Take the mailbox's new state, tell it to the lanes and wake the streams.
+
+        A state that is older than the one there is changes nothing.
+        """
+        if not self.is_behind(record):
+            return
         self.record = record
         for lane in list(self._lanes.values()):
             lane.update(record)

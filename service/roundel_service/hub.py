@@ -139,17 +139,21 @@ class Hub:
             latest = news.record or record
             channel = Channel(user, latest, ring=self._ring)
             self._channels[user] = channel
+        else:
+            # A wake-up may have been lost.
+            self._update(channel, record)
         return channel
 
     def _on_change(self, user: str, record: Record) -> None:
         if news := self._news.get(user):
             news.record = record
-        channel = self._channels.get(user)
-        if channel is None:
-            return
+        if channel := self._channels.get(user):
+            self._update(channel, record)
+
+    def _update(self, channel: Channel, record: Record) -> None:
         was_ended_at = channel.record.mailbox.ended_at
         channel.update(record)
-        if record.mailbox.ended_at != was_ended_at:
+        if channel.record.mailbox.ended_at != was_ended_at:
             for reader in channel.readers:
                 reader.end("revoked")
 

@@ -523,6 +523,13 @@ class HistoryModel(RuleBasedStateMachine):
         if snapshot:
             self.state = Logged(self.head, data, inf)
 
+    @rule(step=st.sampled_from([None, 1, 3]))
+    def lose(self, step: int | None) -> None:
+        offset = self.head + (step or 1)
+        self.history.lose(self.lazy(f"whole {offset}"), offset=step and offset)
+        self.start_line(offset, True)
+        self.state = Logged(offset, f"whole {offset}", inf)
+
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds: int) -> None:
         self.now += seconds
@@ -717,3 +724,17 @@ def test_sole_news_is_none_where_nothing_is_kept() -> None:
     history.append(Event("2"), now=0.0)
 
     assert history.sole_news(Position("e", 0)) is None
+
+
+def test_lose() -> None:
+    """What nobody here has is not passed over: readers are told the state behind it."""
+    history = History("e", capacity=5)
+    history.append(Event("1"), now=0.0)
+    history.lose(Event("whole"), offset=4)
+    history.append(Event("5"), now=0.0)
+    replay = history.since(at(1), now=0.0)
+
+    assert history.has_news(at(1))
+    assert ("snapshot", at(5)) == (replay.outcome, replay.position)
+    assert [frame("whole", 4), frame("5", 5)] == told(history, at(1))
+    assert [frame("5", 5)] == told(history, at(4))

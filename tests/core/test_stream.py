@@ -968,6 +968,12 @@ class Lane:
         self.history.advance(snapshot=self.state())
         self.remember()
 
+    def lose(self, count: int, now: float) -> None:
+        self.numbers += [-1] * count
+        state = Event(json.dumps(self.numbers), type=f"{self.name}-state")
+        self.history.lose(state, offset=self.history.head.offset + count)
+        self.remember()
+
     def reset(self) -> None:
         self.epochs += 1
         self.numbers = []
@@ -1027,6 +1033,11 @@ class ReaderModel(RuleBasedStateMachine):
     def stay(self, pick: int) -> None:
         if lane := self.lanes.get(f"l{pick}"):
             lane.stay()
+
+    @rule(pick=st.integers(0, 2), count=st.integers(1, 3))
+    def lose(self, pick: int, count: int) -> None:
+        if lane := self.lanes.get(f"l{pick}"):
+            lane.lose(count, self.now)
 
     @rule(pick=st.integers(0, 2))
     def reset(self, pick: int) -> None:

@@ -1,252 +1,343 @@
-"""The reducer: whatever is done in whatever order, the badge is the fold."""
+"""The reducer: stories of one mailbox, told by the contract's own sentences."""
 
 from __future__ import annotations
 
 from math import inf
 
-import attrs
+import msgspec
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from roundel_service.items import Expire, Mark, MarkAll, Notify
-from roundel_service.mailbox import MAX_OP_IDS, Limits, Mailbox, apply
+from roundel_service.badge import Count
+from roundel_service.items import Limits
+from roundel_service.mailbox import Applied, Mailbox, apply
+from roundel_service.operations import (
+    Disconnect,
+    DropGauge,
+    Expire,
+    Forget,
+    MarkAll,
+    Notify,
+    Retract,
+    SetGauge,
+)
+from roundel_service.schemas import OpsRequest
 
-LIMITS = Limits(items=3, bytes=100)
-READ = {"read": True, "seen": True}
-
-
-def note(name: str, **fields) -> Notify:
-    return Notify(id=name, category="c", title=name, **fields)
-
-
-def run(*operations, limits=LIMITS, now=0.0):
-    """Apply all, and return the mailbox and the changes."""
-    mailbox, changes = Mailbox(epoch="e"), []
-    for operation in operations:
-        applied = apply(mailbox, operation, now=now, limits=limits)
-        mailbox = applied.mailbox
-        changes.append(applied.change)
-    return mailbox, changes
+LIMITS = Limits(items=3, bytes=100, categories=3)
+MANY = Limits()
 
 
-def test_mailbox_is_never_changed_in_place():
+def note(name: str, category: str = "c", **fields) -> Notify:
+    return Notify(id=name, category=category, title=name, **fields)
+
+
+def ops(*told, op_id: str = "op") -> MarkAll:
+    """Make the operation from what the contract has a user send; it may be nothing."""
+    request = {"op_id": op_id, "ops": told or [{"read": []}]}
+    return msgspec.convert(request, OpsRequest).operation()
+
+
+def gauge(count: int, version: int, category: str = "g") -> SetGauge:
+    return SetGauge(category=category, count=count, source_version=version)
+
+
+def run(*story, limits: Limits = MANY) -> list[Applied]:
+    """Apply the operations to an empty mailbox; a number is the time from then on."""
+    mailbox, now, applied = Mailbox(epoch="e"), 0.0, []
+    for part in story:
+        if isinstance(part, float):
+            now = part
+            continue
+        applied.append(apply(mailbox, part, now=now, limits=limits))
+        mailbox = applied[-1].mailbox
+    return applied
+
+
+def made(*story, limits: Limits = MANY) -> Mailbox:
+    """Return the mailbox that the story ends with."""
+    return run(*story, limits=limits)[-1].mailbox
+
+
+def steps(applied: Applied) -> list[dict]:
+    """Return what the change says, each added item by its id alone."""
+    assert applied.change is not None
+    told = [step.document() for step in applied.change.steps]
+    return [{"add": step["add"]["id"]} if "add" in step else step for step in told]
+
+
+def flags(mailbox: Mailbox) -> dict[str, str]:
+    """Return the first letters of the flags that are set, by item."""
+    return {
+        name: "s" * item.seen + "r" * item.read + "a" * item.archived
+        for name, item in mailbox.items.items()
+    }
+
+
+# One version for each visible change, and none for anything else.
+
+FURNISHED = (
+    note("a", key="k", ttl=50, source="s"), note("b", "d"), note("c"),
+    ops({"read": ["b"]}, op_id="1"), ops({"archive": ["c"]}, op_id="2"),
+    gauge(2, 5), gauge(0, 5, "zero"),
+)  # fmt: skip
+
+VISIBLE = [
+    pytest.param(note("n"), id="notify"),
+    pytest.param(note("n", key="k"), id="notify with a known key"),
+    pytest.param(ops({"read": ["a"]}), id="read"),
+    pytest.param(ops({"read": ["a", "b", "nobody"]}), id="read one of three"),
+    pytest.param(ops({"unread": ["b"]}), id="unread"),
+    pytest.param(ops({"seen_upto": 1}), id="seen_upto"),
+    pytest.param(ops({"archive": ["b"]}), id="archive"),
+    pytest.param(ops({"unarchive": ["c"]}), id="unarchive"),
+    pytest.param(Retract(source="s"), id="retract by source"),
+    pytest.param(Retract(category="c", key="k"), id="retract by key"),
+    pytest.param(gauge(3, 6), id="gauge goes up"),
+    pytest.param(gauge(0, 6), id="gauge goes to nothing"),
+    pytest.param(gauge(1, 1, "c"), id="gauge of a category of items"),
+    pytest.param(DropGauge("g"), id="gauge goes"),
+]
+
+INVISIBLE = [
+    pytest.param(ops({"read": ["b"]}), id="read again"),
+    pytest.param(ops({"unread": ["a"]}), id="unread what is unread"),
+    pytest.param(ops({"archive": ["c"]}), id="archive again"),
+    pytest.param(ops({"unarchive": ["a"]}), id="unarchive what is in the list"),
+    pytest.param(ops({"read": ["nobody"]}, {"archive": ["no"]}), id="unknown ids"),
+    pytest.param(ops({"read": []}), id="no ids"),
+    pytest.param(ops({"read_all": True, "as_of": 0}), id="read_all as of nothing"),
+    pytest.param(ops({"seen_upto": 0}), id="seen up to nothing"),
+    pytest.param(
+        ops({"archive": ["a"]}, {"unarchive": ["a"]}), id="marks that undo each other"
+    ),
+    pytest.param(Expire(), id="nothing is over"),
+    pytest.param(Retract(source="other"), id="retract an unknown source"),
+    pytest.param(Retract(category="d", key="k"), id="retract in another category"),
+    pytest.param(Retract(category="c"), id="retract by no key"),
+    pytest.param(Retract(), id="retract by nothing"),
+    pytest.param(gauge(2, 6), id="gauge says the same, later"),
+    pytest.param(gauge(9, 5), id="gauge at the same source_version"),
+    pytest.param(gauge(9, 4), id="gauge at an older source_version"),
+    pytest.param(gauge(0, 1, "new"), id="gauge that counts nothing"),
+    pytest.param(DropGauge("zero"), id="gauge that counted nothing goes"),
+    pytest.param(DropGauge("other"), id="unknown gauge goes"),
+    pytest.param(Disconnect(), id="disconnect"),
+    pytest.param(Disconnect(revoke=True), id="revoke"),
+]
+
+
+def furnished() -> Mailbox:
+    """Return a mailbox that knows items, gauges and operations."""
+    return made(*FURNISHED)
+
+
+@pytest.mark.parametrize("operation", VISIBLE)
+def test_visible_change_makes_one_version(operation):
+    """What somebody can see makes exactly one version, which tells the whole badge."""
+    before = furnished()
+    applied = apply(before, operation, now=0.0, limits=MANY)
+
+    assert before.v + 1 == applied.mailbox.v == applied.change.v == applied.badge.v
+    assert applied.mailbox.badge == applied.change.badge == applied.badge
+    assert "e" == applied.badge.epoch
+
+
+@pytest.mark.parametrize("operation", INVISIBLE)
+def test_change_that_nobody_sees_makes_no_version(operation):
+    """What changes nothing makes no version, and is answered the badge there is."""
+    before = furnished()
+    applied = apply(before, operation, now=0.0, limits=MANY)
+
+    assert applied.change is None
+    assert (before.v, before.items) == (applied.mailbox.v, applied.mailbox.items)
+    assert before.badge == applied.mailbox.badge == applied.badge
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [Expire(), Retract(source="no"), DropGauge("no"), gauge(9, 5), ops(op_id="2")],
+    ids=["expire", "retract", "drop-gauge", "gauge-not-newer", "repeated-ops"],
+)
+def test_nothing_to_keep_is_the_same_mailbox(operation):
+    """An operation that leaves nothing behind leaves the very same mailbox."""
+    before = furnished()
+
+    assert before is apply(before, operation, now=0.0, limits=MANY).mailbox
+
+
+@pytest.mark.parametrize("operation", [*VISIBLE, *INVISIBLE])
+def test_mailbox_is_never_changed_in_place(operation):
     """What was read at a version stays true of that version."""
-    before, _ = run(note("a"))
-    kept = attrs.evolve(before, items=dict(before.items))
-    apply(before, note("b"), now=0, limits=LIMITS)
-    apply(before, MarkAll(marks=(Mark(flags=READ),), op_id="x"), now=0, limits=LIMITS)
+    before = furnished()
+    apply(before, operation, now=60.0, limits=MANY)
 
-    assert kept == before
+    assert furnished() == before
 
 
-def test_replacement_and_arrival_are_one_version():
-    """A collapsing notification removes and adds in the same change."""
-    mailbox, (_, change) = run(note("a", key="k"), note("b", key="k"))
+@pytest.mark.parametrize(
+    ("operation", "did", "by", "op_id"),
+    [
+        pytest.param(note("n", op_id="o"), "notify", "producer", None, id="notify"),
+        pytest.param(ops({"read": ["a"]}, op_id="o"), "ops", "user", "o", id="ops"),
+        pytest.param(Retract(source="s"), "retract", "producer", None, id="retract"),
+        pytest.param(gauge(3, 6), "gauge", "producer", None, id="gauge"),
+        pytest.param(Expire(), "expire", "time", None, id="expire"),
+    ],
+)
+def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
+    """A change can be explained; only the id that a user chose is told to users."""
+    change = apply(furnished(), operation, now=77.0, limits=MANY).change
 
-    assert (2, ["b"]) == (mailbox.v, list(mailbox.items))
-    assert {"remove": ["a"], "why": "replaced"} == change.ops[0]
-    assert change.ops[1]["add"]["id"] == "b"
-
-
-def test_eviction_is_told_with_the_change_that_caused_it():
-    """What a full mailbox loses is named in the same version."""
-    mailbox, changes = run(*(note(name) for name in "abcd"))
-
-    assert {"remove": ["a"], "why": "evicted"} == changes[-1].ops[0]
-    assert ["b", "c", "d"] == list(mailbox.items)
-    assert changes[-1].badge.more
-
-
-def test_evicted_item_that_was_read_leaves_the_number_exact():
-    """Only the loss of what was counted makes the number a lower bound."""
-    read = MarkAll(marks=(Mark(flags=READ, ids=frozenset("a")),), op_id="x")
-    mailbox, _ = run(note("a"), read, note("b"), note("c"), note("d"))
-
-    assert not mailbox.badge.more
+    assert (did, by, 77.0, op_id) == (change.did, change.by, change.time, change.op_id)
 
 
-def test_item_that_alone_fills_the_mailbox_evicts_all_others():
-    """A mailbox takes the newest, whatever that costs the older."""
-    mailbox, _ = run(note("a", size=1), note("b", size=1), note("c", size=100))
-
-    assert ["c"] == list(mailbox.items)
+# Items come, replace each other, and make room.
 
 
-def test_replaced_item_makes_room_before_anything_is_evicted():
+def test_new_item_is_unseen_and_unread():
+    """An item appears whole, at the version and the time of its notification."""
+    fields = {"body": "b", "url": "/u", "icon": "/i", "source": "s", "data": {"x": 1}}
+    [_, applied] = run(note("a"), 7.0, note("n", "d", key="k", ttl=5, **fields))
+    document = applied.mailbox.items["n"].document()
+
+    assert document == {
+        "id": "n", "seq": 2, "category": "d", "title": "n", "key": "k", **fields,
+        "created_at": 7.0, "expires_at": 12.0, "seen": False, "read": False,
+        "archived": False,
+    }  # fmt: skip
+    assert "n" == applied.item
+    assert {"d": Count(1, 1), "c": Count(1, 1)} == applied.badge.by
+
+
+def test_key_collapses():
+    """A new item replaces that of its category and key in the same version, as new."""
+    *_, applied = run(
+        note("a", key="k"), note("x", "d", key="k"), note("y"),
+        ops({"read": ["a"]}), note("b", key="k"),
+    )  # fmt: skip
+
+    assert [{"remove": ["a"], "why": "replaced"}, {"add": "b"}] == steps(applied)
+    assert {"x": "", "y": "", "b": ""} == flags(applied.mailbox)
+    assert 5 == applied.mailbox.items["b"].seq == applied.mailbox.v
+
+
+def test_items_without_a_key_do_not_collapse():
+    """Two items are two, whatever else they have in common."""
+    assert ["a", "b"] == list(made(note("a"), note("b")).items)
+
+
+def test_full_mailbox_evicts_its_oldest():
+    """The item that makes a mailbox too full pushes out the oldest, in one version."""
+    *_, applied = run(*map(note, "abcd"), limits=LIMITS)
+
+    assert [{"remove": ["a"], "why": "evicted"}, {"add": "d"}] == steps(applied)
+    assert ["b", "c", "d"] == list(applied.mailbox.items)
+    assert (3, True) == (applied.badge.unread, applied.badge.more)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        pytest.param([40, 60], "ab", id="just full"),
+        pytest.param([40, 60, 1], "bc", id="one byte over"),
+        pytest.param([1, 1, 98, 3], "d", id="the oldest go until it fits"),
+        pytest.param([1, 97, 3], "bc", id="no more than have to go"),
+        pytest.param([1, 1, 100], "c", id="one that fills it alone"),
+        pytest.param([1, 1, 101], "c", id="one that is too large is still taken"),
+    ],
+)
+def test_bytes_are_bounded(sizes, kept):
+    """As many of the oldest go as the newest needs bytes, whatever they are."""
+    notes = [note(name, size=size) for name, size in zip("abcd", sizes, strict=False)]
+
+    assert list(kept) == list(made(*notes, limits=LIMITS).items)
+
+
+def test_replaced_item_makes_room_first():
     """A collapse in a full mailbox costs no other item."""
-    mailbox, _ = run(note("a"), note("b"), note("c", key="k"), note("d", key="k"))
+    *_, applied = run(
+        note("a"), note("b"), note("c", key="k"), note("d", key="k"), limits=LIMITS
+    )
 
-    assert ["a", "b", "d"] == list(mailbox.items)
+    assert ["a", "b", "d"] == list(applied.mailbox.items)
+    assert not applied.badge.more
 
 
-def test_expire_takes_just_what_is_over_and_the_deadline_says_when():
-    """The deadline is the moment at which something is over, not before."""
-    mailbox, _ = run(note("a", ttl=5), note("b", ttl=9), note("c"))
-    early = apply(mailbox, Expire(), now=mailbox.deadline - 0.1, limits=LIMITS)
-    due = apply(mailbox, Expire(), now=mailbox.deadline, limits=LIMITS)
+@pytest.mark.parametrize(
+    ("mark", "more"),
+    [
+        pytest.param({"read": ["a"]}, False, id="read"),
+        pytest.param({"archive": ["a"]}, False, id="archived"),
+        pytest.param({"seen_upto": 1}, True, id="only seen"),
+        pytest.param({"read": ["b"]}, True, id="another was read"),
+    ],
+)
+def test_loss_of_what_counted_makes_a_lower_bound(mark, more):
+    """The number is a lower bound once an unread item was evicted, not before."""
+    story = (note("a"), ops(mark), *map(note, "bcd"))
 
-    assert mailbox.deadline == 5
+    assert more is made(*story, limits=LIMITS).badge.more
+
+
+MORE = (*map(note, "abcd"), ops({"read": ["b", "c"]}, op_id="1"))
+
+
+@pytest.mark.parametrize(
+    ("story", "badges"),
+    [
+        pytest.param([ops({"read": ["d"]}), note("e")], ["0", "1"], id="read"),
+        pytest.param([ops({"archive": ["d"]}), note("e")], ["0", "1"], id="archived"),
+        pytest.param([Retract(source="s")], ["1+"], id="nothing happens"),
+        pytest.param([note("e")], ["2+"], id="one more"),
+        pytest.param(
+            [ops({"read": ["d"]}, {"unread": ["b"]})], ["1+"], id="never nothing"
+        ),
+        pytest.param(
+            [gauge(1, 1), ops({"read": ["d"]}), gauge(0, 2), gauge(1, 3)],
+            ["2+", "1+", "0", "1"],
+            id="a gauge counts too",
+        ),
+        pytest.param([Forget("f"), note("e")], ["0", "1"], id="forgotten"),
+    ],
+)
+def test_lower_bound_until_nothing_is_unread(story, badges):
+    """`more` ends at the version whose number is 0, and not before."""
+    applied = run(*MORE, *story, limits=LIMITS)[-len(story) :]
+
+    assert badges == [f"{a.badge.unread}{'+' * a.badge.more}" for a in applied]
+
+
+# Items go, by themselves or taken back.
+
+
+def test_expiry_is_a_change_and_the_deadline_says_when():
+    """Items go together at the moment when they are over, not a moment before."""
+    story = (note("a", ttl=5), note("b", ttl=9), note("c"), note("d", "x", ttl=5))
+    before = made(*story)
+    early = apply(before, Expire(), now=4.9, limits=MANY)
+    due = apply(before, Expire(), now=5.0, limits=MANY)
+
+    assert 5.0 == before.deadline
     assert early.change is None
-    assert early.mailbox is mailbox
-    assert ({"remove": ["a"], "why": "expired"},) == due.change.ops
-    assert due.mailbox.deadline == 9
-    assert Mailbox(epoch="e").deadline == inf
+    assert [{"remove": ["a", "d"], "why": "expired"}] == steps(due)
+    assert (5, 2) == (due.badge.v, due.badge.unread)
+    assert 9.0 == due.mailbox.deadline
+    assert inf == apply(due.mailbox, Expire(), now=9.0, limits=MANY).mailbox.deadline
 
 
-def test_mark_without_effect_is_not_told_among_those_with():
-    """A change names just the items that it changed."""
-    marks = (Mark(flags=READ, ids=frozenset("a")), Mark(flags={"seen": True}))
-    _, (*_, change) = run(note("a"), note("b"), MarkAll(marks=marks, op_id="x"))
-
-    assert [["a"], ["b"]] == [op["set"] for op in change.ops]
-
-
-def test_marks_that_undo_each_other_are_no_change():
-    """A version is made by what somebody could see, not by what was tried."""
-    marks = (Mark(flags={"archived": True}), Mark(flags={"archived": False}))
-    _, (*_, change) = run(note("a"), MarkAll(marks=marks, op_id="x"))
-
-    assert change is None
-
-
-def test_operation_ids_are_bounded_and_the_oldest_goes():
-    """A user who never stops cannot make a mailbox grow."""
-    repeats = [MarkAll(marks=(), op_id=str(n)) for n in range(MAX_OP_IDS + 5)]
-    mailbox, _ = run(*repeats)
-
-    assert MAX_OP_IDS == len(mailbox.answers)
-    assert "4" not in mailbox.answers
-    assert "5" in mailbox.answers
-
-
-IDS = st.sampled_from("abcdefgh")
-CATEGORIES = st.sampled_from(["x", "y"])
-FLAGS = st.sampled_from(
-    [READ, {"read": False}, {"seen": True}, {"archived": True}, {"archived": False}]
+@pytest.mark.parametrize(
+    ("retract", "removed"),
+    [
+        pytest.param(Retract(source="s"), ["a", "c"], id="source"),
+        pytest.param(Retract(category="c", key="k"), ["b"], id="key"),
+        pytest.param(Retract(category="d", key="k"), ["c"], id="other category"),
+    ],
 )
+def test_retraction(retract, removed):
+    """What is taken back goes in one version, read or not."""
+    *_, applied = run(
+        note("a", source="s"), note("b", key="k"), note("c", "d", key="k", source="s"),
+        ops({"read": ["a"]}), retract,
+    )  # fmt: skip
 
-
-class Mailboxes(RuleBasedStateMachine):
-    """Random operations on a mailbox, beside a client that hears its changes."""
-
-    def __init__(self):
-        super().__init__()
-        self.mailbox = Mailbox(epoch="e")
-        self.client = {}
-        self.now = 0.0
-        self.names = 0
-        self.told = 0
-
-    def do(self, operation):
-        before = self.mailbox
-        applied = apply(before, operation, now=self.now, limits=LIMITS)
-        self.mailbox = applied.mailbox
-        if applied.change is None:
-            assert before.v == self.mailbox.v
-            assert before.items == self.mailbox.items
-            return
-        assert before.v + 1 == self.mailbox.v == applied.change.v
-        assert applied.change.badge == self.mailbox.badge
-        assert before.items != self.mailbox.items
-        for op in applied.change.ops:
-            self.hear(op)
-
-    def hear(self, op):
-        """Apply one op of a change frame, as a client must."""
-        if "add" in op:
-            self.client[op["add"]["id"]] = dict(op["add"])
-        elif "set" in op:
-            for name in op["set"]:
-                self.client[name] |= {k: v for k, v in op.items() if k != "set"}
-        else:
-            for name in op["remove"]:
-                del self.client[name]
-
-    @rule(
-        category=CATEGORIES,
-        key=st.none() | IDS,
-        ttl=st.none() | st.integers(1, 5),
-        size=st.integers(1, 60),
-    )
-    def notify(self, category, key, ttl, size):
-        self.names += 1
-        new = Notify(
-            id=str(self.names),
-            category=category,
-            title="t",
-            key=key,
-            ttl=ttl,
-            size=size,
-        )
-        self.do(new)
-
-    @rule(
-        flags=FLAGS,
-        upto=st.none() | st.integers(0, 50),
-        category=st.none() | CATEGORIES,
-        pick=st.none() | st.integers(0, 5),
-        op_id=IDS,
-    )
-    def mark(self, flags, upto, category, pick, op_id):
-        ids = None
-        if pick is not None:
-            ids = frozenset([*list(self.mailbox.items)[pick : pick + 2], "nobody"])
-        mark = Mark(flags=flags, ids=ids, upto=upto, category=category)
-        self.do(MarkAll(marks=(mark,), op_id=op_id))
-
-    @rule(seconds=st.integers(0, 4))
-    def let_time_pass(self, seconds):
-        self.now += seconds
-        self.do(Expire())
-
-    @rule()
-    @precondition(lambda self: self.mailbox.answers)
-    def wait_until_operation_ids_are_forgotten(self):
-        self.now += 86_401
-        self.do(Expire())
-
-    @invariant()
-    def badge_is_the_naive_fold(self):
-        badge = self.mailbox.badge
-        counted = [
-            i for i in self.mailbox.items.values() if not i.read and not i.archived
-        ]
-
-        assert len(counted) == badge.unread
-        assert sum(1 for i in counted if not i.seen) == badge.unseen
-        assert {i.category for i in counted} == set(badge.by)
-        for category, count in badge.by.items():
-            mine = [i for i in counted if i.category == category]
-            assert len(mine) == count.unread > 0
-            assert sum(1 for i in mine if not i.seen) == count.unseen
-        assert not badge.more or badge.unread
-
-    @invariant()
-    def client_holds_what_the_mailbox_holds(self):
-        assert {i.id: i.document() for i in self.mailbox.items.values()} == self.client
-
-    @invariant()
-    def bounds_hold_and_items_are_in_order(self):
-        items = list(self.mailbox.items.values())
-
-        assert len(items) <= LIMITS.items
-        assert sum(i.size for i in items) <= LIMITS.bytes
-        assert sorted(i.seq for i in items) == [i.seq for i in items]
-        assert all(i.seq <= self.mailbox.v for i in items)
-        keyed = [(i.category, i.key) for i in items if i.key]
-        assert len(keyed) == len(set(keyed))
-
-
-TestMailboxes = Mailboxes.TestCase
-TestMailboxes.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
-)
-
-
-@pytest.mark.nightly
-class TestMailboxesForLong(Mailboxes.TestCase):
-    """The same, for ten thousand runs."""
-
-    settings = settings(max_examples=10_000, stateful_step_count=50, deadline=None)
+    assert [{"remove": removed, "why": "retracted"}] == steps(applied)
+    assert {"a", "b", "c"} - set(removed) == set(applied.mailbox.items)

@@ -1,0 +1,122 @@
+"""What is told of a change, and to whom: steps, changes and badges, cut to a filter."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from roundel_service.badge import Badge, Count
+from roundel_service.changes import Added, Change, Flagged, Removed
+
+from .test_mailbox import note, run
+
+[ADDED] = run(note("n", "a"))[0].change.steps
+FLAGGED = Flagged({"1": "a", "2": "b"}, {"read": True, "seen": True})
+REMOVED = Removed({"1": "b", "2": "a"}, "evicted")
+WHOLE = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})
+
+
+@pytest.mark.parametrize(
+    ("step", "document"),
+    [
+        pytest.param(ADDED, {"add": ADDED.item.document()}, id="add"),
+        pytest.param(
+            FLAGGED, {"set": ["1", "2"], "read": True, "seen": True}, id="set"
+        ),
+        pytest.param(REMOVED, {"remove": ["1", "2"], "why": "evicted"}, id="remove"),
+    ],
+)
+def test_step_in_the_words_of_the_contract(step, document):
+    """A step is told as the contract writes it."""
+    assert document == step.document()
+
+
+def test_item_is_told_without_its_size():
+    """What an item takes of the mailbox's bytes is nobody's business."""
+    assert "size" not in ADDED.item.document()
+
+
+@pytest.mark.parametrize(
+    ("step", "categories", "expected"),
+    [
+        pytest.param(ADDED, "a", ADDED, id="item"),
+        pytest.param(ADDED, "b", None, id="item of another"),
+        pytest.param(FLAGGED, "ab", FLAGGED, id="flags of all"),
+        pytest.param(FLAGGED, "a", Flagged({"1": "a"}, FLAGGED.flags), id="of some"),
+        pytest.param(FLAGGED, "c", None, id="flags of none"),
+        pytest.param(REMOVED, "ab", REMOVED, id="removal of all"),
+        pytest.param(REMOVED, "a", Removed({"2": "a"}, "evicted"), id="of one"),
+        pytest.param(REMOVED, "c", None, id="removal of none"),
+    ],
+)
+def test_step_of_some_categories(step, categories, expected):
+    """A reader of some categories is told of the items in these, and of no other."""
+    assert expected == step.only(frozenset(categories))
+
+
+def change(*steps: Added | Flagged | Removed) -> Change:
+    facts = {"did": "ops", "by": "user", "time": 3.0, "op_id": "o"}
+    return Change(v=7, steps=steps, badge=WHOLE, **facts)
+
+
+@pytest.mark.parametrize(
+    ("categories", "steps"),
+    [
+        pytest.param("ab", [ADDED, FLAGGED, REMOVED], id="all"),
+        pytest.param("b", [Flagged({"2": "b"}, FLAGGED.flags),
+                           Removed({"1": "b"}, "evicted")], id="one"),
+        pytest.param("c", [], id="another"),
+        pytest.param("", [], id="none"),
+    ],
+)  # fmt: skip
+def test_change_of_some_categories(categories, steps):
+    """What is left of a change is its steps and its badge, cut to the categories."""
+    whole, names = change(ADDED, FLAGGED, REMOVED), frozenset(categories)
+
+    assert change(*steps) == attrs.evolve(whole.only(names), badge=WHOLE)
+    assert WHOLE.only(names) == whole.only(names).badge
+    assert whole is whole.only(None)
+
+
+@pytest.mark.parametrize(
+    ("categories", "expected"),
+    [
+        pytest.param("ab", WHOLE, id="all"),
+        pytest.param("abc", WHOLE, id="more than all"),
+        pytest.param("a", Badge("e", 7, 2, 1, True, {"a": Count(2, 1)}), id="one"),
+        pytest.param("bc", Badge("e", 7, 3, 0, True, {"b": Count(3)}), id="other"),
+        pytest.param("c", Badge("e", 7, 0, 0, False, {}), id="0 is no lower bound"),
+        pytest.param("", Badge("e", 7, 0, 0, False, {}), id="none"),
+        pytest.param(None, WHOLE, id="no filter"),
+    ],
+)
+def test_badge_of_some_categories(categories, expected):
+    """The badge of some categories is the sum of just these, at the same version."""
+    names = None if categories is None else frozenset(categories)
+
+    assert expected == WHOLE.only(names)
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        pytest.param({"v": 8}, True, id="a later version"),
+        pytest.param({"unread": 6}, False, id="unread"),
+        pytest.param({"unseen": 2}, False, id="unseen"),
+        pytest.param({"more": False}, False, id="more"),
+        pytest.param({"by": {"a": Count(5, 1)}}, False, id="by category"),
+        pytest.param({"epoch": "f"}, False, id="another epoch"),
+    ],
+)
+def test_badge_that_shows_the_same(changed, same):
+    """Two badges show the same if nothing but the version has moved."""
+    assert same is attrs.evolve(WHOLE, **changed).shows_the_same(WHOLE)
+
+
+def test_badge_in_the_words_of_the_contract():
+    """The badge is told whole, with where it is true."""
+    assert "e.7" == WHOLE.etag
+    assert WHOLE.document() == {
+        "epoch": "e", "v": 7, "unread": 5, "unseen": 1, "more": True,
+        "by": {"a": {"unread": 2, "unseen": 1}, "b": {"unread": 3, "unseen": 0}},
+    }  # fmt: skip

@@ -1,0 +1,401 @@
+"""The model: a mailbox as anybody would write it, beside pages that are told of it.
+
+Whatever is done in whatever order and at whatever time, the reducer's mailbox is the
+model's, its badge is the naive count, and a page that applies the changes it is told
+shows just what is so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from roundel_service.changes import Categories, Change
+from roundel_service.draft import TooManyCategories
+from roundel_service.items import Limits
+from roundel_service.mailbox import DAY, Applied, Mailbox, apply
+from roundel_service.operations import (
+    Disconnect,
+    DropGauge,
+    Expire,
+    Forget,
+    Mark,
+    MarkAll,
+    Notify,
+    Operation,
+    Retract,
+    SetGauge,
+)
+
+LIMITS = Limits(items=4, bytes=100, categories=3)
+
+
+@attrs.define
+class Model:
+    """A mailbox as lists of dicts, without a version; *v* is told with each call."""
+
+    items: list[dict[str, Any]] = attrs.field(factory=list)
+    gauges: dict[str, tuple[int, int]] = attrs.field(factory=dict)
+    more: bool = False
+    answers: dict[Any, tuple[Any, float]] = attrs.field(factory=dict)
+
+    def view(self, only: Categories | None = None) -> tuple[Any, Any]:
+        """Return what a person sees: the items and the numbers, of these categories."""
+        shown = [i for i in self.items if only is None or i["category"] in only]
+        return [{k: i[k] for k in i if k != "size"} for i in shown], self.count(only)
+
+    def count(self, only: Categories | None) -> dict[str, Any]:
+        """Count every category from nothing, by looking at each item."""
+        names = {i["category"] for i in self.items} | set(self.gauges)
+        by = {}
+        for name in names if only is None else names & only:
+            mine = [i for i in self.items if i["category"] == name and counts(i)]
+            unread = len(mine) + self.gauges.get(name, (0, 0))[0]
+            if unread:
+                unseen = len([i for i in mine if not i["seen"]])
+                by[name] = {"unread": unread, "unseen": unseen}
+        total = sum(count["unread"] for count in by.values())
+        unseen = sum(count["unseen"] for count in by.values())
+        more = self.more and total > 0
+        return {"unread": total, "unseen": unseen, "more": more, "by": by}
+
+    def does_not_fit(self, category: str) -> bool:
+        names = {i["category"] for i in self.items} | set(self.gauges)
+        return len(names | {category}) > max(LIMITS.categories, len(names))
+
+    def do(self, operation: Operation, v: int, now: float) -> None:
+        match operation:
+            case Notify():
+                self.notify(operation, v, now)
+            case MarkAll():
+                for mark in operation.marks:
+                    self.mark(mark)
+            case Expire():
+                self.keep(lambda i: i["expires_at"] is None or i["expires_at"] > now)
+            case Retract(source=None):
+                key = (operation.category, operation.key)
+                self.keep(lambda i: (i["category"], i["key"]) != key)
+            case Retract():
+                self.keep(lambda i: i["source"] != operation.source)
+            case SetGauge(category=category):
+                _, version = self.gauges.get(category, (0, -1))
+                if operation.source_version > version:
+                    gauge = operation.count, operation.source_version
+                    self.gauges[category] = gauge
+            case DropGauge(category=category):
+                self.gauges.pop(category, None)
+        self.more = self.more and self.count(None)["unread"] > 0
+
+    def remember(self, known: Any, answer: Any, now: float) -> None:
+        """Let go of what is over: the clock may go back, and it is over for ever."""
+        young = {k: v for k, v in self.answers.items() if now - v[1] < DAY}
+        self.answers = young | {known: (answer, now)}
+
+    def keep(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        self.items = [i for i in self.items if condition(i)]
+
+    def notify(self, new: Notify, v: int, now: float) -> None:
+        key = (new.category, new.key)
+        self.keep(lambda i: new.key is None or (i["category"], i["key"]) != key)
+        while len(self.items) >= LIMITS.items or (
+            sum(i["size"] for i in self.items) + new.size > LIMITS.bytes
+        ):
+            gone = self.items.pop(0)
+            self.more = self.more or counts(gone)
+        told = {
+            k: getattr(new, k) for k in attrs.asdict(new) if k not in ("ttl", "op_id")
+        }
+        expires_at = None if new.ttl is None else now + new.ttl
+        told |= {"seq": v, "created_at": now, "expires_at": expires_at}
+        self.items.append(told | dict.fromkeys(("seen", "read", "archived"), False))
+
+    def mark(self, mark: Mark) -> None:
+        for item in self.items:
+            if mark.ids is not None and item["id"] not in mark.ids:
+                continue
+            if mark.upto is not None and item["seq"] > mark.upto:
+                continue
+            if mark.category in (None, item["category"]):
+                item.update(mark.flags)
+
+
+def counts(item: dict[str, Any]) -> bool:
+    return not item["read"] and not item["archived"]
+
+
+@attrs.define
+class Page:
+    """A client that knows what it was told: a snapshot, and then what came."""
+
+    only: Categories | None
+    items: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    badge: dict[str, Any] = attrs.field(factory=dict)
+
+    def take(self, mailbox: Mailbox) -> None:
+        """Forget everything and begin with the mailbox as it is."""
+        self.items = {
+            item.id: item.document()
+            for item in mailbox.items.values()
+            if self.only is None or item.category in self.only
+        }
+        self.badge = mailbox.badge.only(self.only).document()
+
+    def hear(self, change: Change) -> None:
+        """Apply a change, unless it is one that such a page is not told of."""
+        told = change.only(self.only)
+        badge = told.badge.document()
+        shows_another = badge | {"v": 0} != self.badge | {"v": 0}
+        assert self.only is not None or told.steps or shows_another
+        if told.steps or shows_another:
+            assert self.badge["v"] < badge["v"] == change.v
+            self.badge = badge
+        for step in told.steps:
+            self.apply(step.document())
+
+    def apply(self, step: dict[str, Any]) -> None:
+        match step:
+            case {"add": item}:
+                assert item["id"] not in self.items
+                self.items[item["id"]] = item
+            case {"set": ids, **flags}:
+                for name in ids:
+                    self.items[name] = self.items[name] | flags
+            case {"remove": ids}:
+                for name in ids:
+                    del self.items[name]
+
+
+NAMES = st.sampled_from("abcd")
+KEYS = st.sampled_from("kl")
+FLAGS = st.sampled_from(
+    [{"read": True, "seen": True}, {"read": False}, {"seen": True},
+     {"archived": True}, {"archived": False}]
+)  # fmt: skip
+# Few times, so that things are over just then, and exact ones, so that never nearly.
+TTLS = st.sampled_from([0.25, 1.0, 2.0])
+WAITS = st.sampled_from([0.25, 1.0, 2.0, -1.0, DAY - 1.0, DAY])
+NOTES = st.fixed_dictionaries(
+    {
+        "category": NAMES,
+        "key": st.none() | KEYS,
+        "source": st.none() | KEYS,
+        "ttl": st.none() | TTLS,
+        "size": st.integers(1, 60),
+        # An id of its own, most often.
+        "op_id": st.sampled_from([None, None, "", "1", "2"]),
+    }
+)
+# Of ids and versions, how far they are behind the newest.
+BACK = st.integers(-1, 5)
+MARKS = st.tuples(FLAGS, st.sets(BACK), st.none(), st.none()) | st.tuples(
+    FLAGS, st.none(), BACK, st.none() | NAMES
+)
+GAUGES = st.builds(
+    SetGauge, category=NAMES, count=st.integers(0, 2), source_version=st.integers(0, 5)
+)
+RETRACTS = st.builds(Retract, source=KEYS) | st.builds(
+    Retract, category=NAMES, key=KEYS
+)
+ENDS = st.sampled_from(
+    [Disconnect(), Disconnect(revoke=True), Expire(), Forget("anew")]
+)
+
+
+class Mailboxes(RuleBasedStateMachine):
+    """Random operations at random times, beside the model and pages that listen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mailbox = Mailbox(epoch="e0")
+        self.model = Model()
+        self.pages = [Page(None), Page(frozenset("a")), Page(frozenset("bc"))]
+        self.now = 0.0
+        self.names = self.calls = 0
+        self.revoked_at = 0.0
+        self.let_pages_load()
+
+    def let_pages_load(self) -> None:
+        for page in self.pages:
+            page.take(self.mailbox)
+
+    def do(self, operation: Operation) -> Applied | None:
+        """Apply *operation* to the mailbox and to the model, and compare."""
+        before, then = self.mailbox, self.model.view()
+        if self.is_refused(operation):
+            with pytest.raises(TooManyCategories):
+                apply(before, operation, now=self.now, limits=LIMITS)
+            return None
+        self.model.do(operation, before.v + 1, self.now)
+        applied = apply(before, operation, now=self.now, limits=LIMITS)
+        self.mailbox = applied.mailbox
+        if self.model.view() == then:
+            assert applied.change is None
+            assert (before.v, before.items) == (self.mailbox.v, self.mailbox.items)
+        else:
+            assert before.v + 1 == self.mailbox.v == applied.change.v
+            assert self.mailbox.badge == applied.change.badge
+            for page in self.pages:
+                page.hear(applied.change)
+        assert self.mailbox.badge == applied.badge
+        return applied
+
+    def is_refused(self, operation: Operation) -> bool:
+        match operation:
+            case SetGauge(category=category, source_version=version):
+                is_newer = self.model.gauges.get(category, (0, -1))[1] < version
+                return is_newer and self.model.does_not_fit(category)
+            case Notify(category=category):
+                return self.model.does_not_fit(category)
+        return False
+
+    def do_once(self, operation: Notify | MarkAll) -> None:
+        """Do it, unless its id was there in the last 24 hours: then nothing happens."""
+        known = (operation.by, operation.op_id)
+        answer, time = self.model.answers.get(known, (None, 0.0))
+        if answer is not None and self.now - time < DAY:
+            again = apply(self.mailbox, operation, now=self.now, limits=LIMITS)
+            assert self.mailbox is again.mailbox
+            assert (None, answer) == (again.change, (again.badge, again.item))
+            return
+        applied = self.do(operation)
+        if applied is not None and operation.op_id is not None:
+            self.model.remember(known, (applied.badge, applied.item), self.now)
+
+    @initialize(notes=st.lists(NOTES, max_size=4))
+    def fill(self, notes: list[dict[str, Any]]) -> None:
+        for note in notes:
+            self.notify(note)
+
+    @rule(note=NOTES)
+    def notify(self, note: dict[str, Any]) -> None:
+        self.names += 1
+        if note["op_id"] == "":
+            note = note | {"op_id": f"its own {self.names}"}
+        self.do_once(Notify(id=str(self.names), title="t", **note))
+
+    @rule(
+        marks=st.lists(MARKS, min_size=1, max_size=3),
+        op_id=st.sampled_from(["", "", "", "1", "2"]),
+    )
+    def mark(self, marks: list[Any], op_id: str) -> None:
+        """Mark by id, or up to a version, or both in one call."""
+        told = [
+            Mark(
+                flags=flags,
+                ids=ids if ids is None else frozenset(str(self.names - i) for i in ids),
+                upto=upto if upto is None else self.mailbox.v - upto,
+                category=category,
+            )
+            for flags, ids, upto, category in marks
+        ]
+        self.calls += 1
+        op_id = op_id or f"its own {self.calls}"
+        self.do_once(MarkAll(marks=tuple(told), op_id=op_id))
+
+    @rule(operation=RETRACTS | GAUGES | st.builds(DropGauge, NAMES))
+    def take_back_or_gauge(self, operation: Operation) -> None:
+        self.do(operation)
+
+    @rule(seconds=WAITS, look=st.booleans())
+    def wait(self, seconds: float, look: bool) -> None:
+        """Let time pass, and let go of what is over, or not yet."""
+        self.now += seconds
+        if look:
+            self.do(Expire())
+
+    @rule(end=ENDS)
+    def end(self, end: Disconnect | Expire | Forget) -> None:
+        """End streams, revoke proofs, forget the user."""
+        before = self.mailbox
+        if isinstance(end, Forget):
+            self.forget()
+            return
+        self.do(end)
+        if isinstance(end, Disconnect):
+            assert self.mailbox.ended_at > before.ended_at
+            if end.revoke:
+                self.revoked_at = max(self.revoked_at, self.now)
+
+    def forget(self) -> None:
+        another = Forget(f"e{int(self.mailbox.epoch[1:]) + 1}")
+        forgotten = apply(self.mailbox, another, now=self.now, limits=LIMITS)
+        assert (None, 0) == (forgotten.change, forgotten.badge.v)
+        self.mailbox, self.model = forgotten.mailbox, Model()
+        self.let_pages_load()
+
+    @rule(only=st.none() | st.frozensets(NAMES), place=st.integers(1, 2))
+    def open_a_page(self, only: Categories | None, place: int) -> None:
+        self.pages[place] = Page(only)
+        self.pages[place].take(self.mailbox)
+
+    @invariant()
+    def mailbox_is_what_the_model_is(self) -> None:
+        items = [item.document() for item in self.mailbox.items.values()]
+        where = {"epoch": self.mailbox.epoch, "v": self.mailbox.v}
+        seen, numbers = self.model.view()
+
+        assert seen == items
+        assert where | numbers == self.mailbox.badge.document()
+        assert (
+            min(
+                (i["expires_at"] for i in seen if i["expires_at"] is not None),
+                default=inf,
+            )
+            == self.mailbox.deadline
+        )
+
+    @invariant()
+    def every_page_shows_what_is_so(self) -> None:
+        for page in self.pages:
+            items, numbers = self.model.view(page.only)
+            told = {k: page.badge[k] for k in numbers}
+
+            assert {item["id"]: item for item in items} == page.items
+            assert numbers == told
+            assert page.badge["v"] <= self.mailbox.v
+            assert self.mailbox.epoch == page.badge["epoch"]
+
+    @invariant()
+    def proofs_stay_revoked_for_a_day(self) -> None:
+        is_old = self.now >= self.revoked_at + DAY
+        for issued_at in (self.revoked_at - 1.0, self.revoked_at):
+            refused = issued_at < self.revoked_at and not is_old
+            assert refused is self.mailbox.refuses(issued_at, now=self.now)
+
+    @invariant()
+    def bounds_hold_and_items_are_in_order(self) -> None:
+        items = list(self.mailbox.items.values())
+        names = {item.category for item in items} | self.mailbox.gauges.keys()
+        seqs = [item.seq for item in items]
+
+        assert len(items) <= LIMITS.items
+        assert sum(item.size for item in items) <= LIMITS.bytes
+        assert len(names) <= LIMITS.categories
+        assert sorted(set(seqs)) == seqs
+        assert all(seq <= self.mailbox.v for seq in seqs)
+
+
+class NightlyMailboxes(Mailboxes):
+    """The same promise, for a night."""
+
+
+TestMailboxes = pytest.mark.slow(Mailboxes.TestCase)
+TestMailboxes.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None
+)
+TestNightlyMailboxes = pytest.mark.nightly(NightlyMailboxes.TestCase)
+TestNightlyMailboxes.settings = settings(
+    max_examples=10_000, stateful_step_count=50, deadline=None
+)

@@ -1,0 +1,343 @@
+"""What can be done to a mailbox, kind by kind, and what is remembered of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from roundel_service.badge import Count
+from roundel_service.draft import TooManyCategories
+from roundel_service.items import Gauge
+from roundel_service.mailbox import DAY, MAX_OP_IDS, Mailbox, apply
+from roundel_service.operations import Disconnect, DropGauge, Expire, Forget, Retract
+
+from .test_mailbox import LIMITS, MANY, flags, gauge, made, note, ops, run, steps
+
+# What a user does.
+
+SHELF = (
+    note("a"), note("b", "d"), note("c"), note("e"),
+    ops({"read": ["c"]}, op_id="1"), ops({"archive": ["e"]}, op_id="2"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        pytest.param([{"read": ["a"]}], "a:sr b: c:sr e:a", id="read implies seen"),
+        pytest.param([{"unread": ["c"]}], "a: b: c:s e:a", id="unread stays seen"),
+        pytest.param([{"read_upto": 2}], "a:sr b:sr c:sr e:a", id="read_upto"),
+        pytest.param(
+            [{"read_upto": 9, "category": "d"}],
+            "a: b:sr c:sr e:a",
+            id="read_upto of a category",
+        ),
+        pytest.param(
+            [{"read_all": True, "as_of": 1}], "a:sr b: c:sr e:a", id="read_all as of"
+        ),
+        pytest.param(
+            [{"read_all": True, "as_of": 99}],
+            "a:sr b:sr c:sr e:sra",
+            id="read_all as of later than now",
+        ),
+        pytest.param(
+            [{"read_all": True, "as_of": 4, "category": "c"}],
+            "a:sr b: c:sr e:sra",
+            id="read_all of a category",
+        ),
+        pytest.param([{"seen_upto": 2}], "a:s b:s c:sr e:a", id="seen_upto"),
+        pytest.param([{"archive": ["a", "?"]}], "a:a b: c:sr e:a", id="archive"),
+        pytest.param([{"unarchive": ["e"]}], "a: b: c:sr e:", id="unarchive"),
+        pytest.param(
+            [{"read": ["a", "b"]}, {"unread": ["b"]}, {"archive": ["a"]}],
+            "a:sra b:s c:sr e:a",
+            id="several, in order",
+        ),
+    ],
+)
+def test_ops(told, expected):
+    """An operation does what the contract says, and touches nothing else."""
+    mailbox = made(*SHELF, ops(*told))
+
+    assert expected == " ".join(f"{k}:{v}" for k, v in flags(mailbox).items())
+
+
+def test_read_upto_needs_no_clock():
+    """What comes after the version that a client saw is not read by it."""
+    *_, applied = run(
+        note("a"), 5.0, note("b"), 1.0, note("new"),
+        ops({"read_all": True, "as_of": 2}),
+    )  # fmt: skip
+
+    assert {"a": "sr", "b": "sr", "new": ""} == flags(applied.mailbox)
+    assert applied.mailbox.items["new"].seq == 3
+
+
+def test_item_that_came_back_is_above_what_was_read():
+    """An item that was replaced meanwhile is a new one to those who read the old."""
+    *_, applied = run(
+        note("a", key="k"), note("b"), note("a2", key="k"),
+        ops({"read_all": True, "as_of": 2}, {"seen_upto": 2}, {"read": ["a"]}),
+    )  # fmt: skip
+
+    assert {"b": "sr", "a2": ""} == flags(applied.mailbox)
+
+
+def test_ops_are_told_once_for_each_item():
+    """A change names just the items it changed, with what was set on them."""
+    *_, applied = run(*SHELF, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
+
+    assert [
+        {"set": ["a"], "read": True, "seen": True},
+        {"set": ["b", "e"], "seen": True},
+    ] == steps(applied)
+
+
+def test_many_marks_make_a_small_change():
+    """However much a user does in one call, each item is told once: rings are kept."""
+    back_and_forth = [{"archive": ["a", "b"]}, {"unarchive": ["a", "b"]}] * 50
+    *_, applied = run(*SHELF, ops(*back_and_forth[:-1], {"unarchive": ["b"]}))
+
+    assert [{"set": ["a"], "archived": True}] == steps(applied)
+
+
+# Gauges.
+
+
+def test_gauge_counts_into_unread():
+    """A gauge adds to its category's unread count, has no items and is never unseen."""
+    mailbox = made(gauge(7, 1), note("a"), gauge(2, 1, "c"))
+
+    assert (10, 1) == (mailbox.badge.unread, mailbox.badge.unseen)
+    assert {"g": Count(7, 0), "c": Count(3, 1)} == mailbox.badge.by
+    assert ["a"] == list(mailbox.items)
+
+
+def test_gauge_of_nothing_is_left_out():
+    """A category whose gauge is 0 is not told, as any without an unread item."""
+    badge = made(gauge(7, 1), gauge(3, 1, "h"), gauge(0, 2)).badge
+
+    assert {"h": Count(3)} == badge.by
+
+
+@pytest.mark.parametrize(
+    ("count", "version", "ignored", "told", "kept"),
+    [
+        pytest.param(9, 6, False, True, Gauge(9, 6), id="newer"),
+        pytest.param(2, 6, False, False, Gauge(2, 6), id="newer, the same count"),
+        pytest.param(9, 5, True, False, Gauge(2, 5), id="the same version"),
+        pytest.param(2, 5, True, False, Gauge(2, 5), id="the very same again"),
+        pytest.param(9, 4, True, False, Gauge(2, 5), id="older"),
+    ],
+)
+def test_source_version(count, version, ignored, told, kept):
+    """A count that is not newer is ignored and said so; a newer one is kept."""
+    *_, applied = run(gauge(2, 5), gauge(count, version))
+
+    assert (ignored, told) == (applied.ignored, applied.change is not None)
+    assert {"g": kept} == applied.mailbox.gauges
+    assert kept.count == applied.badge.unread
+
+
+def test_gauge_changes_without_a_step():
+    """The change of a gauge is in its badge: there is no item to tell of."""
+    *_, applied = run(gauge(2, 5))
+
+    assert () == applied.change.steps
+    assert {"g": Count(2)} == applied.change.badge.by
+
+
+def test_gauge_that_was_dropped_begins_anew():
+    """A gauge that was removed is gone with its source_version."""
+    dropped, again = run(gauge(2, 5), DropGauge("g"), gauge(1, 1))[1:]
+
+    assert (0, {}) == (dropped.badge.unread, dropped.mailbox.gauges)
+    assert {"g": Gauge(1, 1)} == again.mailbox.gauges
+
+
+# Categories are bounded.
+
+FULL = (note("a", "x"), gauge(1, 1, "y"), note("b", "z"), ops({"read": ["b"]}))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(note("n", "w", op_id="o"), id="item"),
+        pytest.param(gauge(1, 1, "w"), id="gauge"),
+        pytest.param(gauge(0, 1, "w"), id="gauge of nothing"),
+    ],
+)
+def test_too_many_categories(operation):
+    """A category too many is refused, and nothing at all is changed by it."""
+    before = made(*FULL, limits=LIMITS)
+    with pytest.raises(TooManyCategories) as caught:
+        apply(before, operation, now=0.0, limits=LIMITS)
+
+    assert str(caught.value) == (
+        "'w' would be one more than the 3 categories that a mailbox may have"
+    )
+    assert made(*FULL, limits=LIMITS) == before
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        pytest.param([note("n", "x")], id="item, known by an item"),
+        pytest.param([note("n", "y")], id="item, known by a gauge"),
+        pytest.param([note("n", "z")], id="item, known by a read item"),
+        pytest.param([gauge(1, 1, "x")], id="gauge, known by an item"),
+        pytest.param([gauge(9, 9, "y")], id="gauge, known by a gauge"),
+        pytest.param([DropGauge("y"), note("n", "w")], id="after a gauge went"),
+        pytest.param(
+            [Retract(source="s"), Forget("f"), note("n", "w")], id="forgotten"
+        ),
+    ],
+)
+def test_as_many_categories_as_fit(operations):
+    """Categories that are known, or for which there is room, are taken."""
+    applied = run(*FULL, *operations, limits=LIMITS)[-1]
+
+    assert applied.change is not None
+
+
+# Operation ids.
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param(note("b", op_id="o"), id="as it was, under another item id"),
+        pytest.param(note("b", "other", key="k", op_id="o"), id="something else"),
+    ],
+)
+def test_notification_that_is_repeated(again):
+    """The same op id from a producer answers the first item and badge, for a day."""
+    first, _, repeated, late = run(
+        10.0, note("a", op_id="o"), 11.0, note("x"), 10.0 + DAY - 0.1, again,
+        10.0 + DAY, again,
+    )  # fmt: skip
+
+    assert (None, "a", first.badge) == (
+        repeated.change,
+        repeated.item,
+        repeated.badge,
+    )
+    assert ("b", 3) == (late.item, late.badge.v)
+    assert ["a", "x", "b"] == list(late.mailbox.items)
+
+
+def test_ops_that_are_repeated():
+    """The same op id from a user answers the first badge and does nothing for a day."""
+    *_, first, _, repeated, late = run(
+        note("a"), 10.0, ops({"read": ["a"]}), 11.0, ops({"unread": ["a"]}, op_id="2"),
+        10.0 + DAY - 0.1, ops({"read": ["a"]}), 10.0 + DAY, ops({"read": ["a"]}),
+    )  # fmt: skip
+
+    assert (0, 2) == (first.badge.unread, first.badge.v)
+    assert (None, first.badge) == (repeated.change, repeated.badge)
+    assert {"a": "s"} == flags(repeated.mailbox)
+    assert (0, 4) == (late.badge.unread, late.badge.v)
+
+
+def test_ops_that_changed_nothing_are_remembered():
+    """An operation id is used up also where there was nothing to do."""
+    *_, repeated = run(ops({"read_all": True, "as_of": 9}), note("a"), ops())
+
+    assert (0, 0) == (repeated.badge.v, repeated.badge.unread)
+
+
+def test_producers_and_users_ids_are_apart():
+    """Neither a user nor a producer can use up an id of the other."""
+    mailbox = made(note("a", op_id="o"), ops({"read": ["a"]}, op_id="o"))
+
+    assert {"a": "sr"} == flags(mailbox)
+    assert {"producer o", "user o"} == set(mailbox.answers)
+
+
+def test_notification_without_an_op_id_is_never_repeated():
+    """Without an id, the same again is another item."""
+    assert {} == made(note("a"), note("b")).answers
+
+
+@pytest.mark.slow
+def test_op_ids_are_bounded_and_the_oldest_goes():
+    """A user who never stops cannot make a mailbox grow."""
+    repeats = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
+    answers = made(*repeats).answers
+
+    assert MAX_OP_IDS == len(answers)
+    assert "user 4" not in answers
+    assert "user 5" in answers
+
+
+def test_op_ids_that_are_over_are_let_go():
+    """A day later an id is kept no longer than until the next one comes."""
+    mailbox = made(0.0, ops(op_id="a"), 1.0, ops(op_id="b"), DAY, ops(op_id="c"))
+
+    assert {"user b", "user c"} == set(mailbox.answers)
+
+
+# Proofs that are taken back, and users who are forgotten.
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "now", "refused"),
+    [
+        pytest.param(99.0, 100.0, True, id="issued before"),
+        pytest.param(100.0, 100.0, False, id="issued just then"),
+        pytest.param(101.0, 102.0, False, id="issued after"),
+        pytest.param(0.0, 100.0 + DAY - 1, True, id="for a day"),
+        pytest.param(0.0, 100.0 + DAY, False, id="for no longer"),
+    ],
+)
+def test_revocation(issued_at, now, refused):
+    """Every proof that was issued before is refused, for a day."""
+    mailbox = made(100.0, Disconnect(revoke=True))
+
+    assert refused is mailbox.refuses(issued_at, now=now)
+
+
+def test_disconnect_alone_refuses_nothing():
+    """To end a user's streams does not take the proofs back, nor give them back."""
+    ended = made(100.0, Disconnect())
+    both = made(100.0, Disconnect(revoke=True), 200.0, Disconnect())
+
+    assert not ended.refuses(99.0, now=100.0)
+    assert (100.0, 0.0) == (ended.ended_at, ended.revoked_at)
+    assert (200.0, 100.0) == (both.ended_at, both.revoked_at)
+
+
+@pytest.mark.parametrize("now", [0.0, 50.0, 100.0, 100.5])
+def test_disconnect_while_the_clock_stands_or_goes_back(now):
+    """Streams are ended, and proofs stay taken back, whatever the clock does."""
+    never = made(0.0, Disconnect(revoke=True))
+    first = made(100.0, Disconnect(revoke=True))
+    again = apply(first, Disconnect(revoke=True), now=now, limits=MANY).mailbox
+
+    assert never.ended_at > Mailbox(epoch="e").ended_at
+    assert again.ended_at > first.ended_at
+    assert again.refuses(99.9, now=now)
+
+
+def test_forgotten_user():
+    """Nothing is left but that proofs were revoked, and another epoch begins."""
+    *_, before, forgotten, after = run(
+        note("a", op_id="o"), gauge(3, 9), 5.0, Disconnect(revoke=True),
+        Forget("f"), note("b", op_id="o"),
+    )  # fmt: skip
+
+    assert forgotten.mailbox == Mailbox(
+        epoch="f", ended_at=before.mailbox.ended_at, revoked_at=5.0
+    )
+    assert ("f", 0, 0) == (
+        forgotten.badge.epoch,
+        forgotten.badge.v,
+        forgotten.badge.unread,
+    )
+    assert ("f", 1, 1) == (after.badge.epoch, after.badge.v, after.badge.unread)
+    assert ["b"] == list(after.mailbox.items)
+
+
+def test_expiry_after_a_user_was_forgotten():
+    """What was to expire is not missed: it is gone."""
+    assert run(note("a", ttl=1), Forget("f"), 9.0, Expire())[-1].change is None

@@ -1,0 +1,168 @@
+"""All tabs of a user, what they tell each other, and what befalls them."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final, final
+
+from roundel import Event
+
+from .faults import Fault
+from .peers import Peer
+from .schedule import VIEWS, Parts, Schedule
+from .server import USER, Server
+from .tab import Tab
+from .truth import Truth
+
+STATES: Final = frozenset({"badge", "snapshot", "change"})
+
+
+@final
+class Browser:
+    """Two or three tabs; what befalls the first befalls the *peers*' pages too."""
+
+    def __init__(
+        self,
+        server: Server,
+        truth: Truth,
+        peers: tuple[Peer, ...],
+        schedule: Schedule,
+    ) -> None:
+        self._server = server
+        self._truth = truth
+        self._peers = peers
+        self._random = Random(f"browser {schedule.seed}")
+        self._faults = schedule.faults
+        self._fetched: list[tuple[Tab, dict[str, Any]]] = []
+        self._relayed: list[tuple[Tab, Event]] = []
+
+    def open(self, parts: Parts) -> None:
+        """Open the tabs."""
+        views = self._random.choices(VIEWS, k=3)
+        # Two tabs with the same view can help each other out.
+        views[1] = self._random.choice(views[:2])
+        del views[2 + self._random.getrandbits(1) :]
+        self.tabs = [
+            Tab(
+                USER,
+                parts.page(view),
+                random=self._random,
+                applied=self._applied,
+                dress=parts.dress,
+                loss=0.05 if Fault.LOSS in self._faults else 0.0,
+            )
+            for view in views
+        ]
+
+    def close(self) -> None:
+        """Close the tabs."""
+        for tab in self.tabs:
+            tab.close()
+
+    def _chance(self, rate: float) -> bool:
+        return self._random.random() < rate
+
+    def _applied(self, tab: Tab, event: Event) -> None:
+        """Check what a page shows, and let it relay what it was told."""
+        if event.type in STATES:
+            self._truth.check(tab.page)
+            if Fault.REPEAT in self._faults and self._chance(0.3):
+                alike = (t for t in self.tabs if t.page.view == tab.page.view)
+                self._relayed += [(other, event) for other in alike if other is not tab]
+
+    async def step(self) -> None:
+        """Let everything move on a little."""
+        for tab in self.tabs:
+            if not tab.is_up and self._chance(0.1):
+                self._bring_back(tab)
+            if self._chance(0.6):
+                await self._move(tab, 1 + self._random.getrandbits(2))
+        for peer in self._peers:
+            peer.read(self._random.getrandbits(2))
+        while self._relayed and self._chance(0.6):
+            self._hear_relayed()
+        if self._fetched and self._chance(0.2):
+            self._show_fetched()
+
+    async def _move(self, tab: Tab, most: int) -> None:
+        await tab.connect(self._server.hub, self._server.now)
+        tab.write(self._server.now)
+        tab.read(most, self._server.now)
+
+    def _hear_relayed(self) -> None:
+        other, event = self._relayed.pop(0)
+        other.page.overhear(event)
+        self._truth.check(other.page)
+
+    def _any(self) -> Tab:
+        return self._random.choice((self.tabs[0], *self.tabs))
+
+    async def fetch(self) -> None:
+        """Let a page ask for the state, which it is going to show later."""
+        tab = self._any()
+        self._fetched.append((tab, await self._server.answer(tab.page.view)))
+        if tab is self.tabs[0]:
+            for peer in self._peers:
+                peer.fetch()
+
+    def _show_fetched(self) -> None:
+        tab, answer = self._fetched.pop(0)
+        tab.page.take(answer["badge"], answer.get("items"))
+        self._truth.check(tab.page)
+        if tab is self.tabs[0]:
+            for peer in self._peers:
+                peer.load()
+
+    async def cut(self) -> None:
+        """Cut a tab off."""
+        self._cut_off(self._any())
+
+    async def cut_at_hello(self) -> None:
+        """Cut a tab off twice: it comes back, hears a frame, and is gone again."""
+        tab = self.tabs[0]
+        self._cut_off(tab)
+        self._bring_back(tab)
+        await self._server.pass_time(10.0)
+        await self._move(tab, 1)
+        self._cut_off(tab)
+
+    def _cut_off(self, tab: Tab) -> None:
+        tab.cut(self._server.now, silently=self._chance(0.2))
+        if tab is self.tabs[0]:
+            for peer in self._peers:
+                peer.cut()
+
+    def _bring_back(self, tab: Tab) -> None:
+        tab.is_up = True
+        if tab is self.tabs[0]:
+            for peer in self._peers:
+                peer.back()
+
+    def lose_server(self, *, is_told: bool) -> None:
+        """Lose all connections, after a last word if the server *is_told* to end."""
+        if is_told:
+            self._server.hub.drain()
+            for tab in self.tabs:
+                tab.write(self._server.now)
+        for tab in self.tabs:
+            tab.hang_up()
+
+    def calm(self) -> None:
+        """Let nothing go wrong from now on."""
+        self._faults = frozenset()
+        for tab in self.tabs:
+            tab.loss = 0.0
+            self._bring_back(tab)
+
+    async def deliver_all(self) -> None:
+        """Let everything arrive that is under way."""
+        for tab in self.tabs:
+            for _ in range(6):
+                await self._move(tab, 1_000)
+        while self._relayed:
+            self._hear_relayed()
+
+    def show_all_fetched(self) -> None:
+        """Show what was fetched and is still to be shown, late as it is."""
+        while self._fetched:
+            self._show_fetched()

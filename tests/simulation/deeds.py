@@ -1,0 +1,95 @@
+"""What producers and users do, drawn by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import final
+
+from roundel_service.mailbox import Mailbox
+from roundel_service.operations import (
+    Disconnect,
+    DropGauge,
+    Forget,
+    Mark,
+    MarkAll,
+    Notify,
+    Operation,
+    Retract,
+    SetGauge,
+)
+
+CATEGORIES = ("dm", "mention", "news")
+READ = {"read": True, "seen": True}
+
+
+@final
+class Deeds:
+    """Makes operations; every id in them comes from a counter."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._count = 0
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def notify(self) -> Notify:
+        """Make a notification, often of a key or a source that was there before."""
+        draw, number = self._random.random, self._next()
+        return Notify(
+            id=f"i{number}",
+            category=self._category(),
+            title="t",
+            key=f"k{int(draw() * 3)}" if draw() < 0.3 else None,
+            source=f"s{int(draw() * 3)}" if draw() < 0.5 else None,
+            ttl=1.0 + int(draw() * 40) if draw() < 0.25 else None,
+            size=100,
+            op_id=f"o{number}",
+        )
+
+    def _category(self) -> str:
+        return CATEGORIES[int(self._random.random() * len(CATEGORIES))]
+
+    def _perhaps_category(self) -> str | None:
+        return self._category() if self._random.random() < 0.3 else None
+
+    def mark(self, flags: Mapping[str, bool], mailbox: Mailbox) -> MarkAll:
+        """Mark one or two items of the mailbox, or one that it does not hold."""
+        held = list(mailbox.items) or ["i0"]
+        ids = frozenset(self._random.choice(held) for _ in range(2))
+        return self._marks(Mark(flags=flags, ids=ids))
+
+    def read_upto(self, v: int) -> MarkAll:
+        """Read all that a page which is at *v* has seen."""
+        return self._marks(Mark(flags=READ, upto=v, category=self._perhaps_category()))
+
+    def seen_upto(self, v: int) -> MarkAll:
+        """See all that a page which is at *v* shows."""
+        return self._marks(Mark(flags={"seen": True}, upto=v))
+
+    def _marks(self, mark: Mark) -> MarkAll:
+        return MarkAll(marks=(mark,), op_id=f"o{self._next()}")
+
+    def retract(self) -> Retract:
+        """Take back all of a source, or of a key."""
+        if self._random.random() < 0.7:
+            return Retract(source=f"s{int(self._random.random() * 3)}")
+        return Retract(category=self._category(), key="k0")
+
+    def gauge(self) -> Operation:
+        """Set a gauge, sometimes from the past, or remove it."""
+        draw = self._random.random
+        if draw() < 0.2:
+            return DropGauge("mail")
+        version = self._next() - (5 if draw() < 0.2 else 0)
+        return SetGauge(category="mail", count=int(draw() * 4), source_version=version)
+
+    def forget(self) -> Forget:
+        """Forget the user."""
+        return Forget(f"forgot{self._next():06}")
+
+    def disconnect(self) -> Disconnect:
+        """End the user's streams."""
+        return Disconnect()

@@ -1,0 +1,94 @@
+"""Which ways of keeping a badge end wrong? `python -m tests.simulation.drift 2000`.
+
+Prints a table: a row for each fault, a column for each way, and in it the share of
+random schedules after which a page shows a wrong number although all is quiet again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, final
+
+import attrs
+import structlog
+import trio
+from trio.testing import MockClock
+
+from .faults import Fault, MakeEngine
+from .schedule import Parts, Schedule
+from .simulate import memory, play
+
+ROWS: Final = {
+    "none": frozenset[Fault](),
+    **{f.value: frozenset({f}) for f in Fault if f is not Fault.RESTART},
+    "all together, and restarts": frozenset(Fault),
+}
+COLUMNS: Final = ("±1 deltas", "pushed recounts", "Roundel")
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Row:
+    """Of how many *schedules* each way ended *wrong*, and how much was *unsafe*."""
+
+    schedules: int
+    wrong: Counter[str]
+    unsafe: int
+
+    def share(self, column: str) -> float:
+        """Return the share that ended wrong, in percent."""
+        return 100 * self.wrong[column] / self.schedules
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Let the service not log each stream that ends."""
+    before = structlog.get_config()
+    wrapper = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(wrapper_class=wrapper)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def measure(
+    faults: frozenset[Fault],
+    count: int,
+    *,
+    make_engine: MakeEngine = memory,
+    parts: Parts | None = None,
+    steps: int = 40,
+) -> Row:
+    """Play *count* schedules with *faults*, each with the next seed."""
+
+    async def play_all() -> Row:
+        wrong: Counter[str] = Counter()
+        unsafe = 0
+        for seed in range(count):
+            schedule = Schedule(seed=seed, faults=faults, steps=steps)
+            outcome = await play(make_engine, schedule, parts)
+            wrong.update(name for name, is_wrong in outcome.wrong.items() if is_wrong)
+            unsafe += len(outcome.unsafe)
+        return Row(schedules=count, wrong=wrong, unsafe=unsafe)
+
+    with quiet_logs():
+        return trio.run(play_all, clock=MockClock())
+
+
+def main(count: int) -> None:
+    """Print the table, as Markdown."""
+    print(f"| what goes wrong | {' | '.join(COLUMNS)} | unsafe moments |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for name, faults in ROWS.items():
+        row = measure(faults, count)
+        shares = " | ".join(f"{row.share(column):.1f} %" for column in COLUMNS)
+        print(f"| {name} | {shares} | {row.unsafe} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)

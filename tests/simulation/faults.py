@@ -1,0 +1,161 @@
+"""What can go wrong, and an engine to which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from random import Random
+from typing import TypeAlias, final
+
+import attrs
+
+from roundel_service.engines import Engine, Listener, Record
+from roundel_service.items import Limits
+from roundel_service.mailbox import Applied
+from roundel_service.operations import Operation, Retract
+
+
+class Fault(Enum):
+    """One thing that goes wrong, in the words of the table."""
+
+    RACE = "snapshot/stream race"
+    REPEAT = "duplicate delivery"
+    REORDER = "two publishers reorder"
+    CUT = "disconnects, ring of 6"
+    LOSS = "5 % lost on the way"
+    BYPASS = "bulk delete bypasses the hook"
+    READ_TWICE = "read twice"
+    RESTART = "restarts"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Setup:
+    """What an engine is made from; *key* is another one if its data were lost."""
+
+    clock: Callable[[], float]
+    limits: Limits
+    ring: int
+    key: bytes
+
+
+MakeEngine: TypeAlias = Callable[[Setup], Engine]
+
+
+@final
+class Wakeups:
+    """An engine whose wake-ups are lost, repeated and late; all else is *inner*'s.
+
+    It keeps three promises all the same: a wake-up that was lost is made up for by
+    `tell_again()`, one that is late tells the state of when it comes, and none is
+    later than the *ring* is long. *saw* is told at once and of everything.
+    """
+
+    def __init__(
+        self,
+        inner: Engine,
+        saw: Callable[[str, Record], None],
+        *,
+        random: Random,
+        faults: frozenset[Fault],
+        ring: int,
+    ) -> None:
+        self._inner = inner
+        self._ring = ring
+        self._random = random
+        self._faults = faults
+        self._listeners: list[Listener] = []
+        self._latest: dict[str, Record] = {}
+        self._untold = 0
+        self._late: list[str] = []
+        self._lost: set[str] = set()
+        inner.listen(saw)
+        inner.listen(self._on_change)
+
+    def _on_change(self, user: str, record: Record) -> None:
+        self._latest[user] = record
+        self._untold += 1
+        if self._is_urgent:
+            self._tell(user)
+        elif self._befalls(Fault.LOSS, 0.05):
+            self._lost.add(user)
+        elif self._befalls(Fault.REORDER, 0.5):
+            self._late.append(user)
+        else:
+            self._tell(user)
+            if self._befalls(Fault.REPEAT, 0.1):
+                self._late.append(user)
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Tell whether one change more could not be told from the ring."""
+        return self._untold >= self._ring
+
+    def _befalls(self, fault: Fault, rate: float) -> bool:
+        return fault in self._faults and self._random.random() < rate
+
+    def _tell(self, user: str) -> None:
+        self._untold = 0
+        for listener in self._listeners:
+            listener(user, self._latest[user])
+
+    def tell_late(self) -> None:
+        """Let the wake-ups arrive that are under way."""
+        late, self._late = self._late, []
+        for user in late:
+            self._tell(user)
+
+    def tell_again(self) -> None:
+        """Make up for the wake-ups that were lost."""
+        lost, self._lost = self._lost, set()
+        for user in lost:
+            self._tell(user)
+
+    def calm(self) -> None:
+        """Let nothing go wrong from now on, and make up for what did."""
+        self._faults = frozenset()
+        self.tell_late()
+        self.tell_again()
+
+    def restart(self) -> None:
+        """Forget the process that listened, and what was on its way to it."""
+        self._listeners.clear()
+        self._late.clear()
+        self._lost.clear()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell *listener*, sooner or later."""
+        self._listeners.append(listener)
+
+    async def read(self, user: str) -> Record:
+        """Read from *inner*."""
+        return await self._inner.read(user)
+
+    async def apply(self, user: str, operation: Operation) -> Applied:
+        """Apply to *inner*."""
+        return await self._inner.apply(user, operation)
+
+    async def holders(self, retract: Retract) -> list[str]:
+        """Ask *inner*."""
+        return await self._inner.holders(retract)
+
+    async def users(self, after: str | None, limit: int) -> list[str]:
+        """Ask *inner*."""
+        return await self._inner.users(after, limit)
+
+    async def claim(self, key: str, value: str, *, ttl: float) -> str:
+        """Claim from *inner*."""
+        return await self._inner.claim(key, value, ttl=ttl)
+
+    async def claimed(self, key: str) -> str | None:
+        """Ask *inner*."""
+        return await self._inner.claimed(key)
+
+    @property
+    def deadline(self) -> float:
+        """That of *inner*."""
+        return self._inner.deadline
+
+    async def expire(self) -> None:
+        """Expire in *inner*."""
+        await self._inner.expire()

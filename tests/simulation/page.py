@@ -1,0 +1,113 @@
+"""A page as the HTTP contract asks for it: apply what is newer, notice every hole."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import msgspec
+
+from roundel import Event
+from roundel_service.channel import View
+
+Document = dict[str, Any]
+decode = msgspec.json.decode
+
+
+@final
+class Page:
+    """What the script of a page shows: the badge and, at level items, the list.
+
+    The three faults are for tests of the tests: a page that takes what is *stale*,
+    one that does not look at `from` (*gaps*), one that does not hear a ping (*deaf*).
+    """
+
+    def __init__(
+        self, view: View, *, stale: bool = False, gaps: bool = False, deaf: bool = False
+    ) -> None:
+        self.view = view
+        self._stale, self._gaps, self._deaf = stale, gaps, deaf
+        self._forget(None)
+
+    def _forget(self, epoch: str | None) -> None:
+        self.epoch = epoch
+        self.v = -1
+        self.badge: Document | None = None
+        self.items: dict[str, Document] = {}
+
+    def hear(self, event: Event) -> bool:
+        """Take what the stream tells; false asks for another connection, from nowhere.
+
+        A hole, a state of another epoch that no reset announced and a ping that is
+        ahead all say that something was lost on the way.
+        """
+        told = decode(event.data)
+        match event.type:
+            case "hello":
+                if told["resume"] == "reset" or told["epoch"] != self.epoch:
+                    self._forget(told["epoch"])
+            case "reset":
+                self._forget(None)
+            case "badge":
+                return self._replace(told, None)
+            case "snapshot":
+                return self._replace(told["badge"], told["items"])
+            case "change":
+                return self._change(told)
+            case "ping":
+                return self._deaf or bool(told["v"] <= self.v)
+        return True
+
+    def overhear(self, event: Event) -> None:
+        """Take what another tab relays; a hole in that is nobody's loss."""
+        if event.type in ("badge", "change") and self.epoch is not None:
+            self.hear(event)
+
+    def take(self, badge: Document, items: list[Document] | None = None) -> None:
+        """Take the answer to a request; it may be late, so that it begins no epoch."""
+        if self.epoch is not None:
+            self._replace(badge, items)
+
+    def _replace(self, badge: Document, items: list[Document] | None) -> bool:
+        if self.epoch not in (None, badge["epoch"]):
+            return False
+        if badge["v"] > self.v or self._stale:
+            self._move(badge)
+            if items is not None:
+                self.items = {item["id"]: item for item in reversed(items)}
+        return True
+
+    def _change(self, told: Document) -> bool:
+        if told["epoch"] == self.epoch and told["v"] <= self.v and not self._stale:
+            return True
+        if (told["epoch"], told["from"]) != (self.epoch, self.v) and not self._gaps:
+            return False
+        for step in told["ops"]:
+            self._do(step)
+        self._move(told["badge"])
+        return True
+
+    def _do(self, step: Document) -> None:
+        match step:
+            case {"add": item}:
+                self.items[item["id"]] = item
+            case {"remove": ids}:
+                for gone in ids:
+                    self.items.pop(gone, None)
+            case {"set": ids, **flags}:
+                for known in filter(self.items.__contains__, ids):
+                    self.items[known] = {**self.items[known], **flags}
+
+    def _move(self, badge: Document) -> None:
+        self.badge = only(badge, self.view.categories)
+        self.epoch, self.v = badge["epoch"], badge["v"]
+
+
+def only(badge: Document, categories: frozenset[str] | None) -> Document:
+    """Return the part of a whole badge that a page of these *categories* shows."""
+    if categories is None:
+        return badge
+    by = {name: count for name, count in badge["by"].items() if name in categories}
+    unread = sum(count["unread"] for count in by.values())
+    unseen = sum(count["unseen"] for count in by.values())
+    more = badge["more"] and unread > 0
+    return {**badge, "unread": unread, "unseen": unseen, "more": more, "by": by}

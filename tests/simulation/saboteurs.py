@@ -1,0 +1,171 @@
+"""Parts that break a promise each, for the simulation to find out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import attrs
+import msgspec
+
+from roundel import Cursor, Position
+from roundel_service.channel import View
+from roundel_service.engines import Engine, Listener, Record
+from roundel_service.engines.memory import MemoryEngine
+from roundel_service.mailbox import Applied
+from roundel_service.operations import Operation, Retract
+
+from .faults import Setup
+from .page import Page
+from .tab import Talker
+
+
+def reuses_versions(setup: Setup) -> Engine:
+    """Make an engine that counts from 0 in the same epoch when its data were lost."""
+    return MemoryEngine(
+        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=b"always the same"
+    )
+
+
+def deletes_in_secret(setup: Setup) -> Engine:
+    """Make an engine whose retractions change the state and not the version."""
+    inner = MemoryEngine(
+        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=setup.key
+    )
+    return Altering(inner, _without_retracted)
+
+
+def adds_up(setup: Setup) -> Engine:
+    """Make an engine that keeps a count, which each notification adds one to."""
+    inner = MemoryEngine(
+        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=setup.key
+    )
+    return Altering(inner, _with_a_kept_count())
+
+
+def _without_retracted(record: Record) -> Record:
+    changes = record.changes
+    if not changes or changes[-1].did != "retract":
+        return record
+    v = record.mailbox.v - 1
+    badge = attrs.evolve(record.badge, v=v)
+    mailbox = attrs.evolve(record.mailbox, v=v)
+    return Record(mailbox, (*changes[:-2], attrs.evolve(changes[-1], v=v, badge=badge)))
+
+
+def _with_a_kept_count() -> Callable[[Record], Record]:
+    kept: dict[str, int] = {}
+
+    def alter(record: Record) -> Record:
+        changes, epoch = record.changes, record.mailbox.epoch
+        if not changes:
+            return record
+        if changes[-1].did == "notify":
+            kept[epoch] = kept.get(epoch, 0) + 1
+        else:
+            kept[epoch] = record.badge.unread
+        badge = attrs.evolve(record.badge, unread=kept[epoch])
+        return Record(
+            record.mailbox, (*changes[:-1], attrs.evolve(changes[-1], badge=badge))
+        )
+
+    return alter
+
+
+@final
+class Altering:
+    """An engine that tells, and answers, what *alter* makes of what *inner* does."""
+
+    def __init__(self, inner: Engine, alter: Callable[[Record], Record]) -> None:
+        self._inner = inner
+        self._alter = alter
+        self._told: dict[str, Record] = {}
+        self._listeners: list[Listener] = []
+        inner.listen(self._on_change)
+
+    def _on_change(self, user: str, record: Record) -> None:
+        self._told[user] = self._alter(record)
+        for listener in self._listeners:
+            listener(user, self._told[user])
+
+    def listen(self, listener: Listener) -> None:
+        """Tell *listener* of every change."""
+        self._listeners.append(listener)
+
+    async def read(self, user: str) -> Record:
+        """Return what was told last."""
+        record = await self._inner.read(user)
+        return self._told.get(user, record)
+
+    async def apply(self, user: str, operation: Operation) -> Applied:
+        """Apply to *inner*."""
+        return await self._inner.apply(user, operation)
+
+    async def holders(self, retract: Retract) -> list[str]:
+        """Ask *inner*."""
+        return await self._inner.holders(retract)
+
+    async def users(self, after: str | None, limit: int) -> list[str]:
+        """Ask *inner*."""
+        return await self._inner.users(after, limit)
+
+    async def claim(self, key: str, value: str, *, ttl: float) -> str:
+        """Claim from *inner*."""
+        return await self._inner.claim(key, value, ttl=ttl)
+
+    async def claimed(self, key: str) -> str | None:
+        """Ask *inner*."""
+        return await self._inner.claimed(key)
+
+    @property
+    def deadline(self) -> float:
+        """That of *inner*."""
+        return self._inner.deadline
+
+    async def expire(self) -> None:
+        """Expire in *inner*."""
+        await self._inner.expire()
+
+
+@final
+class HelloWithId:
+    """A stream whose hello moves the cursor, before the state that justifies it."""
+
+    def __init__(self, stream: Talker) -> None:
+        self._stream = stream
+
+    @property
+    def is_open(self) -> bool:
+        """That of the stream."""
+        return self._stream.is_open
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        """Hand out what the stream does, the hello with an id."""
+        return [_with_id(chunk) for chunk in self._stream.data_to_send(now)]
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+
+def _with_id(chunk: bytes) -> bytes:
+    if not chunk.startswith(b"event: hello\n"):
+        return chunk
+    hello = msgspec.json.decode(chunk.partition(b"data: ")[2])
+    cursor = Cursor({"": Position(hello["epoch"], hello["v"])})
+    return b"%bid: %b\n\n" % (chunk.removesuffix(b"\n"), str(cursor).encode())
+
+
+def stale_page(view: View) -> Page:
+    """Make a page that takes whatever comes last."""
+    return Page(view, stale=True)
+
+
+def page_without_from(view: View) -> Page:
+    """Make a page that does not look whether a change goes on from what it has."""
+    return Page(view, gaps=True)
+
+
+def deaf_page(view: View) -> Page:
+    """Make a page that does not look at the version of a ping."""
+    return Page(view, deaf=True)

@@ -1,0 +1,141 @@
+"""The service without HTTP: an engine that is trifled with, a hub, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final, final
+
+import trio
+from trio.testing import MockClock
+
+from roundel_service import frames
+from roundel_service.channel import View
+from roundel_service.engines import Record
+from roundel_service.hub import Hub
+from roundel_service.items import Limits
+from roundel_service.mailbox import Mailbox
+from roundel_service.metrics import Metrics
+from roundel_service.opening import Timing
+from roundel_service.operations import Operation
+
+from .faults import MakeEngine, Setup, Wakeups
+from .peers import RING
+from .schedule import Schedule
+
+START: Final = 1_763_690_000.0
+USER: Final = "alice"
+LIMITS: Final = Limits(items=8)
+TIMING: Final = Timing(ping=25.0, max_age=200.0)
+METRICS: Final = Metrics()
+"""Counts what all schedules do: to make one costs as much as a short schedule."""
+
+
+@final
+class Server:
+    """The real engine and the real hub, whose processes come and go.
+
+    *saw* is told of every state at once, whatever happens to the wake-ups.
+    """
+
+    hub: Hub
+    wakeups: Wakeups
+
+    def __init__(
+        self,
+        make_engine: MakeEngine,
+        schedule: Schedule,
+        *,
+        saw: Callable[[str, Record], None],
+        nursery: trio.Nursery,
+    ) -> None:
+        self._make_engine = make_engine
+        self._schedule = schedule
+        # Chance of its own, so that no other of its draws makes it another schedule.
+        self._random = Random(f"server {schedule.seed}")
+        self._saw = saw
+        self._nursery = nursery
+        # As `trio.current_time()`, which only this moves, but cheaper to look at.
+        self.now = self._told_again = trio.current_time()
+
+    def clock(self) -> float:
+        """Return seconds since 1970."""
+        return START + self.now
+
+    async def start(self) -> Record:
+        """Start with an empty engine."""
+        self._make_wakeups()
+        await self._start_hub()
+        return await self.wakeups.read(USER)
+
+    async def restart(self, *, is_lost: bool) -> Record:
+        """Begin a new process, which finds the engine's data or has lost them."""
+        self._running.cancel()
+        self.wakeups.restart()
+        if is_lost:
+            self._make_wakeups()
+        await self._start_hub()
+        return await self.wakeups.read(USER)
+
+    def _make_wakeups(self) -> None:
+        setup = Setup(
+            clock=self.clock,
+            limits=LIMITS,
+            ring=RING,
+            key=self._random.randbytes(16),
+        )
+        self.wakeups = Wakeups(
+            self._make_engine(setup),
+            self._saw,
+            random=self._random,
+            faults=self._schedule.faults,
+            ring=RING,
+        )
+
+    async def _start_hub(self) -> None:
+        self.hub = Hub(
+            self.wakeups,
+            timing=TIMING,
+            ring=RING,
+            clock=self.clock,
+            random=self._random.random,
+            metrics=METRICS,
+        )
+        self._running = trio.CancelScope()
+        await self._nursery.start(self._run_hub)
+
+    async def _run_hub(self, task_status: trio.TaskStatus[None]) -> None:
+        with self._running:
+            await self.hub.run(task_status=task_status)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let the time pass, and do what is due by then."""
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        clock.jump(seconds)
+        self.now = trio.current_time()
+        if self.wakeups.deadline <= self.clock():
+            # The hub's own task lets the items expire, once it gets its turns.
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+        if self.now - self._told_again >= TIMING.ping:
+            self._told_again = self.now
+            self.wakeups.tell_again()
+
+    async def apply(self, operation: Operation) -> None:
+        """Do *operation* as a request for it would."""
+        await self.hub.apply(USER, operation)
+
+    async def answer(self, view: View) -> dict[str, Any]:
+        """Answer as `GET /v1/badge` does, or `GET /v1/items` at that level."""
+        if view.level == "badge":
+            channel = await self.hub.channel(USER)
+            return {"badge": channel.badge.document()}
+        mailbox = (await self.wakeups.read(USER)).mailbox
+        return {"badge": mailbox.badge.document(), **_listed(mailbox, view.categories)}
+
+
+def _listed(mailbox: Mailbox, only: frozenset[str] | None) -> dict[str, Any]:
+    held = mailbox.items.values()
+    listed = [item for item in held if not only or item.category in only]
+    return frames.page(listed[::-1], frames.PAGE)

@@ -1,0 +1,41 @@
+"""Plays schedules: `simulate(make_engine, schedule)`."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import MockClock
+
+from roundel_service.engines import Engine
+from roundel_service.engines.memory import MemoryEngine
+
+from .faults import MakeEngine, Setup
+from .schedule import Outcome, Parts, Schedule
+from .world import World
+
+
+def simulate(
+    make_engine: MakeEngine, schedule: Schedule, parts: Parts | None = None
+) -> Outcome:
+    """Play *schedule* from its beginning to its quiet end."""
+    return trio.run(play, make_engine, schedule, parts, clock=MockClock())
+
+
+async def play(
+    make_engine: MakeEngine, schedule: Schedule, parts: Parts | None = None
+) -> Outcome:
+    """Do the same where trio runs already, on a `MockClock`."""
+    async with trio.open_nursery() as nursery:
+        world = World(make_engine, schedule, parts or Parts(), nursery)
+        await world.start()
+        for _ in range(schedule.steps):
+            await world.step()
+        outcome = await world.settle()
+        nursery.cancel_scope.cancel()
+    return outcome
+
+
+def memory(setup: Setup) -> Engine:
+    """Make the engine that keeps everything in the process."""
+    return MemoryEngine(
+        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=setup.key
+    )

@@ -1,0 +1,82 @@
+"""What a page does with what it is told, rule by rule."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from roundel import Event
+from roundel_service.channel import View
+
+from .page import Page
+
+
+def badge(v: int, epoch: str = "e", **by: int) -> dict[str, Any]:
+    counts = {name: {"unread": unread, "unseen": 0} for name, unread in by.items()}
+    total = sum(by.values())
+    whole = {"epoch": epoch, "v": v, "unread": total, "unseen": 0, "more": False}
+    return {**whole, "by": counts}
+
+
+def change(told: int, v: int, epoch: str = "e") -> Event:
+    steps = [{"add": {"id": f"i{v}"}}]
+    document = {"epoch": epoch, "from": told, "v": v, "ops": steps}
+    return event("change", {**document, "badge": badge(v, epoch, dm=v)})
+
+
+def event(kind: str, document: object) -> Event:
+    return Event(json.dumps(document), kind)
+
+
+def hello(v: int, epoch: str = "e", resume: str = "current") -> Event:
+    return event("hello", {"epoch": epoch, "v": v, "resume": resume})
+
+
+@pytest.mark.parametrize(
+    ("told", "is_whole", "v"),
+    [
+        (event("badge", badge(6)), True, 6),
+        (event("badge", badge(4)), True, 5),
+        (event("badge", badge(9, "other")), False, 5),
+        (change(5, 7), True, 7),
+        (change(3, 4), True, 5),
+        (change(6, 7), False, 5),
+        (change(5, 7, "other"), False, 5),
+        (event("ping", {"v": 5}), True, 5),
+        (event("ping", {"v": 6}), False, 5),
+        (hello(5), True, 5),
+        (hello(2, resume="reset"), True, -1),
+        (hello(9, "other", "snapshot"), True, -1),
+        (event("reset", {"why": "epoch"}), True, -1),
+        (event("bye", {"why": "drain"}), True, 5),
+    ],
+)
+def test_page_applies_what_is_newer_and_notices_what_was_lost(told, is_whole, v):
+    """A page at version 5 moves to what goes on from it, and to nothing else."""
+    page = Page(View("items"))
+    page.hear(event("badge", badge(5)))
+
+    assert is_whole == page.hear(told)
+    assert v == page.v
+
+
+def test_page_of_some_categories_shows_their_part_of_a_whole_badge():
+    """What was fetched whole is shown as the stream would have told it."""
+    page = Page(View("badge", frozenset({"dm"})))
+    page.hear(hello(4))
+    page.take(badge(5, dm=2, news=7))
+
+    assert badge(5, dm=2) == page.badge
+
+
+def test_late_answer_begins_no_epoch():
+    """After a reset the stream alone says what is true; an old answer is no news."""
+    page = Page(View("badge"))
+    page.hear(event("badge", badge(5)))
+    page.hear(event("reset", {"why": "epoch"}))
+    page.take(badge(5))
+    page.overhear(event("badge", badge(5)))
+
+    assert page.badge is None

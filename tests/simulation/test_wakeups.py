@@ -1,0 +1,81 @@
+"""What a hub makes of wake-ups that a remote engine might send: old, or too few."""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+
+from roundel import Parser, Stream
+from roundel_service.channel import Channel, View
+from roundel_service.engines.memory import MemoryEngine
+from roundel_service.hub import Hub
+from roundel_service.operations import Mark, MarkAll, Notify
+
+from .faults import Fault, Wakeups
+from .server import METRICS
+
+RING = 6
+
+
+async def notify(engine, number: int) -> None:
+    new = Notify(id=f"i{number}", category="dm", title="t")
+    await engine.apply("alice", new)
+
+
+def told(stream: Stream) -> list[tuple[str, str]]:
+    """Return the frames that are due."""
+    chunks = []
+    while more := stream.data_to_send(0.0):
+        chunks += more
+    return [(e.type, e.data) for e in Parser().receive_data(b"".join(chunks))]
+
+
+async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
+    """What can no longer be told change by change is told whole, never skipped."""
+    engine = MemoryEngine(ring=RING)
+    channel = Channel("alice", await engine.read("alice"), ring=RING)
+    lane = channel.lane(View("items"))
+    stream = Stream(lane.history, now=0.0)
+    told(stream)
+    for number in range(RING + 2):
+        await notify(engine, number)
+    channel.update(await engine.read("alice"))
+
+    assert ["snapshot"] == [kind for kind, _ in told(stream)]
+
+
+async def test_old_news_change_nothing(autojump_clock):
+    """A state that is older than the one there is has no effect on what is told."""
+    engine = MemoryEngine(ring=RING)
+    channel = Channel("alice", await engine.read("alice"), ring=RING)
+    lane = channel.lane(View("badge"))
+    stream = Stream(lane.history, now=0.0)
+    await notify(engine, 1)
+    first = await engine.read("alice")
+    await notify(engine, 2)
+    channel.update(await engine.read("alice"))
+    told(stream)
+    channel.update(first)
+    marks = (Mark(flags={"read": True}, ids=frozenset({"i1"})),)
+    await engine.apply("alice", MarkAll(marks=marks, op_id="o"))
+    channel.update(await engine.read("alice"))
+
+    assert ["badge"] == [kind for kind, _ in told(stream)]
+
+
+async def test_who_asks_after_a_lost_wakeup_is_told_what_is_true(autojump_clock):
+    """A channel that is asked for is as new as the engine, whatever was lost."""
+    unlucky = next(seed for seed in count() if Random(seed).random() < 0.05)
+    engine = Wakeups(
+        MemoryEngine(ring=RING),
+        lambda user, record: None,
+        random=Random(unlucky),
+        faults=frozenset({Fault.LOSS}),
+        ring=RING,
+    )
+    hub = Hub(engine, ring=RING, metrics=METRICS)
+    kept = await hub.channel("alice")
+    await notify(engine, 1)
+
+    assert kept is await hub.channel("alice")
+    assert 1 == kept.badge.unread

@@ -1,0 +1,110 @@
+"""What was true at each version, counted in the most naive way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias, final
+
+from roundel_service.badge import Badge
+from roundel_service.engines import Record
+from roundel_service.items import Item
+from roundel_service.mailbox import Mailbox
+
+from .page import Page
+
+Numbers: TypeAlias = tuple[int, int, bool, dict[str, tuple[int, int]]]
+Row: TypeAlias = tuple[str, int, bool, bool, bool]
+
+
+def count(mailbox: Mailbox, categories: frozenset[str] | None = None) -> Numbers:
+    """Count what a person would: gauges, and items neither read nor archived."""
+    by = {name: (g.count, 0) for name, g in mailbox.gauges.items() if g.count}
+    for item in mailbox.items.values():
+        if not item.read and not item.archived:
+            unread, unseen = by.get(item.category, (0, 0))
+            by[item.category] = (unread + 1, unseen + (not item.seen))
+    if categories is not None:
+        by = {name: counted for name, counted in by.items() if name in categories}
+    unread = sum(counted[0] for counted in by.values())
+    unseen = sum(counted[1] for counted in by.values())
+    return unread, unseen, mailbox.more and unread > 0, by
+
+
+def told(badge: Badge) -> Numbers:
+    """Return what a badge of the server says."""
+    by = {name: (count.unread, count.unseen) for name, count in badge.by.items()}
+    return badge.unread, badge.unseen, badge.more, by
+
+
+def shown(badge: dict[str, Any]) -> Numbers:
+    """Return what the badge of a page says."""
+    counts = badge["by"].items()
+    by = {name: (count["unread"], count["unseen"]) for name, count in counts}
+    return badge["unread"], badge["unseen"], badge["more"], by
+
+
+@final
+class Truth:
+    """Remembers the mailbox at each version, and counts the *unsafe* moments.
+
+    Unsafe is a server whose badge is no fold of its items, a version at which two
+    things are true, and a page that shows what was never true at its own version.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], Mailbox] = {}
+        self._counted: dict[tuple[object, ...], Numbers] = {}
+        self.unsafe: list[str] = []
+
+    def saw(self, record: Record) -> None:
+        """Take the server's state at a version."""
+        mailbox = record.mailbox
+        at = (mailbox.epoch, mailbox.v)
+        before = self._known.setdefault(at, mailbox)
+        if before is not mailbox and _state(before) != _state(mailbox):
+            self.unsafe.append(f"two truths at {at}")
+        badge = record.badge
+        if (badge.epoch, badge.v) != at or told(badge) != self._count(at, None):
+            self.unsafe.append(f"the server says {told(badge)} at {at}")
+
+    def check(self, page: Page) -> None:
+        """Compare what *page* shows with what was true at the version it shows."""
+        if page.badge is None or page.epoch is None:
+            return
+        at = (page.epoch, page.v)
+        if at not in self._known:
+            self.unsafe.append(f"a page shows {at}, which never was")
+        elif not self.agrees(page, at):
+            self.unsafe.append(f"a page shows {shown(page.badge)} at {at}")
+
+    def agrees(self, page: Page, at: tuple[str, int]) -> bool:
+        """Tell whether *page* shows what was true *at* that version."""
+        mailbox, categories = self._known[at], page.view.categories
+        if page.badge is None or shown(page.badge) != self._count(at, categories):
+            return False
+        return page.view.level == "badge" or _listed(page) == _rows(
+            item
+            for item in mailbox.items.values()
+            if categories is None or item.category in categories
+        )
+
+    def _count(self, at: tuple[str, int], only: frozenset[str] | None) -> Numbers:
+        key = (*at, only)
+        if key not in self._counted:
+            self._counted[key] = count(self._known[at], only)
+        return self._counted[key]
+
+
+def _state(mailbox: Mailbox) -> object:
+    return _rows(mailbox.items.values()), count(mailbox)
+
+
+def _rows(items: Iterable[Item]) -> list[Row]:
+    return [(i.id, i.seq, i.seen, i.read, i.archived) for i in items]
+
+
+def _listed(page: Page) -> list[Row]:
+    return [
+        (i["id"], i["seq"], i["seen"], i["read"], i["archived"])
+        for i in page.items.values()
+    ]

@@ -1,0 +1,183 @@
+"""One schedule: the real service, its tabs and two peers, in made-up time.
+
+What happens is drawn from the schedule's seed alone. The service is whole, from the
+engine to the bytes of the stream; only sockets and HTTP are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeAlias, final
+
+import trio
+
+from roundel_service.engines import Record
+from roundel_service.operations import Forget, Operation
+
+from .browser import Browser
+from .deeds import READ, Deeds
+from .faults import Fault, MakeEngine
+from .peers import Deltas, Peer, Recounts
+from .schedule import Outcome, Parts, Schedule
+from .server import TIMING, USER, Server
+from .truth import Truth
+
+Happening: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@final
+class World:
+    """A user's mailbox, its tabs, and all that happens to them."""
+
+    def __init__(
+        self,
+        make_engine: MakeEngine,
+        schedule: Schedule,
+        parts: Parts,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._faults = schedule.faults
+        self._parts = parts
+        self._random = Random(schedule.seed)
+        self._deeds = Deeds(self._random)
+        self._truth = Truth()
+        self._deltas = Peer(Deltas(), seed=schedule.seed, faults=schedule.faults)
+        self._recounts = Peer(Recounts(), seed=schedule.seed, faults=schedule.faults)
+        self._peers = (self._deltas, self._recounts)
+        self._done: list[Operation] = []
+        self._server = Server(make_engine, schedule, saw=self._saw, nursery=nursery)
+        self._browser = Browser(
+            self._server,
+            self._truth,
+            self._peers,
+            schedule,
+        )
+        self._happenings, self._weights = self._what_may_happen()
+
+    def _what_may_happen(self) -> tuple[list[Happening], list[int]]:
+        weighted: list[tuple[Happening, int, Fault | None]] = [
+            (self._notify, 42, None),
+            (self._mark, 20, None),
+            (self._catch_up, 8, None),
+            (self._retract, 6, None),
+            (self._do_rarely, 6, None),
+            (self._wait, 8, None),
+            (self._browser.cut, 7, Fault.CUT),
+            (self._browser.cut_at_hello, 4, Fault.CUT),
+            (self._browser.fetch, 8, Fault.RACE),
+            (self._restart, 3, Fault.RESTART),
+        ]
+        possible = [w for w in weighted if w[2] is None or w[2] in self._faults]
+        return [w[0] for w in possible], [w[1] for w in possible]
+
+    async def start(self) -> None:
+        """Start the service and open the tabs."""
+        self._record = await self._server.start()
+        self._truth.saw(self._record)
+        self._browser.open(self._parts)
+
+    def _saw(self, user: str, record: Record) -> None:
+        """Take every state of the engine, and tell the peers of it."""
+        self._truth.saw(record)
+        self._record = record
+        did = record.changes[-1].did if record.changes else "forget"
+        is_bypassed = did == "retract" and Fault.BYPASS in self._faults
+        for peer in self._peers:
+            peer.change(record.badge.unread, is_published=not is_bypassed)
+
+    async def step(self) -> None:
+        """Let one thing happen, and everything move on a little."""
+        (happening,) = self._random.choices(self._happenings, self._weights)
+        await happening()
+        await self._server.pass_time(self._random.choice((0.0, 0.0, 0.25, 1.0)))
+        if self._chance(0.4):
+            self._server.wakeups.tell_late()
+        await self._browser.step()
+
+    def _chance(self, rate: float) -> bool:
+        return self._random.random() < rate
+
+    async def _do(self, operation: Operation) -> None:
+        await self._server.apply(operation)
+        if isinstance(operation, Forget):
+            return  # each call of it mints an epoch of its own
+        self._done.append(operation)
+        if Fault.REPEAT in self._faults and self._chance(0.3):
+            # A caller that heard no answer, now or long ago, calls again.
+            again = self._random.choice((operation, self._random.choice(self._done)))
+            await self._server.apply(again)
+
+    async def _notify(self) -> None:
+        await self._do(self._deeds.notify())
+
+    async def _mark(self) -> None:
+        flags = self._random.choice(
+            (READ, READ, {"read": False}, {"archived": True}, {"archived": False})
+        )
+        operation = self._deeds.mark(flags, self._record.mailbox)
+        if flags is READ and Fault.READ_TWICE in self._faults:
+            self._subtract_again(operation.marks[0].ids or frozenset())
+        await self._do(operation)
+
+    def _subtract_again(self, ids: frozenset[str]) -> None:
+        """Do what a handler does that does not look whether an item is read."""
+        items = self._record.mailbox.items
+        for item in filter(None, map(items.get, ids)):
+            if not item.counts:
+                self._deltas.publish(1, 0)
+
+    async def _catch_up(self) -> None:
+        v = max(0, self._random.choice(self._browser.tabs).page.v)
+        deed = self._deeds.read_upto if self._chance(0.6) else self._deeds.seen_upto
+        await self._do(deed(v))
+
+    async def _retract(self) -> None:
+        await self._do(self._deeds.retract())
+
+    async def _do_rarely(self) -> None:
+        deeds = self._deeds
+        makers = (deeds.gauge, deeds.gauge, deeds.gauge, deeds.forget, deeds.disconnect)
+        await self._do(self._random.choice(makers)())
+
+    async def _wait(self) -> None:
+        await self._server.pass_time(self._random.choice((3.0, 10.0, 30.0)))
+
+    async def _restart(self) -> None:
+        self._browser.lose_server(is_told=self._chance(0.5))
+        is_lost = self._chance(0.5)
+        self._record = await self._server.restart(is_lost=is_lost)
+        self._truth.saw(self._record)
+        for peer in self._peers:
+            peer.restart(self._record.badge.unread, is_lost=is_lost)
+
+    async def settle(self) -> Outcome:
+        """Let the network go quiet and a heartbeat pass, and see who is wrong."""
+        self._faults = frozenset()
+        self._server.wakeups.calm()
+        self._browser.calm()
+        quiet_for = 0
+        for _ in range(60):
+            await self._browser.deliver_all()
+            is_quiet = all(tab.is_quiet for tab in self._browser.tabs)
+            quiet_for = quiet_for + 1 if is_quiet else 0
+            if quiet_for == 2:
+                break
+            await self._server.pass_time(TIMING.ping + 1.0)
+        self._browser.show_all_fetched()
+        outcome = await self._outcome()
+        self._browser.close()
+        return outcome
+
+    async def _outcome(self) -> Outcome:
+        mailbox = (await self._server.wakeups.read(USER)).mailbox
+        at = (mailbox.epoch, mailbox.v)
+        tabs = self._browser.tabs
+        wrong = {
+            "±1 deltas": self._deltas.is_wrong(),
+            "pushed recounts": self._recounts.is_wrong(),
+            "Roundel": not all(
+                tab.is_quiet and self._truth.agrees(tab.page, at) for tab in tabs
+            ),
+        }
+        return Outcome(wrong=wrong, unsafe=tuple(self._truth.unsafe))
