@@ -21,7 +21,8 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from roundel_service.auth import Gate
+from roundel_service.auth import Gate, Secret
+from roundel_service.tickets import Tickets
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -51,7 +52,12 @@ class Server:
         return self.url.removeprefix("http://")
 
     def token(self, user: str) -> str:
-        return Gate(producer_keys=(), jwt_secret=self.secret).sign(user, ttl=3600)
+        gate = Gate(
+            producer_keys=(),
+            keys=Secret(self.secret),
+            tickets=Tickets(producer_keys=()),
+        )
+        return gate.sign(user, ttl=3600)
 
     def notify(self, user: str, title: str) -> dict[str, Any]:
         """Notify as a backend and return the user's result."""
