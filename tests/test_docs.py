@@ -431,7 +431,9 @@ LIMITS = {
     "query, bytes": service_http.MAX_QUERY,
     "token or ticket, characters": MAX_PROOF,
     "seconds that `iat` and `nbf` may be ahead": SKEW,
-    "`op_id`s and keys that a mailbox remembers for 24 hours": mailbox.MAX_OP_IDS,
+    "`op_id`s that a mailbox remembers for 24 hours, and as many `Idempotency-Key`s": (
+        mailbox.MAX_OP_IDS
+    ),
     "keys with their bodies, and used tickets, that a process remembers": MAX_CLAIMS,
     "categories of a mailbox, those of items and gauges together": (
         items.Limits().categories

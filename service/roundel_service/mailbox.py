@@ -25,7 +25,7 @@ DAY = 86_400.0
 """For how many seconds an operation id, or that proofs were revoked, is remembered."""
 
 MAX_OP_IDS = 1_000
-"""How many operation ids a mailbox remembers at the most."""
+"""How many operation ids a mailbox remembers at the most, of producers and of users."""
 
 
 @final
@@ -138,7 +138,8 @@ def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> 
     item = operation.id if isinstance(operation, Notify) else None
     if op_id := _op_id(operation):
         answer = Answer(badge=badge, time=now, item=item)
-        answers = {**_remembered(before.answers, now), op_id: answer}
+        answers = _remembered(before.answers, operation.by, now)
+        answers[op_id] = answer
         after = attrs.evolve(after, answers=answers)
     if after.v == before.v:
         return Applied(after, None, badge, item)
@@ -185,7 +186,21 @@ def _answer(mailbox: Mailbox, operation: Operation, now: float) -> Answer | None
     return answer if answer is not None and answer.time > now - DAY else None
 
 
-def _remembered(answers: Mapping[str, Answer], now: float) -> dict[str, Answer]:
-    """Keep what is young enough, and leave room for one more."""
-    young = [pair for pair in answers.items() if pair[1].time > now - DAY]
-    return dict(young[-(MAX_OP_IDS - 1) :])
+def _remembered(
+    answers: Mapping[str, Answer], by: str, now: float
+) -> dict[str, Answer]:
+    """Keep what is young enough, and leave room for one more of *by*."""
+    kept = dict(answers)
+    if not kept or (len(kept) < MAX_OP_IDS and _first(kept).time > now - DAY):
+        return kept
+    kept = {op_id: answer for op_id, answer in kept.items() if answer.time > now - DAY}
+    # Each kind of caller has a bound of its own: a page that does much must not make
+    # the mailbox forget what a backend may ask for again.
+    own = [op_id for op_id in kept if op_id.startswith(f"{by} ")]
+    for op_id in own[: max(0, len(own) - MAX_OP_IDS + 1)]:
+        del kept[op_id]
+    return kept
+
+
+def _first(answers: Mapping[str, Answer]) -> Answer:
+    return next(iter(answers.values()))

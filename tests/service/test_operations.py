@@ -270,6 +270,16 @@ def test_op_ids_are_bounded_and_the_oldest_goes():
     assert "user 5" in answers
 
 
+@pytest.mark.slow
+def test_user_does_not_push_out_what_a_producer_may_repeat():
+    """Who does much makes the mailbox forget only what is the own."""
+    marks = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
+    mailbox = made(note("a", op_id="key"), *marks)
+
+    assert "producer key" in mailbox.answers
+    assert MAX_OP_IDS + 1 == len(mailbox.answers)
+
+
 def test_op_ids_that_are_over_are_let_go():
     """A day later an id is kept no longer than until the next one comes."""
     mailbox = made(0.0, ops(op_id="a"), 1.0, ops(op_id="b"), DAY, ops(op_id="c"))
