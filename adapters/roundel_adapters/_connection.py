@@ -15,7 +15,8 @@ from ._asgi import Apps
 from ._h1 import H1
 from ._h2 import H2
 from ._link import Address, HttpProtocol, Link, Site
-from ._plain import CutShortError, Plain
+from ._plain import Plain
+from ._request import CutShortError
 from ._writing import PacedStream
 from .bell import Bell
 from .plain import App
@@ -134,6 +135,11 @@ class Connection:
                 pass
 
     # What the short way needs of a connection.
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no further request is taken."""
+        return self._site.is_draining
 
     async def receive(self) -> bytes:
         """Receive what has come, or nothing at the end."""

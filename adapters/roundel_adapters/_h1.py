@@ -28,6 +28,9 @@ BODY_AHEAD = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""
 
 
+_FRAMINGS = {b"content-length", b"transfer-encoding"}
+
+
 @final
 class H1(H11Protocol):
     """One HTTP/1.1 connection.
@@ -125,8 +128,12 @@ class H1(H11Protocol):
         headers = list(request.headers)
         # h11 applies its limit only to heads that come in more than one piece.
         size = sum(len(name) + len(value) + 4 for name, value in headers)
+        framings = {name for name, _ in headers} & _FRAMINGS
         if len(request.target) > self._limits.max_target:
             await self._reject(414)
+        elif len(framings) > 1:
+            # RFC 9112 6.1: whoever says both may mean to smuggle a request.
+            await self._reject(400)
         elif size + len(request.target) > self._limits.max_head:
             await self._reject(431)
         else:

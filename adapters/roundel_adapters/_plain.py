@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, aclosing
 from email.utils import formatdate
 from http import HTTPStatus
-from math import inf
 from time import time
 from typing import Protocol, final
 
-import httptools
+import trio
 
+from ._request import Body, CutShortError, Head, parse
 from .bell import Bell
-from .plain import App, Events, Fields, Pieces, Reply, Request, Whole
+from .plain import App, Events, Pieces, Reply, Request, Whole
 from .pump import Talker
 
-_END = b"\r\n\r\n"
+# A bare LF ends a line too, for whoever is to be told that it should not have.
+_END = re.compile(rb"\n\r?\n")
+# No request begins so: it is TLS, or something else that is to be told soon.
+_STRANGE = frozenset(bytes([byte]) for byte in range(0x21))
 _LAST_CHUNK = b"0\r\n\r\n"
+_CHUNKED = {"Transfer-Encoding": "chunked"}
+_NOTHING = {"Content-Length": "0"}
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Wire(Protocol):
     """What is needed of a connection."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no further request is taken."""
+        ...
 
     async def receive(self) -> bytes:
         """Receive what has come, or nothing at the end."""
@@ -52,6 +63,7 @@ class Plain:
         self._wire = wire
         self._max_head = max_head
         self._buffer = b""
+        self._is_answered = False
         self.is_unread = False
         """Whether the peer is still sending what nobody will read."""
 
@@ -60,19 +72,21 @@ class Plain:
         patience = head_timeout
         while True:
             self._wire.wait(patience)
+            # What was sent ahead is a further request too, and may come too late.
+            await trio.lowlevel.checkpoint_if_cancelled()
             head = await self._next_head(head_timeout)
             if head is None:
                 return self._buffer
             self._wire.wait(None)
             if not await self._serve(head):
                 return b""
-            patience = idle_timeout
+            patience = head_timeout if self._buffer else idle_timeout
 
-    async def _next_head(self, head_timeout: float) -> _Head | None:
+    async def _next_head(self, head_timeout: float) -> Head | None:
         """Wait for a request, and return its head if it can be taken."""
-        while (end := self._buffer.find(_END)) < 0:
+        while (found := _END.search(self._buffer)) is None:
             began = bool(self._buffer)
-            if len(self._buffer) > self._max_head:
+            if len(self._buffer) > self._max_head or self._buffer[:1] in _STRANGE:
                 return None
             data = await self._wire.receive()
             if not data:
@@ -81,50 +95,61 @@ class Plain:
             self._buffer += data
             if not began:
                 self._wire.wait(head_timeout)
+        end = found.end()
         if end > self._max_head or not self._is_taken():
             return None
-        head = _parse(self._buffer[: end + len(_END)])
+        head = parse(self._buffer[:end])
         if head is not None:
-            self._buffer = self._buffer[end + len(_END) :]
+            self._buffer = self._buffer[end:]
         return head
 
     def _is_taken(self) -> bool:
         method, _, rest = self._buffer.partition(b" ")
         target = rest.partition(b" ")[0]
-        path = target.partition(b"?")[0]
-        return self._app.takes(method.decode("latin-1"), path.decode("latin-1"))
+        path, _, query = target.partition(b"?")
+        return self._app.takes(method.decode("latin-1"), path.decode("latin-1"), query)
 
-    async def _serve(self, head: _Head) -> bool:
+    async def _serve(self, head: Head) -> bool:
         """Answer a request, and tell whether there may be another."""
-        body = _Body(self, head)
+        body = Body(head, self.take)
+        self.is_unread = body.is_unread
+        if not body.left:
+            return await self._answer(head, body)
+        with body.until_cut:
+            return await self._answer(head, body)
+        if body.is_garbled and not self._is_answered:
+            await self._wire.write(_head(Whole(status=400), _NOTHING, keep=False))
+        raise CutShortError
+
+    async def _answer(self, head: Head, body: Body) -> bool:
+        self._is_answered = False
         request = Request(head.method, head.path, head.query, head.fields, body)
-        self.is_unread = True
         reply = await self._app(request)
+        self._is_answered = True
         keep = head.keep_alive and not head.is_chunked and body.left == 0
-        self.is_unread = body.left > 0
+        keep = keep and not self._wire.is_draining
+        self.is_unread = body.is_unread
         match reply:
             case Events():
-                data = _head(reply, {"Transfer-Encoding": "chunked"}, keep=False)
+                data = _head(reply, _CHUNKED, keep=False)
                 if await self._wire.write(data):
                     self._wire.adopt(reply.talker, reply.bell, reply.within)
                 return False
             case Pieces():
                 return await self._write_pieces(reply, body, keep=head.keep_alive)
-            case Whole():
-                data = _head(reply, _length(reply), keep=keep)
-                return await self._wire.write(data + reply.body) and keep
+        data = _head(reply, _length(reply), keep=keep)
+        return await self._wire.write(data + reply.body) and keep
 
-    async def _write_pieces(self, reply: Pieces, body: _Body, *, keep: bool) -> bool:
-        keep = keep and not body.is_chunked
-        head = _head(reply, {"Transfer-Encoding": "chunked"}, keep=keep)
-        if not await self._wire.write(head):
+    async def _write_pieces(self, reply: Pieces, body: Body, *, keep: bool) -> bool:
+        keep = keep and not body.is_chunked and not self._wire.is_draining
+        if not await self._wire.write(_head(reply, _CHUNKED, keep=keep)):
             return False
         async with aclosing(reply.body) as pieces:
             async for piece in pieces:
                 chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
                 if piece and not await self._wire.write(chunk):
                     return False
-        self.is_unread = body.left > 0
+        self.is_unread = body.is_unread
         return await self._wire.write(_LAST_CHUNK) and keep and body.left == 0
 
     async def take(self, most: float) -> bytes:
@@ -133,99 +158,6 @@ class Plain:
         taken = data if len(data) <= most else data[: int(most)]
         self._buffer = data[len(taken) :]
         return taken
-
-
-@final
-class _Head:
-    """The head of a request, and the parser that has read it."""
-
-    __slots__ = (
-        "_fields", "_target", "body", "fields", "is_chunked", "is_over", "keep_alive",
-        "length", "method", "parser", "path", "query",
-    )  # fmt: skip
-
-    def __init__(self, data: bytes) -> None:
-        self._fields: list[tuple[str, str]] = []
-        self._target = b""
-        self.body: list[bytes] = []
-        self.is_over = False
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(data)
-        path, _, query = self._target.partition(b"?")
-        self.method = self.parser.get_method().decode("latin-1")
-        self.path, self.query = path.decode("latin-1"), query
-        self.fields = Fields(self._fields)
-        self.keep_alive = self.parser.should_keep_alive()
-        self.is_chunked = self.fields.get("transfer-encoding") is not None
-        self.length = int(self.fields.get("content-length") or 0)
-
-    # What the parser calls.
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        field = name.decode("latin-1").lower(), value.decode("latin-1")
-        self._fields.append(field)
-
-    def on_body(self, body: bytes) -> None:
-        self.body.append(body)
-
-    def on_message_complete(self) -> None:
-        self.is_over = True
-
-
-def _parse(data: bytes) -> _Head | None:
-    """Read a head; `None` for one that is to be answered the usual way."""
-    try:
-        head = _Head(data)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError):
-        return None
-    # Whoever waits to be invited, and HTTP/1.0, are rare enough.
-    is_usual = head.parser.get_http_version() == "1.1"
-    return head if is_usual and head.fields.get("expect") is None else None
-
-
-@final
-class _Body:
-    """The body of a request, read as it is asked for."""
-
-    def __init__(self, plain: Plain, head: _Head) -> None:
-        self._plain = plain
-        self._head = head
-        self.is_chunked = head.is_chunked
-        self.left: float = 1 if head.is_chunked else head.length
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self.left:
-            raise StopAsyncIteration
-        data = await self._plain.take(inf if self.is_chunked else self.left)
-        if not data:
-            # The peer is gone in the middle: what has come is not what was meant.
-            raise CutShortError
-        if not self.is_chunked:
-            self.left -= len(data)
-            return data
-        return self._decoded(data)
-
-    def _decoded(self, data: bytes) -> bytes:
-        head = self._head
-        try:
-            head.parser.feed_data(data)
-        except httptools.HttpParserError:
-            raise CutShortError from None
-        self.left = 0 if head.is_over else 1
-        decoded = b"".join(head.body)
-        head.body.clear()
-        return decoded
-
-
-@final
-class CutShortError(Exception):
-    """A body that ended before its end, or made no sense; nobody can be answered."""
 
 
 def _length(reply: Whole) -> Mapping[str, str]:

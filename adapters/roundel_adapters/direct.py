@@ -23,6 +23,7 @@ from typing import final
 
 import trio
 
+from ._line import Line
 from .bell import Bell
 from .pump import Talker
 
@@ -42,61 +43,6 @@ SWEEP = 0.25
 _BATCH = 32
 _PEERS = 512
 _SENT_AHEAD = 1 << 16
-_LAST_CHUNK = b"0\r\n\r\n"
-
-
-@final
-class Line:
-    """One stream on one socket."""
-
-    __slots__ = (
-        "armed", "bell", "board", "chunked", "due", "due_whole", "is_ended",
-        "is_marked", "rest", "sock", "talker", "within",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        board: Switchboard,
-        sock: socket.socket,
-        talker: Talker,
-        bell: Bell,
-        within: AbstractContextManager[object],
-        *,
-        chunked: bool,
-    ) -> None:
-        self.board = board
-        self.sock = sock
-        self.talker = talker
-        self.bell = bell
-        self.within = within
-        self.chunked = chunked
-        self.rest: bytes | memoryview = b""
-        self.is_marked = self.is_ended = False
-        # For when it is on the heap, and by when its peer has to take something, and
-        # all of what is being written.
-        self.armed = self.due = self.due_whole = inf
-
-    @property
-    def deadline(self) -> float:
-        """When something has to be done about it even without news."""
-        return self.due if self.rest else self.talker.deadline
-
-    def wake(self) -> None:
-        """Have it asked, soon, what it has to say."""
-        if not self.is_marked:
-            self.is_marked = True
-            self.board.mark(self)
-
-    def next_data(self, now: float) -> bytes:
-        """Return what to write next, with the end of the response at the end."""
-        if self.is_ended:
-            return b""
-        body = b"".join(self.talker.data_to_send(now))
-        self.is_ended = not self.talker.is_open
-        if not self.chunked:
-            return body
-        data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        return data + _LAST_CHUNK if self.is_ended else data
 
 
 @final
@@ -150,9 +96,14 @@ class Switchboard:
         it the end of the connection is its end.
         """
         line = Line(self, sock, talker, bell, within, chunked=chunked)
-        within.__enter__()
+        try:
+            self._epoll.register(sock, select.EPOLLRDHUP)
+            within.__enter__()
+        except BaseException:
+            # It was given away: whoever gave it cannot close it any more.
+            sock.close()
+            raise
         self._lines[sock.fileno()] = line
-        self._epoll.register(sock, select.EPOLLRDHUP)
         bell.attach(line)
         line.wake()
 
@@ -211,17 +162,15 @@ class Switchboard:
     def _attend(self, line: Line, now: float) -> None:
         if line.sock.fileno() < 0:
             return
-        if line.rest:
-            if now >= line.due:
-                self._drop(line)
-                return
-        else:
-            try:
+        try:
+            if not line.rest:
                 self._say(line, now)
-            except Exception:
-                log.exception("a stream failed")
+            elif now >= line.due:
                 self._drop(line)
-        self._arm(line)
+            self._arm(line)
+        except Exception:
+            log.exception("a stream failed")
+            self._drop(line)
 
     def _say(self, line: Line, now: float) -> None:
         """Drain: write until it has nothing to say, or the peer takes no more."""
@@ -260,8 +209,10 @@ class Switchboard:
 
     def _arm(self, line: Line) -> None:
         """Put *line* on the heap, if it is not there for as early a time already."""
+        if line.sock.fileno() < 0:
+            return
         deadline = line.deadline
-        if deadline < line.armed and line.sock.fileno() >= 0:
+        if deadline < line.armed:
             line.armed = deadline
             self._number += 1
             heapq.heappush(self._heap, (deadline, self._number, line))
@@ -293,26 +244,14 @@ class Switchboard:
         line.bell.detach(line)
         line.sock.close()
         line.rest = b""
-        line.talker.close()
-        line.within.__exit__(None, None, None)
+        try:
+            try:
+                line.talker.close()
+            finally:
+                line.within.__exit__(None, None, None)
+        except Exception:
+            log.exception("a stream failed at its end")
         # It may be on the heap for a while yet, and should hold nothing there.
-        line.talker = _NOBODY
+        del line.talker
         if not self._lines:
             self._emptied.ring()
-
-
-@final
-class _Nobody:
-    """What a stream that is over has to say."""
-
-    is_open = False
-    deadline = inf
-
-    def data_to_send(self, now: float) -> list[bytes]:
-        return []
-
-    def close(self) -> None:
-        pass
-
-
-_NOBODY = _Nobody()

@@ -93,8 +93,12 @@ Reply: TypeAlias = Whole | Pieces | Events
 class App(Protocol):
     """An application that can be called the short way."""
 
-    def takes(self, method: str, path: str) -> bool:
-        """Tell whether it answers such requests; *path* is as the peer wrote it."""
+    def takes(self, method: str, path: str, query: bytes) -> bool:
+        """Tell whether it answers such requests, written as the peer wrote them.
+
+        Nothing notices here that a peer has gone before its answer is there: what
+        waits for long goes the usual way.
+        """
         ...
 
     async def __call__(self, request: Request, /) -> Reply:

@@ -167,7 +167,11 @@ class Channel:
     def is_behind(self, record: Record) -> bool:
         """Tell whether *record* may be newer than what is known here."""
         known, told = self.record.mailbox, record.mailbox
-        return told is not known and (told.epoch != known.epoch or told.v >= known.v)
+        return (
+            told.epoch != known.epoch
+            or told.v > known.v
+            or (told.v == known.v and told.ended_at != known.ended_at)
+        )
 
     def update(self, record: Record) -> None:
         """Take the mailbox's new state, tell it to the lanes and wake the streams.

@@ -15,6 +15,7 @@ from .http import Answer, Events, Lines, Reply, Request
 from .routes import Route
 
 _NAME = re.compile(r"\{(\w+)\}")
+_PART = r"(?P<\1>[^/%#\\x00-\\x20\\x7f-\\xff]+)"
 
 
 @final
@@ -26,9 +27,9 @@ class Shortcut:
         self._routes = [(_pattern(route), route) for route in routes]
         self._find = lru_cache(maxsize=1_024)(self._match)
 
-    def takes(self, method: str, path: str) -> bool:
+    def takes(self, method: str, path: str, query: bytes = b"") -> bool:
         """Tell whether there is such a call; any other is for the application."""
-        return self._find(method, path) is not None
+        return b"wait=" not in query and self._find(method, path) is not None
 
     def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         for pattern, route in self._routes:
@@ -54,8 +55,9 @@ class Shortcut:
 
 
 def _pattern(route: Route) -> re.Pattern[str]:
-    # What is escaped in a path goes the usual way: what it means is not decided twice.
-    return re.compile(_NAME.sub(r"(?P<\1>[^/%]+)", route.path.replace(".", r"\.")))
+    # What is escaped in a path, or should have been, goes the usual way: what it means
+    # is not decided twice.
+    return re.compile(_NAME.sub(_PART, route.path.replace(".", r"\.")))
 
 
 def _plain(reply: Reply) -> plain.Reply:

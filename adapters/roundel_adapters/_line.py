@@ -1,0 +1,70 @@
+"""One stream on one socket, of those that a switchboard drives."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AbstractContextManager
+from math import inf
+from typing import TYPE_CHECKING, final
+
+from .bell import Bell
+from .pump import Talker
+
+if TYPE_CHECKING:
+    from .direct import Switchboard
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+@final
+class Line:
+    """One stream on one socket."""
+
+    __slots__ = (
+        "armed", "bell", "board", "chunked", "due", "due_whole", "is_ended",
+        "is_marked", "rest", "sock", "talker", "within",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        board: Switchboard,
+        sock: socket.socket,
+        talker: Talker,
+        bell: Bell,
+        within: AbstractContextManager[object],
+        *,
+        chunked: bool,
+    ) -> None:
+        self.board = board
+        self.sock = sock
+        self.talker = talker
+        self.bell = bell
+        self.within = within
+        self.chunked = chunked
+        self.rest: bytes | memoryview = b""
+        self.is_marked = self.is_ended = False
+        # For when it is on the heap, and by when its peer has to take something, and
+        # all of what is being written.
+        self.armed = self.due = self.due_whole = inf
+
+    @property
+    def deadline(self) -> float:
+        """When something has to be done about it even without news."""
+        return self.due if self.rest else self.talker.deadline
+
+    def wake(self) -> None:
+        """Have it asked, soon, what it has to say."""
+        if not self.is_marked:
+            self.is_marked = True
+            self.board.mark(self)
+
+    def next_data(self, now: float) -> bytes:
+        """Return what to write next, with the end of the response at the end."""
+        if self.is_ended:
+            return b""
+        body = b"".join(self.talker.data_to_send(now))
+        self.is_ended = not self.talker.is_open
+        if not self.chunked:
+            return body
+        data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return data + _LAST_CHUNK if self.is_ended else data

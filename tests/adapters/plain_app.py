@@ -1,0 +1,199 @@
+"""An application for the short way, and a wire to serve it over."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import asynccontextmanager, nullcontext
+
+import trio
+
+from roundel import Event, History, LastWords, Stream
+from roundel_adapters import hypercorn
+from roundel_adapters._plain import Plain
+from roundel_adapters._request import CutShortError
+from roundel_adapters.bell import Bell
+from roundel_adapters.plain import Events, Pieces, Whole
+
+from .conftest import Served
+
+DATE = b"Date: "
+
+
+class ShortApp:
+    """Takes some paths, and keeps what it was asked and what it has done."""
+
+    def __init__(self):
+        self.asked = []
+        self.done = []
+        self.history = History("e", snapshot=Event("start"))
+        self.bell = Bell()
+        self.streams = []
+
+    def takes(self, method, path, query=b""):
+        return method in {"GET", "POST"} and path in {
+            "/echo",
+            "/deaf",
+            "/status",
+            "/lines",
+            "/events",
+            "/fail",
+            "/much",
+        }
+
+    async def __call__(self, request):
+        self.asked.append(request)
+        reply = await getattr(self, request.path[1:])(request)
+        self.done.append(request.path)
+        return reply
+
+    async def echo(self, request):
+        body = b"".join([piece async for piece in request.body])
+        return Whole(headers={"X-Method": request.method}, body=body)
+
+    async def deaf(self, request):
+        return Whole(body=b"no")
+
+    async def status(self, request):
+        return Whole(status=int(request.query))
+
+    async def lines(self, request):
+        return Pieces(body=self.upper(request.body))
+
+    async def upper(self, body):
+        async for piece in body:
+            yield piece.upper()
+        self.done.append("last line")
+
+    async def much(self, request):
+        return Whole(body=bytes(1 << 26))
+
+    async def fail(self, request):
+        raise RuntimeError("a bug")
+
+    async def events(self, request):
+        stream = Stream(self.history, now=trio.current_time())
+        self.streams.append(stream)
+        return Events(talker=stream, bell=self.bell, within=nullcontext())
+
+    def tell(self, text):
+        self.history.append(Event(text), now=trio.current_time())
+        self.bell.ring()
+
+    def end(self):
+        for stream in self.streams:
+            stream.close(LastWords(Event("over", "bye")))
+        self.bell.ring()
+
+
+class FakeWire:
+    """A wire on which *pieces* come, and then the end."""
+
+    def __init__(self, pieces=()):
+        self.pieces = deque(pieces)
+        self.written = b""
+        self.waits = []
+        self.adopted = []
+        self.is_open = True
+        self.is_draining = False
+
+    async def receive(self):
+        await trio.lowlevel.checkpoint()
+        return self.pieces.popleft() if self.pieces else b""
+
+    async def write(self, data):
+        self.written += data
+        return self.is_open
+
+    def wait(self, patience):
+        self.waits.append(patience)
+
+    def adopt(self, talker, bell, within):
+        self.adopted.append((talker, bell, within))
+
+
+async def served(pieces, *, max_head=16_384):
+    """Serve what comes in *pieces*; return the app, the wire and what is left."""
+    app, wire = ShortApp(), FakeWire(pieces)
+    plain = Plain(app, wire, max_head=max_head)
+    try:
+        left = await plain.run(10, 75)
+    except CutShortError:
+        left = b""
+    return app, wire, left
+
+
+def ways(data):
+    """Return *data* whole, and byte by byte."""
+    return [[data], [data[i : i + 1] for i in range(len(data))]]
+
+
+def asked(target="/echo", *fields, method="GET", body=b"", version="1.1"):
+    """Return a request as bytes."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: x", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+def posted(body, *fields, target="/echo"):
+    """Return a request with a body whose length is told."""
+    length = f"Content-Length: {len(body)}"
+    return asked(target, length, *fields, method="POST", body=body)
+
+
+def chunked(*pieces, target="/echo", end=b"0\r\n\r\n"):
+    """Return a request whose body is in chunks."""
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    field = "Transfer-Encoding: chunked"
+    return asked(target, field, method="POST", body=chunks + end)
+
+
+def undated(written):
+    """Return what was written without the fields that tell the time."""
+    lines = written.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.startswith(DATE))
+
+
+@asynccontextmanager
+async def serving(app, short=None, **limits):
+    """Serve *app*, and *short* the short way, on any port for the length of a block."""
+    listeners = await hypercorn.listen("127.0.0.1", 0)
+    port = listeners[0].socket.getsockname()[1]
+    served = Served(port, trio.Event(), trio.Event())
+
+    async def run(*, task_status):
+        await hypercorn.serve(
+            app,
+            listeners,
+            shutdown=served.stop.wait,
+            limits=hypercorn.Limits(**limits),
+            short=short,
+            task_status=task_status,
+        )
+        served.gone.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        try:
+            yield served
+        finally:
+            for stream in served.streams:
+                stream.socket.close()
+            served.stop.set()
+
+
+async def connected(served, data=b""):
+    """Connect to a server, and send *data*."""
+    stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+    served.streams.append(stream)
+    if data:
+        await stream.send_all(data)
+    return stream
+
+
+def tasks():
+    """Count the tasks that there are."""
+    count, left = 0, [trio.lowlevel.current_root_task()]
+    while left:
+        task = left.pop()
+        count += 1
+        left += [child for n in task.child_nurseries for child in n.child_tasks]
+    return count
