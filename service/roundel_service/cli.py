@@ -14,14 +14,15 @@ from typing import Any, NoReturn, final
 import attrs
 import click
 import httpx2
+import structlog
 import trio
 from hypercorn.typing import Framework
 
 from roundel_adapters.client import StreamEnded, connect
 
-from . import config, demo, logs, service
+from . import config, demo, logs, process, service, workers
 from .auth import Gate, Secret, is_user_name
-from .config import ConfigError, Settings
+from .config import Address, ConfigError, Settings
 from .tickets import Tickets
 
 DEFAULT_URL = f"http://{config.DEFAULT_BIND}"
@@ -96,6 +97,7 @@ def _fail(status: int, *lines: str) -> NoReturn:
     "--ops-bind", metavar="HOST:PORT", help="Where the operator's listener is."
 )
 @click.option("--engine", help="Where mailboxes are kept: memory.")
+@click.option("--workers", metavar="N", help="How many processes serve, 1 to 64.")
 @_config_option
 @_explained
 def serve(file: Path | None, **flags: str | None) -> None:
@@ -105,12 +107,17 @@ def serve(file: Path | None, **flags: str | None) -> None:
     the process is gone within ROUNDEL_DRAIN_TIMEOUT seconds at the latest. A second
     signal ends it at once.
 
+    More than one worker share the port, each with an operator's listener: the first
+    at ROUNDEL_OPS_BIND, the others at the ports that follow. One that dies is
+    replaced, and all end together. The engine has to be one that processes can share.
+
     \b
     Settings, of the environment (or, in lower case and without ROUNDEL_, of the
     file); a flag beats the environment, which beats the file:
       ROUNDEL_BIND            127.0.0.1:8080
       ROUNDEL_OPS_BIND        127.0.0.1:9180, for /readyz and /metrics; empty: none
       ROUNDEL_ENGINE          memory
+      ROUNDEL_WORKERS         1 process that serves; more with another engine
       ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
       ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
       ROUNDEL_JWKS            a file or URL of public keys that verify them
@@ -135,7 +142,84 @@ def serve(file: Path | None, **flags: str | None) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     settings = config.load(given, os.environ, file)
     logs.configure(sys.stderr)
-    _run(service.build(settings), settings, "Roundel serves on {url}")
+    if settings.workers == 1:
+        _run(service.build(settings), settings, "Roundel serves on {url}")
+    else:
+        _run_workers(settings, given.get("engine"), file)
+
+
+def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
+    with workers.holding(settings) as places:
+        commands = [
+            _worker_command(number, places.bind, ops, engine, file)
+            for number, ops in enumerate(places.ops, 1)
+        ]
+        announcement = f"Roundel serves on http://{places.bind}"
+        if addresses := ", ".join(f"http://{ops}" for ops in places.ops if ops):
+            announcement += f"\nOperators ask at {addresses}"
+        ended = trio.run(
+            _supervise, commands, settings.drain_timeout, _Announcement(announcement)
+        )
+    if ended == "failed":
+        _fail(1, "no worker could start")
+    if ended == "killed":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _supervise(
+    commands: list[list[str]], drain_timeout: float, announcement: _Announcement
+) -> workers.Ended:
+    with trio.open_signal_receiver(*workers.SIGNALS) as signals:
+        return await workers.supervise(
+            commands, signals, drain_timeout=drain_timeout, task_status=announcement
+        )
+
+
+def _worker_command(
+    number: int,
+    bind: Address,
+    ops: Address | None,
+    engine: str | None,
+    file: Path | None,
+) -> list[str]:
+    flags = {
+        "--number": str(number),
+        "--bind": str(bind),
+        "--ops-bind": str(ops or ""),
+        "--engine": engine,
+        "--config": file and str(file),
+    }
+    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    # Not from the folder in which the service happens to be started (-P).
+    return [sys.executable, "-P", "-m", __package__, "worker", *given]
+
+
+@main.command(hidden=True)
+@_bind_option
+@click.option("--ops-bind")
+@click.option("--engine")
+@click.option("--number", type=int)
+@_config_option
+@_explained
+def worker(file: Path | None, number: int, **flags: str | None) -> None:
+    """Be one of several processes that serve, for as long as the input is open."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    # What it is told was checked by its parent, for all of them.
+    settings = config.load({**given, "workers": "1"}, os.environ, file)
+    logs.configure(sys.stderr)
+    structlog.contextvars.bind_contextvars(worker=number)
+    workers.ignore_signals()
+    process.prepare()
+    run = functools.partial(
+        service.run,
+        service.build(settings),
+        settings,
+        shutdown=workers.told_to_drain,
+        share_port=True,
+        task_status=_Announcement("{url}"),
+    )
+    trio.run(run)
 
 
 @main.command("demo")
@@ -171,6 +255,8 @@ def _run(
     announcement: str,
     app: Framework | None = None,
 ) -> None:
+    process.prepare()
+
     async def signalled() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             await anext(signals)

@@ -51,6 +51,9 @@ class Address:
             return self.host == "localhost"
 
 
+IS_SHARED = {"memory": False}
+"""Whether several processes can use an engine at once, by the scheme of its setting."""
+
 DEFAULT_BIND = Address("127.0.0.1", 8080)
 DEFAULT_OPS_BIND = Address("127.0.0.1", 9180)
 
@@ -150,6 +153,7 @@ class Settings:
         _address_or_none, "HOST:PORT, or nothing for none", default=DEFAULT_OPS_BIND
     )
     engine: str = _setting(_engine, "memory, the only engine so far", default="memory")
+    workers: int = _setting(_count(1, 64), "a count from 1 to 64", default=1)
     producer_keys: tuple[str, ...] = _setting(
         _keys, "one or more keys of printable ASCII, separated by commas", secret=True
     )
@@ -212,7 +216,18 @@ def load(
             "ROUNDEL_JWT_SECRET, ROUNDEL_JWKS: expected exactly one of them, "
             f"got {'none' if values['jwks'] is None else 'both'}"
         )
-    return Settings(**values)
+    settings = Settings(**values)
+    _check_sharing(settings)
+    return settings
+
+
+def _check_sharing(settings: Settings) -> None:
+    scheme = settings.engine.partition(":")[0]
+    if settings.workers > 1 and not IS_SHARED[scheme]:
+        raise ConfigError(
+            f"ROUNDEL_WORKERS: expected 1, since the engine {scheme} keeps mailboxes "
+            f"in one process, got {settings.workers}"
+        )
 
 
 def load_some(

@@ -130,14 +130,17 @@ async def run(
     *,
     shutdown: Callable[[], Awaitable[object]],
     app: Framework | None = None,
+    share_port: bool = False,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until *shutdown* returns, then end every stream and stop.
 
-    *app* is served instead of the service's own, which it wraps. The status that is
-    reported is the URL of the listener. Raises `OSError` if an address is taken.
+    *app* is served instead of the service's own, which it wraps. With *share_port*
+    other processes may serve on the same port, but none on the operator's. The status
+    that is reported is the URL of the listener. Raises `OSError` if an address is
+    taken.
     """
-    listeners = await _listen(settings.bind)
+    listeners = await _listen(settings.bind, share_port=share_port)
     operator_listeners = (
         await _listen(settings.ops_bind) if settings.ops_bind is not None else []
     )
@@ -168,9 +171,11 @@ async def run(
         nursery.cancel_scope.cancel()
 
 
-async def _listen(address: Address) -> list[trio.SocketListener]:
+async def _listen(
+    address: Address, *, share_port: bool = False
+) -> list[trio.SocketListener]:
     try:
-        return await hypercorn.listen(address.host, address.port)
+        return await hypercorn.listen(address.host, address.port, share_port=share_port)
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error.strerror}") from None
 

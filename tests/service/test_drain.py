@@ -1,0 +1,386 @@
+"""The end of `roundel serve`: nobody is cut off who can be told, nobody holds it up."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import signal
+import socket
+import struct
+import sys
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from subprocess import PIPE
+
+import attrs
+import h2.config
+import h2.connection
+import httpx2
+import pytest
+import trio
+
+from roundel import Event, Parser
+from roundel_service import service
+
+from .conftest import KEY, settings
+from .test_cli import environment
+
+pytestmark = pytest.mark.slow
+
+LONG = 60.0
+"""A time to drain that a test would not wait for, in seconds."""
+SHORT = 1.0
+SLACK = 15.0
+"""What a slow machine may take for what takes none, in seconds; far below `LONG`."""
+BODY = b'{"to": {"user": "bob"}, "title": "Hello"}'
+
+
+@attrs.define
+class Served:
+    """A running `roundel serve`: where it is, and what it has logged."""
+
+    process: trio.Process
+    port: int
+    ops: str
+    log: Path
+    peers: list[trio.socket.SocketType] = attrs.field(factory=list)
+
+    async def send(self, request: bytes, *, buffer: int | None = None):
+        """Send a request on a connection of its own, closed at the end."""
+        sock = trio.socket.socket()
+        self.peers.append(sock)
+        if buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        await sock.connect(("127.0.0.1", self.port))
+        stream = trio.SocketStream(sock)
+        await stream.send_all(request)
+        return stream
+
+    async def stream(self, user: str = "alice", level: str = "badge", **options):
+        """Open a stream, and wait for its state."""
+        target = f"/v1/stream?level={level}"
+        stream = await self.send(get(target, user), **options)
+        return stream, await read_until(stream, b"\nid: ")
+
+    async def wait_closed(self) -> None:
+        """Wait until nobody is let in any more."""
+        with trio.fail_after(SLACK), suppress(ConnectionRefusedError):
+            while True:
+                stream = await self.send(b"")
+                with suppress(trio.BrokenResourceError):
+                    assert b"" == await stream.receive_some()
+
+    async def end(self, within: float = SLACK) -> int:
+        """Send SIGTERM, and return how the process has ended in that time."""
+        self.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(within):
+            return await self.process.wait()
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, *arguments: str, program=("-m", "roundel_service"), **changes: str
+):
+    """Run `roundel serve` on any port, with an operator's listener."""
+    # Of all the addresses of loopback, one where nobody else is: its port is known.
+    low = ".".join(str(1 + secrets.randbelow(250)) for _ in range(3))
+    ops, log = f"127.{low}:9180", folder / "log"
+    command = [sys.executable, *program, "serve", "--bind", "127.0.0.1:0", *arguments]
+    env = environment(**{"ROUNDEL_OPS_BIND": ops, **changes})
+    with log.open("w") as stderr:
+        process = await trio.lowlevel.open_process(
+            command, env=env, stdout=PIPE, stderr=stderr
+        )
+    served = Served(process, 0, f"http://{ops}", log)
+    try:
+        with trio.fail_after(60):
+            line = await read_until(process.stdout, b"\n")
+        assert line, log.read_text()
+        served.port = int(line.split(b"\n")[0].rpartition(b":")[2])
+        yield served
+    finally:
+        for peer in served.peers:
+            peer.close()
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+        await trio.aclose_forcefully(process.stdout)
+
+
+def token(user: str) -> str:
+    return service.build_gate(settings()).sign(user, ttl=3_600)
+
+
+def get(target: str, user: str) -> bytes:
+    head = f"GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token(user)}"
+    return f"{head}\r\n\r\n".encode()
+
+
+def upload(length: int = len(BODY)) -> bytes:
+    """Return the head of a request whose body is still to come."""
+    return (
+        f"POST /v1/notify HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
+        f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    ).encode()
+
+
+async def read_until(stream, mark: bytes | None = None) -> bytes:
+    """Read until *mark* has come, or to the end."""
+    received = b""
+    with trio.fail_after(30):
+        while mark is None or mark not in received:
+            piece = await stream.receive_some()
+            if not piece:
+                break
+            received += piece
+    return received
+
+
+def events(wire: bytes) -> list[Event]:
+    """Return the events of a whole response in chunks."""
+    _, _, rest = wire.partition(b"\r\n\r\n")
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return Parser().receive_data(body)
+
+
+def bye(wire: bytes) -> dict:
+    """Return what the last event says, which has to be `bye`, and its retry."""
+    *_, last = events(wire)
+    assert "bye" == last.type
+    told = json.loads(last.data)
+    assert f"retry: {told['retry']}\n".encode() in wire
+    return told
+
+
+async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path):
+    """A load balancer learns of the end before it comes, and no answer is lost."""
+    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+        running = await served.send(upload() + BODY[:5])
+        stream, opening = await served.stream()
+        served.process.send_signal(signal.SIGTERM)
+        wire = opening + await read_until(stream)
+        async with httpx2.AsyncClient() as operator:
+            ready = await operator.get(f"{served.ops}/readyz")
+            alive = await operator.get(f"{served.ops}/livez")
+        await served.wait_closed()
+        await running.send_all(BODY[5:])
+        answer = await read_until(running)
+        with trio.fail_after(SLACK):
+            status = await served.process.wait()
+
+    assert ["hello", "badge", "bye"] == [event.type for event in events(wire)]
+    assert "drain" == bye(wire)["why"]
+    assert (503, 200) == (ready.status_code, alive.status_code)
+    assert {"draining": "the service is about to end"} == ready.json()["reasons"]
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"unread":1' in answer
+    assert 0 == status
+
+
+async def test_stream_asked_for_meanwhile_is_sent_away_or_not_begun(tmp_path):
+    """Who asks while the service ends is told to come back, or nothing: never cut."""
+    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+        running = await served.send(upload() + BODY[:5])
+        stream, _ = await served.stream()
+        served.process.send_signal(signal.SIGTERM)
+        await read_until(stream)
+        await running.send_all(BODY[5:] + get("/v1/stream", "alice"))
+        wire = await read_until(running)
+
+        answer, _, asked = wire.partition(b"HTTP/1.1 200 ")[2].partition(b"HTTP/1.1 ")
+        assert b'"unread":1' in answer
+        assert [event.type for event in events(asked)] in ([], ["hello", "bye"])
+
+
+async def test_last_answer_of_a_connection_says_that_it_is_the_last(tmp_path):
+    """A client that keeps connections does not send a request into the void."""
+    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+        running = await served.send(upload() + BODY[:5])
+        idle = await served.send(b"")
+        stream, _ = await served.stream()
+        served.process.send_signal(signal.SIGTERM)
+        await read_until(stream)
+        # Those that idle are closed when no further request is taken.
+        await read_until(idle)
+        await running.send_all(BODY[5:])
+        answer = await read_until(running)
+        with trio.fail_after(SLACK):
+            await served.process.wait()
+
+    # RFC 9112 9.6: a server that will close should say so in its last answer.
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
+async def test_returns_are_spread_over_the_time_it_takes_to_take_them_back(tmp_path):
+    """*N* streams come back within floor and floor + N/R, and not all at once."""
+    room = {"ROUNDEL_MAX_STREAMS_PER_USER": "200"}
+    async with serving(tmp_path, **room) as served:
+        streams = [await served.stream() for _ in range(200)]
+        served.process.send_signal(signal.SIGTERM)
+        told = [bye(opening + await read_until(s)) for s, opening in streams]
+
+    retries = [end["retry"] for end in told]
+    assert {"drain"} == {end["why"] for end in told}
+    assert 1_000 <= min(retries) <= max(retries) <= 1_000 + 1_000 * 200 / 500
+    assert len(set(retries)) > 50
+
+
+async def test_long_poll_is_answered_at_once(tmp_path):
+    """Who waits for a change is not waited for."""
+    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+        badge = await read_until(
+            await served.send(get("/v1/badge", "alice")), b'"by":{}}'
+        )
+        polling = await served.send(get("/v1/badge?wait=60", "alice"))
+        waiting = await served.send(
+            get("/v1/badge?wait=60", "alice").replace(
+                b"host: x", b"host: x\r\nif-none-match: " + _etag(badge)
+            )
+        )
+        await served.stream()
+        status = await served.end()
+        answers = [await read_until(each) for each in (polling, waiting)]
+
+    assert 0 == status
+    assert [b"HTTP/1.1 200", b"HTTP/1.1 304"] == [each[:12] for each in answers]
+
+
+def _etag(answer: bytes) -> bytes:
+    return re.search(rb"\r\netag: (.+)\r\n", answer, re.IGNORECASE)[1]
+
+
+async def test_second_signal_ends_it_at_once(tmp_path):
+    """Who cannot wait for what runs does not have to."""
+    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+        await served.send(upload())
+        stream, _ = await served.stream()
+        served.process.send_signal(signal.SIGTERM)
+        await read_until(stream)
+
+        assert -signal.SIGTERM == await served.end()
+
+
+async def never_read(served, *, task_status=trio.TASK_STATUS_IGNORED):
+    """Have more to read than any buffer takes, and read nothing."""
+    stream, _ = await served.stream("bob", "items", buffer=4_096)
+    item = {"to": {"user": "bob"}, "title": "Hello", "body": "x" * 8_000}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx2.AsyncClient(headers=headers) as producer:
+        for _ in range(60):
+            url = f"http://127.0.0.1:{served.port}/v1/notify"
+            assert (await producer.post(url, json=item)).status_code == 200
+    task_status.started()
+    return stream
+
+
+async def read_a_byte_a_second(served, *, task_status):
+    """Take as little as possible, but take it."""
+    stream = await never_read(served)
+    task_status.started()
+    async for _ in ticks(1.0):
+        await stream.receive_some(1)
+
+
+async def write_a_byte_a_second(served, *, task_status):
+    """Send a body that is never whole."""
+    stream = await served.send(upload(1_000) + b"{")
+    task_status.started()
+    async for _ in ticks(1.0):
+        await stream.send_all(b" ")
+
+
+async def ticks(period: float):
+    """Yield every *period* seconds, as a peer does that is slow on purpose."""
+    while True:
+        await trio.sleep(period)
+        yield
+
+
+async def reset(served, *, task_status):
+    """Reset the connection of a running stream."""
+    stream, _ = await served.stream()
+    linger = struct.pack("ii", 1, 0)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    stream.socket.close()
+    task_status.started()
+
+
+async def send_ahead(served, *, task_status):
+    """Send requests behind one that has no end, more than are kept."""
+    stream = await served.send(get("/v1/stream", "alice"))
+    task_status.started()
+    while True:
+        await stream.send_all(get("/livez", "alice") * 1_000)
+
+
+async def leave_an_upload(served, *, task_status):
+    """Begin a body and go no further."""
+    await served.send(upload() + BODY[:5])
+    task_status.started()
+
+
+async def only_connect(served, *, task_status):
+    """Say nothing at all."""
+    await served.send(b"")
+    task_status.started()
+
+
+async def open_and_reset(served, *, task_status):
+    """Open and take back a thousand streams of HTTP/2."""
+    peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    peer.initiate_connection()
+    stream = await served.send(peer.data_to_send())
+    head = [(":method", "GET"), (":scheme", "http"), (":authority", "x")]
+    head += [(":path", "/v1/stream"), ("authorization", f"Bearer {token('alice')}")]
+    for _ in range(1_000):
+        number = peer.get_next_available_stream_id()
+        peer.send_headers(number, head, end_stream=True)
+        peer.reset_stream(number)
+        await stream.send_all(peer.data_to_send())
+    task_status.started()
+
+
+PEERS = [
+    *(never_read, read_a_byte_a_second, write_a_byte_a_second, reset, send_ahead),
+    *(leave_an_upload, only_connect, open_and_reset),
+]
+
+
+async def run_peer(peer, served, *, task_status):
+    """Let *peer* do what it does until the server has had enough of it."""
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await peer(served, task_status=task_status)
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.__name__)
+async def test_no_peer_holds_up_the_end(tmp_path, peer):
+    """Whatever a client does or leaves undone, the process is gone in time."""
+    patience = {"ROUNDEL_WRITE_TIMEOUT": f"{LONG}", "ROUNDEL_DRAIN_TIMEOUT": f"{SHORT}"}
+    async with serving(tmp_path, **patience) as served, trio.open_nursery() as nursery:
+        stream, opening = await served.stream()
+        await nursery.start(run_peer, peer, served)
+        status = await served.end(SHORT + SLACK)
+        wire = opening + await read_until(stream)
+        nursery.cancel_scope.cancel()
+
+        assert 0 == status
+        assert "drain" == bye(wire)["why"]
+        assert [] == [line for line in served.lines() if line["level"] == "error"]
+
+
+async def test_max_age_ends_a_stream_the_same_way(tmp_path):
+    """A stream that is to be renewed is told so, and when to come back."""
+    async with serving(tmp_path, ROUNDEL_MAX_AGE="1") as served:
+        stream, opening = await served.stream()
+        end = bye(opening + await read_until(stream))
+
+        assert "max_age" == end["why"]
+        assert 1_000 <= end["retry"] <= 1_002
+        assert 0 == await served.end()

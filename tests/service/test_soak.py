@@ -1,0 +1,274 @@
+"""Twelve minutes of everything at once: memory levels off, and every badge is right.
+
+`SOAK_SECONDS` and `SOAK_STREAMS` of the environment make it another length or size.
+What it saw is printed: `pytest -m nightly -s tests/service/test_soak.py`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import resource
+from contextlib import suppress
+from pathlib import Path
+from statistics import linear_regression
+
+import attrs
+import httptools
+import httpx2
+import pytest
+import trio
+
+from roundel import Parser
+from roundel_adapters.bell import Bell
+
+from .conftest import KEY, Client
+from .test_drain import Served, get, serving, token
+
+pytestmark = pytest.mark.nightly
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "720"))
+STREAMS = min(
+    int(os.environ.get("SOAK_STREAMS", "5000")),
+    resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500,
+)
+USERS = max(STREAMS // 5, 1)
+SLOW = 50
+"""One stream of so many is read slowly."""
+STAY = 200.0
+"""For how many seconds a page stays before it leaves without a word, on average."""
+TICK = 1 / 30
+SAMPLE = 2.0
+MAX_SLOPE = 1.0
+"""MiB a minute by which memory may still grow in the last half.
+
+Not nothing: the ids of operations are remembered for a day, and a heap breathes.
+"""
+# Small, so that mailboxes and what can be replayed of them are full from the start.
+SETTINGS = {
+    "ROUNDEL_MAILBOX_ITEMS": "20",
+    "ROUNDEL_RING_CHANGES": "20",
+    "ROUNDEL_MAX_AGE": f"{SECONDS / 2.4}",
+}
+
+dice = random.Random(25)
+
+
+@attrs.define(eq=False)
+class Page:
+    """A browser's tab: it comes back by its last event id whenever it was cut off."""
+
+    served: Served
+    user: str
+    level: str
+    is_slow: bool
+    client: Client = attrs.field(factory=Client)
+    news: Bell = attrs.field(factory=Bell)
+    is_calm: bool = False
+    connections: int = 0
+    retry: float = 1.0
+    pieces: list[bytes] = attrs.field(factory=list)
+
+    async def live(self) -> None:
+        """Connect again and again, until cancelled."""
+        while True:
+            stay = trio.move_on_after(dice.expovariate(1 / STAY))
+            with stay, suppress(trio.BrokenResourceError, ConnectionError):
+                await self._read()
+            if not stay.cancelled_caught:
+                await trio.sleep(self.retry)
+
+    async def _read(self) -> None:
+        buffer = 4_096 if self.is_slow else None
+        stream = await self.served.send(self._request(), buffer=buffer)
+        self.connections += 1
+        http, parser = httptools.HttpResponseParser(self), Parser()
+        try:
+            while data := await self._receive(stream):
+                http.feed_data(data)
+                self._take(parser)
+        finally:
+            self.served.peers.remove(stream.socket)
+            await trio.aclose_forcefully(stream)
+
+    def _request(self) -> bytes:
+        request = get(f"/v1/stream?level={self.level}", self.user)
+        if not self.client.cursor:
+            return request
+        position = f"last-event-id: {self.client.cursor}\r\n\r\n".encode()
+        return request.removesuffix(b"\r\n") + position
+
+    async def _receive(self, stream: trio.SocketStream) -> bytes:
+        if self.is_slow and not self.is_calm:
+            await trio.sleep(1)
+            return await stream.receive_some(512)
+        return await stream.receive_some()
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+
+    def _take(self, parser: Parser) -> None:
+        body, self.pieces = b"".join(self.pieces), []
+        for event in parser.receive_data(body):
+            self.client.receive(event)
+            if event.type == "bye":
+                self.retry = parser.retry / 1_000 if parser.retry else 1.0
+        self.news.ring()
+
+    async def wait_for(self, badge: dict) -> None:
+        """Wait until the page shows *badge*."""
+        while not self._shows(badge):
+            await self.news.wait()
+
+    def _shows(self, badge: dict) -> bool:
+        if self.level == "items":
+            is_whole = badge["unread"] == self.client.unread
+            return badge == self.client.badge and is_whole
+        # It is not told of versions at which the badge stays the same.
+        return {**self.client.badge, "v": badge["v"]} == badge
+
+
+@attrs.define
+class Load:
+    """What writes: producers, and users who read what they got."""
+
+    served: Served
+    client: httpx2.AsyncClient
+    calls: int = 0
+
+    async def post(self, target: str, body: dict, proof: str = KEY) -> None:
+        url = f"http://127.0.0.1:{self.served.port}{target}"
+        headers = {"Authorization": f"Bearer {proof}"}
+        answer = await self.client.post(url, json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        self.calls += 1
+
+    async def fill(self) -> None:
+        """Fill all that is bounded, so that what grows afterwards should not."""
+        for start in range(0, USERS, 1_000):
+            users = [f"user-{i}" for i in range(start, min(start + 1_000, USERS))]
+            for _ in range(25):
+                await self.post("/v1/notify", notification({"users": users}))
+
+    async def run(self) -> None:
+        """Write something at each tick, until cancelled."""
+        while True:
+            await trio.sleep(TICK)
+            user = f"user-{dice.randrange(USERS)}"
+            match dice.random():
+                case chance if chance < 0.05:
+                    read = {"read_all": True, "as_of": 1 << 40}
+                    request = {"op_id": f"op-{self.calls}", "ops": [read]}
+                    await self.post("/v1/ops", request, token(user))
+                case chance if chance < 0.2:
+                    users = {f"user-{dice.randrange(USERS)}" for _ in range(20)}
+                    to = {"users": sorted(users)}
+                    await self.post("/v1/notify", notification(to))
+                case _:
+                    await self.post("/v1/notify", notification({"user": user}))
+
+
+def notification(to: dict) -> dict:
+    """Return a notification; half of them expire soon, so that badges change."""
+    category = dice.choice(["mention", "dm", "deploy"])
+    title = "Hello " + "x" * dice.randrange(99)
+    expiry = {"ttl": dice.uniform(1, 20)} if dice.random() < 0.5 else {}
+    return {"to": to, "category": category, "title": title, **expiry}
+
+
+def resident(pid: int) -> float:
+    """Return the memory that a process has in use, in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * mmap.PAGESIZE / (1 << 20)
+
+
+async def sampled(pid: int, seconds: float) -> list[tuple[float, float]]:
+    """Return the times, in minutes, and the memory then, for so many *seconds*."""
+    start, samples = trio.current_time(), []
+    while (at := trio.current_time() - start) < seconds:
+        samples.append((at / 60, resident(pid)))
+        await trio.sleep(SAMPLE)
+    return samples
+
+
+async def numbers(served: Served, client: httpx2.AsyncClient) -> dict[str, float]:
+    """Return what the operator is told, by name and labels."""
+    text = (await client.get(f"{served.ops}/metrics")).text
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(n) for name, n in (line.rsplit(" ", 1) for line in lines)}
+
+
+async def test_twelve_minutes_of_everything_leave_nothing_behind(tmp_path):
+    """Memory levels off, nothing fails, and every page shows what the server has."""
+    async with (
+        serving(tmp_path, **SETTINGS) as served,
+        httpx2.AsyncClient(timeout=60) as client,
+        trio.open_nursery() as nursery,
+    ):
+        load = Load(served, client)
+        pages = [page(served, i) for i in range(STREAMS)]
+        for each in pages:
+            nursery.start_soon(each.live)
+            await trio.sleep(0.002)
+        for each in pages:
+            while each.client.v < 0:
+                await each.news.wait()
+        await load.fill()
+        writing = trio.CancelScope()
+        nursery.start_soon(within, writing, load.run)
+        samples = await sampled(served.process.pid, SECONDS)
+
+        writing.cancel()
+        for each in pages:
+            each.is_calm = True
+        checked = dice.sample(pages, min(500, STREAMS))
+        with trio.fail_after(300):
+            for each in checked:
+                await agrees(each, client)
+        told = await numbers(served, client)
+        nursery.cancel_scope.cancel()
+
+    half = samples[len(samples) // 2 :]
+    slope = linear_regression(*zip(*half, strict=True)).slope
+    report(samples, slope, pages, load, told)
+    assert 0 == told["roundel_badge_audit_mismatch_total"]
+    assert told["roundel_badge_audit_checked_total"] > 0
+    assert [] == [line for line in served.lines() if line["level"] == "error"]
+    assert slope <= MAX_SLOPE
+
+
+async def agrees(page: Page, client: httpx2.AsyncClient) -> None:
+    """Wait until *page* shows the badge that the server has by then."""
+    headers = {"Authorization": f"Bearer {token(page.user)}"}
+    url = f"http://127.0.0.1:{page.served.port}/v1/badge"
+    agreed = trio.Event()
+    while not agreed.is_set():
+        badge = (await client.get(url, headers=headers)).json()
+        # What expires meanwhile makes it another one.
+        with trio.move_on_after(5):
+            await page.wait_for(badge)
+            agreed.set()
+
+
+def page(served: Served, number: int) -> Page:
+    level = "items" if number % 2 else "badge"
+    user = f"user-{number % USERS}"
+    return Page(served, user, level, is_slow=number % SLOW == 0)
+
+
+async def within(scope: trio.CancelScope, run) -> None:
+    with scope:
+        await run()
+
+
+def report(samples, slope, pages, load, told) -> None:
+    """Say what was seen, for who looks."""
+    picked = samples[:: max(1, len(samples) // 12)]
+    print(f"\n{STREAMS} streams, {USERS} users, {SECONDS:g} s")
+    print("MiB by minute:", *(f"{at:.1f}:{mib:.1f}" for at, mib in picked))
+    print(f"slope of the last half: {slope:.3f} MiB a minute")
+    print(f"{sum(p.connections for p in pages)} connections, {load.calls} calls")
+    for name, value in told.items():
+        if name.startswith(("roundel_frames", "roundel_resume", "roundel_streams_e")):
+            print(f"{name} {value:g}")
