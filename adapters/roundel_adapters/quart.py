@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import cast, final
+from typing import Any, cast, final
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
@@ -16,7 +16,7 @@ from quart.wrappers.request import Request
 from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from quart_trio.wrappers.request import TrioBody, TrioRequest
+from quart_trio.wrappers.request import TrioRequest
 
 from roundel import stream_headers
 
@@ -94,39 +94,73 @@ def prepare(app: QuartTrio) -> None:
 
 
 @final
-class _PulledBody(TrioBody):
+class _PulledBody:
+    """A body as Quart wants one, of which no more is read than somebody takes.
+
+    It is no child of Quart's, whose insides are others in each version.
+    """
+
     def __init__(
         self, expected_content_length: int | None, max_content_length: int | None
     ) -> None:
-        super().__init__(expected_content_length, max_content_length)
-        self._taken = Bell()
+        self._piece = b""
+        self._is_whole = False
+        self._read: bytes | None = None
+        self._changed = Bell()
+
+    def __aiter__(self) -> _PulledBody:
+        return self
 
     async def __anext__(self) -> bytes:
-        data = await super().__anext__()
-        self._taken.ring()
-        return data
+        while not self._piece:
+            if self._is_whole:
+                raise StopAsyncIteration
+            await self._changed.wait()
+        piece, self._piece = self._piece, b""
+        self._changed.ring()
+        return piece
 
-    async def wait_taken(self) -> None:
-        while self._data:
-            await self._taken.wait()
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        return self._all().__await__()
+
+    async def _all(self) -> bytes:
+        if self._read is None:
+            self._read = b"".join([piece async for piece in self])
+        return self._read
+
+    def clear(self) -> None:
+        """Forget what was read as a whole."""
+        self._read = None
+
+    def set_result(self, data: bytes) -> None:
+        """Be *data*, and whole."""
+        self._piece, self._is_whole = data, True
+
+    async def give(self, piece: bytes, *, is_last: bool) -> None:
+        """Add the next *piece*, and wait until somebody has taken it."""
+        self._piece, self._is_whole = piece, is_last
+        self._changed.ring()
+        while self._piece:
+            await self._changed.wait()
 
 
 @final
 class _PulledRequest(TrioRequest):
-    body_class = _PulledBody
+    body_class = _PulledBody  # type: ignore[assignment]
 
 
 @final
 class _Connection(TrioASGIHTTPConnection):
+    _disconnected: bool
+
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
         body = cast(_PulledBody, request.body)
         while (message := await receive())["type"] == "http.request":
-            body.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                body.set_complete()
-            await body.wait_taken()
+            is_last = not message.get("more_body", False)
+            await body.give(message.get("body", b""), is_last=is_last)
+        self._disconnected = True
         nursery.cancel_scope.cancel()
 
     async def _send_response(
