@@ -39,7 +39,7 @@ def stream_response(
     is answered with the head alone, without ever entering it.
     """
     head_only = request.method == "HEAD"
-    response = _EventResponse(
+    response = Response(
         b"" if head_only else _Body(stream, bell, within or nullcontext())
     )
     response.headers.clear()
@@ -47,11 +47,6 @@ def stream_response(
     # Quart ends a response after RESPONSE_TIMEOUT (60 s) unless it is told not to.
     response.timeout = None
     return response
-
-
-@final
-class _EventResponse(Response):
-    """A response that a server may take over, see `roundel_adapters.hypercorn`."""
 
 
 @final
@@ -167,11 +162,10 @@ class _Connection(TrioASGIHTTPConnection):
         self, send: ASGISendCallable, response: ResponseTypes
     ) -> None:
         extensions = self.scope.get("extensions") or {}
-        is_stream = isinstance(response, _EventResponse)
-        if not (is_stream and EVENTS in extensions):
+        body = response.response
+        if not (isinstance(body, _Body) and EVENTS in extensions):
             await super()._send_response(send, response)
             return
-        body = cast(_Body, response.response)
         headers = encode_headers(response.headers)
         start = {"type": "http.response.start", "status": 200, "headers": headers}
         given = {"type": EVENTS, "talker": body.stream, "bell": body.bell}

@@ -129,17 +129,11 @@ class Events:
 Reply: TypeAlias = Answer | Lines | Events
 
 
-def json_answer(document: object, *, status: int = 200, **headers: str) -> Answer:
-    """Answer with *document*; of the names of *headers*, ``_`` becomes ``-``."""
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
+def json_answer(document: object) -> Answer:
+    """Answer with *document*."""
     return Answer(
-        status=status,
         body=msgspec.json.encode(document),
-        headers={
-            "Content-Type": "application/json",
-            "Cache-Control": "no-store",
-            **given,
-        },
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
 
 

@@ -38,6 +38,18 @@ class Metrics:
     """
 
     def __init__(self, version: str | None = None) -> None:
+        self._count_streams()
+        self._count_requests()
+        self._count_mailboxes()
+        # Every attribute so far is a series.
+        counted = tuple(vars(self).values())
+        about = Info(version or version_of("roundel"))
+        self._registry = CollectorRegistry()
+        self._registry.register(Families((*counted, about, Process())))
+
+    def _count_streams(self) -> None:
+        self._streams = Gauge("roundel_streams", "Streams that are open.", int)
+        self._draining = Gauge("roundel_draining", "1 while draining, else 0.", bool)
         self._frames = Counter(
             "roundel_frames_sent",
             "Frames handed to connections, by event.",
@@ -53,11 +65,6 @@ class Metrics:
             ("outcome",),
             _OUTCOMES,
         )
-        self._published = Histogram(
-            "roundel_publish_seconds",
-            "Time of a notification from accepted to applied, in seconds.",
-            _SHORT,
-        )
         self._delivered = Histogram(
             "roundel_delivery_seconds",
             "Time of a change from applied to handed to the connection, in seconds.",
@@ -70,6 +77,8 @@ class Metrics:
         self._lifetimes = Histogram(
             "roundel_stream_seconds", "How long streams lasted, in seconds.", _LONG
         )
+
+    def _count_requests(self) -> None:
         self._requests = Counter(
             "roundel_requests",
             "Requests answered, by method, route and status.",
@@ -87,6 +96,14 @@ class Metrics:
             ("role",),
             _ROLES,
         )
+
+    def _count_mailboxes(self) -> None:
+        self._users = Gauge("roundel_users", "Mailboxes that are known.")
+        self._published = Histogram(
+            "roundel_publish_seconds",
+            "Time of a notification from accepted to applied, in seconds.",
+            _SHORT,
+        )
         self._stale_gauges = Counter(
             "roundel_stale_gauges",
             "Gauges ignored: their source_version was not newer.",
@@ -97,14 +114,6 @@ class Metrics:
         self._mismatches = Counter(
             "roundel_badge_audit_mismatch", "Wrong badges that were found; must stay 0."
         )
-        self._streams = Gauge("roundel_streams", "Streams that are open.", int)
-        self._draining = Gauge("roundel_draining", "1 while draining, else 0.", bool)
-        self._users = Gauge("roundel_users", "Mailboxes that are known.")
-        # Every attribute so far is a series.
-        counted = tuple(vars(self).values())
-        about = Info(version or version_of("roundel"))
-        self._registry = CollectorRegistry()
-        self._registry.register(Families((*counted, about, Process())))
 
     def frames(self, event: str, count: int = 1) -> None:
         """Count frames that were handed to a connection."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from random import Random
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import attrs
 
 from roundel_service.engines import Engine, Listener, Record
 from roundel_service.items import Limits
-from roundel_service.mailbox import Applied
-from roundel_service.operations import Operation, Retract
 
 
 class Fault(Enum):
@@ -127,35 +125,6 @@ class Wakeups:
         """Tell *listener*, sooner or later."""
         self._listeners.append(listener)
 
-    async def read(self, user: str) -> Record:
-        """Read from *inner*."""
-        return await self._inner.read(user)
-
-    async def apply(self, user: str, operation: Operation) -> Applied:
-        """Apply to *inner*."""
-        return await self._inner.apply(user, operation)
-
-    async def holders(self, retract: Retract) -> list[str]:
-        """Ask *inner*."""
-        return await self._inner.holders(retract)
-
-    async def users(self, after: str | None, limit: int) -> list[str]:
-        """Ask *inner*."""
-        return await self._inner.users(after, limit)
-
-    async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Claim from *inner*."""
-        return await self._inner.claim(key, value, ttl=ttl)
-
-    async def claimed(self, key: str) -> str | None:
-        """Ask *inner*."""
-        return await self._inner.claimed(key)
-
-    @property
-    def deadline(self) -> float:
-        """That of *inner*."""
-        return self._inner.deadline
-
-    async def expire(self) -> None:
-        """Expire in *inner*."""
-        await self._inner.expire()
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to *inner*."""
+        return getattr(self._inner, name)

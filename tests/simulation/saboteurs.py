@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import attrs
 import msgspec
@@ -12,8 +12,6 @@ from roundel import Cursor, Position
 from roundel_service.channel import View
 from roundel_service.engines import Engine, Listener, Record
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.mailbox import Applied
-from roundel_service.operations import Operation, Retract
 
 from .faults import Setup
 from .page import Page
@@ -97,34 +95,9 @@ class Altering:
         record = await self._inner.read(user)
         return self._told.get(user, record)
 
-    async def apply(self, user: str, operation: Operation) -> Applied:
-        """Apply to *inner*."""
-        return await self._inner.apply(user, operation)
-
-    async def holders(self, retract: Retract) -> list[str]:
-        """Ask *inner*."""
-        return await self._inner.holders(retract)
-
-    async def users(self, after: str | None, limit: int) -> list[str]:
-        """Ask *inner*."""
-        return await self._inner.users(after, limit)
-
-    async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Claim from *inner*."""
-        return await self._inner.claim(key, value, ttl=ttl)
-
-    async def claimed(self, key: str) -> str | None:
-        """Ask *inner*."""
-        return await self._inner.claimed(key)
-
-    @property
-    def deadline(self) -> float:
-        """That of *inner*."""
-        return self._inner.deadline
-
-    async def expire(self) -> None:
-        """Expire in *inner*."""
-        await self._inner.expire()
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to *inner*."""
+        return getattr(self._inner, name)
 
 
 @final
