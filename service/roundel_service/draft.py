@@ -8,7 +8,7 @@ from typing import assert_never, final
 import attrs
 
 from .changes import Added, Flagged, Removed, Step, Why
-from .items import Gauge, Item, Limits
+from .items import Gauge, Item, Limits, next_end
 from .operations import DropGauge, Expire, Mark, MarkAll, Notify, Retract, SetGauge
 
 
@@ -26,6 +26,7 @@ class Draft:
     items: dict[str, Item]
     gauges: dict[str, Gauge]
     more: bool
+    expires_at: float
     steps: list[Step] = attrs.field(factory=list)
 
     def do(
@@ -45,6 +46,7 @@ class Draft:
                 self._remove(
                     (i for i in self.items.values() if _is_over(i, now)), "expired"
                 )
+                self.expires_at = next_end(self.items.values())
             case Retract():
                 self._remove(
                     filter(operation.selects, self.items.values()), "retracted"
@@ -79,6 +81,8 @@ class Draft:
         self._remove(evicted, "evicted")
         item = _item(new, self.v, now)
         self.items[item.id] = item
+        if item.expires_at is not None:
+            self.expires_at = min(self.expires_at, item.expires_at)
         self.steps.append(Added(item))
 
     def _remove(self, items: Iterable[Item], why: Why) -> None:

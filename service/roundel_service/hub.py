@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
 from random import random
 from secrets import token_urlsafe
-from typing import final
+from typing import Any, final
 from weakref import WeakValueDictionary
 
 import attrs
@@ -18,15 +18,16 @@ from roundel import LastWords
 from roundel_adapters.bell import Bell
 
 from . import frames, logs
+from .alarms import Alarms
 from .badge import Badge
 from .changes import Removed
 from .channel import Channel, View
-from .engines import Engine, Record
+from .engines import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
 from .frames import Why
 from .mailbox import Applied
 from .metrics import Metrics
 from .opening import Opening, Timing, open_reader
-from .operations import Forget, Notify, Operation, Retract
+from .operations import Expire, Forget, Notify, Operation, Retract
 from .reader import Reader
 
 RETRY_FLOOR = 1_000
@@ -87,10 +88,12 @@ class Hub:
         self._news: WeakValueDictionary[str, _News] = WeakValueDictionary()
         self._readers: set[Reader] = set()
         self._nursery: trio.Nursery | None = None
-        self._alarm = inf
+        self._alarms = Alarms()
         self._rearm = Bell()
         self.is_draining = False
-        engine.listen(self._on_change)
+        # Those with a channel, and those who are about to have one.
+        users: ChainMap[str, Any] = ChainMap(self._channels, self._news)
+        engine.listen(self._on_change, users)
 
     @property
     def streams(self) -> int:
@@ -103,27 +106,41 @@ class Hub:
         return channel.told if channel else None
 
     async def apply(self, user: str, operation: Operation) -> Applied:
-        """Apply *operation* to the mailbox of *user*; its streams are told."""
+        """Apply *operation* to the mailbox of *user*; its streams are told.
+
+        Raises `TooManyCategories` and `Unavailable`.
+        """
+        (result,) = await self.apply_all([(user, operation)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def apply_all(self, work: Sequence[Work]) -> list[Result]:
+        """Do all of *work*, in its order; what is refused stops nothing else."""
         began = trio.current_time()
-        applied = await self.engine.apply(user, operation)
-        if self.engine.deadline < self._alarm:
-            self._rearm.ring()
-        if isinstance(operation, Notify):
-            self.metrics.published(trio.current_time() - began)
-        elif applied.ignored:
-            self.metrics.gauge_ignored()
-        return applied
+        results = await self.engine.apply(work)
+        seconds = trio.current_time() - began
+        for (_, operation), result in zip(work, results, strict=True):
+            if isinstance(result, Exception):
+                continue
+            if isinstance(operation, Notify):
+                self.metrics.published(seconds)
+            elif result.ignored:
+                self.metrics.gauge_ignored()
+        return results
 
     async def retract(self, retract: Retract, user: str | None) -> tuple[int, int]:
-        """Take items back from *user*, or from all; return how many of how many."""
-        holders = [user] if user else await self.engine.holders(retract)
-        removed = [await self._retracted(holder, retract) for holder in holders]
-        return sum(removed), sum(map(bool, removed))
+        """Take items back from *user*, or from all; return how many of how many.
 
-    async def _retracted(self, user: str, retract: Retract) -> int:
-        change = (await self.apply(user, retract)).change
-        steps = change.steps if change else ()
-        return sum(len(step.ids) for step in steps if isinstance(step, Removed))
+        Raises `Unavailable` if one could not be asked; again, it finds the rest.
+        """
+        holders = [user] if user else await self.engine.holders(retract)
+        removed = []
+        for result in await self.apply_all([(holder, retract) for holder in holders]):
+            if isinstance(result, Exception):
+                raise result
+            removed.append(_removed(result))
+        return sum(removed), sum(map(bool, removed))
 
     async def forget(self, user: str) -> Applied:
         """Forget what the mailbox of *user* held; another epoch begins."""
@@ -139,6 +156,7 @@ class Hub:
             latest = news.record or record
             channel = Channel(user, latest, ring=self._ring)
             self._channels[user] = channel
+            self._arm(user, latest)
         else:
             # A wake-up may have been lost.
             self._update(channel, record)
@@ -153,9 +171,16 @@ class Hub:
     def _update(self, channel: Channel, record: Record) -> None:
         was_ended_at = channel.record.mailbox.ended_at
         channel.update(record)
+        self._arm(channel.user, record)
         if channel.record.mailbox.ended_at != was_ended_at:
             for reader in channel.readers:
                 reader.end("revoked")
+
+    def _arm(self, user: str, record: Record) -> None:
+        # Only those who are looking have to see at once that an item has expired: for
+        # all others that is found out when somebody looks.
+        if self._alarms.set(user, record.mailbox.expires_at):
+            self._rearm.ring()
 
     def open(self, channel: Channel, view: View, opening: Opening) -> Reader:
         """Make the stream of one reader; it never outlives its proof of identity."""
@@ -247,7 +272,23 @@ class Hub:
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             while True:
-                self._alarm = self.engine.deadline
-                with trio.move_on_after(max(0.0, self._alarm - self.clock())):
+                with trio.move_on_after(max(0.0, self._alarms.next - self.clock())):
                     await self._rearm.wait()
-                await self.engine.expire()
+                await self._expire()
+
+    async def _expire(self) -> None:
+        now = self.clock()
+        due = [user for user in self._alarms.due(now) if user in self._channels]
+        work = [(user, Expire()) for user in due]
+        try:
+            results = await self.engine.apply(work)
+        except Unavailable:
+            results = [Unavailable() for _ in work]
+        for user, result in zip(due, results, strict=True):
+            if isinstance(result, Exception):
+                self._alarms.set(user, now + RETRY_AFTER)
+
+
+def _removed(applied: Applied) -> int:
+    steps = applied.change.steps if applied.change else ()
+    return sum(len(step.ids) for step in steps if isinstance(step, Removed))

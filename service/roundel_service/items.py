@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import inf
 from typing import Any, final
 
 import attrs
@@ -41,6 +43,12 @@ class Item:
     def document(self) -> dict[str, Any]:
         """Return the item as the contract's JSON object."""
         return {name: getattr(self, name) for name in _TOLD}
+
+
+def next_end(items: Iterable[Item]) -> float:
+    """Return when the first of *items* expires; ``inf`` is never."""
+    ends = [item.expires_at for item in items if item.expires_at is not None]
+    return min(ends, default=inf)
 
 
 _TOLD = tuple(f.name for f in attrs.fields(Item) if f.name != "size")

@@ -18,8 +18,16 @@ import attrs
 from .badge import Badge, fold, whole
 from .changes import Change
 from .draft import Draft
-from .items import Gauge, Item, Limits
-from .operations import Disconnect, Forget, MarkAll, Notify, Operation, SetGauge
+from .items import Gauge, Item, Limits, next_end
+from .operations import (
+    Disconnect,
+    Forget,
+    MarkAll,
+    Notify,
+    Operation,
+    Renew,
+    SetGauge,
+)
 
 DAY = 86_400.0
 """For how many seconds an operation id, or that proofs were revoked, is remembered."""
@@ -44,8 +52,8 @@ class Mailbox:
     """The state of one user at version *v* of *epoch*; *items* oldest first.
 
     *more* says that unread items were evicted. Streams that were opened before
-    *ended_at*, and proofs issued before *revoked_at*, are over; both are seconds
-    since 1970.
+    *ended_at*, and proofs issued before *revoked_at*, are over, and no item expires
+    before *expires_at*; all are seconds since 1970, and ``inf`` is never.
     """
 
     epoch: str
@@ -56,18 +64,17 @@ class Mailbox:
     answers: Mapping[str, Answer] = attrs.field(factory=dict)
     ended_at: float = 0.0
     revoked_at: float = 0.0
+    # A bound, which is exact after `Expire` and whenever a mailbox is made of items.
+    expires_at: float = attrs.field(
+        default=attrs.Factory(lambda made: next_end(made.items.values()), True),
+        eq=False,
+    )
 
     @property
     def badge(self) -> Badge:
         """The badge at this version: the fold over the items, made anew."""
         by = fold(self.items.values(), self.gauges)
         return whole(self.epoch, self.v, by, more=self.more)
-
-    @property
-    def deadline(self) -> float:
-        """When `Expire` is due, in seconds since 1970; ``inf`` is never."""
-        ends = [i.expires_at for i in self.items.values() if i.expires_at is not None]
-        return min(ends, default=inf)
 
     def refuses(self, issued_at: float, *, now: float) -> bool:
         """Tell whether a proof that was *issued_at* then has been revoked."""
@@ -112,11 +119,15 @@ def apply(
                 epoch=epoch, ended_at=mailbox.ended_at, revoked_at=mailbox.revoked_at
             )
             return Applied(forgotten, None, forgotten.badge)
+        case Renew(epoch=epoch):
+            renewed = attrs.evolve(mailbox, epoch=epoch, v=mailbox.v + 1)
+            return Applied(renewed, None, renewed.badge)
     draft = Draft(
         v=mailbox.v + 1,
         items=dict(mailbox.items),
         gauges=dict(mailbox.gauges),
         more=mailbox.more,
+        expires_at=mailbox.expires_at,
     )
     draft.do(operation, now, limits)
     return _finish(draft, mailbox, operation, now)
@@ -164,9 +175,12 @@ def _after(draft: Draft, before: Mailbox) -> Mailbox:
             items=draft.items,
             gauges=draft.gauges,
             more=draft.more,
+            expires_at=draft.expires_at,
         )
     if draft.gauges != before.gauges:
         return attrs.evolve(before, gauges=draft.gauges)
+    if draft.expires_at != before.expires_at:
+        return attrs.evolve(before, expires_at=draft.expires_at)
     return before
 
 

@@ -146,6 +146,25 @@ class Forget:
     epoch: str
 
 
+@final
+@attrs.frozen
+class Renew:
+    """Go on with all that the mailbox holds, in a line of versions named *epoch*."""
+
+    by: ClassVar[str] = "time"
+    name: ClassVar[str] = "renew"
+
+    epoch: str
+
+
 Operation: TypeAlias = (
-    Notify | MarkAll | Expire | Retract | SetGauge | DropGauge | Disconnect | Forget
+    Notify
+    | MarkAll
+    | Expire
+    | Retract
+    | SetGauge
+    | DropGauge
+    | Disconnect
+    | Forget
+    | Renew
 )

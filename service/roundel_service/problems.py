@@ -158,3 +158,14 @@ def internal_error() -> Problem:
         title="The service failed",
         detail="the request failed by a fault of the service, which was logged",
     )
+
+
+def engine_unavailable(detail: str) -> Problem:
+    """Make the problem of an engine that cannot promise anything now (503)."""
+    return Problem(
+        status=503,
+        name="engine-unavailable",
+        title="The mailboxes cannot be reached now",
+        detail=detail,
+        headers={"Retry-After": "2"},
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from hashlib import blake2b
 from typing import Any, final
 
@@ -16,14 +17,34 @@ from .auth import Producer
 from .badge import Badge
 from .door import Door
 from .draft import TooManyCategories
+from .engines import Result, Unavailable, Work
 from .explain import explanation
 from .http import BODY_TIMEOUT, Answer, Lines, Request, body_too_slow, json_answer
 from .hub import Hub
 from .ids import new_id
 from .mailbox import DAY, Applied
 from .ndjson import Line, split
-from .operations import Disconnect, DropGauge, Notify, SetGauge
+from .operations import Disconnect, DropGauge, SetGauge
 from .problems import Problem
+
+
+@final
+@attrs.frozen
+class Order:
+    """A *notification* that fits, with its *size*, and the *key* it was sent under."""
+
+    notification: schemas.NotifyRequest
+    size: int
+    key: str | None
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Checked:
+    """What is to be done for an order, or the *problem* it is answered with."""
+
+    work: list[Work] = attrs.field(factory=list)
+    problem: Problem | None = None
 
 
 @final
@@ -40,10 +61,15 @@ class Producers:
         requests.query(request.parameters, schemas.NoQuery)
         key = requests.idempotency_key(request.headers.getlist("Idempotency-Key"))
         body = await request.whole_body(requests.MAX_BODY)
-        notification = requests.decode(body, schemas.NotifyRequest)
+        order = _order(body, key)
+        if isinstance(order, Problem):
+            raise order
         # All at once: taken one by one, what is short of the last would be lost.
-        self.door.spend(producer, len(notification.to.names))
-        return json_answer(await self._deliver(notification, key))
+        self.door.spend(producer, _names(order))
+        (document,) = await self._deliver([order])
+        if isinstance(document, Problem):
+            raise document
+        return json_answer(document)
 
     async def batch(self, request: Request) -> Lines:
         """Take a notification a line and answer a result a line, as they come."""
@@ -59,67 +85,41 @@ class Producers:
         number = 0
         async with aclosing(split(request.body, limit=requests.MAX_LINE)) as pieces:
             while (lines := await _next(pieces)) is not None:
-                results = []
-                for line in lines:
-                    number += 1
-                    line_key = None if key is None else f"{key} {number}"
-                    results.append(await self._result(line, producer, line_key))
-                yield b"".join(map(_line, results))
-
-    async def _result(
-        self, line: Line, producer: Producer, key: str | None
-    ) -> dict[str, Any]:
-        if isinstance(line, Problem):
-            return line.document()
-        try:
-            notification = requests.decode(line, schemas.NotifyRequest)
-            names = len(notification.to.names)
-            # Whoever sends too fast is held back: the body is not read meanwhile.
-            await trio.sleep(self.door.borrow(producer, names))
-            return await self._deliver(notification, key)
-        except Problem as problem:
-            return problem.document()
+                orders = [
+                    _order(line, None if key is None else f"{key} {place}")
+                    for place, line in enumerate(lines, number + 1)
+                ]
+                number += len(lines)
+                # Whoever sends too fast is held back: the body is not read meanwhile.
+                waits = [self.door.borrow(producer, _names(order)) for order in orders]
+                await trio.sleep(max(waits, default=0))
+                yield b"".join(map(_line, await self._deliver(orders)))
 
     async def _deliver(
-        self, notification: schemas.NotifyRequest, key: str | None
-    ) -> dict[str, Any]:
-        size = requests.item_size(notification)
+        self, orders: Sequence[Problem | Order]
+    ) -> list[Problem | dict[str, Any]]:
+        """Do all of *orders* at once; return what each is answered."""
+        checked = [await self._checked(order) for order in orders]
+        done = iter(await self.hub.apply_all([w for c in checked for w in c.work]))
+        return [c.problem or _answer(c.work, done) for c in checked]
+
+    async def _checked(self, order: Problem | Order) -> Checked:
+        if isinstance(order, Problem):
+            return Checked(problem=order)
         op_id = None
-        if key is not None:
-            op_id = _digest(key.encode())
-            await self._check_same(op_id, notification)
-        users = notification.to.names
-        results = [
-            await self._put(
-                user, notification.operation(self._new_id(), size=size, op_id=op_id)
-            )
-            for user in users
-        ]
-        if len(results) == 1 and isinstance(results[0], Problem):
-            raise results[0]
-        return {
-            "results": [
-                {"user": user, "problem": result.document()}
-                if isinstance(result, Problem)
-                else _result(user, result)
-                for user, result in zip(users, results, strict=True)
-            ]
-        }
+        if order.key is not None:
+            op_id = _digest(order.key.encode())
+            if not await self._is_same(op_id, order.notification):
+                return Checked(problem=problems.key_reused())
+        operation = partial(order.notification.operation, size=order.size, op_id=op_id)
+        names = order.notification.to.names
+        return Checked(work=[(user, operation(self._new_id())) for user in names])
 
-    async def _check_same(
-        self, op_id: str, notification: schemas.NotifyRequest
-    ) -> None:
-        """Refuse a key that came with another body before."""
+    async def _is_same(self, op_id: str, notification: schemas.NotifyRequest) -> bool:
+        """Tell whether what came first with that id, perhaps this, says the same."""
         digest = _digest(msgspec.json.encode(notification, order="deterministic"))
-        first = await self.hub.engine.claim(f"notify {op_id}", digest, ttl=DAY)
-        if first != digest:
-            raise problems.key_reused()
-
-    async def _put(self, user: str, operation: Notify) -> Applied | Problem:
-        try:
-            return await self.hub.apply(user, operation)
-        except TooManyCategories as error:
-            return problems.too_many_categories(str(error))
+        kept = await self.hub.engine.claim(f"notify {op_id}", digest, ttl=DAY)
+        return kept == digest
 
     def _new_id(self) -> str:
         return new_id(self.hub.clock())
@@ -195,7 +195,40 @@ class Producers:
         return json_answer({"user": user, **_state(badge)})
 
 
-def _result(user: str, applied: Applied) -> dict[str, Any]:
+def _order(line: Line, key: str | None) -> Problem | Order:
+    if isinstance(line, Problem):
+        return line
+    try:
+        notification = requests.decode(line, schemas.NotifyRequest)
+        return Order(notification, requests.item_size(notification), key)
+    except Problem as problem:
+        return problem
+
+
+def _names(order: Problem | Order) -> int:
+    return 0 if isinstance(order, Problem) else len(order.notification.to.names)
+
+
+def _answer(work: list[Work], done: Iterator[Result]) -> Problem | dict[str, Any]:
+    """Take what became of *work*, and say it."""
+    results = [_result(user, next(done)) for user, _ in work]
+    if len(results) == 1 and isinstance(results[0], Problem):
+        return results[0]
+    return {
+        "results": [
+            {"user": user, "problem": result.document()}
+            if isinstance(result, Problem)
+            else result
+            for (user, _), result in zip(work, results, strict=True)
+        ]
+    }
+
+
+def _result(user: str, applied: Result) -> Problem | dict[str, Any]:
+    if isinstance(applied, TooManyCategories):
+        return problems.too_many_categories(str(applied))
+    if isinstance(applied, Unavailable):
+        return problems.engine_unavailable(str(applied))
     badge = applied.badge
     return {
         "user": user,
@@ -221,7 +254,8 @@ async def _next(pieces: AsyncIterator[list[Line]]) -> list[Line] | None:
     return [body_too_slow()]
 
 
-def _line(document: dict[str, Any]) -> bytes:
+def _line(answer: Problem | dict[str, Any]) -> bytes:
+    document = answer.document() if isinstance(answer, Problem) else answer
     return msgspec.json.encode(document) + b"\n"
 
 

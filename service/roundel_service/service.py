@@ -21,6 +21,7 @@ from .config import Address, Settings
 from .cors import Cors
 from .desk import Desk
 from .door import Door, Rates
+from .engines import Rules
 from .engines.memory import MemoryEngine
 from .hub import Caps, Hub
 from .items import Limits
@@ -65,7 +66,8 @@ def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Serv
     *clock* returns seconds since 1970. `Service.run()` has to run beside its apps.
     """
     limits = Limits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
-    engine = MemoryEngine(limits=limits, ring=settings.ring_changes, clock=clock)
+    rules = Rules(limits=limits, ring=settings.ring_changes)
+    engine = MemoryEngine(rules, clock=clock)
     hub = Hub(
         engine,
         timing=Timing(

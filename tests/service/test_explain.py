@@ -131,9 +131,9 @@ async def test_no_text_of_an_item_is_told():
     engine = MemoryEngine()
     for name in ("a", "b", "c", "d"):
         said = {**SECRET, "op_id": f"secret {name}"}
-        await engine.apply("u", attrs.evolve(note(name, source=name), **said))
-    await engine.apply("u", ops({"archive": ["b"]}, op_id="secret"))
-    await engine.apply("u", Retract(source="c"))
+        await engine.apply([("u", attrs.evolve(note(name, source=name), **said))])
+    await engine.apply([("u", ops({"archive": ["b"]}, op_id="secret"))])
+    await engine.apply([("u", Retract(source="c"))])
     reasons = explanation(await engine.read("u"))
     told = json.dumps(reasons)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+import attrs
 import msgspec
 import pytest
 
@@ -17,6 +18,7 @@ from roundel_service.operations import (
     Forget,
     MarkAll,
     Notify,
+    Renew,
     Retract,
     SetGauge,
 )
@@ -316,12 +318,32 @@ def test_expiry_is_a_change_and_the_deadline_says_when():
     early = apply(before, Expire(), now=4.9, limits=MANY)
     due = apply(before, Expire(), now=5.0, limits=MANY)
 
-    assert 5.0 == before.deadline
+    assert 5.0 == before.expires_at
     assert early.change is None
     assert [{"remove": ["a", "d"], "why": "expired"}] == steps(due)
     assert (5, 2) == (due.badge.v, due.badge.unread)
-    assert 9.0 == due.mailbox.deadline
-    assert inf == apply(due.mailbox, Expire(), now=9.0, limits=MANY).mailbox.deadline
+    assert 9.0 == due.mailbox.expires_at
+    assert inf == apply(due.mailbox, Expire(), now=9.0, limits=MANY).mailbox.expires_at
+
+
+def test_item_that_was_to_expire_goes_before():
+    """Nothing expires then, and the next item still does, in its time."""
+    story = (note("a", ttl=5, source="s"), note("b", ttl=9), Retract(source="s"))
+    nothing = apply(made(*story), Expire(), now=5.0, limits=MANY)
+    due = apply(nothing.mailbox, Expire(), now=9.0, limits=MANY)
+
+    assert (None, 9.0) == (nothing.change, nothing.mailbox.expires_at)
+    assert [{"remove": ["b"], "why": "expired"}] == steps(due)
+
+
+def test_renewed_mailbox_goes_on_under_another_epoch():
+    """All that it holds stays; no version of the line before can be told from it."""
+    before = made(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
+    renewed = apply(before, Renew("f"), now=0.0, limits=MANY)
+
+    assert attrs.evolve(before, epoch="f", v=before.v + 1) == renewed.mailbox
+    assert (None, 5.0) == (renewed.change, renewed.mailbox.expires_at)
+    assert ("f", before.v + 1, 3) == attrs.astuple(renewed.badge)[:3]
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import tracemalloc
 from functools import partial
-from math import inf
 
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from roundel_service.draft import TooManyCategories
-from roundel_service.engines import Engine, Record
-from roundel_service.engines.memory import PAGE, MemoryEngine
+from roundel_service.engines import Engine, Record, Rules
+from roundel_service.engines.memory import PAGE, TURN, MemoryEngine
 from roundel_service.items import Limits
+from roundel_service.mailbox import Applied
 from roundel_service.operations import (
     Disconnect,
     DropGauge,
     Forget,
+    Operation,
     Retract,
     SetGauge,
 )
 
 from .test_mailbox import note, ops
+
+NONE = Rules(limits=Limits(categories=0))
 
 
 @attrs.define
@@ -54,14 +55,22 @@ def listening(engine: Engine) -> list[tuple[str, int, int]]:
     def listen(user: str, record: Record) -> None:
         told.append((user, record.mailbox.v, record.badge.unread))
 
-    engine.listen(listen)
+    engine.listen(listen, ())
     return told
+
+
+async def put(engine: Engine, user: str, operation: Operation) -> Applied:
+    """Apply one operation."""
+    (result,) = await engine.apply([(user, operation)])
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 async def fill(engine: MemoryEngine, *users: str, **fields) -> None:
     """Put an item into the mailbox of each."""
     for user in users:
-        await engine.apply(user, note("1", **fields))
+        await put(engine, user, note("1", **fields))
 
 
 # Mailboxes that nobody wrote to, and their epochs.
@@ -101,7 +110,7 @@ async def test_users_who_have_nothing_cost_nothing(engine, operation):
     told = listening(engine)
     for number in range(10):
         await engine.read(f"{number}")
-        await engine.apply(f"{number}", operation)
+        await put(engine, f"{number}", operation)
 
     assert [] == told
     assert [] == await engine.users(None, 99)
@@ -149,7 +158,7 @@ async def test_listeners(engine, operation, expected):
     """Every listener is told once of what was done, and nothing of what was not."""
     await fill(engine, "alice", source="s")
     first, second = listening(engine), listening(engine)
-    applied = await engine.apply("alice", operation)
+    applied = await put(engine, "alice", operation)
 
     assert expected == first == second
     assert applied.mailbox == (await engine.read("alice")).mailbox
@@ -157,22 +166,22 @@ async def test_listeners(engine, operation, expected):
 
 async def test_repeated_operation_is_told_to_nobody(engine):
     """What was done before is answered again, and wakes no stream."""
-    await engine.apply("alice", note("1", op_id="o"))
+    await put(engine, "alice", note("1", op_id="o"))
     told = listening(engine)
-    applied = await engine.apply("alice", note("2", op_id="o"))
+    applied = await put(engine, "alice", note("2", op_id="o"))
 
     assert ("1", []) == (applied.item, told)
 
 
 async def test_refused_operation_changes_nothing(clock):
     """What the reducer refuses is neither kept nor told."""
-    engine = MemoryEngine(limits=Limits(categories=1), clock=clock)
+    engine = MemoryEngine(Rules(limits=Limits(categories=1)), clock=clock)
     await fill(engine, "alice")
     before, told = await engine.read("alice"), listening(engine)
     with pytest.raises(TooManyCategories):
-        await engine.apply("alice", note("2", "other"))
+        await put(engine, "alice", note("2", "other"))
     with pytest.raises(TooManyCategories):
-        await MemoryEngine(limits=Limits(categories=0)).apply("bob", note("1"))
+        await put(MemoryEngine(NONE), "bob", note("1"))
 
     assert before == await engine.read("alice")
     assert [] == told
@@ -180,9 +189,9 @@ async def test_refused_operation_changes_nothing(clock):
 
 async def test_ring_keeps_the_latest_changes(clock):
     """As many changes as the ring holds can be replayed; the last one's badge is it."""
-    engine = MemoryEngine(ring=3, clock=clock)
+    engine = MemoryEngine(Rules(ring=3), clock=clock)
     for number in range(5):
-        await engine.apply("alice", note(str(number)))
+        await put(engine, "alice", note(str(number)))
     record = await engine.read("alice")
 
     assert [3, 4, 5] == [change.v for change in record.changes]
@@ -192,7 +201,7 @@ async def test_ring_keeps_the_latest_changes(clock):
 async def test_another_epoch_begins_without_changes(engine):
     """No change of the epoch before can be replayed to anybody."""
     await fill(engine, "alice")
-    await engine.apply("alice", Forget("f"))
+    await put(engine, "alice", Forget("f"))
 
     record = await engine.read("alice")
     assert ("f", 0, ()) == (record.mailbox.epoch, record.badge.v, record.changes)
@@ -207,97 +216,10 @@ async def test_what_is_over_is_gone_for_whoever_asks(engine, clock):
     await fill(engine, "alice", "bob", "carol", ttl=5)
     clock.now = 5.0
     read = await engine.read("alice")
-    await engine.apply("bob", note("2"))
+    await put(engine, "bob", note("2"))
 
     assert ("expire", 5.0) == (read.changes[-1].did, read.changes[-1].time)
     assert [("alice", 2, 0), ("bob", 2, 0), ("bob", 3, 1)] == told[3:]
-
-
-async def test_deadline_wakes_whoever_lets_things_expire(engine, clock):
-    """The deadline is when the next item is over, whosever that is."""
-    told, deadlines = listening(engine), [engine.deadline]
-    await fill(engine, "alice", ttl=9)
-    await fill(engine, "bob", ttl=5)
-    await fill(engine, "carol")
-    for clock.now in (4.9, 5.0, 9.0):
-        deadlines.append(engine.deadline)
-        await engine.expire()
-
-    assert [inf, 5.0, 5.0, 9.0] == deadlines
-    assert inf == engine.deadline
-    assert [("bob", 2, 0), ("alice", 2, 0)] == told[3:]
-
-
-async def test_deadline_that_is_out_of_date(engine, clock):
-    """An item that went before its time does not take the next one's time with it."""
-    await engine.apply("alice", note("a", ttl=5, source="s"))
-    await engine.apply("alice", note("b", ttl=9))
-    await engine.apply("alice", Retract(source="s"))
-    told = listening(engine)
-    clock.now = 5.0
-    await engine.expire()
-    deadline, clock.now = engine.deadline, 9.0
-    await engine.expire()
-
-    assert 9.0 == deadline
-    assert [("alice", 3 + 1, 0)] == told
-
-
-async def test_forgotten_user_with_items_that_were_to_expire(engine, clock):
-    """A deadline of what was forgotten finds nothing, and the new ones hold."""
-    await fill(engine, "alice", ttl=5)
-    await engine.apply("alice", Forget("f"))
-    await fill(engine, "alice", ttl=9)
-    told = listening(engine)
-    for clock.now in (5.0, 9.0):
-        await engine.expire()
-
-    assert [("alice", 2, 0)] == told
-
-
-@pytest.mark.slow
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from("ab"), st.none() | st.integers(1, 9),
-            st.none() | st.sampled_from("kl"), st.booleans(), st.integers(0, 3),
-        ),
-        max_size=20,
-    )
-)  # fmt: skip
-@settings(deadline=None)
-async def test_expiry_is_never_late(calls):
-    """Whoever expires at each deadline finds nothing that should have gone before."""
-    clock = Clock()
-    engine = MemoryEngine(clock=clock)
-    for number, (user, ttl, key, retract, wait) in enumerate(calls):
-        await engine.apply(user, note(str(number), key=key, ttl=ttl, source="s"))
-        if retract:
-            await engine.apply(user, Retract(category="c", key="k"))
-        until = clock.now + wait
-        while engine.deadline <= until:
-            clock.now = engine.deadline
-            await engine.expire()
-        clock.now = until
-        told = listening(engine)
-        records = [await engine.read(name) for name in "ab"]
-
-        assert [] == told
-        deadlines = [record.mailbox.deadline for record in records]
-        assert engine.deadline <= min(deadlines)
-        assert min(deadlines) > clock.now
-
-
-@pytest.mark.slow
-async def test_deadlines_that_are_out_of_date_do_not_pile_up(clock):
-    """Whoever sets earlier and earlier deadlines does not fill the memory."""
-    engine = MemoryEngine(ring=1, clock=clock)
-
-    async def notify():
-        for number in range(3_000):
-            await engine.apply("alice", note("n", key="k", ttl=9_999 - number))
-
-    assert await memory_of(notify) < 200_000
 
 
 # Walks over all users.
@@ -363,7 +285,7 @@ async def test_holders(engine):
     await fill(engine, "a", "b", source="s")
     await fill(engine, "c", source="other")
     await fill(engine, "d", key="k")
-    await engine.apply("b", Retract(source="s"))
+    await put(engine, "b", Retract(source="s"))
 
     assert ["a"] == await engine.holders(Retract(source="s"))
     assert ["d"] == await engine.holders(Retract(category="c", key="k"))
@@ -392,12 +314,11 @@ async def test_long_walks_let_others_run(engine, clock):
     """What looks at thousands of mailboxes does not keep the streams waiting."""
     await fill(engine, *map(str, range(2 * PAGE)), ttl=5)
     looked = await turns_during(partial(engine.holders, Retract(source="s")))
-    clock.now = 5.0
-    expired = await turns_during(engine.expire)
+    work = [(str(number), note("2")) for number in range(2 * TURN)]
+    worked = await turns_during(partial(engine.apply, work))
 
     assert looked > 0
-    assert expired > 0
-    assert inf == engine.deadline
+    assert worked > 0
 
 
 async def test_walk_goes_on_while_users_come(engine):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from random import Random
 from typing import Any, TypeAlias, final
 
 import attrs
 
-from roundel_service.engines import Engine, Listener, Record
-from roundel_service.items import Limits
+from roundel_service.engines import Engine, Listener, Record, Rules
 
 
 class Fault(Enum):
@@ -32,8 +31,7 @@ class Setup:
     """What an engine is made from; *key* is another one if its data were lost."""
 
     clock: Callable[[], float]
-    limits: Limits
-    ring: int
+    rules: Rules
     key: bytes
 
 
@@ -54,6 +52,7 @@ class Wakeups:
         inner: Engine,
         saw: Callable[[str, Record], None],
         *,
+        users: Collection[str],
         random: Random,
         faults: frozenset[Fault],
         ring: int,
@@ -67,8 +66,8 @@ class Wakeups:
         self._untold = 0
         self._late: list[str] = []
         self._lost: set[str] = set()
-        inner.listen(saw)
-        inner.listen(self._on_change)
+        inner.listen(saw, users)
+        inner.listen(self._on_change, users)
 
     def _on_change(self, user: str, record: Record) -> None:
         self._latest[user] = record
@@ -121,7 +120,7 @@ class Wakeups:
         self._late.clear()
         self._lost.clear()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
         """Tell *listener*, sooner or later."""
         self._listeners.append(listener)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, final
 
 import attrs
@@ -20,24 +20,18 @@ from .tab import Talker
 
 def reuses_versions(setup: Setup) -> Engine:
     """Make an engine that counts from 0 in the same epoch when its data were lost."""
-    return MemoryEngine(
-        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=b"always the same"
-    )
+    return MemoryEngine(setup.rules, clock=setup.clock, key=b"always the same")
 
 
 def deletes_in_secret(setup: Setup) -> Engine:
     """Make an engine whose retractions change the state and not the version."""
-    inner = MemoryEngine(
-        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=setup.key
-    )
+    inner = MemoryEngine(setup.rules, clock=setup.clock, key=setup.key)
     return Altering(inner, _without_retracted)
 
 
 def adds_up(setup: Setup) -> Engine:
     """Make an engine that keeps a count, which each notification adds one to."""
-    inner = MemoryEngine(
-        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=setup.key
-    )
+    inner = MemoryEngine(setup.rules, clock=setup.clock, key=setup.key)
     return Altering(inner, _with_a_kept_count())
 
 
@@ -79,14 +73,14 @@ class Altering:
         self._alter = alter
         self._told: dict[str, Record] = {}
         self._listeners: list[Listener] = []
-        inner.listen(self._on_change)
+        inner.listen(self._on_change, ())
 
     def _on_change(self, user: str, record: Record) -> None:
         self._told[user] = self._alter(record)
         for listener in self._listeners:
             listener(user, self._told[user])
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
         """Tell *listener* of every change."""
         self._listeners.append(listener)
 

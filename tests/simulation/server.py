@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from roundel_service import frames
 from roundel_service.channel import View
-from roundel_service.engines import Record
+from roundel_service.engines import Record, Rules
 from roundel_service.hub import Hub
 from roundel_service.items import Limits
 from roundel_service.mailbox import Mailbox
@@ -80,13 +80,13 @@ class Server:
     def _make_wakeups(self) -> None:
         setup = Setup(
             clock=self.clock,
-            limits=LIMITS,
-            ring=RING,
+            rules=Rules(limits=LIMITS, ring=RING),
             key=self._random.randbytes(16),
         )
         self.wakeups = Wakeups(
             self._make_engine(setup),
             self._saw,
+            users={USER},
             random=self._random,
             faults=self._schedule.faults,
             ring=RING,
@@ -114,10 +114,9 @@ class Server:
         assert isinstance(clock, MockClock)
         clock.jump(seconds)
         self.now = trio.current_time()
-        if self.wakeups.deadline <= self.clock():
-            # The hub's own task lets the items expire, once it gets its turns.
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
+        # The hub's own task lets the items expire that are due, once it gets its turns.
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
         if self.now - self._told_again >= TIMING.ping:
             self._told_again = self.now
             self.wakeups.tell_again()

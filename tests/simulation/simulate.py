@@ -36,6 +36,4 @@ async def play(
 
 def memory(setup: Setup) -> Engine:
     """Make the engine that keeps everything in the process."""
-    return MemoryEngine(
-        limits=setup.limits, ring=setup.ring, clock=setup.clock, key=setup.key
-    )
+    return MemoryEngine(setup.rules, clock=setup.clock, key=setup.key)

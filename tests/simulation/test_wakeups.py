@@ -7,6 +7,7 @@ from random import Random
 
 from roundel import Parser, Stream
 from roundel_service.channel import Channel, View
+from roundel_service.engines import Rules
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.hub import Hub
 from roundel_service.operations import Mark, MarkAll, Notify
@@ -19,7 +20,7 @@ RING = 6
 
 async def notify(engine, number: int) -> None:
     new = Notify(id=f"i{number}", category="dm", title="t")
-    await engine.apply("alice", new)
+    await engine.apply([("alice", new)])
 
 
 def told(stream: Stream) -> list[tuple[str, str]]:
@@ -32,7 +33,7 @@ def told(stream: Stream) -> list[tuple[str, str]]:
 
 async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
     """What can no longer be told change by change is told whole, never skipped."""
-    engine = MemoryEngine(ring=RING)
+    engine = MemoryEngine(Rules(ring=RING))
     channel = Channel("alice", await engine.read("alice"), ring=RING)
     lane = channel.lane(View("items"))
     stream = Stream(lane.history, now=0.0)
@@ -46,7 +47,7 @@ async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
 
 async def test_old_news_change_nothing(autojump_clock):
     """A state that is older than the one there is has no effect on what is told."""
-    engine = MemoryEngine(ring=RING)
+    engine = MemoryEngine(Rules(ring=RING))
     channel = Channel("alice", await engine.read("alice"), ring=RING)
     lane = channel.lane(View("badge"))
     stream = Stream(lane.history, now=0.0)
@@ -57,7 +58,7 @@ async def test_old_news_change_nothing(autojump_clock):
     told(stream)
     channel.update(first)
     marks = (Mark(flags={"read": True}, ids=frozenset({"i1"})),)
-    await engine.apply("alice", MarkAll(marks=marks, op_id="o"))
+    await engine.apply([("alice", MarkAll(marks=marks, op_id="o"))])
     channel.update(await engine.read("alice"))
 
     assert ["badge"] == [kind for kind, _ in told(stream)]
@@ -67,8 +68,9 @@ async def test_who_asks_after_a_lost_wakeup_is_told_what_is_true(autojump_clock)
     """A channel that is asked for is as new as the engine, whatever was lost."""
     unlucky = next(seed for seed in count() if Random(seed).random() < 0.05)
     engine = Wakeups(
-        MemoryEngine(ring=RING),
+        MemoryEngine(Rules(ring=RING)),
         lambda user, record: None,
+        users={"alice"},
         random=Random(unlucky),
         faults=frozenset({Fault.LOSS}),
         ring=RING,

@@ -6,15 +6,35 @@ that durable and shared, and assigns the version in the same atomic step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeAlias, final
 
 import attrs
+import trio
 
 from ..badge import Badge
 from ..changes import Change
-from ..mailbox import Applied, Mailbox
-from ..operations import Operation, Retract
+from ..draft import TooManyCategories
+from ..items import Limits
+from ..mailbox import Applied, Mailbox, apply
+from ..operations import Expire, Operation, Retract
+
+RETRY_AFTER = 2.0
+"""After how many seconds to try an engine again that did not do its work."""
+
+
+@final
+class Unavailable(Exception):  # noqa: N818, it says what there is
+    """The engine cannot promise it now: whether it was done is not known."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Rules:
+    """What bounds a record: the *limits* of the mailbox, and *ring* changes."""
+
+    limits: Limits = attrs.field(factory=Limits)
+    ring: int = 256
 
 
 @final
@@ -22,7 +42,7 @@ from ..operations import Operation, Retract
 class Record:
     """A *mailbox*, and the latest *changes* that led to it, oldest first.
 
-    The changes are without a hole; how many are kept is the engine's bound.
+    The changes are without a hole; how many are kept is bounded by `Rules`.
     """
 
     mailbox: Mailbox
@@ -33,44 +53,81 @@ class Record:
         """The badge now; that of the latest change, where there is one."""
         return self.changes[-1].badge if self.changes else self.mailbox.badge
 
-    def after(self, applied: Applied, *, ring: int) -> Record:
-        """Return the record with *applied*, keeping at most *ring* changes."""
+    def expired(self, *, now: float, rules: Rules) -> Record:
+        """Return the record without what is over *now*, in seconds since 1970."""
+        if self.mailbox.expires_at > now:
+            return self
+        return self.applied(Expire(), now=now, rules=rules)[0]
+
+    def applied(
+        self, operation: Operation, *, now: float, rules: Rules
+    ) -> tuple[Record, Applied]:
+        """Return what *operation* makes of the record, and what it answers.
+
+        Raises `TooManyCategories`.
+        """
+        applied = apply(self.mailbox, operation, now=now, limits=rules.limits)
+        if applied.mailbox is self.mailbox:
+            return self, applied
         if applied.mailbox.epoch != self.mailbox.epoch:
-            return Record(applied.mailbox)
+            return Record(applied.mailbox), applied
         changes = self.changes
         if applied.change is not None:
-            changes = (*changes, applied.change)[-ring:]
-        return Record(applied.mailbox, changes)
+            room = rules.ring - 1
+            kept = changes[-room:] if len(changes) > room else changes
+            changes = (*kept, applied.change)
+        return Record(applied.mailbox, changes), applied
 
 
 Listener: TypeAlias = Callable[[str, Record], None]
 """Is told a user's name and record after a change, or again after no change."""
+
+Work: TypeAlias = tuple[str, Operation]
+"""An operation on the mailbox of the user who is named."""
+
+Result: TypeAlias = Applied | TooManyCategories | Unavailable
+"""What became of one piece of work."""
 
 
 class Engine(Protocol):
     """Keeps mailboxes by the name of their user.
 
     A mailbox that was never written to exists all the same, empty, at version 0 of
-    an epoch of its own; no other user's is equal to it.
+    an epoch of its own; no other user's is equal to it. Whatever has to do with the
+    outside raises `Unavailable` in bounded time if that does not answer.
     """
 
-    def listen(self, listener: Listener) -> None:
-        """Tell *listener* of every change from now on."""
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
+        """Tell *listener* of the changes of *users*, a live collection, from now on.
+
+        It may be told of others', of a change twice, and of several at once.
+        """
+        ...
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Do what goes on beside the calls, until cancelled; they need it."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unavailable`, and why, if what is asked now would not be done."""
         ...
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now: what is over is expired first."""
         ...
 
-    async def apply(self, user: str, operation: Operation) -> Applied:
-        """Apply *operation*; when this returns, the engine's promise holds for it.
+    async def apply(self, work: Sequence[Work]) -> list[Result]:
+        """Do all of *work*, in its order for each user; return what became of each.
 
-        Raises what the reducer raises, and has then changed nothing.
+        When this returns, the engine's promise holds for all that was applied, and
+        what was refused has changed nothing.
         """
         ...
 
     async def holders(self, retract: Retract) -> list[str]:
-        """Return the users who hold an item that *retract* selects."""
+        """Return the users who hold an item that *retract* selects; maybe others."""
         ...
 
     async def users(self, after: str | None, limit: int) -> list[str]:
@@ -87,13 +144,4 @@ class Engine(Protocol):
 
     async def claimed(self, key: str) -> str | None:
         """Return what is kept under *key*, if anything is."""
-        ...
-
-    @property
-    def deadline(self) -> float:
-        """When the next item expires, in seconds since 1970; ``inf`` is never."""
-        ...
-
-    async def expire(self) -> None:
-        """Let every item go whose time is over."""
         ...

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 import secrets
 import time
-from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable
-from hashlib import blake2b
-from math import inf
+from collections.abc import Callable, Collection, Sequence
 from typing import final
 
 import trio
 
-from ..items import Limits
-from ..mailbox import Applied, Mailbox, apply
-from ..operations import Expire, Operation, Retract
-from . import Listener, Record
+from ..draft import TooManyCategories
+from ..mailbox import Mailbox
+from ..operations import Operation, Retract
+from . import Listener, Record, Result, Rules, Work
+from .epochs import first_epoch
 
 MAX_CLAIMS = 1_000_000
 """How many claimed keys are kept at the most."""
@@ -25,38 +22,31 @@ MAX_CLAIMS = 1_000_000
 PAGE = 1_000
 """How many mailboxes a walk looks at before it lets others run."""
 
-SPARE = 1_000
-"""How many times the heap may hold beyond two for each user."""
+TURN = 50
+"""How much work is done before others may run."""
 
 
 @final
 class MemoryEngine:
     """Mailboxes in memory; their epochs are new in every process.
 
-    *limits* bounds a mailbox, *ring* the changes that can be replayed to a reader.
     *clock* returns seconds since 1970, *key* makes the epochs. Beyond *max_claims*
     claimed keys the oldest goes early.
     """
 
     def __init__(
         self,
+        rules: Rules | None = None,
         *,
-        limits: Limits | None = None,
-        ring: int = 256,
         clock: Callable[[], float] = time.time,
         key: bytes | None = None,
         max_claims: int = MAX_CLAIMS,
     ) -> None:
-        self._limits = limits or Limits()
-        self._ring = ring
+        self._rules = rules or Rules()
         self._clock = clock
         self._key = key or secrets.token_bytes(32)
         self._records: dict[str, Record] = {}
         self._listeners: list[Listener] = []
-        # When each user's next item expires, and the same as a heap. The heap may
-        # hold times that are out of date; they find nothing to expire.
-        self._armed: dict[str, float] = {}
-        self._due: list[tuple[float, str]] = []
         # Unlike a dict's, its first key is found at once also where many went before.
         self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._max_claims = max_claims
@@ -64,20 +54,56 @@ class MemoryEngine:
         self._users: list[str] = []
         self._walk: tuple[str, int] = ("", -1)
 
-    def listen(self, listener: Listener) -> None:
-        """Tell *listener* of every change from now on."""
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
+        """Tell *listener* of every change from now on, whoever's it is."""
         self._listeners.append(listener)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Wait to be cancelled: nothing goes on here between the calls."""
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def check(self) -> None:
+        """Return: memory is always there."""
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now: what is over is expired first."""
-        self._expire(user, self._clock())
-        return self._record(user)
+        return self._current(user, self._clock())
 
-    async def apply(self, user: str, operation: Operation) -> Applied:
-        """Apply *operation*, after what is over was expired."""
+    async def apply(self, work: Sequence[Work]) -> list[Result]:
+        """Do all of *work*, each after what is over was expired."""
+        results: list[Result] = []
+        for number, piece in enumerate(work, 1):
+            results.append(self._apply(*piece))
+            await _let_others_run(number, after=TURN)
+        return results
+
+    def _apply(self, user: str, operation: Operation) -> Result:
         now = self._clock()
-        self._expire(user, now)
-        return self._apply(user, operation, now)
+        before = self._current(user, now)
+        try:
+            after, applied = before.applied(operation, now=now, rules=self._rules)
+        except TooManyCategories as error:
+            return error
+        self._keep(user, before, after)
+        return applied
+
+    def _current(self, user: str, now: float) -> Record:
+        before = self._record(user)
+        record = before.expired(now=now, rules=self._rules)
+        self._keep(user, before, record)
+        return record
+
+    def _keep(self, user: str, before: Record, record: Record) -> None:
+        if record is before:
+            return
+        if user not in self._records:
+            self._users.append(user)
+        self._records[user] = record
+        for listener in self._listeners:
+            listener(user, record)
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users who hold an item that *retract* selects."""
@@ -128,58 +154,15 @@ class MemoryEngine:
         value, until = self._claims.get(key, ("", 0.0))
         return value if until > self._clock() else None
 
-    @property
-    def deadline(self) -> float:
-        """When the next item may expire, in seconds since 1970; ``inf`` is never."""
-        return self._due[0][0] if self._due else inf
-
-    async def expire(self) -> None:
-        """Let every item go whose time is over."""
-        now = self._clock()
-        number = 0
-        while self._due and self._due[0][0] <= now:
-            self._expire(heapq.heappop(self._due)[1], now)
-            number += 1
-            await _let_others_run(number)
-
-    def _expire(self, user: str, now: float) -> None:
-        if self._armed.get(user, inf) <= now:
-            del self._armed[user]
-            self._apply(user, Expire(), now)
-            # If the time was out of date, nothing has changed, and what comes next is
-            # not armed.
-            self._arm(user, self._record(user).mailbox.deadline)
-
-    def _apply(self, user: str, operation: Operation, now: float) -> Applied:
-        before = self._record(user)
-        applied = apply(before.mailbox, operation, now=now, limits=self._limits)
-        if applied.mailbox is not before.mailbox:
-            if user not in self._records:
-                self._users.append(user)
-            self._records[user] = before.after(applied, ring=self._ring)
-            self._arm(user, applied.mailbox.deadline)
-            for listener in self._listeners:
-                listener(user, self._records[user])
-        return applied
-
-    def _arm(self, user: str, deadline: float) -> None:
-        if deadline < self._armed.get(user, inf):
-            self._armed[user] = deadline
-            heapq.heappush(self._due, (deadline, user))
-            if len(self._due) > 2 * len(self._armed) + SPARE:
-                self._due = [(until, name) for name, until in self._armed.items()]
-                heapq.heapify(self._due)
-
     def _record(self, user: str) -> Record:
         # A mailbox that was only looked at is made anew each time and costs nothing.
-        return self._records.get(user) or Record(Mailbox(epoch=self._epoch(user)))
+        record = self._records.get(user)
+        if record is None:
+            record = Record(Mailbox(epoch=first_epoch(self._key, user)))
+        return record
 
-    def _epoch(self, user: str) -> str:
-        digest = blake2b(user.encode(), key=self._key, digest_size=9).digest()
-        return urlsafe_b64encode(digest).decode()
 
-
-async def _let_others_run(number: int) -> None:
-    # A walk over many mailboxes must not keep the streams waiting.
-    if number % PAGE == 0:
+async def _let_others_run(number: int, *, after: int = PAGE) -> None:
+    # Work on many mailboxes must not keep the streams waiting.
+    if number % after == 0:
         await trio.lowlevel.checkpoint()

@@ -1,0 +1,12 @@
+"""Names of unbroken lines of versions."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+
+
+def first_epoch(key: bytes, user: str) -> str:
+    """Return the epoch of a mailbox that nobody wrote to; of each *key* another."""
+    digest = blake2b(user.encode(), key=key, digest_size=9).digest()
+    return urlsafe_b64encode(digest).decode()

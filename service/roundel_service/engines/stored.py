@@ -1,0 +1,256 @@
+"""The form in which records are stored: rows of JSON, and what has to be written.
+
+An item is one row that never changes, and its flags are another, so that to mark two
+hundred items as read writes no text. Rows are lists by position: `VERSION` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, final
+
+import attrs
+import msgspec
+
+from ..badge import Badge, Count, whole
+from ..changes import Added, Change, Flagged, Removed, Step
+from ..items import Gauge, Item
+from ..mailbox import Answer, Mailbox
+from ..operations import Retract
+from . import Record
+
+VERSION = 1
+"""Of what is stored; another one is converted or refused, and never guessed at."""
+
+_FLAGS = {"seen": 1, "read": 2, "archived": 4}
+_ITEM = tuple(f.name for f in attrs.fields(Item) if f.name not in _FLAGS)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Edit:
+    """What has to be written so that the one stored record becomes the other.
+
+    With *anew* everything that is there goes first. *flags* is of items that are
+    there or in *items*; where an item's flags are not named it has none.
+    """
+
+    anew: bool
+    head: Mailbox
+    items: Mapping[str, Item]
+    flags: Mapping[str, int]
+    gone: frozenset[str]
+    answers: Mapping[str, Answer]
+    forgotten: frozenset[str]
+    changes: tuple[Change, ...]
+
+
+def edit(before: Record | None, after: Record) -> Edit:
+    """Return what makes *before* into *after*; before `None` there was nothing."""
+    anew = before is None or before.mailbox.epoch != after.mailbox.epoch
+    old = Mailbox(epoch="") if before is None or anew else before.mailbox
+    new = after.mailbox
+    items = _others(old.items, new.items)
+    answers = _latest(old.answers, new.answers)
+    return Edit(
+        anew=anew,
+        head=new,
+        items={name: item for name, item in items.items() if name not in old.items},
+        flags={
+            name: flags
+            for name, item in items.items()
+            if (flags := flags_of(item)) or name in old.items
+        },
+        gone=_gone(old.items, new.items, len(items)),
+        answers=answers,
+        forgotten=_gone(old.answers, new.answers, len(answers)),
+        changes=_since(old.v if not anew else -1, after.changes),
+    )
+
+
+def _others(old: Mapping[str, Item], new: Mapping[str, Item]) -> dict[str, Item]:
+    if old is new:
+        return {}
+    return {name: item for name, item in new.items() if old.get(name) is not item}
+
+
+def _latest(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> dict[str, Answer]:
+    """Return the answers that were put at the end."""
+    latest: dict[str, Answer] = {}
+    if old is not new:
+        for name in reversed(list(new)):
+            if old.get(name) is new[name]:
+                break
+            latest[name] = new[name]
+    return latest
+
+
+def _gone(
+    old: Mapping[str, Any], new: Mapping[str, Any], others: int
+) -> frozenset[str]:
+    # Where as many are there as were, and none is another, none can have gone.
+    if old is new or (not others and len(old) == len(new)) or not old:
+        return frozenset()
+    return frozenset(old.keys() - new.keys())
+
+
+def _since(v: int, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    count = 0
+    while count < len(changes) and changes[-1 - count].v > v:
+        count += 1
+    return changes[len(changes) - count :]
+
+
+def flags_of(item: Item) -> int:
+    """Return the flags of *item* as bits."""
+    return sum(bit for name, bit in _FLAGS.items() if getattr(item, name))
+
+
+def tags(item: Item) -> tuple[str, ...]:
+    """Return the names under which a `Retract` finds *item*."""
+    found = []
+    if item.source is not None:
+        found.append(f"s {item.source}")
+    if item.key is not None:
+        found.append(f"k {item.category} {item.key}")
+    return tuple(found)
+
+
+def tag(retract: Retract) -> str | None:
+    """Return the name of the items that *retract* selects, if it selects any."""
+    if retract.source is not None:
+        return f"s {retract.source}"
+    return None if retract.key is None else f"k {retract.category} {retract.key}"
+
+
+def head_row(mailbox: Mailbox) -> str:
+    """Return the row of all that is not in rows of its own."""
+    gauges = {name: (g.count, g.source_version) for name, g in mailbox.gauges.items()}
+    times = (mailbox.ended_at, mailbox.revoked_at)
+    return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges)
+
+
+def item_row(item: Item) -> str:
+    """Return the row of an item, without its flags."""
+    return _row(*[getattr(item, name) for name in _ITEM])
+
+
+def answer_row(answer: Answer) -> str:
+    """Return the row of what was answered to an operation id."""
+    badge = answer.badge
+    return _row(badge.epoch, *_badge(badge), answer.time, answer.item)
+
+
+def change_row(change: Change) -> str:
+    """Return the row of a change."""
+    steps = [_step(step) for step in change.steps]
+    who = (change.did, change.by, change.time, change.op_id)
+    return _row(change.badge.epoch, *_badge(change.badge), *who, steps)
+
+
+def _badge(badge: Badge) -> tuple[int, bool, dict[str, tuple[int, int]]]:
+    by = {name: (count.unread, count.unseen) for name, count in badge.by.items()}
+    return badge.v, badge.more, by
+
+
+def _step(step: Step) -> tuple[Any, ...]:
+    match step:
+        case Added(item):
+            return ("add", [getattr(item, name) for name in _ITEM])
+        case Flagged(ids, flags):
+            return ("set", ids, flags)
+        case Removed(ids, why):
+            return ("remove", ids, why)
+
+
+def _row(*values: object) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def record(
+    head: str,
+    *,
+    items: Iterable[tuple[str, int]],
+    answers: Iterable[tuple[str, str]],
+    changes: Iterable[str],
+) -> Record:
+    """Return the record that the rows tell, in whatever order they come.
+
+    *items* are rows with their flags, *answers* operation ids with their rows.
+    """
+    epoch, v, more, ended_at, revoked_at, gauges = _values(head)
+    held = sorted((_item(_values(row), flags) for row, flags in items), key=_seq)
+    told = sorted(((name, _answer(row)) for name, row in answers), key=_when)
+    mailbox = Mailbox(
+        epoch=epoch,
+        v=v,
+        items={item.id: item for item in held},
+        gauges={name: Gauge(*gauge) for name, gauge in gauges.items()},
+        more=more,
+        answers=dict(told),
+        ended_at=ended_at,
+        revoked_at=revoked_at,
+    )
+    return Record(mailbox, _without_holes(epoch, v, map(_change, changes)))
+
+
+def _seq(item: Item) -> int:
+    return item.seq
+
+
+def _when(named: tuple[str, Answer]) -> tuple[float, int]:
+    return named[1].time, named[1].badge.v
+
+
+def _without_holes(epoch: str, v: int, changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Keep those that lead to *v*; a ring that was shorter leaves others behind."""
+    by_v = {change.v: change for change in changes if change.badge.epoch == epoch}
+    found = []
+    while v in by_v:
+        found.append(by_v[v])
+        v -= 1
+    return tuple(reversed(found))
+
+
+def _item(values: list[Any], flags: int = 0) -> Item:
+    fields: dict[str, Any] = dict(zip(_ITEM, values, strict=True))
+    fields |= {name: bool(flags & bit) for name, bit in _FLAGS.items()}
+    return Item(**fields)
+
+
+def _answer(row: str) -> Answer:
+    epoch, v, more, by, time, item = _values(row)
+    return Answer(badge=_whole(epoch, v, more, by), time=time, item=item)
+
+
+def _change(row: str) -> Change:
+    epoch, v, more, by, did, who, time, op_id, steps = _values(row)
+    return Change(
+        v=v,
+        steps=tuple(_made(*step) for step in steps),
+        badge=_whole(epoch, v, more, by),
+        did=did,
+        by=who,
+        time=time,
+        op_id=op_id,
+    )
+
+
+def _made(kind: str, first: Any, second: Any = None) -> Step:  # noqa: ANN401, JSON
+    match kind:
+        case "add":
+            return Added(_item(first))
+        case "set":
+            return Flagged(first, second)
+        case _:
+            return Removed(first, second)
+
+
+def _whole(epoch: str, v: int, more: bool, by: dict[str, list[int]]) -> Badge:
+    counts = {name: Count(*count) for name, count in by.items()}
+    return whole(epoch, v, counts, more=more)
+
+
+def _values(row: str) -> list[Any]:
+    values: list[Any] = msgspec.json.decode(row)
+    return values
