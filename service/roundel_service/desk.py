@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import final
 
 import attrs
@@ -11,7 +12,8 @@ from structlog.contextvars import bind_contextvars
 
 from . import logs, problems
 from .cors import Cors
-from .http import Reply, Request, problem_answer
+from .engines import Unavailable
+from .http import Answer, Reply, Request, problem_answer
 from .metrics import Metrics
 from .problems import Problem
 from .routes import Handler
@@ -53,7 +55,17 @@ class Desk:
             **self.cors.headers(request.headers.get("Origin")),
             "X-Request-Id": request.id,
         }
+        return _told(reply, headers)
+
+
+def _told(reply: Reply, headers: Mapping[str, str]) -> Reply:
+    """Return *reply* with these *headers*."""
+    if not isinstance(reply, Answer):
         return attrs.evolve(reply, headers=headers)
+    # Nearly all are such, and this takes a quarter of the time.
+    return Answer(
+        status=reply.status, body=reply.body, headers=headers, problem=reply.problem
+    )
 
 
 async def _answered(route: str, request: Request, handler: Handler) -> Reply:
@@ -63,6 +75,8 @@ async def _answered(route: str, request: Request, handler: Handler) -> Reply:
         return await handler(request)
     except Problem as problem:
         return problem_answer(problem)
+    except Unavailable as error:
+        return problem_answer(problems.engine_unavailable(str(error)))
     except Exception:
         log.exception("a request failed")
         return problem_answer(problems.internal_error())
@@ -70,7 +84,8 @@ async def _answered(route: str, request: Request, handler: Handler) -> Reply:
 
 def _check_no_body(request: Request) -> None:
     """Refuse a body where none is read: it would hide the caller's disconnect."""
+    if request.method not in ("GET", "HEAD"):
+        return
     length = request.headers.get("Content-Length") or "0"
-    chunked = request.headers.get("Transfer-Encoding") is not None
-    if request.method in ("GET", "HEAD") and (length != "0" or chunked):
+    if length != "0" or request.headers.get("Transfer-Encoding") is not None:
         raise problems.too_large(f"expected no body with {request.method}")

@@ -65,7 +65,8 @@ class Call:
         if self.proofs:
             names |= {"unauthorized", "internal-error"}
         if self.proofs and self.tag != "Stream":
-            names |= {"forbidden", "keys-unavailable", "too-many-requests"}
+            names |= {"forbidden", "too-many-requests"}
+            names |= {"engine-unavailable", "keys-unavailable"}
         if "userToken" in self.proofs and self.tag != "Stream":
             names |= {"revoked"}
         if self.tag == "Stream":

@@ -117,6 +117,13 @@ _EVERY = (
         "The keys that tokens are verified with (`ROUNDEL_JWKS`) could not be read "
         "yet. A stream is shed instead.",
     ),
+    Failure(
+        problems.engine_unavailable("the store at 127.0.0.1:6379 does not answer"),
+        "Where mailboxes are kept cannot be reached or takes nothing now, and what was "
+        "asked for may have been done or not: to repeat it is safe with an "
+        "`Idempotency-Key` or an `op_id`. Where several are notified, each result says "
+        "it for itself. A stream is shed instead.",
+    ),
 )
 
 FAILURES: Mapping[str, Failure] = {failure.problem.name: failure for failure in _EVERY}
