@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
-import trio
+if TYPE_CHECKING:
+    import trio
 
 
 class Sleeper(Protocol):
@@ -39,6 +40,9 @@ class Bell:
     async def wait(self) -> None:
         """Wait for the next ring."""
         if self._lot is None:
+            # Only here, so that a bell of sleepers alone rings without it.
+            import trio
+
             self._lot = trio.lowlevel.ParkingLot()
         await self._lot.park()
 
