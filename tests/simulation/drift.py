@@ -18,7 +18,9 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from .faults import Fault, MakeEngine
+from roundel_service.testing import MakeEngine
+
+from .faults import Fault
 from .schedule import Parts, Schedule
 from .simulate import memory, play
 
@@ -63,6 +65,7 @@ def measure(
     make_engine: MakeEngine = memory,
     parts: Parts | None = None,
     steps: int = 40,
+    reopens: bool = False,
 ) -> Row:
     """Play *count* schedules with *faults*, each with the next seed."""
 
@@ -70,7 +73,7 @@ def measure(
         wrong: Counter[str] = Counter()
         unsafe = 0
         for seed in range(count):
-            schedule = Schedule(seed=seed, faults=faults, steps=steps)
+            schedule = Schedule(seed=seed, faults=faults, steps=steps, reopens=reopens)
             outcome = await play(make_engine, schedule, parts)
             wrong.update(name for name, is_wrong in outcome.wrong.items() if is_wrong)
             unsafe += len(outcome.unsafe)

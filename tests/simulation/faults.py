@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from random import Random
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
-import attrs
+import trio
 
-from roundel_service.engines import Engine, Listener, Record, Rules
+from roundel_service.engines import Engine, Listener, Record, Result, Work
 
 
 class Fault(Enum):
@@ -23,19 +23,6 @@ class Fault(Enum):
     BYPASS = "bulk delete bypasses the hook"
     READ_TWICE = "read twice"
     RESTART = "restarts"
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Setup:
-    """What an engine is made from; *key* is another one if its data were lost."""
-
-    clock: Callable[[], float]
-    rules: Rules
-    key: bytes
-
-
-MakeEngine: TypeAlias = Callable[[Setup], Engine]
 
 
 @final
@@ -66,6 +53,8 @@ class Wakeups:
         self._untold = 0
         self._late: list[str] = []
         self._lost: set[str] = set()
+        self._calls = 0
+        self._idle = trio.Event()
         inner.listen(saw, users)
         inner.listen(self._on_change, users)
 
@@ -123,6 +112,25 @@ class Wakeups:
     def listen(self, listener: Listener, users: Collection[str]) -> None:
         """Tell *listener*, sooner or later."""
         self._listeners.append(listener)
+
+    async def apply(self, work: Sequence[Work]) -> list[Result]:
+        """Do *work*, and know that it is under way."""
+        self._calls += 1
+        try:
+            return await self._inner.apply(work)
+        finally:
+            self._calls -= 1
+            self._idle.set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether work is under way."""
+        return self._calls > 0
+
+    async def wait_for_work(self) -> None:
+        """Wait until work is done that is under way; that takes no made-up time."""
+        self._idle = trio.Event()
+        await self._idle.wait()
 
     def __getattr__(self, name: str) -> Any:
         """Leave everything else to *inner*."""

@@ -12,9 +12,10 @@ from roundel import Cursor, Position
 from roundel_service.channel import View
 from roundel_service.engines import Engine, Listener, Record
 from roundel_service.engines.memory import MemoryEngine
+from roundel_service.testing import Setup
 
-from .faults import Setup
 from .page import Page
+from .simulate import memory
 from .tab import Talker
 
 
@@ -25,14 +26,12 @@ def reuses_versions(setup: Setup) -> Engine:
 
 def deletes_in_secret(setup: Setup) -> Engine:
     """Make an engine whose retractions change the state and not the version."""
-    inner = MemoryEngine(setup.rules, clock=setup.clock, key=setup.key)
-    return Altering(inner, _without_retracted)
+    return Altering(memory(setup), _without_retracted)
 
 
 def adds_up(setup: Setup) -> Engine:
     """Make an engine that keeps a count, which each notification adds one to."""
-    inner = MemoryEngine(setup.rules, clock=setup.clock, key=setup.key)
-    return Altering(inner, _with_a_kept_count())
+    return Altering(memory(setup), _with_a_kept_count())
 
 
 def _without_retracted(record: Record) -> Record:

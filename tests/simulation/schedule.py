@@ -24,11 +24,15 @@ VIEWS: Final = (
 @final
 @attrs.frozen(kw_only=True)
 class Schedule:
-    """What happens: a *seed*, what goes wrong, and how many *steps* there are."""
+    """What happens: a *seed*, what goes wrong, and how many *steps* there are.
+
+    *reopens* says that a restart which keeps the data opens the engine anew.
+    """
 
     seed: int
     faults: frozenset[Fault] = frozenset()
     steps: int = 40
+    reopens: bool = False
 
 
 @final

@@ -18,8 +18,9 @@ from roundel_service.mailbox import Mailbox
 from roundel_service.metrics import Metrics
 from roundel_service.opening import Timing
 from roundel_service.operations import Operation
+from roundel_service.testing import MakeEngine, Setup
 
-from .faults import MakeEngine, Setup, Wakeups
+from .faults import Wakeups
 from .peers import RING
 from .schedule import Schedule
 
@@ -64,25 +65,30 @@ class Server:
 
     async def start(self) -> Record:
         """Start with an empty engine."""
-        self._make_wakeups()
+        self._choose_place()
+        await self._start_engine()
         await self._start_hub()
         return await self.wakeups.read(USER)
 
     async def restart(self, *, is_lost: bool) -> Record:
         """Begin a new process, which finds the engine's data or has lost them."""
-        self._running.cancel()
+        self._hub_runs.cancel()
         self.wakeups.restart()
         if is_lost:
-            self._make_wakeups()
+            self._choose_place()
+        if is_lost or self._schedule.reopens:
+            self._engine_runs.cancel()
+            await self._engine_ended.wait()
+            await self._start_engine()
         await self._start_hub()
         return await self.wakeups.read(USER)
 
-    def _make_wakeups(self) -> None:
-        setup = Setup(
-            clock=self.clock,
-            rules=Rules(limits=LIMITS, ring=RING),
-            key=self._random.randbytes(16),
-        )
+    def _choose_place(self) -> None:
+        self._place = self._random.randbytes(16).hex()
+
+    async def _start_engine(self) -> None:
+        rules = Rules(limits=LIMITS, ring=RING)
+        setup = Setup(clock=self.clock, rules=rules, place=self._place)
         self.wakeups = Wakeups(
             self._make_engine(setup),
             self._saw,
@@ -91,6 +97,13 @@ class Server:
             faults=self._schedule.faults,
             ring=RING,
         )
+        self._engine_runs, self._engine_ended = trio.CancelScope(), trio.Event()
+        await self._nursery.start(self._run_engine)
+
+    async def _run_engine(self, task_status: trio.TaskStatus[None]) -> None:
+        with self._engine_runs:
+            await self.wakeups.run(task_status=task_status)
+        self._engine_ended.set()
 
     async def _start_hub(self) -> None:
         self.hub = Hub(
@@ -101,11 +114,11 @@ class Server:
             random=self._random.random,
             metrics=METRICS,
         )
-        self._running = trio.CancelScope()
+        self._hub_runs = trio.CancelScope()
         await self._nursery.start(self._run_hub)
 
     async def _run_hub(self, task_status: trio.TaskStatus[None]) -> None:
-        with self._running:
+        with self._hub_runs:
             await self.hub.run(task_status=task_status)
 
     async def pass_time(self, seconds: float) -> None:
@@ -114,12 +127,18 @@ class Server:
         assert isinstance(clock, MockClock)
         clock.jump(seconds)
         self.now = trio.current_time()
-        # The hub's own task lets the items expire that are due, once it gets its turns.
-        for _ in range(3):
-            await trio.lowlevel.checkpoint()
+        await self._let_expire()
+        while self.wakeups.is_busy:
+            await self.wakeups.wait_for_work()
+            await self._let_expire()
         if self.now - self._told_again >= TIMING.ping:
             self._told_again = self.now
             self.wakeups.tell_again()
+
+    async def _let_expire(self) -> None:
+        # The hub's own task lets the items expire that are due, once it gets its turns.
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
 
     async def apply(self, operation: Operation) -> None:
         """Do *operation* as a request for it would."""

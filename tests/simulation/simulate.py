@@ -7,8 +7,8 @@ from trio.testing import MockClock
 
 from roundel_service.engines import Engine
 from roundel_service.engines.memory import MemoryEngine
+from roundel_service.testing import MakeEngine, Setup
 
-from .faults import MakeEngine, Setup
 from .schedule import Outcome, Parts, Schedule
 from .world import World
 
@@ -36,4 +36,4 @@ async def play(
 
 def memory(setup: Setup) -> Engine:
     """Make the engine that keeps everything in the process."""
-    return MemoryEngine(setup.rules, clock=setup.clock, key=setup.key)
+    return MemoryEngine(setup.rules, clock=setup.clock, key=bytes.fromhex(setup.place))

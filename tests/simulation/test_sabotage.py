@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flawed_engine import making
+from flaws import Flaw
+
 from . import saboteurs
 from .drift import measure
 from .faults import Fault
@@ -30,6 +33,19 @@ def test_engine_that_lies_is_found_out(fault, engine):
 
     assert row.unsafe > 0
     assert row.wrong["Roundel"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flaw", "is_lying"),
+    [(None, False), (Flaw.LOSES_THE_TAIL, True), (Flaw.REUSES_EPOCHS, True)],
+)
+def test_engine_that_comes_back_with_less_is_found_out(flaw, is_lying):
+    """What was lost at a restart, although it was told, is told again otherwise."""
+    restarts = frozenset({Fault.RESTART})
+    row = measure(restarts, 40, make_engine=making(flaw), reopens=True)
+
+    assert is_lying is (row.unsafe > 0)
 
 
 @pytest.mark.slow

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias, final
 
+import attrs
+
 from roundel_service.badge import Badge
+from roundel_service.changes import Added, Change, Flagged, Removed
 from roundel_service.engines import Record
 from roundel_service.items import Item
 from roundel_service.mailbox import Mailbox
@@ -41,6 +44,36 @@ def shown(badge: dict[str, Any]) -> Numbers:
     counts = badge["by"].items()
     by = {name: (count["unread"], count["unseen"]) for name, count in counts}
     return badge["unread"], badge["unseen"], badge["more"], by
+
+
+def one_by_one(before: Record | None, after: Record) -> list[Record]:
+    """Return the records that lead from *before* to *after*, which is the last.
+
+    An engine may tell of several changes at once, such as of what expired before
+    something else was done; pages are told of each.
+    """
+    if before is None:
+        return [after]
+    steps, mailbox = [], before.mailbox
+    for number, change in enumerate(after.changes[:-1], 1):
+        if change.badge.epoch == mailbox.epoch and change.v == mailbox.v + 1:
+            mailbox = _changed(mailbox, change)
+            steps.append(Record(mailbox, after.changes[:number]))
+    return [*steps, after]
+
+
+def _changed(mailbox: Mailbox, change: Change) -> Mailbox:
+    """Return what a page has that does what *change* says; no gauge is in it."""
+    items = dict(mailbox.items)
+    for step in change.steps:
+        match step:
+            case Added(item):
+                items[item.id] = item
+            case Flagged(ids, flags):
+                items |= {name: attrs.evolve(items[name], **flags) for name in ids}
+            case Removed(ids):
+                items = {name: items[name] for name in items if name not in ids}
+    return attrs.evolve(mailbox, v=change.v, items=items, more=change.badge.more)
 
 
 @final

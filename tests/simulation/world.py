@@ -14,14 +14,15 @@ import trio
 
 from roundel_service.engines import Record
 from roundel_service.operations import Forget, Operation
+from roundel_service.testing import MakeEngine
 
 from .browser import Browser
 from .deeds import READ, Deeds
-from .faults import Fault, MakeEngine
+from .faults import Fault
 from .peers import Deltas, Peer, Recounts
 from .schedule import Outcome, Parts, Schedule
 from .server import TIMING, USER, Server
-from .truth import Truth
+from .truth import Truth, one_by_one
 
 Happening: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -46,6 +47,7 @@ class World:
         self._recounts = Peer(Recounts(), seed=schedule.seed, faults=schedule.faults)
         self._peers = (self._deltas, self._recounts)
         self._done: list[Operation] = []
+        self._record: Record | None = None
         self._server = Server(make_engine, schedule, saw=self._saw, nursery=nursery)
         self._browser = Browser(
             self._server,
@@ -79,8 +81,14 @@ class World:
 
     def _saw(self, user: str, record: Record) -> None:
         """Take every state of the engine, and tell the peers of it."""
+        before, self._record = self._record, record
+        if record == before:
+            return  # it is told again after no change, which is nobody's business
+        for step in one_by_one(before, record):
+            self._saw_one(step)
+
+    def _saw_one(self, record: Record) -> None:
         self._truth.saw(record)
-        self._record = record
         did = record.changes[-1].did if record.changes else "forget"
         is_bypassed = did == "retract" and Fault.BYPASS in self._faults
         for peer in self._peers:

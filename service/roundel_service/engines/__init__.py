@@ -73,9 +73,9 @@ class Record:
             return Record(applied.mailbox), applied
         changes = self.changes
         if applied.change is not None:
-            room = rules.ring - 1
-            kept = changes[-room:] if len(changes) > room else changes
-            changes = (*kept, applied.change)
+            # Slicing by -0 would keep all.
+            over = max(0, len(changes) + 1 - rules.ring)
+            changes = (*changes[over:], applied.change)
         return Record(applied.mailbox, changes), applied
 
 

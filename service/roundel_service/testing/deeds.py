@@ -1,0 +1,165 @@
+"""Operations by chance, and the model that says what is to come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from random import Random
+from typing import Final, final
+
+import attrs
+
+from ..draft import TooManyCategories
+from ..engines import Record, Result, Rules, Work
+from ..items import Limits
+from ..operations import (
+    Disconnect,
+    DropGauge,
+    Expire,
+    Forget,
+    Mark,
+    MarkAll,
+    Notify,
+    Operation,
+    Renew,
+    Retract,
+    SetGauge,
+)
+
+TIGHT: Final = Rules(limits=Limits(items=4, bytes=200, categories=3), ring=4)
+"""Rules under which much is evicted, refused and forgotten."""
+
+ROOMY: Final = Rules(limits=Limits(items=10_000, bytes=1 << 24), ring=50)
+"""Rules under which nothing is evicted."""
+
+NAMES: Final = ("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128)
+"""Users whom a careless engine could take for one another."""
+
+READ: Final = {"read": True, "seen": True}
+
+
+def note(name: str, category: str = "c", *, op_id: str | None = None) -> Notify:
+    """Make a notification."""
+    return Notify(id=name, category=category, title=name, op_id=op_id)
+
+
+def read(*names: str, op_id: str) -> MarkAll:
+    """Make what a user does who reads these items."""
+    return MarkAll(marks=(Mark(flags=READ, ids=frozenset(names)),), op_id=op_id)
+
+
+@final
+@attrs.define
+class Model:
+    """The records as the reducer has them; *rules* and the time bound them.
+
+    A user's record begins as the engine says. *seen* has all states that ever were.
+    """
+
+    rules: Rules
+    records: dict[str, Record] = attrs.field(factory=dict)
+    seen: dict[str, list[Record]] = attrs.field(factory=dict)
+
+    def begin(self, user: str, record: Record) -> None:
+        """Take the user's record as it is."""
+        self._keep(user, record)
+
+    def _keep(self, user: str, record: Record) -> None:
+        if record is not self.records.get(user):
+            self.records[user] = record
+            self.seen.setdefault(user, []).append(record)
+
+    def expire(self, user: str, now: float) -> Record:
+        """Return the user's record as of *now*."""
+        self._keep(user, self.records[user].expired(now=now, rules=self.rules))
+        return self.records[user]
+
+    def apply(self, work: Sequence[Work], now: float) -> list[Result]:
+        """Do all of *work*, and return what is to become of each."""
+        results: list[Result] = []
+        for user, operation in work:
+            before = self.expire(user, now)
+            try:
+                record, applied = before.applied(operation, now=now, rules=self.rules)
+            except TooManyCategories as error:
+                results.append(error)
+            else:
+                self._keep(user, record)
+                results.append(applied)
+        return results
+
+
+@final
+class Deeds:
+    """Draws what is done; each has an id of its own, but some are repeated."""
+
+    def __init__(self, random: Random, users: Sequence[str]) -> None:
+        self._random = random
+        self._users = users
+        self._numbers: Iterator[int] = count(1)
+        self._done: list[Work] = []
+
+    def batch(self) -> list[Work]:
+        """Draw the work of one call."""
+        return [self._work() for _ in range(self._random.randrange(9))]
+
+    def _work(self) -> Work:
+        if self._done and self._random.random() < 0.1:
+            return self._random.choice(self._done)
+        work = (self._random.choice(self._users), self._operation())
+        # Whoever makes an item or an epoch gives it a name that never was.
+        if isinstance(work[1], Notify | MarkAll) and work[1].op_id is not None:
+            self._done.append(work)
+        return work
+
+    def _operation(self) -> Operation:
+        draw, number = self._random, next(self._numbers)
+        kinds = "nnnnnnnnnnnnmmmmmmrrgggdxofe"
+        match draw.choice(kinds):
+            case "n":
+                return self._notify(number)
+            case "m":
+                return MarkAll(marks=self._marks(number), op_id=f"o{number}")
+            case "r":
+                source = draw.choice(("s", "t", None))
+                return Retract(source=source, category=self._category(), key="k")
+            case "g":
+                version = max(0, number - draw.choice((0, 0, 9)))
+                count = draw.choice((0, 2, 2**53))
+                category = self._category()
+                return SetGauge(category=category, count=count, source_version=version)
+            case "d":
+                return DropGauge(self._category())
+            case "x":
+                return Disconnect(revoke=draw.random() < 0.5)
+            case "o":
+                return Forget(f"forgot-{number:05}")
+            case "e":
+                return Renew(f"anew-{number:07}")
+        return Expire()
+
+    def _category(self) -> str:
+        return self._random.choice(("dm", "dm", "a.b", "a.b", "a", "news"))
+
+    def _notify(self, number: int) -> Notify:
+        draw = self._random
+        return Notify(
+            id=f"i{number}",
+            category=self._category(),
+            title=draw.choice(("t", "", "ünï \U0001f514\n\x00'\"%")),
+            body=draw.choice((None, "b")),
+            key=draw.choice((None, None, "k", "l")),
+            source=draw.choice((None, "s", "t")),
+            data=draw.choice((None, {"a": [1, None, 0.1]}, [], "x")),
+            ttl=draw.choice((None, None, None, 0.25, 1.0, 4.0)),
+            size=draw.choice((0, 20, 70)),
+            op_id=draw.choice((None, f"o{number}", "often")),
+        )
+
+    def _marks(self, number: int) -> tuple[Mark, ...]:
+        draw = self._random
+        flags = draw.choice((READ, {"read": False}, {"seen": True}, {"archived": True}))
+        ids = frozenset(f"i{max(1, number - draw.randrange(20))}" for _ in range(5))
+        by_id = Mark(flags=flags, ids=ids)
+        upto = Mark(flags={"seen": True}, upto=number // 8, category=self._category())
+        return draw.choice(((by_id,), (upto,), (by_id, upto), ()))

@@ -1,0 +1,148 @@
+"""Who is told of what is done, and when."""
+
+from __future__ import annotations
+
+from typing import final
+
+import trio
+
+from ..engines import Engine, Record
+from ..operations import Disconnect, Forget, Notify, Operation, Renew, Retract, SetGauge
+from .compare import equal, holds
+from .deeds import TIGHT, Deeds, Model, note, read
+from .place import Place, put
+
+
+@final
+class Ear:
+    """Hears of *users*, a collection to which more can come."""
+
+    def __init__(self, engine: Engine, *users: str) -> None:
+        self.users = set(users)
+        self.told: list[tuple[str, Record]] = []
+        engine.listen(self._hear, self.users)
+
+    def _hear(self, user: str, record: Record) -> None:
+        self.told.append((user, record))
+
+    def heard(self, user: str, record: Record) -> bool:
+        """Tell whether it was told that *user* has this *record*."""
+        return (user, record) in self.told
+
+
+async def told_here(place: Place) -> None:
+    """All listeners of a node know what is done there before it is answered."""
+    story: tuple[Operation, ...] = (
+        Notify(id="1", category="c", title="t", source="s", ttl=60.0),
+        read("1", op_id="o"),
+        SetGauge(category="g", count=3, source_version=1),
+        Disconnect(),
+        Disconnect(revoke=True),
+        Retract(source="s"),
+        Renew("renewed-1"),
+        note("2"),
+        Forget("forgotten-1"),
+        note("3"),
+    )
+    async with place.node() as engine:
+        ears = [Ear(engine, "alice"), Ear(engine)]
+        for number, operation in enumerate(story):
+            if number == 2:
+                # Who begins to watch looks, as a stream does.
+                ears[1].users.add("alice")
+                await engine.read("alice")
+            await put(engine, "alice", operation)
+            told = [list(ear.told) for ear in ears if "alice" in ear.users]
+            record = await engine.read("alice")
+            for heard in told:
+                holds(("alice", record) in heard, f"told of {operation}, got {heard}")
+        await engine.apply([("alice", note(f"b{n}")) for n in range(5)])
+        record = await engine.read("alice")
+        holds(all(ear.heard("alice", record) for ear in ears), "a batch is told")
+
+
+async def told_truly(place: Place) -> None:
+    """What a listener is told is what is, or was."""
+    place = place.another(TIGHT)
+    users = ("alice", "bob")
+    async with place.node() as engine:
+        ear = Ear(engine, *users)
+        model = Model(place.rules)
+        for user in users:
+            model.begin(user, await engine.read(user))
+        deeds = Deeds(place.random, users)
+        for _ in range(40):
+            work = deeds.batch()
+            model.apply(work, place.clock.now)
+            await engine.apply(work)
+            place.clock.now += place.random.choice((0.0, 0.5))
+            for user in users:
+                model.expire(user, place.clock.now)
+                await engine.read(user)
+        for user, record in ear.told:
+            if user in users:
+                holds(record in model.seen[user], f"told what never was: {record}")
+        for user in users:
+
+            async def is_told(user: str = user) -> bool:
+                return ear.heard(user, await engine.read(user))
+
+            await place.eventually(is_told, "the latest is told")
+
+
+async def told_after(place: Place) -> None:
+    """What a listener is told can be read by then, at every node."""
+    early: list[str] = []
+
+    async with place.nodes() as nodes, trio.open_nursery() as nursery:
+
+        async def look(node: Engine, told: Record) -> None:
+            mailbox = (await node.read("alice")).mailbox
+            if mailbox.v < told.mailbox.v:
+                early.append(f"told of {told.mailbox.v} while {mailbox.v} is read")
+
+        def hear(user: str, record: Record) -> None:
+            if user == "alice":
+                for node in nodes:
+                    nursery.start_soon(look, node, record)
+
+        async def write(node: Engine, name: str) -> None:
+            for number in range(5):
+                await put(node, "alice", note(f"{name}.{number}"))
+                await place.turns()
+
+        nodes[0].listen(hear, {"alice"})
+        async with trio.open_nursery() as writers:
+            for number in range(4):
+                writers.start_soon(write, nodes[0], f"{number}")
+    equal([], early, "what was told before it was so")
+
+
+async def told_elsewhere(place: Place) -> None:
+    """Listeners at other nodes are told in a short time, of the latest at the end."""
+    users = ("alice", "bob")
+    async with place.nodes(3) as nodes:
+        ears = [Ear(node, "alice") for node in nodes]
+
+        async def all_told(user: str) -> None:
+            record = await nodes[0].read(user)
+
+            async def are_told() -> bool:
+                return all(ear.heard(user, record) for ear in ears)
+
+            await place.eventually(are_told, f"all nodes are told of {user}")
+
+        for number in range(4):
+            await put(nodes[number % 3], "alice", note(f"{number}"))
+            await all_told("alice")
+        for ear, node in zip(ears, nodes, strict=True):
+            ear.users.add("bob")
+            await node.read("bob")
+        for operation in (note("1"), Disconnect(), Forget("forgotten-1"), note("2")):
+            await put(nodes[2], "bob", operation)
+            await all_told("bob")
+        for number in range(30):
+            for user in users:
+                await put(nodes[number % 3], user, note(f"many-{number}"))
+        for user in users:
+            await all_told(user)

@@ -1,0 +1,274 @@
+"""What one node does to mailboxes, one thing after the other."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import attrs
+
+from ..draft import TooManyCategories
+from ..engines import Engine, Rules, Work
+from ..items import Limits
+from ..operations import (
+    Disconnect,
+    DropGauge,
+    Expire,
+    Forget,
+    Mark,
+    MarkAll,
+    Notify,
+    Operation,
+    Renew,
+    Retract,
+    SetGauge,
+)
+from .compare import check_line, check_record, check_results, equal, holds
+from .deeds import NAMES, TIGHT, Deeds, Model, note, read
+from .place import Place, put, put_all
+
+
+async def unwritten(place: Place) -> None:
+    """A mailbox that nobody wrote to is empty, in an epoch of its own that stays."""
+    async with place.node() as engine:
+        await engine.check()
+        records = [await engine.read(user) for user in NAMES]
+        again = [await engine.read(user) for user in NAMES]
+        written = [await put(engine, user, note("1")) for user in NAMES]
+    for user, record, written_to in zip(NAMES, records, written, strict=True):
+        mailbox = record.mailbox
+        equal((0, {}, {}), (mailbox.v, mailbox.items, mailbox.gauges), user)
+        equal(((), 0), (record.changes, record.badge.unread), user)
+        equal(mailbox.epoch, written_to.mailbox.epoch, "the epoch after a write")
+        equal(1, written_to.mailbox.v, "the version of the first write")
+    equal(records, again, "the mailboxes when they are looked at again")
+    epochs = {record.mailbox.epoch for record in records}
+    equal(len(NAMES), len(epochs), "the number of epochs")
+
+
+async def lines(place: Place) -> None:
+    """No version of one place can be taken for one of another, or of what was lost."""
+    epochs = set()
+    places = [place, place.another()]
+    for one in places:
+        async with one.node() as engine:
+            await put(engine, "alice", note("1"))
+            epochs |= {(await engine.read(user)).mailbox.epoch for user in NAMES}
+    equal(2 * len(NAMES), len(epochs), "the number of epochs at two places")
+    async with place.node() as engine:
+        record = await engine.read("alice")
+    holds(
+        record.mailbox.epoch not in epochs or list(record.mailbox.items) == ["1"],
+        "an epoch came again and the data did not",
+    )
+
+
+async def looks(place: Place) -> None:
+    """Who only looks, or takes back what is not there, leaves nothing behind."""
+    nothing: tuple[Operation, ...] = (
+        Retract(source="s"),
+        DropGauge("g"),
+        Expire(),
+    )
+    async with place.node() as engine:
+        for number, operation in enumerate(nothing):
+            await engine.read(f"looked-{number}")
+            before = await engine.read(f"user-{number}")
+            applied = await put(engine, f"user-{number}", operation)
+            equal(None, applied.change, "the change of nothing")
+            equal(before, await engine.read(f"user-{number}"), "the record")
+        equal([], await engine.users(None, 99), "the users")
+        equal([], await engine.holders(Retract(source="s")), "the holders")
+
+
+FURNISHED: tuple[Operation, ...] = (
+    Notify(id="a", category="c", title="a", key="k", source="s", op_id="o"),
+    Notify(id="b", category="d", title="b", body="b", url="/b", icon="i", ttl=9.5),
+    SetGauge(category="g", count=3, source_version=5),
+    read("a", op_id="1"),
+)
+
+STORY: tuple[Operation, ...] = (
+    *FURNISHED,
+    note("n"),
+    note("n2", op_id="o"),
+    read("a", op_id="2"),
+    read("b", op_id="2"),
+    MarkAll(marks=(Mark(flags={"read": False}, upto=2),), op_id="3"),
+    MarkAll(marks=(Mark(flags={"archived": True}, category="d"),), op_id="4"),
+    SetGauge(category="g", count=9, source_version=5),
+    SetGauge(category="g", count=3, source_version=6),
+    SetGauge(category="g", count=0, source_version=7),
+    Notify(id="a2", category="c", title="another", key="k", source="t"),
+    Disconnect(),
+    Disconnect(revoke=True),
+    Disconnect(),
+    Expire(),
+    Renew("renewed-1"),
+    Renew("renewed-2"),
+    note("after"),
+    Retract(category="c", key="k"),
+    Retract(source="nobody"),
+    DropGauge("g"),
+    DropGauge("g"),
+    Forget("forgotten-1"),
+    note("anew", op_id="o"),
+    *FURNISHED,
+    Forget("forgotten-2"),
+    Forget("forgotten-3"),
+    Renew("renewed-3"),
+    *FURNISHED,
+)
+
+
+async def operations(place: Place) -> None:
+    """Each kind of operation does, and answers, what the reducer says."""
+    async with place.node() as engine:
+        model = await _model(place, engine, "alice")
+        for number, operation in enumerate(STORY):
+            await _compare(place, engine, model, [("alice", operation)], f"{number}")
+
+
+async def _model(place: Place, engine: Engine, *users: str) -> Model:
+    model = Model(place.rules)
+    for user in users:
+        model.begin(user, await engine.read(user))
+    return model
+
+
+async def _compare(
+    place: Place, engine: Engine, model: Model, work: list[Work], what: str
+) -> None:
+    expected = model.apply(work, place.clock.now)
+    check_results(work, expected, await engine.apply(work), what)
+    for user in {user for user, _ in work}:
+        record = await engine.read(user)
+        check_record(model.expire(user, place.clock.now), record, what)
+
+
+async def reducer(place: Place) -> None:
+    """Whatever is done, whenever and to whom, comes out as the reducer has it."""
+    place = place.another(TIGHT)
+    async with place.node() as engine:
+        model = await _model(place, engine, *NAMES[:4])
+        deeds = Deeds(place.random, NAMES[:4])
+        for number in range(100):
+            work = deeds.batch()
+            await _compare(place, engine, model, work, f"batch {number}")
+            place.clock.now += place.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
+            user = place.random.choice(NAMES[:4])
+            record = model.expire(user, place.clock.now)
+            check_record(record, await engine.read(user), f"after batch {number}")
+
+
+async def values(place: Place) -> None:
+    """What is put in comes out, to the last bit."""
+    text = "ünï \U0001f514 \x00\n\r\t'\"\\%{}*?[]" * 20
+    data: object = {
+        "": [0, -1, 2**53, 0.1, 1e300, True, None, {"a": {"b": [[]]}}],
+        text: text,
+    }
+    new = Notify(
+        id="",
+        category="a.b_c-9",
+        title=text,
+        body=text,
+        url="https://example.org/?a=1&b=%20#c",
+        icon="",
+        key="k" * 128,
+        source=text,
+        data=data,
+        ttl=86_400.1,
+        size=12_345,
+        op_id="o" * 128,
+    )
+    async with place.node() as engine:
+        model = await _model(place, engine, "a" * 128)
+        for now in (0.1, place.clock.now + 1 / 3, 4_102_444_800.3):
+            place.clock.now = now
+            item = attrs.evolve(new, id=f"{now}".zfill(64))
+            for operation in (item, Disconnect(revoke=True), read(item.id, op_id=text)):
+                await _compare(place, engine, model, [("a" * 128, operation)], f"{now}")
+
+
+async def ring(place: Place) -> None:
+    """As many changes as the ring holds are kept, and lead to the mailbox."""
+    for size in (1, 3, 30):
+        beside = place.another(Rules(ring=size))
+        async with beside.node() as engine:
+            for number in range(size + 5):
+                await put(engine, "alice", note(f"{number}"))
+                record = await engine.read("alice")
+                check_line(record, f"after {number + 1} changes")
+                equal(min(number + 1, size), len(record.changes), "kept changes")
+            await put_all(engine, [("alice", note(f"b{n}")) for n in range(size + 2)])
+            record = await engine.read("alice")
+            check_line(record, "after a batch")
+            equal(size, len(record.changes), "kept changes after a batch")
+
+
+async def refusals(place: Place) -> None:
+    """What is refused is a result; it stops nothing else and changes nothing."""
+    place = place.another(Rules(limits=Limits(categories=2)))
+    full = [("alice", note("1", "c")), ("alice", note("2", "d"))]
+    refused: list[Operation] = [
+        note("3", "e", op_id="o"),
+        SetGauge(category="e", count=1, source_version=1),
+    ]
+    async with place.node() as engine:
+        await put_all(engine, full)
+        before = await engine.read("alice")
+        for operation in refused:
+            (result,) = await engine.apply([("alice", operation)])
+            holds(isinstance(result, TooManyCategories), f"refused, got {result!r}")
+            check_record(before, await engine.read("alice"), "after a refusal")
+        model = await _model(place, engine, "alice", "bob")
+        work: list[Work] = [("bob", note("1"))]
+        work += [("alice", op) for op in (*refused, note("4"), *refused, note("5"))]
+        await _compare(place, engine, model, [*work, ("bob", note("2"))], "a batch")
+    none = place.another(Rules(limits=Limits(categories=0)))
+    async with none.node() as engine:
+        await engine.apply([("alice", note("1"))])
+        equal([], await engine.users(None, 9), "the users after a refusal")
+
+
+async def batches(place: Place) -> None:
+    """A batch is done in its order for each user, and answered in its order."""
+    async with place.node() as engine:
+        equal([], await engine.apply([]), "the results of no work")
+        model = await _model(place, engine, "alice", "bob")
+        work: list[Work] = []
+        for number in range(120):
+            work.append(("alice", note(f"{number}", op_id=f"{number % 100}")))
+            work.append(("bob", note(f"{number}")))
+            work.append(("alice", read(f"{number - 1}", op_id=f"{number}")))
+        await _compare(place, engine, model, work, "a long batch")
+        users = [f"user-{number}" for number in range(1_000)]
+        applied = await put_all(engine, [(user, note(user)) for user in users])
+        equal(users, [one.item for one in applied], "the items in their order")
+        for user in place.random.sample(users, 20):
+            record = await engine.read(user)
+            equal([user], list(record.mailbox.items), "the items of one of many")
+
+
+async def expiry(place: Place) -> None:
+    """What is over is gone for whoever reads or writes, and once for all."""
+    short = Notify(id="s", category="c", title="s", ttl=5.0)
+    start = place.clock.now
+    async with place.node() as engine:
+        users = ("reads", "writes", "waits")
+        model = await _model(place, engine, *users)
+        for user in users:
+            work: list[Work] = [(user, short), (user, note("stays"))]
+            await _compare(place, engine, model, work, "before")
+        for seconds in (4.875, 5.0, 5.125, 9.0):
+            place.clock.now = start + seconds
+            record = model.expire("reads", place.clock.now)
+            check_record(record, await engine.read("reads"), f"after {seconds} s")
+            new: list[Work] = [("writes", note(f"{seconds}"))]
+            await _compare(place, engine, model, new, f"after {seconds} s")
+        await _compare(place, engine, model, [("waits", Expire())], "after all")
+        versions = [change.v for change in (await engine.read("reads")).changes]
+        holds(all(b == a + 1 for a, b in pairwise(versions)), "versions without a hole")
+        record = await engine.read("waits")
+        equal("expire", record.changes[-1].did, "what was done last")
+        equal(["stays"], list(record.mailbox.items), "what is left")

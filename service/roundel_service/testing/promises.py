@@ -1,0 +1,86 @@
+"""What an engine promises, one by one, and how each is put to the test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from random import Random
+from typing import TypeAlias, final
+
+import attrs
+import trio
+
+from .place import Kind, MakeEngine, Place
+
+BOUND = 12
+"""After how many times the patience a test of one promise hangs."""
+
+Story: TypeAlias = Callable[[Place], Awaitable[None]]
+"""Puts one promise to the test, at an empty place; its docstring is the promise."""
+
+
+@final
+class BrokenPromise(AssertionError):  # noqa: N818, it says what there is
+    """An engine does not do what it promises; the cause says what happened."""
+
+
+@final
+@attrs.frozen
+class Promise:
+    """A *story* that ends well at every engine of which *needs* is promised."""
+
+    story: Story
+    needs: Kind = attrs.field(factory=Kind)
+
+    @property
+    def name(self) -> str:
+        """What the promise is called."""
+        return self.story.__name__
+
+    def __str__(self) -> str:
+        """Return the promise itself."""
+        return " ".join((self.story.__doc__ or "").split())
+
+    def concerns(self, kind: Kind) -> bool:
+        """Tell whether an engine of that *kind* promises it."""
+        return (kind.is_durable or not self.needs.is_durable) and (
+            kind.is_shared or not self.needs.is_shared
+        )
+
+    async def check(
+        self,
+        make_engine: MakeEngine,
+        *,
+        is_durable: bool = False,
+        is_shared: bool = False,
+        seed: int = 0,
+        patience: float = 10.0,
+    ) -> None:
+        """Put the promise to the test; raises `BrokenPromise`.
+
+        The arguments are those of `check_engine()`.
+        """
+        place = Place(
+            make_engine=make_engine,
+            kind=Kind(is_durable=is_durable, is_shared=is_shared),
+            random=Random(f"{self.name} {seed}"),  # noqa: S311, it has to come again
+            patience=patience,
+            name=secrets.token_hex(8),
+        )
+        try:
+            with trio.fail_after(BOUND * patience):
+                await self.story(place)
+        except Exception as error:
+            leaves = list(_leaves(error))
+            told = "\n".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)
+            message = f"{self.name} (seed {seed}): {self}\n{told}"
+            raise BrokenPromise(message) from (error if leaves[1:] else leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    # A nursery puts what went wrong in it into a group, also if it is one thing.
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error

@@ -1,0 +1,151 @@
+"""What stays when nodes come to their end, and what happens to those who call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+import attrs
+import trio
+
+from ..engines import Engine, Record, Unavailable, Work
+from ..operations import Expire, Retract
+from .claims import LONG
+from .compare import check_line, check_record, equal, holds
+from .deeds import NAMES, ROOMY, TIGHT, Deeds, note
+from .listeners import Ear
+from .place import Place, put, put_all
+from .writers import check_halves
+
+
+async def ended(place: Place) -> None:
+    """Who calls an engine that has ended is answered, or told that it is not there."""
+    async with place.node() as engine:
+        await put(engine, "alice", note("1"))
+    calls: list[Callable[[], Awaitable[object]]] = [
+        engine.check,
+        partial(engine.read, "alice"),
+        partial(engine.apply, [("alice", note("2")), ("bob", Expire())]),
+        partial(engine.holders, Retract(source="s")),
+        partial(engine.users, None, 9),
+        partial(engine.claim, "k", "v", ttl=LONG),
+        partial(engine.claimed, "k"),
+    ]
+    for call in calls:
+        with trio.move_on_after(place.patience) as waited:
+            try:
+                await call()
+            except Unavailable:
+                continue
+        holds(not waited.cancelled_caught, f"no answer from {call} after the end")
+
+
+async def restart(place: Place) -> None:
+    """The next engine finds all as it was, to the last claim."""
+    place = place.another(TIGHT)
+    users = NAMES[:4]
+    async with place.node() as engine:
+        unwritten = await engine.read("nobody")
+        deeds = Deeds(place.random, users)
+        for _ in range(40):
+            await engine.apply(deeds.batch())
+            place.clock.now += place.random.choice((0.0, 0.125, 0.5))
+        first = await put(engine, "once", note("1", op_id="o"))
+        await engine.claim("k", "a", ttl=LONG)
+        before = {user: await engine.read(user) for user in users}
+        walk = await engine.users(None, 99)
+    for number in range(2):
+        async with place.node() as engine:
+            for user, record in before.items():
+                check_record(record, await engine.read(user), user)
+            equal(unwritten, await engine.read("nobody"), "a mailbox nobody wrote to")
+            equal(walk, await engine.users(None, 99), "the users in their order")
+            again = await put(engine, "once", note("2", op_id="o"))
+            equal(("1", first.badge), (again.item, again.badge), "a repeated operation")
+            equal("a", await engine.claim("k", f"{number}", ttl=LONG), "a claim")
+
+
+@attrs.define
+class _Crash:
+    """What many write until the engine ends; *tried* and *acknowledged* are ids."""
+
+    place: Place
+    tried: dict[str, str] = attrs.field(factory=dict)
+    acknowledged: set[str] = attrs.field(factory=set)
+    told: list[tuple[str, Record]] = attrs.field(factory=list)
+    news: trio.Event = attrs.field(factory=trio.Event)
+    is_over: bool = False
+
+    def try_one(self) -> str:
+        """Draw whom to notify of something new, and return what it is called."""
+        name = f"{len(self.tried)}"
+        self.tried[name] = self.place.random.choice("ab")
+        return name
+
+    def work(self, names: Iterable[str]) -> list[Work]:
+        """Return what there is to do for these *names*."""
+        return [(self.tried[name], note(name, op_id=name)) for name in names]
+
+    async def write(self, engine: Engine) -> None:
+        """Write and note what is acknowledged, until the engine is not there."""
+        for _ in range(12):
+            if self.is_over:
+                return
+            names = [self.try_one() for _ in range(self.place.random.choice((1, 1, 6)))]
+            try:
+                results = await engine.apply(self.work(names))
+            except Unavailable:
+                return
+            for result, name in zip(results, names, strict=True):
+                if isinstance(result, Unavailable):
+                    return
+                self.acknowledged.add(name)
+            self.news.set()
+            await trio.lowlevel.checkpoint()
+
+    async def run(self, *, with_callers: bool) -> None:
+        """Let many write at a node, and end it at some moment."""
+        self.news, self.is_over = trio.Event(), False
+        engine = self.place.engine()
+        ear = Ear(engine, "a", "b")
+        async with trio.open_nursery() as callers, trio.open_nursery() as running:
+            await running.start(engine.run)
+            for _ in range(3):
+                callers.start_soon(self.write, engine)
+            await self.news.wait()
+            await self.place.turns()
+            if with_callers:
+                callers.cancel_scope.cancel()
+            self.is_over = True
+            running.cancel_scope.cancel()
+            callers.cancel_scope.deadline = trio.current_time() + self.place.patience
+        holds(not callers.cancel_scope.cancelled_caught or with_callers, "callers end")
+        self.told = ear.told
+
+
+async def crash(place: Place) -> None:
+    """What was acknowledged outlives any end, and what was not is whole or not at all.
+
+    Done again, it is there once.
+    """
+    crash = _Crash(place.another(ROOMY))
+    for number in range(8):
+        await crash.run(with_callers=number % 2 == 0)
+        async with crash.place.node() as engine:
+            records = {user: await engine.read(user) for user in "ab"}
+            for user, record in records.items():
+                check_line(record, "after a crash")
+                check_halves(record)
+                held = set(record.mailbox.items)
+                mine = {n for n in crash.acknowledged if crash.tried[n] == user}
+                equal(set(), mine - held, "what was acknowledged and is lost")
+                for teller, told in crash.told:
+                    lost = set(told.mailbox.items) - held if teller == user else set()
+                    equal(set(), lost, "what was told and is lost")
+    async with crash.place.node() as engine:
+        await put_all(engine, crash.work(crash.tried))
+        for user in "ab":
+            mailbox = (await engine.read(user)).mailbox
+            mine = {n for n, whose in crash.tried.items() if whose == user}
+            equal(mine, set(mailbox.items), "what is there when all is done again")
+            equal(len(mine), mailbox.v, "the version when all is done again")

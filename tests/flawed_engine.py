@@ -1,0 +1,294 @@
+"""An engine whose stores outlive it, as a disk would; it can be told to be flawed."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import final
+
+import attrs
+import trio
+
+from flaws import Flaw
+from roundel_service.draft import TooManyCategories
+from roundel_service.engines import Listener, Record, Result, Unavailable, Work
+from roundel_service.engines.epochs import first_epoch
+from roundel_service.mailbox import Mailbox
+from roundel_service.operations import Disconnect, Notify, Operation, Renew, Retract
+from roundel_service.testing import MakeEngine, Setup
+
+
+@final
+@attrs.define
+class Store:
+    """What is kept at one place, and the nodes that are there."""
+
+    key: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
+    records: dict[str, Record] = attrs.field(factory=dict)
+    users: list[str] = attrs.field(factory=list)
+    claims: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    nodes: list[FlawedEngine] = attrs.field(factory=list)
+    lock: trio.Lock = attrs.field(factory=trio.Lock)
+
+
+@final
+class FlawedEngine:
+    """Works on a *store* as an engine should, but for its *flaw*."""
+
+    def __init__(self, setup: Setup, store: Store, flaw: Flaw | None) -> None:
+        self._setup = setup
+        self._store = store
+        self._flaw = flaw
+        self._listeners: list[tuple[Listener, Collection[str]]] = []
+        self._known: dict[str, Record] = {}
+        self._walk: dict[str, int] = {}
+        self._tail: tuple[str, Record | None] | None = None
+        self._told = 0
+        self._is_over = False
+        self._nursery: trio.Nursery | None = None
+
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
+        if self._flaw is Flaw.COPIES_USERS:
+            users = frozenset(users)
+        self._listeners.append((listener, users))
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        self._store.nodes.append(self)
+        found = dict(self._store.records)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._store.nodes.remove(self)
+            self._is_over = True
+            self._leave(found)
+
+    def _leave(self, found: dict[str, Record]) -> None:
+        if self._flaw is Flaw.REUSES_EPOCHS:
+            self._store.records.clear()
+            self._store.users.clear()
+        if self._flaw is Flaw.WRITES_BACK:
+            self._store.records.clear()
+            self._store.records.update(found)
+        if self._flaw is Flaw.LOSES_CLAIMS:
+            self._store.claims.clear()
+        if self._flaw is Flaw.LOSES_THE_TAIL and self._tail is not None:
+            user, record = self._tail
+            self._store.records[user] = record or self._unwritten(user)
+
+    async def _reach(self) -> None:
+        """Go to the store, which takes a moment."""
+        if self._is_over:
+            if self._flaw is Flaw.HANGS:
+                await trio.sleep_forever()
+            raise Unavailable("the engine has ended")
+        await trio.lowlevel.checkpoint()
+
+    async def check(self) -> None:
+        await self._reach()
+
+    # Mailboxes.
+
+    def _unwritten(self, user: str) -> Record:
+        key = self._store.key
+        if self._flaw is Flaw.NEW_EPOCHS:
+            key = secrets.token_bytes(8)
+        if self._flaw is Flaw.SAME_EPOCH:
+            user = ""
+        return Record(Mailbox(epoch=first_epoch(key, user)))
+
+    def _record(self, user: str) -> Record:
+        return self._store.records.get(user) or self._unwritten(user)
+
+    async def read(self, user: str) -> Record:
+        await self._reach()
+        if self._flaw is Flaw.READS_STALE and user in self._known:
+            return self._known[user]
+        if self._flaw is Flaw.TELLS_EARLY:
+            return self._record(user)
+        async with self._store.lock:
+            before = self._record(user)
+            if self._flaw is Flaw.LATE_EXPIRY:
+                return before
+            if self._flaw is Flaw.KEEPS_LOOKS:
+                await self._keep(user, None, before)
+            now = self._setup.clock()
+            record = before.expired(now=now, rules=self._setup.rules)
+            if record is not before and self._flaw is not Flaw.FORGETS_EXPIRY:
+                await self._keep(user, before, record)
+            self._known[user] = record
+            return record
+
+    async def apply(self, work: Sequence[Work]) -> list[Result]:
+        await self._reach()
+        pieces = list(work)
+        if self._flaw is Flaw.REVERSES:
+            pieces.reverse()
+        results = []
+        for number, (user, operation) in enumerate(pieces):
+            results.append(await self._apply_one(user, operation))
+            if number % 50 == 49:
+                await trio.lowlevel.checkpoint()
+        return results
+
+    async def _apply_one(self, user: str, operation: Operation) -> Result:
+        if self._flaw is Flaw.LOSES_UPDATES:
+            record = self._record(user)
+            await trio.lowlevel.checkpoint()
+            return await self._change(user, operation, record)
+        if self._flaw is Flaw.WEDGES:
+            await self._store.lock.acquire()
+            await trio.lowlevel.checkpoint()
+            result = await self._change(user, operation, self._record(user))
+            self._store.lock.release()
+            return result
+        async with self._store.lock:
+            if self._flaw is Flaw.APPLIES_TWICE:
+                await self._change(user, operation, self._record(user))
+            return await self._change(user, operation, self._record(user))
+
+    async def _change(self, user: str, operation: Operation, before: Record) -> Result:
+        now, rules = self._setup.clock(), self._setup.rules
+        record = before.expired(now=now, rules=rules)
+        if self._flaw is Flaw.FORGETS_IDS:
+            record = attrs.evolve(
+                record, mailbox=attrs.evolve(record.mailbox, answers={})
+            )
+        if self._flaw is Flaw.NEVER_RENEWS and isinstance(operation, Renew):
+            operation = Disconnect()
+        if self._flaw is Flaw.CUTS_TEXT and isinstance(operation, Notify):
+            title = operation.title.partition("\0")[0]
+            operation = attrs.evolve(operation, title=title)
+        if self._flaw is Flaw.ROUNDS_TIMES:
+            now = round(now, 3)
+        try:
+            record, result = record.applied(operation, now=now, rules=rules)
+        except TooManyCategories as error:
+            if self._flaw is Flaw.REFUSES_HALF:
+                record, _ = record.applied(Disconnect(), now=now, rules=rules)
+                await self._keep(user, before, record)
+            return error
+        if record is not before:
+            await self._keep(user, before, record)
+        return result
+
+    async def _keep(self, user: str, before: Record | None, record: Record) -> None:
+        if self._flaw is Flaw.FORGETS_MORE:
+            mailbox = attrs.evolve(record.mailbox, more=False)
+            record = attrs.evolve(record, mailbox=mailbox)
+        if self._flaw is Flaw.RING_WITH_A_HOLE and len(record.changes) > 2:
+            record = attrs.evolve(
+                record, changes=(*record.changes[:-2], record.changes[-1])
+            )
+        if self._flaw is Flaw.TELLS_EARLY:
+            self._tell_all(user, record)
+            for _ in range(9):
+                await trio.lowlevel.checkpoint()
+        if self._flaw is Flaw.HALF_WRITES and before is not None:
+            self._write(user, attrs.evolve(before, mailbox=record.mailbox))
+            await trio.lowlevel.checkpoint()
+        self._tail = (user, before)
+        self._write(user, record)
+        self._tell_all(user, record)
+
+    def _write(self, user: str, record: Record) -> None:
+        users = self._store.users
+        if self._flaw is Flaw.LATEST_FIRST and user in users:
+            users.remove(user)
+        if user not in users:
+            is_odd = self._flaw in (Flaw.LATEST_FIRST, Flaw.WALKS_BY_NUMBER)
+            users.insert(0 if is_odd else len(users), user)
+        self._store.records[user] = record
+
+    # Who is told.
+
+    def _tell_all(self, user: str, record: Record) -> None:
+        for node in self._store.nodes:
+            if self._flaw is Flaw.NEVER_TELLS:
+                continue
+            if self._flaw is Flaw.TELLS_LATE and node is self:
+                assert self._nursery is not None
+                self._nursery.start_soon(self._tell_soon, user, record)
+            elif node is self:
+                self.tell(user, record)
+            else:
+                node.tell_too(user, record)
+
+    async def _tell_soon(self, user: str, record: Record) -> None:
+        await trio.sleep(0.01)
+        self.tell(user, record)
+
+    def tell(self, user: str, record: Record) -> None:
+        if self._flaw is Flaw.TELLS_TALES:
+            mailbox = attrs.evolve(record.mailbox, more=True)
+            record = attrs.evolve(record, mailbox=mailbox)
+        for listener, users in self._listeners:
+            if user in users:
+                listener(user, record)
+
+    def tell_too(self, user: str, record: Record) -> None:
+        """Tell of what was done at another node."""
+        self._told += 1
+        if self._flaw is not Flaw.TELLS_FEW or self._told % 2:
+            self.tell(user, record)
+
+    # Walks.
+
+    async def holders(self, retract: Retract) -> list[str]:
+        await self._reach()
+        found = [
+            user
+            for user, record in self._store.records.items()
+            if any(map(retract.selects, record.mailbox.items.values()))
+        ]
+        return found[:-1] if self._flaw is Flaw.MISSES_A_HOLDER else found
+
+    async def users(self, after: str | None, limit: int) -> list[str]:
+        await self._reach()
+        users = self._store.users
+        start = users.index(after) + 1 if after in users else 0
+        if self._flaw is Flaw.SKIPS_A_USER and start:
+            start += 1
+        if self._flaw is Flaw.WALKS_BY_NUMBER and after is not None:
+            start = self._walk.get(after, start)
+        page = users[start : start + limit]
+        if page:
+            self._walk[page[-1]] = start + len(page)
+        return page
+
+    # Claims.
+
+    async def claim(self, key: str, value: str, *, ttl: float) -> str:
+        await self._reach()
+        kept = self._claimed(key)
+        if self._flaw is Flaw.TWO_WINNERS:
+            await trio.lowlevel.checkpoint()
+        if kept is not None and self._flaw is not Flaw.CLAIMS_ANEW:
+            return kept
+        self._store.claims[key] = (value, self._setup.clock() + ttl)
+        return value
+
+    async def claimed(self, key: str) -> str | None:
+        await self._reach()
+        return self._claimed(key)
+
+    def _claimed(self, key: str) -> str | None:
+        value, until = self._store.claims.get(key, (None, 0.0))
+        if self._flaw is Flaw.ENDLESS_CLAIMS:
+            return value
+        if self._flaw is Flaw.SHORT_CLAIMS:
+            until -= 3_600.0
+        return value if until > self._setup.clock() else None
+
+
+def making(flaw: Flaw | None) -> MakeEngine:
+    """Return what makes engines whose stores outlive them, with that *flaw*."""
+    stores: defaultdict[str, Store] = defaultdict(Store)
+    if flaw is Flaw.REUSES_EPOCHS:
+        stores = defaultdict(partial(Store, key=b"always the same"))
+    return lambda setup: FlawedEngine(setup, stores[setup.place], flaw)

@@ -1,0 +1,47 @@
+"""In which ways an engine can be flawed, for the contract to find out."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Flaw(Enum):
+    """One promise that is not kept, and how."""
+
+    NEW_EPOCHS = "a mailbox that nobody wrote to has another epoch each time"
+    SAME_EPOCH = "all mailboxes that nobody wrote to have one epoch"
+    REUSES_EPOCHS = "an epoch comes again when the data were lost"
+    KEEPS_LOOKS = "a mailbox that is looked at is kept"
+    APPLIES_TWICE = "an operation is done twice"
+    NEVER_RENEWS = "a mailbox is not renewed"
+    FORGETS_MORE = "it is forgotten that unread items were evicted"
+    ROUNDS_TIMES = "times are rounded to milliseconds"
+    CUTS_TEXT = "text ends at its first NULL"
+    RING_WITH_A_HOLE = "a change in the ring is lost"
+    REFUSES_HALF = "what is refused ends the streams"
+    REVERSES = "a batch is done from its end"
+    LATE_EXPIRY = "what is over is read until somebody writes"
+    FORGETS_EXPIRY = "what was expired by a look is not kept"
+    LOSES_UPDATES = "two can write to the same version"
+    FORGETS_IDS = "ids of operations are not remembered"
+    HALF_WRITES = "a mailbox and its changes are written one after the other"
+    WEDGES = "a caller who is cancelled leaves the store locked"
+    TWO_WINNERS = "two can claim a key at once"
+    CLAIMS_ANEW = "the last who claims a key gets it"
+    ENDLESS_CLAIMS = "a claim is never over"
+    SHORT_CLAIMS = "a claim is over at once"
+    MISSES_A_HOLDER = "the last who holds an item is not found"
+    SKIPS_A_USER = "a page begins one too late"
+    LATEST_FIRST = "the order of users is that of their latest change"
+    WALKS_BY_NUMBER = "a walk goes on at a number, and who is new comes first"
+    COPIES_USERS = "who comes to those who are watched is not told of"
+    NEVER_TELLS = "no listener is told of anything"
+    TELLS_LATE = "a listener is told after the answer"
+    TELLS_EARLY = "a listener is told before it is so"
+    TELLS_TALES = "a listener is told what never was"
+    TELLS_FEW = "listeners at other nodes are told of each other change"
+    READS_STALE = "another node reads what it has read before"
+    WRITES_BACK = "a node that ends leaves the store as it has found it"
+    HANGS = "who calls after the end is not answered"
+    LOSES_THE_TAIL = "what was written last is lost at the end"
+    LOSES_CLAIMS = "claims are lost at the end"
