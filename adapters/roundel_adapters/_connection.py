@@ -15,6 +15,7 @@ from ._asgi import Apps
 from ._h1 import H1
 from ._h2 import H2
 from ._link import Address, HttpProtocol, Link, Site
+from ._patience import Patience
 from ._plain import Plain
 from ._request import CutShortError
 from ._writing import PacedStream
@@ -57,7 +58,7 @@ class Connection:
         self._stream = self._tls or self._pace
         self._writing = trio.Lock()
         self._written = 0
-        self._patience = trio.CancelScope()
+        self._patience = Patience(site.watchman)
         self._protocol: HttpProtocol
         self._is_busy = self._is_over = False
         self._is_mid_head = True
@@ -71,32 +72,34 @@ class Connection:
             # The peer is gone before it has begun.
             self._is_over = True
         finally:
+            # Nothing is to be looked at again.
+            self._patience.wait(math.inf)
             await self._end()
 
     def drain(self) -> None:
         """Take no further request, and end the connection if it serves none."""
         if not self._is_busy:
-            self._patience.cancel()
+            self._patience.scope.cancel()
 
     async def _shake_hands(self) -> bool:
         """Agree on TLS, and tell whether a request may come."""
-        self._patience.deadline = trio.current_time() + self._limits.head_timeout
+        self._patience.wait(self._limits.head_timeout)
         if self._tls:
-            with self._patience as patience:
+            with self._patience.scope as scope:
                 await self._tls.do_handshake()
-            self._patience = trio.CancelScope(deadline=patience.deadline)
-            if patience.cancelled_caught:
+            self._patience.renew()
+            if scope.cancelled_caught:
                 return False
         return not self._site.is_draining
 
     async def _serve(self) -> None:
         begun = b""
         if self._site.short is not None and not self._tls:
-            with self._patience as patience:
+            with self._patience.scope as scope:
                 begun = await self._serve_shortly(self._site.short)
-            if not begun or patience.cancelled_caught:
+            if not begun or scope.cancelled_caught:
                 return
-            self._patience = trio.CancelScope(deadline=patience.deadline)
+            self._patience.renew()
         await self._serve_asgi(begun)
 
     async def _serve_asgi(self, begun: bytes) -> None:
@@ -107,7 +110,7 @@ class Connection:
             link = self._link(Apps(nursery), client, server)
             speaks_h2 = self._tls and self._tls.selected_alpn_protocol() == "h2"
             self._protocol = (H2 if speaks_h2 else H1)(self._site, link)
-            with self._patience:
+            with self._patience.scope:
                 await self._protocol.initiate()
                 await self._read(link, begun)
             await self._protocol.handle(Closed())
@@ -153,12 +156,9 @@ class Connection:
     def wait(self, patience: float | None) -> None:
         """Be patient for so many seconds, or for as long as a request is served."""
         self._is_busy = patience is None
-        if patience is None:
-            self._patience.deadline = math.inf
-        else:
-            self._patience.deadline = trio.current_time() + patience
-            if self._site.is_draining:
-                self._patience.cancel()
+        self._patience.wait(math.inf if patience is None else patience)
+        if patience is not None and self._site.is_draining:
+            self._patience.scope.cancel()
 
     def adopt(
         self, talker: Talker, bell: Bell, within: AbstractContextManager[object]
@@ -168,7 +168,7 @@ class Connection:
         assert board is not None
         board.adopt(self._pace.detach(), talker, bell, within=within, chunked=True)
         self._is_over = True
-        self._patience.cancel()
+        self._patience.scope.cancel()
 
     def _link(self, apps: Apps, client: Address, server: Address) -> Link:
         return Link(
@@ -214,7 +214,7 @@ class Connection:
     def _wait(self, patience: float | None) -> None:
         if patience is None:
             patience = math.inf if self._is_busy else self._limits.keep_alive_timeout
-        self._patience.deadline = trio.current_time() + patience
+        self._patience.wait(patience)
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol wants: send bytes, or hear how busy it is."""
@@ -227,7 +227,7 @@ class Connection:
             self._is_mid_head = False
             self._wait(None)
             if event.idle and self._site.is_draining:
-                self._patience.cancel()
+                self._patience.scope.cancel()
 
     def _finish(self) -> None:
         """End the connection from our side."""
@@ -236,22 +236,22 @@ class Connection:
             # Closing now would reset the connection, and with it take from the peer
             # the answer that tells it to stop (RFC 9112 9.6).
             self._pace.shut_down()
-            self._patience.deadline = trio.current_time() + LINGER
+            self._patience.wait(LINGER)
         else:
-            self._patience.cancel()
+            self._patience.scope.cancel()
 
     async def _write(self, data: bytes) -> None:
-        rest: bytes | memoryview = data
+        sent = 0
         if not (self._tls or self._is_over or self._writing.locked()):
-            rest = memoryview(data)[self._pace.send_nowait(data) :]
+            sent = self._pace.send_nowait(data)
         self._written += 1
-        if rest:
-            await self._write_slowly(rest)
+        if sent < len(data):
+            await self._write_slowly(memoryview(data)[sent:])
             await trio.lowlevel.checkpoint_if_cancelled()
         elif self._written % SPREE == 0:
             await trio.lowlevel.checkpoint()
 
-    async def _write_slowly(self, rest: bytes | memoryview) -> None:
+    async def _write_slowly(self, rest: memoryview) -> None:
         # Shielded as a whole: the protocol takes these bytes for sent. The pace
         # bounds whoever holds the lock, and so all who wait for it.
         with trio.CancelScope(shield=True):
@@ -263,7 +263,7 @@ class Connection:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     self._site.counters.cut += self._pace.is_stuck
                     self._is_over = True
-                    self._patience.cancel()
+                    self._patience.scope.cancel()
 
     async def _end(self) -> None:
         if self._tls and not self._is_over:

@@ -22,6 +22,7 @@ from hypercorn.typing import (
 
 from ._asgi import Apps
 from ._limits import Counters, Limits
+from ._patience import Watchman
 from ._writing import LastCall
 from .bell import Bell
 from .direct import Switchboard
@@ -47,6 +48,7 @@ class Site:
     counters: Counters
     context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
     last_call: LastCall = attrs.field(factory=LastCall)
+    watchman: Watchman = attrs.field(factory=Watchman)
     short: App | None = None
     board: Switchboard | None = None
     state: dict[str, Any] = attrs.field(factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, aclosing
 from email.utils import formatdate
 from http import HTTPStatus
@@ -22,8 +21,8 @@ _END = re.compile(rb"\n\r?\n")
 # No request begins so: it is TLS, or something else that is to be told soon.
 _STRANGE = frozenset(bytes([byte]) for byte in range(0x21))
 _LAST_CHUNK = b"0\r\n\r\n"
-_CHUNKED = {"Transfer-Encoding": "chunked"}
-_NOTHING = {"Content-Length": "0"}
+_CHUNKED = "Transfer-Encoding: chunked\r\n"
+_ENDS = {True: "\r\n", False: "Connection: close\r\n\r\n"}
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -72,8 +71,9 @@ class Plain:
         patience = head_timeout
         while True:
             self._wire.wait(patience)
-            # What was sent ahead is a further request too, and may come too late.
-            await trio.lowlevel.checkpoint_if_cancelled()
+            if self._buffer:
+                # What was sent ahead is a further request too, and may come too late.
+                await trio.lowlevel.checkpoint_if_cancelled()
             head = await self._next_head(head_timeout)
             if head is None:
                 return self._buffer
@@ -84,41 +84,36 @@ class Plain:
 
     async def _next_head(self, head_timeout: float) -> Head | None:
         """Wait for a request, and return its head if it can be taken."""
+        is_timed = bool(self._buffer)
         while (found := _END.search(self._buffer)) is None:
-            began = bool(self._buffer)
             if len(self._buffer) > self._max_head or self._buffer[:1] in _STRANGE:
                 return None
+            if self._buffer and not is_timed:
+                self._wire.wait(head_timeout)
+                is_timed = True
             data = await self._wire.receive()
             if not data:
                 self._buffer = b""
                 return None
             self._buffer += data
-            if not began:
-                self._wire.wait(head_timeout)
         end = found.end()
-        if end > self._max_head or not self._is_taken():
+        head = parse(self._buffer[:end]) if end <= self._max_head else None
+        if head is None or not self._app.takes(head.method, head.path, head.query):
             return None
-        head = parse(self._buffer[:end])
-        if head is not None:
-            self._buffer = self._buffer[end:]
+        self._buffer = self._buffer[end:]
         return head
-
-    def _is_taken(self) -> bool:
-        method, _, rest = self._buffer.partition(b" ")
-        target = rest.partition(b" ")[0]
-        path, _, query = target.partition(b"?")
-        return self._app.takes(method.decode("latin-1"), path.decode("latin-1"), query)
 
     async def _serve(self, head: Head) -> bool:
         """Answer a request, and tell whether there may be another."""
-        body = Body(head, self.take)
+        body = Body(head, self)
         self.is_unread = body.is_unread
-        if not body.left:
+        if not head.is_chunked and body.left <= len(self._buffer):
+            # What is here cannot be cut short.
             return await self._answer(head, body)
-        with body.until_cut:
+        with trio.CancelScope() as body.until_cut:
             return await self._answer(head, body)
         if body.is_garbled and not self._is_answered:
-            await self._wire.write(_head(Whole(status=400), _NOTHING, keep=False))
+            await self._wire.write(_refusal())
         raise CutShortError
 
     async def _answer(self, head: Head, body: Body) -> bool:
@@ -130,15 +125,16 @@ class Plain:
         keep = keep and not self._wire.is_draining
         self.is_unread = body.is_unread
         match reply:
+            case Whole():
+                data = _head(reply, _length(reply), keep=keep)
+                return await self._wire.write(data + reply.body) and keep
+            case Pieces():
+                return await self._write_pieces(reply, body, keep=head.keep_alive)
             case Events():
                 data = _head(reply, _CHUNKED, keep=False)
                 if await self._wire.write(data):
                     self._wire.adopt(reply.talker, reply.bell, reply.within)
                 return False
-            case Pieces():
-                return await self._write_pieces(reply, body, keep=head.keep_alive)
-        data = _head(reply, _length(reply), keep=keep)
-        return await self._wire.write(data + reply.body) and keep
 
     async def _write_pieces(self, reply: Pieces, body: Body, *, keep: bool) -> bool:
         keep = keep and not body.is_chunked and not self._wire.is_draining
@@ -159,22 +155,32 @@ class Plain:
         self._buffer = data[len(taken) :]
         return taken
 
+    def at_hand(self, size: int) -> bytes | None:
+        """Take so many bytes of a body if they have come, and none otherwise."""
+        if len(self._buffer) < size:
+            return None
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
 
-def _length(reply: Whole) -> Mapping[str, str]:
+
+def _refusal() -> bytes:
+    refusal = Whole(status=400)
+    return _head(refusal, _length(refusal), keep=False)
+
+
+def _length(reply: Whole) -> str:
     # RFC 9110 8.6: not with 204, nor with a 304 whose 200 has another length.
-    return (
-        {} if reply.status in (204, 304) else {"Content-Length": str(len(reply.body))}
+    has_one = reply.status not in (204, 304)
+    return f"Content-Length: {len(reply.body)}\r\n" if has_one else ""
+
+
+def _head(reply: Reply, framing: str, *, keep: bool) -> bytes:
+    fields = [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
+    head = (
+        f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n"
+        f"{''.join(fields)}{framing}Date: {_date()}\r\n{_ENDS[keep]}"
     )
-
-
-def _head(reply: Reply, framing: Mapping[str, str], *, keep: bool) -> bytes:
-    lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}"]
-    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
-    lines += [f"{name}: {value}" for name, value in framing.items()]
-    lines.append(f"Date: {_date()}")
-    if not keep:
-        lines.append("Connection: close")
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+    return head.encode("latin-1")
 
 
 _dates: dict[int, str] = {}

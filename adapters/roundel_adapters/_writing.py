@@ -125,7 +125,20 @@ class PacedStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what has come, or nothing at the end."""
-        return await self._stream.receive_some(max_bytes)
+        if not IS_POSIX:
+            return await self._stream.receive_some(max_bytes)
+        sock = self._stream.socket
+        while sock.fileno() >= 0:
+            # Nearly always nothing has come yet, and to try would be in vain.
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                # Asked for anew: a number may be another connection's by now.
+                return os.read(sock.fileno(), max_bytes or STEP)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+        raise trio.ClosedResourceError("not possible with a closed socket")
 
     def detach(self) -> socket.socket:
         """Give the socket away, non-blocking; the stream is over with that."""

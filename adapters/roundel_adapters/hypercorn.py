@@ -170,6 +170,7 @@ class _Server:
         task_status: trio.TaskStatus[None],
     ) -> None:
         async with trio.open_nursery() as background:
+            background.start_soon(self.site.watchman.run)
             if self._board is not None:
                 await background.start(self._board.run)
             async with trio.open_nursery() as connections:

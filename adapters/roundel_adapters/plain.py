@@ -7,7 +7,7 @@ them. What such an application does not take goes the usual way, with the connec
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, final
 
@@ -21,35 +21,49 @@ from .pump import Talker
 class Fields:
     """The header of a request; names are compared without regard to case."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_values",)
 
-    def __init__(self, fields: list[tuple[str, str]]) -> None:
-        self._fields = fields
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in fields:
+            self._values.setdefault(name, []).append(value)
 
     def getlist(self, name: str) -> list[str]:
         """Return all values of that name."""
-        wanted = name.lower()
-        return [value for name, value in self._fields if name == wanted]
+        return [*self._values.get(name.lower(), ())]
 
     def get(self, name: str) -> str | None:
         """Return the first value of that name."""
-        wanted = name.lower()
-        for given, value in self._fields:
-            if given == wanted:
-                return value
-        return None
+        values = self._values.get(name.lower())
+        return values[0] if values else None
+
+
+class Body(Protocol):
+    """The body of a request, read from the peer as it is iterated over."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Return what comes next."""
+        ...
+
+    def at_hand(self) -> bytes | None:
+        """Take the whole body if it has come, and nothing of it otherwise."""
+        ...
 
 
 @final
 @attrs.frozen(eq=False)
 class Request:
-    """What is asked for; *body* is read from the peer as it is iterated over."""
+    """What is asked for."""
 
     method: str
     path: str
     query: bytes
     fields: Fields
-    body: AsyncIterator[bytes]
+    body: Body
 
 
 @final

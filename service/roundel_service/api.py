@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from roundel_adapters.quart import prepare, stream_response
 
-from . import logs
+from . import access
 from .cors import Cors
 from .desk import NO_ROUTE, Desk
 from .http import Answer, Events, Lines, Reply, Request, problem_answer
@@ -77,7 +77,7 @@ async def _refuse(desk: Desk, error: HTTPException) -> Response:
 
 def _request(params: Mapping[str, str]) -> Request:
     return Request(
-        id=logs.request_id(quart_request.headers.get("X-Request-Id")),
+        id=access.request_id(quart_request.headers.get("X-Request-Id")),
         method=quart_request.method,
         path=quart_request.path,
         params=params,

@@ -13,6 +13,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
+from .believed import Believed
 from .jwks import JwkSet
 from .key_set import Claims, token_rules
 from .problems import Problem, forbidden, unauthorized
@@ -89,13 +90,18 @@ class Secret:
     """
 
     _key: OctKey = attrs.field(converter=_as_key)
+    _believed: Believed = attrs.field(factory=Believed, init=False, eq=False)
 
     async def claims(self, token: str) -> Claims:
         """Return the claims of a *token* that this secret has signed.
 
         Any other is a `JoseError`, `ValueError`, `TypeError` or `RecursionError`.
         """
-        return jwt.decode(token, self._key, registry=_RULES).claims
+        claims = self._believed.get(token)
+        if claims is None:
+            claims = jwt.decode(token, self._key, registry=_RULES).claims
+            self._believed.keep(token, claims)
+        return claims
 
     def sign(self, claims: Claims) -> str:
         """Return the token that says so."""
@@ -121,6 +127,11 @@ class Gate:
     audience: str | None = None
     issuer: str | None = None
     clock: Callable[[], float] = time.time
+    _encoded_keys: tuple[bytes, ...] = attrs.field(init=False)
+
+    @_encoded_keys.default
+    def _encode_keys(self) -> tuple[bytes, ...]:
+        return tuple(key.encode() for key in self.producer_keys)
 
     async def producer(self, proofs: Proofs) -> Producer:
         """Return the calling producer; anybody else is a 401 or 403 `Problem`."""
@@ -166,9 +177,7 @@ class Gate:
     def _producer(self, proof: str) -> Producer | None:
         # Every key is compared, so that the time tells nothing of which it was.
         presented = proof.encode(errors="surrogatepass")
-        matches = [
-            hmac.compare_digest(key.encode(), presented) for key in self.producer_keys
-        ]
+        matches = [hmac.compare_digest(key, presented) for key in self._encoded_keys]
         return Producer(matches.index(True) + 1) if any(matches) else None
 
     def _ticket(self, text: str) -> User:

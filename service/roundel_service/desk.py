@@ -8,9 +8,8 @@ from typing import final
 
 import attrs
 import trio
-from structlog.contextvars import bind_contextvars
 
-from . import logs, problems
+from . import access, problems
 from .cors import Cors
 from .engines import Unavailable
 from .http import Answer, Reply, Request, problem_answer
@@ -38,11 +37,11 @@ class Desk:
         *route* is the path of the call with its names, for the books.
         """
         began = trio.current_time()
-        bind_contextvars(request_id=request.id)
+        access.bound_request_id.set(request.id)
         reply = await _answered(route, request, handler)
         seconds = trio.current_time() - began
         self.metrics.requested(request.method, route, reply.status, seconds)
-        logs.request_line(
+        access.request_line(
             method=request.method,
             path=request.path,
             status=reply.status,

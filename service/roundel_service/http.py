@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Protocol, TypeAlias, final
 from urllib.parse import parse_qs
 
@@ -39,10 +38,17 @@ class Headers(Protocol):
         ...
 
 
+def _nothing() -> None:
+    return None
+
+
 @final
-@attrs.define(kw_only=True, eq=False, slots=False)
+@attrs.define(kw_only=True, eq=False)
 class Request:
-    """What was asked for; *params* are the parts of the path that have a name."""
+    """What was asked for; *params* are the parts of the path that have a name.
+
+    *at_hand* takes the whole body, instead of *body*, if it need not be waited for.
+    """
 
     id: str
     method: str
@@ -51,10 +57,13 @@ class Request:
     query: bytes
     headers: Headers
     body: AsyncIterator[bytes]
+    at_hand: Callable[[], bytes | None] = _nothing
 
-    @cached_property
+    @property
     def parameters(self) -> Mapping[str, list[str]]:
         """The query's parameters; raises a 414 or 422 `Problem`."""
+        if not self.query:
+            return {}
         if len(self.query) > MAX_QUERY:
             raise _query_too_long(len(self.query))
         try:
@@ -70,7 +79,10 @@ class Request:
     def cookies(self, name: str) -> list[str]:
         """Return the values of the cookies of that name; what is not ASCII is ``?``."""
         # RFC 9113 8.2.3: over HTTP/2 each cookie may come in a field of its own.
-        told = "; ".join(self.headers.getlist("Cookie"))
+        fields = self.headers.getlist("Cookie")
+        if not fields:
+            return []
+        told = "; ".join(fields)
         # Werkzeug fails on bytes that are no UTF-8, whoever's cookie they are in.
         return parse_cookie(told.encode("ascii", "replace").decode()).getlist(name)
 
@@ -80,6 +92,14 @@ class Request:
         # Python refuses to read a number of thousands of digits.
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             raise _body_too_large(limit)
+        body = self.at_hand()
+        if body is None:
+            return await self._awaited_body(limit)
+        if len(body) > limit:
+            raise _body_too_large(limit)
+        return body
+
+    async def _awaited_body(self, limit: int) -> bytes:
         read = bytearray()
         with trio.move_on_after(BODY_TIMEOUT) as scope:
             async for piece in self.body:
@@ -129,12 +149,12 @@ class Events:
 Reply: TypeAlias = Answer | Lines | Events
 
 
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
 def json_answer(document: object) -> Answer:
     """Answer with *document*."""
-    return Answer(
-        body=msgspec.json.encode(document),
-        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
-    )
+    return Answer(body=msgspec.json.encode(document), headers=_JSON)
 
 
 def problem_answer(problem: Problem) -> Answer:

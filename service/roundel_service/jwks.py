@@ -20,6 +20,7 @@ import trio
 
 from roundel_adapters.bell import Bell
 
+from .believed import Believed
 from .key_set import FIT, Claims, Key, KeySet, UnreadableError, parse, parse_token
 from .key_source import read
 from .problems import Problem
@@ -59,6 +60,7 @@ class JwkSet:
         self._clock = clock
         self._random = random
         self._found = KeySet()
+        self._believed = Believed()
         self._wanted = trio.Event()
         self._asked_at = -inf
         self._over = Bell()
@@ -74,8 +76,12 @@ class JwkSet:
         Any other is a `JoseError`, `ValueError`, `TypeError` or `RecursionError`. As
         long as there never was a key, it is a 503 `Problem`.
         """
-        parsed = parse_token(token)
-        return parsed.claims(await self._keys(parsed.kid))
+        claims = self._believed.get(token)
+        if claims is None:
+            parsed = parse_token(token)
+            claims = parsed.claims(await self._keys(parsed.kid))
+            self._believed.keep(token, claims)
+        return claims
 
     async def _keys(self, kid: str | None) -> list[Key]:
         keys = self._found.named(kid)
@@ -135,6 +141,7 @@ class JwkSet:
         if found.keys:
             self.loaded_at = self._clock()
         self._found = found
+        self._believed.forget()
 
 
 def check_source(text: str) -> str:

@@ -43,6 +43,8 @@ def decode(body: bytes, kind: type[_T]) -> _T:
 
 def query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
     """Read a query's parameters as a *kind*, or raise the `Problem` that names them."""
+    if not parameters:
+        return _from_text({}, kind, "query")
     twice = [name for name, values in parameters.items() if len(values) > 1]
     if twice:
         raise invalid(*(FieldError(name, "given more than once") for name in twice))

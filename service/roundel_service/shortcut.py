@@ -9,7 +9,7 @@ from typing import final
 from roundel import stream_headers
 from roundel_adapters import plain
 
-from . import logs
+from . import access
 from .desk import Desk
 from .http import Answer, Events, Lines, Reply, Request
 from .routes import Route
@@ -43,13 +43,14 @@ class Shortcut:
         assert found is not None
         route, params = found
         request = Request(
-            id=logs.request_id(asked.fields.get("X-Request-Id")),
+            id=access.request_id(asked.fields.get("X-Request-Id")),
             method=asked.method,
             path=asked.path,
             params=params,
             query=asked.query,
             headers=asked.fields,
             body=asked.body,
+            at_hand=asked.body.at_hand,
         )
         return _plain(await self._desk.answer(route.path, request, route.handler))
 

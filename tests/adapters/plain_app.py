@@ -25,6 +25,7 @@ class ShortApp:
     def __init__(self):
         self.asked = []
         self.done = []
+        self.at_hand = []
         self.history = History("e", snapshot=Event("start"))
         self.bell = Bell()
         self.streams = []
@@ -32,6 +33,7 @@ class ShortApp:
     def takes(self, method, path, query=b""):
         return method in {"GET", "POST"} and path in {
             "/echo",
+            "/hand",
             "/deaf",
             "/status",
             "/lines",
@@ -49,6 +51,11 @@ class ShortApp:
     async def echo(self, request):
         body = b"".join([piece async for piece in request.body])
         return Whole(headers={"X-Method": request.method}, body=body)
+
+    async def hand(self, request):
+        body = request.body.at_hand()
+        self.at_hand.append(body)
+        return await self.echo(request) if body is None else Whole(body=body)
 
     async def deaf(self, request):
         return Whole(body=b"no")

@@ -85,6 +85,8 @@ def test_stream_is_served_on_asyncio():
         news, stop = News(), asyncio.Event()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             config = Config()
+            # Its logger would stay as it sets it up, for all tests that follow.
+            config.errorlog = None
             config.bind = [f"fd://{os.dup(listener.fileno())}"]
             serving = asyncio.create_task(
                 hypercorn.asyncio.serve(news, config, shutdown_trigger=stop.wait)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import socket
+import struct
 
 import pytest
 import trio
 
+from roundel_adapters import _writing
 from roundel_adapters._limits import Allowance
 from roundel_adapters._writing import STEP, LastCall, Pace, PacedStream
 
@@ -111,3 +114,63 @@ async def test_cancelled_write_is_finished_all_the_same(autojump_clock):
         await paced(slow).send_all(bytes(30))
 
     assert slow.socket.taken == 30
+
+
+async def pair():
+    """Return a connection's two ends, the first of them paced."""
+    ours, theirs = trio.socket.socketpair()
+    return paced(trio.SocketStream(ours)), theirs
+
+
+@pytest.mark.parametrize("is_posix", [True, False])
+async def test_what_comes_is_received_and_then_the_end(monkeypatch, nursery, is_posix):
+    """Whether it was there before or is waited for, and where a socket is no file."""
+    monkeypatch.setattr(_writing, "IS_POSIX", is_posix)
+    stream, peer = await pair()
+    await peer.send(b"one")
+    received = [await stream.receive_some(), b"and"]
+    nursery.start_soon(peer.send, b"two")
+    received += [await stream.receive_some(2), await stream.receive_some()]
+    peer.close()
+
+    assert [b"one", b"and", b"tw", b"o"] == received
+    assert b"" == await stream.receive_some()
+    stream.close()
+
+
+async def test_wake_up_for_nothing_is_no_end(monkeypatch):
+    """A system may say that there is something to read where there is nothing."""
+    stream, peer = await pair()
+    tried = []
+
+    def read(file, size):
+        tried.append(size)
+        if len(tried) == 1:
+            raise BlockingIOError
+        return b"one"
+
+    monkeypatch.setattr(_writing.os, "read", read)
+    await peer.send(b"one")
+
+    assert (b"one", [9, 9]) == (await stream.receive_some(9), tried)
+    peer.close()
+    stream.close()
+
+
+async def test_peer_that_breaks_off_and_stream_that_is_closed_are_told():
+    """Each as trio tells them, so that TLS knows them too."""
+    listener = trio.socket.socket()
+    await listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    peer = await trio.open_tcp_stream(*listener.getsockname())
+    accepted, _ = await listener.accept()
+    listener.close()
+    stream = paced(trio.SocketStream(accepted))
+    # Closed so, a socket is reset.
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.socket.close()
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+    stream.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.receive_some()

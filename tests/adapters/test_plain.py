@@ -7,7 +7,7 @@ import re
 import pytest
 
 from roundel_adapters._plain import Plain
-from roundel_adapters.plain import Fields
+from roundel_adapters.plain import Fields, Whole
 
 from .plain_app import (
     FakeWire,
@@ -81,6 +81,58 @@ async def test_request_is_answered_however_it_comes(data, answers):
         assert b"".join(answers) == undated(wire.written)
         assert len(answers) == len(app.done)
         assert left == b""
+
+
+@pytest.mark.parametrize(
+    ("pieces", "at_hand"),
+    [
+        ([posted(b"hello", target="/hand")], b"hello"),
+        ([posted(b"hello", target="/hand") + asked()], b"hello"),
+        ([posted(b"", target="/hand")], b""),
+        ([posted(b"hello", target="/hand")[:-1], b"o"], None),
+        ([chunked(b"hello", target="/hand")], None),
+    ],
+)
+async def test_body_that_has_come_can_be_taken_at_once(pieces, at_hand):
+    """It is the same body, and the connection goes on behind it as it would."""
+    echoing = [piece.replace(b"/hand", b"/echo") for piece in pieces]
+    app, wire, left = await served(pieces)
+    _, expected, _ = await served(echoing)
+
+    assert [at_hand] == app.at_hand
+    assert left == b""
+    lines = expected.written.replace(b"X-Method: POST\r\n", b"")
+    assert undated(lines) == undated(wire.written.replace(b"X-Method: POST\r\n", b""))
+
+
+async def test_body_can_be_taken_once():
+    """Whoever has taken it finds nothing behind it, and neither does the next."""
+    app = ShortApp()
+
+    async def greedy(request):
+        taken = [request.body.at_hand(), request.body.at_hand()]
+        taken += [piece async for piece in request.body]
+        return Whole(body=repr(taken).encode())
+
+    app.deaf = greedy
+    wire = FakeWire([posted(b"hello", target="/deaf") + asked()])
+    await Plain(app, wire, max_head=1_000).run(10, 75)
+
+    assert b"[b'hello', b'']" in wire.written
+    assert undated(wire.written).endswith(echoed(method=b"GET"))
+
+
+@pytest.mark.parametrize("data", [posted(b"one"), chunked(b"one")])
+async def test_head_that_comes_again_is_read_as_the_first_time(data):
+    """What was kept of a head is the same for every request, and no body is kept."""
+    answers = []
+    for body in (b"one", b"two", b"one"):
+        app, wire, _ = await served([data.replace(b"one", body)])
+        app.asked[0].fields.getlist("Host").append("changed")
+        answers.append(undated(wire.written).replace(body, b"*"))
+
+    assert {answers[0]} == {*answers}
+    assert ["x"] == app.asked[0].fields.getlist("Host")
 
 
 NOT_TAKEN = {

@@ -30,6 +30,8 @@ class ShortWay:
             return
         with trio.CancelScope() as until_cut:
             body = _Body(receive, until_cut)
+            if scope["method"] == "POST":
+                await body.look()
             reply = await short(_request(scope, body))
             await _Answer(receive, send).write(reply)
 
@@ -95,7 +97,7 @@ def _path(scope: Any) -> str:
     return path
 
 
-def _request(scope: Any, body: AsyncIterator[bytes]) -> plain.Request:
+def _request(scope: Any, body: plain.Body) -> plain.Request:
     fields = [(n.decode().lower(), v.decode("latin-1")) for n, v in scope["headers"]]
     return plain.Request(
         method=scope["method"],
@@ -113,7 +115,27 @@ class _Body:
     def __init__(self, receive: ASGIReceiveCallable, until_cut: trio.CancelScope):
         self._receive = receive
         self._until_cut = until_cut
+        self._come: list[Any] = []
         self._is_over = False
+
+    async def look(self) -> None:
+        """See what has come already, as a connection does with its first bytes."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look)
+            # A body that is there needs no more than its sender's turn.
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    async def _look(self) -> None:
+        self._come.append(await self._receive())
+
+    def at_hand(self) -> bytes | None:
+        match self._come:
+            case [{"type": "http.request", "body": body, "more_body": False}]:
+                self._is_over = True
+                return body
+        return None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -121,7 +143,7 @@ class _Body:
     async def __anext__(self) -> bytes:
         if self._is_over:
             raise StopAsyncIteration
-        message = await self._receive()
+        message = self._come.pop() if self._come else await self._receive()
         if message["type"] != "http.request":
             self._until_cut.cancel()
             await trio.sleep_forever()

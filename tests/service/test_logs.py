@@ -16,7 +16,8 @@ import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from roundel_service import logs
+from roundel_service import access, logs
+from roundel_service.redaction import redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_"
 HIDDEN = "[redacted]"
@@ -256,7 +257,7 @@ def test_long_text_takes_no_long_time(piece):
     """Whoever gets a text into the log cannot hold the service up with it."""
     text = piece * (200_000 // len(piece))
     began = time.process_time()
-    logs.redact(None, "info", {"event": text})
+    redact(None, "info", {"event": text})
 
     # It takes some 10 ms; in proportion to the square it would be minutes.
     assert time.process_time() - began < 1
@@ -270,7 +271,7 @@ def test_long_text_takes_no_long_time(piece):
 )
 def test_well_formed_request_id_is_taken_over(presented):
     """One id follows a request through all the services that it passes."""
-    assert presented == logs.request_id(presented)
+    assert presented == access.request_id(presented)
 
 
 @pytest.mark.parametrize(
@@ -278,15 +279,15 @@ def test_well_formed_request_id_is_taken_over(presented):
 )
 def test_any_other_request_gets_an_id_of_its_own(presented):
     """A line can always be found by its id, and nobody writes into it by one."""
-    made = logs.request_id(presented)
+    made = access.request_id(presented)
 
-    assert made != logs.request_id(presented)
-    assert made == logs.request_id(made)
+    assert made != access.request_id(presented)
+    assert made == access.request_id(made)
 
 
 def request_line(**changed: object) -> None:
     line = {"method": "GET", "path": "/v1/badge", "status": 200, "seconds": 0.0123}
-    logs.request_line(**{**line, "request_id": "r", **changed})
+    access.request_line(**{**line, "request_id": "r", **changed})
 
 
 def test_request_is_one_line(log):
@@ -326,6 +327,40 @@ def test_request_is_told_without_its_query_and_within_bounds(log):
     long, short = log.lines
     assert (16, 512) == (len(long["method"]), len(long["path"]))
     assert "/v1/stream" == short["path"]
+
+
+@pytest.mark.parametrize("bound", [{}, {"worker": 3, "request_id": "r", "x": JWT}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"problem": "not-found", "status": 404},
+        {"problem": "internal-error", "status": 500},
+        {"method": "POST" * 9, "path": f"/{JWT}", "request_id": JWT},
+        {"method": "A=%:+", "path": '/é"\\\n' * 200, "seconds": 0.0},
+    ],
+)
+def test_line_of_a_request_is_written_as_any_other(monkeypatch, log, bound, changed):
+    """It has a way of its own, for speed, and on it nothing is told otherwise."""
+    with bound_contextvars(**bound):
+        request_line(**changed)
+        monkeypatch.setattr(access, "Renderer", type(None))
+        request_line(**changed)
+
+    direct, usual = (text.rpartition(',"timestamp":') for text in log.text.splitlines())
+    assert direct[0] == usual[0]
+    assert {('"2', 'Z"}')} == {(at[:2], at[-3:]) for _, _, at in (direct, usual)}
+    assert JWT not in log.text
+
+
+@pytest.mark.parametrize(("status", "count"), [(200, 0), (500, 1)])
+def test_request_is_told_from_its_level_on(status, count):
+    """Who wants only what is wrong gets only that of requests too."""
+    written = Log()
+    with configured(written.stream, level=logging.WARNING):
+        request_line(status=status)
+
+    assert count == len(written.lines)
 
 
 def test_end_of_a_stream_is_one_line(log):

@@ -90,6 +90,9 @@ _SHORT = service.build(settings(), clock=lambda: 0.0).short
 class Nothing:
     """A body that is empty."""
 
+    def at_hand(self):
+        return b""
+
     def __aiter__(self):
         return self
 

@@ -251,9 +251,7 @@ async def test_request_has_an_id_that_can_be_given(autojump_clock, world):
 class BrokenEngine:
     """An engine whose disk is gone."""
 
-    deadline = float("inf")
-
-    def listen(self, listener):
+    def listen(self, listener, users):
         pass
 
     async def read(self, *given, **options):

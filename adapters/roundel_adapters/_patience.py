@@ -1,0 +1,85 @@
+"""How long a connection may wait: deadlines that are put off at every request.
+
+To move the deadline of a `trio.CancelScope` takes as long as to read a short request,
+and a connection does it twice for each. Here it is an assignment: one watchman for all
+connections looks at each deadline when its time has come, and by then nearly all have
+been put off.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from math import inf
+from typing import final
+
+import trio
+
+from .bell import Bell
+
+
+@final
+class Watchman:
+    """Ends whatever has waited for too long; `run()` has to run beside those."""
+
+    def __init__(self) -> None:
+        # When to look at whom; the numbers only keep equal times apart.
+        self._rounds: list[tuple[float, int, Patience]] = []
+        self._numbers = count()
+        self._sleeps_until = inf
+        self._sooner = Bell()
+
+    def look(self, at: float, patience: Patience) -> None:
+        """Look at *patience* at that time."""
+        heapq.heappush(self._rounds, (at, next(self._numbers), patience))
+        if at < self._sleeps_until:
+            self._sooner.ring()
+
+    async def run(self) -> None:
+        """Look after all, until cancelled."""
+        while True:
+            self._sleeps_until = self._rounds[0][0] if self._rounds else inf
+            with trio.move_on_at(self._sleeps_until):
+                await self._sooner.wait()
+            now = trio.current_time()
+            while self._rounds and self._rounds[0][0] <= now:
+                at, _, patience = heapq.heappop(self._rounds)
+                patience.looked_at(at, now)
+
+
+@final
+class Patience:
+    """Cancels its *scope* when its time has come, unless that was put off."""
+
+    __slots__ = ("_looks_at", "_until", "_watchman", "scope")
+
+    def __init__(self, watchman: Watchman) -> None:
+        self._watchman = watchman
+        self._until = self._looks_at = inf
+        self.scope = trio.CancelScope()
+
+    def renew(self) -> None:
+        """Go on with another scope, until the same time."""
+        self.scope = trio.CancelScope()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so many seconds from now on; ``inf`` is for ever."""
+        if seconds == inf:
+            self._until = inf
+            return
+        self._until = trio.current_time() + seconds
+        if self._until < self._looks_at:
+            self._looks_at = self._until
+            self._watchman.look(self._until, self)
+
+    def looked_at(self, at: float, now: float) -> None:
+        """End the scope if it is time; else have this looked at again, if ever."""
+        if at != self._looks_at:
+            # An earlier look was asked for since, and that one counts.
+            return
+        self._looks_at = inf
+        if self._until <= now:
+            self.scope.cancel()
+        elif self._until < inf:
+            self._looks_at = self._until
+            self._watchman.look(self._until, self)
