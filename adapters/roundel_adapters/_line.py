@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, final
 
@@ -21,8 +22,8 @@ class Line:
     """One stream on one socket."""
 
     __slots__ = (
-        "armed", "bell", "board", "chunked", "due", "due_whole", "is_ended",
-        "is_marked", "rest", "sock", "talker", "within",
+        "armed", "bell", "board", "chunked", "due", "due_whole", "head", "is_ended",
+        "is_marked", "is_over", "rest", "sock", "talker", "within",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +35,7 @@ class Line:
         within: AbstractContextManager[object],
         *,
         chunked: bool,
+        head: bytes = b"",
     ) -> None:
         self.board = board
         self.sock = sock
@@ -41,8 +43,9 @@ class Line:
         self.bell = bell
         self.within = within
         self.chunked = chunked
+        self.head = head
         self.rest: bytes | memoryview = b""
-        self.is_marked = self.is_ended = False
+        self.is_marked = self.is_ended = self.is_over = False
         # For when it is on the heap, and by when its peer has to take something, and
         # all of what is being written.
         self.armed = self.due = self.due_whole = inf
@@ -62,9 +65,24 @@ class Line:
         """Return what to write next, with the end of the response at the end."""
         if self.is_ended:
             return b""
-        body = b"".join(self.talker.data_to_send(now))
-        self.is_ended = not self.talker.is_open
+        if self.head:
+            head, self.head = self.head, b""
+            return head + self.next_data(now)
+        talker = self.talker
+        chunks = talker.data_to_send(now)
+        if not chunks and talker.is_open:
+            return b""
+        self.is_ended = not talker.is_open
         if not self.chunked:
-            return body
-        data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return b"".join(chunks)
+        # One frame is what all live streams are told; several are for one alone.
+        data = _chunk(chunks[0]) if len(chunks) == 1 else _chunk_of(b"".join(chunks))
         return data + _LAST_CHUNK if self.is_ended else data
+
+
+def _chunk_of(body: bytes) -> bytes:
+    # RFC 9112 7.1: a chunk of nothing would be the last one.
+    return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+
+
+_chunk = lru_cache(maxsize=16)(_chunk_of)

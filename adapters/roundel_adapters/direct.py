@@ -88,14 +88,16 @@ class Switchboard:
         *,
         within: AbstractContextManager[object],
         chunked: bool,
+        head: bytes = b"",
     ) -> None:
         """Take over *sock*, non-blocking, behind the head of its response.
 
+        A *head* that is still to be written goes in one write with the first frames.
         *bell* is rung whenever *talker* may have news. *within* is entered now and
         left at the end. With *chunked* the body is in chunks (RFC 9112 7.1), without
         it the end of the connection is its end.
         """
-        line = Line(self, sock, talker, bell, within, chunked=chunked)
+        line = Line(self, sock, talker, bell, within, chunked=chunked, head=head)
         try:
             self._epoll.register(sock, select.EPOLLRDHUP)
             within.__enter__()
@@ -160,14 +162,16 @@ class Switchboard:
                 until, now = time.perf_counter() + SLICE, trio.current_time()
 
     def _attend(self, line: Line, now: float) -> None:
-        if line.sock.fileno() < 0:
+        if line.is_over:
             return
         try:
             if not line.rest:
                 self._say(line, now)
             elif now >= line.due:
                 self._drop(line)
-            self._arm(line)
+            # What is said puts the deadline off: who is on the heap stays there.
+            if (line.armed == inf or line.rest) and not line.is_over:
+                self._arm(line)
         except Exception:
             log.exception("a stream failed")
             self._drop(line)
@@ -177,7 +181,7 @@ class Switchboard:
         while data := line.next_data(now):
             if not self._send(line, data, now):
                 return
-        if not line.talker.is_open:
+        if line.is_ended:
             self._finish(line)
 
     def _finish(self, line: Line) -> None:
@@ -209,8 +213,6 @@ class Switchboard:
 
     def _arm(self, line: Line) -> None:
         """Put *line* on the heap, if it is not there for as early a time already."""
-        if line.sock.fileno() < 0:
-            return
         deadline = line.deadline
         if deadline < line.armed:
             line.armed = deadline
@@ -236,9 +238,10 @@ class Switchboard:
 
     def _drop(self, line: Line) -> None:
         """End a stream, whatever state it is in, and give back what it holds."""
-        fd = line.sock.fileno()
-        if fd < 0:
+        if line.is_over:
             return
+        line.is_over = True
+        fd = line.sock.fileno()
         del self._lines[fd]
         self._epoll.unregister(fd)
         line.bell.detach(line)

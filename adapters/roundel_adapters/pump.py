@@ -20,7 +20,10 @@ class Talker(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When to call `data_to_send()` at the latest, even without news."""
+        """When to call `data_to_send()` at the latest, even without news.
+
+        What is handed out puts it off. It comes nearer only with a ring of the bell.
+        """
         ...
 
     def data_to_send(self, now: float) -> list[bytes]:

@@ -83,7 +83,7 @@ class Cursor:
         could not have written is foreign.
         """
         if not text:
-            return cls()
+            return NOWHERE
         if isinstance(text, bytes):
             text = text.decode("latin-1")
         lanes = [_LANE.fullmatch(part) for part in text[:MAX_ID_LENGTH].split("~")]
@@ -96,6 +96,7 @@ class Cursor:
         return cls(positions) if whole and len(text) <= MAX_ID_LENGTH else UNREADABLE
 
 
+NOWHERE = Cursor()
 UNREADABLE = Cursor(foreign=True)
 
 
@@ -118,8 +119,11 @@ def check_lanes(epochs: Mapping[str, str]) -> None:
         raise LocalProtocolError(
             f"lanes: expected at most {MAX_LANES}, got {len(epochs)}"
         )
-    widest = {lane: Position(epoch, MAX_OFFSET) for lane, epoch in epochs.items()}
-    if (length := len(str(Cursor(widest)))) > MAX_ID_LENGTH:
+    # Each is written as NAME.EPOCH.OFFSET or EPOCH.OFFSET, with a ~ between two.
+    names = sum([len(lane) + 1 for lane in epochs if lane])
+    widest = sum([len(epoch) + _MAX_DIGITS + 2 for epoch in epochs.values()])
+    length = names + widest - 1
+    if length > MAX_ID_LENGTH:
         raise LocalProtocolError(
             f"lanes: expected names and epochs whose cursor takes at most "
             f"{MAX_ID_LENGTH} characters, these can take {length}"

@@ -9,87 +9,18 @@ reader is told which it was.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from math import inf
 from typing import Literal, TypeAlias, final
 
 import attrs
 
-from ._cursor import MAX_OFFSET, Cursor, Position, check_name
+from ._cursor import MAX_OFFSET, Position, check_name
+from ._entry import Delta, Entry, Lazy
 from ._errors import LocalProtocolError
-from ._event import Event, encode_fields, encode_id
 
 Outcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]
 """What a reader is answered with, from "nothing is missing" to "forget everything"."""
-
-Lazy: TypeAlias = Event | Callable[[], Event]
-"""An event, or a function that makes it when the first reader needs it."""
-
-
-@final
-@attrs.frozen
-class Delta:
-    """An event that goes on from the offset its reader was told before, and says so.
-
-    *make* makes it for that offset. Where no version is silent all readers come from
-    the same one, and it is made once.
-    """
-
-    make: Callable[[int], Event]
-
-
-@final
-class Entry:
-    """An event at its position, encoded once for all readers.
-
-    An event is encoded here and now, so that one that cannot be written is refused
-    to whom it is from, and not to each reader. A function is asked when needed.
-    """
-
-    __slots__ = ("_before", "_delta", "_fields", "_frame", "_make", "at", "time")
-
-    def __init__(
-        self, event: Lazy | Delta, at: Position, time: float, before: int = 0
-    ) -> None:
-        self.at = at
-        self.time = time
-        self._make: Callable[[], Event] | None = None
-        self._delta: Delta | None = None
-        self._before = before
-        if isinstance(event, Event):
-            self._encode(event)
-        elif isinstance(event, Delta):
-            self._delta, self._make = event, partial(event.make, before)
-        else:
-            self._make = event
-
-    def following(self, told: Position | None) -> Entry:
-        """Return the entry for a reader that was told *told* before it."""
-        if self._delta is None or told is None or told.offset == self._before:
-            return self
-        return Entry(self._delta, self.at, self.time, told.offset)
-
-    def _encode(self, event: Event) -> None:
-        if event.id is not None:
-            raise LocalProtocolError("id: expected none, since the history assigns it")
-        fields = encode_fields(event)
-        self._frame = b"%b%b\n" % (fields, encode_id(str(Cursor({"": self.at}))))
-        self._fields = len(fields)
-
-    @property
-    def frame(self) -> bytes:
-        """The bytes for a reader whose only lane is this one, id line included."""
-        if self._make is not None:
-            self._encode(self._make())
-            self._make = None
-        return self._frame
-
-    def frame_at(self, cursor: Cursor) -> bytes:
-        """Return the bytes for a reader of several lanes, who stands at *cursor*."""
-        frame = self.frame
-        return b"%b%b\n" % (frame[: self._fields], encode_id(str(cursor)))
 
 
 @final
@@ -125,8 +56,8 @@ class History:
     """
 
     __slots__ = (
-        "_bytes", "_capacity", "_floor", "_max_bytes", "_newest", "_retention",
-        "_ring", "_snapshot", "head",
+        "_asked", "_bytes", "_capacity", "_floor", "_max_bytes", "_newest",
+        "_retention", "_ring", "_snapshot", "_sole", "head",
     )  # fmt: skip
 
     head: Position
@@ -153,9 +84,10 @@ class History:
         head = Position(check_name(epoch, "epoch"), _checked(offset, 0))
         self._snapshot = None if snapshot is None else Entry(snapshot, head, inf)
         self.head = head
+        self._asked: Position | None = None
         self._floor = self._newest = offset
         self._bytes = 0
-        self._ring: deque[Entry] | None = None
+        self._ring: list[Entry] | None = None
 
     def reset(
         self, epoch: str, *, offset: int = 0, snapshot: Lazy | None = None
@@ -195,7 +127,7 @@ class History:
             self._snapshot = entry if snapshot is None else self._snapshot
             return self.head
         if self._ring is None:
-            self._ring = deque()
+            self._ring = []
         self._ring.append(entry)
         self._bytes += size
         self._trim(now)
@@ -232,6 +164,7 @@ class History:
         if snapshot is not None:
             self._snapshot = Entry(snapshot, head, inf)
         self.head = head
+        self._asked = None
 
     def has(self, position: Position) -> bool:
         """Tell whether *position* is one of this line, gone from the ring or not."""
@@ -244,19 +177,31 @@ class History:
             position is None or position.offset < self._newest or not self.has(position)
         )
 
-    def sole_news(self, position: Position) -> Entry | None:
+    def sole_news(self, position: Position) -> tuple[bytes, Position] | None:
         """Return what a running reader at *position* misses, if it is one event.
 
-        It is what `since()` answers then, for less: this is the step of every live
-        reader at every event. `None` says nothing at all; ask `since()`.
+        That is its bytes, and where the reader stands behind it: what `since()`
+        answers then, for less, since this is the step of every live reader at every
+        event. `None` says nothing at all; ask `since()`.
         """
+        # All who have been told the same stand at one and the same position, and are
+        # told the same again: so the last answer is the next one too.
+        if position is not self._asked:
+            entry = self._sole_entry(position)
+            self._sole = entry and (entry.following(position).frame, entry.at)
+            self._asked = position
+        return self._sole
+
+    def _sole_entry(self, position: Position) -> Entry | None:
         ring = self._ring
         if self._retention != inf or not self.has(position):
+            return None
+        if position.offset >= self._newest:
             return None
         if self._capacity == 0:
             snapshot = self._snapshot
             return snapshot if snapshot and snapshot.at.offset >= self._floor else None
-        if not ring or not self._floor <= position.offset < ring[-1].at.offset:
+        if not ring or position.offset < self._floor:
             return None
         is_sole = len(ring) == 1 or ring[-2].at.offset <= position.offset
         return ring[-1] if is_sole else None
@@ -305,16 +250,20 @@ class History:
             yield entry
 
     def _trim(self, now: float) -> None:
-        ring = self._ring
-        while ring and (
-            len(ring) > self._capacity
+        # Cut at once, which takes as long as to cut one. A deque would cut one in no
+        # time, and takes the memory of 64 where most rings hold one or two.
+        ring, gone = self._ring or [], 0
+        while gone < len(ring) and (
+            len(ring) - gone > self._capacity
             or (self._max_bytes is not None and self._bytes > self._max_bytes)
-            or ring[0].time + self._retention <= now
+            or ring[gone].time + self._retention <= now
         ):
-            gone = ring.popleft()
-            self._floor = gone.at.offset
             if self._max_bytes is not None:
-                self._bytes -= len(gone.frame)
+                self._bytes -= len(ring[gone].frame)
+            gone += 1
+        if gone:
+            self._floor = ring[gone - 1].at.offset
+            del ring[:gone]
 
 
 def _checked(offset: int, floor: int) -> int:

@@ -6,52 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import final
 
-import attrs
-
-from ._cursor import FOREIGN, Cursor, Position, check_lanes, check_name
+from ._cursor import FOREIGN, NOWHERE, Cursor, Position, check_lanes, check_name
+from ._entry import Entry
 from ._errors import LocalProtocolError
-from ._event import Event, encode, encode_comment, encode_id, encode_retry
-from ._history import Entry, History, Outcome
+from ._event import Event, encode, encode_comment, encode_id
+from ._history import History, Outcome
+from ._words import LastWords, Resume
 
 _COMMENT = encode_comment()
-_SEVERITY: tuple[Outcome, ...] = ("current", "replayed", "snapshot", "reset")
-
-
-@final
-@attrs.frozen
-class Resume:
-    """How a reader was resumed: what its first frame may tell it.
-
-    *outcomes* has one for each lane. After the frames that follow the reader stands
-    at *cursor*. *max_age* is for how many seconds the stream will be served.
-    """
-
-    outcomes: Mapping[str, Outcome]
-    cursor: Cursor
-    max_age: float = inf
-
-    @property
-    def outcome(self) -> Outcome:
-        """The gravest of the lanes' outcomes; ``"current"`` without a lane."""
-        return max(self.outcomes.values(), key=_SEVERITY.index, default="current")
-
-
-@final
-@attrs.frozen
-class LastWords:
-    """What a stream says before a planned end: an *event*, and when to come back.
-
-    *retry* is in milliseconds; the peer keeps it for its later reconnections.
-    """
-
-    event: Event | None = None
-    retry: int | None = None
-
-    def encode(self) -> bytes:
-        """Encode them, the reconnection time first."""
-        if self.event is not None:
-            return encode(self.event, retry=self.retry)
-        return b"" if self.retry is None else encode_retry(self.retry) + b"\n"
 
 
 @final
@@ -75,6 +37,7 @@ class Stream:
         ping: Makes what is sent when nothing was for *heartbeat* seconds, from
             where the reader stands; an empty comment if it is not given.
         max_age: For how many seconds the stream is served, before its *last_words*.
+        last_words: Those, or what makes them when the time has come.
         notice: After how many seconds an event is to be said, and which: once.
         random: Draws from [0, 1); with it the *max_age* is shortened by up to a
             fifth, so that streams that began together do not end together.
@@ -84,8 +47,8 @@ class Stream:
     __slots__ = (
         "_calm_until", "_closing", "_cursor", "_due", "_ends", "_gap", "_greeted",
         "_heartbeat", "_hello", "_lanes", "_last_words", "_left", "_max_age",
-        "_max_write", "_notice", "_notice_due", "_ping", "_positions", "_rest",
-        "_words", "is_open",
+        "_max_write", "_notice", "_notice_due", "_only", "_ping", "_positions",
+        "_rest", "_words", "is_open",
     )  # fmt: skip
 
     is_open: bool
@@ -103,7 +66,7 @@ class Stream:
         heartbeat: float = 15.0,
         max_age: float = inf,
         random: Callable[[], float] | None = None,
-        last_words: LastWords | None = None,
+        last_words: LastWords | Callable[[], LastWords] | None = None,
         notice: tuple[float, Event] | None = None,
         max_write: int = 1 << 16,
     ) -> None:
@@ -111,15 +74,17 @@ class Stream:
             raise LocalProtocolError("expected times and bounds above 0")
         self._cursor = Cursor.parse(last_event_id)
         self._greeted = self._left = False
-        self._lanes: dict[str, History] = {}
         self._positions: dict[str, Position | None] = {}
-        for name, lane in _by_name(lanes).items():
-            self._add(name, lane)
+        self._follow(_by_name(lanes))
+        for name, lane in self._lanes.items():
+            self._positions[name] = self._presented(name, lane)
         self._hello, self._gap, self._ping = hello, gap, ping
         self._heartbeat = heartbeat
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._ends = now + self._max_age
-        self._last_words = last_words.encode() if last_words else b""
+        self._last_words = (
+            last_words.encode() if isinstance(last_words, LastWords) else last_words
+        )
         self._notice_due, self._notice = inf, b""
         if notice is not None:
             self._notice_due, self._notice = now + notice[0], encode(notice[1])
@@ -127,7 +92,7 @@ class Stream:
         self._due = now
         self._rest = self._words = b""
         self._closing = False
-        # Until then nothing can have to be said but news of the lanes.
+        # Until then nothing can have to be said but news of the lanes, or a heartbeat.
         self._calm_until = -inf
         self.is_open = True
 
@@ -166,25 +131,32 @@ class Stream:
         """
         if name in self._lanes:
             raise LocalProtocolError(f"lanes: {name!r} is followed already")
-        self._add(check_name(name, "lane"), lane)
+        self._follow({**self._lanes, check_name(name, "lane"): lane})
+        self._positions[name] = None if self._greeted else self._presented(name, lane)
         self._calm_until = -inf
 
     def leave(self, name: str) -> None:
         """Follow one lane less; the peer is told that its position is gone."""
         if name not in self._lanes:
             raise LocalProtocolError(f"lanes: {name!r} is not followed")
-        del self._lanes[name], self._positions[name]
+        lanes = dict(self._lanes)
+        del lanes[name]
+        self._follow(lanes)
+        del self._positions[name]
         self._left = True
         self._calm_until = -inf
 
-    def _add(self, name: str, lane: History) -> None:
-        lanes = {**self._lanes, name: lane}
+    def _follow(self, lanes: dict[str, History]) -> None:
         check_lanes({name: lane.head.epoch for name, lane in lanes.items()})
         self._lanes = lanes
-        at = None if self._greeted else self._cursor.position(name)
+        # The lane whose own ids are the stream's: with another they would be longer.
+        self._only = lanes.get("") if len(lanes) == 1 else None
+
+    def _presented(self, name: str, lane: History) -> Position | None:
         # A position that this lane never had is not kept, since no id of ours may
         # hold it: nobody has measured whether it fits.
-        self._positions[name] = at if at is None or lane.has(at) else FOREIGN
+        at = self._cursor.position(name)
+        return at if at is None or lane.has(at) else FOREIGN
 
     def close(self, last_words: LastWords | None = None) -> None:
         """End the stream, with its *last_words*; the first call counts.
@@ -218,35 +190,40 @@ class Stream:
             raise
 
     def _said(self, now: float) -> list[bytes]:
-        if now >= self._ends:
-            self._end(self._last_words)
+        if now >= self._ends and not self._closing:
+            words = self._last_words
+            self._end(words().encode() if callable(words) else words or b"")
         chunks = self._bounded(self._next_chunks(now))
         if not chunks and now >= self._due and self.is_open:
             chunks = self._bounded([self._heartbeat_chunk()])
         if chunks:
             self._due = now + self._heartbeat
-        self._calm_until = -inf if self._closing or self._rest else self.deadline
+        is_busy = self._closing or self._rest
+        self._calm_until = -inf if is_busy else min(self._ends, self._notice_due)
         return chunks
 
     def _live(self, now: float) -> list[bytes] | None:
-        """Answer in short for one lane and at most one event; `None` is no answer.
+        """Answer in short for one lane and at most one frame; `None` is no answer.
 
-        It says what `_next_chunks()` would. Most steps of most streams are these.
+        It says what `_said()` would. Most steps of most streams are these.
         """
-        lane, at = self._lanes.get(""), self._positions.get("")
-        if lane is None or at is None or len(self._lanes) > 1:
+        lane = self._only
+        if lane is None or (at := self._positions[""]) is None:
             return None
-        if not lane.has_news(at):
+        if at is lane.head and now < self._due:
             return []
-        entry = lane.sole_news(at)
-        if entry is None:
-            return None
-        frame = entry.following(at).frame
+        news = lane.sole_news(at)
+        if news is None:
+            if lane.has_news(at):
+                return None
+            if now < self._due:
+                return []
+            news = self._heartbeat_chunk(), at
+        frame, told = news
         if len(frame) > self._max_write:
             return None
-        self._positions[""] = entry.at
+        self._positions[""] = told
         self._due = now + self._heartbeat
-        self._calm_until = min(self._due, self._ends, self._notice_due)
         return [frame]
 
     def _bounded(self, chunks: Iterable[bytes]) -> list[bytes]:
@@ -300,10 +277,11 @@ class Stream:
         # A lane that the peer knows and that is not followed has been left: it could
         # join again, and what the peer knew of it would be out of date.
         self._left |= not self._cursor.positions.keys() <= self._lanes.keys()
-        if self._hello:
+        # What is only for the beginning need not be kept for as long as all the rest.
+        hello, self._hello, self._cursor = self._hello, None, NOWHERE
+        if hello:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
-            resume = Resume(outcomes, Cursor(told), self._max_age)
-            yield encode(self._hello(resume))
+            yield encode(hello(Resume(outcomes, Cursor(told), self._max_age)))
 
     def _news(self, name: str, lane: History, now: float) -> Iterator[bytes]:
         at = self._positions[name]
@@ -326,14 +304,13 @@ class Stream:
         return encode_id(str(self.cursor)) + b"\n"
 
     def _frame(self, entry: Entry) -> bytes:
-        alone = "" in self._lanes and len(self._lanes) == 1
-        return entry.frame if alone else entry.frame_at(self.cursor)
+        return entry.frame if self._only else entry.frame_at(self.cursor)
 
     def _heartbeat_chunk(self) -> bytes:
         return encode(self._ping(self.cursor)) if self._ping else _COMMENT
 
 
-def _by_name(lanes: History | Mapping[str, History]) -> Mapping[str, History]:
+def _by_name(lanes: History | Mapping[str, History]) -> dict[str, History]:
     if isinstance(lanes, History):
         return {"": lanes}
     return {name and check_name(name, "lane"): lane for name, lane in lanes.items()}

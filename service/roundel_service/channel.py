@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, final, get_args
-from weakref import WeakValueDictionary
+from weakref import ref
 
 import attrs
 import trio
@@ -141,8 +141,9 @@ class Channel:
         self.bell = Bell()
         self.readers: set[Reader] = set()
         self._ring = ring
-        # A lane is kept by the streams that read it and by nothing else.
-        self._lanes: WeakValueDictionary[View, Lane] = WeakValueDictionary()
+        # A lane is kept by the streams that read it and by nothing else. Most users
+        # have one: a WeakValueDictionary would take as much as all the rest of it.
+        self._lanes: dict[View, ref[Lane]] = {}
 
     @property
     def badge(self) -> Badge:
@@ -153,16 +154,24 @@ class Channel:
     def told(self) -> Badge | None:
         """The whole badge as the streams are told it; `None` if none reads it whole."""
         for level in get_args(Level):
-            if lane := self._lanes.get(View(level)):
+            if lane := self._read(View(level)):
                 return lane.badge
         return None
 
     def lane(self, view: View) -> Lane:
         """Return the lane of *view*, made from the record when first needed."""
-        lane = self._lanes.get(view)
+        lane = self._read(view)
         if lane is None:
-            lane = self._lanes[view] = Lane(view, self.record, ring=self._ring)
+            lane = Lane(view, self.record, ring=self._ring)
+            self._lanes = {lane.view: ref(lane) for lane in (*self._living(), lane)}
         return lane
+
+    def _read(self, view: View) -> Lane | None:
+        known = self._lanes.get(view)
+        return known() if known else None
+
+    def _living(self) -> list[Lane]:
+        return [lane for known in self._lanes.values() if (lane := known())]
 
     def is_behind(self, record: Record) -> bool:
         """Tell whether *record* may be newer than what is known here."""
@@ -181,6 +190,6 @@ class Channel:
         if not self.is_behind(record):
             return
         self.record = record
-        for lane in list(self._lanes.values()):
+        for lane in self._living():
             lane.update(record)
         self.bell.ring()

@@ -97,6 +97,7 @@ def _ping(v: int) -> Event:
     return _event("ping", {"v": v})
 
 
+@lru_cache(maxsize=64)
 def auth_event(expires_in: float) -> Event:
     """Tell after how many seconds the proof of identity runs out."""
     return _event("auth", {"expires_in": _seconds(expires_in)})

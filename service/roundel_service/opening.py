@@ -82,7 +82,7 @@ def open_reader(
         ping=frames.ping_event,
         heartbeat=timing.ping,
         max_age=max(min(timing.max_age, expires_in), 1e-3),
-        last_words=last_words(ages),
+        last_words=_Ending(last_words, ages),
         notice=_warning(expires_in),
     )
     reader = Reader(
@@ -98,6 +98,18 @@ def open_reader(
     if opening.refused:
         reader.end("shed")
     return reader
+
+
+@final
+@attrs.define(eq=False)
+class _Ending:
+    """Makes the last words of a stream that nothing has ended before its time."""
+
+    _last_words: Callable[[Why], LastWords]
+    _why: Why
+
+    def __call__(self) -> LastWords:
+        return self._last_words(self._why)
 
 
 def _lanes(lane: History, ticket: Ticket | None) -> Mapping[str, History]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import final
 
 from roundel import LastWords, Stream
@@ -82,9 +83,9 @@ class Reader:
 
     def data_to_send(self, now: float) -> list[bytes]:
         """Hand out what is to be written now; asked again, that has been written."""
-        if self._handed is not None:
-            self._written(now - self._handed)
-            self._handed = None
+        handed, self._handed = self._handed, None
+        if handed is not None and (self.on_state or now - handed >= self._slow_after):
+            self._written(now - handed)
         chunks = self._stream.data_to_send(now)
         if chunks:
             self._handed = now
@@ -121,21 +122,26 @@ class Reader:
             # What was told to others until now is in the state that it begins with.
             self._missed = self._lane.frames
         for chunk in chunks:
-            # The rest of a frame that was handed out in part is no frame.
-            if found := _EVENT.match(chunk):
-                event = found[1].decode()
-                self._metrics.frames(event)
+            event = _event_of(chunk)
+            if event is not None:
                 self.frames += 1
+                self._metrics.frames(event)
                 if event in _STATES:
                     self._tell(now)
-        self._has_state = self._begun and chunks[-1].endswith(b"\n\n")
+        if self.on_state is not None:
+            self._has_state = self._begun and chunks[-1].endswith(b"\n\n")
 
     def _tell(self, now: float) -> None:
         self._begun = True
+        lane = self._lane
+        news = lane.frames - self._missed
         # The state that a stream begins with was not published just now.
-        if self._lane.frames > self._missed:
-            self._metrics.delivered(now - self._lane.told_at)
-            self._told += 1
+        if news > 0:
+            self._metrics.delivered(now - lane.told_at)
+            if news == 1:
+                self._missed = lane.frames
+            else:
+                self._told += 1
 
     def _drained(self) -> None:
         missed = self._lane.frames - self._missed - self._told
@@ -143,3 +149,11 @@ class Reader:
             self.skipped += missed
             self._metrics.conflated(missed)
         self._missed, self._told = self._lane.frames, 0
+
+
+@lru_cache(maxsize=16)
+def _event_of(chunk: bytes) -> str | None:
+    """Return the type of the event that *chunk* is; those who follow ask the same."""
+    # The rest of a frame that was handed out in part is no frame.
+    found = _EVENT.match(chunk)
+    return found[1].decode() if found else None

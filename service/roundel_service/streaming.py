@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from secrets import token_hex
 from typing import final
 
@@ -55,7 +55,7 @@ class Streaming:
             refused=self.door.delay(user) > 0,
             request_id=request.id,
         )
-        reader = self.hub.open(channel, View(query.level, query.names), opening)
+        reader = self.hub.open(channel, _view(query.level, query.names), opening)
         if user.ticket is not None and is_new:
             self._use_up(user.ticket, reader)
         return Events(reader=reader, bell=channel.bell, within=self.hub.serving(reader))
@@ -91,6 +91,10 @@ class Streaming:
                 reader.channel.bell.ring()
 
         reader.on_state = partial(self.hub.start, claim)
+
+
+# Nearly all streams are of few views, and each would keep its own for as long as it is.
+_view = lru_cache(maxsize=256)(View)
 
 
 def _claim(ticket: Ticket) -> str:

@@ -76,7 +76,16 @@ class Room:
         self.board = Switchboard(**options)
         self.peers = []
 
-    def connect(self, talker=None, *, chunked=True, buffer=None, pair=None, **options):
+    def connect(
+        self,
+        talker=None,
+        *,
+        chunked=True,
+        head=b"",
+        buffer=None,
+        pair=None,
+        **options,
+    ):
         """Open a line, over a *pair* of sockets or with a *buffer* of that size."""
         ours, theirs = pair or socket.socketpair()
         if buffer is not None:
@@ -87,7 +96,12 @@ class Room:
         peer = Peer(theirs, talker or Stream(self.history, now=now, **options))
         self.peers.append(peer)
         self.board.adopt(
-            ours, peer.talker, self.bell, within=peer.within(), chunked=chunked
+            ours,
+            peer.talker,
+            self.bell,
+            within=peer.within(),
+            chunked=chunked,
+            head=head,
         )
         return peer
 

@@ -48,6 +48,21 @@ async def test_without_chunks_the_frames_are_all_there_is(autojump_clock, room):
     assert peer.is_ended
 
 
+async def test_head_goes_in_one_write_with_the_first_frames(autojump_clock, room):
+    """Also with the end, where the stream is over at once."""
+    over = Stream(room.history, now=0)
+    over.close()
+    peers = [room.connect(head=b"head "), room.connect(over, head=b"head ")]
+    await room.settle()
+    received = [peer.sock.recv(1_000) for peer in peers]
+    room.tell("news")
+    await room.settle()
+
+    start = b"15\r\ndata: start\nid: e.0\n\n\r\n"
+    assert [b"head " + start, b"head 0\r\n\r\n"] == received
+    assert ["news"] == peers[0].events()
+
+
 async def test_what_is_told_in_one_turn_goes_in_one_write(autojump_clock, room):
     """However often the bell rings meanwhile; and one turn later is another write."""
     peer = room.connect()

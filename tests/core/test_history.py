@@ -18,9 +18,10 @@ from hypothesis.stateful import (
 )
 
 from roundel._cursor import FOREIGN, MAX_OFFSET, Cursor, Position
+from roundel._entry import Delta, Lazy
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
-from roundel._history import Delta, History, Lazy, Outcome, Replay
+from roundel._history import History, Outcome, Replay
 
 
 def at(offset: int, epoch: str = "e") -> Position:
@@ -343,16 +344,6 @@ def test_failed_making_is_tried_again() -> None:
     assert [frame("state", 0)] == told(history, None)
 
 
-def test_several_lanes() -> None:
-    """A reader of several lanes gets the same event, with an id of its own."""
-    history = filled(1)
-    (entry,) = history.since(at(0), now=1.0).entries
-    cursor = Cursor({"a": at(1), "b": at(5, "f")})
-
-    assert encode(Event("event 1", id="a.e.1~b.f.5")) == entry.frame_at(cursor)
-    assert frame("event 1", 1) == entry.frame
-
-
 # Calls that are refused, and change nothing.
 
 WITH_ID = Event("x", id="mine")
@@ -639,69 +630,46 @@ TestNightlyHistoryModel.settings = settings(
 )
 
 
-# Events that say from where they go on.
-
-
-def test_delta_is_made_for_where_its_reader_was() -> None:
-    """A delta is made once for those who follow, and anew for who comes from apart."""
-    made: list[int] = []
-
-    def make(told: int) -> Event:
-        made.append(told)
-        return Event(f"from {told}")
-
-    history = History("e")
-    history.append(Event("1"), now=0.0)
-    history.advance()
-    history.append(Delta(make), now=0.0)
-    _, entry = history.since(Position("e", 0), now=0.0).entries
-    usual = [
-        entry.following(told).frame
-        for told in (Position("e", 1), None, Position("e", 1))
-    ]
-    apart = entry.following(Position("e", 2))
-
-    assert [b"data: from 1\nid: e.3\n\n"] * 3 == usual
-    assert b"data: from 2\nid: e.3\n\n" == apart.frame
-    assert (history.head, 0.0) == (apart.at, apart.time)
-    assert [1, 2] == made
-
-
-def test_plain_event_is_the_same_for_all() -> None:
-    """An event that is no delta does not care from where its reader comes."""
-    history = History("e")
-    history.append(Event("1"), now=0.0)
-    (entry,) = history.since(Position("e", 0), now=0.0).entries
-
-    assert entry is entry.following(Position("e", 0))
+# The short answer.
 
 
 @given(
     st.integers(0, 3),
-    st.lists(st.sampled_from(["add", "skip", "reset"]), max_size=8),
+    st.lists(st.sampled_from(["add", "skip", "lose", "reset"]), max_size=8),
     st.integers(0, 9),
     st.sampled_from([inf, 5.0]),
 )
 def test_sole_news_is_what_since_answers(
     capacity: int, steps: list[str], offset: int, retention: float
 ) -> None:
-    """The short answer to a running reader is the long one, where it is one event."""
+    """The short answer to a running reader is the long one, where it is one event.
+
+    It is asked for again after every step, by a reader that stands still meanwhile.
+    """
     history = History(
         "e", capacity=capacity, retention=retention, snapshot=Event("state")
     )
-    for step in steps:
-        if step == "add":
-            history.append(Event("x"), now=0.0, snapshot=Event("state"))
-        elif step == "skip":
-            history.advance(snapshot=Event("state"))
-        else:
-            history.reset("f" if history.head.epoch == "e" else "e")
     position = Position("e", offset)
-    if history.has_news(position) and (entry := history.sole_news(position)):
-        replay = history.since(position, now=0.0)
+    for step in steps:
+        match step:
+            case "add":
+                delta = Delta(lambda told: Event(f"from {told}"))
+                history.append(delta, now=0.0, snapshot=Event("state"))
+            case "skip":
+                history.advance(snapshot=Event("state"))
+            case "lose":
+                history.lose(Event("state"))
+            case "reset":
+                history.reset("f" if history.head.epoch == "e" else "e")
+        news = history.sole_news(position)
+        assert news == history.sole_news(position)
+        if news is not None:
+            replay = history.since(position, now=0.0)
+            (entry,) = replay.entries
 
-        assert ("replayed", (entry,)) == (replay.outcome, replay.entries)
-        assert entry.at == replay.position
+            assert history.has_news(position)
+            assert "replayed" == replay.outcome
+            assert (entry.following(position).frame, replay.position) == news
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
@@ -710,10 +678,9 @@ def test_sole_news_is_found_where_it_is(capacity: int) -> None:
     history = History("e", capacity=capacity)
     history.append(Event("1"), now=0.0)
     history.append(Event("2"), now=0.0)
-    entry = history.sole_news(Position("e", 1))
+    news = history.sole_news(Position("e", 1))
 
-    assert entry is not None
-    assert b"data: 2\nid: e.2\n\n" == entry.frame
+    assert (b"data: 2\nid: e.2\n\n", Position("e", 2)) == news
     assert history.sole_news(Position("f", 1)) is None
 
 

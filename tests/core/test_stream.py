@@ -19,10 +19,12 @@ from hypothesis.stateful import (
 )
 
 from roundel._cursor import MAX_LANES, Cursor, Position
+from roundel._entry import Delta
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
-from roundel._history import Delta, History, Outcome
-from roundel._stream import LastWords, Resume, Stream
+from roundel._history import History, Outcome
+from roundel._stream import Stream
+from roundel._words import LastWords, Resume
 
 
 def filled(count: int, epoch: str = "e", **bounds: Any) -> History:
@@ -118,15 +120,6 @@ def test_hello_once() -> None:
 
     assert 1 == drain(stream, 0.0).count(b"event: hello")
     assert b"" == drain(stream, 0.0)
-
-
-def test_gravest_outcome() -> None:
-    """A reader of several lanes was resumed as badly as its worst lane."""
-    cursor = Cursor()
-
-    assert "reset" == Resume({"a": "current", "b": "reset"}, cursor).outcome
-    assert "snapshot" == Resume({"a": "snapshot", "b": "replayed"}, cursor).outcome
-    assert "current" == Resume({}, cursor).outcome
 
 
 def test_nothing_stands_in() -> None:
@@ -515,6 +508,29 @@ def test_max_age() -> None:
     assert not stream.is_open
 
 
+def test_last_words_are_made_when_the_time_has_come() -> None:
+    """A function makes them, at the end and not before, and only if there is one."""
+    made: list[str] = []
+
+    def words() -> LastWords:
+        made.append("words")
+        return LastWords(Event("until later"))
+
+    stream, closed = (
+        Stream(filled(0), now=0.0, max_age=60.0, heartbeat=90.0, last_words=words)
+        for _ in range(2)
+    )
+    drain(stream, 0.0)
+    closed.close()
+    drain(closed, 70.0)
+    made_early = list(made)
+
+    assert b"data: until later\n\n" == drain(stream, 60.0)
+    assert b"" == drain(stream, 61.0)
+    assert [] == made_early
+    assert ["words"] == made
+
+
 @pytest.mark.parametrize(("chance", "age"), [(0.0, 80.0), (0.5, 90.0), (0.999, 99.98)])
 def test_streams_do_not_end_together(chance: float, age: float) -> None:
     """The age is shortened by up to a fifth, and the greeting tells the true one."""
@@ -872,6 +888,20 @@ def test_short_way_agrees_with_the_long_one(capacity: int, steps: list[str]) -> 
         at_length = run()
 
     assert at_length == in_short
+
+
+def test_readers_of_one_lane_share_the_bytes() -> None:
+    """Whoever was told the same is told one and the same object next."""
+    lane = filled(1)
+    streams = [Stream(lane, now=0.0, last_event_id="e.1") for _ in range(3)]
+    for offset in (2, 3):
+        for stream in streams:
+            drain(stream, 0.0)
+        lane.append(Delta(lambda told: Event(f"from {told}")), now=0.0)
+        one, *others = [stream.data_to_send(0.0) for stream in streams]
+
+        assert [b"data: from %d\nid: e.%d\n\n" % (offset - 1, offset)] == one
+        assert all(other[0] is one[0] for other in others)
 
 
 def test_your_live_event_raises() -> None:
