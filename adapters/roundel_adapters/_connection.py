@@ -161,12 +161,18 @@ class Connection:
             self._patience.scope.cancel()
 
     def adopt(
-        self, talker: Talker, bell: Bell, within: AbstractContextManager[object]
+        self,
+        talker: Talker,
+        bell: Bell,
+        within: AbstractContextManager[object],
+        head: bytes = b"",
     ) -> None:
         """Hand the connection over to a stream."""
         board = self._site.board
         assert board is not None
-        board.adopt(self._pace.detach(), talker, bell, within=within, chunked=True)
+        board.adopt(
+            self._pace.detach(), talker, bell, within=within, chunked=True, head=head
+        )
         self._is_over = True
         self._patience.scope.cancel()
 

@@ -47,9 +47,13 @@ class Wire(Protocol):
         ...
 
     def adopt(
-        self, talker: Talker, bell: Bell, within: AbstractContextManager[object]
+        self,
+        talker: Talker,
+        bell: Bell,
+        within: AbstractContextManager[object],
+        head: bytes = b"",
     ) -> None:
-        """Hand the connection over to a stream, in chunks."""
+        """Hand the connection over to a stream, in chunks, behind this *head*."""
         ...
 
 
@@ -132,8 +136,8 @@ class Plain:
                 return await self._write_pieces(reply, body, keep=head.keep_alive)
             case Events():
                 data = _head(reply, _CHUNKED, keep=False)
-                if await self._wire.write(data):
-                    self._wire.adopt(reply.talker, reply.bell, reply.within)
+                # In one write with the first frames.
+                self._wire.adopt(reply.talker, reply.bell, reply.within, data)
                 return False
 
     async def _write_pieces(self, reply: Pieces, body: Body, *, keep: bool) -> bool:

@@ -114,7 +114,8 @@ class FakeWire:
     def wait(self, patience):
         self.waits.append(patience)
 
-    def adopt(self, talker, bell, within):
+    def adopt(self, talker, bell, within, head=b""):
+        self.written += head
         self.adopted.append((talker, bell, within))
 
 

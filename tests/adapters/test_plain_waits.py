@@ -181,15 +181,6 @@ async def test_events_begin_with_a_head_and_are_given_away():
     assert b"" == left
 
 
-async def test_events_for_a_peer_that_is_gone_do_not_begin():
-    """A head that nobody takes is followed by nothing."""
-    wire = FakeWire([asked("/events")])
-    wire.is_open = False
-    await Plain(ShortApp(), wire, max_head=1_000).run(10, 75)
-
-    assert [] == wire.adopted
-
-
 @pytest.mark.parametrize("count", [1, 100])
 async def test_answers_wait_for_a_peer_that_does_not_read(
     autojump_clock, nursery, count
