@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from http import HTTPStatus
 from secrets import token_hex
 from typing import final
 
@@ -11,8 +12,10 @@ import attrs
 from roundel import accepts_stream, read_last_event_id, stream_headers
 
 from . import problems, requests, schemas
+from .auth import User
 from .channel import View
 from .door import Door
+from .engines import Unavailable
 from .http import Answer, Events, Reply, Request
 from .hub import Hub
 from .opening import Opening, resume_key
@@ -35,18 +38,25 @@ class Streaming:
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
             raise problems.not_acceptable("Accept: expected text/event-stream in it")
+        try:
+            user = await self.door.known(request, ticket=query.ticket)
+            return await self._opened(user, query, request)
+        except Problem as problem:
+            return self._turned_away(problem)
+        except Unavailable:
+            return self._come_later()
+
+    async def _opened(
+        self, user: User, query: schemas.StreamQuery, request: Request
+    ) -> Reply:
         last_event_id = read_last_event_id(
             request.headers.get("Last-Event-ID"), query.cursor
         )
-        try:
-            user = await self.door.known(request, ticket=query.ticket)
-        except Problem as problem:
-            return self._turned_away(problem)
         is_new = await self._is_new(user.ticket, last_event_id)
         channel, now = await self.hub.channel(user.name), self.hub.clock()
         if channel.record.mailbox.refuses(user.issued_at, now=now):
             # Since the door looked; from here on, nothing happens in between.
-            return self._turned_away(problems.revoked())
+            raise problems.revoked()
         opening = Opening(
             last_event_id=last_event_id,
             expires_in=user.expires_at - now,
@@ -65,9 +75,12 @@ class Streaming:
         if problem.name == "revoked":
             # WHATWG 9.2.3: a 204 tells a browser to stop reconnecting.
             return Answer(status=204)
-        if problem.status == 503:
-            return Answer(body=self.hub.shed(), headers=dict(stream_headers("1.1")))
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return self._come_later()
         raise problem
+
+    def _come_later(self) -> Reply:
+        return Answer(body=self.hub.shed(), headers=dict(stream_headers("1.1")))
 
     async def _is_new(self, ticket: Ticket | None, last_event_id: str | None) -> bool:
         """Tell whether *ticket* opens its stream first; raises if it opens none."""
@@ -84,11 +97,17 @@ class Streaming:
 
         async def claim() -> None:
             mine = token_hex(8)
-            kept = await self.hub.engine.claim(_claim(ticket), mine, ttl=TICKET_TTL)
-            if kept != mine:
+            try:
+                kept = await self.hub.engine.claim(_claim(ticket), mine, ttl=TICKET_TTL)
+            except Unavailable:
+                # Nobody would know that it was used; the stream's ids open it again.
+                reader.end("shed")
+            else:
+                if kept == mine:
+                    return
                 # Two came in with it at the same time: one of them stays.
                 reader.end("revoked")
-                reader.channel.bell.ring()
+            reader.channel.bell.ring()
 
         reader.on_state = partial(self.hub.start, claim)
 
