@@ -255,7 +255,7 @@ class Teller:
 
     async def serve(self, toml: str = "") -> None:
         given = tomllib.loads(toml) or {"producer_keys": KEY, "jwt_secret": SECRET}
-        settings = config.load(given, {})
+        settings = config.load({"engine": "memory", **given}, {})
         # The clock of a page is read when it is asked for, and not when it is given.
         self.service = service.build(settings, clock=lambda: time.time())
         await self.nursery.start(self.service.run)
@@ -410,7 +410,8 @@ def test_problems_page_names_every_problem_with_its_status():
 
 async def test_metrics_page_names_every_series_with_its_type():
     """What a scrape finds is in the table, and nothing else is."""
-    settings = config.load({"producer_keys": KEY, "jwt_secret": SECRET}, {})
+    given = {"engine": "memory", "producer_keys": KEY, "jwt_secret": SECRET}
+    settings = config.load(given, {})
     metrics = service.build(settings).hub.metrics
     metrics.requested("GET", "/livez", 200, 0.1)
     found = {}

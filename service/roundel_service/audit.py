@@ -22,7 +22,10 @@ LAG = 60.0
 """For how many seconds the hub may be behind a remote engine before it is wrong."""
 
 REST = 60.0
-"""For how many seconds the audit leaves an engine alone that has failed."""
+"""For how many seconds the audit rests at the most, and after an engine has failed."""
+
+SHARE = 50
+"""The audit rests so many times as long as it works."""
 
 MAX_BEHIND = 1_000
 """How many users the audit remembers whose hub was behind."""
@@ -82,6 +85,8 @@ def recount(items: Iterable[Item], gauges: Mapping[str, Gauge], more: bool) -> N
 class Audit:
     """Walks over all mailboxes, at most *page* of them every *tick* seconds.
 
+    Where they are slow to read it rests longer, but never more than `REST`.
+
     Each is compared with the badge that its mailbox folds, with that in its latest
     change, and with what the hub tells its streams. A badge that is wrong is counted
     in *metrics* and logged, each time it is found.
@@ -107,13 +112,17 @@ class Audit:
     async def run(self) -> NoReturn:
         """Walk again and again; runs until cancelled."""
         while True:
+            began = trio.current_time()
             try:
                 await self._audit_page()
             except Exception:
                 # An engine that is away must not end the service.
                 log.warning("audit rests", exc_info=True)
-                await trio.sleep(REST)
-            await trio.sleep(self._tick)
+                rest = REST
+            else:
+                # Mailboxes that are not at hand take the time of those in use.
+                rest = min(REST, SHARE * (trio.current_time() - began))
+            await trio.sleep(rest + self._tick)
 
     async def _audit_page(self) -> None:
         users = await self._mailboxes.users(self._after, self._page)

@@ -23,6 +23,8 @@ from roundel_adapters.client import StreamEnded, connect
 from . import config, demo, logs, process, service, workers
 from .auth import Gate, Secret, is_user_name
 from .config import Address, ConfigError, Settings
+from .engines.backup import back_up
+from .engines.place import data_file
 from .tickets import Tickets
 
 DEFAULT_URL = f"http://{config.DEFAULT_BIND}"
@@ -81,8 +83,22 @@ def _explained(command: Callable[..., None]) -> Callable[..., None]:
             _fail(2, *error.lines)
         except (OSError, httpx2.HTTPError, StreamEnded) as error:
             _fail(1, str(error) or repr(error))
+        except BaseExceptionGroup as group:
+            cause = _alone(group)
+            if isinstance(cause, KeyboardInterrupt):
+                sys.exit(130)
+            if isinstance(cause, OSError):
+                _fail(1, str(cause) or repr(cause))
+            raise
 
     return wrapper
+
+
+def _alone(error: BaseException) -> BaseException:
+    # A nursery puts what went wrong in it into a group, also if it is one thing.
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _fail(status: int, *lines: str) -> NoReturn:
@@ -96,7 +112,7 @@ def _fail(status: int, *lines: str) -> NoReturn:
 @click.option(
     "--ops-bind", metavar="HOST:PORT", help="Where the operator's listener is."
 )
-@click.option("--engine", help="Where mailboxes are kept: memory.")
+@click.option("--engine", help="Where mailboxes are kept: sqlite:PATH or memory.")
 @click.option("--workers", metavar="N", help="How many processes serve, 1 to 64.")
 @_config_option
 @_explained
@@ -116,7 +132,9 @@ def serve(file: Path | None, **flags: str | None) -> None:
     file); a flag beats the environment, which beats the file:
       ROUNDEL_BIND            127.0.0.1:8080
       ROUNDEL_OPS_BIND        127.0.0.1:9180, for /readyz and /metrics; empty: none
-      ROUNDEL_ENGINE          memory
+      ROUNDEL_ENGINE          sqlite:PATH, without a path in your data folder; memory
+      ROUNDEL_DURABILITY      full; with normal or off a loss of power takes the last
+      ROUNDEL_CACHE_BYTES     67108864 bytes of mailboxes at hand
       ROUNDEL_WORKERS         1 process that serves; more with another engine
       ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
       ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
@@ -137,7 +155,8 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_MAILBOX_BYTES   262144 bytes of them a user
       ROUNDEL_RING_CHANGES    256 changes a user that streams can be replayed
 
-    Exit status: 0 after a signal, 1 if it cannot listen, 2 for bad settings.
+    Exit status: 0 after a signal, 1 if it cannot listen or use its file, 2 for bad
+    settings.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     settings = config.load(given, os.environ, file)
@@ -234,6 +253,7 @@ def demo_command(bind: str | None) -> None:
     """
     key = secrets.token_urlsafe(24)
     given = {
+        "engine": "memory",
         "bind": bind or DEFAULT_URL.removeprefix("http://"),
         "ops_bind": "",
         "producer_keys": key,
@@ -271,10 +291,7 @@ def _run(
         app=app,
         task_status=_Announcement(announcement),
     )
-    try:
-        trio.run(run)
-    except* KeyboardInterrupt:
-        sys.exit(130)
+    trio.run(run)
 
 
 @final
@@ -286,6 +303,30 @@ class _Announcement:
 
     def started(self, url: str | None = None) -> None:
         click.echo(self.words.format(url=url))
+
+
+@main.command()
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option("--engine", help="What to copy: sqlite:PATH.")
+@_config_option
+@_explained
+def backup(destination: Path, engine: str | None, file: Path | None) -> None:
+    """Copy the file of the SQLite engine to DESTINATION, also while it is in use.
+
+    The copy is checked, and on the disk when the command ends. To restore it, stop the
+    service, put it in the place of the file, and start: every client is told that it
+    has to begin anew.
+    """
+    given = {} if engine is None else {"engine": engine}
+    chosen = config.load_some(("engine",), os.environ, file, given)["engine"]
+    scheme, _, path = chosen.partition(":")
+    if scheme != "sqlite":
+        raise ConfigError(
+            f"ROUNDEL_ENGINE: expected sqlite:PATH, since {scheme} has no file"
+        )
+    source = Path(path) if path else data_file()
+    back_up(source, destination)
+    click.echo(f"{source} is copied to {destination}")
 
 
 @main.command()

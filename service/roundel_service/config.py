@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import attrs
 
@@ -16,6 +16,8 @@ from .jwks import check_source
 from .requests import MAX_ITEM
 
 PREFIX = "ROUNDEL_"
+
+Durability: TypeAlias = Literal["full", "normal", "off"]
 
 Sources: TypeAlias = Mapping[str, object]
 """Values by the name of the setting, in lower case and without the prefix."""
@@ -51,7 +53,14 @@ class Address:
             return self.host == "localhost"
 
 
-IS_SHARED = {"memory": False}
+IS_SHARED = {
+    "memory": False,
+    "sqlite": False,
+    "valkey": True,
+    "valkeys": True,
+    "redis": True,
+    "rediss": True,
+}
 """Whether several processes can use an engine at once, by the scheme of its setting."""
 
 DEFAULT_BIND = Address("127.0.0.1", 8080)
@@ -77,7 +86,15 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 def _engine(value: str) -> str:
-    if value != "memory":
+    scheme, _, place = value.partition(":")
+    is_whole = {"memory": value == "memory", "sqlite": value != "sqlite"}
+    if scheme not in IS_SHARED or not is_whole.get(scheme, place.startswith("//")):
+        raise ValueError
+    return value
+
+
+def _durability(value: str) -> str:
+    if value not in ("full", "normal", "off"):
         raise ValueError
     return value
 
@@ -152,7 +169,21 @@ class Settings:
     ops_bind: Address | None = _setting(  # noqa: RUF009, an attrs field
         _address_or_none, "HOST:PORT, or nothing for none", default=DEFAULT_OPS_BIND
     )
-    engine: str = _setting(_engine, "memory, the only engine so far", default="memory")
+    engine: str = _setting(
+        # A URL may have a password.
+        _engine,
+        "memory, sqlite:PATH or valkey://HOST",
+        default="sqlite:",
+        secret=True,
+    )
+    durability: Durability = _setting(  # noqa: RUF009, an attrs field
+        _durability, "full, normal or off", default="full"
+    )
+    cache_bytes: int = _setting(
+        _count(1 << 20, 1 << 40),
+        "a count of bytes from 1048576 to 1099511627776",
+        default=67_108_864,
+    )
     workers: int = _setting(_count(1, 64), "a count from 1 to 64", default=1)
     producer_keys: tuple[str, ...] = _setting(
         _keys, "one or more keys of printable ASCII, separated by commas", secret=True
@@ -231,10 +262,13 @@ def _check_sharing(settings: Settings) -> None:
 
 
 def load_some(
-    names: tuple[str, ...], environment: Mapping[str, str], file: Path | None = None
+    names: tuple[str, ...],
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    flags: Sources | None = None,
 ) -> Mapping[str, Any]:
     """Read just the settings of these *names*, for commands that need no more."""
-    return _read(names, {}, environment, file)
+    return _read(names, flags or {}, environment, file)
 
 
 def _read(

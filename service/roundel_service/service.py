@@ -21,8 +21,10 @@ from .config import Address, Settings
 from .cors import Cors
 from .desk import Desk
 from .door import Door, Rates
-from .engines import Rules
+from .engines import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
+from .engines.place import data_file
+from .engines.sqlite import SqliteEngine
 from .hub import Caps, Hub
 from .items import Limits
 from .jwks import JwkSet
@@ -53,6 +55,8 @@ class Service:
     ) -> None:
         """Do what goes on beside the requests, until cancelled."""
         async with trio.open_nursery() as nursery:
+            # First, since all others ask it, and they are told if it cannot begin.
+            await nursery.start(self.hub.engine.run)
             await nursery.start(self.hub.run)
             if isinstance(self.gate.keys, JwkSet):
                 await nursery.start(self.gate.keys.run)
@@ -65,9 +69,7 @@ def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Serv
 
     *clock* returns seconds since 1970. `Service.run()` has to run beside its apps.
     """
-    limits = Limits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
-    rules = Rules(limits=limits, ring=settings.ring_changes)
-    engine = MemoryEngine(rules, clock=clock)
+    engine = make_engine(settings, clock=clock)
     hub = Hub(
         engine,
         timing=Timing(
@@ -98,6 +100,25 @@ def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Serv
     return Service(hub, gate, app, short, operator_app, audit)
 
 
+def make_engine(settings: Settings, *, clock: Callable[[], float]) -> Engine:
+    """Make the engine that *settings* name."""
+    limits = Limits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
+    rules = Rules(limits=limits, ring=settings.ring_changes)
+    scheme, _, place = settings.engine.partition(":")
+    match scheme:
+        case "memory":
+            return MemoryEngine(rules, clock=clock)
+        case "sqlite":
+            return SqliteEngine(
+                place or data_file(),
+                rules,
+                clock=clock,
+                durability=settings.durability,
+                cache_bytes=settings.cache_bytes,
+            )
+    raise ValueError(f"there is no engine {scheme}")
+
+
 def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) -> Gate:
     """Build what tells who calls."""
     keys: Secret | JwkSet
@@ -123,6 +144,10 @@ async def _reasons(hub: Hub, gate: Gate) -> Mapping[str, str]:
         reasons["draining"] = "the service is about to end"
     if isinstance(gate.keys, JwkSet) and not gate.keys.is_loaded:
         reasons["jwks"] = "no key to verify tokens with was read yet"
+    try:
+        await hub.engine.check()
+    except Unavailable as error:
+        reasons["engine"] = str(error)
     return reasons
 
 

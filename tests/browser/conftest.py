@@ -99,6 +99,7 @@ def start() -> Iterator[Start]:
                 "ROUNDEL_PRODUCER_KEYS": key,
                 "ROUNDEL_JWT_SECRET": secret,
                 "ROUNDEL_OPS_BIND": "",
+                "ROUNDEL_ENGINE": "memory",
             }
             inherited = {n: v for n, v in os.environ.items() if "ROUNDEL" not in n}
             process = subprocess.Popen(

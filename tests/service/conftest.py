@@ -219,7 +219,8 @@ class LateEngine:
 
 
 def settings(**changes: str) -> config.Settings:
-    given = {"producer_keys": KEY, "jwt_secret": SECRET, **changes}
+    proofs = {"producer_keys": KEY, "jwt_secret": SECRET}
+    given = {"engine": "memory", **proofs, **changes}
     return config.load(given, {})
 
 

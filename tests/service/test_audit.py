@@ -63,12 +63,14 @@ class House:
     pages: list[tuple[float, str | None]] = attrs.field(factory=list)
     metrics: Metrics = attrs.field(factory=Metrics)
     began: float = attrs.field(factory=trio.current_time)
+    slow: float = 0.0
 
     async def users(self, after: str | None, limit: int) -> list[str]:
         self.pages.append((round(trio.current_time() - self.began, 3), after))
         return sorted(u for u in self.records if after is None or u > after)[:limit]
 
     async def read(self, user: str) -> Record:
+        await trio.sleep(self.slow)
         return self.records[user]
 
     def told(self, user: str) -> Badge | None:
@@ -348,3 +350,11 @@ async def test_walk_goes_on_until_it_is_cancelled(autojump_clock, house):
         await Audit(house, house, house.metrics).run()
 
     assert 101 == len(house.pages)
+
+
+async def test_slow_engine_is_left_most_of_its_time(autojump_clock, house):
+    """What has to be read from a disk or a store is read now and then."""
+    house.records, house.slow = {"a": Record(mailbox())}, 0.5
+    await audited(house, 100)
+
+    assert [0, 26.5, 27.5, 54.0] == [at for at, _ in house.pages][:4]

@@ -26,6 +26,7 @@ SECRETS = {
     "ROUNDEL_PRODUCER_KEYS": "a-producer-key",
     "ROUNDEL_JWT_SECRET": "a-secret-of-more-than-32-bytes-for-tests",
     "ROUNDEL_OPS_BIND": "",
+    "ROUNDEL_ENGINE": "memory",
 }
 
 
@@ -156,7 +157,7 @@ def test_curl_sees_hello_and_then_the_frames_of_the_contract():
     )
 
 
-def test_readme_commands_do_what_the_readme_says(lacking):
+def test_readme_commands_do_what_the_readme_says(lacking, tmp_path):
     """Who types what the first page shows sees a notification and its badge."""
     if shutil.which("curl") is None:
         lacking("curl is not installed")
@@ -167,7 +168,9 @@ def test_readme_commands_do_what_the_readme_says(lacking):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {k: v for k, v in environment(PATH=path).items() if k not in SECRETS}
     secrets = dict(re.findall(r"^export (\S+)=(\S+)$", block, re.MULTILINE))
-    with serving(**secrets) as (_, url):
+    # The engine is that of whoever sets none, and its file is where it belongs.
+    place = {"ROUNDEL_ENGINE": "sqlite:", "XDG_DATA_HOME": str(tmp_path)}
+    with serving(**secrets, **place) as (_, url):
         script = block.replace("roundel serve &\n", "")
         script = script.replace("http://127.0.0.1:8080", url)
         script = script.replace("curl -N", "curl -N --max-time 2 -s")
@@ -179,6 +182,7 @@ def test_readme_commands_do_what_the_readme_says(lacking):
     assert json.loads(answer)["results"][0]["badge"]["unread"] == 1
     assert 'event: badge\ndata: {"epoch":' in stream
     assert '"unread":1' in stream
+    assert (tmp_path / "roundel" / "roundel.db").exists()
 
 
 def test_watch_prints_what_notify_puts_in():
@@ -233,6 +237,39 @@ def test_taken_address_is_told_in_a_line():
     assert "Traceback" not in refused.stderr
 
 
+def test_file_that_cannot_be_used_is_told_in_a_line(tmp_path):
+    """A second service on one file, or one on no file of ours, says what is wrong."""
+    (tmp_path / "text").write_text("Dear diary, " * 99)
+    file = f"sqlite:{tmp_path}/roundel.db"
+    with serving(ROUNDEL_ENGINE=file) as (process, _):
+        for engine, why in [
+            (file, f"is in use by another process ({process.pid})"),
+            (f"sqlite:{tmp_path}/text", "is no database"),
+            (f"sqlite:{tmp_path}/no/roundel.db", "there is no folder"),
+        ]:
+            refused = run("serve", "--bind", "127.0.0.1:0", "--engine", engine)
+
+            assert refused.returncode == 1
+            assert refused.stderr.startswith(f"roundel: {tmp_path}")
+            assert why in refused.stderr
+            assert 1 == len(refused.stderr.splitlines())
+
+
+def test_restart_goes_on_from_where_it_was(tmp_path):
+    """A service that is started again on its file has all that it had."""
+    file = {"ROUNDEL_ENGINE": f"sqlite:{tmp_path}/roundel.db"}
+    told = []
+    for _ in range(2):
+        with serving(**file) as (process, url):
+            notified = run("notify", "alice", "Hi", "--url", url)
+            told.append(json.loads(notified.stdout)["results"][0])
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=5) == 0
+
+    assert [1, 2] == [result["badge"]["unread"] for result in told]
+    assert told[0]["epoch"] == told[1]["epoch"]
+
+
 def test_bad_settings_are_refused_at_the_start_all_at_once():
     """Each wrong setting is named with what was expected, and nothing is served."""
     env = environment(ROUNDEL_PNIG="1", ROUNDEL_PING="x", ROUNDEL_JWT_SECRET="short")
@@ -279,7 +316,7 @@ def test_help_names_every_command_and_every_setting():
     """The manual page is whole: nothing can be set that it does not tell of."""
     group, serve = run("--help").stdout, run("serve", "--help").stdout
 
-    for name in ("serve", "demo", "token", "notify", "watch"):
+    for name in ("serve", "demo", "backup", "token", "notify", "watch"):
         assert re.search(rf"^  {name}\s+\S", group, re.MULTILINE), name
     settings = [config.PREFIX + f.upper() for f in config.Settings.__annotations__]
     assert settings == re.findall(r"^    +(ROUNDEL_[A-Z_]+)", serve, re.MULTILINE)

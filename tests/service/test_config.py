@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from roundel_service import config
 from roundel_service.config import Address, ConfigError
+from roundel_service.engines.place import data_file
 
 KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}
 
@@ -53,7 +56,8 @@ def test_flag_beats_environment_beats_file(tmp_path):
         ("BIND", ":8080"),
         ("BIND", "h:x"),
         ("BIND", "h:65536"),
-        ("ENGINE", "redis://h"),
+        ("DURABILITY", "some"),
+        ("CACHE_BYTES", "1"),
         ("PING", "0"),
         ("PING", "nan"),
         ("PING", "soon"),
@@ -207,3 +211,40 @@ def test_ipv6_addresses_are_written_in_brackets():
 
     assert Address("::1", 0) == settings.bind
     assert str(settings.bind) == "[::1]:0"
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite:", "sqlite:a b.db", "redis://h"])
+def test_engine_is_named_by_its_scheme(engine):
+    """What is behind the scheme is the engine's own."""
+    assert engine == config.load({"engine": engine}, KEYS).engine
+
+
+@pytest.mark.parametrize(
+    "engine", ["", "memory:x", "postgres://h", "valkey:h", "redis"]
+)
+def test_unknown_engine_is_refused_and_its_password_not_shown(engine):
+    """A line in a log must not have what a URL may have."""
+    (line,) = refused(environment={"ROUNDEL_ENGINE": engine})
+
+    assert line.startswith("ROUNDEL_ENGINE (environment): expected memory, sqlite:PATH")
+    assert line.endswith("got something else")
+
+
+@pytest.mark.parametrize(
+    ("platform", "data", "expected"),
+    [
+        ("linux", "", ".local/share/roundel"),
+        ("linux", "relative", ".local/share/roundel"),
+        ("linux", "/HOME/data", "data/roundel"),
+        ("darwin", "", "Library/Application Support/Roundel"),
+    ],
+)
+def test_data_folder_is_the_platforms(tmp_path, monkeypatch, platform, data, expected):
+    """Who names no file finds it where such things are on this system."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", data.replace("/HOME", str(tmp_path)))
+    monkeypatch.setattr(sys, "platform", platform)
+    file = data_file()
+
+    assert tmp_path / expected / "roundel.db" == file
+    assert file.parent.stat().st_mode & 0o777 == 0o700

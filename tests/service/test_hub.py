@@ -62,7 +62,9 @@ async def test_whoever_looks_sees_items_expire_in_their_time(autojump_clock, hub
     assert [(0.0, 2), (3.5, 2), (7.0, 1), (10.5, 0)] == seen
 
 
-async def test_nobody_lets_items_expire_that_nobody_looks_at(autojump_clock, hub, engine):
+async def test_nobody_lets_items_expire_that_nobody_looks_at(
+    autojump_clock, hub, engine
+):
     """They are found out when somebody does: no work is done for them before."""
     channel = await hub.channel("bob")
     await hub.apply_all([("alice", note("a", ttl=5)), ("bob", note("b", ttl=5))])

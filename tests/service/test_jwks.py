@@ -344,6 +344,20 @@ async def test_keys_follow_the_file(autojump_clock, path, run):
     assert "alice" == await seen(keys, signed("ES256", NEW))
 
 
+async def test_token_is_verified_once_for_as_long_as_the_keys_stay(
+    autojump_clock, path, run
+):
+    """What was verified is known, and forgotten when the set is read again."""
+    keys = await run(path)
+    token = signed("ES256", EC)
+    assert ["alice"] * 3 == [await seen(keys, token) for _ in range(3)]
+    path.write_bytes(jwk_set(NEW))
+    await trio.sleep(jwks.REFRESH + 1)
+
+    assert 401 == await seen(keys, token)
+    assert "alice" == await seen(keys, signed("ES256", NEW))
+
+
 async def test_new_key_works_at_once(autojump_clock, publisher, run):
     """A token with an unknown kid has the set read: a rotation refuses nobody."""
     keys = await run(publisher.url)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from engines import ENGINES, memory, sqlite
+from engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 
 from .drift import ROWS, quiet_logs
 from .schedule import Schedule
 from .simulate import memory as in_memory
 from .simulate import simulate
 
-__all__ = ["memory", "sqlite"]  # Fixtures are found by their names.
+# Fixtures are found by their names.
+__all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]
 
 OUTSIDE = [name for name, kind in ENGINES.items() if kind.is_durable or kind.is_shared]
 """The engines that are more than a process, and are opened anew at each restart."""

@@ -7,6 +7,7 @@ hundred items as read writes no text. Rows are lists by position: `VERSION` says
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, final
 
 import attrs
@@ -191,7 +192,8 @@ def record(
         ended_at=ended_at,
         revoked_at=revoked_at,
     )
-    return Record(mailbox, _without_holes(epoch, v, map(_change, changes)))
+    told_as = partial(_change, known=mailbox.items)
+    return Record(mailbox, _without_holes(epoch, v, map(told_as, changes)))
 
 
 def _seq(item: Item) -> int:
@@ -214,7 +216,8 @@ def _without_holes(epoch: str, v: int, changes: Iterable[Change]) -> tuple[Chang
 
 def _item(values: list[Any], flags: int = 0) -> Item:
     fields: dict[str, Any] = dict(zip(_ITEM, values, strict=True))
-    fields |= {name: bool(flags & bit) for name, bit in _FLAGS.items()}
+    if flags:
+        fields |= {name: bool(flags & bit) for name, bit in _FLAGS.items()}
     return Item(**fields)
 
 
@@ -223,11 +226,11 @@ def _answer(row: str) -> Answer:
     return Answer(badge=_whole(epoch, v, more, by), time=time, item=item)
 
 
-def _change(row: str) -> Change:
+def _change(row: str, known: Mapping[str, Item]) -> Change:
     epoch, v, more, by, did, who, time, op_id, steps = _values(row)
     return Change(
         v=v,
-        steps=tuple(_made(*step) for step in steps),
+        steps=tuple(_made(known, *step) for step in steps),
         badge=_whole(epoch, v, more, by),
         did=did,
         by=who,
@@ -236,10 +239,18 @@ def _change(row: str) -> Change:
     )
 
 
-def _made(kind: str, first: Any, second: Any = None) -> Step:  # noqa: ANN401, JSON
+def _made(
+    known: Mapping[str, Item],
+    kind: str,
+    first: Any,  # noqa: ANN401, JSON
+    second: Any = None,  # noqa: ANN401
+) -> Step:
     match kind:
         case "add":
-            return Added(_item(first))
+            item = known.get(first[0])
+            # Mostly it is as it came, and then it has to be made and held just once.
+            is_same = item is not None and item.seq == first[1] and not flags_of(item)
+            return Added(item if item is not None and is_same else _item(first))
         case "set":
             return Flagged(first, second)
         case _:

@@ -543,7 +543,8 @@ async def test_keys_that_never_loaded_shed_the_stream(
     autojump_clock, nursery, tmp_path
 ):
     """Where no proof can be verified yet, a browser is asked to come later."""
-    given = {"producer_keys": KEY, "jwks": str(tmp_path / "missing.json")}
+    missing = str(tmp_path / "missing.json")
+    given = {"engine": "memory", "producer_keys": KEY, "jwks": missing}
     built = service.build(config.load(given, {}), clock=wall_clock)
     nursery.start_soon(built.run)
     claims = {"sub": "alice", "exp": wall_clock() + 60}

@@ -1,0 +1,134 @@
+"""What goes into the file as parameters of one statement, and comes out as one text."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TypeAlias, final
+
+import attrs
+import msgspec
+
+from . import Record
+from . import _sqlite_schema as schema
+from .group import Group, Held, Step
+from .stored import (
+    answer_row,
+    change_row,
+    edit,
+    flags_of,
+    head_row,
+    item_row,
+    record,
+)
+
+Row: TypeAlias = tuple[object, ...]
+Parameters: TypeAlias = tuple[str | float, ...]
+
+
+def text(value: str) -> str:
+    """Return any text without control characters, so that it can be told apart."""
+    return msgspec.json.encode(value).decode()
+
+
+def plain(told: str) -> str:
+    """Return the text that was told by `text()`."""
+    return msgspec.json.decode(told, type=str)
+
+
+def place(category: str | None, key: str | None) -> str | None:
+    """Return under what an item with a key is found."""
+    return None if key is None else text(f"{category} {key}")
+
+
+@final
+@attrs.define
+class Rows:
+    """The rows that make one state of the file of another.
+
+    *ring* changes of each user have a place; *numbers* keep in their order the
+    answers that were given at the same time.
+    """
+
+    generation: str
+    ring: int
+    numbers: count[int]
+    anew: list[int | None] = attrs.field(factory=list)
+    users: list[Row] = attrs.field(factory=list)
+    gone: list[Row] = attrs.field(factory=list)
+    items: list[Row] = attrs.field(factory=list)
+    flags: list[Row] = attrs.field(factory=list)
+    forgotten: list[Row] = attrs.field(factory=list)
+    answers: list[Row] = attrs.field(factory=list)
+    changes: list[Row] = attrs.field(factory=list)
+
+    def add(self, name: str, step: Step) -> None:
+        """Add what makes of the mailbox that is stored the one that is to be."""
+        user, after = step.after.id, step.after.record
+        before = step.before.record if step.before.id is not None else None
+        made = edit(None if step.anew else before, after)
+        if made.anew and before is not None:
+            self.anew.append(user)
+        self.users.append((user, name, self.generation, head_row(made.head)))
+        self.gone += [(user, item) for item in made.gone]
+        for item in made.items.values():
+            source = None if item.source is None else text(item.source)
+            tags = (source, place(item.category, item.key))
+            flags = flags_of(item)
+            self.items.append((user, item.id, flags, *tags, item_row(item)))
+        self.flags += [
+            (user, item, flags)
+            for item, flags in made.flags.items()
+            if item not in made.items
+        ]
+        self.forgotten += [(user, text(op_id)) for op_id in made.forgotten]
+        for op_id, answer in reversed(list(made.answers.items())):
+            number = next(self.numbers)
+            self.answers.append((user, text(op_id), number, answer_row(answer)))
+        for change in made.changes:
+            self.changes.append((user, change.v % self.ring, change_row(change)))
+
+    def parameters(self, group: Group, now: float) -> Parameters:
+        """Return what the statement is given."""
+        claims = [
+            (text(key), text(value), until)
+            for key, (value, until) in group.claims.items()
+        ]
+        tables = (
+            *(self.anew, self.users, self.gone, self.items, self.flags),
+            *(self.forgotten, self.answers, self.changes, claims),
+        )
+        return (*[msgspec.json.encode(rows).decode() for rows in tables], now)
+
+
+def parts(told: str | None) -> list[str]:
+    """Return the mailboxes that are told, each by itself."""
+    return told.split(schema.USER) if told else []
+
+
+def held(told: str, generation: str, ring: int) -> tuple[str, Held]:
+    """Return the name of the user, and the mailbox that is told.
+
+    Raises one of many errors if it is none.
+    """
+    number, name, made_in, head, items, answers, changes = told.split(schema.PART)
+    found = _record(head, _rows(items), _rows(answers), _rows(changes))
+    if len(found.changes) > ring:
+        found = Record(found.mailbox, found.changes[-ring:])
+    return name, Held(int(number), found, is_old=made_in != generation)
+
+
+def _rows(told: str) -> list[list[str]]:
+    return [row.split(schema.CELL) for row in told.split(schema.ROW)] if told else []
+
+
+_Cells: TypeAlias = list[list[str]]
+
+
+def _record(head: str, items: _Cells, answers: _Cells, changes: _Cells) -> Record:
+    given = sorted((int(number), op_id, row) for number, op_id, row in answers)
+    return record(
+        head,
+        items=[(row, int(flags)) for flags, row in items],
+        answers=[(plain(op_id), row) for _, op_id, row in given],
+        changes=[row for (row,) in changes],
+    )

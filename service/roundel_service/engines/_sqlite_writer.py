@@ -1,0 +1,187 @@
+"""The one task that writes: it takes what waits, commits it, and tells of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import NoReturn, final
+
+import structlog
+import trio
+
+from . import Record, Unavailable
+from ._sqlite_file import File, is_damage, reason
+from ._sqlite_rows import Parameters, Rows
+from .group import PATIENCE, Group, Groups, Held
+
+DAMAGED = "what is stored is damaged"
+FAILED = "the mailboxes' file cannot be used now"
+
+TRY = 1.0
+"""For how many seconds it is seen whether a file can be used again."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@final
+class Writer:
+    """Writes into *file* what is staged; `run()` has to run beside it.
+
+    *committed* is told each user and what is in the file from now on. *ring* changes
+    of each user have a place there.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        *,
+        ring: int,
+        clock: Callable[[], float],
+        committed: Callable[[str, Held], None],
+    ) -> None:
+        self._file = file
+        self._ring = ring
+        self._clock = clock
+        self._committed = committed
+        self._groups = Groups()
+        self._current = Group()
+        self._current.end()
+        # What each mailbox is to become, and the last group that has to do with it.
+        self._staged: dict[str, tuple[Held, Group]] = {}
+        self._last_id = file.last_id
+        # Where answers were given at one time, these say which came first.
+        self._numbers = count(time.time_ns())
+        self._limiter = trio.CapacityLimiter(1)
+        # Why nothing can be written, as an operator is told.
+        self._fault: str | None = None
+        self._is_damaged = False
+
+    def staged(self, user: str) -> tuple[Held | None, Group | None]:
+        """Return what the user's mailbox is to become, and when that is in the file."""
+        return self._staged.get(user, (None, None))
+
+    def stage(self, user: str, before: Held, record: Record, *, anew: bool) -> Group:
+        """Have *record* written, which was made of what was staged so far.
+
+        With *anew* it is of another line of versions. Raises `Unavailable`.
+        """
+        group = self._open()
+        after = Held(before.id or self._new_id(), record)
+        group.put(user, before, after, anew=anew)
+        self._staged[user] = after, group
+        return group
+
+    def _new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    async def claim(self, key: str, value: str, until: float) -> str:
+        """Keep *value* under *key* unless there is one; return what is kept."""
+        group = self._open()
+        group.claims.setdefault(key, (value, until))
+        await group.wait()
+        if key not in group.claimed:
+            raise Unavailable(f"what is kept under {key!r} could not be read")
+        return group.claimed[key]
+
+    def _open(self) -> Group:
+        if self._is_damaged:
+            raise Unavailable(DAMAGED)
+        return self._groups.open()
+
+    async def check(self) -> None:
+        """Raise `Unavailable` if nothing can be written; tries it after a failure."""
+        try:
+            self._file.check_place()
+        except OSError as error:
+            self.failed(error)
+        if self._fault is not None:
+            # A group of nothing tries it; how that ends is seen by the fault.
+            with trio.move_on_after(TRY), suppress(Unavailable):
+                await self._open().wait()
+        if self._fault is not None:
+            raise Unavailable(self._fault)
+
+    async def run(self) -> NoReturn:
+        """Commit one group after the other, until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                while True:
+                    self._current = await self._groups.next()
+                    await self._commit(self._current)
+        finally:
+            self._give_up(Unavailable("the engine has ended"))
+
+    async def _watch(self) -> NoReturn:
+        """Let nobody wait for longer than there is patience, whatever hangs."""
+        while True:
+            await trio.sleep(1.0)
+            late = trio.current_time() - PATIENCE
+            for group in (self._current, *self._groups):
+                if group.since < late and not group.is_over:
+                    # It may still come about; for those who wait that is not known.
+                    hangs = TimeoutError(f"nothing was written in {PATIENCE:g} s")
+                    group.end(self.failed(hangs))
+
+    async def _commit(self, group: Group) -> None:
+        parameters = self._parameters(group)
+        try:
+            self._file.check_place()
+            await trio.to_thread.run_sync(
+                self._write, group, parameters, limiter=self._limiter
+            )
+        except (sqlite3.Error, OSError) as error:
+            fault = self.failed(error)
+            group.end(fault)
+            self._give_up(fault)
+        else:
+            self._done(group)
+        finally:
+            group.end(Unavailable("the engine has ended"))
+
+    def _parameters(self, group: Group) -> Parameters:
+        rows = Rows(self._file.generation, self._ring, self._numbers)
+        for user, step in group.steps.items():
+            rows.add(user, step)
+        return rows.parameters(group, self._clock())
+
+    def _write(self, group: Group, parameters: Parameters) -> None:
+        """Do it; in the thread that writes."""
+        if group.steps or group.claims:
+            self._file.write(parameters)
+        else:
+            self._file.probe()
+        if group.claims:
+            try:
+                group.claimed = self._file.kept(list(group.claims))
+            except sqlite3.Error as error:
+                # The mailboxes are written: nothing of that may be given up.
+                self.failed(error)
+
+    def _done(self, group: Group) -> None:
+        if self._fault is not None and not self._is_damaged:
+            log.info("engine writes again", path=str(self._file.path))
+            self._fault = None
+        for user, step in group.steps.items():
+            if self._staged[user][0] is step.after:
+                del self._staged[user]
+            self._committed(user, step.after)
+        group.end()
+
+    def _give_up(self, error: Unavailable) -> None:
+        # What was staged stands on what did not come about.
+        self._staged.clear()
+        self._groups.fail(error)
+
+    def failed(self, error: Exception) -> Unavailable:
+        """Take notice that the file cannot be used; return what callers are told."""
+        is_news = self._fault is None or (is_damage(error) and not self._is_damaged)
+        self._fault = reason(self._file.path, error)
+        self._is_damaged |= is_damage(error)
+        if is_news:
+            log.error("engine fails", reason=self._fault)
+        return Unavailable(DAMAGED if self._is_damaged else FAILED)

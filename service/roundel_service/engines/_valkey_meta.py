@@ -1,0 +1,59 @@
+"""What a deployment was begun with, and all nodes have to agree on."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from . import Unavailable, stored
+from ._valkey_keys import Keys
+from ._valkey_store import Command, Store
+
+LAYOUT: Final = f"1.{stored.VERSION}"
+"""Of the keys and of the rows; another one is converted or refused."""
+
+
+@final
+class OtherLayout(Exception):  # noqa: N818, it says what there is
+    """The store holds what this version cannot read, or a node counts otherwise."""
+
+
+@final
+class Meta:
+    """Makes sure that the store is laid out as this node expects."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self.is_sure = False
+
+    async def check(self) -> None:
+        """Begin a deployment, or see whether there is one like this.
+
+        It writes, so it fails where nothing can be written. Raises `OtherLayout` and
+        `Unavailable`.
+        """
+        key, shards = self._keys.meta, f"{self._keys.shards}"
+        commands: list[Command] = [
+            ["HSETNX", key, "layout", LAYOUT],
+            ["HSETNX", key, "shards", shards],
+            ["HMGET", key, "layout", "shards"],
+        ]
+        answers = await self._store.run(commands)
+        for answer in answers:
+            if isinstance(answer, Unavailable):
+                raise answer
+        if answers[2] != [LAYOUT.encode(), shards.encode()]:
+            raise OtherLayout(
+                f"the store at {self._store.url}: expected layout {LAYOUT} in "
+                f"{shards} shards, got {answers[2]!r}"
+            )
+        self.is_sure = True
+
+    async def ensure(self) -> None:
+        """Check once; raises `Unavailable` for whatever is the matter."""
+        if self.is_sure:
+            return
+        try:
+            await self.check()
+        except OtherLayout as error:
+            raise Unavailable(*error.args) from None

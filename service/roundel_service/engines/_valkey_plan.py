@@ -1,0 +1,144 @@
+"""What a turn at the store comes to: the reducer's answer, and the write it takes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final, final
+
+import attrs
+
+from ..draft import TooManyCategories
+from ..mailbox import Mailbox
+from ..operations import Renew
+from . import Record, Rules, stored
+from . import _valkey_rows as rows
+from ._valkey_keys import Keys
+from ._valkey_piece import Held, Outcome, Piece, Plan
+from ._valkey_scripts import COMMIT, ID_SIZE
+from ._valkey_store import Command, call
+from .epochs import first_epoch
+
+DAY: Final = 86_400.0
+"""After how many seconds all that a mailbox holds is indexed again."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Planner:
+    """Makes records of what is stored, and plans of what is asked.
+
+    A mailbox goes *user_ttl* seconds, and a day, after the last write to it.
+    """
+
+    keys: Keys
+    rules: Rules
+    clock: Callable[[], float]
+    user_ttl: float
+    # The id of a write has to differ from others', and nobody may gain by guessing it.
+    draw: Callable[[int], int] = attrs.field(
+        factory=lambda: Random(secrets.randbits(128)).getrandbits  # noqa: S311
+    )
+
+    def held(
+        self, user: str, line: bytes, flat: Sequence[bytes], *, is_whole: bool
+    ) -> Held:
+        """Return what the fields of a hash, names and values in turn, tell.
+
+        What nobody is to see needs no changes, and so is not whole.
+        """
+        if not flat:
+            # An idle mailbox is gone at the end of the next of these spans, and does
+            # not come back with an epoch that it had; nor does one that was lost.
+            span = int(self.clock() // self.user_ttl)
+            epoch = first_epoch(line, f"{user}/{span}")
+            return Held(record=Record(Mailbox(epoch=epoch)), at=b"", line=line)
+        fields = {
+            name.decode(): value.decode()
+            for name, value in zip(flat[::2], flat[1::2], strict=True)
+            if is_whole or name[:2] != b"c:"
+        }
+        return Held(
+            record=rows.record(fields),
+            at=fields["w"].encode(),
+            line=line,
+            indexed=float(fields["x"]),
+            is_whole=is_whole,
+        )
+
+    def plan(self, held: Held, pieces: Sequence[Piece]) -> Plan:
+        """Return what *pieces*, one after the other, make of what is *held*."""
+        record, outcomes = self._reduced(held, pieces)
+        if record is held.record:
+            return Plan(before=held, after=held, outcomes=outcomes)
+        was = held.record if held.at else None
+        edit = stored.edit(was, record)
+        is_due = edit.anew or held.indexed + DAY < self.clock()
+        indexed = self.clock() if is_due else held.indexed
+        write = rows.write(edit, ring=self.rules.ring)
+        if is_due:
+            write.put.extend(("x", repr(indexed)))
+        add = rows.tags((record.mailbox.items if is_due else edit.items).values())
+        identity = f"{self.draw(4 * ID_SIZE):0{ID_SIZE}x}".encode()
+        return Plan(
+            id=identity,
+            before=held,
+            after=Held(
+                record=record,
+                at=identity + held.line,
+                line=held.line,
+                indexed=indexed,
+                is_whole=held.is_whole,
+            ),
+            outcomes=outcomes,
+            packed=write.packed(),
+            add=sorted(add),
+            remove=sorted(_dropped(was, record)),
+            is_due=is_due,
+        )
+
+    def _reduced(
+        self, held: Held, pieces: Sequence[Piece]
+    ) -> tuple[Record, list[Outcome]]:
+        now, rules, record = self.clock(), self.rules, held.record
+        if held.is_lost:
+            renew = Renew(secrets.token_urlsafe(9))
+            record, _ = record.applied(renew, now=now, rules=rules)
+        outcomes: list[Outcome] = []
+        for piece in pieces:
+            record = record.expired(now=now, rules=rules)
+            if piece.operation is None:
+                outcomes.append(record)
+                continue
+            try:
+                record, applied = record.applied(piece.operation, now=now, rules=rules)
+            except TooManyCategories as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(applied)
+        return record, outcomes
+
+    def commit(self, user: str, plan: Plan) -> Command:
+        """Return the command that does what was planned, if nothing came between."""
+        keys, shard = self.keys, self.keys.shard(user)
+        names = [keys.line(shard), keys.user(user), keys.log(shard), keys.users(shard)]
+        names += [keys.tag(shard, tag) for tag in (*plan.add, *plan.remove)]
+        arguments: list[str | bytes] = [
+            plan.before.at,
+            plan.before.line,
+            user,
+            plan.id,
+            plan.packed,
+            str(round(self.user_ttl + DAY)),
+            f"{'+' if plan.is_due else ''}{len(plan.add)}",
+        ]
+        return call(COMMIT, names, arguments)
+
+
+def _dropped(was: Record | None, record: Record) -> set[str]:
+    """Return the tags of which nothing is left."""
+    old = {} if was is None else was.mailbox.items
+    new = record.mailbox.items
+    gone = rows.tags(item for name, item in old.items() if name not in new)
+    return gone - rows.tags(new.values()) if gone else gone

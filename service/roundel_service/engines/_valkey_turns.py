@@ -1,0 +1,224 @@
+"""How users' turns are taken at the store: load, reduce, compare and write, again.
+
+A write is done if the mailbox is still at the write before it, in the same line. So
+it is done once or never, however often it is sent. Where an answer is missing, what
+is there now tells: the mailbox is at this write; or at the one before, and the very
+same is sent again; or others came later, and the log tells what came after the one
+before. Where the log does not reach so far, nobody knows, and the caller is told so.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final, final
+
+import attrs
+import trio
+
+from . import Unavailable
+from ._valkey_piece import Held, Plan, Turn, Writes
+from ._valkey_plan import Planner
+from ._valkey_scripts import FIND, ID_SIZE, LOAD, LOG
+from ._valkey_store import Command, Store, call
+
+PATIENCE: Final = 3.0
+"""For how many seconds a turn is tried."""
+
+ROUNDS: Final = 50
+"""How often others may come between, at the most."""
+
+_SLICE: Final = 32
+_PAUSE: Final = 0.05
+
+
+@final
+class Turns:
+    """Takes the turns of many users together; *kept* is told what comes of them.
+
+    *writes* knows what this node writes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        planner: Planner,
+        kept: Callable[[str, Held], None],
+        writes: Writes,
+    ) -> None:
+        self._store = store
+        self._planner = planner
+        self._kept = kept
+        self._writes = writes
+
+    async def take(self, turns: Sequence[Turn]) -> None:
+        """Take all *turns*; what does not come out in bounded time is said to fail."""
+        why = Unavailable("the store: too many others write the same")
+        try:
+            with trio.move_on_after(PATIENCE):
+                for number in range(ROUNDS):
+                    left = [turn for turn in turns if not turn.is_over]
+                    if not left:
+                        return
+                    failure = await self._round(left)
+                    if failure is not None:
+                        why = failure
+                        await trio.sleep(_PAUSE * 2 ** min(number, 3))
+        finally:
+            for turn in turns:
+                if not turn.is_over:
+                    self._fail(turn, why)
+
+    async def _round(self, turns: Sequence[Turn]) -> Unavailable | None:
+        """Try once; return what went wrong at the store, if anything did."""
+        failures = [
+            await self._load([turn for turn in turns if turn.held is None]),
+            await self._resolve(turns),
+        ]
+        for number, turn in enumerate(turns, 1):
+            if turn.held is not None and turn.plan is None and not turn.is_over:
+                self._plan(turn, turn.held)
+            await _let_others_run(number)
+        failures.append(await self._commit(turns))
+        return next((failure for failure in failures if failure is not None), None)
+
+    async def _load(self, turns: Sequence[Turn]) -> Unavailable | None:
+        failure = None
+        answers = await self._answers([self._loading(turn) for turn in turns])
+        for number, (turn, answer) in enumerate(zip(turns, answers, strict=True), 1):
+            match answer:
+                case [bytes(line)] if turn.known is not None:
+                    turn.look(attrs.evolve(turn.known, line=line))
+                case [bytes(line), list(flat)]:
+                    turn.look(self._held(turn, line, flat))
+                case _:
+                    failure = _failure(answer)
+            await _let_others_run(number)
+        return failure
+
+    def _loading(self, turn: Turn) -> Command:
+        keys = self._planner.keys
+        line = keys.line(keys.shard(turn.user))
+        known = turn.known.at if turn.known is not None else b""
+        arguments = [secrets.token_urlsafe(9).encode(), known]
+        return call(LOAD, [line, keys.user(turn.user)], arguments)
+
+    async def _answers(self, commands: Sequence[Command]) -> Sequence[object]:
+        try:
+            return await self._store.run(commands) if commands else ()
+        except Unavailable as error:
+            return [error] * len(commands)
+
+    def _plan(self, turn: Turn, held: Held) -> None:
+        plan = self._planner.plan(held, turn.pieces)
+        if plan.id:
+            turn.plan = plan
+            self._writes.begin(plan.id)
+        elif turn.is_fresh:
+            self._end(turn, held, plan)
+        else:
+            # Nothing is compared where nothing is written: so it is looked up.
+            turn.reload(held)
+
+    async def _commit(self, turns: Sequence[Turn]) -> Unavailable | None:
+        ready = [
+            (turn, turn.plan)
+            for turn in turns
+            if turn.plan is not None and turn.held is not None and not turn.is_over
+        ]
+        failure = None
+        commands = [self._planner.commit(turn.user, plan) for turn, plan in ready]
+        answers = await self._answers(commands)
+        for (turn, plan), answer in zip(ready, answers, strict=True):
+            match answer:
+                case bytes():
+                    self._end(turn, plan.after, plan)
+                case [bytes(line), list(flat)]:
+                    self._meet(turn, plan, self._held(turn, line, flat))
+                case _:
+                    failure = _failure(answer)
+                    turn.is_doubtful = True
+                    turn.reload(plan.before)
+        return failure
+
+    def _meet(self, turn: Turn, plan: Plan, held: Held) -> None:
+        """Take note that the mailbox was at another write already."""
+        turn.look(held)
+        if held.at[:ID_SIZE] == plan.id:
+            # What was sent before, and not answered, came through after all.
+            self._end(turn, attrs.evolve(plan.after, line=held.line), plan)
+        elif not turn.is_doubtful:
+            self._drop(turn, plan)
+
+    def _held(self, turn: Turn, line: bytes, flat: Sequence[bytes]) -> Held:
+        return self._planner.held(turn.user, line, flat, is_whole=turn.is_whole)
+
+    async def _resolve(self, turns: Sequence[Turn]) -> Unavailable | None:
+        """Find out what became of the writes of which it is not known."""
+        passed: list[tuple[Turn, Plan, Held]] = []
+        for turn in turns:
+            held, plan = turn.held, turn.plan
+            if held is None or plan is None or not turn.is_doubtful:
+                continue
+            if held.at[:ID_SIZE] == plan.id:
+                self._end(turn, attrs.evolve(plan.after, line=held.line), plan)
+            elif held.at not in (plan.before.at, b""):
+                passed.append((turn, plan, held))
+            elif (held.at, held.line) != (plan.before.at, plan.before.line):
+                # Of what is gone, or lost, nothing can come any more.
+                self._drop(turn, plan)
+        return await self._search(passed)
+
+    async def _search(
+        self, passed: Sequence[tuple[Turn, Plan, Held]]
+    ) -> Unavailable | None:
+        """Look through the logs for those that others came after."""
+        failure = None
+        commands = [self._finding(turn.user, plan) for turn, plan, _ in passed]
+        answers = await self._answers(commands)
+        for (turn, plan, held), answer in zip(passed, answers, strict=True):
+            match answer:
+                case b"done":
+                    self._end(turn, held, plan)
+                case b"not done":
+                    self._drop(turn, plan)
+                case b"unknown":
+                    self._kept(turn.user, held)
+                    self._fail(turn, Unavailable("the store: its log is too short"))
+                case _:
+                    failure = _failure(answer)
+                    turn.held = None
+        return failure
+
+    def _finding(self, user: str, plan: Plan) -> Command:
+        keys = self._planner.keys
+        before = plan.before.at[:ID_SIZE]
+        arguments: list[str | bytes] = [user, before, plan.id, str(2 * LOG)]
+        return call(FIND, [keys.log(keys.shard(user))], arguments)
+
+    def _drop(self, turn: Turn, plan: Plan) -> None:
+        self._writes.drop(plan.id)
+        turn.plan, turn.is_doubtful = None, False
+
+    def _end(self, turn: Turn, held: Held, plan: Plan) -> None:
+        # Who watches is told before who asked has the answer.
+        self._writes.done(plan.id)
+        self._kept(turn.user, held)
+        turn.settle(plan.outcomes)
+
+    def _fail(self, turn: Turn, why: Unavailable) -> None:
+        if turn.plan is not None:
+            self._drop(turn, turn.plan)
+        turn.fail(why)
+
+
+def _failure(answer: object) -> Unavailable:
+    if isinstance(answer, Unavailable):
+        return answer
+    return Unavailable(f"the store: expected another answer, got {answer!r:.100}")
+
+
+async def _let_others_run(number: int) -> None:
+    # The streams of many must not wait for the writes of many.
+    if number % _SLICE == 0:
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,84 @@
+"""Where a store is, read from its URL; what is secret in it is never repeated."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, final
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+import attrs
+
+EXPECTED: Final = (
+    "valkey://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB][?prefix=NAME], where "
+    "valkey may be redis, valkeys or rediss (with TLS), and each with +cluster"
+)
+
+_SCHEME = re.compile(r"(valkey|redis)(s?)(\+cluster)?")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_PORT: Final = 6379
+
+
+@final
+@attrs.frozen(kw_only=True)
+class StoreUrl:
+    """The *addresses* of a store, how to get in, and the *prefix* of all keys."""
+
+    addresses: tuple[tuple[str, int], ...]
+    user: str | None = None
+    password: str | None = attrs.field(default=None, repr=False)
+    database: int = 0
+    has_tls: bool = False
+    is_cluster: bool = False
+    prefix: str = "roundel"
+
+    def __str__(self) -> str:
+        """Return what may be shown to anybody: the addresses."""
+        return ",".join(f"{host}:{port}" for host, port in self.addresses)
+
+
+def parse_url(url: str) -> StoreUrl:
+    """Read the URL of a store; raises `ValueError`, which does not repeat it."""
+    try:
+        return _parsed(urlsplit(url))
+    except ValueError:
+        # What urlsplit() says of a URL can hold the password.
+        raise ValueError(f"expected {EXPECTED}") from None
+
+
+def _parsed(parts: SplitResult) -> StoreUrl:
+    scheme = _SCHEME.fullmatch(parts.scheme)
+    access, at, hosts = parts.netloc.rpartition("@")
+    user, colon, password = access.partition(":")
+    query: dict[str, list[str]] = {}
+    if parts.query:
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True)
+    prefixes = query.pop("prefix", ["roundel"])
+    path = parts.path.removeprefix("/") or "0"
+    if (
+        scheme is None
+        or (at and not colon)
+        or query
+        or parts.fragment
+        or len(prefixes) != 1
+        or not _PREFIX.fullmatch(prefixes[0])
+        or not path.isdecimal()
+        or (scheme[3] and path != "0")
+    ):
+        raise ValueError
+    return StoreUrl(
+        addresses=tuple(_address(host) for host in hosts.split(",")),
+        user=unquote(user) or None,
+        password=unquote(password) or None,
+        database=int(path),
+        has_tls=bool(scheme[2]),
+        is_cluster=bool(scheme[3]),
+        prefix=prefixes[0],
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    # An address of IPv6 has colons of its own and stands in brackets.
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::(\d{1,5}))?", text)
+    if match is None or not 0 < (port := int(match[2] or _PORT)) <= 65_535:
+        raise ValueError
+    return match[1].strip("[]"), port

@@ -1,0 +1,126 @@
+"""Group commit: what many ask for is made durable together, and each waits for that."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import final
+
+import attrs
+import trio
+
+from roundel_adapters.bell import Bell
+
+from . import Record, Unavailable
+
+MAX_GROUP = 128
+"""How many users' mailboxes are committed together at the most.
+
+While one group is being committed the next is made, so that more than one of them
+keeps both the disk and the processor at work.
+"""
+
+PATIENCE = 10.0
+"""For how many seconds a commit is waited for."""
+
+
+@final
+@attrs.frozen
+class Held:
+    """A *record*, and its *id* in the store, where it may still have to be written.
+
+    One that *is_old* was written before the store was restored from a backup.
+    """
+
+    id: int | None
+    record: Record
+    is_old: bool = False
+
+
+@final
+@attrs.define
+class Step:
+    """What a group makes of one mailbox: *after*, where *before* is stored.
+
+    With *anew*, a line of versions ended in between.
+    """
+
+    before: Held
+    after: Held
+    anew: bool
+
+
+@final
+class Group:
+    """What is committed together, or not at all."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Step] = {}
+        self.claims: dict[str, tuple[str, float]] = {}
+        self.claimed: dict[str, str] = {}
+        self.since = trio.current_time()
+        self._over = trio.Event()
+        self._error: Unavailable | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether those who wait were told how it ended."""
+        return self._over.is_set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what comes now belongs into the next group."""
+        return len(self.steps) >= MAX_GROUP or len(self.claims) >= MAX_GROUP
+
+    def put(self, user: str, before: Held, after: Held, *, anew: bool) -> None:
+        """Take *after* as what the user's mailbox is to become."""
+        step = self.steps.get(user)
+        if step is None:
+            self.steps[user] = Step(before, after, anew)
+        else:
+            step.after = after
+            step.anew |= anew
+
+    def end(self, error: Unavailable | None = None) -> None:
+        """Tell all who wait that it is committed, or why it is not; once."""
+        if not self._over.is_set():
+            self._error = error
+            self._over.set()
+
+    async def wait(self) -> None:
+        """Wait until it is committed; raises `Unavailable`."""
+        await self._over.wait()
+        if self._error is not None:
+            raise Unavailable(*self._error.args)
+
+
+@final
+class Groups:
+    """The groups that wait to be committed, the oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Group] = deque()
+        self._bell = Bell()
+
+    def open(self) -> Group:
+        """Return the group for what comes now."""
+        if not self._waiting or self._waiting[-1].is_full:
+            self._waiting.append(Group())
+            self._bell.ring()
+        return self._waiting[-1]
+
+    async def next(self) -> Group:
+        """Wait for a group, and close it."""
+        while not self._waiting:
+            await self._bell.wait()
+        return self._waiting.popleft()
+
+    def fail(self, error: Unavailable) -> None:
+        """Give up all groups that wait."""
+        waiting, self._waiting = self._waiting, deque()
+        for group in waiting:
+            group.end(error)
+
+    def __iter__(self) -> Iterator[Group]:
+        """Return the groups that wait."""
+        return iter(self._waiting)

@@ -1,0 +1,242 @@
+"""The engine that keeps mailboxes in a file, and those in use at hand."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import TypeVar, final
+
+import trio
+
+from ..draft import TooManyCategories
+from ..mailbox import Mailbox
+from ..operations import Expire, Forget, Operation, Renew, Retract
+from . import Listener, Record, Result, Rules, Unavailable, Work
+from ._sqlite_file import SENSELESS, Durability, File
+from ._sqlite_rows import held, parts, place, plain, text
+from ._sqlite_writer import Writer
+from .cache import CACHE_BYTES, Cache, weight
+from .epochs import first_epoch
+from .group import PATIENCE, Group, Held
+from .memory import MAX_CLAIMS
+
+SLICE = 64
+"""How many pieces of work are done before others may run."""
+
+T = TypeVar("T")
+
+
+@final
+class SqliteEngine:
+    """Mailboxes in the file at *path*; one process at a time.
+
+    *clock* returns seconds since 1970. With the *durability* `full` what was
+    acknowledged survives a loss of power, else just the end of the process. About
+    *cache_bytes* of records are at hand. Beyond *max_claims* claimed keys the oldest
+    goes early.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        rules: Rules | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        durability: Durability = "full",
+        cache_bytes: int = CACHE_BYTES,
+        max_claims: int = MAX_CLAIMS,
+    ) -> None:
+        self._rules = rules or Rules()
+        self._clock = clock
+        self._open = partial(File, Path(path), durability, max_claims)
+        self._files: tuple[File, Writer] | None = None
+        self._listeners: list[Listener] = []
+        # What is in the file; what is on its way there is the writer's.
+        self._cache: Cache[Held] = Cache(cache_bytes)
+        self._reading = trio.CapacityLimiter(1)
+
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
+        """Tell *listener* of every change from now on, whoever's it is."""
+        self._listeners.append(listener)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Write what there is to write, until cancelled.
+
+        Raises `OSError` if the file cannot be used, and says why and what to do.
+        """
+        file = await trio.to_thread.run_sync(self._open)
+        try:
+            writer = Writer(
+                file,
+                ring=self._rules.ring,
+                clock=self._clock,
+                committed=self._committed,
+            )
+            self._files = file, writer
+            task_status.started()
+            await writer.run()
+        finally:
+            self._files = None
+            # Who was reading and is no longer waited for has to be over, too.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(file.close, limiter=self._reading)
+
+    def _committed(self, user: str, held: Held) -> None:
+        self._cache.put(user, held, weight(held.record))
+        for listener in self._listeners:
+            listener(user, held.record)
+
+    async def check(self) -> None:
+        """Raise `Unavailable` if nothing can be written; tries it after a failure."""
+        await self._writer.check()
+
+    @property
+    def _writer(self) -> Writer:
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[File, Writer]:
+        if self._files is None:
+            raise Unavailable("the engine does not run")
+        return self._files
+
+    async def read(self, user: str) -> Record:
+        """Return the user's record as of now: what is over is expired first."""
+        with self._cache.pinned((user,)):
+            held = await self._stored(user)
+            if held.is_old or held.record.mailbox.expires_at <= self._clock():
+                # Nobody is shown what a failure could still take back.
+                (result,) = await self._do([(user, Expire())])
+                if isinstance(result, Unavailable):
+                    raise result
+                held = await self._stored(user)
+            return held.record
+
+    async def _stored(self, user: str) -> Held:
+        await self._load((user,))
+        held = self._cache.get(user)
+        assert held is not None, "it is loaded and pinned"
+        return held
+
+    async def apply(self, work: Sequence[Work]) -> list[Result]:
+        """Do all of *work*, each after what is over was expired.
+
+        When this returns, what was applied is in the file.
+        """
+        results: list[Result] = []
+        for start in range(0, len(work), SLICE):
+            results += await self._do(work[start : start + SLICE])
+        return results
+
+    async def _do(self, work: Sequence[Work]) -> list[Result]:
+        try:
+            if all(user in self._cache for user, _ in work):
+                staged = [self._stage(*piece) for piece in work]
+            else:
+                users = {user for user, _ in work}
+                with self._cache.pinned(users):
+                    await self._load(users)
+                    staged = [self._stage(*piece) for piece in work]
+        except Unavailable as error:
+            return [error for _ in work]
+        return [await _outcome(*piece) for piece in staged]
+
+    def _stage(self, user: str, operation: Operation) -> tuple[Result, Group | None]:
+        """Do it to what came of all before, and return what it has to wait for."""
+        before, group = self._writer.staged(user)
+        before = before or self._cache.get(user)
+        assert before is not None, "it is loaded and pinned"
+        now, rules = self._clock(), self._rules
+        record, anew = before.record, before.is_old
+        if anew:
+            renew = Renew(token_urlsafe(9))
+            record, _ = record.applied(renew, now=now, rules=rules)
+        record = record.expired(now=now, rules=rules)
+        result: Result
+        try:
+            record, result = record.applied(operation, now=now, rules=rules)
+            anew |= isinstance(operation, (Forget, Renew))
+        except TooManyCategories as error:
+            result = error
+        if record is not before.record:
+            group = self._writer.stage(user, before, record, anew=anew)
+        return result, group
+
+    async def _load(self, users: Collection[str]) -> None:
+        """Have *users*, who are pinned, at hand."""
+        file, _ = self._parts()
+        missing = [user for user in users if user not in self._cache]
+        if not missing:
+            return
+        told = await self._ask(file.load, missing)
+        for row in parts(told):
+            self._keep(*self._held(row))
+            await trio.lowlevel.checkpoint()
+        for user in missing:
+            epoch = first_epoch(f"{file.key}{file.generation}".encode(), user)
+            self._keep(user, Held(None, Record(Mailbox(epoch=epoch))))
+
+    def _held(self, row: str) -> tuple[str, Held]:
+        file, writer = self._parts()
+        try:
+            return held(row, file.generation, self._rules.ring)
+        except SENSELESS as error:
+            raise writer.failed(error) from None
+
+    def _keep(self, user: str, held: Held) -> None:
+        # What others have loaded, and perhaps changed since, is newer.
+        if user not in self._cache:
+            self._cache.put(user, held, weight(held.record))
+
+    async def _ask(self, question: Callable[..., T], *arguments: object) -> T:
+        _, writer = self._parts()
+        with trio.move_on_after(PATIENCE):
+            try:
+                return await trio.to_thread.run_sync(
+                    question,
+                    *arguments,
+                    abandon_on_cancel=True,
+                    limiter=self._reading,
+                )
+            except sqlite3.Error as error:
+                raise writer.failed(error) from None
+        raise Unavailable(f"nothing was read within {PATIENCE:g} s")
+
+    async def holders(self, retract: Retract) -> list[str]:
+        """Return the users who hold an item that *retract* selects."""
+        file, _ = self._parts()
+        if retract.source is not None:
+            return await self._ask(file.holders, "source", text(retract.source))
+        if retract.key is None:
+            return []
+        tag = place(retract.category, retract.key)
+        return await self._ask(file.holders, "place", tag)
+
+    async def users(self, after: str | None, limit: int) -> list[str]:
+        """Return the next users behind *after*, in the order of their first change."""
+        file, _ = self._parts()
+        return await self._ask(file.users, after, limit)
+
+    async def claim(self, key: str, value: str, *, ttl: float) -> str:
+        """Keep *value* under *key* for *ttl* seconds, unless there is one already."""
+        return await self._writer.claim(key, value, self._clock() + ttl)
+
+    async def claimed(self, key: str) -> str | None:
+        """Return what is kept under *key*, if anything is."""
+        file, _ = self._parts()
+        kept = await self._ask(file.claimed, text(key), self._clock())
+        return None if kept is None else plain(kept)
+
+
+async def _outcome(result: Result, group: Group | None) -> Result:
+    try:
+        if group is not None:
+            await group.wait()
+    except Unavailable as error:
+        return error
+    return result

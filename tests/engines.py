@@ -1,0 +1,76 @@
+"""The engines of the house, for what is tested with each of them.
+
+Another one is added here: what makes it, and what it promises. Whoever tests with
+them imports the fixtures, too. The simulation names the same places again and again,
+so that a store that outlives a test needs a prefix of its own in each.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import valkey_server
+from roundel_service.engines import Engine
+from roundel_service.engines.memory import MemoryEngine
+from roundel_service.engines.sqlite import SqliteEngine
+from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.testing import Kind, MakeEngine, Setup
+
+ENGINES = {
+    "memory": Kind(),
+    "sqlite": Kind(is_durable=True),
+    "redis": Kind(is_durable=True, is_shared=True),
+    "valkey": Kind(is_durable=True, is_shared=True),
+}
+"""What is promised by each engine, which the fixture of that name makes.
+
+Redis and Valkey are two servers of one engine.
+"""
+
+
+@pytest.fixture
+def memory() -> MakeEngine:
+    def make(setup: Setup) -> Engine:
+        return MemoryEngine(setup.rules, clock=setup.clock)
+
+    return make
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> MakeEngine:
+    def make(setup: Setup) -> Engine:
+        path = tmp_path / f"{setup.place}.db"
+        return SqliteEngine(path, setup.rules, clock=setup.clock)
+
+    return make
+
+
+@pytest.fixture
+def redis(store_urls: valkey_server.Urls) -> MakeEngine:
+    return _sharing(store_urls("redis"))
+
+
+@pytest.fixture
+def valkey(store_urls: valkey_server.Urls) -> MakeEngine:
+    return _sharing(store_urls("valkey"))
+
+
+def _sharing(url: str) -> MakeEngine:
+    mine = secrets.token_hex(4)
+
+    def make(setup: Setup) -> Engine:
+        place = f"{url}?prefix={mine}-{setup.place}"
+        return ValkeyEngine(place, setup.rules, clock=setup.clock)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def store_urls() -> Iterator[valkey_server.Urls]:
+    """Start a server when it is asked for first, for as long as a module is tested."""
+    with valkey_server.urls() as made:
+        yield made

@@ -1,0 +1,135 @@
+"""A copy made while others write, and what the clients of a restored one are told."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import trio
+
+from roundel_service.engines.backup import back_up
+from roundel_service.operations import Retract
+
+from .test_cli import run
+from .test_mailbox import note
+from .test_memory_engine import put
+from .test_sqlite_engine import asked, opened, path, running, told
+from .test_sqlite_faults import damage, fill_pages
+
+__all__ = ["path"]  # A fixture is found by its name.
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return tmp_path / "copy.db"
+
+
+async def epochs(engine, *users: str) -> list[str]:
+    return [(await engine.read(user)).mailbox.epoch for user in users]
+
+
+async def test_copy_is_of_one_moment(path, copy):
+    """Whatever is written meanwhile: all that came before is there, without a hole."""
+    async with running(path) as engine, trio.open_nursery() as nursery:
+        done = {"alice": 0, "bob": 0}
+
+        async def notify(user: str) -> None:
+            while True:
+                await put(engine, user, note(f"{done[user]}"))
+                done[user] += 1
+
+        for user in done:
+            nursery.start_soon(notify, user)
+        while min(done.values()) < 50:
+            await trio.testing.wait_all_tasks_blocked()
+        before = dict(done)
+        await trio.to_thread.run_sync(back_up, path, copy)
+        after = dict(done)
+        nursery.cancel_scope.cancel()
+    async with running(copy) as restored:
+        for user in done:
+            items = list((await restored.read(user)).mailbox.items)
+
+            assert before[user] <= len(items) <= after[user] + 1 or len(items) == 200
+            assert sorted(map(int, items)) == list(map(int, items))
+
+
+async def test_clients_of_a_restored_backup_are_told(path, copy):
+    """Nobody's version is taken for one of a time that did not come about."""
+    users = ("alice", "bob", "nobody")
+    async with running(path) as engine:
+        await engine.apply([(user, note("1", source="s")) for user in users[:2]])
+        before = await epochs(engine, *users)
+        back_up(path, copy)
+        assert before == await epochs(engine, *users)
+    shutil.copy(copy, path.with_name("again.db"))
+    async with running(copy) as restored:
+        # Whoever writes first renews the mailbox, as does whoever reads it.
+        applied = await put(restored, "alice", note("2"))
+        after = await epochs(restored, *users)
+        holders = await restored.holders(Retract(source="s"))
+        assert ["1", "2"] == list((await restored.read("alice")).mailbox.items)
+    async with running(copy) as restored:
+        assert after == await epochs(restored, *users)
+    async with running(path.with_name("again.db")) as again:
+        once_more = await epochs(again, *users)
+
+    assert applied.badge.epoch == after[0]
+    assert sorted(holders) == ["alice", "bob"]
+    assert 9 == len({*before, *after, *once_more})
+
+
+async def test_backup_takes_nobodys_place(path, copy):
+    """A copy of yesterday is not overwritten by accident, nor one in the making."""
+    await opened(path)
+    copy.write_text("yesterday's")
+    with pytest.raises(FileExistsError, match="is there already"):
+        back_up(path, copy)
+    copy.with_name("new.db.part").touch()
+    with pytest.raises(FileExistsError, match="another backup is being made"):
+        back_up(path, copy.with_name("new.db"))
+
+    assert copy.read_text() == "yesterday's"
+
+
+async def test_backup_of_what_is_no_good_leaves_nothing(path, copy, tmp_path):
+    """A copy that is there is a good one."""
+    await fill_pages(path)
+    damage(path)
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("Dear diary, " * 99)
+    for source, why in [
+        (path, "is damaged"),
+        (tmp_path / "empty", "is empty"),
+        (tmp_path / "text", "is no database"),
+        (tmp_path / "missing", "there is no such file"),
+    ]:
+        with pytest.raises(OSError, match=why):
+            back_up(source, copy)
+    with pytest.raises(OSError, match="cannot be made"):
+        back_up(path, tmp_path / "no" / "copy.db")
+
+    assert [] == [file for file in tmp_path.iterdir() if "copy" in file.name]
+
+
+async def test_command_copies_what_is_in_use(path, copy):
+    """An operator needs one line, and the service does not stop for it."""
+    async with running(path) as engine:
+        await put(engine, "alice", note("1"))
+        engine_setting = f"sqlite:{path}"
+        done = await trio.to_thread.run_sync(
+            lambda: run("backup", str(copy), "--engine", engine_setting)
+        )
+        again = run("backup", str(copy), "--engine", engine_setting)
+        other = run("backup", str(copy))
+
+    assert (0, 1, 2) == (done.returncode, again.returncode, other.returncode), (
+        done.stderr
+    )
+    assert str(copy) in done.stdout
+    assert "is there already" in again.stderr
+    assert "expected sqlite:PATH" in other.stderr
+    assert [("alice",)] == asked(copy, "SELECT name FROM user")
+    told(copy, "PRAGMA integrity_check")

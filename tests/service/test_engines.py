@@ -1,0 +1,51 @@
+"""Every engine of the house keeps what all engines promise."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines import ENGINES, memory, redis, sqlite, store_urls, valkey
+from roundel_service.engines import Record, Rules
+from roundel_service.mailbox import Mailbox
+from roundel_service.testing import PROMISES, Promise
+
+from .test_mailbox import note
+
+# Fixtures are found by their names.
+__all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]
+
+
+def promised() -> list:
+    """Return each engine with each of its promises."""
+    return [
+        pytest.param(
+            name,
+            promise,
+            id=f"{name}-{promise.name}",
+            marks=[] if name == "memory" else [pytest.mark.slow],
+        )
+        for name, kind in ENGINES.items()
+        for promise in PROMISES
+        if promise.concerns(kind)
+    ]
+
+
+@pytest.mark.parametrize(("name", "promise"), promised())
+async def test_promise(name: str, promise: Promise, request):
+    """What an engine is chosen for is what it does."""
+    make_engine, kind = request.getfixturevalue(name), ENGINES[name]
+
+    await promise.check(
+        make_engine, is_durable=kind.is_durable, is_shared=kind.is_shared
+    )
+
+
+@pytest.mark.parametrize("ring", [1, 2, 3])
+def test_record_keeps_no_more_changes_than_the_ring(ring):
+    """The bound of the settings holds, from the smallest on."""
+    record = Record(Mailbox(epoch="e"))
+    for number in range(5):
+        new = note(f"{number}")
+        record, _ = record.applied(new, now=0.0, rules=Rules(ring=ring))
+
+    assert ring == len(record.changes)
