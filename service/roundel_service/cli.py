@@ -23,6 +23,7 @@ from roundel_adapters.client import StreamEnded, connect
 from . import config, demo, logs, process, service, workers
 from .auth import Gate, Secret, is_user_name
 from .config import Address, ConfigError, Settings
+from .doctor import examine
 from .engines.backup import back_up
 from .engines.place import data_file
 from .tickets import Tickets
@@ -132,9 +133,11 @@ def serve(file: Path | None, **flags: str | None) -> None:
     file); a flag beats the environment, which beats the file:
       ROUNDEL_BIND            127.0.0.1:8080
       ROUNDEL_OPS_BIND        127.0.0.1:9180, for /readyz and /metrics; empty: none
-      ROUNDEL_ENGINE          sqlite:PATH, without a path in your data folder; memory
+      ROUNDEL_ENGINE          sqlite:PATH, without a path in your data folder; memory;
+                              valkey://HOST:PORT, which processes and nodes share
       ROUNDEL_DURABILITY      full; with normal or off a loss of power takes the last
-      ROUNDEL_CACHE_BYTES     67108864 bytes of mailboxes at hand
+      ROUNDEL_CACHE_BYTES     134217728 bytes of mailboxes at hand
+      ROUNDEL_USER_TTL        7776000 seconds before an idle mailbox leaves a store
       ROUNDEL_WORKERS         1 process that serves; more with another engine
       ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
       ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
@@ -327,6 +330,29 @@ def backup(destination: Path, engine: str | None, file: Path | None) -> None:
     source = Path(path) if path else data_file()
     back_up(source, destination)
     click.echo(f"{source} is copied to {destination}")
+
+
+@main.command()
+@click.option("--engine", help="What to look at, as serve takes it.")
+@_config_option
+@_explained
+def doctor(engine: str | None, file: Path | None) -> None:
+    """Look at the engine: what it is, what it keeps, and what it could lose.
+
+    Nothing of it is changed, and it may be in use. Each line is ok, a warning or a
+    failure, with what to do.
+
+    Exit status: 0, or 1 if there is a failure.
+    """
+    given = {} if engine is None else {"engine": engine}
+    names = ("engine", "durability")
+    chosen = config.load_some(names, os.environ, file, given)
+    look = functools.partial(examine, durability=chosen["durability"])
+    findings = trio.run(look, chosen["engine"])
+    for finding in findings:
+        click.echo(finding)
+    if any(finding.level == "failure" for finding in findings):
+        sys.exit(1)
 
 
 @main.command()

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias, final
 import attrs
 
 from .auth import MIN_SECRET
+from .engines._valkey_url import parse_url
+from .engines.cache import CACHE_BYTES
 from .jwks import check_source
 from .requests import MAX_ITEM
 
@@ -56,10 +58,13 @@ class Address:
 IS_SHARED = {
     "memory": False,
     "sqlite": False,
-    "valkey": True,
-    "valkeys": True,
-    "redis": True,
-    "rediss": True,
+    # As `valkey://HOST`, with TLS, and of a cluster.
+    **{
+        f"{name}{tls}{cluster}": True
+        for name in ("valkey", "redis")
+        for tls in ("", "s")
+        for cluster in ("", "+cluster")
+    },
 }
 """Whether several processes can use an engine at once, by the scheme of its setting."""
 
@@ -86,10 +91,12 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 def _engine(value: str) -> str:
-    scheme, _, place = value.partition(":")
+    scheme = value.partition(":")[0]
     is_whole = {"memory": value == "memory", "sqlite": value != "sqlite"}
-    if scheme not in IS_SHARED or not is_whole.get(scheme, place.startswith("//")):
+    if scheme not in IS_SHARED or not is_whole.get(scheme, True):
         raise ValueError
+    if IS_SHARED[scheme]:
+        parse_url(value)
     return value
 
 
@@ -182,7 +189,12 @@ class Settings:
     cache_bytes: int = _setting(
         _count(1 << 20, 1 << 40),
         "a count of bytes from 1048576 to 1099511627776",
-        default=67_108_864,
+        default=CACHE_BYTES,
+    )
+    user_ttl: int = _setting(
+        _count(86_400, 1 << 31),
+        "a count of seconds from 86400 to 2147483648",
+        default=90 * 86_400,
     )
     workers: int = _setting(_count(1, 64), "a count from 1 to 64", default=1)
     producer_keys: tuple[str, ...] = _setting(

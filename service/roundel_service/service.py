@@ -64,12 +64,17 @@ class Service:
             task_status.started()
 
 
-def build(settings: Settings, *, clock: Callable[[], float] = time.time) -> Service:
-    """Build the service that *settings* describe.
+def build(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    engine: Engine | None = None,
+) -> Service:
+    """Build the service that *settings* describe, on another *engine* if one is given.
 
     *clock* returns seconds since 1970. `Service.run()` has to run beside its apps.
     """
-    engine = make_engine(settings, clock=clock)
+    engine = engine or make_engine(settings, clock=clock)
     hub = Hub(
         engine,
         timing=Timing(
@@ -116,7 +121,17 @@ def make_engine(settings: Settings, *, clock: Callable[[], float]) -> Engine:
                 durability=settings.durability,
                 cache_bytes=settings.cache_bytes,
             )
-    raise ValueError(f"there is no engine {scheme}")
+        case _:
+            # Its client is an extra.
+            from .engines.valkey import ValkeyEngine
+
+            return ValkeyEngine(
+                settings.engine,
+                rules,
+                clock=clock,
+                user_ttl=settings.user_ttl,
+                cache_bytes=settings.cache_bytes,
+            )
 
 
 def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) -> Gate:

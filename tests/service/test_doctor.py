@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
+import valkey_server
+from roundel_service.cli import main
 from roundel_service.doctor import disk, examine, store
 from roundel_service.doctor.finding import latency
 
@@ -151,3 +154,31 @@ def test_folder_that_is_none(tmp_path):
 def test_latency(seconds, level):
     """What takes long is said to, with what to do."""
     assert level == latency("it", seconds, slow=0.01, advice="do this").level
+
+
+@pytest.mark.parametrize(
+    ("engine", "status", "words"),
+    [
+        pytest.param("memory", 0, "warning  keeps data", id="a warning"),
+        pytest.param("valkey://127.0.0.1:1", 1, "failure  engine", id="a failure"),
+        pytest.param("mongodb://x", 2, "ROUNDEL_ENGINE", id="no engine"),
+    ],
+)
+def test_command(engine, status, words):
+    """A line for each finding; a failure is the exit status, too."""
+    result = CliRunner().invoke(main, ["doctor", "--engine", engine])
+
+    assert status == result.exit_code
+    assert words in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_server(kind):
+    """A real one tells what is looked for."""
+    with valkey_server.server(kind, "--appendonly", "yes") as server:
+        findings = {finding.about: finding for finding in await examine(server.url)}
+
+    assert findings["engine"].says.startswith(kind)
+    assert "restarted" in findings["keeps data"].says
+    assert ["ok", "ok"] == [findings[name].level for name in ("eviction", "latency")]

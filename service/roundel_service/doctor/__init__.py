@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from ..engines.place import data_file
 from . import disk
 from .finding import Finding, ok, warning
 
@@ -25,7 +26,8 @@ async def examine(engine: str, *, durability: str = "full") -> list[Finding]:
             warning("keeps data", "until the process ends; use sqlite:PATH to keep it"),
         ]
     if scheme == "sqlite":
-        look = partial(disk.examine, Path(path), durability=durability)
+        file = Path(path) if path else data_file()
+        look = partial(disk.examine, file, durability=durability)
         return await trio.to_thread.run_sync(look)
     # The client of the store is an extra.
     from . import store

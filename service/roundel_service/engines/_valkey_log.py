@@ -29,7 +29,7 @@ BLOCK: Final = 1.0
 
 _PAGE: Final = 500
 _POLL: Final = 0.05
-_GATHER: Final = 0.005
+_GATHER: Final = 0.01
 _AGAIN: Final = 0.2
 
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, final
 from ..items import Item
 from . import Record
 
-CACHE_BYTES = 64 * 1024 * 1024
+CACHE_BYTES = 128 * 1024 * 1024
 """How many bytes of records are at hand, unless somebody says otherwise."""
 
 _SAMPLE = 4

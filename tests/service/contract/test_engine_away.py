@@ -1,0 +1,191 @@
+"""While mailboxes cannot be reached: nothing is promised, and nobody is sent away."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+
+from roundel_adapters.testing import AsgiClient
+from roundel_service import service
+from roundel_service.engines import Unavailable
+from roundel_service.engines.memory import MemoryEngine
+
+from ..conftest import World, body, data, opened, post, settings, wall_clock
+
+
+class Away:
+    """A memory engine that can be out of reach; all else is the engine's."""
+
+    def __init__(self) -> None:
+        self._engine = MemoryEngine(clock=wall_clock)
+        self.is_away = False
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise Unavailable("the store does not answer")
+
+    async def check(self):
+        self._check()
+
+    async def read(self, user):
+        self._check()
+        return await self._engine.read(user)
+
+    async def apply(self, work):
+        if self.is_away:
+            return [Unavailable("the store does not answer") for _ in work]
+        return await self._engine.apply(work)
+
+    async def holders(self, retract):
+        self._check()
+        return await self._engine.holders(retract)
+
+    async def claim(self, key, value, *, ttl):
+        self._check()
+        return await self._engine.claim(key, value, ttl=ttl)
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+
+@pytest.fixture
+def engine() -> Away:
+    return Away()
+
+
+@pytest.fixture
+async def world(nursery, engine) -> World:
+    built = service.build(settings(), clock=wall_clock, engine=engine)
+    await nursery.start(built.run)
+    return World(built, AsgiClient(built.app))
+
+
+NOTE = {"to": {"user": "alice"}, "title": "x"}
+OPS = {"op_id": "o", "ops": [{"read": []}]}
+USERS = [
+    ("GET", "/v1/badge", None), ("GET", "/v1/items", None), ("POST", "/v1/ops", OPS),
+    ("POST", "/v1/tickets", {}),
+]  # fmt: skip
+PRODUCERS = [
+    ("POST", "/v1/notify", NOTE), ("DELETE", "/v1/items?source=s", None),
+    ("PUT", "/v1/users/alice/gauges/g", {"count": 1, "source_version": 1}),
+    ("DELETE", "/v1/users/alice/gauges/g", None),
+    ("GET", "/v1/users/alice/badge", None), ("GET", "/v1/users/alice/explain", None),
+    ("POST", "/v1/users/alice/disconnect", {"revoke": True}),
+    ("DELETE", "/v1/users/alice", None),
+]  # fmt: skip
+
+
+def check(answer) -> None:
+    problem = body(answer, 503)
+
+    assert "urn:roundel:problem:engine-unavailable" == problem["type"]
+    assert "the store does not answer" == problem["detail"]
+    assert "2" == answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(("method", "path", "document"), USERS + PRODUCERS)
+async def test_calls_are_503(autojump_clock, world, engine, method, path, document):
+    """Every call says so, and when to come again; then it does its work."""
+    by_user = (method, path, document) in USERS
+    client = world.user() if by_user else world.producer
+    content = b"" if document is None else json.dumps(document).encode()
+    engine.is_away = True
+    check(await client.request(method, path, body=content))
+    engine.is_away = False
+
+    assert 200 == (await client.request(method, path, body=content)).status
+
+
+async def test_each_recipient_is_told(autojump_clock, world, engine):
+    """Of several, each has its own result, in a call and in a batch."""
+    engine.is_away = True
+    both = {**NOTE, "to": {"users": ["alice", "bob"]}}
+    many = body(await post(world.producer, "/v1/notify", both))
+    line = json.dumps(NOTE).encode()
+    batch = await world.producer.request("POST", "/v1/batch", body=line)
+
+    assert [503, 503] == [r["problem"]["status"] for r in many["results"]]
+    assert 503 == json.loads(batch.body)["status"]
+
+
+async def test_open_streams_stay(autojump_clock, world, engine):
+    """They are told what they know, and what comes once there is more."""
+    async with world.user().stream("/v1/stream") as stream:
+        await opened(stream)
+        engine.is_away = True
+        await post(world.producer, "/v1/notify", NOTE)
+        ping = await stream.next_event()
+        engine.is_away = False
+        await world.notify()
+        badge = await stream.next_event()
+
+    assert ("ping", 0) == (ping.type, data(ping)["v"])
+    assert ("badge", 1) == (badge.type, data(badge)["unread"])
+
+
+async def test_new_streams_are_asked_to_come_later(autojump_clock, world, engine):
+    """A browser never comes back from a 503."""
+    engine.is_away = True
+    async with world.user().stream("/v1/stream") as stream:
+        bye = await stream.next_event()
+        end = await stream.next_event()
+
+    assert 200 == stream.status
+    assert ("bye", "shed") == (bye.type, data(bye)["why"])
+    assert end is None
+
+
+async def test_ticket_whose_use_cannot_be_kept(autojump_clock, world, engine):
+    """The stream ends, and goes on by its own id once that can be kept."""
+    ticket = body(await post(world.user(), "/v1/tickets", {}))
+    claim = engine.claim
+
+    async def fail(key, value, *, ttl):
+        raise Unavailable("the store does not answer")
+
+    engine.claim = fail
+    async with world.anybody.stream(ticket["url"]) as stream:
+        _, state = await opened(stream)
+        bye = await stream.next_event()
+    engine.claim = claim
+    async with world.anybody.stream(
+        ticket["url"], headers={"Last-Event-ID": state.id}
+    ) as again:
+        hello = await again.next_event()
+
+    assert ("bye", "shed") == (bye.type, data(bye)["why"])
+    assert ("hello", "current") == (hello.type, data(hello)["resume"])
+
+
+async def test_readiness_says_why(autojump_clock, world, engine):
+    """An operator is told the reason, and when it is over."""
+    ready = AsgiClient(world.service.operator_app)
+    engine.is_away = True
+    away = await ready.request("GET", "/readyz")
+    engine.is_away = False
+    back = await ready.request("GET", "/readyz")
+
+    assert {"engine": "the store does not answer"} == body(away, 503)["reasons"]
+    assert 200 == back.status
+
+
+async def test_service_outlives_it(autojump_clock, world, engine):
+    """Hours of it end nothing: not the audit, not what lets items expire."""
+    async with world.user().stream("/v1/stream?level=items") as stream:
+        await world.notify(ttl=5)
+        engine.is_away = True
+        await trio.sleep(300)
+        engine.is_away = False
+        kinds = [event.type async for event in _until(stream, "change", 2)]
+
+    assert 2 == kinds.count("change")
+
+
+async def _until(stream, kind: str, times: int):
+    while times:
+        event = await stream.next_event()
+        times -= event.type == kind
+        yield event

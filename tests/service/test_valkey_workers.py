@@ -1,0 +1,43 @@
+"""Several processes on one store: whichever a client is at, it is told the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import valkey_server
+
+from .test_cli import SECRETS
+from .test_drain import read_until, serving
+from .test_workers import streams_of
+
+BODY = json.dumps({"to": {"user": "alice"}, "title": "x"}).encode()
+NOTIFY = (
+    "POST /v1/notify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    f"Authorization: Bearer {SECRETS['ROUNDEL_PRODUCER_KEYS']}\r\n"
+    f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+).encode() + BODY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_tabs_at_different_workers_agree(tmp_path, kind):
+    """Each of twenty tabs, spread over two processes, has every badge in its turn."""
+    with valkey_server.server(kind) as store:
+        arguments = ("--workers", "2", "--engine", store.url)
+        async with serving(tmp_path, *arguments) as served:
+            host = served.ops.rpartition(":")[0]
+            tabs = [(await served.stream())[0] for _ in range(20)]
+            shares = await streams_of([f"{host}:9180", f"{host}:9181"])
+            answers = [
+                await read_until(await served.send(NOTIFY), b"}]}") for _ in range(3)
+            ]
+            told = [await read_until(tab, b'"unread":3') for tab in tabs]
+            status = await served.end()
+
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert 20 == sum(shares)
+    assert all(shares)
+    assert 20 == len(told)
+    assert 0 == status
