@@ -46,7 +46,7 @@ class Line:
         self.head = head
         self.rest: bytes | memoryview = b""
         self.is_marked = self.is_ended = self.is_over = False
-        # For when it is on the heap, and by when its peer has to take something, and
+        # The moment it is put down for, and by when its peer has to take something, and
         # all of what is being written.
         self.armed = self.due = self.due_whole = inf
 

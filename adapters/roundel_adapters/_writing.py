@@ -142,7 +142,9 @@ class PacedStream(trio.abc.Stream):
 
     def detach(self) -> socket.socket:
         """Give the socket away, non-blocking; the stream is over with that."""
-        given = socket.socket(fileno=self._stream.socket.detach())
+        sock = self._stream.socket
+        # Told what it is, since it would ask the kernel three times.
+        given = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         given.setblocking(False)
         return given
 

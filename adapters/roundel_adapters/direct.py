@@ -11,18 +11,19 @@ driver of the same object, by the same rule of draining before sleeping.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import select
 import socket
 import time
 from collections import deque
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from math import inf
 from typing import final
 
 import trio
 
+from ._calendar import Calendar
 from ._line import Line
 from .bell import Bell
 from .pump import Talker
@@ -37,7 +38,7 @@ SLICE = 0.005
 
 # How many times the time-out one write may take as a whole.
 _PATIENCE = 4
-SWEEP = 0.25
+SWEEP = 1.0
 """How many seconds a heartbeat or an end may be late, at the most."""
 
 _BATCH = 32
@@ -58,8 +59,7 @@ class Switchboard:
         self._epoll = select.epoll()
         self._lines: dict[int, Line] = {}
         self._marked: deque[Line] = deque()
-        self._heap: list[tuple[float, int, Line]] = []
-        self._number = 0
+        self._calendar = Calendar()
         self._swept = -inf
         self._stirred = trio.lowlevel.ParkingLot()
         self._emptied = Bell()
@@ -138,28 +138,49 @@ class Switchboard:
     def _next_sweep(self) -> float:
         # Heartbeats are spread over time; one by one they would cost a turn of the
         # scheduler each, so those of the same moment go together, a little late.
-        return max(self._heap[0][0], self._swept + SWEEP) if self._heap else inf
+        return max(self._calendar.next, self._swept + SWEEP)
 
     def _mark_due(self, now: float) -> None:
         if now < self._swept + SWEEP:
             return
         self._swept = now
-        while self._heap and self._heap[0][0] <= now:
-            line = heapq.heappop(self._heap)[2]
-            line.armed = inf
+        for line in self._calendar.due(now):
             line.wake()
 
     async def _write_marked(self) -> None:
         marked, self._marked = self._marked, deque()
         until = time.perf_counter() + SLICE
         now = trio.current_time()
-        for number, line in enumerate(marked, 1):
-            line.is_marked = False
-            self._attend(line, now)
-            if number % _BATCH == 0 and time.perf_counter() > until:
+        rounds = iter(marked)
+        while batch := list(islice(rounds, _BATCH)):
+            self._write_batch(batch, now)
+            if time.perf_counter() > until:
                 # A publish to thousands must not keep everybody else waiting.
                 await trio.lowlevel.checkpoint()
                 until, now = time.perf_counter() + SLICE, trio.current_time()
+
+    def _write_batch(self, batch: list[Line], now: float) -> None:
+        # First all are asked, and then all is written: a system call leaves little of
+        # us in the processor's caches, and a reader that is fed without a pause does
+        # not have to be woken for each write. That is a fifth of a heartbeat's cost.
+        asked = [(line, self._ask(line, now)) for line in batch]
+        for line, data in asked:
+            if data and not line.is_over:
+                self._send(line, data, now)
+        for line in batch:
+            self._attend(line, now)
+
+    def _ask(self, line: Line, now: float) -> bytes:
+        """Ask a line that is not busy what it has to say, for the first time."""
+        line.is_marked = False
+        if line.is_over or line.rest:
+            return b""
+        try:
+            return line.next_data(now)
+        except Exception:
+            log.exception("a stream failed")
+            self._drop(line)
+            return b""
 
     def _attend(self, line: Line, now: float) -> None:
         if line.is_over:
@@ -169,9 +190,9 @@ class Switchboard:
                 self._say(line, now)
             elif now >= line.due:
                 self._drop(line)
-            # What is said puts the deadline off: who is on the heap stays there.
+            # What is said puts the deadline off: who has a moment keeps it.
             if (line.armed == inf or line.rest) and not line.is_over:
-                self._arm(line)
+                self._calendar.put(line, line.deadline)
         except Exception:
             log.exception("a stream failed")
             self._drop(line)
@@ -211,14 +232,6 @@ class Switchboard:
         line.rest = memoryview(data)[sent:]
         return False
 
-    def _arm(self, line: Line) -> None:
-        """Put *line* on the heap, if it is not there for as early a time already."""
-        deadline = line.deadline
-        if deadline < line.armed:
-            line.armed = deadline
-            self._number += 1
-            heapq.heappush(self._heap, (deadline, self._number, line))
-
     async def _watch(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -254,7 +267,7 @@ class Switchboard:
                 line.within.__exit__(None, None, None)
         except Exception:
             log.exception("a stream failed at its end")
-        # It may be on the heap for a while yet, and should hold nothing there.
+        # It may be in the calendar for a while yet, and should hold nothing there.
         del line.talker
         if not self._lines:
             self._emptied.ring()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from math import inf
 from typing import final
 
@@ -14,6 +15,9 @@ from ._history import History, Outcome
 from ._words import LastWords, Resume
 
 _COMMENT = encode_comment()
+
+# Thousands of idle streams say one of a few things, again and again.
+_heartbeat = lru_cache(maxsize=256)(encode)
 
 
 @final
@@ -210,11 +214,9 @@ class Stream:
         lane = self._only
         if lane is None or (at := self._positions[""]) is None:
             return None
-        if at is lane.head and now < self._due:
-            return []
-        news = lane.sole_news(at)
+        news = None if at is lane.head else lane.sole_news(at)
         if news is None:
-            if lane.has_news(at):
+            if at is not lane.head and lane.has_news(at):
                 return None
             if now < self._due:
                 return []
@@ -307,7 +309,7 @@ class Stream:
         return entry.frame if self._only else entry.frame_at(self.cursor)
 
     def _heartbeat_chunk(self) -> bytes:
-        return encode(self._ping(self.cursor)) if self._ping else _COMMENT
+        return _heartbeat(self._ping(self.cursor)) if self._ping else _COMMENT
 
 
 def _by_name(lanes: History | Mapping[str, History]) -> dict[str, History]:

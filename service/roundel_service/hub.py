@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from random import random
 from secrets import token_urlsafe
 from typing import Any, final
@@ -54,6 +54,33 @@ class _News:
 
     def __init__(self) -> None:
         self.record: Record | None = None
+
+
+@final
+class _Serving:
+    """Is entered when *reader* begins to be served, and left at its end.
+
+    A class, since each of thousands would keep a generator and its frame otherwise.
+    """
+
+    __slots__ = ("_began", "_begun", "_ended", "_reader")
+
+    def __init__(
+        self,
+        begun: Callable[[Reader], None],
+        ended: Callable[[Reader, float], None],
+        reader: Reader,
+    ) -> None:
+        self._begun = begun
+        self._ended = ended
+        self._reader = reader
+
+    def __enter__(self) -> None:
+        self._began = trio.current_time()
+        self._begun(self._reader)
+
+    def __exit__(self, *_: object) -> None:
+        self._ended(self._reader, trio.current_time() - self._began)
 
 
 @final
@@ -194,10 +221,11 @@ class Hub:
             metrics=self.metrics,
         )
 
-    @contextmanager
-    def serving(self, reader: Reader) -> Iterator[None]:
+    def serving(self, reader: Reader) -> AbstractContextManager[None]:
         """Count *reader* as served, or end it at once where there is no room for it."""
-        began = trio.current_time()
+        return _Serving(self._begun, self._ended, reader)
+
+    def _begun(self, reader: Reader) -> None:
         channel = reader.channel
         if self.is_draining:
             reader.end("drain")
@@ -210,12 +238,6 @@ class Hub:
             # Those who are sent away take no place: they are gone in a moment.
             self._readers.add(reader)
             channel.readers.add(reader)
-        try:
-            yield
-        finally:
-            self._readers.discard(reader)
-            channel.readers.discard(reader)
-            self._ended(reader, trio.current_time() - began)
 
     def _has_room(self, channel: Channel) -> bool:
         return (
@@ -224,6 +246,8 @@ class Hub:
         )
 
     def _ended(self, reader: Reader, seconds: float) -> None:
+        self._readers.discard(reader)
+        reader.channel.readers.discard(reader)
         stuck = reader.is_stuck(trio.current_time())
         why = reader.why or ("slow" if stuck else "gone")
         if why == "shed":

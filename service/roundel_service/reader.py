@@ -14,6 +14,7 @@ from .frames import Why
 from .metrics import Metrics
 
 _EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
+_PING = b"event: ping\n"
 _STATES = frozenset({"badge", "snapshot", "change"})
 
 
@@ -122,7 +123,7 @@ class Reader:
             # What was told to others until now is in the state that it begins with.
             self._missed = self._lane.frames
         for chunk in chunks:
-            event = _event_of(chunk)
+            event = "ping" if chunk.startswith(_PING) else _event_of(chunk)
             if event is not None:
                 self.frames += 1
                 self._metrics.frames(event)

@@ -107,7 +107,7 @@ async def test_ring_tells_its_own_streams_and_no_others(autojump_clock, room):
     assert ["start", "news"] == peer.events()
 
 
-async def test_heartbeats_and_ages_come_from_one_heap(autojump_clock, room):
+async def test_heartbeats_and_ages_come_from_one_calendar(autojump_clock, room):
     """Each stream has its own time, and nobody has a task."""
     quick = room.connect(heartbeat=10, max_age=25)
     await trio.sleep(4)
@@ -124,7 +124,7 @@ async def test_heartbeats_and_ages_come_from_one_heap(autojump_clock, room):
     assert 25 == pytest.approx(quick.left_at)
     await trio.sleep(100)
     assert 104 == pytest.approx(slow.left_at)
-    assert [] == room.board._heap
+    assert not room.board._calendar
 
 
 async def test_event_puts_the_heartbeat_off(autojump_clock, room):

@@ -99,7 +99,7 @@ async def test_peer_that_leaves_gives_everything_back_at_once(autojump_clock, ro
     gc.collect()
     assert gone() is None
     await trio.sleep(15)
-    assert [] == room.board._heap
+    assert not room.board._calendar
 
 
 async def test_peer_that_resets_is_gone_too(room, caplog):

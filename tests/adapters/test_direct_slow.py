@@ -104,7 +104,7 @@ async def test_peer_that_takes_nothing_is_cut(autojump_clock, room):
     assert not peer.talker.is_open
     peer.read()
     assert peer.is_ended
-    assert [] == room.board._heap
+    assert not room.board._calendar
 
 
 async def test_peer_that_takes_some_in_time_is_served(autojump_clock, room):
