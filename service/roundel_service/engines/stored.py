@@ -6,7 +6,7 @@ hundred items as read writes no text. Rows are lists by position: `VERSION` says
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import partial
 from typing import Any, final
 
@@ -49,9 +49,15 @@ class Edit:
 def edit(before: Record | None, after: Record) -> Edit:
     """Return what makes *before* into *after*; before `None` there was nothing."""
     anew = before is None or before.mailbox.epoch != after.mailbox.epoch
-    old = Mailbox(epoch="") if before is None or anew else before.mailbox
+    old = Mailbox(epoch="", v=-1) if before is None or anew else before.mailbox
     new = after.mailbox
-    items = _others(old.items, new.items)
+    changes = _since(old.v, after.changes)
+    names = _touched(old, new, changes)
+    items = {
+        name: item
+        for name in names
+        if (item := new.items.get(name)) is not None and old.items.get(name) is not item
+    }
     answers = _latest(old.answers, new.answers)
     return Edit(
         anew=anew,
@@ -62,17 +68,27 @@ def edit(before: Record | None, after: Record) -> Edit:
             for name, item in items.items()
             if (flags := flags_of(item)) or name in old.items
         },
-        gone=_gone(old.items, new.items, len(items)),
+        gone=frozenset(names & old.items.keys()) - new.items.keys(),
         answers=answers,
-        forgotten=_gone(old.answers, new.answers, len(answers)),
-        changes=_since(old.v if not anew else -1, after.changes),
+        forgotten=_forgotten(old.answers, new.answers, len(answers)),
+        changes=changes,
     )
 
 
-def _others(old: Mapping[str, Item], new: Mapping[str, Item]) -> dict[str, Item]:
-    if old is new:
-        return {}
-    return {name: item for name, item in new.items() if old.get(name) is not item}
+def _touched(old: Mailbox, new: Mailbox, changes: tuple[Change, ...]) -> Set[str]:
+    """Return the names of all items that may be others, or gone."""
+    if old.items is new.items:
+        return frozenset()
+    if len(changes) == new.v - old.v:
+        # The changes tell all of it, and to look at every item would take longer.
+        return {
+            name for change in changes for step in change.steps for name in _of(step)
+        }
+    return old.items.keys() | new.items.keys()
+
+
+def _of(step: Step) -> Iterable[str]:
+    return (step.item.id,) if isinstance(step, Added) else step.ids
 
 
 def _latest(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> dict[str, Answer]:
@@ -86,8 +102,8 @@ def _latest(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> dict[str, A
     return latest
 
 
-def _gone(
-    old: Mapping[str, Any], new: Mapping[str, Any], others: int
+def _forgotten(
+    old: Mapping[str, Answer], new: Mapping[str, Answer], others: int
 ) -> frozenset[str]:
     # Where as many are there as were, and none is another, none can have gone.
     if old is new or (not others and len(old) == len(new)) or not old:
