@@ -91,12 +91,12 @@ def _origins(value: str) -> tuple[str, ...]:
 
 
 def _engine(value: str) -> str:
-    scheme = value.partition(":")[0]
-    is_whole = {"memory": value == "memory", "sqlite": value != "sqlite"}
-    if scheme not in IS_SHARED or not is_whole.get(scheme, True):
-        raise ValueError
-    if IS_SHARED[scheme]:
-        parse_url(value)
+    scheme, colon, _ = value.partition(":")
+    if scheme == "memory" and not colon:
+        return value
+    if scheme == "sqlite" and colon:
+        return value
+    parse_url(value)
     return value
 
 
