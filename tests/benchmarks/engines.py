@@ -5,8 +5,8 @@
 
 Everything goes through the service's own reducer, into mailboxes that begin with
 *--items* notifications and grow, of *--users* in turn. The engines take turns in every
-round, and the table has the medians. Files are made below *--folder*, which should be on
-a disk and not in memory: what a disk takes to be sure is a part of the numbers.
+round, and the table has the medians. Files are made below *--folder*, which should be
+on a disk and not in memory: what a disk takes to be sure is a part of the numbers.
 
 With *--big* a file is made of so many users of *--items* each, and it is measured how
 long it takes until it is ready, and what is resident when each was read once. With 100

@@ -24,7 +24,11 @@ from .valkey_nodes import (
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=valkey_server.KINDS)
+# One of them by day: to make a cluster takes a while.
+ALL = [pytest.param("redis", marks=pytest.mark.nightly), "valkey"]
+
+
+@pytest.fixture(scope="module", params=ALL)
 def url(request):
     """Return the URL of a cluster that nobody harms."""
     with valkey_server.cluster(request.param) as servers:
