@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any, final
 
 import attrs
 
-from .items import Gauge, Item
+from .items import UNSEEN, Gauge, Item, Tally
 
 
 @final
@@ -71,17 +73,22 @@ class Badge:
         }
 
 
+_counted_as: Callable[[Item], Tally] = attrgetter("counted_as")
+
+
 def fold(items: Iterable[Item], gauges: Mapping[str, Gauge]) -> dict[str, Count]:
     """Count by category what of *items* is unread, and *gauges*."""
     unread = {name: gauge.count for name, gauge in gauges.items() if gauge.count}
     unseen: dict[str, int] = {}
-    for item in items:
-        if item.read or item.archived:
-            continue
-        category = item.category
-        unread[category] = unread.get(category, 0) + 1
-        if not item.seen:
-            unseen[category] = unseen.get(category, 0) + 1
+    # The items are counted in C, all of them; here it goes on with a few kinds.
+    tallies = Counter(map(_counted_as, items))
+    del tallies[None]
+    for tally, count in tallies.items():
+        assert tally is not None
+        category = tally[1:]
+        unread[category] = unread.get(category, 0) + count
+        if tally[0] == UNSEEN:
+            unseen[category] = count
     return {name: Count(count, unseen.get(name, 0)) for name, count in unread.items()}
 
 

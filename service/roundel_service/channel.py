@@ -49,14 +49,15 @@ class Lane:
         self.badge = record.badge.only(view.categories)
         mailbox, changes = record.mailbox, record.changes
         replays = view.level == "items" and bool(changes)
+        oldest = mailbox.v - len(changes)
         self.history = History(
             mailbox.epoch,
-            offset=changes[0].v - 1 if replays else mailbox.v,
+            offset=oldest if replays else mailbox.v,
             snapshot=None if replays else self._snapshot(record),
             capacity=ring if view.level == "items" else 0,
         )
         if replays:
-            is_whole = changes[0].v == 1
+            is_whole = oldest == 0
             empty = whole(mailbox.epoch, 0, {}, more=False)
             self._tell_changes(record, empty if is_whole else None)
 
@@ -71,7 +72,7 @@ class Lane:
             return
         elif self.view.level == "badge":
             self._tell_badge(before)
-        elif record.changes and record.changes[0].v <= head.offset + 1:
+        elif record.changes.goes_back_to(head.offset):
             self._tell_changes(record, before)
         else:
             # What lies between is nowhere any more: it is told whole, not passed over.
@@ -87,17 +88,16 @@ class Lane:
             self._append(event, self.badge.v)
 
     def _tell_changes(self, record: Record, before: Badge | None) -> None:
-        for change in record.changes:
-            if change.v > self.history.head.offset:
-                is_last = change is record.changes[-1]
-                snapshot = self._snapshot(record) if is_last else None
-                told = change.only(self.view.categories)
-                if _shows(change, told, before):
-                    event = Delta(partial(frames.change_event, told))
-                    self._append(event, change.v, snapshot)
-                else:
-                    self.history.advance(offset=change.v, snapshot=snapshot)
-                before = told.badge
+        for change in record.changes.since(self.history.head.offset):
+            is_last = change.v == record.mailbox.v
+            snapshot = self._snapshot(record) if is_last else None
+            told = change.only(self.view.categories)
+            if _shows(change, told, before):
+                event = Delta(partial(frames.change_event, told))
+                self._append(event, change.v, snapshot)
+            else:
+                self.history.advance(offset=change.v, snapshot=snapshot)
+            before = told.badge
 
     def _append(
         self,

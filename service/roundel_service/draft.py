@@ -27,6 +27,7 @@ class Draft:
     gauges: dict[str, Gauge]
     more: bool
     expires_at: float
+    size: int
     steps: list[Step] = attrs.field(factory=list)
 
     def do(
@@ -76,21 +77,38 @@ class Draft:
         if new.key is not None:
             same = Retract(category=new.category, key=new.key)
             self._remove(filter(same.selects, self.items.values()), "replaced")
-        evicted = _overflow(self.items.values(), new.size, limits)
+        evicted = self._overflow(new.size, limits)
         self.more |= any(item.counts for item in evicted)
         self._remove(evicted, "evicted")
         item = _item(new, self.v, now)
         self.items[item.id] = item
+        self.size += item.size
         if item.expires_at is not None:
             self.expires_at = min(self.expires_at, item.expires_at)
         self.steps.append(Added(item))
 
     def _remove(self, items: Iterable[Item], why: Why) -> None:
-        ids = {item.id: item.category for item in items}
-        for item_id in ids:
-            del self.items[item_id]
+        ids = {}
+        for item in list(items):
+            ids[item.id] = item.category
+            self.size -= item.size
+            del self.items[item.id]
         if ids:
             self.steps.append(Removed(ids, why))
+
+    def _overflow(self, size: int, limits: Limits) -> list[Item]:
+        """Pick the oldest items that have to go before one of *size* bytes fits."""
+        bytes_over = self.size + size - limits.bytes
+        over = len(self.items) + 1 - limits.items
+        evicted: list[Item] = []
+        if bytes_over <= 0 and over <= 0:
+            return evicted
+        for item in self.items.values():
+            evicted.append(item)
+            bytes_over -= item.size
+            if bytes_over <= 0 and len(evicted) >= over:
+                break
+        return evicted
 
     def _mark(self, marks: Sequence[Mark]) -> None:
         """Set the flags; of what is set back and forth, just the end is told."""
@@ -142,19 +160,6 @@ def _item(new: Notify, seq: int, now: float) -> Item:
         expires_at=None if new.ttl is None else now + new.ttl,
         size=new.size,
     )
-
-
-def _overflow(items: Iterable[Item], size: int, limits: Limits) -> list[Item]:
-    """Pick the oldest items that have to go before one of *size* bytes fits."""
-    kept = list(items)
-    room = limits.bytes - size - sum([item.size for item in kept])
-    evicted: list[Item] = []
-    for item in kept:
-        if room >= 0 and len(kept) - len(evicted) < limits.items:
-            break
-        evicted.append(item)
-        room += item.size
-    return evicted
 
 
 def _is_over(item: Item, now: float) -> bool:

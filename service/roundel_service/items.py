@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import Any, final
+from sys import intern
+from typing import Any, TypeAlias, final
 
 import attrs
+
+SEEN, UNSEEN = "s", "u"
+
+Tally: TypeAlias = str | None
+"""`SEEN` or `UNSEEN` with the category behind it, or `None` for what is not counted."""
 
 
 @final
@@ -34,15 +40,28 @@ class Item:
     seen: bool = False
     read: bool = False
     archived: bool = False
+    counted_as: Tally = attrs.field(init=False, eq=False, repr=False)
+    """What the badge counts it as: one value for all that are counted alike."""
+
+    @counted_as.default
+    def _tally(self) -> Tally:
+        if self.read or self.archived:
+            return None
+        return intern(f"{SEEN if self.seen else UNSEEN}{self.category}")
 
     @property
     def counts(self) -> bool:
         """Whether the badge counts it."""
-        return not (self.read or self.archived)
+        return self.counted_as is not None
 
     def document(self) -> dict[str, Any]:
         """Return the item as the contract's JSON object."""
         return {name: getattr(self, name) for name in _TOLD}
+
+
+def size_of(items: Iterable[Item]) -> int:
+    """Return how many bytes *items* count together."""
+    return sum([item.size for item in items])
 
 
 def next_end(items: Iterable[Item]) -> float:
@@ -51,7 +70,7 @@ def next_end(items: Iterable[Item]) -> float:
     return min(ends, default=inf)
 
 
-_TOLD = tuple(f.name for f in attrs.fields(Item) if f.name != "size")
+_TOLD = tuple(f.name for f in attrs.fields(Item) if f.init and f.name != "size")
 
 
 @final

@@ -18,7 +18,7 @@ import attrs
 from .badge import Badge, fold, whole
 from .changes import Change
 from .draft import Draft
-from .items import Gauge, Item, Limits, next_end
+from .items import Gauge, Item, Limits, next_end, size_of
 from .operations import (
     Disconnect,
     Forget,
@@ -69,6 +69,10 @@ class Mailbox:
         default=attrs.Factory(lambda made: next_end(made.items.values()), True),
         eq=False,
     )
+    size: int = attrs.field(
+        default=attrs.Factory(lambda made: size_of(made.items.values()), True), eq=False
+    )
+    """How many bytes the items count together."""
 
     @property
     def badge(self) -> Badge:
@@ -128,6 +132,7 @@ def apply(
         gauges=dict(mailbox.gauges),
         more=mailbox.more,
         expires_at=mailbox.expires_at,
+        size=mailbox.size,
     )
     draft.do(operation, now, limits)
     return _finish(draft, mailbox, operation, now)
@@ -168,14 +173,19 @@ def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> 
 
 def _after(draft: Draft, before: Mailbox) -> Mailbox:
     """Return the mailbox that the draft makes; the same one if that is no other."""
-    if draft.items != before.items or _counts(draft.gauges) != _counts(before.gauges):
-        return attrs.evolve(
-            before,
+    # Each step changes what the items are; what only gauges do has no step.
+    if draft.steps or _counts(draft.gauges) != _counts(before.gauges):
+        return Mailbox(
+            epoch=before.epoch,
             v=draft.v,
             items=draft.items,
             gauges=draft.gauges,
             more=draft.more,
+            answers=before.answers,
+            ended_at=before.ended_at,
+            revoked_at=before.revoked_at,
             expires_at=draft.expires_at,
+            size=draft.size,
         )
     if draft.gauges != before.gauges:
         return attrs.evolve(before, gauges=draft.gauges)

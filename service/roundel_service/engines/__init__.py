@@ -6,7 +6,7 @@ that durable and shared, and assigns the version in the same atomic step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol, TypeAlias, final
 
 import attrs
@@ -18,6 +18,7 @@ from ..draft import TooManyCategories
 from ..items import Limits
 from ..mailbox import Applied, Mailbox, apply
 from ..operations import Expire, Operation, Retract
+from ..ring import Ring
 
 RETRY_AFTER = 2.0
 """After how many seconds to try an engine again that did not do its work."""
@@ -37,6 +38,13 @@ class Rules:
     ring: int = 256
 
 
+_NO_CHANGES = Ring()
+
+
+def _ring(changes: Iterable[Change]) -> Ring:
+    return changes if isinstance(changes, Ring) else Ring(changes)
+
+
 @final
 @attrs.frozen
 class Record:
@@ -46,7 +54,7 @@ class Record:
     """
 
     mailbox: Mailbox
-    changes: tuple[Change, ...] = ()
+    changes: Ring = attrs.field(default=_NO_CHANGES, converter=_ring)
 
     @property
     def badge(self) -> Badge:
@@ -73,9 +81,7 @@ class Record:
             return Record(applied.mailbox), applied
         changes = self.changes
         if applied.change is not None:
-            # Slicing by -0 would keep all.
-            over = max(0, len(changes) + 1 - rules.ring)
-            changes = (*changes[over:], applied.change)
+            changes = changes.after((applied.change,), keep=rules.ring)
         return Record(applied.mailbox, changes), applied
 
 

@@ -8,7 +8,8 @@ from typing import Final, final
 import attrs
 import msgspec
 
-from ..items import Item, next_end
+from ..items import Item, next_end, size_of
+from ..ring import Ring
 from . import Record, stored
 from .stored import Edit
 
@@ -98,11 +99,11 @@ def _joined(
         items=held,
         answers=answers,
         expires_at=next_end(held.values()),
+        size=size_of(held.values()),
     )
-    changes = before.changes
-    if new.changes and new.changes[0].v != before.mailbox.v + 1:
-        changes = ()
-    return Record(mailbox, (*changes, *new.changes)[-ring:])
+    follows = len(new.changes) == new.mailbox.v - before.mailbox.v
+    changes = before.changes if follows else Ring()
+    return Record(mailbox, changes.after(new.changes, keep=ring))
 
 
 def tags(items: Iterable[Item]) -> set[str]:

@@ -6,7 +6,7 @@ hundred items as read writes no text. Rows are lists by position: `VERSION` says
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, final
 
@@ -18,13 +18,14 @@ from ..changes import Added, Change, Flagged, Removed, Step
 from ..items import Gauge, Item
 from ..mailbox import Answer, Mailbox
 from ..operations import Retract
+from ..ring import Ring
 from . import Record
 
 VERSION = 1
 """Of what is stored; another one is converted or refused, and never guessed at."""
 
 _FLAGS = {"seen": 1, "read": 2, "archived": 4}
-_ITEM = tuple(f.name for f in attrs.fields(Item) if f.name not in _FLAGS)
+_ITEM = tuple(f.name for f in attrs.fields(Item) if f.init and f.name not in _FLAGS)
 
 
 @final
@@ -43,7 +44,7 @@ class Edit:
     gone: frozenset[str]
     answers: Mapping[str, Answer]
     forgotten: frozenset[str]
-    changes: tuple[Change, ...]
+    changes: Sequence[Change]
 
 
 def edit(before: Record | None, after: Record) -> Edit:
@@ -51,7 +52,7 @@ def edit(before: Record | None, after: Record) -> Edit:
     anew = before is None or before.mailbox.epoch != after.mailbox.epoch
     old = Mailbox(epoch="", v=-1) if before is None or anew else before.mailbox
     new = after.mailbox
-    changes = _since(old.v, after.changes)
+    changes = after.changes.since(old.v)
     names = _touched(old, new, changes)
     items = {
         name: item
@@ -75,7 +76,7 @@ def edit(before: Record | None, after: Record) -> Edit:
     )
 
 
-def _touched(old: Mailbox, new: Mailbox, changes: tuple[Change, ...]) -> Set[str]:
+def _touched(old: Mailbox, new: Mailbox, changes: Sequence[Change]) -> Set[str]:
     """Return the names of all items that may be others, or gone."""
     if old.items is new.items:
         return frozenset()
@@ -109,13 +110,6 @@ def _forgotten(
     if old is new or (not others and len(old) == len(new)) or not old:
         return frozenset()
     return frozenset(old.keys() - new.keys())
-
-
-def _since(v: int, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    count = 0
-    while count < len(changes) and changes[-1 - count].v > v:
-        count += 1
-    return changes[len(changes) - count :]
 
 
 def flags_of(item: Item) -> int:
@@ -208,8 +202,8 @@ def record(
         ended_at=ended_at,
         revoked_at=revoked_at,
     )
-    told_as = partial(_change, known=mailbox.items)
-    return Record(mailbox, _without_holes(epoch, v, map(told_as, changes)))
+    rows = _without_holes(epoch, v, changes)
+    return Record(mailbox, Ring(rows, partial(_change, known=mailbox.items)))
 
 
 def _seq(item: Item) -> int:
@@ -220,14 +214,23 @@ def _when(named: tuple[str, Answer]) -> tuple[float, int]:
     return named[1].time, named[1].badge.v
 
 
-def _without_holes(epoch: str, v: int, changes: Iterable[Change]) -> tuple[Change, ...]:
+def _without_holes(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
     """Keep those that lead to *v*; a ring that was shorter leaves others behind."""
-    by_v = {change.v: change for change in changes if change.badge.epoch == epoch}
+    # A row begins with its epoch and its version. To look at no more of it spares
+    # nearly all the work: most changes are never told again.
+    begins = _row(epoch)[:-1] + ","
+    start = len(begins)
+    by_v = {
+        int(row[start : row.index(",", start)]): row
+        for row in rows
+        if row.startswith(begins)
+    }
     found = []
     while v in by_v:
         found.append(by_v[v])
         v -= 1
-    return tuple(reversed(found))
+    found.reverse()
+    return found
 
 
 def _item(values: list[Any], flags: int = 0) -> Item:

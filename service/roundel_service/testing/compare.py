@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from ..engines import Record, Result, Work
-from ..items import next_end
+from ..items import next_end, size_of
 
 SHOWN = 300
 """How many characters of a value are shown."""
@@ -70,6 +70,8 @@ def check_record(expected: Record, actual: Record, what: str) -> None:
     equal(_orders(expected), _orders(actual), f"{what}: the order")
     end = next_end(actual.mailbox.items.values())
     holds(actual.mailbox.expires_at <= end, f"{what}: expires_at is after an item's")
+    size = size_of(actual.mailbox.items.values())
+    equal(size, actual.mailbox.size, f"{what}: size of the items")
 
 
 def _orders(record: Record) -> object:

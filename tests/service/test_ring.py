@@ -1,0 +1,106 @@
+"""The ring of changes: a value, whatever its versions share."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roundel_service.badge import Badge
+from roundel_service.changes import Change
+from roundel_service.ring import Ring
+
+
+def change(v: int) -> Change:
+    badge = Badge("e", v, 0, 0, more=False, by={})
+    return Change(v=v, steps=(), badge=badge, did="notify", by="producer", time=0.0)
+
+
+def versions(ring: Ring) -> list[int]:
+    return [change.v for change in ring]
+
+
+def ring_of(*numbers: int) -> Ring:
+    return Ring(map(change, numbers))
+
+
+@given(
+    keep=st.integers(1, 20),
+    turns=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60),
+)
+def test_is_like_a_tuple(keep, turns):
+    """Whoever goes on from any of them, at any time, changes no other."""
+    rings, tuples = [Ring()], [()]
+    for back, count in turns:
+        place = max(0, len(rings) - 1 - back)
+        old = tuples[place]
+        start = old[-1] + 1 if old else 1
+        new = tuple(range(start, start + count))
+        rings.append(rings[place].after(map(change, new), keep=keep))
+        tuples.append((*old, *new)[-keep:])
+
+    for ring, numbers in zip(rings, tuples, strict=True):
+        assert list(numbers) == versions(ring)
+        assert len(numbers) == len(ring)
+        assert bool(numbers) is bool(ring)
+
+
+def test_holds_no_more_than_a_part_of_what_is_over():
+    """What nobody is replayed any more is let go."""
+    ring = Ring()
+    for v in range(1, 1_000):
+        ring = ring.after([change(v)], keep=100)
+
+    assert len(ring._shared) <= 126
+
+
+@pytest.mark.parametrize(
+    ("v", "later", "all_there"),
+    [(0, [3, 4, 5], False), (1, [3, 4, 5], False), (2, [3, 4, 5], True),
+     (4, [5], True), (5, [], True), (9, [], True)],
+)  # fmt: skip
+def test_since(v, later, all_there):
+    """It tells what is later than a version, and whether that is all there was."""
+    ring = ring_of(3, 4, 5)
+
+    assert later == [change.v for change in ring.since(v)]
+    assert all_there is ring.goes_back_to(v)
+
+
+def test_empty_one_goes_back_to_nothing():
+    """Where nothing is kept, nothing can be told."""
+    assert ((), False) == (Ring().since(0), Ring().goes_back_to(0))
+
+
+def test_places_and_parts():
+    """It is read as any sequence is."""
+    ring = ring_of(1, 2, 3).after([change(4)], keep=3)
+
+    assert (2, 4) == (ring[0].v, ring[-1].v)
+    assert [4, 3] == [change.v for change in ring[:-3:-1]]
+    with pytest.raises(IndexError):
+        ring[3]
+
+
+def test_equal_are_those_of_equal_changes():
+    """What they share or were made of does not matter."""
+    assert ring_of(2, 3) == ring_of(1, 2).after([change(3)], keep=2)
+    assert ring_of(2, 3) != ring_of(2)
+    assert ring_of(2, 3) != (change(2), change(3))
+    assert f"Ring([{change(2)!r}])" == repr(ring_of(2))
+
+
+def test_rows_are_made_when_somebody_looks_and_once():
+    """A mailbox that is only written to never makes the changes of its past."""
+    made = []
+
+    def make(row: str) -> Change:
+        made.append(row)
+        return change(int(row))
+
+    ring = Ring(["1", "2", "3"], make).after([change(4)], keep=3)
+
+    assert ([], 3, 4) == (made, len(ring), ring[-1].v)
+    assert [3, 4] == [change.v for change in ring.since(2)]
+    assert [2, 3, 4] == versions(ring) == versions(ring)
+    assert ["3", "2"] == made
