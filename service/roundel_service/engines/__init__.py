@@ -42,7 +42,8 @@ _NO_CHANGES = Ring()
 
 
 def _ring(changes: Iterable[Change]) -> Ring:
-    return changes if isinstance(changes, Ring) else Ring(changes)
+    # Asked in this way since it is asked for each record.
+    return changes if type(changes) is Ring else Ring(changes)
 
 
 @final

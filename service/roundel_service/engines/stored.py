@@ -6,8 +6,9 @@ hundred items as read writes no text. Rows are lists by position: `VERSION` says
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
+from operator import attrgetter
 from typing import Any, final
 
 import attrs
@@ -26,6 +27,8 @@ VERSION = 1
 
 _FLAGS = {"seen": 1, "read": 2, "archived": 4}
 _ITEM = tuple(f.name for f in attrs.fields(Item) if f.init and f.name not in _FLAGS)
+_told: Callable[[Item], tuple[Any, ...]] = attrgetter(*_ITEM)
+_encode = msgspec.json.Encoder().encode
 
 
 @final
@@ -53,23 +56,26 @@ def edit(before: Record | None, after: Record) -> Edit:
     old = Mailbox(epoch="", v=-1) if before is None or anew else before.mailbox
     new = after.mailbox
     changes = after.changes.since(old.v)
-    names = _touched(old, new, changes)
-    items = {
-        name: item
-        for name in names
-        if (item := new.items.get(name)) is not None and old.items.get(name) is not item
-    }
+    items: dict[str, Item] = {}
+    flags: dict[str, int] = {}
+    gone: set[str] = set()
+    for name in _touched(old, new, changes):
+        was, item = old.items.get(name), new.items.get(name)
+        if item is None:
+            if was is not None:
+                gone.add(name)
+        elif item is not was:
+            if was is None:
+                items[name] = item
+            if (bits := flags_of(item)) or was is not None:
+                flags[name] = bits
     answers = _latest(old.answers, new.answers)
     return Edit(
         anew=anew,
         head=new,
-        items={name: item for name, item in items.items() if name not in old.items},
-        flags={
-            name: flags
-            for name, item in items.items()
-            if (flags := flags_of(item)) or name in old.items
-        },
-        gone=frozenset(names & old.items.keys()) - new.items.keys(),
+        items=items,
+        flags=flags,
+        gone=frozenset(gone),
         answers=answers,
         forgotten=_forgotten(old.answers, new.answers, len(answers)),
         changes=changes,
@@ -114,7 +120,7 @@ def _forgotten(
 
 def flags_of(item: Item) -> int:
     """Return the flags of *item* as bits."""
-    return sum(bit for name, bit in _FLAGS.items() if getattr(item, name))
+    return item.seen + 2 * item.read + 4 * item.archived
 
 
 def tags(item: Item) -> tuple[str, ...]:
@@ -143,7 +149,7 @@ def head_row(mailbox: Mailbox) -> str:
 
 def item_row(item: Item) -> str:
     """Return the row of an item, without its flags."""
-    return _row(*[getattr(item, name) for name in _ITEM])
+    return _row(*_told(item))
 
 
 def answer_row(answer: Answer) -> str:
@@ -167,7 +173,7 @@ def _badge(badge: Badge) -> tuple[int, bool, dict[str, tuple[int, int]]]:
 def _step(step: Step) -> tuple[Any, ...]:
     match step:
         case Added(item):
-            return ("add", [getattr(item, name) for name in _ITEM])
+            return ("add", _told(item))
         case Flagged(ids, flags):
             return ("set", ids, flags)
         case Removed(ids, why):
@@ -175,7 +181,7 @@ def _step(step: Step) -> tuple[Any, ...]:
 
 
 def _row(*values: object) -> str:
-    return msgspec.json.encode(values).decode()
+    return _encode(values).decode()
 
 
 def record(
