@@ -1,4 +1,4 @@
-"""The benchmark of the service still runs, whatever it measures on this machine."""
+"""The benchmarks still run, whatever they measure on this machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
-SERVING = Path(__file__).parent / "benchmarks" / "serving.py"
+BENCHMARKS = Path(__file__).parent / "benchmarks"
 TRIAL = ("--rounds", "1", "--scale", "0.01", "--only", "fanout,storm")
+
+
+def run(script: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    ).stdout
 
 
 @pytest.fixture
@@ -23,15 +33,17 @@ def _compiler(lacking):
 @pytest.mark.usefixtures("_compiler")
 def test_serving():
     """Every cell of a small trial has a number: all was delivered and replayed."""
-    done = subprocess.run(
-        [sys.executable, str(SERVING), *TRIAL, "--peers", "floor,roundel"],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=True,
-    )
+    said = run("serving.py", *TRIAL, "--peers", "floor,roundel")
 
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in said.splitlines() if line.startswith("| ")][1:]
     whole = [row for row in rows if "delivered" in row]
-    assert "–" not in done.stdout, done.stdout  # noqa: RUF001, what has no number
+    assert "–" not in said, said  # noqa: RUF001, what has no number
     assert [row.split("|")[-2].strip() for row in whole] == ["100", "100"]
+
+
+@pytest.mark.slow
+def test_big_file(tmp_path):
+    """A file of many users is made, opened and read."""
+    said = run("engines.py", "--big=20", "--items=3", f"--folder={tmp_path}")
+
+    assert "20 users of 3 items" in said

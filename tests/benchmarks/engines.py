@@ -287,9 +287,10 @@ def multiply(path: Path, users: int) -> None:
         for name in names:
             columns = [row[1] for row in file.execute(f"PRAGMA table_info({name})")]
             if name == "user":
-                _copies(file, name, columns, {"id": "n", "name": "'u' || n"}, users)
+                other = {"id": "another", "name": "'u' || another"}
+                _copies(file, name, columns, other, users)
             elif "user" in columns:
-                _copies(file, name, columns, {"user": "n"}, users)
+                _copies(file, name, columns, {"user": "another"}, users)
     file.close()
 
 
@@ -302,9 +303,9 @@ def _copies(
 ) -> None:
     selected = ", ".join(other.get(column, column) for column in columns)
     file.execute(
-        f"WITH RECURSIVE others(n) AS (VALUES(2) UNION ALL SELECT n + 1 FROM others "
-        f"WHERE n < {users}) INSERT INTO {table} SELECT {selected} FROM others, "
-        f"(SELECT * FROM {table})"
+        f"WITH RECURSIVE others(another) AS "
+        f"(VALUES(2) UNION ALL SELECT another + 1 FROM others WHERE another < {users}) "
+        f"INSERT INTO {table} SELECT {selected} FROM others, (SELECT * FROM {table})"
     )
 
 
