@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, final
 
 import attrs
+import msgspec
 
 from ..draft import TooManyCategories
 from ..mailbox import Mailbox
@@ -19,6 +20,9 @@ from ._valkey_piece import Held, Outcome, Piece, Plan
 from ._valkey_scripts import COMMIT, ID_SIZE
 from ._valkey_store import Command, call
 from .epochs import first_epoch
+from .stored import Edit
+
+_packed: Final = msgspec.msgpack.Encoder().encode
 
 DAY: Final = 86_400.0
 """After how many seconds all that a mailbox holds is indexed again."""
@@ -94,7 +98,7 @@ class Planner:
             outcomes=outcomes,
             packed=write.packed(),
             add=sorted(add),
-            remove=sorted(_dropped(was, record)),
+            remove=sorted(_dropped(was, record, edit)),
             is_due=is_due,
         )
 
@@ -124,21 +128,19 @@ class Planner:
         keys, shard = self.keys, self.keys.shard(user)
         names = [keys.line(shard), keys.user(user), keys.log(shard), keys.users(shard)]
         names += [keys.tag(shard, tag) for tag in (*plan.add, *plan.remove)]
-        arguments: list[str | bytes] = [
-            plan.before.at,
-            plan.before.line,
-            user,
-            plan.id,
-            plan.packed,
-            str(round(self.user_ttl + DAY)),
-            f"{'+' if plan.is_due else ''}{len(plan.add)}",
-        ]
-        return call(COMMIT, names, arguments)
+        # The store's library knows no bytes but those of a text.
+        writes = (plan.before.at, plan.before.line, plan.id)
+        at, line, identity = [told.decode() for told in writes]
+        ttl = round(self.user_ttl + DAY)
+        told = (at, line, user, identity, ttl, len(plan.add), plan.is_due)
+        return call(COMMIT, names, [_packed(told), plan.packed])
 
 
-def _dropped(was: Record | None, record: Record) -> set[str]:
+def _dropped(was: Record | None, record: Record, edit: Edit) -> set[str]:
     """Return the tags of which nothing is left."""
-    old = {} if was is None else was.mailbox.items
-    new = record.mailbox.items
-    gone = rows.tags(item for name, item in old.items() if name not in new)
+    if was is None:
+        return set()
+    old, new = was.mailbox.items, record.mailbox.items
+    names = old.keys() - new.keys() if edit.anew else edit.gone
+    gone = rows.tags(old[name] for name in names)
     return gone - rows.tags(new.values()) if gone else gone

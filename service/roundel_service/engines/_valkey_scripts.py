@@ -1,4 +1,4 @@
-"""What runs in the store: scripts that compare and write, and never count.
+"""What runs in the store: scripts that compare and write, and never count items.
 
 Each takes the keys of one shard. All know the *line* of the shard: the identity of
 the primary's data, which is another one after whatever may have lost a write. It is
@@ -86,9 +86,10 @@ KEYS: line, log. ARGV: a key to be the line's where there is none.
 """
 
 COMMIT: Final = Script(f"""{_LINE}
+local was, known, user, id, ttl, adds, is_due = unpack(cmsgpack.unpack(ARGV[1]))
 line = string.match(info, 'master_replid:(%w+)') .. (line or '')
 local at = redis.call('HGET', KEYS[2], 'w') or ''
-if at ~= ARGV[1] or line ~= ARGV[2] then
+if at ~= was or line ~= known then
   return {{line, redis.call('HGETALL', KEYS[2])}}
 end
 
@@ -99,29 +100,26 @@ local function each(command, fields)
   end
 end
 
-local anew, puts, dels = unpack(cmsgpack.unpack(ARGV[5]))
+local anew, puts, dels = unpack(cmsgpack.unpack(ARGV[2]))
 if anew then redis.call('DEL', KEYS[2]) end
 each('HDEL', dels)
 each('HSET', puts)
-redis.call('HSET', KEYS[2], 'w', ARGV[4] .. line)
-redis.call('EXPIRE', KEYS[2], ARGV[6])
+redis.call('HSET', KEYS[2], 'w', id .. line)
+redis.call('EXPIRE', KEYS[2], ttl)
 
-if string.sub(ARGV[7], 1, 1) == '+' then
-  redis.call('ZADD', KEYS[4], 0, ARGV[3])
-end
-local added = 4 + tonumber(ARGV[7])
+if is_due then redis.call('ZADD', KEYS[4], 0, user) end
 for number = 5, #KEYS do
-  if number <= added then
-    redis.call('SADD', KEYS[number], ARGV[3])
-    redis.call('EXPIRE', KEYS[number], ARGV[6] + {TAGS_LIVE_ON})
+  if number <= 4 + adds then
+    redis.call('SADD', KEYS[number], user)
+    redis.call('EXPIRE', KEYS[number], ttl + {TAGS_LIVE_ON})
   else
-    redis.call('SREM', KEYS[number], ARGV[3])
+    redis.call('SREM', KEYS[number], user)
   end
 end
 
-local entry = {{'u', ARGV[3], 'p', string.sub(at, 1, {ID_SIZE}), 'w', ARGV[4]}}
-if #ARGV[5] <= {LOGGED} then
-  entry[7], entry[8] = 'e', ARGV[5]
+local entry = {{'u', user, 'p', string.sub(at, 1, {ID_SIZE}), 'w', id}}
+if #ARGV[2] <= {LOGGED} then
+  entry[7], entry[8] = 'e', ARGV[2]
 end
 return redis.call('XADD', KEYS[3], 'MAXLEN', '~', {LOG}, '0-*', unpack(entry))
 """)
@@ -129,8 +127,9 @@ return redis.call('XADD', KEYS[3], 'MAXLEN', '~', {LOG}, '0-*', unpack(entry))
 the log, or else what `LOAD` returns.
 
 KEYS: line, mailbox, log, users, then the tags to add to and those to remove from.
-ARGV: at, line, user, id, what to write, its time to live, how many tags to add to,
-with a plus to be put among the users as well.
+ARGV: at, line, user, id, its time to live, how many tags to add to and whether to be
+put among the users as well, packed together; and what to write. Each argument more
+would be dear, also on the way here.
 """
 
 FIND: Final = Script("""
