@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import final
 
 import attrs
 import trio
 
+from flawed_attendance import Attendance
 from flaws import Flaw
 from roundel_service.draft import TooManyCategories
 from roundel_service.engines import Listener, Record, Result, Unavailable, Work
@@ -29,6 +30,7 @@ class Store:
     records: dict[str, Record] = attrs.field(factory=dict)
     users: list[str] = attrs.field(factory=list)
     claims: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    attendance: Attendance = attrs.field(factory=Attendance)
     nodes: list[FlawedEngine] = attrs.field(factory=list)
     lock: trio.Lock = attrs.field(factory=trio.Lock)
 
@@ -41,6 +43,7 @@ class FlawedEngine:
         self._setup = setup
         self._store = store
         self._flaw = flaw
+        self.is_shared = flaw is not Flaw.HIDES_NODES
         self._listeners: list[tuple[Listener, Collection[str]]] = []
         self._known: dict[str, Record] = {}
         self._walk: dict[str, int] = {}
@@ -236,6 +239,15 @@ class FlawedEngine:
         self._told += 1
         if self._flaw is not Flaw.TELLS_FEW or self._told % 2:
             self.tell(user, record)
+
+    # Who serves how many streams.
+
+    async def attend(
+        self, streams: Mapping[str, int], *, ttl: float
+    ) -> list[int | Unavailable]:
+        await self._reach()
+        said, told = self._store.attendance, (self._setup.clock(), ttl, self._flaw)
+        return [await said.attend(self, *of, *told) for of in streams.items()]
 
     # Walks.
 

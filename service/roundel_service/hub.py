@@ -19,6 +19,7 @@ from roundel_adapters.bell import Bell
 
 from . import frames, logs
 from .alarms import Alarms
+from .attendance import Attendance, Seat
 from .badge import Badge
 from .changes import Removed
 from .channel import Channel, View
@@ -29,6 +30,7 @@ from .metrics import Metrics
 from .opening import Opening, Timing, open_reader
 from .operations import Expire, Forget, Notify, Operation, Retract
 from .reader import Reader
+from .serving import Serving
 
 RETRY_FLOOR = 1_000
 """The shortest reconnection time that a planned end asks for, in milliseconds."""
@@ -40,7 +42,10 @@ ACCEPTS_A_SECOND = 500
 @final
 @attrs.frozen(kw_only=True)
 class Caps:
-    """How many *streams* are served at once, and how many of one user (*per_user*)."""
+    """How many *streams* are served here at once, and how many of one user.
+
+    *per_user* is for all nodes together, where the engine is shared.
+    """
 
     streams: int = 20_000
     per_user: int = 32
@@ -54,33 +59,6 @@ class _News:
 
     def __init__(self) -> None:
         self.record: Record | None = None
-
-
-@final
-class _Serving:
-    """Is entered when *reader* begins to be served, and left at its end.
-
-    A class, since each of thousands would keep a generator and its frame otherwise.
-    """
-
-    __slots__ = ("_began", "_begun", "_ended", "_reader")
-
-    def __init__(
-        self,
-        begun: Callable[[Reader], None],
-        ended: Callable[[Reader, float], None],
-        reader: Reader,
-    ) -> None:
-        self._begun = begun
-        self._ended = ended
-        self._reader = reader
-
-    def __enter__(self) -> None:
-        self._began = trio.current_time()
-        self._begun(self._reader)
-
-    def __exit__(self, *_: object) -> None:
-        self._ended(self._reader, trio.current_time() - self._began)
 
 
 @final
@@ -118,6 +96,11 @@ class Hub:
         self._alarms = Alarms()
         self._rearm = Bell()
         self.is_draining = False
+        self.attendance = (
+            Attendance(engine, self._served, cap=self._caps.per_user)
+            if engine.is_shared
+            else None
+        )
         # Those with a channel, and those who are about to have one.
         users: ChainMap[str, Any] = ChainMap(self._channels, self._news)
         engine.listen(self._on_change, users)
@@ -221,9 +204,18 @@ class Hub:
             metrics=self.metrics,
         )
 
-    def serving(self, reader: Reader) -> AbstractContextManager[None]:
-        """Count *reader* as served, or end it at once where there is no room for it."""
-        return _Serving(self._begun, self._ended, reader)
+    def serving(
+        self, reader: Reader, seat: Seat | None = None
+    ) -> AbstractContextManager[None]:
+        """Count *reader* as served, or end it at once where there is no room for it.
+
+        Where there is an *attendance*, it needs a free *seat* there.
+        """
+        return Serving(self._begun, self._ended, reader, seat)
+
+    def _served(self, user: str) -> int:
+        channel = self._channels.get(user)
+        return len(channel.readers) if channel else 0
 
     def _begun(self, reader: Reader) -> None:
         channel = reader.channel
@@ -248,6 +240,8 @@ class Hub:
     def _ended(self, reader: Reader, seconds: float) -> None:
         self._readers.discard(reader)
         reader.channel.readers.discard(reader)
+        if self.attendance is not None:
+            self.attendance.look(reader.channel.user)
         stuck = reader.is_stuck(trio.current_time())
         why = reader.why or ("slow" if stuck else "gone")
         if why == "shed":
@@ -294,6 +288,8 @@ class Hub:
     ) -> None:
         """Let items expire when their time comes; runs until cancelled."""
         async with trio.open_nursery() as self._nursery:
+            if self.attendance is not None:
+                self._nursery.start_soon(self.attendance.run)
             task_status.started()
             while True:
                 with trio.move_on_after(max(0.0, self._alarms.next - self.clock())):

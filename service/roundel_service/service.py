@@ -37,6 +37,9 @@ from .tickets import Tickets
 SPARE_CONNECTIONS = 2_000
 """Connections beyond the streams: for calls, and for being told to come later."""
 
+FAREWELL = 0.5
+"""For how many seconds other nodes are told in the end that all streams are over."""
+
 
 @final
 @attrs.frozen
@@ -210,6 +213,9 @@ async def run(
             )
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
+        if service.hub.attendance is not None:
+            with trio.move_on_after(FAREWELL):
+                await service.hub.attendance.settle()
         nursery.cancel_scope.cancel()
 
 

@@ -53,7 +53,9 @@ class Streaming:
             request.headers.get("Last-Event-ID"), query.cursor
         )
         is_new = await self._is_new(user.ticket, last_event_id)
-        channel, now = await self.hub.channel(user.name), self.hub.clock()
+        channel, attendance = await self.hub.channel(user.name), self.hub.attendance
+        seat = await attendance.seat(user.name) if attendance else None
+        now = self.hub.clock()
         if channel.record.mailbox.refuses(user.issued_at, now=now):
             # Since the door looked; from here on, nothing happens in between.
             raise problems.revoked()
@@ -62,13 +64,14 @@ class Streaming:
             expires_in=user.expires_at - now,
             ticket=user.ticket,
             # A browser never comes back from a 429: it is asked to come later.
-            refused=self.door.delay(user) > 0,
+            refused=self.door.delay(user) > 0 or not (seat is None or seat.is_free),
             request_id=request.id,
         )
         reader = self.hub.open(channel, _view(query.level, query.names), opening)
         if user.ticket is not None and is_new:
             self._use_up(user.ticket, reader)
-        return Events(reader=reader, bell=channel.bell, within=self.hub.serving(reader))
+        within = self.hub.serving(reader, seat)
+        return Events(reader=reader, bell=channel.bell, within=within)
 
     def _turned_away(self, problem: Problem) -> Reply:
         """Answer who has no proof that is known to be good."""

@@ -109,6 +109,9 @@ class Wakeups:
         self._late.clear()
         self._lost.clear()
 
+    # There is one node at a time, which has nobody to hear of.
+    is_shared = False
+
     def listen(self, listener: Listener, users: Collection[str]) -> None:
         """Tell *listener*, sooner or later."""
         self._listeners.append(listener)

@@ -6,7 +6,7 @@ that durable and shared, and assigns the version in the same atomic step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias, final
 
 import attrs
@@ -151,4 +151,21 @@ class Engine(Protocol):
 
     async def claimed(self, key: str) -> str | None:
         """Return what is kept under *key*, if anything is."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes may serve streams of the same users: then `attend()`."""
+        ...
+
+    async def attend(
+        self, streams: Mapping[str, int], *, ttl: float
+    ) -> list[int | Unavailable]:
+        """Say how many *streams* of each user this node serves, for *ttl* seconds.
+
+        Returns how many the other nodes have said, each when it last did, of each
+        user in that order. To say and to hear is one atomic step: of two nodes that
+        do so at once, one hears of the other. Of what is unavailable it is not known
+        whether it was said.
+        """
         ...

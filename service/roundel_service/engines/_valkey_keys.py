@@ -57,5 +57,9 @@ class Keys:
         """Return the key of what was claimed."""
         return self._key(self.shard(key), f"c:{key}")
 
+    def attendance(self, name: str) -> str:
+        """Return the key of how many streams of a user each node serves."""
+        return self._key(self.shard(name), f"a:{name}")
+
     def _key(self, shard: int, rest: str) -> str:
         return f"{self.prefix}:{{s{shard}}}:{rest}"

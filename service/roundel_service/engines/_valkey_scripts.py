@@ -170,4 +170,33 @@ return present
 KEYS: users, then their mailboxes. ARGV: the names of those.
 """
 
-ALL: Final = (LOAD, ENDS, COMMIT, FIND, PRESENT)
+# The store's clock, since those of the nodes differ.
+ATTEND: Final = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ttl, others = tonumber(ARGV[3]), 0
+local told = redis.call('HGETALL', KEYS[1])
+for number = 1, #told, 2 do
+  local node, count, over = told[number], string.match(told[number + 1], '(%d+) (%d+)')
+  if node ~= ARGV[1] then
+    if tonumber(over) <= now then
+      redis.call('HDEL', KEYS[1], node)
+    else
+      others = others + count
+    end
+  end
+end
+if ARGV[2] == '0' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %.0f', ARGV[2], now + ttl))
+  if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end
+end
+return others
+""")
+"""Keep how many streams a node serves; return how many others have said.
+
+KEYS: attendance of a user. ARGV: node, how many, for how many milliseconds.
+"""
+
+ALL: Final = (LOAD, ENDS, COMMIT, FIND, PRESENT, ATTEND)

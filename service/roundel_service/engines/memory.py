@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
 import trio
@@ -13,7 +13,7 @@ import trio
 from ..draft import TooManyCategories
 from ..mailbox import Mailbox
 from ..operations import Operation, Retract
-from . import Listener, Record, Result, Rules, Work
+from . import Listener, Record, Result, Rules, Unavailable, Work
 from .epochs import first_epoch
 
 MAX_CLAIMS = 1_000_000
@@ -33,6 +33,8 @@ class MemoryEngine:
     *clock* returns seconds since 1970, *key* makes the epochs. Beyond *max_claims*
     claimed keys the oldest goes early.
     """
+
+    is_shared = False
 
     def __init__(
         self,
@@ -153,6 +155,12 @@ class MemoryEngine:
         """Return what is kept under *key*, if anything is."""
         value, until = self._claims.get(key, ("", 0.0))
         return value if until > self._clock() else None
+
+    async def attend(
+        self, streams: Mapping[str, int], *, ttl: float
+    ) -> list[int | Unavailable]:
+        """Return that there are no streams elsewhere: there is one process."""
+        return [0] * len(streams)
 
     def _record(self, user: str) -> Record:
         # A mailbox that was only looked at is made anew each time and costs nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
@@ -39,6 +39,8 @@ class SqliteEngine:
     *cache_bytes* of records are at hand. Beyond *max_claims* claimed keys the oldest
     goes early.
     """
+
+    is_shared = False
 
     def __init__(
         self,
@@ -231,6 +233,12 @@ class SqliteEngine:
         file, _ = self._parts()
         kept = await self._ask(file.claimed, text(key), self._clock())
         return None if kept is None else plain(kept)
+
+    async def attend(
+        self, streams: Mapping[str, int], *, ttl: float
+    ) -> list[int | Unavailable]:
+        """Return that there are no streams elsewhere: there is one process."""
+        return [0] * len(streams)
 
 
 async def _outcome(result: Result, group: Group | None) -> Result:

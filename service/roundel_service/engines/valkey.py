@@ -9,7 +9,7 @@ but then each mailbox goes on in another epoch, and all who watch it are told so
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, cast, final
 
 import trio
@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
         f"the engine valkey needs {error.name}: pip install 'roundel[valkey]'",
         name=error.name,
     ) from error
+from ._valkey_attendance import Attendance
 from ._valkey_index import Index
 from ._valkey_keys import Keys
 from ._valkey_log import BLOCK, Follower
@@ -51,6 +52,8 @@ class ValkeyEngine:
     Raises `ValueError` for a *url* that is none.
     """
 
+    is_shared = True
+
     def __init__(
         self,
         url: str,
@@ -67,6 +70,7 @@ class ValkeyEngine:
         self._reader = Store(place, timeout=BLOCK + 1.0)
         self._meta = Meta(self._store, self._keys)
         self._index = Index(self._store, self._keys, self._meta)
+        self._attendance = Attendance(self._store, self._keys, self._meta)
         planner = Planner(
             keys=self._keys, rules=rules or Rules(), clock=clock, user_ttl=user_ttl
         )
@@ -172,3 +176,9 @@ class ValkeyEngine:
     async def claimed(self, key: str) -> str | None:
         """Return what is kept under *key*, if anything is."""
         return await self._index.claimed(key)
+
+    async def attend(
+        self, streams: Mapping[str, int], *, ttl: float
+    ) -> list[int | Unavailable]:
+        """Say how many *streams* of each user this node serves, for *ttl* seconds."""
+        return await self._attendance.attend(streams, ttl=ttl)

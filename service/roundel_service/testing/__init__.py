@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import claims, listeners, mailboxes, nodes, restarts, walks, writers
+from . import (
+    attendance,
+    claims,
+    listeners,
+    mailboxes,
+    nodes,
+    restarts,
+    walks,
+    writers,
+)
 from .place import Kind, MakeEngine, Setup
 from .promises import BrokenPromise, Promise
 
@@ -44,6 +53,11 @@ PROMISES: Final = (
     Promise(claims.one_winner),
     Promise(claims.claimed_again),
     Promise(claims.claims_end),
+    Promise(attendance.alone),
+    Promise(attendance.attended, _SHARED),
+    Promise(attendance.attended_again, _SHARED),
+    Promise(attendance.attended_at_once, _SHARED),
+    Promise(attendance.attendance_ends, _SHARED),
     Promise(walks.holders),
     Promise(walks.retracted),
     Promise(walks.users),

@@ -1,0 +1,60 @@
+"""How nodes tell each other how many streams they serve: by a hash for each user."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from . import Unavailable
+from ._valkey_keys import Keys
+from ._valkey_meta import Meta
+from ._valkey_scripts import ATTEND
+from ._valkey_store import Command, Store, call
+
+
+@final
+class Attendance:
+    """Says what this node serves, and hears of the others.
+
+    A node is another one each time that it is started, so that it never takes over
+    what the one before it has said.
+    """
+
+    def __init__(self, store: Store, keys: Keys, meta: Meta) -> None:
+        self._store = store
+        self._keys = keys
+        self._meta = meta
+        self._node = secrets.token_urlsafe(9)
+
+    async def attend(
+        self, streams: Mapping[str, int], *, ttl: float
+    ) -> list[int | Unavailable]:
+        """Say how many *streams* of each user are here; return how many are not."""
+        if not streams:
+            return []
+        milliseconds = f"{max(1, round(ttl * 1_000))}"
+        answers = await self._answers(
+            [
+                call(
+                    ATTEND,
+                    [self._keys.attendance(user)],
+                    [self._node, f"{count}", milliseconds],
+                )
+                for user, count in streams.items()
+            ]
+        )
+        return [_heard(answer) for answer in answers]
+
+    async def _answers(self, commands: Sequence[Command]) -> Sequence[object]:
+        try:
+            await self._meta.ensure()
+            return await self._store.run(commands)
+        except Unavailable as error:
+            return [error] * len(commands)
+
+
+def _heard(answer: object) -> int | Unavailable:
+    if isinstance(answer, int | Unavailable):
+        return answer
+    return Unavailable(f"the store: expected a number, got {answer!r:.100}")
