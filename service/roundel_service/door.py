@@ -68,6 +68,7 @@ class Door:
     async def user(self, request: Request) -> User:
         """Return the calling user, or raise a 401, 403 or 429 `Problem`."""
         user = await self.known(request)
+        await self.check_revoked(user)
         self._limit("user", self.delay(user))
         return user
 
@@ -80,10 +81,12 @@ class Door:
         return await self.user(request)
 
     async def known(self, request: Request, *, ticket: str | None = None) -> User:
-        """Return the calling user, however often it calls."""
+        """Return the calling user, however often it calls, by a proof of any age.
+
+        It may have been revoked: whoever looks at the mailbox can tell.
+        """
         user = await self.gate.user(_proofs(request, ticket))
         self._check_origin(request, user)
-        await self.check_revoked(user)
         return user
 
     async def check_revoked(self, user: User) -> None:

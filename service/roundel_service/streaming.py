@@ -13,7 +13,7 @@ from roundel import accepts_stream, read_last_event_id, stream_headers
 
 from . import problems, requests, schemas
 from .auth import User
-from .channel import View
+from .channel import Channel, View
 from .door import Door
 from .engines import Unavailable
 from .http import Answer, Events, Reply, Request
@@ -52,16 +52,15 @@ class Streaming:
         last_event_id = read_last_event_id(
             request.headers.get("Last-Event-ID"), query.cursor
         )
-        is_new = await self._is_new(user.ticket, last_event_id)
         channel, attendance = await self.hub.channel(user.name), self.hub.attendance
+        self._check_revoked(user, channel)
+        is_new = await self._is_new(user.ticket, last_event_id)
         seat = await attendance.seat(user.name) if attendance else None
-        now = self.hub.clock()
-        if channel.record.mailbox.refuses(user.issued_at, now=now):
-            # Since the door looked; from here on, nothing happens in between.
-            raise problems.revoked()
+        # Again, as it was waited; from here on, nothing happens in between.
+        self._check_revoked(user, channel)
         opening = Opening(
             last_event_id=last_event_id,
-            expires_in=user.expires_at - now,
+            expires_in=user.expires_at - self.hub.clock(),
             ticket=user.ticket,
             # A browser never comes back from a 429: it is asked to come later.
             refused=self.door.delay(user) > 0 or not (seat is None or seat.is_free),
@@ -72,6 +71,11 @@ class Streaming:
             self._use_up(user.ticket, reader)
         within = self.hub.serving(reader, seat)
         return Events(reader=reader, bell=channel.bell, within=within)
+
+    def _check_revoked(self, user: User, channel: Channel) -> None:
+        mailbox = channel.record.mailbox
+        if mailbox.refuses(user.issued_at, now=self.hub.clock()):
+            raise problems.revoked()
 
     def _turned_away(self, problem: Problem) -> Reply:
         """Answer who has no proof that is known to be good."""

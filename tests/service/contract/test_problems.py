@@ -251,13 +251,15 @@ async def test_request_has_an_id_that_can_be_given(autojump_clock, world):
 class BrokenEngine:
     """An engine whose disk is gone."""
 
+    is_shared = False
+
     def listen(self, listener, users):
         pass
 
     async def read(self, *given, **options):
         raise OSError("no such device: /dev/secret")
 
-    apply = holders = claim = claimed = read
+    apply = holders = claim = claimed = attend = read
 
 
 async def test_fault_of_the_service_is_500_and_tells_nothing(
