@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from functools import partial
 from hashlib import blake2b
@@ -31,11 +37,11 @@ from .problems import Problem
 @final
 @attrs.frozen
 class Order:
-    """A *notification* that fits, with its *size*, and the *key* it was sent under."""
+    """A *notification* that fits, with its *size*, and the *op_id* of its key."""
 
     notification: schemas.NotifyRequest
     size: int
-    key: str | None
+    op_id: str | None
 
 
 @final
@@ -99,27 +105,49 @@ class Producers:
         self, orders: Sequence[Problem | Order]
     ) -> list[Problem | dict[str, Any]]:
         """Do all of *orders* at once; return what each is answered."""
-        checked = [await self._checked(order) for order in orders]
+        refused = await self._refused(orders)
+        checked = [self._checked(order, refused) for order in orders]
         done = iter(await self.hub.apply_all([w for c in checked for w in c.work]))
         return [c.problem or _answer(c.work, done) for c in checked]
 
-    async def _checked(self, order: Problem | Order) -> Checked:
+    def _checked(
+        self, order: Problem | Order, refused: Mapping[str, Problem]
+    ) -> Checked:
         if isinstance(order, Problem):
             return Checked(problem=order)
-        op_id = None
-        if order.key is not None:
-            op_id = _digest(order.key.encode())
-            if not await self._is_same(op_id, order.notification):
-                return Checked(problem=problems.key_reused())
-        operation = partial(order.notification.operation, size=order.size, op_id=op_id)
-        names = order.notification.to.names
+        notification, op_id = order.notification, order.op_id
+        if op_id is not None and op_id in refused:
+            return Checked(problem=refused[op_id])
+        operation = partial(notification.operation, size=order.size, op_id=op_id)
+        names = notification.to.names
         return Checked(work=[(user, operation(self._new_id())) for user in names])
 
-    async def _is_same(self, op_id: str, notification: schemas.NotifyRequest) -> bool:
-        """Tell whether what came first with that id, perhaps this, says the same."""
-        digest = _digest(msgspec.json.encode(notification, order="deterministic"))
-        kept = await self.hub.engine.claim(f"notify {op_id}", digest, ttl=DAY)
-        return kept == digest
+    async def _refused(self, orders: Sequence[Problem | Order]) -> dict[str, Problem]:
+        """Return why which ids are not to be used, as something else came with them.
+
+        All are asked at once: each by itself would have to be waited for.
+        """
+        refused: dict[str, Problem] = {}
+
+        async def check(op_id: str, notification: schemas.NotifyRequest) -> None:
+            digest = _digest(msgspec.json.encode(notification, order="deterministic"))
+            claim = self.hub.engine.claim
+            try:
+                if await claim(f"notify {op_id}", digest, ttl=DAY) != digest:
+                    refused[op_id] = problems.key_reused()
+            except Unavailable as error:
+                refused[op_id] = problems.engine_unavailable(str(error))
+
+        keyed = [
+            (order.op_id, order.notification)
+            for order in orders
+            if isinstance(order, Order) and order.op_id is not None
+        ]
+        if keyed:
+            async with trio.open_nursery() as nursery:
+                for op_id, notification in keyed:
+                    nursery.start_soon(check, op_id, notification)
+        return refused
 
     def _new_id(self) -> str:
         return new_id(self.hub.clock())
@@ -200,7 +228,8 @@ def _order(line: Line, key: str | None) -> Problem | Order:
         return line
     try:
         notification = requests.decode(line, schemas.NotifyRequest)
-        return Order(notification, requests.item_size(notification), key)
+        op_id = None if key is None else _digest(key.encode())
+        return Order(notification, requests.item_size(notification), op_id)
     except Problem as problem:
         return problem
 

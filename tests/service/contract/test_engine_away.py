@@ -16,7 +16,10 @@ from ..conftest import World, body, data, opened, post, settings, wall_clock
 
 
 class Away:
-    """A memory engine that can be out of reach; all else is the engine's."""
+    """A memory engine that can be out of reach; all else is the engine's.
+
+    A claim takes a second, as it may where it has to be made durable.
+    """
 
     def __init__(self) -> None:
         self._engine = MemoryEngine(clock=wall_clock)
@@ -43,6 +46,7 @@ class Away:
         return await self._engine.holders(retract)
 
     async def claim(self, key, value, *, ttl):
+        await trio.sleep(1)
         self._check()
         return await self._engine.claim(key, value, ttl=ttl)
 
@@ -109,6 +113,32 @@ async def test_each_recipient_is_told(autojump_clock, world, engine):
 
     assert [503, 503] == [r["problem"]["status"] for r in many["results"]]
     assert 503 == json.loads(batch.body)["status"]
+
+
+async def test_each_line_with_a_key_is_told(autojump_clock, world, engine):
+    """Nobody knows yet whether its key was used: nothing is done, and each is told."""
+    content, key = json.dumps(NOTE).encode(), {"Idempotency-Key": "k"}
+    engine.is_away = True
+    batch = await world.producer.request(
+        "POST", "/v1/batch", body=content + b"\n" + content, headers=key
+    )
+    check(await world.producer.request("POST", "/v1/notify", body=content, headers=key))
+
+    assert [503, 503] == [json.loads(li)["status"] for li in batch.body.splitlines()]
+
+
+async def test_keys_of_many_lines_are_looked_up_together(autojump_clock, world):
+    """Two lines take no longer than one does."""
+    began = trio.current_time()
+    batch = await world.producer.request(
+        "POST",
+        "/v1/batch",
+        body=2 * (json.dumps(NOTE).encode() + b"\n"),
+        headers={"Idempotency-Key": "k"},
+    )
+
+    assert 2 == len(batch.body.splitlines())
+    assert 1 == trio.current_time() - began
 
 
 async def test_open_streams_stay(autojump_clock, world, engine):
