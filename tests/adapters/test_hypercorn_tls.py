@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from certificates import Authority
 from roundel_adapters import hypercorn
 
 from .conftest import Served, read_until
@@ -25,25 +21,10 @@ NAME = "roundel.test"
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory):
     """Make the TLS contexts of a server, and of a client that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    written = key.private_bytes(pem, form, serialization.NoEncryption())
-    path.write_bytes(written + made.public_bytes(pem))
+    authority = Authority(tmp_path_factory.mktemp("tls"))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(path)
-    return server, ssl.create_default_context(cafile=path)
+    server.load_cert_chain(*authority.issue(NAME))
+    return server, ssl.create_default_context(cafile=authority.file)
 
 
 @pytest.fixture

@@ -26,10 +26,12 @@ from glide import (
     NodeAddress,
     RequestError,
     ServerCredentials,
+    TlsAdvancedConfiguration,
 )
 
 from . import Unavailable
 from ._valkey_scripts import ALL, Script
+from ._valkey_tls import CaFileError, distrust, root_certificates
 from ._valkey_url import StoreUrl
 
 Command: TypeAlias = list[str | bytes]
@@ -84,9 +86,10 @@ class Store:
             # The library keeps its own time; this is for when that goes wrong.
             with trio.fail_after(self._timeout + 2 * _CONNECT):
                 answers = await self._execute(commands)
-        except (GlideError, trio.TooSlowError) as error:
+        except (GlideError, trio.TooSlowError, CaFileError) as error:
             await self._failed()
-            raise self._unavailable(error) from None
+            # Of a server that is not trusted the library says that it was too slow.
+            raise self._unavailable(await distrust(self.url) or error) from None
         if any(map(_is_demoted, answers)):
             await self._failed()
         else:
@@ -131,7 +134,7 @@ class Store:
             client_name="roundel",
             lazy_connect=True,
             advanced_config=AdvancedGlideClientConfiguration(
-                connection_timeout=round(1_000 * _CONNECT)
+                connection_timeout=round(1_000 * _CONNECT), tls_config=self._tls()
             ),
         )
 
@@ -145,9 +148,14 @@ class Store:
             client_name="roundel",
             lazy_connect=True,
             advanced_config=AdvancedGlideClusterClientConfiguration(
-                connection_timeout=round(1_000 * _CONNECT)
+                connection_timeout=round(1_000 * _CONNECT), tls_config=self._tls()
             ),
         )
+
+    def _tls(self) -> TlsAdvancedConfiguration | None:
+        if self.url.ca is None:
+            return None
+        return TlsAdvancedConfiguration(root_pem_cacerts=root_certificates(self.url.ca))
 
     def _addresses(self) -> list[NodeAddress]:
         return [NodeAddress(host, port) for host, port in self.url.addresses]
@@ -182,7 +190,7 @@ class Store:
     def _told(self, answer: object) -> object:
         return self._unavailable(answer) if isinstance(answer, GlideError) else answer
 
-    def _unavailable(self, error: Exception) -> Unavailable:
+    def _unavailable(self, error: Exception | str) -> Unavailable:
         said = str(error).strip().replace("\n", " ") or "no answer in time"
         return Unavailable(f"the store at {self.url}: {said[:200]}")
 

@@ -10,7 +10,8 @@ import attrs
 
 EXPECTED: Final = (
     "valkey://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB][?prefix=NAME], where "
-    "valkey may be redis, valkeys or rediss (with TLS), and each with +cluster"
+    "valkey may be redis, valkeys or rediss (with TLS, and with ca=FILE), and each "
+    "with +cluster"
 )
 
 _SCHEME = re.compile(r"(valkey|redis)(s?)(\+cluster)?")
@@ -21,13 +22,17 @@ _PORT: Final = 6379
 @final
 @attrs.frozen(kw_only=True)
 class StoreUrl:
-    """The *addresses* of a store, how to get in, and the *prefix* of all keys."""
+    """The *addresses* of a store, how to get in, and the *prefix* of all keys.
+
+    Whoever signed its certificate is in the file *ca*, or is trusted by the system.
+    """
 
     addresses: tuple[tuple[str, int], ...]
     user: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     database: int = 0
     has_tls: bool = False
+    ca: str | None = None
     is_cluster: bool = False
     prefix: str = "roundel"
 
@@ -53,6 +58,7 @@ def _parsed(parts: SplitResult) -> StoreUrl:
     if parts.query:
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True)
     prefixes = query.pop("prefix", ["roundel"])
+    ca = query.pop("ca", [])
     path = parts.path.removeprefix("/") or "0"
     if (
         scheme is None
@@ -61,6 +67,8 @@ def _parsed(parts: SplitResult) -> StoreUrl:
         or parts.fragment
         or len(prefixes) != 1
         or not _PREFIX.fullmatch(prefixes[0])
+        or len(ca) > (1 if scheme[2] else 0)
+        or "" in ca
         or not path.isdecimal()
         or (scheme[3] and path != "0")
     ):
@@ -71,6 +79,7 @@ def _parsed(parts: SplitResult) -> StoreUrl:
         password=unquote(password) or None,
         database=int(path),
         has_tls=bool(scheme[2]),
+        ca=ca[0] if ca else None,
         is_cluster=bool(scheme[3]),
         prefix=prefixes[0],
     )
