@@ -33,6 +33,8 @@ LONG = 60.0
 SHORT = 1.0
 SLACK = 15.0
 """What a slow machine may take for what takes none, in seconds; far below `LONG`."""
+PERIOD = 1.0
+"""After how many seconds a peer that is slow on purpose does something again."""
 BODY = b'{"to": {"user": "bob"}, "title": "Hello"}'
 
 
@@ -284,7 +286,8 @@ async def read_a_byte_a_second(served, *, task_status):
     """Take as little as possible, but take it."""
     stream = await never_read(served)
     task_status.started()
-    async for _ in ticks(1.0):
+    while True:
+        await trio.sleep(PERIOD)
         await stream.receive_some(1)
 
 
@@ -292,15 +295,9 @@ async def write_a_byte_a_second(served, *, task_status):
     """Send a body that is never whole."""
     stream = await served.send(upload(1_000) + b"{")
     task_status.started()
-    async for _ in ticks(1.0):
-        await stream.send_all(b" ")
-
-
-async def ticks(period: float):
-    """Yield every *period* seconds, as a peer does that is slow on purpose."""
     while True:
-        await trio.sleep(period)
-        yield
+        await trio.sleep(PERIOD)
+        await stream.send_all(b" ")
 
 
 async def reset(served, *, task_status):
