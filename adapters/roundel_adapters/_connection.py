@@ -63,11 +63,11 @@ class Connection:
         self._is_busy = self._is_over = False
         self._is_mid_head = True
 
-    async def run(self) -> None:
-        """Serve the connection until it ends."""
+    async def run(self, begun: bytes = b"") -> None:
+        """Serve the connection, of which *begun* was received, until it ends."""
         try:
             if await self._shake_hands():
-                await self._serve()
+                await self._serve(begun)
         except (OSError, trio.BrokenResourceError):
             # The peer is gone before it has begun.
             self._is_over = True
@@ -92,11 +92,10 @@ class Connection:
                 return False
         return not self._site.is_draining
 
-    async def _serve(self) -> None:
-        begun = b""
+    async def _serve(self, begun: bytes) -> None:
         if self._site.short is not None and not self._tls:
             with self._patience.scope as scope:
-                begun = await self._serve_shortly(self._site.short)
+                begun = await self._serve_shortly(self._site.short, begun)
             if not begun or scope.cancelled_caught:
                 return
             self._patience.renew()
@@ -115,9 +114,9 @@ class Connection:
                 await self._read(link, begun)
             await self._protocol.handle(Closed())
 
-    async def _serve_shortly(self, app: App) -> bytes:
+    async def _serve_shortly(self, app: App, begun: bytes) -> bytes:
         """Serve what *app* takes; return the beginning of what it does not."""
-        plain = Plain(app, self, max_head=self._limits.max_head)
+        plain = Plain(app, self, max_head=self._limits.max_head, begun=begun)
         try:
             return await plain.run(
                 self._limits.head_timeout, self._limits.keep_alive_timeout

@@ -9,6 +9,7 @@ been put off.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from itertools import count
 from math import inf
 from typing import final
@@ -49,18 +50,29 @@ class Watchman:
 
 @final
 class Patience:
-    """Cancels its *scope* when its time has come, unless that was put off."""
+    """Calls *end* when its time has come, unless that was put off.
 
-    __slots__ = ("_looks_at", "_until", "_watchman", "scope")
+    Without it, that is to cancel its `scope`.
+    """
 
-    def __init__(self, watchman: Watchman) -> None:
+    __slots__ = ("_end", "_looks_at", "_until", "_watchman", "scope")
+
+    scope: trio.CancelScope
+
+    def __init__(
+        self, watchman: Watchman, end: Callable[[], None] | None = None
+    ) -> None:
         self._watchman = watchman
         self._until = self._looks_at = inf
-        self.scope = trio.CancelScope()
+        if end is None:
+            self.renew()
+        else:
+            self._end = end
 
     def renew(self) -> None:
         """Go on with another scope, until the same time."""
         self.scope = trio.CancelScope()
+        self._end = self.scope.cancel
 
     def wait(self, seconds: float) -> None:
         """Wait for so many seconds from now on; ``inf`` is for ever."""
@@ -72,6 +84,11 @@ class Patience:
             self._looks_at = self._until
             self._watchman.look(self._until, self)
 
+    def stop(self) -> None:
+        """End nothing any more, and hold nothing that there was to be ended."""
+        self._until = inf
+        del self._end
+
     def looked_at(self, at: float, now: float) -> None:
         """End the scope if it is time; else have this looked at again, if ever."""
         if at != self._looks_at:
@@ -79,7 +96,7 @@ class Patience:
             return
         self._looks_at = inf
         if self._until <= now:
-            self.scope.cancel()
+            self._end()
         elif self._until < inf:
             self._looks_at = self._until
             self._watchman.look(self._until, self)

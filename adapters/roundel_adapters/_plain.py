@@ -59,13 +59,18 @@ class Wire(Protocol):
 
 @final
 class Plain:
-    """Serves *app* over *wire*, with heads of at most *max_head* bytes."""
+    """Serves *app* over *wire*, with heads of at most *max_head* bytes.
 
-    def __init__(self, app: App, wire: Wire, *, max_head: int) -> None:
+    What has come already was *begun*.
+    """
+
+    def __init__(
+        self, app: App, wire: Wire, *, max_head: int, begun: bytes = b""
+    ) -> None:
         self._app = app
         self._wire = wire
         self._max_head = max_head
-        self._buffer = b""
+        self._buffer = begun
         self._is_answered = False
         self.is_unread = False
         """Whether the peer is still sending what nobody will read."""
@@ -85,6 +90,24 @@ class Plain:
             if not await self._serve(head):
                 return b""
             patience = head_timeout if self._buffer else idle_timeout
+
+    def whole(self, data: bytes) -> Head | None:
+        """Return the head of the request that *data* is, if it can be taken so.
+
+        It is a request with all of its body, and nothing behind it; `answer()` is next.
+        """
+        found = _END.search(data)
+        if found is None or (end := found.end()) > self._max_head:
+            return None
+        head = parse(data[:end])
+        if head is None or head.is_chunked or head.length != len(data) - end:
+            return None
+        self._buffer = data[end:]
+        return head if self._app.takes(head.method, head.path, head.query) else None
+
+    async def answer(self, head: Head) -> bool:
+        """Answer a request that is here whole; tell whether there may be another."""
+        return await self._answer(head, Body(head, self))
 
     async def _next_head(self, head_timeout: float) -> Head | None:
         """Wait for a request, and return its head if it can be taken."""

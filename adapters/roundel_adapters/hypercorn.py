@@ -30,6 +30,7 @@ from hypercorn.utils import wrap_app
 from ._connection import AnyStream, Connection
 from ._limits import Counters, Limits
 from ._link import Site
+from ._reception import Reception
 from .direct import IS_SUPPORTED, Switchboard
 from .plain import App
 
@@ -162,6 +163,7 @@ class _Server:
         if self._room < limits.max_connections:
             log.info("%s connections at most, for want of open files", self._room)
         self._connections: set[Connection] = set()
+        self._reception: Reception | None = None
 
     async def run(
         self,
@@ -175,12 +177,7 @@ class _Server:
                 await background.start(self._board.run)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    accept = partial(
-                        trio.serve_listeners, handler_nursery=connections
-                    )  # fmt: skip
-                    await accepting.start(
-                        accept, self._serve_connection, list(listeners)
-                    )
+                    await self._accept(listeners, connections, accepting)
                     task_status.started()
                     await shutdown()
                     accepting.cancel_scope.cancel()
@@ -190,6 +187,28 @@ class _Server:
                     await self._board.wait_empty()
             background.cancel_scope.cancel()
 
+    async def _accept(
+        self,
+        listeners: Sequence[Listener],
+        connections: trio.Nursery,
+        accepting: trio.Nursery,
+    ) -> None:
+        """Begin to accept: by the reception what is for it, by trio what is not."""
+        plain = [each for each in listeners if isinstance(each, trio.SocketListener)]
+        if self.site.short is not None and plain:
+            self._reception = Reception(
+                self.site,
+                self.site.short,
+                plain,
+                has_room=self._has_room,
+                hand_over=partial(self._go_on, connections),
+            )
+            await connections.start(self._reception.run)
+            listeners = [each for each in listeners if each not in plain]
+        if listeners:
+            accept = partial(trio.serve_listeners, handler_nursery=connections)
+            await accepting.start(accept, self._meet, list(listeners))
+
     async def _drain(self, connections: trio.CancelScope) -> None:
         at = trio.current_time() + self.site.limits.drain_timeout
         connections.deadline = at
@@ -197,21 +216,38 @@ class _Server:
         await self.site.context.terminated.set()
         for connection in self._connections:
             connection.drain()
+        if self._reception is not None:
+            self._reception.drain()
 
-    async def _serve_connection(self, stream: AnyStream) -> None:
-        counters = self.site.counters
+    def _has_room(self) -> bool:
         streams = len(self._board) if self._board is not None else 0
-        if len(self._connections) + streams >= self._room:
+        guests = len(self._reception) if self._reception is not None else 0
+        return len(self._connections) + guests + streams < self._room
+
+    async def _meet(self, stream: AnyStream) -> None:
+        if not self._has_room():
             # Not evicted: whoever has a place keeps it, and a storm cannot push a
             # quiet stream out.
-            counters.rejected += 1
+            self.site.counters.rejected += 1
             await trio.aclose_forcefully(stream)
             return
+        await self._serve(self._begin(stream), b"")
+
+    def _go_on(
+        self, connections: trio.Nursery, stream: trio.SocketStream, begun: bytes
+    ) -> None:
+        connections.start_soon(self._serve, self._begin(stream), begun)
+
+    def _begin(self, stream: AnyStream) -> Connection:
         connection = Connection(self.site, stream)
         self._connections.add(connection)
-        counters.open += 1
+        self.site.counters.open += 1
+        return connection
+
+    async def _serve(self, connection: Connection, begun: bytes) -> None:
+        counters = self.site.counters
         try:
-            await connection.run()
+            await connection.run(begun)
         except* trio.Cancelled:
             raise
         except* Exception:

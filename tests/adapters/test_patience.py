@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 
 import pytest
@@ -114,3 +115,15 @@ async def test_put_off_ten_thousand_times_is_looked_at_as_often_as_once(
         patience.wait(75)
 
     assert 1 == len(watchman._rounds)
+
+
+async def test_what_is_to_be_done_at_the_end_can_be_anything(autojump_clock, watchman):
+    """Once it is stopped nothing is done, though it is looked at in its time."""
+    ended = []
+    patience = [Patience(watchman, partial(ended.append, name)) for name in "abc"]
+    for each in patience:
+        each.wait(10)
+    patience[1].stop()
+    await at(20)
+
+    assert ["a", "c"] == ended

@@ -1,0 +1,143 @@
+"""One plain connection that waits for a request without a task."""
+
+from __future__ import annotations
+
+import math
+import socket
+from contextlib import AbstractContextManager, suppress
+from typing import final
+
+import trio
+
+from ._link import Site
+from ._patience import Patience
+from ._plain import Plain
+from ._request import Head
+from ._writing import PacedStream
+from .bell import Bell
+from .plain import App
+from .pump import Talker
+
+RECEIVE = 64 * 1024
+LINGER = 1.0
+"""Seconds in which a peer that is still sending may read why it should not."""
+
+
+@final
+class Guest:
+    """A connection whose requests come whole, and are answered one by one.
+
+    *patience* ends it when it has waited for too long.
+    """
+
+    __slots__ = (
+        "_paced", "_patience", "_site", "file", "is_busy", "is_given", "is_over",
+        "is_watched", "plain", "sock",
+    )  # fmt: skip
+
+    def __init__(
+        self, site: Site, app: App, sock: socket.socket, patience: Patience
+    ) -> None:
+        self._site = site
+        self._patience = patience
+        self._paced: PacedStream | None = None
+        self.sock = sock
+        self.file = sock.fileno()
+        self.plain = Plain(app, self, max_head=site.limits.max_head)
+        self.is_busy = self.is_over = self.is_watched = False
+        self.is_given = False
+        """Whether a stream has it now, or a task."""
+
+    async def answer(self, head: Head) -> bool:
+        """Answer a request whose body is here; tell whether another may come."""
+        keeps = await self.plain.answer(head)
+        if self.plain.is_unread and not self.is_over:
+            await self._linger()
+        return keeps and not self.is_over
+
+    async def _linger(self) -> None:
+        # As in `Connection`: what it has not read yet must not be reset.
+        self.is_over = True
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        with trio.move_on_after(LINGER):
+            while await self.receive():
+                pass
+
+    def take(self) -> trio.SocketStream:
+        """Give the socket to who waits for it in a task."""
+        self._give()
+        return trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
+
+    def end(self) -> None:
+        """Close the socket, unless somebody else has it by now."""
+        self._patience.stop()
+        if not self.is_given:
+            self.is_over = True
+            self.sock.close()
+        # They hold it too: thousands would be left to the collector of cycles.
+        del self.plain, self._patience
+
+    def _give(self) -> None:
+        self.is_given = self.is_over = True
+
+    # What the short way needs of a connection.
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no further request is taken."""
+        return self._site.is_draining
+
+    async def receive(self) -> bytes:
+        """Receive what has come, or nothing at the end."""
+        try:
+            return await self._slowly().receive_some(RECEIVE)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def write(self, data: bytes) -> bool:
+        """Write all, and tell whether the peer still takes something."""
+        try:
+            sent = self.sock.send(data)
+        except OSError:
+            # Whoever sends the rest will meet it.
+            sent = 0
+        if sent < len(data):
+            await self._write_slowly(memoryview(data)[sent:])
+        return not self.is_over
+
+    async def _write_slowly(self, rest: memoryview) -> None:
+        paced = self._slowly()
+        try:
+            await paced.send_all(rest)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._site.counters.cut += paced.is_stuck
+            self.is_over = True
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    def wait(self, patience: float | None) -> None:
+        """Be patient for so many seconds, or for as long as a request is served."""
+        self.is_busy = patience is None
+        self._patience.wait(math.inf if patience is None else patience)
+
+    def adopt(
+        self,
+        talker: Talker,
+        bell: Bell,
+        within: AbstractContextManager[object],
+        head: bytes = b"",
+    ) -> None:
+        """Hand the connection over to a stream."""
+        board = self._site.board
+        assert board is not None
+        self._give()
+        board.adopt(self.sock, talker, bell, within=within, chunked=True, head=head)
+
+    def _slowly(self) -> PacedStream:
+        if self._paced is None:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
+            limits, last_call = self._site.limits, self._site.last_call
+            self._paced = PacedStream(
+                stream, patience=limits.write_timeout, last_call=last_call
+            )
+        return self._paced

@@ -1,0 +1,273 @@
+"""Connections that wait for a request, without tasks: accepted, read and answered.
+
+A task for each costs more than all else that is done about a short request. Here one
+task attends to all whose requests come whole, in an epoll of our own, and answers them
+one behind the other. Most answers need not be waited for. When one is, another task
+goes on with those who are left. Whoever sends something else, a head in pieces or a
+request for the application, gets a task, and keeps it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from functools import partial
+from typing import final
+
+import trio
+
+from ._guest import RECEIVE, Guest
+from ._link import Site
+from ._patience import Patience
+from ._request import Head
+from ._turns import Turn
+from .plain import App
+
+log = logging.getLogger("roundel_adapters.hypercorn")
+
+SLICE = 0.005
+"""For how many seconds it may hold up everything else."""
+BREATH = 0.1
+"""Seconds until connections are accepted again, where there was no room for one."""
+
+UNSENT = 16 * 1024
+"""How many bytes the kernel takes for a peer beyond those that it could send."""
+
+_EVENTS = 256
+_ACCEPTS = 64
+_SPARES = 16
+_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_BROKEN = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EFAULT}
+
+HandOver = Callable[[trio.SocketStream, bytes], None]
+
+
+@final
+class Reception:
+    """Accepts on *listeners*, and answers by *app*; `run()` has to run.
+
+    A connection for which *has_room* says that there is none is closed at once. What
+    is not for here, *hand_over* is given with the bytes that have come.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        app: App,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        has_room: Callable[[], bool],
+        hand_over: HandOver,
+    ) -> None:
+        self._site = site
+        self._app = app
+        self._has_room = has_room
+        self._hand_over = hand_over
+        self._epoll = select.epoll()
+        self._listeners = listeners
+        # Sockets of our own for them, since those of trio are not to be accepted on
+        # without waiting.
+        doors = [_raw(listener) for listener in listeners]
+        self._doors = {door.fileno(): door for door in doors}
+        self._guests: set[Guest] = set()
+        self._watched: dict[int, Guest] = {}
+        self._ready: deque[Guest] = deque()
+        self._spares = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery
+        self._is_ending = False
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Attend to all, until none is left after `drain()`, or until cancelled."""
+        # Without what is bound in whose turn another task is started.
+        self._context = copy_context()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._open()
+                self._nursery.start_soon(self._attend)
+                task_status.started()
+        finally:
+            self._close_doors()
+            for guest in list(self._guests):
+                self._part(guest)
+            self._epoll.close()
+
+    def drain(self) -> None:
+        """Accept nobody, let go of who waits, and end when the last is answered."""
+        self._is_ending = True
+        self._close_doors()
+        for guest in list(self._guests):
+            if not guest.is_busy:
+                self._part(guest)
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if self._is_ending and not self._guests:
+            self._nursery.cancel_scope.cancel()
+
+    def _close_doors(self) -> None:
+        for door in self._doors.values():
+            door.close()
+        self._doors.clear()
+        for listener in self._listeners:
+            listener.socket.close()
+
+    def _open(self) -> None:
+        for door in self._doors:
+            self._epoll.register(door, select.EPOLLIN)
+
+    async def _attend(self) -> None:
+        """Attend to whoever has sent something, for as long as none has to wait."""
+        while True:
+            while not self._ready:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                self._look()
+            until = time.perf_counter() + SLICE
+            while self._ready and time.perf_counter() < until:
+                guest = self._ready.popleft()
+                if (head := self._next_head(guest)) is None:
+                    continue
+                turn = Turn(self._serve(guest, head), partial(self._step_back, guest))
+                await turn
+                if turn.has_waited:
+                    # Somebody else attends by now.
+                    if len(self._spares) >= _SPARES:
+                        return
+                    await self._spares.park()
+            if self._ready:
+                await trio.lowlevel.checkpoint()
+
+    def _look(self) -> None:
+        for file, _ in self._epoll.poll(0, _EVENTS):
+            if guest := self._watched.get(file):
+                self._ready.append(guest)
+            elif door := self._doors.get(file):
+                self._accept(door)
+
+    def _accept(self, door: socket.socket) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, _address = door.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _BROKEN:
+                    raise
+                if error.errno in _FULL:
+                    log.exception("a connection could not be accepted")
+                    self._nursery.start_soon(self._take_breath)
+                    return
+            else:
+                self._welcome(sock)
+
+    async def _take_breath(self) -> None:
+        for door in self._doors:
+            self._epoll.modify(door, 0)
+        await trio.sleep(BREATH)
+        for door in self._doors:
+            self._epoll.modify(door, select.EPOLLIN)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        counters = self._site.counters
+        if not self._has_room():
+            # Not evicted: whoever has a place keeps it, and a storm cannot push a
+            # quiet stream out.
+            counters.rejected += 1
+            sock.close()
+            return
+        sock.setblocking(False)
+        counters.open += 1
+        patience = Patience(self._site.watchman, lambda: self._part(guest))
+        guest = Guest(self._site, self._app, sock, patience)
+        self._guests.add(guest)
+        # Nearly always its request is here already.
+        self._ready.append(guest)
+
+    def _next_head(self, guest: Guest) -> Head | None:
+        """Read what has come; return the head if it is a request for here, whole."""
+        if guest.is_over:
+            return None
+        try:
+            data = guest.sock.recv(RECEIVE)
+        except BlockingIOError:
+            if not guest.is_watched:
+                guest.wait(self._site.limits.head_timeout)
+                self._watch(guest)
+            return None
+        except OSError:
+            data = b""
+        head = guest.plain.whole(data) if data else None
+        if head is None:
+            stream = guest.take() if data else None
+            self._part(guest)
+            if stream is not None:
+                self._context.run(self._hand_over, stream, data)
+        return head
+
+    async def _serve(self, guest: Guest, head: Head) -> None:
+        keeps = False
+        try:
+            guest.wait(None)
+            keeps = await guest.answer(head)
+        except* trio.Cancelled:
+            raise
+        except* Exception:
+            self._site.counters.failed += 1
+            log.exception("a connection failed")
+        finally:
+            if keeps and not guest.is_draining:
+                guest.wait(self._site.limits.keep_alive_timeout)
+                self._watch(guest)
+            else:
+                self._part(guest)
+
+    def _step_back(self, guest: Guest) -> None:
+        """Let another attend: what *guest* wants has to be waited for."""
+        self._unwatch(guest)
+        if not self._spares.unpark(count=1):
+            self._context.run(self._nursery.start_soon, self._attend)
+
+    def _watch(self, guest: Guest) -> None:
+        if not guest.is_watched:
+            guest.is_watched = True
+            self._epoll.register(guest.file, select.EPOLLIN)
+            self._watched[guest.file] = guest
+
+    def _unwatch(self, guest: Guest) -> None:
+        if guest.is_watched:
+            guest.is_watched = False
+            del self._watched[guest.file]
+            # What is closed is watched no more.
+            if guest.sock.fileno() >= 0:
+                self._epoll.unregister(guest.file)
+
+    def _part(self, guest: Guest) -> None:
+        """Be done with *guest*, whoever has its connection now."""
+        if guest in self._guests:
+            self._guests.discard(guest)
+            self._site.counters.open -= 1
+            self._unwatch(guest)
+            guest.end()
+            self._end_if_empty()
+
+
+def _raw(listener: trio.SocketListener) -> socket.socket:
+    door = socket.socket(fileno=os.dup(listener.socket.fileno()))
+    door.setblocking(False)
+    # Inherited by what is accepted, as trio sets it there: a frame must not wait for
+    # the next one, nor a reader that stalls hold megabytes of the kernel's memory.
+    door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    return door
