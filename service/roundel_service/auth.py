@@ -159,8 +159,7 @@ class Gate:
         if proofs.authorization is not None:
             callers.append(await self._bearer(proofs.authorization))
         if proofs.cookie is not None:
-            user = await self._token(proofs.cookie)
-            callers.append(attrs.evolve(user, by_cookie=True))
+            callers.append(await self._token(proofs.cookie, by_cookie=True))
         if proofs.ticket is not None:
             callers.append(self._ticket(proofs.ticket))
         if not callers:
@@ -189,13 +188,13 @@ class Gate:
             ticket=ticket,
         )
 
-    async def _token(self, text: str) -> User:
+    async def _token(self, text: str, *, by_cookie: bool = False) -> User:
         try:
             claims = await self.keys.claims(_bounded(text))
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             raise _bad_token(error) from None
         self._check_whose(claims)
-        return self._user(claims)
+        return self._user(claims, by_cookie=by_cookie)
 
     def _check_whose(self, claims: Claims) -> None:
         audience = claims.get("aud")
@@ -205,7 +204,7 @@ class Gate:
         if self.issuer is not None and self.issuer != claims.get("iss"):
             raise unauthorized("the token's iss is not the one that is believed")
 
-    def _user(self, claims: Claims) -> User:
+    def _user(self, claims: Claims, *, by_cookie: bool) -> User:
         name, now = claims.get("sub"), self.clock()
         expires_at = _time(claims, "exp")
         issued_at = _time(claims, "iat", 0.0)
@@ -215,7 +214,12 @@ class Gate:
             raise unauthorized("the token has expired")
         if max(issued_at, _time(claims, "nbf", 0.0)) > now + SKEW:
             raise unauthorized("the token is of the future, by its iat or nbf")
-        return User(name=name, expires_at=expires_at, issued_at=issued_at)
+        return User(
+            name=name,
+            expires_at=expires_at,
+            issued_at=issued_at,
+            by_cookie=by_cookie,
+        )
 
     def sign(self, user: str, *, ttl: float) -> str:
         """Return a token for *user* that is valid for *ttl* seconds.

@@ -90,13 +90,14 @@ class Renderer:
 
     sink: _Sink
     level: int
-    _around: dict[str, Any] | None = None
+    _around: str | None = None
 
-    def around(self) -> dict[str, Any]:
-        """Return what is bound around every request, which is the process's own."""
+    def around(self) -> str:
+        """Say what is bound around every request, which is the process's own."""
         if self._around is None:
             bound = get_contextvars().items()
-            self._around = {n: redacted(n, v) for n, v in bound if n != "request_id"}
+            told = {n: redacted(n, v) for n, v in bound if n != "request_id"}
+            self._around = f",{_json(told, default=repr)[1:-1]}" if told else ""
         return self._around
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from roundel_service.ids import new_id
 
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -30,3 +34,19 @@ def test_ids_sort_by_time():
     ids = [new_id(now) for now in (0.0, 0.001, 1.0, 1_763_690_000.0, 1e11)]
 
     assert sorted(ids) == ids
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked there")
+def test_process_that_is_forked_has_ids_of_its_own():
+    """What was drawn ahead is not drawn from by two."""
+    new_id(0.0)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, new_id(0.0).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(reading, 26).decode() != new_id(0.0)
+    os.close(reading)
+    os.close(writing)
