@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from operator import attrgetter
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import attrs
 import msgspec
@@ -29,6 +29,10 @@ _FLAGS = {"seen": 1, "read": 2, "archived": 4}
 _ITEM = tuple(f.name for f in attrs.fields(Item) if f.init and f.name not in _FLAGS)
 _told: Callable[[Item], tuple[Any, ...]] = attrgetter(*_ITEM)
 _encode = msgspec.json.Encoder().encode
+_ChangeRow: TypeAlias = tuple[
+    str, int, bool, msgspec.Raw, str, str, float, str | None, msgspec.Raw
+]
+_looked_at = msgspec.json.Decoder(_ChangeRow).decode
 
 
 @final
@@ -222,15 +226,12 @@ def _when(named: tuple[str, Answer]) -> tuple[float, int]:
 
 def _without_holes(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
     """Keep those that lead to *v*; a ring that was shorter leaves others behind."""
-    # A row begins with its epoch and its version. To look at no more of it spares
-    # nearly all the work: most changes are never told again.
-    begins = _row(epoch)[:-1] + ","
-    start = len(begins)
-    by_v = {
-        int(row[start : row.index(",", start)]): row
-        for row in rows
-        if row.startswith(begins)
-    }
+    # Nothing is made of them yet: most changes are never told again.
+    by_v = {}
+    for row in rows:
+        its_epoch, its_v, *_ = _looked_at(row)
+        if its_epoch == epoch:
+            by_v[its_v] = row
     found = []
     while v in by_v:
         found.append(by_v[v])
