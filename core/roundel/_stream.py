@@ -39,7 +39,8 @@ class Stream:
         gap: Makes a frame to go before the state that stands in for lost events in a
             *running* stream, from the lane's name and outcome; `None` makes none.
         ping: Makes what is sent when nothing was for *heartbeat* seconds, from
-            where the reader stands; an empty comment if it is not given.
+            where the reader stands, and not again while it stands there; an empty
+            comment if it is not given.
         max_age: For how many seconds the stream is served, before its *last_words*.
         last_words: Those, or what makes them when the time has come.
         notice: After how many seconds an event is to be said, and which: once.
@@ -51,8 +52,8 @@ class Stream:
     __slots__ = (
         "_calm_until", "_closing", "_cursor", "_due", "_ends", "_gap", "_greeted",
         "_heartbeat", "_hello", "_lanes", "_last_words", "_left", "_max_age",
-        "_max_write", "_notice", "_notice_due", "_only", "_ping", "_positions",
-        "_rest", "_words", "is_open",
+        "_max_write", "_notice", "_notice_due", "_only", "_ping", "_pinged", "_pings",
+        "_positions", "_rest", "_words", "is_open",
     )  # fmt: skip
 
     is_open: bool
@@ -83,6 +84,8 @@ class Stream:
         for name, lane in self._lanes.items():
             self._positions[name] = self._presented(name, lane)
         self._hello, self._gap, self._ping = hello, gap, ping
+        self._pinged: Position | None = None
+        self._pings = b""
         self._heartbeat = heartbeat
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._ends = now + self._max_age
@@ -309,7 +312,14 @@ class Stream:
         return entry.frame if self._only else entry.frame_at(self.cursor)
 
     def _heartbeat_chunk(self) -> bytes:
-        return _heartbeat(self._ping(self.cursor)) if self._ping else _COMMENT
+        if self._ping is None:
+            return _COMMENT
+        # Who stands where it stood is told the same again.
+        at = self._positions[""] if self._only else None
+        if at is None or at is not self._pinged:
+            self._pinged = at
+            self._pings = _heartbeat(self._ping(self.cursor))
+        return self._pings
 
 
 def _by_name(lanes: History | Mapping[str, History]) -> dict[str, History]:

@@ -490,6 +490,32 @@ def test_ping() -> None:
     assert b"event: ping\ndata: e.3\n\n" == drain(stream, 5.0)
 
 
+def test_ping_is_made_once_for_a_place() -> None:
+    """Thousands that stand still cost no more than the comment would."""
+    lane, other = filled(3), filled(0)
+    made: list[str] = []
+
+    def ping(cursor: Cursor) -> Event:
+        made.append(str(cursor))
+        return pong(cursor)
+
+    stream = Stream(lane, now=0.0, last_event_id="e.3", heartbeat=5.0, ping=ping)
+    said = [drain(stream, now) for now in (0.0, 5.0, 10.0)]
+    lane.append(Event("4"), now=11.0)
+    drain(stream, 11.0)
+    said += [drain(stream, now) for now in (16.0, 21.0)]
+
+    pings = [b"event: ping\ndata: e.3\n\n"] * 3 + [b"event: ping\ndata: e.4\n\n"] * 2
+    assert pings == said
+    assert ["e.3", "e.4"] == made
+
+    stream.join("b", other)
+    drain(stream, 22.0)
+    other.append(Event("1"), now=23.0)
+    drain(stream, 23.0)
+    assert b"event: ping\ndata: e.4~b.e.1\n\n" == drain(stream, 28.0)
+
+
 def test_max_age() -> None:
     """After *max_age* seconds the stream says its last words and ends."""
     lane = filled(0)
