@@ -61,17 +61,18 @@ def request_line(
     problem: str | None = None,
 ) -> None:
     """Log a request that was answered, and the name of its *problem* if it had one."""
+    level = logging.ERROR if status >= 500 else logging.INFO
+    last = structlog.get_config()["processors"][-1]
+    if isinstance(last, Renderer) and level < last.level:
+        return
     # A query may hold a ticket; the path has no secrets in it.
     path = path.partition("?")[0]
     ms = round(seconds * 1_000, 3)
-    level = logging.ERROR if status >= 500 else logging.INFO
-    last = structlog.get_config()["processors"][-1]
     if isinstance(last, Renderer):
-        if level >= last.level:
-            said = f'"status":{status},"ms":{ms},"request_id":{_text(request_id)}'
-            if problem is not None:
-                said += f',"problem":{_text(problem)}'
-            _write(last, level, f"{{{_asked(method, path)},{said}")
+        said = f'"status":{status},"ms":{ms},"request_id":{_text(request_id)}'
+        if problem is not None:
+            said += f',"problem":{_text(problem)}'
+        _write(last, level, f"{{{_asked(method, path)},{said}")
         return
     fields: dict[str, Any] = {
         **_method_and_path(method, path),

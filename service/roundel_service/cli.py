@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import secrets
 import signal
@@ -158,17 +159,23 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_MAILBOX_ITEMS   200 notifications a user
       ROUNDEL_MAILBOX_BYTES   262144 bytes of them a user
       ROUNDEL_RING_CHANGES    256 changes a user that streams can be replayed
+      ROUNDEL_LOG_LEVEL       info; with warning no line for each request
 
     Exit status: 0 after a signal, 1 if it cannot listen or use its file, 2 for bad
     settings.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     settings = config.load(given, os.environ, file)
-    logs.configure(sys.stderr)
+    _log(settings)
     if settings.workers == 1:
         _run(service.build(settings), settings, "Roundel serves on {url}")
     else:
         _run_workers(settings, given.get("engine"), file)
+
+
+def _log(settings: Settings) -> None:
+    levels = logging.getLevelNamesMapping()
+    logs.configure(sys.stderr, level=levels[settings.log_level.upper()])
 
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
@@ -230,7 +237,7 @@ def worker(file: Path | None, number: int, **flags: str | None) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     # What it is told was checked by its parent, for all of them.
     settings = config.load({**given, "workers": "1"}, os.environ, file)
-    logs.configure(sys.stderr)
+    _log(settings)
     structlog.contextvars.bind_contextvars(worker=number)
     workers.ignore_signals()
     process.prepare()

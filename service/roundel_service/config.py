@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final, get_args
 
 import attrs
 
@@ -20,6 +20,7 @@ from .requests import MAX_ITEM
 PREFIX = "ROUNDEL_"
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 Sources: TypeAlias = Mapping[str, object]
 """Values by the name of the setting, in lower case and without the prefix."""
@@ -100,10 +101,13 @@ def _engine(value: str) -> str:
     return value
 
 
-def _durability(value: str) -> str:
-    if value not in ("full", "normal", "off"):
-        raise ValueError
-    return value
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError
+        return value
+
+    return parse
 
 
 def _keys(value: str) -> tuple[str, ...]:
@@ -184,7 +188,7 @@ class Settings:
         secret=True,
     )
     durability: Durability = _setting(  # noqa: RUF009, an attrs field
-        _durability, "full, normal or off", default="full"
+        _one_of(*get_args(Durability)), "full, normal or off", default="full"
     )
     cache_bytes: int = _setting(
         _count(1 << 20, 1 << 40),
@@ -238,6 +242,9 @@ class Settings:
     )
     ring_changes: int = _setting(
         _count(1, 10_000), "a count from 1 to 10000", default=256
+    )
+    log_level: LogLevel = _setting(  # noqa: RUF009, an attrs field
+        _one_of(*get_args(LogLevel)), "debug, info, warning or error", default="info"
     )
 
 

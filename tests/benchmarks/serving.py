@@ -136,6 +136,8 @@ LIMITS = {
     "ROUNDEL_MAX_STREAMS_PER_USER": "10000",
     "ROUNDEL_PRODUCER_RATE": "1e9",
     "ROUNDEL_USER_RATE": "1e9",
+    # No peer writes a line for each request.
+    "ROUNDEL_LOG_LEVEL": "warning",
 }
 
 

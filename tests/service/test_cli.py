@@ -270,6 +270,17 @@ def test_restart_goes_on_from_where_it_was(tmp_path):
     assert told[0]["epoch"] == told[1]["epoch"]
 
 
+@pytest.mark.parametrize(("level", "count"), [("info", 1), ("warning", 0)])
+def test_requests_are_logged_as_far_as_is_set(level, count):
+    """One line each, and none where somebody else writes them."""
+    with serving(ROUNDEL_LOG_LEVEL=level) as (process, url):
+        assert run("notify", "alice", "Hi", "--url", url).returncode == 0
+        process.send_signal(signal.SIGTERM)
+        _, written = process.communicate(timeout=10)
+
+    assert count == written.count('"path":"/v1/notify"')
+
+
 def test_bad_settings_are_refused_at_the_start_all_at_once():
     """Each wrong setting is named with what was expected, and nothing is served."""
     env = environment(ROUNDEL_PNIG="1", ROUNDEL_PING="x", ROUNDEL_JWT_SECRET="short")

@@ -57,6 +57,7 @@ def test_flag_beats_environment_beats_file(tmp_path):
         ("BIND", "h:x"),
         ("BIND", "h:65536"),
         ("DURABILITY", "some"),
+        ("LOG_LEVEL", "loud"),
         ("CACHE_BYTES", "1"),
         ("PING", "0"),
         ("PING", "nan"),
