@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
-# Crockford's base 32: no letter that is taken for a digit. Two digits at a time.
+# Crockford's base 32: no letter that is taken for a digit.
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_FIVE_BITS = (_DIGITS * 8).encode()
 
-_BYTES = 10
+_TIME, _LUCK = 10, 16
 _DRAWN = 64
 # Luck is drawn for many at once: to ask the system for it takes longer than all else.
-_luck: list[int] = []
+_luck: list[str] = []
 if hasattr(os, "register_at_fork"):
     # No two processes may have the same.
     os.register_at_fork(after_in_child=_luck.clear)
@@ -21,13 +22,16 @@ def new_id(now: float) -> str:
     """Return a new ULID: the time *now*, in seconds since 1970, and 80 bits of luck."""
     if not _luck:
         _draw()
-    number = int(now * 1_000) << 80 | _luck.pop()
-    return "".join([_PAIRS[number >> shift & 1_023] for shift in range(120, -1, -10)])
+    return _time(int(now * 1_000)) + _luck.pop()
+
+
+@lru_cache(maxsize=2)
+def _time(milliseconds: int) -> str:
+    shifts = range(5 * (_TIME - 1), -1, -5)
+    return "".join([_DIGITS[milliseconds >> shift & 31] for shift in shifts])
 
 
 def _draw() -> None:
-    drawn = os.urandom(_BYTES * _DRAWN)
-    _luck.extend(
-        int.from_bytes(drawn[at : at + _BYTES], "big")
-        for at in range(0, len(drawn), _BYTES)
-    )
+    # A digit has five bits of luck, of the eight of a byte.
+    drawn = os.urandom(_LUCK * _DRAWN).translate(_FIVE_BITS).decode()
+    _luck.extend(drawn[at : at + _LUCK] for at in range(0, len(drawn), _LUCK))
