@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import TypeVar, final
+from typing import TypeAlias, TypeVar, final
 
 import trio
 
@@ -28,6 +28,9 @@ SLICE = 64
 """How many pieces of work are done before others may run."""
 
 T = TypeVar("T")
+
+Staged: TypeAlias = tuple[Result, Group | None]
+"""What is to be answered, and what has to be in the file before."""
 
 
 @final
@@ -113,7 +116,7 @@ class SqliteEngine:
             held = await self._stored(user)
             if held.is_old or held.record.mailbox.expires_at <= self._clock():
                 # Nobody is shown what a failure could still take back.
-                (result,) = await self._do([(user, Expire())])
+                (result,) = await self.apply([(user, Expire())])
                 if isinstance(result, Unavailable):
                     raise result
                 held = await self._stored(user)
@@ -130,25 +133,26 @@ class SqliteEngine:
 
         When this returns, what was applied is in the file.
         """
-        results: list[Result] = []
+        staged: list[Staged] = []
         for start in range(0, len(work), SLICE):
-            results += await self._do(work[start : start + SLICE])
-        return results
-
-    async def _do(self, work: Sequence[Work]) -> list[Result]:
-        try:
-            if all(user in self._cache for user, _ in work):
-                staged = [self._stage(*piece) for piece in work]
-            else:
-                users = {user for user, _ in work}
-                with self._cache.pinned(users):
-                    await self._load(users)
-                    staged = [self._stage(*piece) for piece in work]
-        except Unavailable as error:
-            return [error for _ in work]
+            if start:
+                await trio.lowlevel.checkpoint()
+            staged += await self._do(work[start : start + SLICE])
+        # The first are on their way into the file while the last are made.
         return [await _outcome(*piece) for piece in staged]
 
-    def _stage(self, user: str, operation: Operation) -> tuple[Result, Group | None]:
+    async def _do(self, work: Sequence[Work]) -> list[Staged]:
+        try:
+            if all(user in self._cache for user, _ in work):
+                return [self._stage(*piece) for piece in work]
+            users = {user for user, _ in work}
+            with self._cache.pinned(users):
+                await self._load(users)
+                return [self._stage(*piece) for piece in work]
+        except Unavailable as error:
+            return [(error, None) for _ in work]
+
+    def _stage(self, user: str, operation: Operation) -> Staged:
         """Do it to what came of all before, and return what it has to wait for."""
         before, group = self._writer.staged(user)
         before = before or self._cache.get(user)
