@@ -49,6 +49,8 @@ RULES = Rules()
 WAITERS = (1, 32, 256)
 MANY = 1_000
 SECONDS = 3.0
+CACHE = 1 << 30
+"""Bytes, so that all mailboxes are at hand: it is writing that is measured."""
 
 Numbers = dict[str, float]
 
@@ -75,7 +77,7 @@ def memory(folder: Path) -> Iterator[Place]:
 @contextmanager
 def sqlite(folder: Path, durability: Durability = "full") -> Iterator[Place]:
     path = folder / "roundel.db"
-    engine = SqliteEngine(path, RULES, durability=durability)
+    engine = SqliteEngine(path, RULES, durability=durability, cache_bytes=CACHE)
     yield Place(engine, partial(size_of, folder))
 
 
@@ -254,7 +256,9 @@ ROWS = {
 def table(values: dict[tuple[str, str], list[float]], engines: list[str]) -> str:
     lines = [f"| | {' | '.join(engines)} |", "|---" + "|--:" * len(engines) + "|"]
     for row, words in ROWS.items():
-        cells = [f"{statistics.median(values[row, name]):,.0f}" for name in engines]
+        # Memory that a round has freed is there for the next one.
+        told = max if row == "bytes" else statistics.median
+        cells = [f"{told(values[row, name]):,.0f}" for name in engines]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
