@@ -164,7 +164,7 @@ class Switchboard:
     def _write_batch(self, batch: list[Line], now: float) -> None:
         # First all are asked, and then all is written: a system call leaves little of
         # us in the processor's caches, and a reader that is fed without a pause does
-        # not have to be woken for each write. That is a third of what a delivery costs.
+        # not have to be woken for each write. That is a tenth of what a delivery costs.
         asked = [(line, self._ask(line, now)) for line in batch]
         for line, data in asked:
             if data and not line.is_over:
