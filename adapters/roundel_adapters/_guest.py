@@ -31,8 +31,8 @@ class Guest:
     """
 
     __slots__ = (
-        "_paced", "_patience", "_site", "file", "is_busy", "is_given", "is_over",
-        "is_watched", "plain", "sock",
+        "_paced", "_patience", "_site", "_unsent", "file", "is_busy", "is_given",
+        "is_over", "is_watched", "keeps", "plain", "sock",
     )  # fmt: skip
 
     def __init__(
@@ -47,13 +47,29 @@ class Guest:
         self.is_busy = self.is_over = self.is_watched = False
         self.is_given = False
         """Whether a stream has it now, or a task."""
+        self.keeps = False
+        """Whether another request may come behind the one that is answered."""
+        self._unsent = b""
 
-    async def answer(self, head: Head) -> bool:
-        """Answer a request whose body is here; tell whether another may come."""
-        keeps = await self.plain.answer(head)
+    async def answer(self, head: Head) -> None:
+        """Make the answer to a request whose body is here, which is to be sent next."""
+        self.keeps = False
+        self._unsent, self.keeps = await self.plain.answer(head)
+
+    def send(self) -> bool:
+        """Send the answer; tell whether nothing is left that has to be waited for."""
+        data = self._unsent
+        if data:
+            self._unsent = data[self._send(data) :]
+        return not self._unsent and (self.is_over or not self.plain.is_unread)
+
+    async def send_slowly(self) -> None:
+        """Send the rest of the answer to a peer that takes its time."""
+        if self._unsent:
+            await self._write_slowly(self._unsent)
+            self._unsent = b""
         if self.plain.is_unread and not self.is_over:
             await self._linger()
-        return keeps and not self.is_over
 
     async def _linger(self) -> None:
         # As in `Connection`: what it has not read yet must not be reset.
@@ -97,16 +113,20 @@ class Guest:
 
     async def write(self, data: bytes) -> bool:
         """Write all, and tell whether the peer still takes something."""
-        try:
-            sent = self.sock.send(data)
-        except OSError:
-            # Whoever sends the rest will meet it.
-            sent = 0
+        sent = self._send(data)
         if sent < len(data):
             await self._write_slowly(memoryview(data)[sent:])
         return not self.is_over
 
-    async def _write_slowly(self, rest: memoryview) -> None:
+    def _send(self, data: bytes) -> int:
+        """Send what the socket takes, and return how many bytes that was."""
+        try:
+            return self.sock.send(data)
+        except OSError:
+            # Whoever sends the rest will meet it.
+            return 0
+
+    async def _write_slowly(self, rest: bytes | memoryview) -> None:
         paced = self._slowly()
         try:
             await paced.send_all(rest)

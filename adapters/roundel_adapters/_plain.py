@@ -105,8 +105,11 @@ class Plain:
         self._buffer = data[end:]
         return head if self._app.takes(head.method, head.path, head.query) else None
 
-    async def answer(self, head: Head) -> bool:
-        """Answer a request that is here whole; tell whether there may be another."""
+    async def answer(self, head: Head) -> tuple[bytes, bool]:
+        """Answer a request that is here whole; tell whether there may be another.
+
+        What it returns of the answer is still to be written.
+        """
         return await self._answer(head, Body(head, self))
 
     async def _next_head(self, head_timeout: float) -> Head | None:
@@ -136,14 +139,17 @@ class Plain:
         self.is_unread = body.is_unread
         if not head.is_chunked and body.left <= len(self._buffer):
             # What is here cannot be cut short.
-            return await self._answer(head, body)
+            return await self._write(*await self._answer(head, body))
         with trio.CancelScope() as body.until_cut:
-            return await self._answer(head, body)
+            return await self._write(*await self._answer(head, body))
         if body.is_garbled and not self._is_answered:
             await self._wire.write(_refusal())
         raise CutShortError
 
-    async def _answer(self, head: Head, body: Body) -> bool:
+    async def _write(self, data: bytes, keep: bool) -> bool:
+        return (not data or await self._wire.write(data)) and keep
+
+    async def _answer(self, head: Head, body: Body) -> tuple[bytes, bool]:
         self._is_answered = False
         request = Request(head.method, head.path, head.query, head.fields, body)
         reply = await self._app(request)
@@ -154,14 +160,14 @@ class Plain:
         match reply:
             case Whole():
                 data = _head(reply, _length(reply), keep=keep)
-                return await self._wire.write(data + reply.body) and keep
+                return data + reply.body, keep
             case Pieces():
-                return await self._write_pieces(reply, body, keep=head.keep_alive)
+                return b"", await self._write_pieces(reply, body, keep=head.keep_alive)
             case Events():
                 data = _head(reply, _CHUNKED, keep=False)
                 # In one write with the first frames.
                 self._wire.adopt(reply.talker, reply.bell, reply.within, data)
-                return False
+                return b"", False
 
     async def _write_pieces(self, reply: Pieces, body: Body, *, keep: bool) -> bool:
         keep = keep and not body.is_chunked and not self._wire.is_draining

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import socket
 from contextvars import ContextVar
-from types import SimpleNamespace
 
 import pytest
 import trio
@@ -95,6 +93,90 @@ async def test_what_comes_in_pieces_is_answered_the_same(short, target):
     assert answers[0] == answers[1]
 
 
+def sent_together(served, *requests):
+    """Have all of *requests* there, on a connection each, before any is read."""
+    peers = []
+    for data in requests:
+        sock = socket.create_connection(("127.0.0.1", served.port))
+        sock.sendall(data)
+        sock.setblocking(False)
+        peers.append(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+    served.streams.extend(peers)
+    return peers
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+async def test_answer_does_not_wait_for_that_of_another(short, place):
+    """Requests are read together, and one of them has to be waited for."""
+    async with serving(APP, short) as served:
+        for number in range(5):
+            requests = [posted(b"%d" % each) for each in range(4)]
+            requests.insert(place, asked("/wait"))
+            peers = sent_together(served, *requests)
+            slow = peers.pop(place)
+            for each, peer in enumerate(peers):
+                body = b"\r\n\r\n%d" % each
+                assert body in await read_until(peer, body)
+            await until(lambda number=number: short.waiting == number + 1)
+            short.go_on.set()
+            assert b"waited" in await read_until(slow, b"waited")
+            short.go_on = trio.Event()
+
+
+async def test_fault_costs_the_connection_that_has_done_well_before(short, caplog):
+    """Nobody knows what its peer would take for the answer."""
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.hypercorn")
+    async with serving(APP, short) as served:
+        peer, other = sent_together(served, posted(b"hello"), posted(b"hello"))
+        for each in (peer, other):
+            assert b"hello" in await read_until(each, b"hello")
+        await peer.send_all(asked("/fail"))
+        assert b"" == await read_until(peer, b"never")
+        await other.send_all(posted(b"again"))
+
+        assert b"again" in await read_until(other, b"again")
+
+
+async def test_request_that_was_read_is_answered_at_the_end(short):
+    """Whoever is behind one that is waited for has been taken, too."""
+
+    async def wait(request):
+        ending.stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        return Whole(body=b"waited")
+
+    short.wait = wait
+    for _ in range(5):
+        async with serving(APP, short) as ending:
+            slow, quick = sent_together(ending, asked("/wait"), posted(b"hello"))
+            assert b"waited" in await read_until(slow, b"waited")
+            assert b"hello" in await read_until(quick, b"hello")
+            await ending.gone.wait()
+
+
+async def test_peer_that_takes_its_time_holds_up_nobody(short):
+    """What is too much for its socket is sent to it by a task, all of it."""
+    async with serving(APP, short) as served:
+        before = tasks()
+        slow, quick = sent_together(served, posted(b"hello"), posted(b"hello"))
+        await read_until(slow, b"hello")
+        await slow.send_all(asked("/much"))
+        assert b"hello" in await read_until(quick, b"hello")
+        await until(lambda: "/much" in short.done)
+        assert before + 1 == tasks()
+        # Nor is what it asks next answered before it has all.
+        await slow.send_all(posted(b"again"))
+        received = await read_until(slow, b"\r\n\r\n")
+        size = len(received.partition(b"\r\n\r\n")[2])
+        while size < 1 << 26:
+            piece = await slow.receive_some((1 << 26) - size)
+            assert b"" == piece.strip(b"\0")
+            size += len(piece)
+
+        assert b"again" in await read_until(slow, b"again")
+        assert before == tasks()
+
+
 async def test_peer_that_leaves_meanwhile_is_let_go(short):
     """Neither its place nor its file is kept."""
     async with serving(APP, short, max_connections=1) as served:
@@ -143,67 +225,6 @@ async def test_task_that_takes_over_has_nothing_of_another_request(short):
     assert ["nobody"] * 3 == told
 
 
-class FullDoor:
-    """Stands for a listener that cannot accept, for want of *error*."""
-
-    def __init__(self, error, door=None):
-        self.error = error
-        self.close = door.close if door else None
-        self.tried = []
-
-    def accept(self):
-        self.tried.append(trio.current_time())
-        raise OSError(self.error, "no")
-
-
-async def reception(listener):
-    site = SimpleNamespace()
-    return _reception.Reception(
-        site, ShortApp(), [listener], has_room=lambda: True, hand_over=print
-    )
-
-
-async def test_want_of_files_is_waited_for(autojump_clock, caplog, nursery):
-    """Where no connection can be accepted, none is tried for a moment."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.hypercorn")
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        made = await reception(listener)
-        (file,) = made._doors
-        full = FullDoor(errno.EMFILE, made._doors[file])
-        made._doors[file] = full
-        await nursery.start(made.run)
-        async with await trio.open_tcp_stream(*listener.socket.getsockname()):
-            while len(full.tried) < 3:  # noqa: ASYNC110, there is nobody to tell
-                await trio.sleep(_reception.BREATH / 4)
-        nursery.cancel_scope.cancel()
-
-    first, second, third = full.tried[:3]
-    assert second - first >= _reception.BREATH <= third - second
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"), [(errno.EBADF, 1), (errno.ECONNABORTED, _reception._ACCEPTS)]
-)
-async def test_failing_peer_is_passed_over_and_a_failing_listener_is_not(
-    error, expected
-):
-    """One that is gone before it is met is no error; no more listener is one."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        made = await reception(listener)
-        door = FullDoor(error)
-        made._close_doors()
-        if error == errno.EBADF:
-            with pytest.raises(OSError, match="no"):
-                made._accept(door)
-        else:
-            made._accept(door)
-        made._epoll.close()
-
-    assert expected == len(door.tried)
-
-
 async def test_connection_that_is_over_leaves_nothing_to_the_collector(short):
     """Neither one that was closed nor one that is a stream now."""
 
@@ -224,25 +245,3 @@ async def test_connection_that_is_over_leaves_nothing_to_the_collector(short):
             await until(lambda: guests() <= before + 2)
         finally:
             gc.enable()
-
-
-@pytest.mark.skipif(
-    not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no such bound"
-)
-async def test_socket_takes_little_ahead():
-    """A reader that stalls holds no more of the kernel's memory than with trio."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        made = await reception(listener)
-        (door,) = made._doors.values()
-        async with await trio.open_tcp_stream(*listener.socket.getsockname()) as peer:
-            await trio.lowlevel.wait_readable(door)
-            with door.accept()[0] as sock:
-                assert options(peer.socket) == options(sock)
-        made._close_doors()
-        made._epoll.close()
-
-
-def options(sock):
-    names = socket.TCP_NOTSENT_LOWAT, socket.TCP_NODELAY
-    return [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names]
