@@ -11,12 +11,13 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from roundel_adapters.plain import Events, Pieces, Reply, Whole
 from roundel_adapters.quart import prepare, stream_response
 
 from . import access
 from .cors import Cors
 from .desk import NO_ROUTE, Desk
-from .http import Answer, Events, Lines, Reply, Request, problem_answer
+from .http import Request
 from .problems import Problem
 from .routes import Handler, Route
 
@@ -57,10 +58,10 @@ def _view(desk: Desk, route: Route) -> Callable[..., Awaitable[Response]]:
 
 
 def _preflight(cors: Cors, methods: list[str]) -> Handler:
-    async def preflight(request: Request) -> Answer:
+    async def preflight(request: Request) -> Whole:
         allow = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *methods]
         headers = cors.preflight(request.headers.get("Origin"), methods)
-        return Answer(status=204, headers={"Allow": ", ".join(allow), **headers})
+        return Whole(status=204, headers={"Allow": ", ".join(allow), **headers})
 
     return preflight
 
@@ -68,8 +69,8 @@ def _preflight(cors: Cors, methods: list[str]) -> Handler:
 async def _refuse(desk: Desk, error: HTTPException) -> Response:
     """Answer what the framework refuses in the same form as everything else."""
 
-    async def handler(request: Request) -> Answer:
-        return _http_answer(error)
+    async def handler(request: Request) -> Reply:
+        raise _problem(error)
 
     request = _request({})
     return _response(request, await desk.answer(NO_ROUTE, request, handler))
@@ -90,12 +91,12 @@ def _request(params: Mapping[str, str]) -> Request:
 def _response(request: Request, reply: Reply) -> Response:
     match reply:
         case Events():
-            response = stream_response(reply.reader, reply.bell, within=reply.within)
+            response = stream_response(reply.talker, reply.bell, within=reply.within)
             response.headers.update(reply.headers)
-        case Lines():
-            response = Response(reply.pieces, headers=dict(reply.headers))
+        case Pieces():
+            response = Response(reply.body, headers=dict(reply.headers))
             response.timeout = None
-        case Answer():
+        case Whole():
             # Quart reads a body that is not given by asyncio's means: b"" it is.
             body = b"" if request.method == "HEAD" else reply.body
             response = Response(body, reply.status, headers=dict(reply.headers))
@@ -108,9 +109,9 @@ def _response(request: Request, reply: Reply) -> Response:
     return response
 
 
-def _http_answer(error: HTTPException) -> Answer:
+def _problem(error: HTTPException) -> Problem:
     status = HTTPStatus(error.code or 500)
-    problem = Problem(
+    return Problem(
         status=status.value,
         name=status.phrase.lower().replace(" ", "-"),
         title=status.phrase,
@@ -121,4 +122,3 @@ def _http_answer(error: HTTPException) -> Answer:
             if name == "Allow"
         },
     )
-    return problem_answer(problem)

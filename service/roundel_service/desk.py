@@ -9,10 +9,12 @@ from typing import final
 import attrs
 import trio
 
+from roundel_adapters.plain import Reply, Whole
+
 from . import access, problems
 from .cors import Cors
 from .engines import Unavailable
-from .http import Answer, Reply, Request, problem_answer
+from .http import Request, problem_answer
 from .metrics import Metrics
 from .problems import Problem
 from .routes import Handler
@@ -38,7 +40,7 @@ class Desk:
         """
         began = trio.current_time()
         access.bound_request_id.set(request.id)
-        reply = await _answered(route, request, handler)
+        reply, problem = await _answered(route, request, handler)
         seconds = trio.current_time() - began
         self.metrics.requested(request.method, route, reply.status, seconds)
         access.request_line(
@@ -47,7 +49,7 @@ class Desk:
             status=reply.status,
             seconds=seconds,
             request_id=request.id,
-            problem=reply.problem,
+            problem=problem,
         )
         headers = {
             **reply.headers,
@@ -59,26 +61,28 @@ class Desk:
 
 def _told(reply: Reply, headers: Mapping[str, str]) -> Reply:
     """Return *reply* with these *headers*."""
-    if not isinstance(reply, Answer):
+    if not isinstance(reply, Whole):
         return attrs.evolve(reply, headers=headers)
     # Nearly all are such, and this takes a quarter of the time.
-    return Answer(
-        status=reply.status, body=reply.body, headers=headers, problem=reply.problem
-    )
+    return Whole(status=reply.status, headers=headers, body=reply.body)
 
 
-async def _answered(route: str, request: Request, handler: Handler) -> Reply:
+async def _answered(
+    route: str, request: Request, handler: Handler
+) -> tuple[Reply, str | None]:
+    """Return the answer, and the name of the problem that it is, if it is one."""
     try:
         if route != NO_ROUTE:
             _check_no_body(request)
-        return await handler(request)
-    except Problem as problem:
-        return problem_answer(problem)
+        return await handler(request), None
+    except Problem as error:
+        problem = error
     except Unavailable as error:
-        return problem_answer(problems.engine_unavailable(str(error)))
+        problem = problems.engine_unavailable(str(error))
     except Exception:
         log.exception("a request failed")
-        return problem_answer(problems.internal_error())
+        problem = problems.internal_error()
+    return problem_answer(problem), problem.name
 
 
 def _check_no_body(request: Request) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
-from typing import Protocol, TypeAlias, final
+from typing import Protocol, final
 from urllib.parse import parse_qs
 
 import attrs
@@ -14,10 +13,9 @@ import msgspec
 import trio
 from werkzeug.http import parse_cookie
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.plain import Whole
 
 from .problems import MEDIA_TYPE, FieldError, Problem, invalid, too_large
-from .reader import Reader
 
 BODY_TIMEOUT = 30.0
 """For how many seconds a whole body, or the next piece of a long one, may take."""
@@ -130,55 +128,17 @@ class Request:
         return bytes(read)
 
 
-@final
-@attrs.frozen(kw_only=True)
-class Answer:
-    """An answer that is whole."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    problem: str | None = None
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Lines:
-    """An answer that comes piece by piece."""
-
-    pieces: AsyncGenerator[bytes, None]
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    status: int = 200
-    problem: str | None = None
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Events:
-    """An answer that is the stream of *reader*, woken by *bell*, while *within*."""
-
-    reader: Reader
-    bell: Bell
-    within: AbstractContextManager[object]
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    status: int = 200
-    problem: str | None = None
-
-
-Reply: TypeAlias = Answer | Lines | Events
-
-
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
-def json_answer(document: object) -> Answer:
+def json_answer(document: object) -> Whole:
     """Answer with *document*."""
-    return Answer(body=msgspec.json.encode(document), headers=_JSON)
+    return Whole(body=msgspec.json.encode(document), headers=_JSON)
 
 
-def problem_answer(problem: Problem) -> Answer:
+def problem_answer(problem: Problem) -> Whole:
     """Answer with *problem*."""
-    return Answer(
+    return Whole(
         status=problem.status,
         body=msgspec.json.encode(problem.document()),
         headers={
@@ -186,7 +146,6 @@ def problem_answer(problem: Problem) -> Answer:
             "Cache-Control": "no-store",
             **problem.headers,
         },
-        problem=problem.name,
     )
 
 

@@ -18,6 +18,8 @@ import attrs
 import msgspec
 import trio
 
+from roundel_adapters.plain import Pieces, Whole
+
 from . import problems, requests, schemas
 from .auth import Producer
 from .badge import Badge
@@ -25,7 +27,7 @@ from .door import Door
 from .draft import TooManyCategories
 from .engines import Result, Unavailable, Work
 from .explain import explanation
-from .http import BODY_TIMEOUT, Answer, Lines, Request, body_too_slow, json_answer
+from .http import BODY_TIMEOUT, Request, body_too_slow, json_answer
 from .hub import Hub
 from .ids import new_id
 from .mailbox import DAY, Applied
@@ -61,7 +63,7 @@ class Producers:
     hub: Hub
     door: Door
 
-    async def notify(self, request: Request) -> Answer:
+    async def notify(self, request: Request) -> Whole:
         """Put one notification into the mailbox of each recipient."""
         producer = await self.door.known_producer(request)
         requests.query(request.parameters, schemas.NoQuery)
@@ -77,13 +79,13 @@ class Producers:
             raise document
         return json_answer(document)
 
-    async def batch(self, request: Request) -> Lines:
+    async def batch(self, request: Request) -> Pieces:
         """Take a notification a line and answer a result a line, as they come."""
         producer = await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         key = requests.idempotency_key(request.headers.getlist("Idempotency-Key"))
         headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
-        return Lines(pieces=self._results(request, producer, key), headers=headers)
+        return Pieces(body=self._results(request, producer, key), headers=headers)
 
     async def _results(
         self, request: Request, producer: Producer, key: str | None
@@ -128,6 +130,13 @@ class Producers:
         All are asked at once: each by itself would have to be waited for.
         """
         refused: dict[str, Problem] = {}
+        keyed = [
+            (order.op_id, order.notification)
+            for order in orders
+            if isinstance(order, Order) and order.op_id is not None
+        ]
+        if not keyed:
+            return refused
 
         async def check(op_id: str, notification: schemas.NotifyRequest) -> None:
             digest = _digest(msgspec.json.encode(notification, order="deterministic"))
@@ -138,28 +147,22 @@ class Producers:
             except Unavailable as error:
                 refused[op_id] = problems.engine_unavailable(str(error))
 
-        keyed = [
-            (order.op_id, order.notification)
-            for order in orders
-            if isinstance(order, Order) and order.op_id is not None
-        ]
-        if keyed:
-            async with trio.open_nursery() as nursery:
-                for op_id, notification in keyed:
-                    nursery.start_soon(check, op_id, notification)
+        async with trio.open_nursery() as nursery:
+            for op_id, notification in keyed:
+                nursery.start_soon(check, op_id, notification)
         return refused
 
     def _new_id(self) -> str:
         return new_id(self.hub.clock())
 
-    async def retract(self, request: Request) -> Answer:
+    async def retract(self, request: Request) -> Whole:
         """Take items back, by their source or by their key."""
         await self.door.producer(request)
         query = requests.query(request.parameters, schemas.RetractQuery)
         removed, users = await self.hub.retract(query.operation(), query.user)
         return json_answer({"removed": removed, "users": users})
 
-    async def set_gauge(self, request: Request) -> Answer:
+    async def set_gauge(self, request: Request) -> Whole:
         """Set a count that another database owns."""
         await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
@@ -188,7 +191,7 @@ class Producers:
         except TooManyCategories as error:
             raise problems.too_many_categories(str(error)) from None
 
-    async def drop_gauge(self, request: Request) -> Answer:
+    async def drop_gauge(self, request: Request) -> Whole:
         """Remove a gauge."""
         await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
@@ -196,14 +199,14 @@ class Producers:
         applied = await self.hub.apply(target.user, DropGauge(target.category))
         return json_answer(_state(applied.badge))
 
-    async def explain(self, request: Request) -> Answer:
+    async def explain(self, request: Request) -> Whole:
         """Say why a user's badge is what it is."""
         await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         user = requests.path(request.params, schemas.UserPath).user
         return json_answer(explanation(await self.hub.engine.read(user)))
 
-    async def disconnect(self, request: Request) -> Answer:
+    async def disconnect(self, request: Request) -> Whole:
         """End a user's streams, and revoke the proofs so far if that is asked for."""
         await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
@@ -214,7 +217,7 @@ class Producers:
         await self.hub.apply(user, Disconnect(revoke=body.revoke))
         return json_answer({"user": user, "revoked": body.revoke})
 
-    async def forget(self, request: Request) -> Answer:
+    async def forget(self, request: Request) -> Whole:
         """Forget a user; another epoch begins."""
         await self.door.producer(request)
         requests.query(request.parameters, schemas.NoQuery)

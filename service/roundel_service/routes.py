@@ -7,9 +7,11 @@ from typing import TypeAlias, final
 
 import attrs
 
+from roundel_adapters.plain import Reply, Whole
+
 from . import openapi
 from .door import Door
-from .http import Answer, Reply, Request, json_answer
+from .http import Request, json_answer
 from .hub import Hub
 from .producers import Producers
 from .streaming import Streaming
@@ -52,5 +54,5 @@ def create_routes(hub: Hub, door: Door) -> tuple[Route, ...]:
     )
 
 
-async def _live(request: Request) -> Answer:
+async def _live(request: Request) -> Whole:
     return json_answer({"status": "ok"})

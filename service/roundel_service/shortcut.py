@@ -6,12 +6,11 @@ import re
 from functools import lru_cache
 from typing import final
 
-from roundel import stream_headers
 from roundel_adapters import plain
 
 from . import access
 from .desk import Desk
-from .http import Answer, Events, Lines, Reply, Request
+from .http import Request
 from .routes import Route
 
 _NAME = re.compile(r"\{(\w+)\}")
@@ -52,27 +51,10 @@ class Shortcut:
             body=asked.body,
             at_hand=asked.body.at_hand,
         )
-        return _plain(await self._desk.answer(route.path, request, route.handler))
+        return await self._desk.answer(route.path, request, route.handler)
 
 
 def _pattern(route: Route) -> re.Pattern[str]:
     # What is escaped in a path, or should have been, goes the usual way: what it means
     # is not decided twice.
     return re.compile(_NAME.sub(_PART, route.path.replace(".", r"\.")))
-
-
-def _plain(reply: Reply) -> plain.Reply:
-    match reply:
-        case Answer():
-            return plain.Whole(
-                status=reply.status, headers=reply.headers, body=reply.body
-            )
-        case Lines():
-            return plain.Pieces(headers=reply.headers, body=reply.pieces)
-        case Events():
-            return plain.Events(
-                talker=reply.reader,
-                bell=reply.bell,
-                within=reply.within,
-                headers={**dict(stream_headers()), **reply.headers},
-            )

@@ -10,18 +10,21 @@ from typing import final
 import attrs
 
 from roundel import accepts_stream, read_last_event_id, stream_headers
+from roundel_adapters.plain import Events, Reply, Whole
 
 from . import problems, requests, schemas
 from .auth import User
 from .channel import Channel, View
 from .door import Door
 from .engines import Unavailable
-from .http import Answer, Events, Reply, Request
+from .http import Request
 from .hub import Hub
 from .opening import Opening, resume_key
 from .problems import Problem
 from .reader import Reader
 from .tickets import TICKET_TTL, Ticket
+
+_HEADERS = dict(stream_headers())
 
 
 @final
@@ -70,7 +73,12 @@ class Streaming:
         if user.ticket is not None and is_new:
             self._use_up(user.ticket, reader)
         within = self.hub.serving(reader, seat)
-        return Events(reader=reader, bell=channel.bell, within=within)
+        return Events(
+            talker=reader,
+            bell=channel.bell,
+            within=within,
+            headers=_HEADERS,
+        )
 
     def _check_revoked(self, user: User, channel: Channel) -> None:
         mailbox = channel.record.mailbox
@@ -81,13 +89,13 @@ class Streaming:
         """Answer who has no proof that is known to be good."""
         if problem.name == "revoked":
             # WHATWG 9.2.3: a 204 tells a browser to stop reconnecting.
-            return Answer(status=204)
+            return Whole(status=204)
         if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return self._come_later()
         raise problem
 
     def _come_later(self) -> Reply:
-        return Answer(body=self.hub.shed(), headers=dict(stream_headers("1.1")))
+        return Whole(body=self.hub.shed(), headers=_HEADERS)
 
     async def _is_new(self, ticket: Ticket | None, last_event_id: str | None) -> bool:
         """Tell whether *ticket* opens its stream first; raises if it opens none."""

@@ -8,12 +8,14 @@ from typing import Literal, final
 import attrs
 import trio
 
+from roundel_adapters.plain import Whole
+
 from . import frames, requests, schemas
 from .auth import Producer, User
 from .badge import Badge
 from .channel import Channel
 from .door import Door
-from .http import Answer, Request, json_answer
+from .http import Request, json_answer
 from .hub import Hub
 from .items import Item
 from .tickets import SESSION, TICKET_TTL
@@ -27,12 +29,12 @@ class Users:
     hub: Hub
     door: Door
 
-    async def badge(self, request: Request) -> Answer:
+    async def badge(self, request: Request) -> Whole:
         """Return the caller's badge, at once or when it is another."""
         user = await self.door.user(request)
         return await self._badge_of(user.name, request, caller=user)
 
-    async def badge_of_user(self, request: Request) -> Answer:
+    async def badge_of_user(self, request: Request) -> Whole:
         """Return a user's badge to a producer."""
         await self.door.producer(request)
         user = requests.path(request.params, schemas.UserPath).user
@@ -40,7 +42,7 @@ class Users:
 
     async def _badge_of(
         self, user: str, request: Request, *, caller: User | None = None
-    ) -> Answer:
+    ) -> Whole:
         wait = requests.query(request.parameters, schemas.BadgeQuery).wait
         known = requests.etags(", ".join(request.headers.getlist("If-None-Match")))
         channel = await self.hub.channel(user)
@@ -56,7 +58,7 @@ class Users:
             "Cache-Control": "private, no-cache",
         }
         if badge.etag in known:
-            return Answer(status=304, headers=headers)
+            return Whole(status=304, headers=headers)
         answer = json_answer(badge.document())
         return attrs.evolve(answer, headers={**answer.headers, **headers})
 
@@ -65,7 +67,7 @@ class Users:
             while channel.badge.etag == known.etag and not self.hub.is_draining:
                 await channel.bell.wait()
 
-    async def items(self, request: Request) -> Answer:
+    async def items(self, request: Request) -> Whole:
         """Return a page of the caller's list, newest first."""
         user = await self.door.user(request)
         query = requests.query(request.parameters, schemas.ItemsQuery)
@@ -85,7 +87,7 @@ class Users:
             }
         )
 
-    async def ops(self, request: Request) -> Answer:
+    async def ops(self, request: Request) -> Whole:
         """Do what the caller does to the own mailbox, all of it or nothing."""
         user = await self.door.user(request)
         requests.query(request.parameters, schemas.NoQuery)
@@ -96,7 +98,7 @@ class Users:
         document = {"epoch": badge.epoch, "v": badge.v, "badge": badge.document()}
         return json_answer(document)
 
-    async def ticket(self, request: Request) -> Answer:
+    async def ticket(self, request: Request) -> Whole:
         """Return a ticket that opens one stream, to a user or to a producer."""
         caller = await self.door.caller(request)
         requests.query(request.parameters, schemas.NoQuery)

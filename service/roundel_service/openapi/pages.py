@@ -11,11 +11,13 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
+from roundel_adapters.plain import Whole
+
 from .. import requests
-from ..http import Answer, Request
+from ..http import Request
 from .document import document
 
-Page: TypeAlias = Callable[[Request], Awaitable[Answer]]
+Page: TypeAlias = Callable[[Request], Awaitable[Whole]]
 
 _DOCUMENT = "/openapi.json"
 _FILES = {
@@ -73,9 +75,9 @@ class _File:
         }
         return cls(content, tag, {"Content-Type": content_type, **headers})
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Whole:
         """Answer with the file, or with 304 to whoever has it."""
         if self.tag not in requests.etags(request.headers.get("If-None-Match")):
-            return Answer(body=self.content, headers=self.headers)
+            return Whole(body=self.content, headers=self.headers)
         kept = {n: v for n, v in self.headers.items() if n != "Content-Type"}
-        return Answer(status=304, headers=kept)
+        return Whole(status=304, headers=kept)
