@@ -82,7 +82,7 @@ def fold(items: Iterable[Item], gauges: Mapping[str, Gauge]) -> dict[str, Count]
     unseen: dict[str, int] = {}
     # The items are counted in C, all of them; here it goes on with a few kinds.
     tallies = Counter(map(_counted_as, items))
-    del tallies[None]
+    tallies.pop(None, None)
     for tally, count in tallies.items():
         assert tally is not None
         category = tally[1:]
@@ -94,6 +94,6 @@ def fold(items: Iterable[Item], gauges: Mapping[str, Gauge]) -> dict[str, Count]
 
 def whole(epoch: str, v: int, by: Mapping[str, Count], *, more: bool) -> Badge:
     """Return the badge whose parts are *by*; a number of 0 is never a lower bound."""
-    unread = sum(count.unread for count in by.values())
-    unseen = sum(count.unseen for count in by.values())
+    unread = sum([count.unread for count in by.values()])
+    unseen = sum([count.unseen for count in by.values()])
     return Badge(epoch, v, unread, unseen, more and unread > 0, by)

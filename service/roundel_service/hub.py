@@ -53,11 +53,12 @@ class Caps:
 
 @final
 class _News:
-    """The newest *record* of a user that came while another was being read."""
+    """The newest *record* of a user that came while *readers* were reading it."""
 
-    __slots__ = ("__weakref__", "record")
+    __slots__ = ("readers", "record")
 
     def __init__(self) -> None:
+        self.readers = 0
         self.record: Record | None = None
 
 
@@ -90,7 +91,7 @@ class Hub:
         # A channel is kept by the streams that read it and by nothing else, so that
         # no path, however it ends, can leave one behind.
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
-        self._news: WeakValueDictionary[str, _News] = WeakValueDictionary()
+        self._news: dict[str, _News] = {}
         self._readers: set[Reader] = set()
         self._nursery: trio.Nursery | None = None
         self._alarms = Alarms()
@@ -159,7 +160,13 @@ class Hub:
     async def channel(self, user: str) -> Channel:
         """Return the channel of *user*, which lives while you keep it."""
         news = self._news.setdefault(user, _News())
-        record = await self.engine.read(user)
+        news.readers += 1
+        try:
+            record = await self.engine.read(user)
+        finally:
+            news.readers -= 1
+            if not news.readers:
+                del self._news[user]
         channel = self._channels.get(user)
         if channel is None:
             # An engine elsewhere tells of changes while its answer is on the way.

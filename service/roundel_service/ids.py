@@ -9,6 +9,8 @@ from functools import lru_cache
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _FIVE_BITS = (_DIGITS * 8).encode()
 
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+
 _TIME, _LUCK = 10, 16
 _DRAWN = 64
 # Luck is drawn for many at once: to ask the system for it takes longer than all else.
@@ -25,10 +27,15 @@ def new_id(now: float) -> str:
     return _time(int(now * 1_000)) + _luck.pop()
 
 
-@lru_cache(maxsize=2)
 def _time(milliseconds: int) -> str:
-    shifts = range(5 * (_TIME - 1), -1, -5)
-    return "".join([_DIGITS[milliseconds >> shift & 31] for shift in shifts])
+    return _second(milliseconds >> 10) + _PAIRS[milliseconds & 1_023]
+
+
+@lru_cache(maxsize=2)
+def _second(number: int) -> str:
+    """Write all but the last two digits of a time, which is for 1,024 ms the same."""
+    shifts = range(5 * (_TIME - 3), -1, -5)
+    return "".join([_DIGITS[number >> shift & 31] for shift in shifts])
 
 
 def _draw() -> None:

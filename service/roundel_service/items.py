@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from operator import attrgetter
 from sys import intern
 from typing import Any, TypeAlias, final
 
@@ -56,7 +57,7 @@ class Item:
 
     def document(self) -> dict[str, Any]:
         """Return the item as the contract's JSON object."""
-        return {name: getattr(self, name) for name in _TOLD}
+        return dict(zip(_TOLD, _told(self), strict=True))
 
 
 def size_of(items: Iterable[Item]) -> int:
@@ -71,6 +72,7 @@ def next_end(items: Iterable[Item]) -> float:
 
 
 _TOLD = tuple(f.name for f in attrs.fields(Item) if f.init and f.name != "size")
+_told = attrgetter(*_TOLD)
 
 
 @final

@@ -106,11 +106,12 @@ def apply(
 
     Raises `TooManyCategories` and changes nothing.
     """
+    op_id = _op_id(operation)
+    if op_id is not None:
+        answer = mailbox.answers.get(op_id)
+        if answer is not None and answer.time > now - DAY:
+            return Applied(mailbox, None, answer.badge, answer.item)
     match operation:
-        case Notify() | MarkAll():
-            answer = _answer(mailbox, operation, now)
-            if answer is not None:
-                return Applied(mailbox, None, answer.badge, answer.item)
         case SetGauge(category=category, source_version=new):
             gauge = mailbox.gauges.get(category)
             if gauge is not None and new <= gauge.source_version:
@@ -135,7 +136,7 @@ def apply(
         size=mailbox.size,
     )
     draft.do(operation, now, limits)
-    return _finish(draft, mailbox, operation, now)
+    return _finish(draft, mailbox, operation, op_id, now)
 
 
 def _ended(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
@@ -145,14 +146,16 @@ def _ended(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
     return attrs.evolve(mailbox, ended_at=ended_at, revoked_at=revoked_at)
 
 
-def _finish(draft: Draft, before: Mailbox, operation: Operation, now: float) -> Applied:
+def _finish(
+    draft: Draft, before: Mailbox, operation: Operation, op_id: str | None, now: float
+) -> Applied:
     """Make the version, if anybody can see one, and remember the operation's id."""
     after = _after(draft, before)
     badge = after.badge
     if after.more and not badge.more:
         after = attrs.evolve(after, more=False)
     item = operation.id if isinstance(operation, Notify) else None
-    if op_id := _op_id(operation):
+    if op_id is not None:
         answer = Answer(badge=badge, time=now, item=item)
         answers = _remembered(before.answers, operation.by, now)
         answers[op_id] = answer
@@ -198,16 +201,13 @@ def _counts(gauges: Mapping[str, Gauge]) -> dict[str, int]:
     return {name: gauge.count for name, gauge in gauges.items() if gauge.count}
 
 
+_ANSWERED = (Notify, MarkAll)
+
+
 def _op_id(operation: Operation) -> str | None:
     """Return under what the answer is remembered; who did it is a part of that."""
-    op_id = operation.op_id if isinstance(operation, Notify | MarkAll) else None
+    op_id = operation.op_id if isinstance(operation, _ANSWERED) else None
     return None if op_id is None else f"{operation.by} {op_id}"
-
-
-def _answer(mailbox: Mailbox, operation: Operation, now: float) -> Answer | None:
-    op_id = _op_id(operation)
-    answer = None if op_id is None else mailbox.answers.get(op_id)
-    return answer if answer is not None and answer.time > now - DAY else None
 
 
 def _remembered(

@@ -46,16 +46,21 @@ class Ring(Sequence[Change]):
         ring._start = max(start, ring._stop - keep)
         return ring
 
+    @property
+    def newest(self) -> Change:
+        """The last one; there has to be one."""
+        return self._at(self._stop - 1)
+
     def since(self, v: int) -> Sequence[Change]:
         """Return those of later versions than *v*; with a hole, if it is too old."""
         if not self:
             return ()
-        count = min(len(self), self[-1].v - v)
-        return self[len(self) - count :] if count > 0 else ()
+        start = max(self._start, self._stop - self.newest.v + v)
+        return tuple(map(self._at, range(start, self._stop)))
 
     def goes_back_to(self, v: int) -> bool:
         """Tell whether what came after version *v* is all here."""
-        return bool(self) and self[-1].v - len(self) <= v
+        return bool(self) and self.newest.v - len(self) <= v
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -60,7 +60,7 @@ class Record:
     @property
     def badge(self) -> Badge:
         """The badge now; that of the latest change, where there is one."""
-        return self.changes[-1].badge if self.changes else self.mailbox.badge
+        return self.changes.newest.badge if self.changes else self.mailbox.badge
 
     def expired(self, *, now: float, rules: Rules) -> Record:
         """Return the record without what is over *now*, in seconds since 1970."""

@@ -79,7 +79,9 @@ class MemoryEngine:
         results: list[Result] = []
         for number, piece in enumerate(work, 1):
             results.append(self._apply(*piece))
-            await _let_others_run(number, after=TURN)
+            if number % TURN == 0:
+                # Work on many mailboxes must not keep the streams waiting.
+                await trio.lowlevel.checkpoint()
         return results
 
     def _apply(self, user: str, operation: Operation) -> Result:
@@ -113,7 +115,8 @@ class MemoryEngine:
         for number, (user, record) in enumerate(list(self._records.items()), 1):
             if any(map(retract.selects, record.mailbox.items.values())):
                 users.append(user)
-            await _let_others_run(number)
+            if number % PAGE == 0:
+                await trio.lowlevel.checkpoint()
         return users
 
     async def users(self, after: str | None, limit: int) -> list[str]:
@@ -168,9 +171,3 @@ class MemoryEngine:
         if record is None:
             record = Record(Mailbox(epoch=first_epoch(self._key, user)))
         return record
-
-
-async def _let_others_run(number: int, *, after: int = PAGE) -> None:
-    # Work on many mailboxes must not keep the streams waiting.
-    if number % after == 0:
-        await trio.lowlevel.checkpoint()
