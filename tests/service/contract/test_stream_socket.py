@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 
 import attrs
 import httpx2
@@ -372,14 +373,21 @@ async def test_accept_of_two_lines_is_one_list(patient_clock):
 async def test_reader_that_takes_nothing_is_cut_and_loses_nothing(patient_clock):
     """After 30 s of one write it is gone; its cursor leads to all that it missed."""
     async with serving(ring_changes="10000", mailbox_items="10") as served:
+        # To read so much takes a while, in which no other reader is to be cut.
+        threshold, patient_clock.autojump_threshold = (
+            patient_clock.autojump_threshold,
+            inf,
+        )
         peer = await Raw.get(served.port, ITEMS, served.token())
         await peer.read_until(b"event: snapshot\n")
         for number in range(2_000):
             await served.notify(f"{number}", body="x" * 6_000)
-        await trio.sleep(28)
-        streams = [served.service.hub.streams]
-        await trio.sleep(4)
-        streams.append(served.service.hub.streams)
+        streams = []
+        for seconds in (28, 4):
+            await trio.testing.wait_all_tasks_blocked()
+            patient_clock.jump(seconds)
+            await trio.testing.wait_all_tasks_blocked()
+            streams.append(served.service.hub.streams)
         told = events_of(_whole_chunks(await _rest(peer)))
         client = Client().receive(*told)
         headers = {**served.token(), "Last-Event-ID": client.cursor}
@@ -387,6 +395,7 @@ async def test_reader_that_takes_nothing_is_cut_and_loses_nothing(patient_clock)
         await again.read_until(b'"from":1999,')
         hello, *_ = events_of(_whole_chunks(again.received))
         again.cut()
+        patient_clock.autojump_threshold = threshold
 
     assert [1, 0] == streams
     assert 0 < client.v < 2_000
