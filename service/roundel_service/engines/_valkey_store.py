@@ -1,47 +1,25 @@
-"""The store as this engine asks it: commands in, answers out, and never for long.
-
-Everything that is known of the client library is here. It connects by itself, again
-and again, and says what went wrong in exceptions of its own.
-"""
+"""The store as this engine asks it: commands in, answers out, and never for long."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias, final
+from typing import Final, final
 
 import trio
-from glide import (
-    AdvancedGlideClientConfiguration,
-    AdvancedGlideClusterClientConfiguration,
-    BackoffStrategy,
-    Batch,
-    ClusterBatch,
-    GlideClient,
-    GlideClientConfiguration,
-    GlideClusterClient,
-    GlideClusterClientConfiguration,
-    GlideError,
-    Logger,
-    LogLevel,
-    NodeAddress,
-    RequestError,
-    ServerCredentials,
-    TlsAdvancedConfiguration,
-)
+from glide import GlideError, RequestError
 
 from . import Unavailable
+from ._valkey_client import CONNECT, Client, Command, client
 from ._valkey_scripts import ALL, Script
-from ._valkey_tls import CaFileError, distrust, root_certificates
+from ._valkey_tls import CaFileError, distrust
 from ._valkey_url import StoreUrl
 
-Command: TypeAlias = list[str | bytes]
+__all__ = ["TIMEOUT", "Command", "Store", "call"]
 
 TIMEOUT: Final = 1.0
 """For how many seconds an answer is waited for."""
 
-_CONNECT: Final = 0.5
 _RENEW_AFTER: Final = 1.0
-_SHAS: Final = {script.sha: script for script in ALL}
 
 
 def call(
@@ -62,7 +40,7 @@ class Store:
     def __init__(self, url: StoreUrl, *, timeout: float = TIMEOUT) -> None:
         self.url = url
         self._timeout = timeout
-        self._client: GlideClient | GlideClusterClient | None = None
+        self._client: Client | None = None
         self._failing_since: float | None = None
         self.is_over = False
 
@@ -84,8 +62,8 @@ class Store:
     async def _run(self, commands: Sequence[Command]) -> list[object]:
         try:
             # The library keeps its own time; this is for when that goes wrong.
-            with trio.fail_after(self._timeout + 2 * _CONNECT):
-                answers = await self._execute(commands)
+            with trio.fail_after(self._timeout + 2 * CONNECT):
+                answers = await self._ask(commands)
         except (GlideError, trio.TooSlowError, CaFileError) as error:
             await self._failed()
             # Of a server that is not trusted the library says that it was too slow.
@@ -96,74 +74,12 @@ class Store:
             self._failing_since = None
         return answers
 
-    async def _execute(self, commands: Sequence[Command]) -> list[object]:
+    async def _ask(self, commands: Sequence[Command]) -> list[object]:
         if self.is_over:
             raise Unavailable("the engine has ended")
-        client = self._client or await self._connect()
-        answers: list[object] | None
-        if isinstance(client, GlideClusterClient):
-            cluster_batch = ClusterBatch(is_atomic=False)
-            for command in commands:
-                cluster_batch.custom_command(command)
-            answers = await client.exec(cluster_batch, raise_on_error=False)
-        else:
-            batch = Batch(is_atomic=False)
-            for command in commands:
-                batch.custom_command(command)
-            answers = await client.exec(batch, raise_on_error=False)
-        return answers or []
-
-    async def _connect(self) -> GlideClient | GlideClusterClient:
-        # Whatever the library has to say is in its exceptions, too.
-        Logger.init(LogLevel.OFF)
-        if self.url.is_cluster:
-            configuration = self._cluster_configuration()
-            self._client = await GlideClusterClient.create(configuration)
-        else:
-            self._client = await GlideClient.create(self._configuration())
-        return self._client
-
-    def _configuration(self) -> GlideClientConfiguration:
-        return GlideClientConfiguration(
-            self._addresses(),
-            use_tls=self.url.has_tls,
-            credentials=self._credentials(),
-            request_timeout=round(1_000 * self._timeout),
-            reconnect_strategy=_RECONNECT,
-            database_id=self.url.database,
-            client_name="roundel",
-            lazy_connect=True,
-            advanced_config=AdvancedGlideClientConfiguration(
-                connection_timeout=round(1_000 * _CONNECT), tls_config=self._tls()
-            ),
-        )
-
-    def _cluster_configuration(self) -> GlideClusterClientConfiguration:
-        return GlideClusterClientConfiguration(
-            self._addresses(),
-            use_tls=self.url.has_tls,
-            credentials=self._credentials(),
-            request_timeout=round(1_000 * self._timeout),
-            reconnect_strategy=_RECONNECT,
-            client_name="roundel",
-            lazy_connect=True,
-            advanced_config=AdvancedGlideClusterClientConfiguration(
-                connection_timeout=round(1_000 * _CONNECT), tls_config=self._tls()
-            ),
-        )
-
-    def _tls(self) -> TlsAdvancedConfiguration | None:
-        if self.url.ca is None:
-            return None
-        return TlsAdvancedConfiguration(root_pem_cacerts=root_certificates(self.url.ca))
-
-    def _addresses(self) -> list[NodeAddress]:
-        return [NodeAddress(host, port) for host, port in self.url.addresses]
-
-    def _credentials(self) -> ServerCredentials | None:
-        if self.url.password is None:
-            return None
-        return ServerCredentials(self.url.password, self.url.user)
+        if self._client is None:
+            self._client = await client(self.url, patience=self._timeout)
+        return await self._client.ask(commands)
 
     async def _failed(self) -> None:
         """Begin anew where nothing was answered for long.
@@ -182,10 +98,10 @@ class Store:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        client, self._client = self._client, None
+        old, self._client = self._client, None
         self._failing_since = None
-        if client is not None:
-            await client.close()
+        if old is not None:
+            await old.close()
 
     def _told(self, answer: object) -> object:
         return self._unavailable(answer) if isinstance(answer, GlideError) else answer
@@ -193,9 +109,6 @@ class Store:
     def _unavailable(self, error: Exception | str) -> Unavailable:
         said = str(error).strip().replace("\n", " ") or "no answer in time"
         return Unavailable(f"the store at {self.url}: {said[:200]}")
-
-
-_RECONNECT: Final = BackoffStrategy(num_of_retries=4, factor=50, exponent_base=2)
 
 
 def _is_demoted(answer: object) -> bool:
