@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import final
 
 from . import Unavailable
 from ._valkey_keys import Keys
 from ._valkey_meta import Meta
 from ._valkey_scripts import ATTEND
-from ._valkey_store import Command, Store, call
+from ._valkey_store import Store, call
 
 
 @final
@@ -31,10 +31,12 @@ class Attendance:
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | Unavailable]:
         """Say how many *streams* of each user are here; return how many are not."""
-        if not streams:
-            return []
+        try:
+            await self._meta.ensure()
+        except Unavailable as error:
+            return [error] * len(streams)
         milliseconds = f"{max(1, round(ttl * 1_000))}"
-        answers = await self._answers(
+        answers = await self._store.run(
             [
                 call(
                     ATTEND,
@@ -45,13 +47,6 @@ class Attendance:
             ]
         )
         return [_heard(answer) for answer in answers]
-
-    async def _answers(self, commands: Sequence[Command]) -> Sequence[object]:
-        try:
-            await self._meta.ensure()
-            return await self._store.run(commands)
-        except Unavailable as error:
-            return [error] * len(commands)
 
 
 def _heard(answer: object) -> int | Unavailable:

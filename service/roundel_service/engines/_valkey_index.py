@@ -96,8 +96,6 @@ class Index:
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         """Do what does no harm when it is done twice, and again if it fails."""
-        if not commands:
-            return []
         why = Unavailable(f"the store: no answer in {PATIENCE:g} s")
         with trio.move_on_after(PATIENCE):
             while not self._store.is_over:

@@ -45,10 +45,12 @@ class Store:
         self.is_over = False
 
     async def run(self, commands: Sequence[Command]) -> list[object]:
-        """Return the answer to each command; an error is an `Unavailable` there.
+        """Return the answer to each command, or an `Unavailable` in its place.
 
-        Raises `Unavailable`, and then what became of them is not known.
+        What became of one that has no answer is not known.
         """
+        if not commands:
+            return []
         answers = await self._run(commands)
         unknown = [number for number, answer in enumerate(answers) if _is_new(answer)]
         if unknown:
@@ -60,6 +62,8 @@ class Store:
         return [self._told(answer) for answer in answers]
 
     async def _run(self, commands: Sequence[Command]) -> list[object]:
+        if self.is_over:
+            return [Unavailable("the engine has ended")] * len(commands)
         try:
             # The library keeps its own time; this is for when that goes wrong.
             with trio.fail_after(self._timeout + 2 * CONNECT):
@@ -67,7 +71,8 @@ class Store:
         except (GlideError, trio.TooSlowError, CaFileError) as error:
             await self._failed()
             # Of a server that is not trusted the library says that it was too slow.
-            raise self._unavailable(await distrust(self.url) or error) from None
+            failure = self._unavailable(await distrust(self.url) or error)
+            return [failure] * len(commands)
         if any(map(_is_demoted, answers)):
             await self._failed()
         else:
@@ -75,8 +80,6 @@ class Store:
         return answers
 
     async def _ask(self, commands: Sequence[Command]) -> list[object]:
-        if self.is_over:
-            raise Unavailable("the engine has ended")
         if self._client is None:
             self._client = await client(self.url, patience=self._timeout)
         return await self._client.ask(commands)

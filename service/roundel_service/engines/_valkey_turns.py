@@ -84,7 +84,7 @@ class Turns:
 
     async def _load(self, turns: Sequence[Turn]) -> Unavailable | None:
         failure = None
-        answers = await self._answers([self._loading(turn) for turn in turns])
+        answers = await self._store.run([self._loading(turn) for turn in turns])
         for number, (turn, answer) in enumerate(zip(turns, answers, strict=True), 1):
             match answer:
                 case [bytes(line)] if turn.known is not None:
@@ -102,12 +102,6 @@ class Turns:
         known = turn.known.at if turn.known is not None else b""
         arguments = [secrets.token_urlsafe(9).encode(), known]
         return call(LOAD, [line, keys.user(turn.user)], arguments)
-
-    async def _answers(self, commands: Sequence[Command]) -> Sequence[object]:
-        try:
-            return await self._store.run(commands) if commands else ()
-        except Unavailable as error:
-            return [error] * len(commands)
 
     def _plan(self, turn: Turn, held: Held) -> None:
         plan = self._planner.plan(held, turn.pieces)
@@ -128,7 +122,7 @@ class Turns:
         ]
         failure = None
         commands = [self._planner.commit(turn.user, plan) for turn, plan in ready]
-        answers = await self._answers(commands)
+        answers = await self._store.run(commands)
         for (turn, plan), answer in zip(ready, answers, strict=True):
             match answer:
                 case bytes():
@@ -175,7 +169,7 @@ class Turns:
         """Look through the logs for those that others came after."""
         failure = None
         commands = [self._finding(turn.user, plan) for turn, plan, _ in passed]
-        answers = await self._answers(commands)
+        answers = await self._store.run(commands)
         for (turn, plan, held), answer in zip(passed, answers, strict=True):
             match answer:
                 case b"done":
