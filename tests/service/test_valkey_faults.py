@@ -216,6 +216,8 @@ async def test_answers_that_are_lost(store, nursery):
     relay = Relay(store.host, store.port)
     await nursery.start(relay.run)
     async with node(store.url) as one, node(relay.url) as other:
+        # The store is shown how to write, so that what is asked next is done.
+        await one.engine.apply([("somebody", note("0"))])
         relay.hold("answers")
         async with trio.open_nursery() as asking:
             results = []

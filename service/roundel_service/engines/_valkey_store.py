@@ -20,6 +20,7 @@ TIMEOUT: Final = 1.0
 """For how many seconds an answer is waited for."""
 
 _RENEW_AFTER: Final = 1.0
+_TEXTS: Final = {script.sha: script.text for script in ALL}
 
 
 def call(
@@ -54,9 +55,8 @@ class Store:
         answers = await self._run(commands)
         unknown = [number for number, answer in enumerate(answers) if _is_new(answer)]
         if unknown:
-            # A server that was restarted knows no script any more.
-            await self._run([["SCRIPT", "LOAD", script.text] for script in ALL])
-            again = await self._run([commands[number] for number in unknown])
+            # A server that was restarted knows no script any more, until it is shown.
+            again = await self._run([_shown(commands[number]) for number in unknown])
             for number, answer in zip(unknown, again, strict=True):
                 answers[number] = answer
         return [self._told(answer) for answer in answers]
@@ -121,3 +121,10 @@ def _is_demoted(answer: object) -> bool:
 
 def _is_new(answer: object) -> bool:
     return isinstance(answer, RequestError) and "NoScript" in str(answer)
+
+
+def _shown(command: Command) -> Command:
+    """Return the command that runs the same script, with its text."""
+    # To load it would be asked of all servers of a cluster, also those that are away.
+    _, sha, *rest = command
+    return ["EVAL", _TEXTS[str(sha)], *rest]
