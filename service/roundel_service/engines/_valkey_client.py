@@ -61,7 +61,7 @@ class Client:
         await self._client.close()
 
 
-async def client(url: StoreUrl, *, patience: float) -> Client:
+async def connect(url: StoreUrl, *, patience: float) -> Client:
     """Return a client that waits for an answer for *patience* seconds.
 
     Raises `CaFileError` and `GlideError`.

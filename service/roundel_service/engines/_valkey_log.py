@@ -35,7 +35,7 @@ _AGAIN: Final = 0.2
 
 @final
 class Follower:
-    """Follows the logs for *mailboxes*, on a connection of its own, the *reader*.
+    """Follows the logs for *mailboxes*, by a *reader*, of its own where reads block.
 
     *watched* returns whoever is watched in some shards.
     """

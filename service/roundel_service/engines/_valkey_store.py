@@ -1,4 +1,8 @@
-"""The store as this engine asks it: commands in, answers out, and never for long."""
+"""The store as this engine asks it: of each home by a connection of its own.
+
+The client library holds up what is asked of others, for moments, while a server does
+not answer. So in a cluster there are as many connections as there are primaries.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,11 @@ from collections.abc import Sequence
 from typing import Final, final
 
 import trio
-from glide import GlideError, RequestError
 
-from . import Unavailable
-from ._valkey_client import CONNECT, Client, Command, client
-from ._valkey_scripts import ALL, Script
-from ._valkey_tls import CaFileError, distrust
+from ._valkey_client import Command
+from ._valkey_connection import Connection
+from ._valkey_homes import Homes, homes
+from ._valkey_scripts import Script
 from ._valkey_url import StoreUrl
 
 __all__ = ["TIMEOUT", "Command", "Store", "call"]
@@ -19,8 +22,7 @@ __all__ = ["TIMEOUT", "Command", "Store", "call"]
 TIMEOUT: Final = 1.0
 """For how many seconds an answer is waited for."""
 
-_RENEW_AFTER: Final = 1.0
-_TEXTS: Final = {script.sha: script.text for script in ALL}
+_LOOK_EVERY: Final = 1.0
 
 
 def call(
@@ -32,18 +34,22 @@ def call(
 
 @final
 class Store:
-    """A connection to the store at *url*, which is made when it is needed.
+    """The store at *url*, of which no home holds up another.
 
-    A read that blocks holds up whatever else is asked of the same connection. An
-    answer is waited for *timeout* seconds.
+    An answer is waited for *timeout* seconds. Where there are several homes, they are
+    known as long as `keep()` runs.
     """
 
     def __init__(self, url: StoreUrl, *, timeout: float = TIMEOUT) -> None:
         self.url = url
-        self._timeout = timeout
-        self._client: Client | None = None
-        self._failing_since: float | None = None
+        self.homes = Homes()
         self.is_over = False
+        self._timeout = timeout
+        self._connections = [self._connection()]
+        self._scout = self._connection()
+
+    def _connection(self) -> Connection:
+        return Connection(self.url, timeout=self._timeout)
 
     async def run(self, commands: Sequence[Command]) -> list[object]:
         """Return the answer to each command, or an `Unavailable` in its place.
@@ -52,79 +58,42 @@ class Store:
         """
         if not commands:
             return []
-        answers = await self._run(commands)
-        unknown = [number for number, answer in enumerate(answers) if _is_new(answer)]
-        if unknown:
-            # A server that was restarted knows no script any more, until it is shown.
-            again = await self._run([_shown(commands[number]) for number in unknown])
-            for number, answer in zip(unknown, again, strict=True):
-                answers[number] = answer
-        return [self._told(answer) for answer in answers]
+        answers: list[object] = [None] * len(commands)
 
-    async def _run(self, commands: Sequence[Command]) -> list[object]:
-        if self.is_over:
-            return [Unavailable("the engine has ended")] * len(commands)
-        try:
-            # The library keeps its own time; this is for when that goes wrong.
-            with trio.fail_after(self._timeout + 2 * CONNECT):
-                answers = await self._ask(commands)
-        except (GlideError, trio.TooSlowError, CaFileError) as error:
-            await self._failed()
-            # Of a server that is not trusted the library says that it was too slow.
-            failure = self._unavailable(await distrust(self.url) or error)
-            return [failure] * len(commands)
-        if any(map(_is_demoted, answers)):
-            await self._failed()
-        else:
-            self._failing_since = None
+        async def ask(home: int, places: Sequence[int]) -> None:
+            asked = [commands[place] for place in places]
+            some = await self._connections[home].run(asked)
+            for place, answer in zip(places, some, strict=True):
+                answers[place] = answer
+
+        (first, *others) = self.homes.split(commands).items()
+        if not others:
+            await ask(*first)
+            return answers
+        async with trio.open_nursery() as nursery:
+            for group in (first, *others):
+                nursery.start_soon(ask, *group)
         return answers
 
-    async def _ask(self, commands: Sequence[Command]) -> list[object]:
-        if self._client is None:
-            self._client = await client(self.url, patience=self._timeout)
-        return await self._client.ask(commands)
+    async def keep(self) -> None:
+        """Keep up with where the homes are, until cancelled."""
+        while True:
+            await self.look()
+            await trio.sleep(_LOOK_EVERY)
 
-    async def _failed(self) -> None:
-        """Begin anew where nothing was answered for long.
-
-        So the name of the store is looked up again, and which address is the primary.
-        """
-        now = trio.current_time()
-        if self._failing_since is None:
-            self._failing_since = now
-        elif now >= self._failing_since + _RENEW_AFTER:
-            await self._disconnect()
+    async def look(self) -> None:
+        """See where the homes are, if there may be several and that is told."""
+        if not self.url.is_cluster:
+            return
+        # By a connection of its own, as any server may be asked.
+        (told,) = await self._scout.run([["CLUSTER", "SLOTS"]])
+        found = homes(told) or self.homes
+        while len(self._connections) < found.count:
+            self._connections.append(self._connection())
+        self.homes = found
 
     async def close(self) -> None:
-        """Close the connection for good."""
+        """Close all connections for good."""
         self.is_over = True
-        await self._disconnect()
-
-    async def _disconnect(self) -> None:
-        old, self._client = self._client, None
-        self._failing_since = None
-        if old is not None:
-            await old.close()
-
-    def _told(self, answer: object) -> object:
-        return self._unavailable(answer) if isinstance(answer, GlideError) else answer
-
-    def _unavailable(self, error: Exception | str) -> Unavailable:
-        said = str(error).strip().replace("\n", " ") or "no answer in time"
-        return Unavailable(f"the store at {self.url}: {said[:200]}")
-
-
-def _is_demoted(answer: object) -> bool:
-    """Tell whether a replica answers, which was the primary when it was connected."""
-    return isinstance(answer, RequestError) and "readonly" in str(answer).lower()
-
-
-def _is_new(answer: object) -> bool:
-    return isinstance(answer, RequestError) and "NoScript" in str(answer)
-
-
-def _shown(command: Command) -> Command:
-    """Return the command that runs the same script, with its text."""
-    # To load it would be asked of all servers of a cluster, also those that are away.
-    _, sha, *rest = command
-    return ["EVAL", _TEXTS[str(sha)], *rest]
+        for connection in (*self._connections, self._scout):
+            await connection.close()

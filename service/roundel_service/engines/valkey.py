@@ -67,7 +67,10 @@ class ValkeyEngine:
         self._listeners: list[tuple[Listener, Collection[str]]] = []
         self._keys = Keys(place.prefix)
         self._store = Store(place)
-        self._reader = Store(place, timeout=BLOCK + 1.0)
+        # In a cluster no read blocks.
+        self._reader = (
+            self._store if place.is_cluster else Store(place, timeout=BLOCK + 1.0)
+        )
         self._meta = Meta(self._store, self._keys)
         self._index = Index(self._store, self._keys, self._meta)
         self._attendance = Attendance(self._store, self._keys, self._meta)
@@ -117,6 +120,7 @@ class ValkeyEngine:
         try:
             await self._begin()
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._store.keep)
                 nursery.start_soon(self._mailboxes.run)
                 nursery.start_soon(self._follower.run)
                 task_status.started()
@@ -127,6 +131,7 @@ class ValkeyEngine:
     async def _begin(self) -> None:
         try:
             with trio.move_on_after(PATIENCE):
+                await self._store.look()
                 await self._meta.check()
                 await self._follower.look()
         except Unavailable:
