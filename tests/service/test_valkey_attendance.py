@@ -19,7 +19,7 @@ from roundel_service.hub import Caps, Hub
 from roundel_service.opening import Opening
 from roundel_service.reader import Reader
 
-from .valkey_nodes import BOUND, USERS, eventually
+from .valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
 
 pytestmark = pytest.mark.slow
 
@@ -171,22 +171,28 @@ async def test_store_that_is_away_for_a_while(store, nursery, monkeypatch):
 async def test_primary_of_a_cluster_that_is_lost(nursery):
     """Users of the others are let in meanwhile, and its own when one is promoted."""
     with valkey_server.cluster("valkey") as servers:
-        addresses = ",".join(server.address for server in servers)
-        url = f"valkey+cluster://{addresses}"
+        url = cluster_url(servers)
         async with node(url) as one, node(url) as other:
             for user in USERS:
                 assert await comes(one, nursery, user)
-            heard = await other.engine.attend(dict.fromkeys(USERS, 0), ttl=1.0)
-            assert [1] * len(USERS) == heard
 
+            async def heard() -> list[int | Unavailable]:
+                return await other.engine.attend(dict.fromkeys(USERS, 0), ttl=1.0)
+
+            assert [1] * len(USERS) == await heard()
+
+            let_promote(servers, allowed=False)
             servers[0].kill9()
-            heard = await other.engine.attend(dict.fromkeys(USERS, 0), ttl=1.0)
-            lost = [answer for answer in heard if isinstance(answer, Unavailable)]
-            assert 0 < len(lost) < len(USERS)
-            assert {1} == {*heard} - {*lost}
+
+            async def are_others_heard() -> bool:
+                counts = await heard()
+                lost = [each for each in counts if isinstance(each, Unavailable)]
+                return 0 < len(lost) < len(USERS) and {1} == {*counts} - {*lost}
+
+            await eventually(are_others_heard, "only its own users are not heard of")
+            let_promote(servers, allowed=True)
 
             async def are_all_heard() -> bool:
-                heard = await other.engine.attend(dict.fromkeys(USERS, 0), ttl=1.0)
-                return not any(isinstance(each, Unavailable) for each in heard)
+                return [1] * len(USERS) == await heard()
 
             await eventually(are_all_heard, "the replica is promoted")

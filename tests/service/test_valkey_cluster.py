@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 
 import pytest
 import trio
 
 import valkey_server
+from roundel_service.engines import Unavailable
+from roundel_service.engines._valkey_keys import Keys
+from roundel_service.engines._valkey_lanes import AT_ONCE
 from roundel_service.engines.valkey import ValkeyEngine
 from roundel_service.testing import PROMISES, Setup
 
@@ -15,10 +19,15 @@ from .valkey_nodes import (
     BOUND,
     USERS,
     Load,
+    Node,
     all_hold_the_truth,
+    cluster_url,
+    eventually,
     goes_on,
+    let_promote,
     missing,
     node,
+    note,
 )
 
 pytestmark = pytest.mark.slow
@@ -33,10 +42,6 @@ def url(request):
     """Return the URL of a cluster that nobody harms."""
     with valkey_server.cluster(request.param) as servers:
         yield cluster_url(servers)
-
-
-def cluster_url(servers) -> str:
-    return "valkey+cluster://" + ",".join(server.address for server in servers)
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
@@ -72,3 +77,84 @@ async def test_primary_that_is_lost(kind):
     assert resets == other.clients.resets
     assert set(USERS) != resets
     assert load.longest < BOUND
+
+
+OFTEN = 5
+"""How often others are taken, at the least, while a call waits to be refused."""
+
+
+@pytest.mark.parametrize("is_promoted", [False, True])
+async def test_primary_that_stands_still(is_promoted):
+    """Who is elsewhere does not wait for those who are there, nor for what is told."""
+    with valkey_server.cluster("valkey") as servers:
+        let_promote(servers, allowed=False)
+        there = [user for user in USERS if is_at_first(servers, user)]
+        elsewhere = [user for user in USERS if user not in there]
+        url = cluster_url(servers)
+        assert len(there) >= AT_ONCE
+        async with node(url) as one, node(url) as other:
+            servers[0].pause()
+            # It is as if one of the others had just been promoted.
+            servers[1].ask("SCRIPT", "FLUSH")
+            try:
+                taken = await taken_while_refused(one, elsewhere, there)
+                await eventually(has_heard(other, taken), "others' news are heard")
+                if is_promoted:
+                    let_promote(servers, allowed=True)
+                    await eventually(are_taken(one, there), "its replica is asked")
+            finally:
+                servers[0].resume()
+            await eventually(are_taken(one, there), "what is there is asked again")
+            await all_hold_the_truth(url, [one, other])
+
+    assert [OFTEN] * len(elsewhere) == [min(taken[user], OFTEN) for user in elsewhere]
+    assert set(there if is_promoted else ()) == one.clients.resets
+    assert one.clients.resets == other.clients.resets
+
+
+def is_at_first(servers, user: str) -> bool:
+    slot = servers[0].ask("CLUSTER", "KEYSLOT", Keys("roundel").user(user))
+    return slot < valkey_server.SLOTS // 3
+
+
+async def taken_while_refused(one: Node, elsewhere, there) -> Counter[str]:
+    """Return how often each user *elsewhere* was taken until those *there* came out."""
+    taken: Counter[str] = Counter()
+
+    async def go_on(user: str) -> None:
+        while True:
+            (result,) = await one.engine.apply([(user, note(f"{taken[user]}"))])
+            taken[user] += not isinstance(result, Exception)
+            await trio.sleep(0.01)
+
+    async def is_refused(user: str) -> None:
+        with trio.fail_after(BOUND):
+            (result,) = await one.engine.apply([(user, note("refused"))])
+        assert isinstance(result, Unavailable)
+
+    async with trio.open_nursery() as going_on:
+        async with trio.open_nursery() as refused:
+            for user in there:
+                refused.start_soon(is_refused, user)
+                # Each is a turn of its own, and all that run at once are taken.
+                await trio.sleep(0.1)
+            for user in elsewhere:
+                going_on.start_soon(go_on, user)
+        going_on.cancel_scope.cancel()
+    return taken
+
+
+def has_heard(other: Node, taken: Counter[str]):
+    async def has_all() -> bool:
+        records = other.clients.records
+        return all(records[user].mailbox.v >= taken[user] for user in taken)
+
+    return has_all
+
+
+def are_taken(one: Node, users):
+    async def are() -> bool:
+        results = await one.engine.apply([(user, note("last")) for user in users])
+        return not any(isinstance(result, Unavailable) for result in results)
+
+    return are

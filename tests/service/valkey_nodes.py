@@ -14,6 +14,7 @@ from roundel_service.engines import Engine, Record, Rules, Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
 from roundel_service.items import Limits
 from roundel_service.operations import Notify
+from valkey_server import Server
 
 ROOMY = Rules(limits=Limits(items=10_000, bytes=1 << 26))
 """Rules under which nothing is evicted, so that what is missing was lost."""
@@ -25,6 +26,18 @@ BOUND = 7.0
 """After how many seconds a call has come out: its wait for a turn, and the turn."""
 
 USERS = [f"user-{number}" for number in range(12)]
+
+
+def cluster_url(servers: Sequence[Server]) -> str:
+    """Return the URL of a cluster."""
+    return "valkey+cluster://" + ",".join(server.address for server in servers)
+
+
+def let_promote(servers: Sequence[Server], *, allowed: bool) -> None:
+    """Say whether the replicas of a cluster may take over."""
+    for replica in servers[len(servers) // 2 :]:
+        is_kept = "no" if allowed else "yes"
+        replica.ask("CONFIG", "SET", "cluster-replica-no-failover", is_kept)
 
 
 def note(name: str) -> Notify:

@@ -1,11 +1,11 @@
 """All that is asked of mailboxes: who waits, whose turn it is, and what is known.
 
-A user's turns are taken one after the other, those of many users together.
+A user's turns are taken one after the other, those of many users of a home together.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, final
 
@@ -16,18 +16,13 @@ from roundel_adapters.bell import Bell
 from ..operations import Operation
 from . import Record, Unavailable
 from . import _valkey_rows as rows
+from ._valkey_lanes import Lane
 from ._valkey_piece import Call, Held, Outcome, Piece, Turn, Writes
 from ._valkey_plan import Planner
 from ._valkey_scripts import ID_SIZE
 from ._valkey_store import Store
 from ._valkey_turns import PATIENCE, Turns
 from .cache import CACHE_BYTES, Cache, weight
-
-TOGETHER: Final = 128
-"""How many users' turns are taken together, at the most."""
-
-AT_ONCE: Final = 2
-"""How often that is done at once, so that neither the store nor this node idles."""
 
 _AGAIN: Final = 0.5
 
@@ -51,17 +46,15 @@ class Mailboxes:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.line_changed = Bell()
+        self._store = store
         self._planner = planner
         self._told = told
         self._is_watched = is_watched
         self._cache: Cache[Held] = Cache(cache_bytes)
         self._writes = Writes()
         self._turns = Turns(store, planner, self._keep, self._writes)
-        # Unlike a dict's, its first key is found at once also where many went before.
-        self._waiting: OrderedDict[str, list[Piece]] = OrderedDict()
+        self._lanes: defaultdict[int, Lane] = defaultdict(Lane)
         self._busy: set[str] = set()
-        self._running = 0
-        self._progress = 0.0
         self._bell = Bell()
         self._stale: set[str] = set()
         self._is_stale = Bell()
@@ -76,10 +69,13 @@ class Mailboxes:
         call, now = Call(len(work)), trio.current_time()
         pieces = [Piece(user, operation, call, now) for user, operation in work]
         for piece in pieces:
-            self._waiting.setdefault(piece.user, []).append(piece)
+            self._lane(piece.user).add(piece)
         self._bell.ring()
         await call.wait()
         return [piece.outcome for piece in pieces if piece.outcome is not None]
+
+    def _lane(self, user: str) -> Lane:
+        return self._lanes[self._store.homes.home(self._planner.keys.user(user))]
 
     def refresh(self, users: Collection[str]) -> None:
         """Look up soon what *users*, who are watched, have."""
@@ -118,30 +114,23 @@ class Mailboxes:
                 nursery.start_soon(self._give_up)
                 nursery.start_soon(self._look_up)
                 while True:
-                    if turns := self._next():
-                        nursery.start_soon(self._take, turns)
-                    else:
-                        await self._bell.wait()
+                    for lane in list(self._lanes.values()):
+                        while turns := self._next(lane):
+                            nursery.start_soon(self._take, lane, turns)
+                    await self._bell.wait()
         finally:
             self._is_over = True
-            self._fail_before(trio.current_time(), "the engine has ended")
+            for lane in self._lanes.values():
+                lane.fail_before(trio.current_time(), "the engine has ended")
 
-    def _next(self) -> list[Turn]:
-        if self._running >= AT_ONCE:
-            return []
-        users: list[str] = []
-        for user in self._waiting:
-            if user not in self._busy:
-                users.append(user)
-                if len(users) == TOGETHER:
-                    break
-        turns = [self._turn(user) for user in users]
-        self._busy.update(users)
-        self._running += bool(turns)
+    def _next(self, lane: Lane) -> list[Turn]:
+        turns = [self._turn(*whose) for whose in lane.next(self._busy).items()]
+        self._busy.update(turn.user for turn in turns)
+        lane.running += bool(turns)
         return turns
 
-    def _turn(self, user: str) -> Turn:
-        pieces, known = self._waiting.pop(user), self._cache.get(user)
+    def _turn(self, user: str, pieces: list[Piece]) -> Turn:
+        known = self._cache.get(user)
         reads = any(piece.operation is None for piece in pieces)
         is_whole = reads or self._is_watched(user)
         if known is not None and not is_whole:
@@ -151,12 +140,12 @@ class Mailboxes:
             known = None
         return Turn(user, pieces, is_whole, known, held=None if reads else known)
 
-    async def _take(self, turns: Sequence[Turn]) -> None:
+    async def _take(self, lane: Lane, turns: Sequence[Turn]) -> None:
         try:
             await self._turns.take(turns)
         finally:
             self._busy.difference_update(turn.user for turn in turns)
-            self._running -= 1
+            lane.running -= 1
             self._bell.ring()
             self._forget([turn.user for turn in turns if turn.has_failed])
 
@@ -167,7 +156,7 @@ class Mailboxes:
         self.refresh([user for user in users if self._is_watched(user)])
 
     def _keep(self, user: str, held: Held) -> None:
-        self._progress = trio.current_time()
+        self._lane(user).progress = trio.current_time()
         known = self._cache.get(user)
         if known is held:
             return
@@ -187,15 +176,9 @@ class Mailboxes:
         while True:
             await trio.sleep(PATIENCE / 10)
             since = trio.current_time() - PATIENCE
-            if self._progress < since:
-                self._fail_before(since, "the store: others are waiting for it")
-
-    def _fail_before(self, since: float, why: str) -> None:
-        """Fail what has waited at least *since* then."""
-        for user, pieces in list(self._waiting.items()):
-            if pieces[0].since <= since:
-                for piece in self._waiting.pop(user):
-                    piece.settle(Unavailable(why))
+            for lane in self._lanes.values():
+                if lane.progress < since:
+                    lane.fail_before(since, "the store: others are waiting for it")
 
     async def _look_up(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,59 @@
+"""Who waits for a home of the store, and when it is whose turn."""
+
+from __future__ import annotations
+
+from roundel_service.engines import Unavailable
+from roundel_service.engines._valkey_lanes import AT_ONCE, TOGETHER, Lane
+from roundel_service.engines._valkey_piece import Call, Piece
+
+
+def piece(user: str, since: float = 0.0) -> Piece:
+    return Piece(user, None, Call(1), since)
+
+
+def lane(*pieces: Piece) -> Lane:
+    made = Lane()
+    for each in pieces:
+        made.add(each)
+    return made
+
+
+def test_all_of_a_user_is_one_turn():
+    """Who came first is first, and what came meanwhile goes along."""
+    first, second, third = piece("a"), piece("b"), piece("a")
+    waiting = lane(first, second, third)
+
+    assert [("a", [first, third]), ("b", [second])] == [*waiting.next(()).items()]
+    assert {} == waiting.next(())
+
+
+def test_user_who_is_busy_stays():
+    """Of a user one turn is taken after the other."""
+    waiting = lane(piece("a"), piece("b"))
+
+    assert ["b"] == [*waiting.next({"a"})]
+    assert ["a"] == [*waiting.next(())]
+
+
+def test_so_many_are_taken_at_once():
+    """No more users than fit into a batch, and no more batches than are useful."""
+    waiting = lane(*(piece(f"{number}") for number in range(TOGETHER + 1)))
+
+    assert TOGETHER == len(waiting.next(()))
+
+    waiting.running = AT_ONCE
+    assert {} == waiting.next(())
+
+    waiting.running -= 1
+    assert 1 == len(waiting.next(()))
+
+
+def test_who_waited_for_too_long_is_refused():
+    """With all that waits for the same turn; others wait on."""
+    early, late, other = piece("a", 1.0), piece("a", 2.0), piece("b", 2.0)
+    waiting = lane(early, late, other)
+    waiting.fail_before(1.0, "why")
+
+    told = [isinstance(each.outcome, Unavailable) for each in (early, late, other)]
+    assert [True, True, False] == told
+    assert {"b": [other]} == waiting.next(())
