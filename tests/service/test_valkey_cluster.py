@@ -79,6 +79,17 @@ async def test_primary_that_is_lost(kind):
     assert load.longest < BOUND
 
 
+async def test_node_is_ready_while_somebody_is_taken():
+    """Only where no primary takes a write it is not, and it says why."""
+    with valkey_server.cluster("valkey") as servers:
+        async with node(cluster_url(servers)) as one:
+            for refusing in servers[:3]:
+                await one.engine.check()
+                refusing.ask("CONFIG", "SET", "min-replicas-to-write", "9")
+            with pytest.raises(Unavailable, match=r"(?i)noreplicas|not enough"):
+                await one.engine.check()
+
+
 OFTEN = 5
 """How often others are taken, at the least, while a call waits to be refused."""
 
@@ -98,6 +109,7 @@ async def test_primary_that_stands_still(is_promoted):
             servers[1].ask("SCRIPT", "FLUSH")
             try:
                 taken = await taken_while_refused(one, elsewhere, there)
+                await one.engine.check()
                 await eventually(has_heard(other, taken), "others' news are heard")
                 if is_promoted:
                     let_promote(servers, allowed=True)

@@ -168,6 +168,18 @@ async def test_store_that_takes_no_write(store, nursery):
         await eventually(partial(is_taken, one.engine), "it is a primary again")
 
 
+async def test_store_that_is_full(store, nursery):
+    """What is read is answered, but a node that cannot write is not ready."""
+    async with node(store.url) as one:
+        store.ask("CONFIG", "SET", "maxmemory", "1")
+        try:
+            with pytest.raises(Unavailable, match=r"(?i)memory"):
+                await one.engine.check()
+        finally:
+            store.ask("CONFIG", "SET", "maxmemory", "0")
+        await one.engine.check()
+
+
 async def is_taken(engine) -> bool:
     (result,) = await engine.apply([("alice", note("1"))])
     return not isinstance(result, Unavailable)

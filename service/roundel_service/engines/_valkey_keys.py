@@ -33,6 +33,10 @@ class Keys:
         """Return the key of what makes the line of a shard another after a loss."""
         return self._key(shard, "line")
 
+    def nothing(self, shard: int) -> str:
+        """Return a key of a shard that nothing is ever kept under."""
+        return self._key(shard, "nothing")
+
     def log(self, shard: int) -> str:
         """Return the key of the log of a shard."""
         return self._key(shard, "log")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final, final
 
+import trio
+
 from . import Unavailable, stored
 from ._valkey_keys import Keys
-from ._valkey_store import Command, Store
+from ._valkey_scripts import TAKES
+from ._valkey_store import Command, Store, call
 
 LAYOUT: Final = f"1.{stored.VERSION}"
 """Of the keys and of the rows; another one is converted or refused."""
@@ -57,3 +60,25 @@ class Meta:
             await self.check()
         except OtherLayout as error:
             raise Unavailable(*error.args) from None
+
+    async def see_writes(self) -> None:
+        """See whether any home takes writes; raises `Unavailable` if none does."""
+        await self.ensure()
+        keys, store = self._keys, self._store
+        shards = {store.homes.home(keys.line(n)): n for n in range(keys.shards)}
+        failures: list[Unavailable] = []
+
+        async def ask(shard: int) -> None:
+            names = [keys.line(shard), keys.nothing(shard)]
+            (answer,) = await store.run([call(TAKES, names, [])])
+            if isinstance(answer, Unavailable):
+                failures.append(answer)
+            else:
+                nursery.cancel_scope.cancel()
+
+        # One that does not answer is not waited for where another one does.
+        async with trio.open_nursery() as nursery:
+            for shard in shards.values():
+                nursery.start_soon(ask, shard)
+        if len(failures) == len(shards):
+            raise failures[0]

@@ -199,4 +199,12 @@ return others
 KEYS: attendance of a user. ARGV: node, how many, for how many milliseconds.
 """
 
-ALL: Final = (LOAD, ENDS, COMMIT, FIND, PRESENT, ATTEND)
+TAKES: Final = Script(f"""{_LINE}
+return redis.call('SET', KEYS[2], '', 'XX')
+""")
+"""Write nothing, but fail where nothing can be written.
+
+KEYS: line, what is not there.
+"""
+
+ALL: Final = (LOAD, ENDS, COMMIT, FIND, PRESENT, ATTEND, TAKES)

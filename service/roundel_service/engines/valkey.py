@@ -139,12 +139,11 @@ class ValkeyEngine:
             return
 
     async def check(self) -> None:
-        """Raise `Unavailable`, and why, if what is asked now would not be done."""
-        try:
-            await self._meta.check()
-        except OtherLayout as error:
-            raise Unavailable(*error.args) from None
-        await self._follower.look()
+        """Raise `Unavailable`, and why, if what is asked now would not be done.
+
+        In a cluster, if nothing would be that is asked of anybody.
+        """
+        await self._meta.see_writes()
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now: what is over is expired first."""
