@@ -63,11 +63,19 @@ class Follower:
         """Follow the logs until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_looking)
+            followed = 0
             while True:
-                try:
-                    await self._read()
-                except Unavailable:
-                    await trio.sleep(_AGAIN)
+                for home in range(followed, self._reader.homes.count):
+                    nursery.start_soon(self._keep_reading, home)
+                    followed += 1
+                await trio.sleep(LOOK_EVERY)
+
+    async def _keep_reading(self, home: int) -> None:
+        while True:
+            try:
+                await self._read(home)
+            except Unavailable:
+                await trio.sleep(_AGAIN)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -119,18 +127,20 @@ class Follower:
         if shards:
             self._mailboxes.refresh(list(self._watched(shards)))
 
-    async def _read(self) -> None:
-        """Read once what is new; whatever is, is heard."""
-        if not self._at:
+    async def _read(self, home: int) -> None:
+        """Read once what is new at a home; whatever is, is heard."""
+        homes, keys = self._reader.homes, self._keys
+        shards = [shard for shard in self._at if homes.home(keys.log(shard)) == home]
+        if not shards:
             await trio.sleep(_POLL)
             return
         if self._reader.url.is_cluster:
             # What shares no slot is not read at once, and so many reads that wait
             # would take as many connections.
-            commands = [self._reading([shard]) for shard in self._at]
+            commands = [self._reading([shard]) for shard in shards]
             pause = _POLL
         else:
-            commands = [self._reading(list(self._at), "BLOCK", f"{BLOCK * 1_000:.0f}")]
+            commands = [self._reading(shards, "BLOCK", f"{BLOCK * 1_000:.0f}")]
             pause = _GATHER
         failure, is_news = None, False
         for answer in await self._reader.run(commands):
