@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, final, get_args
 from weakref import ref
@@ -59,7 +60,7 @@ class Lane:
         if replays:
             is_whole = oldest == 0
             empty = whole(mailbox.epoch, 0, {}, more=False)
-            self._tell_changes(record, empty if is_whole else None)
+            self._tell_changes(changes, record, empty if is_whole else None)
 
     def update(self, record: Record) -> None:
         """Take the mailbox's new state, of the same epoch or of another."""
@@ -72,11 +73,17 @@ class Lane:
             return
         elif self.view.level == "badge":
             self._tell_badge(before)
-        elif record.changes.goes_back_to(head.offset):
-            self._tell_changes(record, before)
+        else:
+            self._tell_news(record, before)
+
+    def _tell_news(self, record: Record, before: Badge) -> None:
+        last = self.history.head.offset
+        news = record.changes.since(last)
+        if news and news[0].v == last + 1:
+            self._tell_changes(news, record, before)
         else:
             # What lies between is nowhere any more: it is told whole, not passed over.
-            self.history.lose(self._snapshot(record), offset=mailbox.v)
+            self.history.lose(self._snapshot(record), offset=record.mailbox.v)
             self.frames += 1
             self.told_at = trio.current_time()
 
@@ -87,8 +94,10 @@ class Lane:
         else:
             self._append(event, self.badge.v)
 
-    def _tell_changes(self, record: Record, before: Badge | None) -> None:
-        for change in record.changes.since(self.history.head.offset):
+    def _tell_changes(
+        self, news: Iterable[Change], record: Record, before: Badge | None
+    ) -> None:
+        for change in news:
             is_last = change.v == record.mailbox.v
             snapshot = self._snapshot(record) if is_last else None
             told = change.only(self.view.categories)

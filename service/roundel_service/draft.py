@@ -62,9 +62,11 @@ class Draft:
                 assert_never(operation)
 
     def _check_category(self, category: str, limits: Limits) -> None:
-        if category in self.gauges or any(
-            item.category == category for item in reversed(self.items.values())
-        ):
+        # Most are of the category of the one before.
+        for item in reversed(self.items.values()):
+            if item.category == category:
+                return
+        if category in self.gauges:
             return
         known = {item.category for item in self.items.values()} | self.gauges.keys()
         if len(known) >= limits.categories:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import final
 
 from roundel import LastWords, Stream
@@ -14,7 +13,10 @@ from .frames import Why
 from .metrics import Metrics
 
 _EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
-_PING = b"event: ping\n"
+# What most frames begin with, so that those are not searched.
+_TYPES = {
+    f"event: {name}".encode(): name for name in ("badge", "snapshot", "change", "ping")
+}
 _STATES = frozenset({"badge", "snapshot", "change"})
 
 
@@ -123,7 +125,7 @@ class Reader:
             # What was told to others until now is in the state that it begins with.
             self._missed = self._lane.frames
         for chunk in chunks:
-            event = "ping" if chunk.startswith(_PING) else _event_of(chunk)
+            event = _TYPES.get(chunk[: chunk.find(b"\n")]) or _event_of(chunk)
             if event is not None:
                 self.frames += 1
                 self._metrics.frames(event)
@@ -152,9 +154,8 @@ class Reader:
         self._missed, self._told = self._lane.frames, 0
 
 
-@lru_cache(maxsize=16)
 def _event_of(chunk: bytes) -> str | None:
-    """Return the type of the event that *chunk* is; those who follow ask the same."""
+    """Return the type of the event that *chunk* is."""
     # The rest of a frame that was handed out in part is no frame.
     found = _EVENT.match(chunk)
     return found[1].decode() if found else None

@@ -53,14 +53,10 @@ class Ring(Sequence[Change]):
 
     def since(self, v: int) -> Sequence[Change]:
         """Return those of later versions than *v*; with a hole, if it is too old."""
-        if not self:
+        if self._start == self._stop:
             return ()
         start = max(self._start, self._stop - self.newest.v + v)
-        return tuple(map(self._at, range(start, self._stop)))
-
-    def goes_back_to(self, v: int) -> bool:
-        """Tell whether what came after version *v* is all here."""
-        return bool(self) and self.newest.v - len(self) <= v
+        return [self._at(place) for place in range(start, self._stop)]
 
     def __len__(self) -> int:
         """Return how many there are."""
