@@ -10,7 +10,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from functools import partial
 from hashlib import blake2b
 from typing import Any, final
 
@@ -44,15 +43,6 @@ class Order:
     notification: schemas.NotifyRequest
     size: int
     op_id: str | None
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Checked:
-    """What is to be done for an order, or the *problem* it is answered with."""
-
-    work: list[Work] = attrs.field(factory=list)
-    problem: Problem | None = None
 
 
 @final
@@ -108,28 +98,37 @@ class Producers:
     ) -> list[Problem | dict[str, Any]]:
         """Do all of *orders* at once; return what each is answered."""
         refused = await self._refused(orders)
-        checked = [self._checked(order, refused) for order in orders]
-        done = iter(await self.hub.apply_all([w for c in checked for w in c.work]))
-        return [c.problem or _answer(c.work, done) for c in checked]
+        shares = [self._share(order, refused) for order in orders]
+        work = [w for share in shares if isinstance(share, list) for w in share]
+        done = iter(await self.hub.apply_all(work))
+        return [
+            _answer(share, done) if isinstance(share, list) else share
+            for share in shares
+        ]
 
-    def _checked(
-        self, order: Problem | Order, refused: Mapping[str, Problem]
-    ) -> Checked:
+    def _share(
+        self, order: Problem | Order, refused: Mapping[str | None, Problem]
+    ) -> Problem | list[Work]:
+        """Return what is to be done for *order*, or the problem that it is."""
         if isinstance(order, Problem):
-            return Checked(problem=order)
-        notification, op_id = order.notification, order.op_id
-        if op_id is not None and op_id in refused:
-            return Checked(problem=refused[op_id])
-        operation = partial(notification.operation, size=order.size, op_id=op_id)
-        names = notification.to.names
-        return Checked(work=[(user, operation(self._new_id())) for user in names])
+            return order
+        notification, size, op_id = order.notification, order.size, order.op_id
+        if op_id in refused:
+            return refused[op_id]
+        now = self.hub.clock()
+        return [
+            (user, notification.operation(new_id(now), size=size, op_id=op_id))
+            for user in notification.to.names
+        ]
 
-    async def _refused(self, orders: Sequence[Problem | Order]) -> dict[str, Problem]:
+    async def _refused(
+        self, orders: Sequence[Problem | Order]
+    ) -> dict[str | None, Problem]:
         """Return why which ids are not to be used, as something else came with them.
 
         All are asked at once: each by itself would have to be waited for.
         """
-        refused: dict[str, Problem] = {}
+        refused: dict[str | None, Problem] = {}
         keyed = [
             (order.op_id, order.notification)
             for order in orders
@@ -151,9 +150,6 @@ class Producers:
             for op_id, notification in keyed:
                 nursery.start_soon(check, op_id, notification)
         return refused
-
-    def _new_id(self) -> str:
-        return new_id(self.hub.clock())
 
     async def retract(self, request: Request) -> Whole:
         """Take items back, by their source or by their key."""

@@ -38,6 +38,8 @@ class Buckets:
         With *borrow* they are taken all the same, and the wait is for afterwards.
         More than *burst* count as that many: they need a full bucket.
         """
+        if key not in self._full_at:
+            self._forget(now)
         full_at = max(self._full_at.pop(key, now), now)
         tokens = min(tokens, self._burst)
         after = full_at + tokens / self._rate
@@ -45,14 +47,13 @@ class Buckets:
         wait = full_at - now - (self._burst - tokens) / self._rate
         wait = wait if wait > _FINE else 0.0
         self._full_at[key] = full_at if wait and not borrow else after
-        self._forget(now)
         return wait
 
     def _forget(self, now: float) -> None:
-        """Let go of the oldest buckets, where they are full or too many."""
+        """Let go of the oldest buckets, where they are full, or for want of room."""
         while self._full_at:
             oldest = next(iter(self._full_at))
             is_full = self._full_at[oldest] <= now
-            if not is_full and len(self) <= self._capacity:
+            if not is_full and len(self._full_at) < self._capacity:
                 return
             self._full_at.popitem(last=False)

@@ -75,11 +75,11 @@ def test_least_recently_used_goes_first():
 
 
 def test_full_buckets_cost_nothing():
-    """A key that nobody uses any more is let go, as soon as others are used."""
+    """A key that nobody uses any more is let go, as soon as another one comes."""
     buckets = Buckets(1.0, 9.0)
     for key in "abc":
         buckets.take(key, 1, now=0.0)
-    buckets.take("c", 1, now=1.0)
+    buckets.take("d", 1, now=1.0)
 
     assert 1 == len(buckets)
 
