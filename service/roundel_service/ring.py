@@ -56,7 +56,7 @@ class Ring(Sequence[Change]):
         if self._start == self._stop:
             return ()
         start = max(self._start, self._stop - self.newest.v + v)
-        return [self._at(place) for place in range(start, self._stop)]
+        return tuple(map(self._at, range(start, self._stop)))
 
     def __len__(self) -> int:
         """Return how many there are."""
