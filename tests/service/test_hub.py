@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 import trio
 
 from roundel_service.channel import Channel
-from roundel_service.engines import RETRY_AFTER, Result, Unavailable, Work
+from roundel_service.engines import (
+    RETRY_AFTER,
+    Listener,
+    Record,
+    Result,
+    Unavailable,
+    Work,
+)
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.hub import Hub
 from roundel_service.operations import Retract
@@ -23,6 +30,18 @@ class Flaky:
         self._engine = MemoryEngine(clock=trio.current_time)
         self.is_away = False
         self.asked: list[str] = []
+        self.watched: Collection[str] = ()
+        self.read_takes = 0.0
+
+    def listen(self, listener: Listener, users: Collection[str]) -> None:
+        self.watched = users
+        self._engine.listen(listener, users)
+
+    async def read(self, user: str) -> Record:
+        await trio.sleep(self.read_takes)
+        if self.is_away:
+            raise Unavailable("away")
+        return await self._engine.read(user)
 
     async def apply(self, work: Sequence[Work]) -> list[Result]:
         self.asked += [type(operation).__name__ for _, operation in work]
@@ -115,3 +134,27 @@ async def test_call_fails_while_the_engine_is_away(autojump_clock, hub, engine):
     results = await hub.apply_all([("alice", note("a")), ("bob", note("b"))])
 
     assert [Unavailable, Unavailable] == [type(result) for result in results]
+
+
+async def test_nobody_is_watched_for_whom_nobody_reads(autojump_clock, hub, engine):
+    """From the first who opens to the last who goes, however each of them ends."""
+    engine.read_takes, watched = 1.0, []
+    with trio.move_on_after(0.5):
+        await hub.channel("alice")
+    watched.append("alice" in engine.watched)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hub.channel, "alice")
+        await trio.sleep(0.5)
+        nursery.start_soon(hub.channel, "alice")
+        await trio.sleep(0.75)
+        watched.append("alice" in engine.watched)
+    watched.append("alice" in engine.watched)
+    channel = await hub.channel("alice")
+    watched.append("alice" in engine.watched)
+    del channel
+    engine.is_away = True
+    with pytest.raises(Unavailable):
+        await hub.channel("alice")
+    watched.append("alice" in engine.watched)
+
+    assert [False, True, False, True, False] == watched
