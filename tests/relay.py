@@ -8,7 +8,7 @@ from typing import final
 
 import trio
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 
 @final

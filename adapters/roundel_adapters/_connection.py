@@ -19,9 +19,9 @@ from ._patience import Patience
 from ._plain import Plain
 from ._request import CutShortError
 from ._writing import PacedStream
-from .bell import Bell
+from .driver import Talker
 from .plain import App
-from .pump import Talker
+from .wakeup import Bell
 
 RECEIVE = 64 * 1024
 LINGER = 1.0

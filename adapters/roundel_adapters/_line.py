@@ -8,8 +8,8 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, final
 
-from .bell import Bell
-from .pump import Talker
+from .driver import Talker
+from .wakeup import Bell
 
 if TYPE_CHECKING:
     from .direct import Switchboard

@@ -24,10 +24,10 @@ from ._asgi import Apps
 from ._limits import Counters, Limits
 from ._patience import Watchman
 from ._writing import LastCall
-from .bell import Bell
 from .direct import Switchboard
+from .driver import Talker
 from .plain import App
-from .pump import Talker
+from .wakeup import Bell
 
 Address = tuple[str, int] | None
 Adopt: TypeAlias = Callable[[Talker, Bell, AbstractContextManager[object]], None]

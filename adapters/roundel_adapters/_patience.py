@@ -16,7 +16,7 @@ from typing import final
 
 import trio
 
-from .bell import Bell
+from .wakeup import Bell
 
 
 @final

@@ -12,9 +12,9 @@ from typing import Protocol, final
 import trio
 
 from ._request import Body, CutShortError, Head, parse
-from .bell import Bell
+from .driver import Talker
 from .plain import App, Events, Pieces, Reply, Request, Whole
-from .pump import Talker
+from .wakeup import Bell
 
 # A bare LF ends a line too, for whoever is to be told that it should not have.
 _END = re.compile(rb"\n\r?\n")

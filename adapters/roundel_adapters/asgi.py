@@ -16,8 +16,8 @@ import anyio
 from roundel import stream_headers
 
 if TYPE_CHECKING:
-    from .bell import Bell
-    from .pump import Talker
+    from .driver import Talker
+    from .wakeup import Bell
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]

@@ -25,8 +25,8 @@ import trio
 
 from ._calendar import Calendar
 from ._line import Line
-from .bell import Bell
-from .pump import Talker
+from .driver import Talker
+from .wakeup import Bell
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias, final
 
 import attrs
 
-from .bell import Bell
-from .pump import Talker
+from .driver import Talker
+from .wakeup import Bell
 
 
 @final

@@ -21,8 +21,8 @@ from quart_trio.wrappers.request import TrioRequest
 from roundel import stream_headers
 
 from ._offer import EVENTS
-from .bell import Bell
-from .pump import Talker, frames
+from .driver import Talker, frames
+from .wakeup import Bell
 
 
 def stream_response(

@@ -19,7 +19,7 @@ from weakref import ref
 
 import trio
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from .engines import Engine, Unavailable
 

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from roundel import Delta, History
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from . import frames
 from .badge import Badge, whole

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from roundel import LastWords
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from . import frames, logs
 from .alarms import Alarms

@@ -18,7 +18,7 @@ from typing import final
 import httpx2
 import trio
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from .believed import Believed
 from .key_set import FIT, Claims, Key, KeySet, UnreadableError, parse, parse_token

@@ -19,15 +19,7 @@ from .badge import Badge, fold, whole
 from .changes import Change
 from .draft import Draft
 from .items import Gauge, Item, Limits, next_end, size_of
-from .operations import (
-    Disconnect,
-    Forget,
-    MarkAll,
-    Notify,
-    Operation,
-    Renew,
-    SetGauge,
-)
+from .operations import Disconnect, Forget, MarkAll, Notify, Operation, Renew, SetGauge
 
 DAY = 86_400.0
 """For how many seconds an operation id, or that proofs were revoked, is remembered."""

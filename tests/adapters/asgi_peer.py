@@ -13,7 +13,7 @@ import trio.testing
 
 from roundel import Event, History, Parser, Stream
 from roundel_adapters.asgi import StreamResponse
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 DAY = 86_400.0
 MOMENT = 1e-6

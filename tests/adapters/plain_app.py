@@ -11,8 +11,8 @@ from roundel import Event, History, LastWords, Stream
 from roundel_adapters import hypercorn
 from roundel_adapters._plain import Plain
 from roundel_adapters._request import CutShortError
-from roundel_adapters.bell import Bell
 from roundel_adapters.plain import Events, Pieces, Whole
+from roundel_adapters.wakeup import Bell
 
 from .conftest import Served
 

@@ -9,8 +9,8 @@ import attrs
 import trio
 
 from roundel import Event, History, LastWords, Parser, Stream
-from roundel_adapters.bell import Bell
 from roundel_adapters.direct import Switchboard
+from roundel_adapters.wakeup import Bell
 
 BYE = LastWords(Event("bye", "over"), retry=5)
 

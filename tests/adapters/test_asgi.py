@@ -6,7 +6,7 @@ import anyio
 
 from roundel import Event, History, Stream
 from roundel_adapters.asgi import StreamResponse
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from .asgi_peer import Page, Peer, about, all_wait, on_both
 

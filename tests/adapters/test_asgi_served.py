@@ -17,8 +17,8 @@ from hypercorn.config import Config
 
 from roundel import Event, History, Stream, read_last_event_id
 from roundel_adapters.asgi import StreamResponse
-from roundel_adapters.bell import Bell
 from roundel_adapters.testing import AsgiClient
+from roundel_adapters.wakeup import Bell
 
 from .conftest import read_until
 
@@ -110,8 +110,8 @@ def test_stream_is_served_on_asyncio():
 def test_asyncio_needs_no_trio():
     """Neither trio nor a server is loaded for a stream on asyncio."""
     program = (
-        "import json, sys, roundel_adapters.asgi, roundel_adapters.bell;"
-        "roundel_adapters.bell.Bell().ring(); print(json.dumps(list(sys.modules)))"
+        "import json, sys, roundel_adapters.asgi, roundel_adapters.wakeup;"
+        "roundel_adapters.wakeup.Bell().ring(); print(json.dumps(list(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

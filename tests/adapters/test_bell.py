@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 
 class Sleeper:

@@ -10,7 +10,7 @@ import trio
 
 from roundel import Event, History, Stream
 from roundel_adapters import direct
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from .switchboard import running
 

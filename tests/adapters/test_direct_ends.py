@@ -12,8 +12,8 @@ import trio
 
 from roundel import History, Stream
 from roundel_adapters import direct
-from roundel_adapters.bell import Bell
 from roundel_adapters.direct import Switchboard
+from roundel_adapters.wakeup import Bell
 
 from .switchboard import Room, running, tcp_pair
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from roundel import Cursor, Delta, Event, History, LastWords, Parser, Stream
 from roundel_adapters import direct
-from roundel_adapters.bell import Bell
 from roundel_adapters.direct import Switchboard
-from roundel_adapters.pump import frames
+from roundel_adapters.driver import frames
+from roundel_adapters.wakeup import Bell
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
 

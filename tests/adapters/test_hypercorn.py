@@ -11,8 +11,8 @@ import trio
 from quart_trio import QuartTrio
 
 from roundel import Event, History, LastWords, Stream
-from roundel_adapters.bell import Bell
 from roundel_adapters.quart import stream_response
+from roundel_adapters.wakeup import Bell
 
 from .conftest import read_until
 

@@ -15,7 +15,8 @@ from hypercorn.config import Config
 from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
 
-from . import conftest
+from adapters import conftest
+
 from .conftest import Served, read_until
 from .test_hypercorn import answer, app_of, flood, until_disconnect
 from .test_hypercorn_h2 import START, Ticker, connect, piece

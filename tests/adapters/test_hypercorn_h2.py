@@ -13,8 +13,8 @@ import trio
 from quart_trio import QuartTrio
 
 from roundel import Event, History, Stream
-from roundel_adapters.bell import Bell
 from roundel_adapters.quart import stream_response
+from roundel_adapters.wakeup import Bell
 
 from .test_hypercorn import answer, app_of, until_disconnect
 

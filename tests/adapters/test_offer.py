@@ -8,12 +8,12 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from adapters import test_hypercorn_tls
 from roundel import Event, History, LastWords, Stream
-from roundel_adapters.bell import Bell
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.testing import AsgiClient
+from roundel_adapters.wakeup import Bell
 
-from . import test_hypercorn_tls
 from .conftest import read_until
 from .plain_app import asked, connected, serving, tasks
 from .test_hypercorn_h2 import connect

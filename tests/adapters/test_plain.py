@@ -9,16 +9,7 @@ import pytest
 from roundel_adapters._plain import Plain
 from roundel_adapters.plain import Fields, Whole
 
-from .plain_app import (
-    FakeWire,
-    ShortApp,
-    asked,
-    chunked,
-    posted,
-    served,
-    undated,
-    ways,
-)
+from .plain_app import FakeWire, ShortApp, asked, chunked, posted, served, undated, ways
 
 OK = b"HTTP/1.1 200 OK\r\nX-Method: %b\r\nContent-Length: %d\r\n%b\r\n%b"
 CLOSE = b"Connection: close\r\n"

@@ -8,15 +8,7 @@ import pytest
 import trio
 
 from .conftest import read_until
-from .plain_app import (
-    ShortApp,
-    asked,
-    chunked,
-    connected,
-    posted,
-    serving,
-    tasks,
-)
+from .plain_app import ShortApp, asked, chunked, connected, posted, serving, tasks
 from .test_hypercorn import app_of
 from .test_hypercorn_h2 import connect
 

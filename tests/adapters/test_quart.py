@@ -9,10 +9,10 @@ import trio
 from quart_trio import QuartTrio
 
 from roundel import Event, History, LastWords, Stream
-from roundel_adapters.bell import Bell
-from roundel_adapters.pump import frames
+from roundel_adapters.driver import frames
 from roundel_adapters.quart import stream_response
 from roundel_adapters.testing import AsgiClient
+from roundel_adapters.wakeup import Bell
 
 
 class Page:

@@ -10,7 +10,7 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from roundel_adapters import plain
-from roundel_adapters.pump import frames
+from roundel_adapters.driver import frames
 from roundel_service.service import Service
 
 

@@ -9,13 +9,7 @@ from flawed_engine import making
 from flaws import Flaw
 from roundel_service import testing
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.testing import (
-    PROMISES,
-    BrokenPromise,
-    Kind,
-    Setup,
-    check_engine,
-)
+from roundel_service.testing import PROMISES, BrokenPromise, Kind, Setup, check_engine
 from roundel_service.testing.compare import equal
 
 MEMORY, DISK, SERVER = (

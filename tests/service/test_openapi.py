@@ -28,8 +28,8 @@ from roundel_service.openapi.examples import EVENTS, START, STORY, Example
 from roundel_service.openapi.failures import FAILURES
 from roundel_service.requests import MAX_BODY
 from roundel_service.routes import create_routes
+from service import conftest
 
-from . import conftest
 from .conftest import World, body, data, post
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}

@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from roundel import Parser
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from .conftest import KEY, Client
 from .test_drain import Served, get, serving, token

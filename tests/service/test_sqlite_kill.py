@@ -17,8 +17,8 @@ import pytest
 import trio
 
 from roundel import Event
-from roundel_adapters.bell import Bell
 from roundel_adapters.client import connect
+from roundel_adapters.wakeup import Bell
 from roundel_service.engines.sqlite import SqliteEngine
 
 from .conftest import KEY, Client

@@ -6,8 +6,8 @@ import pytest
 
 from flawed_engine import making
 from flaws import Flaw
+from simulation import saboteurs
 
-from . import saboteurs
 from .drift import measure
 from .faults import Fault
 from .schedule import Parts

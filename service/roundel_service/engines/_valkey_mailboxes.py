@@ -11,7 +11,7 @@ from typing import Final, final
 
 import trio
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from ..operations import Operation
 from . import Record, Unavailable

@@ -9,7 +9,7 @@ from typing import final
 import attrs
 import trio
 
-from roundel_adapters.bell import Bell
+from roundel_adapters.wakeup import Bell
 
 from . import Record, Unavailable
 

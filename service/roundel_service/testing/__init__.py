@@ -9,16 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import (
-    attendance,
-    claims,
-    listeners,
-    mailboxes,
-    nodes,
-    restarts,
-    walks,
-    writers,
-)
+from . import attendance, claims, listeners, mailboxes, nodes, restarts, walks, writers
 from .place import Kind, MakeEngine, Setup
 from .promises import BrokenPromise, Promise
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import trio
 
-from .bell import Bell
+from .wakeup import Bell
 
 
 class Talker(Protocol):

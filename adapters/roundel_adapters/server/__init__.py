@@ -1,0 +1,1 @@
+"""Hypercorn on trio, made safe and fast for long streams."""

@@ -1,0 +1,1 @@
+"""Event streams, written straight to their sockets by one task."""

@@ -1,0 +1,1 @@
+"""Short HTTP/1.1 requests, answered without ASGI."""
