@@ -30,7 +30,7 @@ import roundel
 from browser.conftest import Server, Start, browser, context, start
 from ports import kept_port
 from roundel import Event, Parser
-from roundel_adapters import hypercorn
+from roundel_adapters.server import serve as hypercorn
 from roundel_adapters.testing import AsgiClient
 from roundel_service import (
     config,

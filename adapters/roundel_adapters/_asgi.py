@@ -16,7 +16,7 @@ from hypercorn.typing import (
     Scope,
 )
 
-log = logging.getLogger("roundel_adapters.hypercorn")
+log = logging.getLogger("roundel_adapters.server.serve")
 
 Send = Callable[[ASGISendEvent | None], Awaitable[None]]
 Taken = Callable[[int], Awaitable[None]]

@@ -12,7 +12,7 @@ from typing import final
 
 import trio
 
-log = logging.getLogger("roundel_adapters.hypercorn")
+log = logging.getLogger("roundel_adapters.server.serve")
 
 BREATH = 0.1
 """Seconds until connections are accepted again, where there was no room for one."""

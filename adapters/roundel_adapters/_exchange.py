@@ -18,7 +18,7 @@ from hypercorn.typing import (
 from hypercorn.utils import filter_pseudo_headers
 
 from ._asgi import Inbox, Taken
-from ._link import Link, Site, http_stream
+from .server.context import Link, Site, http_stream
 
 
 @final

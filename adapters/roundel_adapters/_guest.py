@@ -9,13 +9,13 @@ from typing import final
 
 import trio
 
-from ._link import Site
-from ._patience import Patience
 from ._plain import Plain
 from ._request import Head
-from ._writing import PacedStream
 from .driver import Talker
 from .plain import App
+from .server.context import Site
+from .server.paced_stream import PacedStream
+from .server.timeouts import Patience
 from .wakeup import Bell
 
 RECEIVE = 64 * 1024

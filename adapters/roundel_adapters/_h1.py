@@ -21,8 +21,8 @@ from hypercorn.typing import (
 )
 
 from ._asgi import Inbox
-from ._link import Link, Site, http_stream
 from ._offer import offer, take
+from .server.context import Link, Site, http_stream
 
 BODY_AHEAD = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""

@@ -32,8 +32,8 @@ from hypercorn.protocol.events import Body, EndBody
 from ._exchange import Exchange, request_of
 from ._frames import bound_table, h2_connection, partial_head
 from ._h2_streams import Streams
-from ._limits import Allowance
-from ._link import Link, Site
+from .server.context import Link, Site
+from .server.limits import Allowance
 
 
 @final

@@ -14,8 +14,8 @@ from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClos
 
 from ._exchange import Exchange
 from ._frames import frame_size, head_of
-from ._link import Link, Site
-from ._writing import Pace
+from .server.context import Link, Site
+from .server.paced_stream import Pace
 
 
 @final

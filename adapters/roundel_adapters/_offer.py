@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from hypercorn.typing import ASGISendEvent, HTTPScope
 
-from ._link import Adopt
+from .server.context import Adopt
 
 EVENTS = "roundel.events"
 

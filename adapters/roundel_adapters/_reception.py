@@ -25,13 +25,13 @@ import trio
 
 from ._doors import Doors
 from ._guest import RECEIVE, Guest
-from ._link import Site
-from ._patience import Patience
 from ._request import Head
 from ._turns import Turn
 from .plain import App
+from .server.context import Site
+from .server.timeouts import Patience
 
-log = logging.getLogger("roundel_adapters.hypercorn")
+log = logging.getLogger("roundel_adapters.server.serve")
 
 SLICE = 0.005
 """For how many seconds it may hold up everything else."""

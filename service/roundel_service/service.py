@@ -12,7 +12,7 @@ import trio
 from hypercorn.typing import Framework
 from quart_trio import QuartTrio
 
-from roundel_adapters import hypercorn
+from roundel_adapters.server import serve as hypercorn
 
 from .api import create_app
 from .audit import Audit

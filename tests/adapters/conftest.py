@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from roundel_adapters import hypercorn
+from roundel_adapters.server import serve as hypercorn
 
 
 @attrs.define

@@ -57,7 +57,7 @@ def doors(listener):
 
 async def test_want_of_files_is_waited_for(autojump_clock, caplog, nursery, listener):
     """Where no connection can be accepted, none is tried for a moment."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.hypercorn")
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.server.serve")
     made = Reception(
         SimpleNamespace(),
         ShortApp(),

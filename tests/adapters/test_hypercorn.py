@@ -109,7 +109,7 @@ async def test_kept_alive_connection_does_not_hold_the_end_up(serve):
 
 async def test_failure_of_one_connection_is_not_the_servers(serve, monkeypatch, caplog):
     """An error out of Hypercorn's own code costs its connection and no more."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.hypercorn")
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.server.serve")
     from hypercorn.protocol.h11 import H11Protocol
 
     handle = H11Protocol.handle

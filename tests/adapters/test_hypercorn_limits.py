@@ -8,7 +8,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from roundel_adapters import hypercorn
+from roundel_adapters.server import serve as hypercorn
 
 from .conftest import read_until
 from .test_hypercorn import answer, app_of

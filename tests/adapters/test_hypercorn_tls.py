@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from certificates import Authority
-from roundel_adapters import hypercorn
+from roundel_adapters.server import serve as hypercorn
 
 from .conftest import Served, read_until
 from .test_hypercorn import answer, app_of, flood, until_disconnect

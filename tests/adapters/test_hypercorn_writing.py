@@ -9,9 +9,9 @@ import struct
 import pytest
 import trio
 
-from roundel_adapters import _writing
-from roundel_adapters._limits import Allowance
-from roundel_adapters._writing import STEP, LastCall, Pace, PacedStream
+from roundel_adapters.server import paced_stream as _writing
+from roundel_adapters.server.limits import Allowance
+from roundel_adapters.server.paced_stream import STEP, LastCall, Pace, PacedStream
 
 
 class SlowSocket:

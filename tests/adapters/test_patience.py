@@ -8,7 +8,7 @@ from math import inf
 import pytest
 import trio
 
-from roundel_adapters._patience import Patience, Watchman
+from roundel_adapters.server.timeouts import Patience, Watchman
 
 
 @pytest.fixture

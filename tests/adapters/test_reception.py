@@ -125,7 +125,7 @@ async def test_answer_does_not_wait_for_that_of_another(short, place):
 
 async def test_fault_costs_the_connection_that_has_done_well_before(short, caplog):
     """Nobody knows what its peer would take for the answer."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.hypercorn")
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.server.serve")
     async with serving(APP, short) as served:
         peer, other = sent_together(served, posted(b"hello"), posted(b"hello"))
         for each in (peer, other):

@@ -16,7 +16,7 @@ import pytest
 import trio
 from trio.testing import open_stream_to_socket_listener
 
-from roundel_adapters import hypercorn
+from roundel_adapters.server import serve as hypercorn
 from roundel_service import config, workers
 from roundel_service.config import ConfigError
 

@@ -20,14 +20,14 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ._asgi import Apps
-from ._limits import Counters, Limits
-from ._patience import Watchman
-from ._writing import LastCall
-from .direct import Switchboard
-from .driver import Talker
-from .plain import App
-from .wakeup import Bell
+from .._asgi import Apps
+from ..direct import Switchboard
+from ..driver import Talker
+from ..plain import App
+from ..wakeup import Bell
+from .limits import Counters, Limits
+from .paced_stream import LastCall
+from .timeouts import Watchman
 
 Address = tuple[str, int] | None
 Adopt: TypeAlias = Callable[[Talker, Bell, AbstractContextManager[object]], None]

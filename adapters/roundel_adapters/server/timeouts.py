@@ -16,7 +16,7 @@ from typing import final
 
 import trio
 
-from .wakeup import Bell
+from ..wakeup import Bell
 
 
 @final

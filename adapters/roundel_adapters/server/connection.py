@@ -11,17 +11,17 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 from hypercorn.utils import parse_socket_addr
 
-from ._asgi import Apps
-from ._h1 import H1
-from ._h2 import H2
-from ._link import Address, HttpProtocol, Link, Site
-from ._patience import Patience
-from ._plain import Plain
-from ._request import CutShortError
-from ._writing import PacedStream
-from .driver import Talker
-from .plain import App
-from .wakeup import Bell
+from .._asgi import Apps
+from .._h1 import H1
+from .._h2 import H2
+from .._plain import Plain
+from .._request import CutShortError
+from ..driver import Talker
+from ..plain import App
+from ..wakeup import Bell
+from .context import Address, HttpProtocol, Link, Site
+from .paced_stream import PacedStream
+from .timeouts import Patience
 
 RECEIVE = 64 * 1024
 LINGER = 1.0

@@ -27,12 +27,12 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
 
-from ._connection import AnyStream, Connection
-from ._limits import Counters, Limits
-from ._link import Site
-from ._reception import Reception
-from .direct import IS_SUPPORTED, Switchboard
-from .plain import App
+from .._reception import Reception
+from ..direct import IS_SUPPORTED, Switchboard
+from ..plain import App
+from .connection import AnyStream, Connection
+from .context import Site
+from .limits import Counters, Limits
 
 __all__ = ["BACKLOG", "Counters", "Limits", "Listener", "listen", "serve"]
 
