@@ -11,14 +11,14 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 from hypercorn.utils import parse_socket_addr
 
-from .._asgi import Apps
-from .._h1 import H1
-from .._h2 import H2
 from .._plain import Plain
 from .._request import CutShortError
 from ..driver import Talker
 from ..plain import App
 from ..wakeup import Bell
+from .asgi.app_task import Apps
+from .asgi.http1 import H1
+from .asgi.http2 import H2
 from .context import Address, HttpProtocol, Link, Site
 from .paced_stream import PacedStream
 from .timeouts import Patience

@@ -20,11 +20,11 @@ from hypercorn.typing import (
     Scope,
 )
 
-from .._asgi import Apps
 from ..direct import Switchboard
 from ..driver import Talker
 from ..plain import App
 from ..wakeup import Bell
+from .asgi.app_task import Apps
 from .limits import Counters, Limits
 from .paced_stream import LastCall
 from .timeouts import Watchman

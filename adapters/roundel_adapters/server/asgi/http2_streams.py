@@ -12,10 +12,10 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClosed
 
-from ._exchange import Exchange
-from ._frames import frame_size, head_of
-from .server.context import Link, Site
-from .server.paced_stream import Pace
+from ..context import Link, Site
+from ..paced_stream import Pace
+from .http2_codec import frame_size, head_of
+from .http2_exchange import Exchange
 
 
 @final

@@ -20,9 +20,9 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ._asgi import Inbox
-from ._offer import offer, take
-from .server.context import Link, Site, http_stream
+from ..._offer import offer, take
+from ..context import Link, Site, http_stream
+from .app_task import Inbox
 
 BODY_AHEAD = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""

@@ -17,8 +17,8 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import filter_pseudo_headers
 
-from ._asgi import Inbox, Taken
-from .server.context import Link, Site, http_stream
+from ..context import Link, Site, http_stream
+from .app_task import Inbox, Taken
 
 
 @final

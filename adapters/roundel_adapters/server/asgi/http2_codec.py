@@ -8,7 +8,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
-from .server.limits import Limits
+from ..limits import Limits
 
 MAX_FRAME = 16 * 1024
 """Bytes of one stream before it is another's turn, whatever the peer would take."""

@@ -29,11 +29,11 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody
 
-from ._exchange import Exchange, request_of
-from ._frames import bound_table, h2_connection, partial_head
-from ._h2_streams import Streams
-from .server.context import Link, Site
-from .server.limits import Allowance
+from ..context import Link, Site
+from ..limits import Allowance
+from .http2_codec import bound_table, h2_connection, partial_head
+from .http2_exchange import Exchange, request_of
+from .http2_streams import Streams
 
 
 @final
