@@ -11,8 +11,8 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from roundel_adapters.plain import Events, Pieces, Reply, Whole
 from roundel_adapters.quart import prepare, stream_response
+from roundel_adapters.server.fastpath.interface import Events, Pieces, Reply, Whole
 
 from . import access
 from .cors import Cors

@@ -9,7 +9,7 @@ from typing import final
 
 import attrs
 
-from roundel_adapters.plain import Reply, Whole
+from roundel_adapters.server.fastpath.interface import Reply, Whole
 
 from . import access, problems
 from .cors import Cors

@@ -13,7 +13,7 @@ import msgspec
 import trio
 from werkzeug.http import parse_cookie
 
-from roundel_adapters.plain import Whole
+from roundel_adapters.server.fastpath.interface import Whole
 
 from .problems import MEDIA_TYPE, FieldError, Problem, invalid, too_large
 

@@ -17,7 +17,7 @@ import attrs
 import msgspec
 import trio
 
-from roundel_adapters.plain import Pieces, Whole
+from roundel_adapters.server.fastpath.interface import Pieces, Whole
 
 from . import problems, requests, schemas
 from .auth import Producer

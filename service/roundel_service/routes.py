@@ -7,7 +7,7 @@ from typing import TypeAlias, final
 
 import attrs
 
-from roundel_adapters.plain import Reply, Whole
+from roundel_adapters.server.fastpath.interface import Reply, Whole
 
 from . import openapi
 from .door import Door

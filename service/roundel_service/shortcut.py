@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import final
 
-from roundel_adapters import plain
+from roundel_adapters.server.fastpath import interface as plain
 
 from . import access
 from .desk import Desk

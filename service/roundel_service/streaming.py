@@ -10,7 +10,7 @@ from typing import final
 import attrs
 
 from roundel import accepts_stream, read_last_event_id, stream_headers
-from roundel_adapters.plain import Events, Reply, Whole
+from roundel_adapters.server.fastpath.interface import Events, Reply, Whole
 
 from . import problems, requests, schemas
 from .auth import User

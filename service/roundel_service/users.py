@@ -8,7 +8,7 @@ from typing import Literal, final
 import attrs
 import trio
 
-from roundel_adapters.plain import Whole
+from roundel_adapters.server.fastpath.interface import Whole
 
 from . import frames, requests, schemas
 from .auth import Producer, User

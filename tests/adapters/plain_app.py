@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, nullcontext
 import trio
 
 from roundel import Event, History, LastWords, Stream
-from roundel_adapters._plain import Plain
-from roundel_adapters._request import CutShortError
-from roundel_adapters.plain import Events, Pieces, Whole
 from roundel_adapters.server import serve as hypercorn
+from roundel_adapters.server.fastpath.http1 import Plain
+from roundel_adapters.server.fastpath.interface import Events, Pieces, Whole
+from roundel_adapters.server.fastpath.request_parser import CutShortError
 from roundel_adapters.wakeup import Bell
 
 from .conftest import Served

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from roundel_adapters import _doors
-from roundel_adapters._doors import Doors
-from roundel_adapters._reception import Reception
+from roundel_adapters.server.fastpath import acceptor as _doors
+from roundel_adapters.server.fastpath.acceptor import Doors
+from roundel_adapters.server.fastpath.event_loop import Reception
 
 from .plain_app import ShortApp
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from roundel_adapters._plain import Plain
-from roundel_adapters.plain import Fields, Whole
+from roundel_adapters.server.fastpath.http1 import Plain
+from roundel_adapters.server.fastpath.interface import Fields, Whole
 
 from .plain_app import FakeWire, ShortApp, asked, chunked, posted, served, undated, ways
 

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import trio
 
-from roundel_adapters._plain import Plain
-from roundel_adapters._request import CutShortError
+from roundel_adapters.server.fastpath.http1 import Plain
+from roundel_adapters.server.fastpath.request_parser import CutShortError
 
 from .plain_app import FakeWire, ShortApp, asked, chunked, posted, served, undated
 

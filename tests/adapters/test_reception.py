@@ -10,9 +10,9 @@ from contextvars import ContextVar
 import pytest
 import trio
 
-from roundel_adapters import _reception
-from roundel_adapters._guest import Guest
-from roundel_adapters.plain import Whole
+from roundel_adapters.server.fastpath import event_loop as _reception
+from roundel_adapters.server.fastpath.connection import Guest
+from roundel_adapters.server.fastpath.interface import Whole
 
 from .conftest import read_until
 from .plain_app import ShortApp, asked, connected, posted, serving, tasks, undated

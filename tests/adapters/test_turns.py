@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from roundel_adapters._turns import Turn
+from roundel_adapters.server.fastpath.run_until_blocked import Turn
 
 
 class Ward:

@@ -9,8 +9,8 @@ from typing import Any, final
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from roundel_adapters import plain
 from roundel_adapters.driver import frames
+from roundel_adapters.server.fastpath import interface as plain
 from roundel_service.service import Service
 
 

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_adapters import plain
+from roundel_adapters.server.fastpath import interface as plain
 from roundel_service import service
 
 from .conftest import KEY, SECRET, settings, wall_clock

@@ -11,15 +11,15 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 from hypercorn.utils import parse_socket_addr
 
-from .._plain import Plain
-from .._request import CutShortError
 from ..driver import Talker
-from ..plain import App
 from ..wakeup import Bell
 from .asgi.app_task import Apps
 from .asgi.http1 import H1
 from .asgi.http2 import H2
 from .context import Address, HttpProtocol, Link, Site
+from .fastpath.http1 import Plain
+from .fastpath.interface import App
+from .fastpath.request_parser import CutShortError
 from .paced_stream import PacedStream
 from .timeouts import Patience
 

@@ -22,9 +22,9 @@ from hypercorn.typing import (
 
 from ..direct import Switchboard
 from ..driver import Talker
-from ..plain import App
 from ..wakeup import Bell
 from .asgi.app_task import Apps
+from .fastpath.interface import App
 from .limits import Counters, Limits
 from .paced_stream import LastCall
 from .timeouts import Watchman

@@ -27,11 +27,11 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
 
-from .._reception import Reception
 from ..direct import IS_SUPPORTED, Switchboard
-from ..plain import App
 from .connection import AnyStream, Connection
 from .context import Site
+from .fastpath.event_loop import Reception
+from .fastpath.interface import App
 from .limits import Counters, Limits
 
 __all__ = ["BACKLOG", "Counters", "Limits", "Listener", "listen", "serve"]

@@ -11,7 +11,7 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
-from roundel_adapters.plain import Whole
+from roundel_adapters.server.fastpath.interface import Whole
 
 from .. import requests
 from ..http import Request

@@ -23,13 +23,13 @@ from typing import Any, final
 
 import trio
 
-from ._doors import Doors
-from ._guest import RECEIVE, Guest
-from ._request import Head
-from ._turns import Turn
-from .plain import App
-from .server.context import Site
-from .server.timeouts import Patience
+from ..context import Site
+from ..timeouts import Patience
+from .acceptor import Doors
+from .connection import RECEIVE, Guest
+from .interface import App
+from .request_parser import Head
+from .run_until_blocked import Turn
 
 log = logging.getLogger("roundel_adapters.server.serve")
 

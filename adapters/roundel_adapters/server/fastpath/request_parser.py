@@ -11,7 +11,7 @@ import attrs
 import httptools
 import trio
 
-from .plain import Fields
+from .interface import Fields
 
 _SHORT = 1_024
 """Bytes of a head up to which it is kept, in case it comes again."""

@@ -11,10 +11,10 @@ from typing import Protocol, final
 
 import trio
 
-from ._request import Body, CutShortError, Head, parse
-from .driver import Talker
-from .plain import App, Events, Pieces, Reply, Request, Whole
-from .wakeup import Bell
+from ...driver import Talker
+from ...wakeup import Bell
+from .interface import App, Events, Pieces, Reply, Request, Whole
+from .request_parser import Body, CutShortError, Head, parse
 
 # A bare LF ends a line too, for whoever is to be told that it should not have.
 _END = re.compile(rb"\n\r?\n")

@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias, final
 
 import attrs
 
-from .driver import Talker
-from .wakeup import Bell
+from ...driver import Talker
+from ...wakeup import Bell
 
 
 @final

@@ -9,14 +9,14 @@ from typing import final
 
 import trio
 
-from ._plain import Plain
-from ._request import Head
-from .driver import Talker
-from .plain import App
-from .server.context import Site
-from .server.paced_stream import PacedStream
-from .server.timeouts import Patience
-from .wakeup import Bell
+from ...driver import Talker
+from ...wakeup import Bell
+from ..context import Site
+from ..paced_stream import PacedStream
+from ..timeouts import Patience
+from .http1 import Plain
+from .interface import App
+from .request_parser import Head
 
 RECEIVE = 64 * 1024
 LINGER = 1.0
