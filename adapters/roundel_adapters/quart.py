@@ -20,8 +20,8 @@ from quart_trio.wrappers.request import TrioRequest
 
 from roundel import stream_headers
 
-from ._offer import EVENTS
 from .driver import Talker, frames
+from .server.dispatcher.handoff import EVENTS
 from .wakeup import Bell
 
 

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from roundel import Event, History, LastWords, Parser, Stream
-from roundel_adapters.direct import Switchboard
+from roundel_adapters.server.dispatcher.dispatcher import Switchboard
 from roundel_adapters.wakeup import Bell
 
 BYE = LastWords(Event("bye", "over"), retry=5)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_adapters._calendar import GRAIN, Calendar
+from roundel_adapters.server.dispatcher.timer_wheel import GRAIN, Calendar
 
 
 @attrs.define(eq=False)

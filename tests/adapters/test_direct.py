@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from roundel import Event, History, Stream
-from roundel_adapters import direct
+from roundel_adapters.server.dispatcher import dispatcher as direct
 from roundel_adapters.wakeup import Bell
 
 from .switchboard import running

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from roundel import History, Stream
-from roundel_adapters import direct
-from roundel_adapters.direct import Switchboard
+from roundel_adapters.server.dispatcher import dispatcher as direct
+from roundel_adapters.server.dispatcher.dispatcher import Switchboard
 from roundel_adapters.wakeup import Bell
 
 from .switchboard import Room, running, tcp_pair

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from roundel import Event, History, Stream
-from roundel_adapters import direct
+from roundel_adapters.server.dispatcher import dispatcher as direct
 
 from .switchboard import running
 

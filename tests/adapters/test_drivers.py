@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roundel import Cursor, Delta, Event, History, LastWords, Parser, Stream
-from roundel_adapters import direct
-from roundel_adapters.direct import Switchboard
 from roundel_adapters.driver import frames
+from roundel_adapters.server.dispatcher import dispatcher as direct
+from roundel_adapters.server.dispatcher.dispatcher import Switchboard
 from roundel_adapters.wakeup import Bell
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")

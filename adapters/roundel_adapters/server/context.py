@@ -20,10 +20,10 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ..direct import Switchboard
 from ..driver import Talker
 from ..wakeup import Bell
 from .asgi.app_task import Apps
+from .dispatcher.dispatcher import Switchboard
 from .fastpath.interface import App
 from .limits import Counters, Limits
 from .paced_stream import LastCall

@@ -27,9 +27,9 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
 
-from ..direct import IS_SUPPORTED, Switchboard
 from .connection import AnyStream, Connection
 from .context import Site
+from .dispatcher.dispatcher import IS_SUPPORTED, Switchboard
 from .fastpath.event_loop import Reception
 from .fastpath.interface import App
 from .limits import Counters, Limits

@@ -20,8 +20,8 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ..._offer import offer, take
 from ..context import Link, Site, http_stream
+from ..dispatcher.handoff import offer, take
 from .app_task import Inbox
 
 BODY_AHEAD = 64 * 1024

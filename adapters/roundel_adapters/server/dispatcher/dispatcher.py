@@ -23,10 +23,10 @@ from typing import final
 
 import trio
 
-from ._calendar import Calendar
-from ._line import Line
-from .driver import Talker
-from .wakeup import Bell
+from ...driver import Talker
+from ...wakeup import Bell
+from .socket_stream import Line
+from .timer_wheel import Calendar
 
 log = logging.getLogger(__name__)
 

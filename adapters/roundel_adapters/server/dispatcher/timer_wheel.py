@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from math import ceil, inf
 from typing import final
 
-from ._line import Line
+from .socket_stream import Line
 
 GRAIN = 0.25
 """Seconds within which deadlines are one moment, the end of it."""

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from hypercorn.typing import ASGISendEvent, HTTPScope
 
-from .server.context import Adopt
+from ..context import Adopt
 
 EVENTS = "roundel.events"
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, final
 
-from .driver import Talker
-from .wakeup import Bell
+from ...driver import Talker
+from ...wakeup import Bell
 
 if TYPE_CHECKING:
-    from .direct import Switchboard
+    from .dispatcher import Switchboard
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
