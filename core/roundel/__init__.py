@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ._cursor import Cursor, Position
-from ._entry import Delta
+from ._encoded_event import Delta
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._event import Event, encode, encode_comment, is_resumable_id
 from ._headers import accepts_stream, read_last_event_id, stream_headers
 from ._history import History, Outcome, Replay
 from ._parser import Parser
 from ._source import Source
-from ._state import TRANSITIONS, Input, State
+from ._source_states import TRANSITIONS, Input, State
 from ._stream import Stream
-from ._words import LastWords, Resume
+from ._stream_messages import LastWords, Resume
 
 __all__ = [
     "TRANSITIONS",

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, final
 import attrs
 
 from ._cursor import MAX_OFFSET, Position, check_name
-from ._entry import Delta, Entry, Lazy
+from ._encoded_event import Delta, Entry, Lazy
 from ._errors import LocalProtocolError
 
 Outcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]

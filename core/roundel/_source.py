@@ -14,7 +14,7 @@ from ._errors import LocalProtocolError, RemoteProtocolError
 from ._event import Event
 from ._headers import MEDIA_TYPE
 from ._parser import Parser
-from ._state import TRANSITIONS, Input, State
+from ._source_states import TRANSITIONS, Input, State
 
 MAX_HEADER_ID = 4096
 """The longest id that is sent: half of what common servers take for all headers."""

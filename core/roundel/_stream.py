@@ -8,11 +8,11 @@ from math import inf
 from typing import final
 
 from ._cursor import FOREIGN, NOWHERE, Cursor, Position, check_lanes, check_name
-from ._entry import Entry
+from ._encoded_event import Entry
 from ._errors import LocalProtocolError
 from ._event import Event, encode, encode_comment, encode_id
 from ._history import History, Outcome
-from ._words import LastWords, Resume
+from ._stream_messages import LastWords, Resume
 
 _COMMENT = encode_comment()
 

@@ -17,7 +17,7 @@ from ._errors import LocalProtocolError
 from ._event import Event
 from ._headers import read_last_event_id, stream_headers
 from ._source import Source
-from ._state import State
+from ._source_states import State
 from ._stream import Stream
 
 if TYPE_CHECKING:

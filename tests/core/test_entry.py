@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roundel._cursor import Cursor, Position
-from roundel._entry import Delta, Entry
+from roundel._encoded_event import Delta, Entry
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
 

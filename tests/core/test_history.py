@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from roundel._cursor import FOREIGN, MAX_OFFSET, Cursor, Position
-from roundel._entry import Delta, Lazy
+from roundel._encoded_event import Delta, Lazy
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
 from roundel._history import History, Outcome, Replay

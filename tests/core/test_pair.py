@@ -13,7 +13,7 @@ from roundel._cursor import Cursor, Position
 from roundel._event import Event
 from roundel._history import History, Outcome
 from roundel._source import Source
-from roundel._state import State
+from roundel._source_states import State
 from roundel._stream import LastWords, Resume, Stream
 from roundel.testing import Link, Pair
 

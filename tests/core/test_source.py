@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
 from roundel._source import MAX_HEADER_ID, Source
-from roundel._state import TRANSITIONS, Input, State
+from roundel._source_states import TRANSITIONS, Input, State
 
 STREAM = [("Content-Type", "text/event-stream")]
 

@@ -19,12 +19,12 @@ from hypothesis.stateful import (
 )
 
 from roundel._cursor import MAX_LANES, Cursor, Position
-from roundel._entry import Delta
+from roundel._encoded_event import Delta
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
 from roundel._history import History, Outcome
 from roundel._stream import Stream
-from roundel._words import LastWords, Resume
+from roundel._stream_messages import LastWords, Resume
 
 
 def filled(count: int, epoch: str = "e", **bounds: Any) -> History:

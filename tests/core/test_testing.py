@@ -16,7 +16,7 @@ from roundel._event import Event, encode
 from roundel._history import History
 from roundel._parser import Parser
 from roundel._source import Source
-from roundel._state import State
+from roundel._source_states import State
 from roundel._stream import LastWords, Stream
 from roundel.testing import Link, Pair, chances, events, pieces
 

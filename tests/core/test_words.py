@@ -7,7 +7,7 @@ import pytest
 from roundel._cursor import Cursor
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
-from roundel._words import LastWords, Resume
+from roundel._stream_messages import LastWords, Resume
 
 
 def test_gravest_outcome() -> None:
