@@ -32,18 +32,10 @@ from ports import kept_port
 from roundel import Event, Parser
 from roundel_adapters.server import serve as hypercorn
 from roundel_adapters.testing import AsgiClient
-from roundel_service import (
-    config,
-    explain,
-    frames,
-    items,
-    mailbox,
-    requests,
-    schemas,
-    service,
-    tickets,
-)
+from roundel_service import app as service
+from roundel_service import explain, frames, items, mailbox, requests, schemas, tickets
 from roundel_service import http as service_http
+from roundel_service import settings as config
 from roundel_service.auth import MAX_PROOF, SKEW
 from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.openapi.failures import FAILURES

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from roundel import Event
 from roundel_adapters.testing import Answer, AsgiClient, StreamAnswer
-from roundel_service import config, service
+from roundel_service import app as service
+from roundel_service import settings as config
 
 KEY = "a-producer-key"
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"

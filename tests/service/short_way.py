@@ -11,7 +11,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from roundel_adapters.driver import frames
 from roundel_adapters.server.fastpath import interface as plain
-from roundel_service.service import Service
+from roundel_service.app import Service
 
 
 @final

@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from roundel import Parser
-from roundel_service import config
+from roundel_service import settings as config
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from roundel_service import config
-from roundel_service.config import Address, ConfigError
+from roundel_service import settings as config
 from roundel_service.engines.place import data_file
+from roundel_service.settings import Address, ConfigError
 
 KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from roundel_adapters.testing import AsgiClient
-from roundel_service import service
+from roundel_service import app as service
 from roundel_service.demo import demo_app
 
 from .conftest import body, post, settings, wall_clock

@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from roundel import Event, Parser
-from roundel_service import service
+from roundel_service import app as service
 
 from .conftest import KEY, settings
 from .test_cli import environment

@@ -23,7 +23,7 @@ from trio.testing import MockClock
 
 from roundel import Parser
 from roundel_adapters.testing import AsgiClient
-from roundel_service import service
+from roundel_service import app as service
 from roundel_service.openapi import document
 from roundel_service.openapi.calls import CALLS, EVENTS
 from roundel_service.openapi.events import STREAM_EVENTS

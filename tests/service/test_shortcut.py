@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roundel_adapters.server.fastpath import interface as plain
-from roundel_service import service
+from roundel_service import app as service
 
 from .conftest import KEY, SECRET, settings, wall_clock
 

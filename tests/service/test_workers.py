@@ -17,8 +17,9 @@ import trio
 from trio.testing import open_stream_to_socket_listener
 
 from roundel_adapters.server import serve as hypercorn
-from roundel_service import config, workers
-from roundel_service.config import ConfigError
+from roundel_service import settings as config
+from roundel_service import workers
+from roundel_service.settings import ConfigError
 
 from .conftest import settings
 from .test_cli import SECRETS, run

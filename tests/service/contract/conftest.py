@@ -7,7 +7,7 @@ import pytest
 from werkzeug.routing import Rule
 
 from roundel_adapters.testing import AsgiClient
-from roundel_service import service
+from roundel_service import app as service
 
 from ..conftest import World, settings, wall_clock
 from ..short_way import ShortWay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.config import ConfigError
+from roundel_service.settings import ConfigError
 
 from ..conftest import body, post, settings
 

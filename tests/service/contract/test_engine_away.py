@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from roundel_adapters.testing import AsgiClient
-from roundel_service import service
+from roundel_service import app as service
 from roundel_service.engines import Unavailable
 from roundel_service.engines.memory import MemoryEngine
 

@@ -11,7 +11,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from roundel_adapters.testing import AsgiClient
-from roundel_service import config, service
+from roundel_service import app as service
+from roundel_service import settings as config
 from roundel_service.operations import Disconnect
 
 from ..conftest import (

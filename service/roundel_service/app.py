@@ -17,7 +17,6 @@ from roundel_adapters.server import serve as hypercorn
 from .api import create_app
 from .audit import Audit
 from .auth import Gate, Secret
-from .config import Address, Settings
 from .cors import Cors
 from .desk import Desk
 from .door import Door, Rates
@@ -31,6 +30,7 @@ from .jwks import JwkSet
 from .opening import Timing
 from .operator_app import create_operator_app
 from .routes import create_routes
+from .settings import Address, Settings
 from .shortcut import Shortcut
 from .tickets import Tickets
 
