@@ -39,11 +39,11 @@ from pathlib import Path
 import attrs
 import trio
 
+from roundel_service.cli.process import prepare
 from roundel_service.engines import Engine, Rules
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite import Durability, SqliteEngine
 from roundel_service.operations import Notify
-from roundel_service.process import prepare
 
 RULES = Rules()
 WAITERS = (1, 32, 256)

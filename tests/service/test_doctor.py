@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import valkey_server
-from roundel_service.cli import main
+from roundel_service.cli.main import main
 from roundel_service.doctor import disk, examine, store
 from roundel_service.doctor.finding import latency
 

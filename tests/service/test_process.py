@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import gc, resource
-from roundel_service.process import prepare
+from roundel_service.cli.process import prepare
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, hard), hard))
 prepare()

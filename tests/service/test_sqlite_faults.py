@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 LIMITED = """
 import resource, sys
-from roundel_service.cli import main
+from roundel_service.cli.main import main
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 main()

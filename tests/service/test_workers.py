@@ -18,7 +18,7 @@ from trio.testing import open_stream_to_socket_listener
 
 from roundel_adapters.server import serve as hypercorn
 from roundel_service import settings as config
-from roundel_service import workers
+from roundel_service.cli.main import supervisor as workers
 from roundel_service.settings import ConfigError
 
 from .conftest import settings
@@ -41,7 +41,7 @@ elif told == b"work":
 
 SHARING = """
 from roundel_service import config
-from roundel_service.cli import main
+from roundel_service.cli.main import main
 
 config.IS_SHARED["memory"] = True
 main()

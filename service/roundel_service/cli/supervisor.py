@@ -27,7 +27,7 @@ import attrs
 import structlog
 import trio
 
-from .settings import Address, ConfigError, Settings
+from ..settings import Address, ConfigError, Settings
 
 GRACE = 2.0
 """Seconds beyond the time to drain in which a worker may end before it is killed."""

@@ -21,15 +21,17 @@ from hypercorn.typing import Framework
 
 from roundel_adapters.client import StreamEnded, connect
 
-from . import app as service
-from . import demo, logs, process, workers
-from . import settings as config
-from .auth import Gate, Secret, is_user_name
-from .doctor import examine
-from .engines.backup import back_up
-from .engines.place import data_file
-from .settings import Address, ConfigError, Settings
-from .tickets import Tickets
+from .. import app as service
+from .. import demo, logs
+from .. import settings as config
+from ..auth import Gate, Secret, is_user_name
+from ..doctor import examine
+from ..engines.backup import back_up
+from ..engines.place import data_file
+from ..settings import Address, ConfigError, Settings
+from ..tickets import Tickets
+from . import process
+from . import supervisor as workers
 
 DEFAULT_URL = f"http://{config.DEFAULT_BIND}"
 

@@ -1,0 +1,1 @@
+"""The command line: serve, token, doctor and the other commands."""
