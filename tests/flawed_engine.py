@@ -13,11 +13,17 @@ import trio
 
 from flawed_attendance import Attendance
 from flaws import Flaw
-from roundel_service.draft import TooManyCategories
+from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.operations import (
+    Disconnect,
+    Notify,
+    Operation,
+    Renew,
+    Retract,
+)
 from roundel_service.engines import Listener, Record, Result, Unavailable, Work
 from roundel_service.engines.epochs import first_epoch
-from roundel_service.mailbox import Mailbox
-from roundel_service.operations import Disconnect, Notify, Operation, Renew, Retract
 from roundel_service.testing import MakeEngine, Setup
 
 

@@ -33,10 +33,12 @@ from roundel import Event, Parser
 from roundel_adapters.server import serve as hypercorn
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service import explain, frames, items, mailbox, requests, schemas, tickets
+from roundel_service import frames, requests, schemas, tickets
 from roundel_service import http as service_http
 from roundel_service import settings as config
 from roundel_service.auth import MAX_PROOF, SKEW
+from roundel_service.domain import explanation as explain
+from roundel_service.domain import items, mailbox
 from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.openapi.failures import FAILURES
 

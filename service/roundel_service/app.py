@@ -19,13 +19,13 @@ from .audit import Audit
 from .auth import Gate, Secret
 from .cors import Cors
 from .desk import Desk
+from .domain.items import Limits
 from .door import Door, Rates
 from .engines import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
 from .engines.place import data_file
 from .engines.sqlite import SqliteEngine
 from .hub import Caps, Hub
-from .items import Limits
 from .jwks import JwkSet
 from .opening import Timing
 from .operator_app import create_operator_app

@@ -2,7 +2,7 @@
 
 A badge that has drifted from its items is the one thing that must not happen here. So
 one task walks over all mailboxes and counts each by a fold of its own, which shares no
-code with `roundel_service.badge`: a mistake has to be made twice to go unseen.
+code with `roundel_service.domain.badge`: a mistake has to be made twice to go unseen.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, NoReturn, Protocol, TypeAlias, final
 import structlog
 import trio
 
-from .badge import Badge
+from .domain.badge import Badge
+from .domain.items import Gauge, Item
 from .engines import Record
-from .items import Gauge, Item
 from .metrics import Metrics
 
 LAG = 60.0

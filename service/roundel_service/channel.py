@@ -14,8 +14,8 @@ from roundel import Delta, History
 from roundel_adapters.wakeup import Bell
 
 from . import frames
-from .badge import Badge, whole
-from .changes import Change
+from .domain.badge import Badge, whole
+from .domain.changes import Change
 from .engines import Record
 
 if TYPE_CHECKING:

@@ -20,15 +20,15 @@ from roundel_adapters.wakeup import Bell
 from . import frames, logs
 from .alarms import Alarms
 from .attendance import Attendance, Seat
-from .badge import Badge
-from .changes import Removed
 from .channel import Channel, View
+from .domain.badge import Badge
+from .domain.changes import Removed
+from .domain.mailbox import Applied
+from .domain.operations import Expire, Forget, Notify, Operation, Retract
 from .engines import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
 from .frames import Why
-from .mailbox import Applied
 from .metrics import Metrics
 from .opening import Opening, Timing, open_reader
-from .operations import Expire, Forget, Notify, Operation, Retract
 from .reader import Reader
 from .serving import Serving
 

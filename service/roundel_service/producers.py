@@ -21,17 +21,17 @@ from roundel_adapters.server.fastpath.interface import Pieces, Whole
 
 from . import problems, requests, schemas
 from .auth import Producer
-from .badge import Badge
+from .domain.badge import Badge
+from .domain.explanation import explanation
+from .domain.mailbox import DAY, Applied
+from .domain.mailbox_builder import TooManyCategories
+from .domain.operations import Disconnect, DropGauge, SetGauge
 from .door import Door
-from .draft import TooManyCategories
 from .engines import Result, Unavailable, Work
-from .explain import explanation
 from .http import BODY_TIMEOUT, Request, body_too_slow, json_answer
 from .hub import Hub
 from .ids import new_id
-from .mailbox import DAY, Applied
 from .ndjson import Line, split
-from .operations import Disconnect, DropGauge, SetGauge
 from .problems import Problem
 
 

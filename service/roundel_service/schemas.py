@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .auth import USER_NAME
-from .operations import Mark, MarkAll, Notify, Retract
+from .domain.operations import Mark, MarkAll, Notify, Retract
 from .tickets import MAX_SESSION
 
 MAX_SEQ = 2**42 - 1

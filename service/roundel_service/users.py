@@ -12,12 +12,12 @@ from roundel_adapters.server.fastpath.interface import Whole
 
 from . import frames, requests, schemas
 from .auth import Producer, User
-from .badge import Badge
 from .channel import Channel
+from .domain.badge import Badge
+from .domain.items import Item
 from .door import Door
 from .http import Request, json_answer
 from .hub import Hub
-from .items import Item
 from .tickets import SESSION, TICKET_TTL
 
 

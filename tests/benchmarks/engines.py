@@ -40,10 +40,10 @@ import attrs
 import trio
 
 from roundel_service.cli.process import prepare
+from roundel_service.domain.operations import Notify
 from roundel_service.engines import Engine, Rules
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite import Durability, SqliteEngine
-from roundel_service.operations import Notify
 
 RULES = Rules()
 WAITERS = (1, 32, 256)

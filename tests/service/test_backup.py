@@ -7,8 +7,8 @@ import shutil
 import pytest
 import trio
 
+from roundel_service.domain.operations import Retract
 from roundel_service.engines.backup import back_up
-from roundel_service.operations import Retract
 
 from .test_cli import run
 from .test_mailbox import note

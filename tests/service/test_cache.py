@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from roundel_service.domain.mailbox import Mailbox
 from roundel_service.engines import Record, Rules
 from roundel_service.engines.cache import Cache, weight
-from roundel_service.mailbox import Mailbox
 
 from .test_mailbox import note
 

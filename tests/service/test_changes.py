@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from roundel_service.badge import Badge, Count
-from roundel_service.changes import Added, Change, Flagged, Removed
+from roundel_service.domain.badge import Badge, Count
+from roundel_service.domain.changes import Added, Change, Flagged, Removed
 
 from .test_mailbox import note, run
 

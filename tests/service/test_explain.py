@@ -7,11 +7,11 @@ import json
 import attrs
 import pytest
 
+from roundel_service.domain.explanation import LAST, explanation
+from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.operations import DropGauge, Expire, Retract
 from roundel_service.engines import Record
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.explain import LAST, explanation
-from roundel_service.mailbox import Mailbox
-from roundel_service.operations import DropGauge, Expire, Retract
 
 from .test_mailbox import gauge, note, ops, run
 

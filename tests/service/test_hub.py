@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from roundel_service.channel import Channel
+from roundel_service.domain.operations import Retract
 from roundel_service.engines import (
     RETRY_AFTER,
     Listener,
@@ -18,7 +19,6 @@ from roundel_service.engines import (
 )
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.hub import Hub
-from roundel_service.operations import Retract
 
 from .test_mailbox import note
 

@@ -8,10 +8,10 @@ import attrs
 import msgspec
 import pytest
 
-from roundel_service.badge import Count
-from roundel_service.items import Limits
-from roundel_service.mailbox import Applied, Mailbox, apply
-from roundel_service.operations import (
+from roundel_service.domain.badge import Count
+from roundel_service.domain.items import Limits
+from roundel_service.domain.mailbox import Applied, Mailbox, apply
+from roundel_service.domain.operations import (
     Disconnect,
     DropGauge,
     Expire,

@@ -22,11 +22,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from roundel_service.changes import Categories, Change
-from roundel_service.draft import TooManyCategories
-from roundel_service.items import Limits
-from roundel_service.mailbox import DAY, Applied, Mailbox, apply
-from roundel_service.operations import (
+from roundel_service.domain.changes import Categories, Change
+from roundel_service.domain.items import Limits
+from roundel_service.domain.mailbox import DAY, Applied, Mailbox, apply
+from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.operations import (
     Disconnect,
     DropGauge,
     Expire,

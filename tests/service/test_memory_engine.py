@@ -9,12 +9,10 @@ import attrs
 import pytest
 import trio
 
-from roundel_service.draft import TooManyCategories
-from roundel_service.engines import Engine, Record, Rules
-from roundel_service.engines.memory import PAGE, TURN, MemoryEngine
-from roundel_service.items import Limits
-from roundel_service.mailbox import Applied
-from roundel_service.operations import (
+from roundel_service.domain.items import Limits
+from roundel_service.domain.mailbox import Applied
+from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.operations import (
     Disconnect,
     DropGauge,
     Forget,
@@ -22,6 +20,8 @@ from roundel_service.operations import (
     Retract,
     SetGauge,
 )
+from roundel_service.engines import Engine, Record, Rules
+from roundel_service.engines.memory import PAGE, TURN, MemoryEngine
 
 from .test_mailbox import note, ops
 

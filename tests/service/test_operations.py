@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.badge import Count
-from roundel_service.draft import TooManyCategories
-from roundel_service.items import Gauge
-from roundel_service.mailbox import DAY, MAX_OP_IDS, Mailbox, apply
-from roundel_service.operations import Disconnect, DropGauge, Expire, Forget, Retract
+from roundel_service.domain.badge import Count
+from roundel_service.domain.items import Gauge
+from roundel_service.domain.mailbox import DAY, MAX_OP_IDS, Mailbox, apply
+from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.operations import (
+    Disconnect,
+    DropGauge,
+    Expire,
+    Forget,
+    Retract,
+)
 
 from .test_mailbox import LIMITS, MANY, flags, gauge, made, note, ops, run, steps
 

@@ -8,7 +8,7 @@ import trio
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.operations import Notify
+from roundel_service.domain.operations import Notify
 
 from .conftest import (
     START,

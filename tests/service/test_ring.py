@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_service.badge import Badge
-from roundel_service.changes import Change
-from roundel_service.ring import Ring
+from roundel_service.domain.badge import Badge
+from roundel_service.domain.change_log import Ring
+from roundel_service.domain.changes import Change
 
 
 def change(v: int) -> Change:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from roundel_service.domain.items import Limits
+from roundel_service.domain.operations import Disconnect, Forget, Retract
 from roundel_service.engines import Rules, Unavailable
 from roundel_service.engines import _sqlite_schema as schema
 from roundel_service.engines.group import MAX_GROUP
 from roundel_service.engines.sqlite import SLICE, SqliteEngine
-from roundel_service.items import Limits
-from roundel_service.operations import Disconnect, Forget, Retract
 
 from .test_mailbox import note, ops
 from .test_memory_engine import Clock, listening, put

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roundel_service.draft import TooManyCategories
-from roundel_service.engines import Record, Rules, stored
-from roundel_service.items import Limits
-from roundel_service.mailbox import Mailbox
-from roundel_service.operations import (
+from roundel_service.domain.items import Limits
+from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.operations import (
     Disconnect,
     DropGauge,
     Forget,
@@ -19,6 +18,7 @@ from roundel_service.operations import (
     Retract,
     SetGauge,
 )
+from roundel_service.engines import Record, Rules, stored
 
 from .test_mailbox import note, ops
 

@@ -10,10 +10,10 @@ from typing import final
 import attrs
 import trio
 
+from roundel_service.domain.items import Limits
+from roundel_service.domain.operations import Notify
 from roundel_service.engines import Engine, Record, Rules, Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
-from roundel_service.items import Limits
-from roundel_service.operations import Notify
 from valkey_server import Server
 
 ROOMY = Rules(limits=Limits(items=10_000, bytes=1 << 26))

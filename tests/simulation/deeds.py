@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import final
 
-from roundel_service.mailbox import Mailbox
-from roundel_service.operations import (
+from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.operations import (
     Disconnect,
     DropGauge,
     Forget,

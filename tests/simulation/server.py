@@ -11,13 +11,13 @@ from trio.testing import MockClock
 
 from roundel_service import frames
 from roundel_service.channel import View
+from roundel_service.domain.items import Limits
+from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.operations import Operation
 from roundel_service.engines import Record, Rules
 from roundel_service.hub import Hub
-from roundel_service.items import Limits
-from roundel_service.mailbox import Mailbox
 from roundel_service.metrics import Metrics
 from roundel_service.opening import Timing
-from roundel_service.operations import Operation
 from roundel_service.testing import MakeEngine, Setup
 
 from .faults import Wakeups

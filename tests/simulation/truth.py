@@ -7,11 +7,11 @@ from typing import Any, TypeAlias, final
 
 import attrs
 
-from roundel_service.badge import Badge
-from roundel_service.changes import Added, Change, Flagged, Removed
+from roundel_service.domain.badge import Badge
+from roundel_service.domain.changes import Added, Change, Flagged, Removed
+from roundel_service.domain.items import Item
+from roundel_service.domain.mailbox import Mailbox
 from roundel_service.engines import Record
-from roundel_service.items import Item
-from roundel_service.mailbox import Mailbox
 
 from .page import Page
 

@@ -12,8 +12,8 @@ from typing import TypeAlias, final
 
 import trio
 
+from roundel_service.domain.operations import Forget, Operation
 from roundel_service.engines import Record
-from roundel_service.operations import Forget, Operation
 from roundel_service.testing import MakeEngine
 
 from .browser import Browser

@@ -1,6 +1,6 @@
 """Where mailboxes live: one interface, and an engine for each kind of place.
 
-The reducer in `roundel_service.mailbox` says what a mailbox becomes; an engine makes
+The reducer in `roundel_service.domain.mailbox` says what a mailbox becomes; an engine makes
 that durable and shared, and assigns the version in the same atomic step.
 """
 
@@ -12,13 +12,13 @@ from typing import Protocol, TypeAlias, final
 import attrs
 import trio
 
-from ..badge import Badge
-from ..changes import Change
-from ..draft import TooManyCategories
-from ..items import Limits
-from ..mailbox import Applied, Mailbox, apply
-from ..operations import Expire, Operation, Retract
-from ..ring import Ring
+from ..domain.badge import Badge
+from ..domain.change_log import Ring
+from ..domain.changes import Change
+from ..domain.items import Limits
+from ..domain.mailbox import Applied, Mailbox, apply
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import Expire, Operation, Retract
 
 RETRY_AFTER = 2.0
 """After how many seconds to try an engine again that did not do its work."""

@@ -13,7 +13,7 @@ import trio
 
 from roundel_adapters.wakeup import Bell
 
-from ..operations import Operation
+from ..domain.operations import Operation
 from . import Record, Unavailable
 from . import _valkey_rows as rows
 from ._valkey_lanes import Lane

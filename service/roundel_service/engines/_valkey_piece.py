@@ -9,9 +9,9 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
-from ..draft import TooManyCategories
-from ..mailbox import Applied
-from ..operations import Operation
+from ..domain.mailbox import Applied
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import Operation
 from . import Record, Unavailable
 
 Outcome: TypeAlias = Record | Applied | TooManyCategories | Unavailable

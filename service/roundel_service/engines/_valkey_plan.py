@@ -10,9 +10,9 @@ from typing import Final, final
 import attrs
 import msgspec
 
-from ..draft import TooManyCategories
-from ..mailbox import Mailbox
-from ..operations import Renew
+from ..domain.mailbox import Mailbox
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import Renew
 from . import Record, Rules, stored
 from . import _valkey_rows as rows
 from ._valkey_keys import Keys

@@ -8,8 +8,8 @@ from typing import Final, final
 import attrs
 import msgspec
 
-from ..items import Item, next_end, size_of
-from ..ring import Ring
+from ..domain.change_log import Ring
+from ..domain.items import Item, next_end, size_of
 from . import Record, stored
 from .stored import Edit
 

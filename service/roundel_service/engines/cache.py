@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, TypeVar, final
 
-from ..items import Item
+from ..domain.items import Item
 from . import Record
 
 CACHE_BYTES = 128 * 1024 * 1024

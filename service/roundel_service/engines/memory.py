@@ -10,9 +10,9 @@ from typing import final
 
 import trio
 
-from ..draft import TooManyCategories
-from ..mailbox import Mailbox
-from ..operations import Operation, Retract
+from ..domain.mailbox import Mailbox
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import Operation, Retract
 from . import Listener, Record, Result, Rules, Unavailable, Work
 from .epochs import first_epoch
 

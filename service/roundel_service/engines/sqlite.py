@@ -12,9 +12,9 @@ from typing import TypeAlias, TypeVar, final
 
 import trio
 
-from ..draft import TooManyCategories
-from ..mailbox import Mailbox
-from ..operations import Expire, Forget, Operation, Renew, Retract
+from ..domain.mailbox import Mailbox
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import Expire, Forget, Operation, Renew, Retract
 from . import Listener, Record, Result, Rules, Unavailable, Work
 from ._sqlite_file import SENSELESS, Durability, File
 from ._sqlite_rows import held, parts, place, plain, text

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias, final
 import attrs
 import msgspec
 
-from ..badge import Badge, Count, whole
-from ..changes import Added, Change, Flagged, Removed, Step
-from ..items import Gauge, Item
-from ..mailbox import Answer, Mailbox
-from ..operations import Retract
-from ..ring import Ring
+from ..domain.badge import Badge, Count, whole
+from ..domain.change_log import Ring
+from ..domain.changes import Added, Change, Flagged, Removed, Step
+from ..domain.items import Gauge, Item
+from ..domain.mailbox import Answer, Mailbox
+from ..domain.operations import Retract
 from . import Record
 
 VERSION = 1

@@ -14,7 +14,7 @@ from typing import Final, cast, final
 
 import trio
 
-from ..operations import Retract
+from ..domain.operations import Retract
 from . import Listener, Record, Result, Rules, Unavailable, Work, stored
 
 try:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
+from ..domain.items import next_end, size_of
 from ..engines import Record, Result, Work
-from ..items import next_end, size_of
 
 SHOWN = 300
 """How many characters of a value are shown."""

@@ -9,10 +9,9 @@ from typing import Final, final
 
 import attrs
 
-from ..draft import TooManyCategories
-from ..engines import Record, Result, Rules, Work
-from ..items import Limits
-from ..operations import (
+from ..domain.items import Limits
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import (
     Disconnect,
     DropGauge,
     Expire,
@@ -25,6 +24,7 @@ from ..operations import (
     Retract,
     SetGauge,
 )
+from ..engines import Record, Result, Rules, Work
 
 TIGHT: Final = Rules(limits=Limits(items=4, bytes=200, categories=3), ring=4)
 """Rules under which much is evicted, refused and forgotten."""

@@ -6,8 +6,16 @@ from typing import final
 
 import trio
 
+from ..domain.operations import (
+    Disconnect,
+    Forget,
+    Notify,
+    Operation,
+    Renew,
+    Retract,
+    SetGauge,
+)
 from ..engines import Engine, Record
-from ..operations import Disconnect, Forget, Notify, Operation, Renew, Retract, SetGauge
 from .compare import equal, holds
 from .deeds import TIGHT, Deeds, Model, note, read
 from .place import Place, put

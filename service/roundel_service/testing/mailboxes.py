@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import attrs
 
-from ..draft import TooManyCategories
-from ..engines import Engine, Rules, Work
-from ..items import Limits
-from ..operations import (
+from ..domain.items import Limits
+from ..domain.mailbox_builder import TooManyCategories
+from ..domain.operations import (
     Disconnect,
     DropGauge,
     Expire,
@@ -22,6 +21,7 @@ from ..operations import (
     Retract,
     SetGauge,
 )
+from ..engines import Engine, Rules, Work
 from .compare import check_line, check_record, check_results, equal, holds
 from .deeds import NAMES, TIGHT, Deeds, Model, note, read
 from .place import Place, put, put_all

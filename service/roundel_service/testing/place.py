@@ -10,9 +10,9 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
+from ..domain.mailbox import Applied
+from ..domain.operations import Operation
 from ..engines import Engine, Result, Rules, Work
-from ..mailbox import Applied
-from ..operations import Operation
 from .compare import equal
 
 START = 1_763_690_000.125

@@ -8,8 +8,8 @@ from functools import partial
 import attrs
 import trio
 
+from ..domain.operations import Expire, Retract
 from ..engines import Engine, Record, Unavailable, Work
-from ..operations import Expire, Retract
 from .claims import LONG
 from .compare import check_line, check_record, equal, holds
 from .deeds import NAMES, ROOMY, TIGHT, Deeds, note

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import trio
 
-from ..changes import Added
+from ..domain.changes import Added
+from ..domain.mailbox import Applied
 from ..engines import Engine, Record
-from ..mailbox import Applied
 from .compare import check_line, equal, holds
 from .deeds import ROOMY, note, read
 from .place import Place, put, put_all

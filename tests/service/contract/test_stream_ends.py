@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
-from roundel_service.operations import Disconnect
+from roundel_service.domain.operations import Disconnect
 
 from ..conftest import (
     KEY,

@@ -8,7 +8,7 @@ import re
 import pytest
 import trio
 
-from roundel_service.operations import Notify
+from roundel_service.domain.operations import Notify
 
 from ..conftest import (
     body,

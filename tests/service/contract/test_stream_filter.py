@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from roundel_service.operations import Notify
+from roundel_service.domain.operations import Notify
 
 from ..conftest import body, cursor_now, data, frames_so_far, opened, resumed
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import trio
 
-from roundel_service.operations import (
+from roundel_service.domain.operations import (
     DropGauge,
     Forget,
     Mark,

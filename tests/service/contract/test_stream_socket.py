@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from roundel import Parser
 from roundel_adapters.client import StreamEnded, connect
 from roundel_service import app as service
-from roundel_service.operations import Disconnect, Notify
+from roundel_service.domain.operations import Disconnect, Notify
 
 from ..conftest import Client, data, settings, wall_clock
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..engines import Record
 from .changes import Change
-from .engines import Record
 from .items import Item
 
 LAST = 50

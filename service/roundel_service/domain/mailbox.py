@@ -17,8 +17,8 @@ import attrs
 
 from .badge import Badge, fold, whole
 from .changes import Change
-from .draft import Draft
 from .items import Gauge, Item, Limits, next_end, size_of
+from .mailbox_builder import Draft
 from .operations import Disconnect, Forget, MarkAll, Notify, Operation, Renew, SetGauge
 
 DAY = 86_400.0
