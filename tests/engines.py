@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import valkey_server
-from roundel_service.engines import Engine
+from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite import SqliteEngine
 from roundel_service.engines.valkey import ValkeyEngine

@@ -22,7 +22,7 @@ from roundel_service.domain.operations import (
     Renew,
     Retract,
 )
-from roundel_service.engines import Listener, Record, Result, Unavailable, Work
+from roundel_service.engines.base import Listener, Record, Result, Unavailable, Work
 from roundel_service.engines.epochs import first_epoch
 from roundel_service.testing import MakeEngine, Setup
 

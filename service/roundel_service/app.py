@@ -21,7 +21,7 @@ from .cors import Cors
 from .desk import Desk
 from .domain.items import Limits
 from .door import Door, Rates
-from .engines import Engine, Rules, Unavailable
+from .engines.base import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
 from .engines.place import data_file
 from .engines.sqlite import SqliteEngine

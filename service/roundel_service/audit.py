@@ -15,7 +15,7 @@ import trio
 
 from .domain.badge import Badge
 from .domain.items import Gauge, Item
-from .engines import Record
+from .engines.base import Record
 from .metrics import Metrics
 
 LAG = 60.0

@@ -16,7 +16,7 @@ from roundel_adapters.wakeup import Bell
 from . import frames
 from .domain.badge import Badge, whole
 from .domain.changes import Change
-from .engines import Record
+from .engines.base import Record
 
 if TYPE_CHECKING:
     from .reader import Reader

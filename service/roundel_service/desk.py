@@ -13,7 +13,7 @@ from roundel_adapters.server.fastpath.interface import Reply, Whole
 
 from . import access, problems
 from .cors import Cors
-from .engines import Unavailable
+from .engines.base import Unavailable
 from .http import Request, problem_answer
 from .metrics import Metrics
 from .problems import Problem

@@ -12,7 +12,7 @@ import trio
 from . import problems
 from .auth import Gate, Producer, Proofs, User
 from .cors import Cors
-from .engines import Engine
+from .engines.base import Engine
 from .http import Request
 from .metrics import Metrics
 from .rates import Buckets

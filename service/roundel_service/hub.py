@@ -25,7 +25,7 @@ from .domain.badge import Badge
 from .domain.changes import Removed
 from .domain.mailbox import Applied
 from .domain.operations import Expire, Forget, Notify, Operation, Retract
-from .engines import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
+from .engines.base import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
 from .frames import Why
 from .metrics import Metrics
 from .opening import Opening, Timing, open_reader

@@ -27,7 +27,7 @@ from .domain.mailbox import DAY, Applied
 from .domain.mailbox_builder import TooManyCategories
 from .domain.operations import Disconnect, DropGauge, SetGauge
 from .door import Door
-from .engines import Result, Unavailable, Work
+from .engines.base import Result, Unavailable, Work
 from .http import BODY_TIMEOUT, Request, body_too_slow, json_answer
 from .hub import Hub
 from .ids import new_id

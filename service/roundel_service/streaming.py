@@ -16,7 +16,7 @@ from . import problems, requests, schemas
 from .auth import User
 from .channel import Channel, View
 from .door import Door
-from .engines import Unavailable
+from .engines.base import Unavailable
 from .http import Request
 from .hub import Hub
 from .opening import Opening, resume_key

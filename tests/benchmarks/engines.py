@@ -41,7 +41,7 @@ import trio
 
 from roundel_service.cli.process import prepare
 from roundel_service.domain.operations import Notify
-from roundel_service.engines import Engine, Rules
+from roundel_service.engines.base import Engine, Rules
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite import Durability, SqliteEngine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.engines import Record, Rules
+from roundel_service.engines.base import Record, Rules
 from roundel_service.engines.cache import Cache, weight
 
 from .test_mailbox import note

@@ -6,7 +6,7 @@ import pytest
 
 from engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.engines import Record, Rules
+from roundel_service.engines.base import Record, Rules
 from roundel_service.testing import PROMISES, Promise
 
 from .test_mailbox import note

@@ -10,7 +10,7 @@ import pytest
 from roundel_service.domain.explanation import LAST, explanation
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import DropGauge, Expire, Retract
-from roundel_service.engines import Record
+from roundel_service.engines.base import Record
 from roundel_service.engines.memory import MemoryEngine
 
 from .test_mailbox import gauge, note, ops, run

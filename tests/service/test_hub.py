@@ -9,7 +9,7 @@ import trio
 
 from roundel_service.channel import Channel
 from roundel_service.domain.operations import Retract
-from roundel_service.engines import (
+from roundel_service.engines.base import (
     RETRY_AFTER,
     Listener,
     Record,

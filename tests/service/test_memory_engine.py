@@ -20,7 +20,7 @@ from roundel_service.domain.operations import (
     Retract,
     SetGauge,
 )
-from roundel_service.engines import Engine, Record, Rules
+from roundel_service.engines.base import Engine, Record, Rules
 from roundel_service.engines.memory import PAGE, TURN, MemoryEngine
 
 from .test_mailbox import note, ops

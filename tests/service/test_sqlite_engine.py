@@ -14,8 +14,8 @@ import trio
 
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Disconnect, Forget, Retract
-from roundel_service.engines import Rules, Unavailable
-from roundel_service.engines import _sqlite_schema as schema
+from roundel_service.engines.base import Rules, Unavailable
+from roundel_service.engines.base import _sqlite_schema as schema
 from roundel_service.engines.group import MAX_GROUP
 from roundel_service.engines.sqlite import SLICE, SqliteEngine
 

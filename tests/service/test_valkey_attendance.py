@@ -13,7 +13,7 @@ import trio
 import valkey_server
 from roundel_service import attendance
 from roundel_service.channel import Channel, View
-from roundel_service.engines import Unavailable
+from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
 from roundel_service.hub import Caps, Hub
 from roundel_service.opening import Opening

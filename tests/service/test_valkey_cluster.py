@@ -9,9 +9,9 @@ import pytest
 import trio
 
 import valkey_server
-from roundel_service.engines import Unavailable
 from roundel_service.engines._valkey_keys import Keys
 from roundel_service.engines._valkey_lanes import AT_ONCE
+from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
 from roundel_service.testing import PROMISES, Setup
 

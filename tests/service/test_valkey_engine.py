@@ -13,9 +13,9 @@ import valkey_server
 from relay import Relay
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Forget, Notify, Retract
-from roundel_service.engines import Rules, Unavailable
 from roundel_service.engines._valkey_keys import Keys
 from roundel_service.engines._valkey_url import StoreUrl, parse_url
+from roundel_service.engines.base import Rules, Unavailable
 from roundel_service.engines.valkey import OtherLayout, ValkeyEngine
 
 from .valkey_nodes import all_hold_the_truth, eventually, node, note

@@ -10,7 +10,7 @@ import trio
 import valkey_server
 from relay import Relay
 from roundel_service.channel import View
-from roundel_service.engines import Unavailable
+from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
 from roundel_service.hub import Hub
 from roundel_service.opening import Opening

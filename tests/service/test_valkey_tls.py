@@ -15,7 +15,7 @@ import valkey_server
 from certificates import Authority
 from ports import kept_port
 from roundel_service.doctor import examine
-from roundel_service.engines import Unavailable
+from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
 
 from .valkey_nodes import BOUND, note

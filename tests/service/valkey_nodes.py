@@ -12,7 +12,7 @@ import trio
 
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Notify
-from roundel_service.engines import Engine, Record, Rules, Unavailable
+from roundel_service.engines.base import Engine, Record, Rules, Unavailable
 from roundel_service.engines.valkey import ValkeyEngine
 from valkey_server import Server
 

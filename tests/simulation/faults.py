@@ -9,7 +9,7 @@ from typing import Any, final
 
 import trio
 
-from roundel_service.engines import Engine, Listener, Record, Result, Work
+from roundel_service.engines.base import Engine, Listener, Record, Result, Work
 
 
 class Fault(Enum):

@@ -14,7 +14,7 @@ from roundel_service.channel import View
 from roundel_service.domain.items import Limits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import Operation
-from roundel_service.engines import Record, Rules
+from roundel_service.engines.base import Record, Rules
 from roundel_service.hub import Hub
 from roundel_service.metrics import Metrics
 from roundel_service.opening import Timing

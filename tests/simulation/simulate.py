@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from roundel_service.engines import Engine
+from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import MakeEngine, Setup
 

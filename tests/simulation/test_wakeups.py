@@ -8,7 +8,7 @@ from random import Random
 from roundel import Parser, Stream
 from roundel_service.channel import Channel, View
 from roundel_service.domain.operations import Mark, MarkAll, Notify
-from roundel_service.engines import Rules
+from roundel_service.engines.base import Rules
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.hub import Hub
 

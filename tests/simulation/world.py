@@ -13,7 +13,7 @@ from typing import TypeAlias, final
 import trio
 
 from roundel_service.domain.operations import Forget, Operation
-from roundel_service.engines import Record
+from roundel_service.engines.base import Record
 from roundel_service.testing import MakeEngine
 
 from .browser import Browser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engines import Record
+from ..engines.base import Record
 from .changes import Change
 from .items import Item
 

@@ -8,10 +8,18 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
-from . import Record
 from . import _sqlite_schema as schema
+from .base import Record
 from .group import Group, Held, Step
-from .stored import answer_row, change_row, edit, flags_of, head_row, item_row, record
+from .serialization import (
+    answer_row,
+    change_row,
+    edit,
+    flags_of,
+    head_row,
+    item_row,
+    record,
+)
 
 Row: TypeAlias = tuple[object, ...]
 Parameters: TypeAlias = tuple[str | float, ...]

@@ -12,9 +12,9 @@ from typing import NoReturn, final
 import structlog
 import trio
 
-from . import Record, Unavailable
 from ._sqlite_file import File, is_damage, reason
 from ._sqlite_rows import Parameters, Rows
+from .base import Record, Unavailable
 from .group import PATIENCE, Group, Groups, Held
 
 DAMAGED = "what is stored is damaged"

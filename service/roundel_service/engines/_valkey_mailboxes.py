@@ -14,7 +14,6 @@ import trio
 from roundel_adapters.wakeup import Bell
 
 from ..domain.operations import Operation
-from . import Record, Unavailable
 from . import _valkey_rows as rows
 from ._valkey_lanes import Lane
 from ._valkey_piece import Call, Held, Outcome, Piece, Turn, Writes
@@ -22,6 +21,7 @@ from ._valkey_plan import Planner
 from ._valkey_scripts import ID_SIZE
 from ._valkey_store import Store
 from ._valkey_turns import PATIENCE, Turns
+from .base import Record, Unavailable
 from .cache import CACHE_BYTES, Cache, weight
 
 _AGAIN: Final = 0.5

@@ -12,7 +12,7 @@ import trio
 from ..domain.mailbox import Applied
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Operation
-from . import Record, Unavailable
+from .base import Record, Unavailable
 
 Outcome: TypeAlias = Record | Applied | TooManyCategories | Unavailable
 

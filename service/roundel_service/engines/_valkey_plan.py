@@ -13,14 +13,15 @@ import msgspec
 from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Renew
-from . import Record, Rules, stored
 from . import _valkey_rows as rows
+from . import serialization as stored
 from ._valkey_keys import Keys
 from ._valkey_piece import Held, Outcome, Piece, Plan
 from ._valkey_scripts import COMMIT, ID_SIZE
 from ._valkey_store import Command, call
+from .base import Record, Rules
 from .epochs import first_epoch
-from .stored import Edit
+from .serialization import Edit
 
 _packed: Final = msgspec.msgpack.Encoder().encode
 

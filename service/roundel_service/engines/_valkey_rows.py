@@ -10,8 +10,9 @@ import msgspec
 
 from ..domain.change_log import Ring
 from ..domain.items import Item, next_end, size_of
-from . import Record, stored
-from .stored import Edit
+from . import serialization as stored
+from .base import Record
+from .serialization import Edit
 
 FIXED: Final = ("h", "w", "x")
 """The head row, the last write with its line, and when it was last indexed."""

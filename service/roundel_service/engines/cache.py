@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Generic, TypeVar, final
 
 from ..domain.items import Item
-from . import Record
+from .base import Record
 
 CACHE_BYTES = 128 * 1024 * 1024
 """How many bytes of records are at hand, unless somebody says otherwise."""

@@ -13,7 +13,7 @@ import trio
 from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Operation, Retract
-from . import Listener, Record, Result, Rules, Unavailable, Work
+from .base import Listener, Record, Result, Rules, Unavailable, Work
 from .epochs import first_epoch
 
 MAX_CLAIMS = 1_000_000

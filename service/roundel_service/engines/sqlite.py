@@ -15,10 +15,10 @@ import trio
 from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Expire, Forget, Operation, Renew, Retract
-from . import Listener, Record, Result, Rules, Unavailable, Work
 from ._sqlite_file import SENSELESS, Durability, File
 from ._sqlite_rows import held, parts, place, plain, text
 from ._sqlite_writer import Writer
+from .base import Listener, Record, Result, Rules, Unavailable, Work
 from .cache import CACHE_BYTES, Cache, weight
 from .epochs import first_epoch
 from .group import PATIENCE, Group, Held

@@ -15,7 +15,8 @@ from typing import Final, cast, final
 import trio
 
 from ..domain.operations import Retract
-from . import Listener, Record, Result, Rules, Unavailable, Work, stored
+from . import serialization as stored
+from .base import Listener, Record, Result, Rules, Unavailable, Work
 
 try:
     from ._valkey_store import Store

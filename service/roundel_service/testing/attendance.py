@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import trio
 
-from ..engines import Engine
+from ..engines.base import Engine
 from .claims import LONG
 from .compare import equal, holds
 from .place import Place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from ..engines import Engine
+from ..engines.base import Engine
 from .compare import equal
 from .place import Place
 

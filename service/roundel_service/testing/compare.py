@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from ..domain.items import next_end, size_of
-from ..engines import Record, Result, Work
+from ..engines.base import Record, Result, Work
 
 SHOWN = 300
 """How many characters of a value are shown."""

@@ -24,7 +24,7 @@ from ..domain.operations import (
     Retract,
     SetGauge,
 )
-from ..engines import Record, Result, Rules, Work
+from ..engines.base import Record, Result, Rules, Work
 
 TIGHT: Final = Rules(limits=Limits(items=4, bytes=200, categories=3), ring=4)
 """Rules under which much is evicted, refused and forgotten."""

@@ -15,7 +15,7 @@ from ..domain.operations import (
     Retract,
     SetGauge,
 )
-from ..engines import Engine, Record
+from ..engines.base import Engine, Record
 from .compare import equal, holds
 from .deeds import TIGHT, Deeds, Model, note, read
 from .place import Place, put

@@ -21,7 +21,7 @@ from ..domain.operations import (
     Retract,
     SetGauge,
 )
-from ..engines import Engine, Rules, Work
+from ..engines.base import Engine, Rules, Work
 from .compare import check_line, check_record, check_results, equal, holds
 from .deeds import NAMES, TIGHT, Deeds, Model, note, read
 from .place import Place, put, put_all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from ..engines import Engine
+from ..engines.base import Engine
 from .compare import check_record, check_results, equal, holds
 from .deeds import TIGHT, Deeds, Model, note
 from .place import Place, put

@@ -12,7 +12,7 @@ import trio
 
 from ..domain.mailbox import Applied
 from ..domain.operations import Operation
-from ..engines import Engine, Result, Rules, Work
+from ..engines.base import Engine, Result, Rules, Work
 from .compare import equal
 
 START = 1_763_690_000.125

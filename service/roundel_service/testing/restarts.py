@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from ..domain.operations import Expire, Retract
-from ..engines import Engine, Record, Unavailable, Work
+from ..engines.base import Engine, Record, Unavailable, Work
 from .claims import LONG
 from .compare import check_line, check_record, equal, holds
 from .deeds import NAMES, ROOMY, TIGHT, Deeds, note

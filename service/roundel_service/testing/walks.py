@@ -7,7 +7,7 @@ from collections.abc import Collection
 import trio
 
 from ..domain.operations import Notify, Retract
-from ..engines import Engine, Work
+from ..engines.base import Engine, Work
 from .compare import equal, holds
 from .deeds import NAMES, note
 from .place import Place, put, put_all

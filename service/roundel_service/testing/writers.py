@@ -8,7 +8,7 @@ import trio
 
 from ..domain.changes import Added
 from ..domain.mailbox import Applied
-from ..engines import Engine, Record
+from ..engines.base import Engine, Record
 from .compare import check_line, equal, holds
 from .deeds import ROOMY, note, read
 from .place import Place, put, put_all

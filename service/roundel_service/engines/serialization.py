@@ -20,7 +20,7 @@ from ..domain.changes import Added, Change, Flagged, Removed, Step
 from ..domain.items import Gauge, Item
 from ..domain.mailbox import Answer, Mailbox
 from ..domain.operations import Retract
-from . import Record
+from .base import Record
 
 VERSION = 1
 """Of what is stored; another one is converted or refused, and never guessed at."""
