@@ -23,8 +23,8 @@ from .domain.items import Limits
 from .door import Door, Rates
 from .engines.base import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
-from .engines.place import data_file
-from .engines.sqlite import SqliteEngine
+from .engines.sqlite.default_path import data_file
+from .engines.sqlite.engine import SqliteEngine
 from .hub import Caps, Hub
 from .jwks import JwkSet
 from .opening import Timing

@@ -43,7 +43,7 @@ from roundel_service.cli.process import prepare
 from roundel_service.domain.operations import Notify
 from roundel_service.engines.base import Engine, Rules
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.engines.sqlite import Durability, SqliteEngine
+from roundel_service.engines.sqlite.engine import Durability, SqliteEngine
 
 RULES = Rules()
 WAITERS = (1, 32, 256)

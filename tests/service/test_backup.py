@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from roundel_service.domain.operations import Retract
-from roundel_service.engines.backup import back_up
+from roundel_service.engines.sqlite.backup import back_up
 
 from .test_cli import run
 from .test_mailbox import note

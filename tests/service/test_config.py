@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from roundel_service import settings as config
-from roundel_service.engines.place import data_file
+from roundel_service.engines.sqlite.default_path import data_file
 from roundel_service.settings import Address, ConfigError
 
 KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}

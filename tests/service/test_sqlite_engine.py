@@ -16,8 +16,8 @@ from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Disconnect, Forget, Retract
 from roundel_service.engines.base import Rules, Unavailable
 from roundel_service.engines.base import _sqlite_schema as schema
-from roundel_service.engines.group import MAX_GROUP
-from roundel_service.engines.sqlite import SLICE, SqliteEngine
+from roundel_service.engines.sqlite.engine import SLICE, SqliteEngine
+from roundel_service.engines.sqlite.group_commit import MAX_GROUP
 
 from .test_mailbox import note, ops
 from .test_memory_engine import Clock, listening, put
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 HOLD = """
 import sys, trio
-from roundel_service.engines.sqlite import SqliteEngine
+from roundel_service.engines.sqlite.engine import SqliteEngine
 
 async def main():
     async with trio.open_nursery() as nursery:

@@ -11,8 +11,8 @@ import structlog
 import trio
 
 from roundel_service.domain.operations import Retract
-from roundel_service.engines._sqlite_file import PROBE_BYTES
 from roundel_service.engines.base import Unavailable, _sqlite_writer, sqlite
+from roundel_service.engines.sqlite.database import PROBE_BYTES
 
 from .test_drain import serving
 from .test_mailbox import note

@@ -19,7 +19,7 @@ import trio
 from roundel import Event
 from roundel_adapters.client import connect
 from roundel_adapters.wakeup import Bell
-from roundel_service.engines.sqlite import SqliteEngine
+from roundel_service.engines.sqlite.engine import SqliteEngine
 
 from .conftest import KEY, Client
 from .test_drain import Served, serving, token

@@ -26,8 +26,8 @@ from .. import demo, logs
 from .. import settings as config
 from ..auth import Gate, Secret, is_user_name
 from ..doctor import examine
-from ..engines.backup import back_up
-from ..engines.place import data_file
+from ..engines.sqlite.backup import back_up
+from ..engines.sqlite.default_path import data_file
 from ..settings import Address, ConfigError, Settings
 from ..tickets import Tickets
 from . import process

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from ..engines.place import data_file
+from ..engines.sqlite.default_path import data_file
 from . import disk
 from .finding import Finding, ok, warning
 

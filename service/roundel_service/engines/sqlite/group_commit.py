@@ -11,7 +11,7 @@ import trio
 
 from roundel_adapters.wakeup import Bell
 
-from .base import Record, Unavailable
+from ..base import Record, Unavailable
 
 MAX_GROUP = 128
 """How many users' mailboxes are committed together at the most.

@@ -8,10 +8,8 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
-from . import _sqlite_schema as schema
-from .base import Record
-from .group import Group, Held, Step
-from .serialization import (
+from ..base import Record
+from ..serialization import (
     answer_row,
     change_row,
     edit,
@@ -20,6 +18,8 @@ from .serialization import (
     item_row,
     record,
 )
+from . import schema
+from .group_commit import Group, Held, Step
 
 Row: TypeAlias = tuple[object, ...]
 Parameters: TypeAlias = tuple[str | float, ...]

@@ -12,17 +12,17 @@ from typing import TypeAlias, TypeVar, final
 
 import trio
 
-from ..domain.mailbox import Mailbox
-from ..domain.mailbox_builder import TooManyCategories
-from ..domain.operations import Expire, Forget, Operation, Renew, Retract
-from ._sqlite_file import SENSELESS, Durability, File
-from ._sqlite_rows import held, parts, place, plain, text
-from ._sqlite_writer import Writer
-from .base import Listener, Record, Result, Rules, Unavailable, Work
-from .cache import CACHE_BYTES, Cache, weight
-from .epochs import first_epoch
-from .group import PATIENCE, Group, Held
-from .memory import MAX_CLAIMS
+from ...domain.mailbox import Mailbox
+from ...domain.mailbox_builder import TooManyCategories
+from ...domain.operations import Expire, Forget, Operation, Renew, Retract
+from ..base import Listener, Record, Result, Rules, Unavailable, Work
+from ..cache import CACHE_BYTES, Cache, weight
+from ..epochs import first_epoch
+from ..memory import MAX_CLAIMS
+from .database import SENSELESS, Durability, File
+from .group_commit import PATIENCE, Group, Held
+from .rows import held, parts, place, plain, text
+from .writer import Writer
 
 SLICE = 64
 """How many pieces of work are done before others may run."""

@@ -12,9 +12,9 @@ from typing import Literal, TypeAlias, final
 
 import msgspec
 
-from . import _sqlite_schema as schema
-from ._sqlite_lock import Lock
-from ._sqlite_rows import Parameters, plain, text
+from . import schema
+from .file_lock import Lock
+from .rows import Parameters, plain, text
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 

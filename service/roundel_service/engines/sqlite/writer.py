@@ -12,10 +12,10 @@ from typing import NoReturn, final
 import structlog
 import trio
 
-from ._sqlite_file import File, is_damage, reason
-from ._sqlite_rows import Parameters, Rows
-from .base import Record, Unavailable
-from .group import PATIENCE, Group, Groups, Held
+from ..base import Record, Unavailable
+from .database import File, is_damage, reason
+from .group_commit import PATIENCE, Group, Groups, Held
+from .rows import Parameters, Rows
 
 DAMAGED = "what is stored is damaged"
 FAILED = "the mailboxes' file cannot be used now"

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ._sqlite_file import connect, reason, sync_folder, version
+from .database import connect, reason, sync_folder, version
 
 
 def back_up(source: Path, destination: Path) -> None:

@@ -1,0 +1,1 @@
+"""The SQLite engine: durable storage in one file, for one machine."""
