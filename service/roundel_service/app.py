@@ -126,7 +126,7 @@ def make_engine(settings: Settings, *, clock: Callable[[], float]) -> Engine:
             )
         case _:
             # Its client is an extra.
-            from .engines.valkey import ValkeyEngine
+            from .engines.valkey.engine import ValkeyEngine
 
             return ValkeyEngine(
                 settings.engine,

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias, final, get_args
 import attrs
 
 from .auth import MIN_SECRET
-from .engines._valkey_url import parse_url
 from .engines.cache import CACHE_BYTES
+from .engines.valkey.url import parse_url
 from .jwks import check_source
 from .requests import MAX_ITEM
 

@@ -83,7 +83,7 @@ def sqlite(folder: Path, durability: Durability = "full") -> Iterator[Place]:
 
 @contextmanager
 def store(folder: Path, find: Callable[[], str | None]) -> Iterator[Place]:
-    from roundel_service.engines.valkey import ValkeyEngine
+    from roundel_service.engines.valkey.engine import ValkeyEngine
 
     with served(str(find()), folder) as (port, process):
         engine = ValkeyEngine(f"valkey://127.0.0.1:{port}", RULES)

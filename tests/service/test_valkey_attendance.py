@@ -14,7 +14,7 @@ import valkey_server
 from roundel_service import attendance
 from roundel_service.channel import Channel, View
 from roundel_service.engines.base import Unavailable
-from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.hub import Caps, Hub
 from roundel_service.opening import Opening
 from roundel_service.reader import Reader

@@ -9,10 +9,10 @@ import pytest
 import trio
 
 import valkey_server
-from roundel_service.engines._valkey_keys import Keys
-from roundel_service.engines._valkey_lanes import AT_ONCE
 from roundel_service.engines.base import Unavailable
-from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.engines.valkey.engine import ValkeyEngine
+from roundel_service.engines.valkey.keys import Keys
+from roundel_service.engines.valkey.queue import AT_ONCE
 from roundel_service.testing import PROMISES, Setup
 
 from .valkey_nodes import (

@@ -13,10 +13,10 @@ import valkey_server
 from relay import Relay
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Forget, Notify, Retract
-from roundel_service.engines._valkey_keys import Keys
-from roundel_service.engines._valkey_url import StoreUrl, parse_url
 from roundel_service.engines.base import Rules, Unavailable
-from roundel_service.engines.valkey import OtherLayout, ValkeyEngine
+from roundel_service.engines.valkey.engine import OtherLayout, ValkeyEngine
+from roundel_service.engines.valkey.keys import Keys
+from roundel_service.engines.valkey.url import StoreUrl, parse_url
 
 from .valkey_nodes import all_hold_the_truth, eventually, node, note
 
@@ -116,9 +116,7 @@ def test_password_is_not_shown():
 @pytest.mark.slow
 def test_missing_extra_is_named():
     """Whoever did not install the client is told how to."""
-    code = (
-        "import sys; sys.modules['glide'] = None\nimport roundel_service.engines.valkey"
-    )
+    code = "import sys; sys.modules['glide'] = None\nimport roundel_service.engines.valkey.engine"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert "pip install 'roundel[valkey]'" in done.stderr.splitlines()[-1]

@@ -11,7 +11,7 @@ import valkey_server
 from relay import Relay
 from roundel_service.channel import View
 from roundel_service.engines.base import Unavailable
-from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.hub import Hub
 from roundel_service.opening import Opening
 from valkey_server import KINDS, Server

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.engines._valkey_homes import Homes, homes, slot
-from roundel_service.engines._valkey_scripts import LOAD
-from roundel_service.engines._valkey_store import call
+from roundel_service.engines.valkey.cluster import Homes, homes, slot
+from roundel_service.engines.valkey.scripts import LOAD
+from roundel_service.engines.valkey.store import call
 
 
 def part(first: int, last: int, node: bytes) -> list[object]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roundel_service.engines._valkey_lanes import AT_ONCE, TOGETHER, Lane
-from roundel_service.engines._valkey_piece import Call, Piece
 from roundel_service.engines.base import Unavailable
+from roundel_service.engines.valkey.pending import Call, Piece
+from roundel_service.engines.valkey.queue import AT_ONCE, TOGETHER, Lane
 
 
 def piece(user: str, since: float = 0.0) -> Piece:

@@ -16,7 +16,7 @@ from certificates import Authority
 from ports import kept_port
 from roundel_service.doctor import examine
 from roundel_service.engines.base import Unavailable
-from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.engines.valkey.engine import ValkeyEngine
 
 from .valkey_nodes import BOUND, note
 
@@ -111,7 +111,7 @@ async def test_node_of_a_cluster_is_used_over_tls(authority, tls):
 
 SYSTEM = """
 import sys, trio
-from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.engines.valkey.engine import ValkeyEngine
 async def check():
     engine = ValkeyEngine(sys.argv[1])
     async with trio.open_nursery() as nursery:

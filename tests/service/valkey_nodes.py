@@ -13,7 +13,7 @@ import trio
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Notify
 from roundel_service.engines.base import Engine, Record, Rules, Unavailable
-from roundel_service.engines.valkey import ValkeyEngine
+from roundel_service.engines.valkey.engine import ValkeyEngine
 from valkey_server import Server
 
 ROOMY = Rules(limits=Limits(items=10_000, bytes=1 << 26))

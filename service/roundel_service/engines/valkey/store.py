@@ -11,11 +11,11 @@ from typing import Final, final
 
 import trio
 
-from ._valkey_client import Command
-from ._valkey_connection import Connection
-from ._valkey_homes import Homes, homes
-from ._valkey_scripts import Script
-from ._valkey_url import StoreUrl
+from .client import Command
+from .cluster import Homes, homes
+from .connection import Connection
+from .scripts import Script
+from .url import StoreUrl
 
 __all__ = ["TIMEOUT", "Command", "Store", "call"]
 

@@ -8,11 +8,11 @@ from typing import Final, final
 import attrs
 import msgspec
 
-from ..domain.change_log import Ring
-from ..domain.items import Item, next_end, size_of
-from . import serialization as stored
-from .base import Record
-from .serialization import Edit
+from ...domain.change_log import Ring
+from ...domain.items import Item, next_end, size_of
+from .. import serialization as stored
+from ..base import Record
+from ..serialization import Edit
 
 FIXED: Final = ("h", "w", "x")
 """The head row, the last write with its line, and when it was last indexed."""

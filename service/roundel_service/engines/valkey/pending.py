@@ -9,10 +9,10 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
-from ..domain.mailbox import Applied
-from ..domain.mailbox_builder import TooManyCategories
-from ..domain.operations import Operation
-from .base import Record, Unavailable
+from ...domain.mailbox import Applied
+from ...domain.mailbox_builder import TooManyCategories
+from ...domain.operations import Operation
+from ..base import Record, Unavailable
 
 Outcome: TypeAlias = Record | Applied | TooManyCategories | Unavailable
 

@@ -6,11 +6,11 @@ from typing import Final, final
 
 import trio
 
-from . import serialization as stored
-from ._valkey_keys import Keys
-from ._valkey_scripts import TAKES
-from ._valkey_store import Command, Store, call
-from .base import Unavailable
+from .. import serialization as stored
+from ..base import Unavailable
+from .keys import Keys
+from .scripts import TAKES
+from .store import Command, Store, call
 
 LAYOUT: Final = f"1.{stored.VERSION}"
 """Of the keys and of the rows; another one is converted or refused."""

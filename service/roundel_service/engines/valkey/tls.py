@@ -13,7 +13,7 @@ from typing import Final, final
 
 import trio
 
-from ._valkey_url import StoreUrl
+from .url import StoreUrl
 
 _LOOK: Final = 1.5
 """For how many seconds it is found out, at all addresses."""

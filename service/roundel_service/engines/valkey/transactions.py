@@ -16,11 +16,11 @@ from typing import Final, final
 import attrs
 import trio
 
-from ._valkey_piece import Held, Plan, Turn, Writes
-from ._valkey_plan import Planner
-from ._valkey_scripts import FIND, ID_SIZE, LOAD, LOG
-from ._valkey_store import Command, Store, call
-from .base import Unavailable
+from ..base import Unavailable
+from .pending import Held, Plan, Turn, Writes
+from .planner import Planner
+from .scripts import FIND, ID_SIZE, LOAD, LOG
+from .store import Command, Store, call
 
 PATIENCE: Final = 3.0
 """For how many seconds a turn is tried."""

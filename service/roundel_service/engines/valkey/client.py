@@ -25,8 +25,8 @@ from glide import (
     TlsAdvancedConfiguration,
 )
 
-from ._valkey_tls import root_certificates
-from ._valkey_url import StoreUrl
+from .tls import root_certificates
+from .url import StoreUrl
 
 Command: TypeAlias = list[str | bytes]
 

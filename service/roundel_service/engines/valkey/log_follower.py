@@ -14,12 +14,12 @@ from typing import Any, Final, final
 
 import trio
 
-from ._valkey_keys import Keys
-from ._valkey_mailboxes import Mailboxes
-from ._valkey_meta import Meta
-from ._valkey_scripts import ENDS
-from ._valkey_store import Store, call
-from .base import Unavailable
+from ..base import Unavailable
+from .keys import Keys
+from .mailboxes import Mailboxes
+from .metadata import Meta
+from .scripts import ENDS
+from .store import Store, call
 
 LOOK_EVERY: Final = 1.0
 """How often it is looked whether a line is still the same, in seconds."""

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Container
 from typing import Final, final
 
-from ._valkey_piece import Piece
-from .base import Unavailable
+from ..base import Unavailable
+from .pending import Piece
 
 TOGETHER: Final = 128
 """How many users' turns are taken together, at the most."""

@@ -8,11 +8,11 @@ from typing import Final, final
 import trio
 from glide import GlideError, RequestError
 
-from ._valkey_client import CONNECT, Client, Command, connect
-from ._valkey_scripts import ALL
-from ._valkey_tls import CaFileError, distrust
-from ._valkey_url import StoreUrl
-from .base import Unavailable
+from ..base import Unavailable
+from .client import CONNECT, Client, Command, connect
+from .scripts import ALL
+from .tls import CaFileError, distrust
+from .url import StoreUrl
 
 _RENEW_AFTER: Final = 1.0
 _TEXTS: Final = {script.sha: script.text for script in ALL}

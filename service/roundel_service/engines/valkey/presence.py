@@ -6,11 +6,11 @@ import secrets
 from collections.abc import Mapping
 from typing import final
 
-from ._valkey_keys import Keys
-from ._valkey_meta import Meta
-from ._valkey_scripts import ATTEND
-from ._valkey_store import Store, call
-from .base import Unavailable
+from ..base import Unavailable
+from .keys import Keys
+from .metadata import Meta
+from .scripts import ATTEND
+from .store import Store, call
 
 
 @final

@@ -13,16 +13,16 @@ import trio
 
 from roundel_adapters.wakeup import Bell
 
-from ..domain.operations import Operation
-from . import _valkey_rows as rows
-from ._valkey_lanes import Lane
-from ._valkey_piece import Call, Held, Outcome, Piece, Turn, Writes
-from ._valkey_plan import Planner
-from ._valkey_scripts import ID_SIZE
-from ._valkey_store import Store
-from ._valkey_turns import PATIENCE, Turns
-from .base import Record, Unavailable
-from .cache import CACHE_BYTES, Cache, weight
+from ...domain.operations import Operation
+from ..base import Record, Unavailable
+from ..cache import CACHE_BYTES, Cache, weight
+from . import rows
+from .pending import Call, Held, Outcome, Piece, Turn, Writes
+from .planner import Planner
+from .queue import Lane
+from .scripts import ID_SIZE
+from .store import Store
+from .transactions import PATIENCE, Turns
 
 _AGAIN: Final = 0.5
 

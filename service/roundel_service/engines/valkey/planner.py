@@ -10,18 +10,18 @@ from typing import Final, final
 import attrs
 import msgspec
 
-from ..domain.mailbox import Mailbox
-from ..domain.mailbox_builder import TooManyCategories
-from ..domain.operations import Renew
-from . import _valkey_rows as rows
-from . import serialization as stored
-from ._valkey_keys import Keys
-from ._valkey_piece import Held, Outcome, Piece, Plan
-from ._valkey_scripts import COMMIT, ID_SIZE
-from ._valkey_store import Command, call
-from .base import Record, Rules
-from .epochs import first_epoch
-from .serialization import Edit
+from ...domain.mailbox import Mailbox
+from ...domain.mailbox_builder import TooManyCategories
+from ...domain.operations import Renew
+from .. import serialization as stored
+from ..base import Record, Rules
+from ..epochs import first_epoch
+from ..serialization import Edit
+from . import rows
+from .keys import Keys
+from .pending import Held, Outcome, Piece, Plan
+from .scripts import COMMIT, ID_SIZE
+from .store import Command, call
 
 _packed: Final = msgspec.msgpack.Encoder().encode
 

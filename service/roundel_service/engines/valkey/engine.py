@@ -14,27 +14,27 @@ from typing import Final, cast, final
 
 import trio
 
-from ..domain.operations import Retract
-from . import serialization as stored
-from .base import Listener, Record, Result, Rules, Unavailable, Work
+from ...domain.operations import Retract
+from .. import serialization as stored
+from ..base import Listener, Record, Result, Rules, Unavailable, Work
 
 try:
-    from ._valkey_store import Store
+    from .store import Store
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"the engine valkey needs {error.name}: pip install 'roundel[valkey]'",
         name=error.name,
     ) from error
-from ._valkey_attendance import Attendance
-from ._valkey_index import Index
-from ._valkey_keys import Keys
-from ._valkey_log import BLOCK, Follower
-from ._valkey_mailboxes import Mailboxes
-from ._valkey_meta import Meta, OtherLayout
-from ._valkey_plan import DAY, Planner
-from ._valkey_turns import PATIENCE
-from ._valkey_url import parse_url
-from .cache import CACHE_BYTES
+from ..cache import CACHE_BYTES
+from .index import Index
+from .keys import Keys
+from .log_follower import BLOCK, Follower
+from .mailboxes import Mailboxes
+from .metadata import Meta, OtherLayout
+from .planner import DAY, Planner
+from .presence import Attendance
+from .transactions import PATIENCE
+from .url import parse_url
 
 __all__ = ["USER_TTL", "OtherLayout", "ValkeyEngine"]
 

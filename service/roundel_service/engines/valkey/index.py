@@ -7,12 +7,12 @@ from typing import Any, Final, final
 
 import trio
 
-from ._valkey_keys import Keys
-from ._valkey_meta import Meta
-from ._valkey_scripts import PRESENT
-from ._valkey_store import Command, Store, call
-from ._valkey_turns import PATIENCE
-from .base import Unavailable
+from ..base import Unavailable
+from .keys import Keys
+from .metadata import Meta
+from .scripts import PRESENT
+from .store import Command, Store, call
+from .transactions import PATIENCE
 
 _SHARDS_AT_ONCE: Final = 8
 _PAUSE: Final = 0.05

@@ -13,7 +13,7 @@ from typing import Final, final
 
 import attrs
 
-from ._valkey_client import Command
+from .client import Command
 
 SLOTS: Final = 16_384
 

@@ -1,0 +1,1 @@
+"""The Valkey engine: storage that several nodes share."""
