@@ -14,24 +14,24 @@ from quart_trio import QuartTrio
 
 from roundel_adapters.server import serve as hypercorn
 
-from .api import create_app
 from .audit import Audit
 from .auth import Gate, Secret
-from .cors import Cors
-from .desk import Desk
 from .domain.items import Limits
-from .door import Door, Rates
 from .engines.base import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
 from .engines.sqlite.default_path import data_file
 from .engines.sqlite.engine import SqliteEngine
+from .http.access_control import Door, Rates
+from .http.cors import Cors
+from .http.dispatcher import Desk
+from .http.fastpath_app import Shortcut
+from .http.quart_app import create_app
+from .http.routes import create_routes
 from .hub import Caps, Hub
 from .jwks import JwkSet
 from .opening import Timing
 from .operator_app import create_operator_app
-from .routes import create_routes
 from .settings import Address, Settings
-from .shortcut import Shortcut
 from .tickets import Tickets
 
 SPARE_CONNECTIONS = 2_000

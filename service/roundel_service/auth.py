@@ -14,9 +14,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
 from .believed import Believed
+from .http.problems import Problem, forbidden, unauthorized
 from .jwks import JwkSet
 from .key_set import Claims, token_rules
-from .problems import Problem, forbidden, unauthorized
 from .tickets import Ticket, Tickets
 
 USER_NAME = r"[A-Za-z0-9._~@:+-]{1,128}"

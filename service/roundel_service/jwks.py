@@ -21,9 +21,9 @@ import trio
 from roundel_adapters.wakeup import Bell
 
 from .believed import Believed
+from .http.problems import Problem
 from .key_set import FIT, Claims, Key, KeySet, UnreadableError, parse, parse_token
 from .key_source import read
-from .problems import Problem
 
 log = logging.getLogger(__name__)
 

@@ -19,20 +19,21 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Pieces, Whole
 
-from . import problems, requests, schemas
 from .auth import Producer
 from .domain.badge import Badge
 from .domain.explanation import explanation
 from .domain.mailbox import DAY, Applied
 from .domain.mailbox_builder import TooManyCategories
 from .domain.operations import Disconnect, DropGauge, SetGauge
-from .door import Door
 from .engines.base import Result, Unavailable, Work
-from .http import BODY_TIMEOUT, Request, body_too_slow, json_answer
+from .http import decoding as requests
+from .http import problems, schemas
+from .http.access_control import Door
+from .http.messages import BODY_TIMEOUT, Request, body_too_slow, json_answer
+from .http.ndjson import Line, split
+from .http.problems import Problem
+from .http.ulid import new_id
 from .hub import Hub
-from .ids import new_id
-from .ndjson import Line, split
-from .problems import Problem
 
 
 @final

@@ -14,8 +14,8 @@ import attrs
 from .auth import MIN_SECRET
 from .engines.cache import CACHE_BYTES
 from .engines.valkey.url import parse_url
+from .http.decoding import MAX_ITEM
 from .jwks import check_source
-from .requests import MAX_ITEM
 
 PREFIX = "ROUNDEL_"
 

@@ -12,15 +12,16 @@ import attrs
 from roundel import accepts_stream, read_last_event_id, stream_headers
 from roundel_adapters.server.fastpath.interface import Events, Reply, Whole
 
-from . import problems, requests, schemas
 from .auth import User
 from .channel import Channel, View
-from .door import Door
 from .engines.base import Unavailable
-from .http import Request
+from .http import decoding as requests
+from .http import problems, schemas
+from .http.access_control import Door
+from .http.messages import Request
+from .http.problems import Problem
 from .hub import Hub
 from .opening import Opening, resume_key
-from .problems import Problem
 from .reader import Reader
 from .tickets import TICKET_TTL, Ticket
 

@@ -10,13 +10,15 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Whole
 
-from . import frames, requests, schemas
+from . import frames
 from .auth import Producer, User
 from .channel import Channel
 from .domain.badge import Badge
 from .domain.items import Item
-from .door import Door
-from .http import Request, json_answer
+from .http import decoding as requests
+from .http import schemas
+from .http.access_control import Door
+from .http.messages import Request, json_answer
 from .hub import Hub
 from .tickets import SESSION, TICKET_TTL
 

@@ -22,8 +22,8 @@ from roundel_service.auth import (
     User,
     is_user_name,
 )
+from roundel_service.http.problems import Problem
 from roundel_service.jwks import JwkSet
-from roundel_service.problems import Problem
 from roundel_service.tickets import Tickets
 
 NOW = 1_000_000.25

@@ -6,7 +6,7 @@ import pytest
 
 from roundel_service.auth import Gate, Proofs, Secret
 from roundel_service.believed import MAX_LENGTH, Believed
-from roundel_service.problems import Problem
+from roundel_service.http.problems import Problem
 from roundel_service.tickets import Tickets
 
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from roundel_service.ids import new_id
+from roundel_service.http.ulid import new_id
 
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 

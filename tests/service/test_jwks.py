@@ -18,8 +18,8 @@ from joserfc.jws import JWSRegistry, serialize_compact
 
 from roundel_service import jwks, key_set, key_source
 from roundel_service.auth import Gate, Proofs
+from roundel_service.http.problems import Problem
 from roundel_service.jwks import JwkSet, check_source
-from roundel_service.problems import Problem
 from roundel_service.tickets import Tickets
 
 START = 1_763_690_000.0

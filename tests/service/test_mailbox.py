@@ -22,7 +22,7 @@ from roundel_service.domain.operations import (
     Retract,
     SetGauge,
 )
-from roundel_service.schemas import OpsRequest
+from roundel_service.http.schemas import OpsRequest
 
 LIMITS = Limits(items=3, bytes=100, categories=3)
 MANY = Limits()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from roundel_service.ndjson import split
-from roundel_service.problems import Problem
+from roundel_service.http.ndjson import split
+from roundel_service.http.problems import Problem
 
 LIMIT = 8
 

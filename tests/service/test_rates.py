@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_service.rates import Buckets
+from roundel_service.http.token_bucket import Buckets
 
 
 @pytest.mark.parametrize(

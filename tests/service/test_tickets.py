@@ -8,7 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from roundel_service.problems import Problem
+from roundel_service.http.problems import Problem
 from roundel_service.tickets import TICKET_TTL, Tickets
 
 NOW = 1_000_000.0

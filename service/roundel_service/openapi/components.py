@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from .. import schemas
+from ..http import schemas
 from . import answers
 from .notes import FIELDS, PARAMETERS
 

@@ -7,9 +7,10 @@ from typing import final
 
 import attrs
 
-from .. import http, problems
+from ..http import messages as http
+from ..http import problems
+from ..http.problems import FieldError, Problem
 from ..jwks import keys_unavailable
-from ..problems import FieldError, Problem
 
 
 @final

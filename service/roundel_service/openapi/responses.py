@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from roundel import Event, encode
 
-from ..problems import MEDIA_TYPE, Problem
+from ..http.problems import MEDIA_TYPE, Problem
 from .calls import EVENTS, NDJSON, TEXT, Call, Good
 from .components import ref
 from .events import STREAM_EVENTS

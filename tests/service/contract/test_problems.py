@@ -6,12 +6,12 @@ import pytest
 import trio
 
 from roundel_adapters.testing import AsgiClient
-from roundel_service.api import create_app
-from roundel_service.cors import Cors
-from roundel_service.desk import Desk
-from roundel_service.door import Door, Rates
+from roundel_service.http.access_control import Door, Rates
+from roundel_service.http.cors import Cors
+from roundel_service.http.dispatcher import Desk
+from roundel_service.http.quart_app import create_app
+from roundel_service.http.routes import create_routes
 from roundel_service.hub import Hub
-from roundel_service.routes import create_routes
 
 from ..conftest import KEY, body, post, wall_clock
 

@@ -9,13 +9,13 @@ from typing import final
 import attrs
 import trio
 
+from ..auth import Gate, Producer, Proofs, User
+from ..engines.base import Engine
+from ..metrics import Metrics
 from . import problems
-from .auth import Gate, Producer, Proofs, User
 from .cors import Cors
-from .engines.base import Engine
-from .http import Request
-from .metrics import Metrics
-from .rates import Buckets
+from .messages import Request
+from .token_bucket import Buckets
 
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 

@@ -11,11 +11,12 @@ import attrs
 
 from roundel_adapters.server.fastpath.interface import Reply, Whole
 
-from . import access, problems
+from .. import access
+from ..engines.base import Unavailable
+from ..metrics import Metrics
+from . import problems
 from .cors import Cors
-from .engines.base import Unavailable
-from .http import Request, problem_answer
-from .metrics import Metrics
+from .messages import Request, problem_answer
 from .problems import Problem
 from .routes import Handler
 

@@ -14,10 +14,10 @@ from werkzeug.exceptions import HTTPException
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.server.fastpath.interface import Events, Pieces, Reply, Whole
 
-from . import access
+from .. import access
 from .cors import Cors
-from .desk import NO_ROUTE, Desk
-from .http import Request
+from .dispatcher import NO_ROUTE, Desk
+from .messages import Request
 from .problems import Problem
 from .routes import Handler, Route
 

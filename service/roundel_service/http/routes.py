@@ -9,13 +9,13 @@ import attrs
 
 from roundel_adapters.server.fastpath.interface import Reply, Whole
 
-from . import openapi
-from .door import Door
-from .http import Request, json_answer
-from .hub import Hub
-from .producers import Producers
-from .streaming import Streaming
-from .users import Users
+from .. import openapi
+from ..hub import Hub
+from ..producers import Producers
+from ..streaming import Streaming
+from ..users import Users
+from .access_control import Door
+from .messages import Request, json_answer
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
 

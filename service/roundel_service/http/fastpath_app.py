@@ -8,9 +8,9 @@ from typing import final
 
 from roundel_adapters.server.fastpath import interface as plain
 
-from . import access
-from .desk import Desk
-from .http import Request
+from .. import access
+from .dispatcher import Desk
+from .messages import Request
 from .routes import Route
 
 _NAME = re.compile(r"\{(\w+)\}")

@@ -1,0 +1,1 @@
+"""The HTTP contract: routes, request decoding, access control and responses."""
