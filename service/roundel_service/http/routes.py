@@ -11,10 +11,10 @@ from roundel_adapters.server.fastpath.interface import Reply, Whole
 
 from .. import openapi
 from ..hub import Hub
-from ..producers import Producers
-from ..streaming import Streaming
-from ..users import Users
 from .access_control import Door
+from .handlers.producers import Producers
+from .handlers.stream import Streaming
+from .handlers.users import Users
 from .messages import Request, json_answer
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]

@@ -12,18 +12,18 @@ import attrs
 from roundel import accepts_stream, read_last_event_id, stream_headers
 from roundel_adapters.server.fastpath.interface import Events, Reply, Whole
 
-from .auth import User
-from .channel import Channel, View
-from .engines.base import Unavailable
-from .http import decoding as requests
-from .http import problems, schemas
-from .http.access_control import Door
-from .http.messages import Request
-from .http.problems import Problem
-from .hub import Hub
-from .opening import Opening, resume_key
-from .reader import Reader
-from .tickets import TICKET_TTL, Ticket
+from ...auth import User
+from ...channel import Channel, View
+from ...engines.base import Unavailable
+from ...hub import Hub
+from ...opening import Opening, resume_key
+from ...reader import Reader
+from ...tickets import TICKET_TTL, Ticket
+from .. import decoding as requests
+from .. import problems, schemas
+from ..access_control import Door
+from ..messages import Request
+from ..problems import Problem
 
 _HEADERS = dict(stream_headers())
 

@@ -10,17 +10,17 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Whole
 
-from . import frames
-from .auth import Producer, User
-from .channel import Channel
-from .domain.badge import Badge
-from .domain.items import Item
-from .http import decoding as requests
-from .http import schemas
-from .http.access_control import Door
-from .http.messages import Request, json_answer
-from .hub import Hub
-from .tickets import SESSION, TICKET_TTL
+from ... import frames
+from ...auth import Producer, User
+from ...channel import Channel
+from ...domain.badge import Badge
+from ...domain.items import Item
+from ...hub import Hub
+from ...tickets import SESSION, TICKET_TTL
+from .. import decoding as requests
+from .. import schemas
+from ..access_control import Door
+from ..messages import Request, json_answer
 
 
 @final

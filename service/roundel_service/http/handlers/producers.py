@@ -19,21 +19,21 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Pieces, Whole
 
-from .auth import Producer
-from .domain.badge import Badge
-from .domain.explanation import explanation
-from .domain.mailbox import DAY, Applied
-from .domain.mailbox_builder import TooManyCategories
-from .domain.operations import Disconnect, DropGauge, SetGauge
-from .engines.base import Result, Unavailable, Work
-from .http import decoding as requests
-from .http import problems, schemas
-from .http.access_control import Door
-from .http.messages import BODY_TIMEOUT, Request, body_too_slow, json_answer
-from .http.ndjson import Line, split
-from .http.problems import Problem
-from .http.ulid import new_id
-from .hub import Hub
+from ...auth import Producer
+from ...domain.badge import Badge
+from ...domain.explanation import explanation
+from ...domain.mailbox import DAY, Applied
+from ...domain.mailbox_builder import TooManyCategories
+from ...domain.operations import Disconnect, DropGauge, SetGauge
+from ...engines.base import Result, Unavailable, Work
+from ...hub import Hub
+from .. import decoding as requests
+from .. import problems, schemas
+from ..access_control import Door
+from ..messages import BODY_TIMEOUT, Request, body_too_slow, json_answer
+from ..ndjson import Line, split
+from ..problems import Problem
+from ..ulid import new_id
 
 
 @final

@@ -1,0 +1,1 @@
+"""The handlers of the HTTP contract, one file for each role."""
