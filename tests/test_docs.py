@@ -42,7 +42,7 @@ from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http.messages import decoding as requests
 from roundel_service.http.messages import messages as service_http
 from roundel_service.http.messages import schemas
-from roundel_service.openapi.failures import FAILURES
+from roundel_service.http.openapi.problems import FAILURES
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 

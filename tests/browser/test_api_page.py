@@ -8,9 +8,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from roundel_service.openapi import document
-from roundel_service.openapi.calls import CALLS
-from roundel_service.openapi.failures import FAILURES
+from roundel_service.http.openapi import document
+from roundel_service.http.openapi.operations import CALLS
+from roundel_service.http.openapi.problems import FAILURES
 
 pytestmark = pytest.mark.slow
 

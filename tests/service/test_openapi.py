@@ -22,12 +22,12 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service import jwks
 from roundel_service.http.decoding import MAX_BODY
 from roundel_service.http.messages import BODY_TIMEOUT, schemas
+from roundel_service.http.openapi import document, pages
+from roundel_service.http.openapi.events import STREAM_EVENTS
+from roundel_service.http.openapi.examples import EVENTS, START, STORY, Example
+from roundel_service.http.openapi.operations import CALLS, NDJSON, Call
+from roundel_service.http.openapi.problems import FAILURES
 from roundel_service.http.routes import create_routes
-from roundel_service.openapi import document, pages
-from roundel_service.openapi.calls import CALLS, NDJSON, Call
-from roundel_service.openapi.events import STREAM_EVENTS
-from roundel_service.openapi.examples import EVENTS, START, STORY, Example
-from roundel_service.openapi.failures import FAILURES
 from service import conftest
 
 from .conftest import World, body, data, post

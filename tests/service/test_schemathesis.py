@@ -24,9 +24,9 @@ from trio.testing import MockClock
 from roundel import Parser
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.openapi import document
-from roundel_service.openapi.calls import CALLS, EVENTS
-from roundel_service.openapi.events import STREAM_EVENTS
+from roundel_service.http.openapi import document
+from roundel_service.http.openapi.events import STREAM_EVENTS
+from roundel_service.http.openapi.operations import CALLS, EVENTS
 
 from .conftest import World, settings, wall_clock
 

@@ -9,8 +9,8 @@ import attrs
 
 from roundel_adapters.server.fastpath.interface import Reply, Whole
 
-from .. import openapi
 from ..hub import Hub
+from . import openapi
 from .access_control import Door
 from .handlers.producers import Producers
 from .handlers.stream import Streaming

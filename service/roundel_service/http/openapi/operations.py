@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, final
 import attrs
 from msgspec import Struct
 
-from ..http import schemas
+from .. import schemas
 
 Tag: TypeAlias = Literal["Producer", "User", "Stream", "Operator"]
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypeAlias
 
-from .calls import CALLS, NDJSON, Call
 from .components import any_of, component_schemas, parameters, ref
-from .failures import FAILURES
-from .responses import examples, lines, media, responses
-from .words import (
+from .info import (
     HEADERS,
     INFO,
     OPERATOR_SERVERS,
@@ -18,6 +15,9 @@ from .words import (
     SERVERS,
     TAGS,
 )
+from .operations import CALLS, NDJSON, Call
+from .problems import FAILURES
+from .responses import examples, lines, media, responses
 
 Json: TypeAlias = dict[str, Any]
 

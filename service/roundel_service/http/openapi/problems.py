@@ -7,10 +7,10 @@ from typing import final
 
 import attrs
 
-from ..http import messages as http
-from ..http import problems
-from ..http.problems import FieldError, Problem
-from ..jwks import keys_unavailable
+from ...jwks import keys_unavailable
+from .. import messages as http
+from .. import problems
+from ..problems import FieldError, Problem
 
 
 @final

@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 
 from roundel import Event, encode
 
-from ..http.problems import MEDIA_TYPE, Problem
-from .calls import EVENTS, NDJSON, TEXT, Call, Good
+from ..problems import MEDIA_TYPE, Problem
 from .components import ref
 from .events import STREAM_EVENTS
 from .examples import EVENTS as TOLD
 from .examples import STORY, STREAMS, Example
-from .failures import FAILURES
-from .words import STREAM_HEADERS
+from .info import STREAM_HEADERS
+from .operations import EVENTS, NDJSON, TEXT, Call, Good
+from .problems import FAILURES
 
 Json: TypeAlias = dict[str, Any]
 

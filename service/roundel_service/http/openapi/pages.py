@@ -13,8 +13,8 @@ import msgspec
 
 from roundel_adapters.server.fastpath.interface import Whole
 
-from ..http import decoding as requests
-from ..http.messages import Request
+from .. import decoding as requests
+from ..messages import Request
 from .document import document
 
 Page: TypeAlias = Callable[[Request], Awaitable[Whole]]

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from ..http import schemas
-from . import answers
-from .notes import FIELDS, PARAMETERS
+from .. import schemas
+from . import schemas as answers
+from .descriptions import FIELDS, PARAMETERS
 
 Json: TypeAlias = dict[str, Any]
 
