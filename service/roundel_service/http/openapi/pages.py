@@ -45,7 +45,7 @@ _PAGE_HEADERS = {
 @cache
 def pages() -> Mapping[str, Page]:
     """Return what answers `GET` at each path; nobody has to prove anything there."""
-    folder = resources.files("roundel_service") / "web"
+    folder = resources.files(__package__)
     files = {
         path: _File.of((folder / name).read_bytes(), content_type, _PAGE_HEADERS)
         for path, (name, content_type) in _FILES.items()
