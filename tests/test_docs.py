@@ -33,9 +33,8 @@ from roundel import Event, Parser
 from roundel_adapters.server import serve as hypercorn
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service import frames, tickets
+from roundel_service import frames
 from roundel_service import settings as config
-from roundel_service.auth import MAX_PROOF, SKEW
 from roundel_service.domain import explanation as explain
 from roundel_service.domain import items, mailbox
 from roundel_service.engines.memory import MAX_CLAIMS
@@ -43,6 +42,8 @@ from roundel_service.http.messages import decoding as requests
 from roundel_service.http.messages import messages as service_http
 from roundel_service.http.messages import schemas
 from roundel_service.http.openapi.problems import FAILURES
+from roundel_service.identity import tickets
+from roundel_service.identity.authenticator import MAX_PROOF, SKEW
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 

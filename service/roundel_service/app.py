@@ -15,7 +15,6 @@ from quart_trio import QuartTrio
 from roundel_adapters.server import serve as hypercorn
 
 from .audit import Audit
-from .auth import Gate, Secret
 from .domain.items import Limits
 from .engines.base import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
@@ -28,11 +27,12 @@ from .http.fastpath_app import Shortcut
 from .http.quart_app import create_app
 from .http.routes import create_routes
 from .hub import Caps, Hub
-from .jwks import JwkSet
+from .identity.authenticator import Gate, Secret
+from .identity.jwks import JwkSet
+from .identity.tickets import Tickets
 from .opening import Timing
 from .operator_app import create_operator_app
 from .settings import Address, Settings
-from .tickets import Tickets
 
 SPARE_CONNECTIONS = 2_000
 """Connections beyond the streams: for calls, and for being told to come later."""

@@ -14,9 +14,9 @@ from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
 from . import frames
 from .channel import Channel, View
 from .frames import Why
+from .identity.tickets import Ticket
 from .metrics import Metrics
 from .reader import Reader
-from .tickets import Ticket
 
 WARNING = 60.0
 """How many seconds before its proof runs out a stream is told so."""

@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias, final, get_args
 
 import attrs
 
-from .auth import MIN_SECRET
 from .engines.cache import CACHE_BYTES
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
-from .jwks import check_source
+from .identity.authenticator import MIN_SECRET
+from .identity.jwks import check_source
 
 PREFIX = "ROUNDEL_"
 

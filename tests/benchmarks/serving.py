@@ -293,7 +293,7 @@ class Site:
     def tokens(self) -> Path:
         """Return the file of the proofs of all users, one a line."""
         # Imported here, so that the peers can be measured where it is not installed.
-        from roundel_service.auth import Secret
+        from roundel_service.identity.authenticator import Secret
 
         file = self.folder / "tokens"
         if not file.exists():

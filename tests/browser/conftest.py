@@ -21,8 +21,8 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from roundel_service.auth import Gate, Secret
-from roundel_service.tickets import Tickets
+from roundel_service.identity.authenticator import Gate, Secret
+from roundel_service.identity.tickets import Tickets
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (

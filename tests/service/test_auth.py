@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, OctKey
 
-from roundel_service.auth import (
+from roundel_service.http.problems import Problem
+from roundel_service.identity.authenticator import (
     MAX_PROOF,
     Gate,
     Producer,
@@ -22,9 +23,8 @@ from roundel_service.auth import (
     User,
     is_user_name,
 )
-from roundel_service.http.problems import Problem
-from roundel_service.jwks import JwkSet
-from roundel_service.tickets import Tickets
+from roundel_service.identity.jwks import JwkSet
+from roundel_service.identity.tickets import Tickets
 
 NOW = 1_000_000.25
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.auth import Gate, Proofs, Secret
-from roundel_service.believed import MAX_LENGTH, Believed
 from roundel_service.http.problems import Problem
-from roundel_service.tickets import Tickets
+from roundel_service.identity.authenticator import Gate, Proofs, Secret
+from roundel_service.identity.tickets import Tickets
+from roundel_service.identity.verified_tokens import MAX_LENGTH, Believed
 
 SECRET = "0123456789abcdef0123456789abcdef"
 CLAIMS = {"sub": "alice", "exp": 200.0, "iat": 100.0, "aud": "us", "iss": "them"}

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry, serialize_compact
 
-from roundel_service import jwks, key_set, key_source
-from roundel_service.auth import Gate, Proofs
 from roundel_service.http.problems import Problem
-from roundel_service.jwks import JwkSet, check_source
-from roundel_service.tickets import Tickets
+from roundel_service.identity import jwk_set as key_set
+from roundel_service.identity import jwks
+from roundel_service.identity import jwks_fetch as key_source
+from roundel_service.identity.authenticator import Gate, Proofs
+from roundel_service.identity.jwks import JwkSet, check_source
+from roundel_service.identity.tickets import Tickets
 
 START = 1_763_690_000.0
 

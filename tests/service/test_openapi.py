@@ -19,7 +19,6 @@ from openapi_spec_validator import validate
 import roundel_service
 from roundel import Parser
 from roundel_adapters.testing import AsgiClient
-from roundel_service import jwks
 from roundel_service.http.decoding import MAX_BODY
 from roundel_service.http.messages import BODY_TIMEOUT, schemas
 from roundel_service.http.openapi import document, pages
@@ -28,6 +27,7 @@ from roundel_service.http.openapi.examples import EVENTS, START, STORY, Example
 from roundel_service.http.openapi.operations import CALLS, NDJSON, Call
 from roundel_service.http.openapi.problems import FAILURES
 from roundel_service.http.routes import create_routes
+from roundel_service.identity import jwks
 from service import conftest
 
 from .conftest import World, body, data, post

@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from roundel_service.http.problems import Problem
-from roundel_service.tickets import TICKET_TTL, Tickets
+from roundel_service.identity.tickets import TICKET_TTL, Tickets
 
 NOW = 1_000_000.0
 KEY = "a-producer-key-of-more-than-32-bytes"

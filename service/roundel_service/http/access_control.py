@@ -9,8 +9,8 @@ from typing import final
 import attrs
 import trio
 
-from ..auth import Gate, Producer, Proofs, User
 from ..engines.base import Engine
+from ..identity.authenticator import Gate, Producer, Proofs, User
 from ..metrics import Metrics
 from . import problems
 from .cors import Cors

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar, final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..auth import USER_NAME
 from ..domain.operations import Mark, MarkAll, Notify, Retract
-from ..tickets import MAX_SESSION
+from ..identity.authenticator import USER_NAME
+from ..identity.tickets import MAX_SESSION
 
 MAX_SEQ = 2**42 - 1
 MAX_TTL = 10 * 365 * 86_400

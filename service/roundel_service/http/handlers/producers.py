@@ -19,7 +19,6 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Pieces, Whole
 
-from ...auth import Producer
 from ...domain.badge import Badge
 from ...domain.explanation import explanation
 from ...domain.mailbox import DAY, Applied
@@ -27,6 +26,7 @@ from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import Disconnect, DropGauge, SetGauge
 from ...engines.base import Result, Unavailable, Work
 from ...hub import Hub
+from ...identity.authenticator import Producer
 from .. import decoding as requests
 from .. import problems, schemas
 from ..access_control import Door

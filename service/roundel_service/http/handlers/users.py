@@ -11,12 +11,12 @@ import trio
 from roundel_adapters.server.fastpath.interface import Whole
 
 from ... import frames
-from ...auth import Producer, User
 from ...channel import Channel
 from ...domain.badge import Badge
 from ...domain.items import Item
 from ...hub import Hub
-from ...tickets import SESSION, TICKET_TTL
+from ...identity.authenticator import Producer, User
+from ...identity.tickets import SESSION, TICKET_TTL
 from .. import decoding as requests
 from .. import schemas
 from ..access_control import Door

@@ -7,7 +7,7 @@ from typing import final
 
 import attrs
 
-from ...jwks import keys_unavailable
+from ...identity.jwks import keys_unavailable
 from .. import messages as http
 from .. import problems
 from ..problems import FieldError, Problem

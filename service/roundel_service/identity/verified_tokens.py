@@ -11,7 +11,7 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import final
 
-from .key_set import Claims
+from .jwk_set import Claims
 
 CAPACITY = 4_096
 """How many tokens are known at the most; the least recently used goes first."""

@@ -13,11 +13,11 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from .believed import Believed
-from .http.problems import Problem, forbidden, unauthorized
+from ..http.problems import Problem, forbidden, unauthorized
+from .jwk_set import Claims, token_rules
 from .jwks import JwkSet
-from .key_set import Claims, token_rules
 from .tickets import Ticket, Tickets
+from .verified_tokens import Believed
 
 USER_NAME = r"[A-Za-z0-9._~@:+-]{1,128}"
 """What the name of a user is made of."""

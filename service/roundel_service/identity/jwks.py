@@ -20,10 +20,10 @@ import trio
 
 from roundel_adapters.wakeup import Bell
 
-from .believed import Believed
-from .http.problems import Problem
-from .key_set import FIT, Claims, Key, KeySet, UnreadableError, parse, parse_token
-from .key_source import read
+from ..http.problems import Problem
+from .jwk_set import FIT, Claims, Key, KeySet, UnreadableError, parse, parse_token
+from .jwks_fetch import read
+from .verified_tokens import Believed
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from .http.problems import unauthorized
+from ..http.problems import unauthorized
 
 TICKET_TTL = 60.0
 """For how many seconds a ticket can be used first."""

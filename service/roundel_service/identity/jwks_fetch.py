@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import trio
 
-from .key_set import UnreadableError
+from .jwk_set import UnreadableError
 
 TIMEOUT = 10.0
 """Seconds that an answer may take as a whole."""

@@ -1,0 +1,1 @@
+"""Who calls: keys, tokens and tickets. Knows no HTTP."""
