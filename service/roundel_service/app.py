@@ -14,7 +14,6 @@ from quart_trio import QuartTrio
 
 from roundel_adapters.server import serve as hypercorn
 
-from .audit import Audit
 from .domain.items import Limits
 from .engines.base import Engine, Rules, Unavailable
 from .engines.memory import MemoryEngine
@@ -31,7 +30,8 @@ from .identity.authenticator import Gate, Secret
 from .identity.jwks import JwkSet
 from .identity.tickets import Tickets
 from .opening import Timing
-from .operator_app import create_operator_app
+from .operator.app import create_operator_app
+from .operator.audit import Audit
 from .settings import Address, Settings
 
 SPARE_CONNECTIONS = 2_000

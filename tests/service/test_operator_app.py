@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from roundel_adapters.testing import Answer, AsgiClient
 from roundel_service.metrics import Metrics
-from roundel_service.operator_app import create_operator_app
+from roundel_service.operator.app import create_operator_app
 
 
 async def ready() -> Mapping[str, str]:

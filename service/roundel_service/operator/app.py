@@ -14,8 +14,8 @@ from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from .http.problems import Problem
-from .metrics import CONTENT_TYPE, Metrics
+from ..http.problems import Problem
+from ..metrics import CONTENT_TYPE, Metrics
 
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Answers why the service is not ready, by a name for each reason; nothing if it is."""

@@ -13,10 +13,10 @@ from typing import Any, NoReturn, Protocol, TypeAlias, final
 import structlog
 import trio
 
-from .domain.badge import Badge
-from .domain.items import Gauge, Item
-from .engines.base import Record
-from .metrics import Metrics
+from ..domain.badge import Badge
+from ..domain.items import Gauge, Item
+from ..engines.base import Record
+from ..metrics import Metrics
 
 LAG = 60.0
 """For how many seconds the hub may be behind a remote engine before it is wrong."""

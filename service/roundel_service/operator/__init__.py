@@ -1,0 +1,1 @@
+"""For operators: health, metrics, the badge audit and the doctor."""
