@@ -14,9 +14,9 @@ import trio
 import valkey_server
 from certificates import Authority
 from ports import kept_port
-from roundel_service.doctor import examine
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
+from roundel_service.operator.doctor import examine
 
 from .valkey_nodes import BOUND, note
 

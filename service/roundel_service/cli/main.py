@@ -24,11 +24,11 @@ from roundel_adapters.client import StreamEnded, connect
 from .. import app as service
 from .. import demo, logs
 from .. import settings as config
-from ..doctor import examine
 from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import data_file
 from ..identity.authenticator import Gate, Secret, is_user_name
 from ..identity.tickets import Tickets
+from ..operator.doctor import examine
 from ..settings import Address, ConfigError, Settings
 from . import process
 from . import supervisor as workers

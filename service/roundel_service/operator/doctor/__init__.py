@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from ..engines.sqlite.default_path import data_file
+from ...engines.sqlite.default_path import data_file
 from . import disk
 from .finding import Finding, ok, warning
 
@@ -30,6 +30,6 @@ async def examine(engine: str, *, durability: str = "full") -> list[Finding]:
         look = partial(disk.examine, file, durability=durability)
         return await trio.to_thread.run_sync(look)
     # The client of the store is an extra.
-    from . import store
+    from . import valkey as store
 
     return await store.examine(engine)

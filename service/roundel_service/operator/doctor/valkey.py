@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from ..engines.base import Unavailable
-from ..engines.valkey.store import Command, Store
-from ..engines.valkey.url import StoreUrl, parse_url
+from ...engines.base import Unavailable
+from ...engines.valkey.store import Command, Store
+from ...engines.valkey.url import StoreUrl, parse_url
 from .finding import Finding, failure, latency, ok, warning
 
 Told: TypeAlias = Mapping[str, str]
