@@ -33,7 +33,6 @@ from roundel import Event, Parser
 from roundel_adapters.server import serve as hypercorn
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service import frames
 from roundel_service import settings as config
 from roundel_service.domain import explanation as explain
 from roundel_service.domain import items, mailbox
@@ -44,6 +43,7 @@ from roundel_service.http.messages import schemas
 from roundel_service.http.openapi.problems import FAILURES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import MAX_PROOF, SKEW
+from roundel_service.streams import events as frames
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 

@@ -25,14 +25,14 @@ from .http.dispatcher import Desk
 from .http.fastpath_app import Shortcut
 from .http.quart_app import create_app
 from .http.routes import create_routes
-from .hub import Caps, Hub
 from .identity.authenticator import Gate, Secret
 from .identity.jwks import JwkSet
 from .identity.tickets import Tickets
-from .opening import Timing
 from .operator.app import create_operator_app
 from .operator.audit import Audit
 from .settings import Address, Settings
+from .streams.hub import Caps, Hub
+from .streams.subscribe import Timing
 
 SPARE_CONNECTIONS = 2_000
 """Connections beyond the streams: for calls, and for being told to come later."""

@@ -8,7 +8,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_service.alarms import Alarms
+from roundel_service.streams.expiry import Alarms
 
 
 def test_alarms():

@@ -12,8 +12,15 @@ import trio
 from flawed_engine import making
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.attendance import AGAIN, PATIENCE, RENEW, TOGETHER, TTL, Attendance
 from roundel_service.engines.base import Engine, Rules, Unavailable
+from roundel_service.streams.presence import (
+    AGAIN,
+    PATIENCE,
+    RENEW,
+    TOGETHER,
+    TTL,
+    Attendance,
+)
 from roundel_service.testing import Setup
 
 from .conftest import World, counted, data, frames_to_the_end, settings, wall_clock

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 import pytest
 import trio
 
-from roundel_service.channel import Channel
 from roundel_service.domain.operations import Retract
 from roundel_service.engines.base import (
     RETRY_AFTER,
@@ -18,7 +17,8 @@ from roundel_service.engines.base import (
     Work,
 )
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.hub import Hub
+from roundel_service.streams.channel import Channel
+from roundel_service.streams.hub import Hub
 
 from .test_mailbox import note
 

@@ -11,13 +11,13 @@ import pytest
 import trio
 
 import valkey_server
-from roundel_service import attendance
-from roundel_service.channel import Channel, View
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
-from roundel_service.hub import Caps, Hub
-from roundel_service.opening import Opening
-from roundel_service.reader import Reader
+from roundel_service.streams import presence as attendance
+from roundel_service.streams.channel import Channel, View
+from roundel_service.streams.hub import Caps, Hub
+from roundel_service.streams.subscribe import Opening
+from roundel_service.streams.subscriber import Reader
 
 from .valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
 

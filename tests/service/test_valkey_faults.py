@@ -9,11 +9,11 @@ import trio
 
 import valkey_server
 from relay import Relay
-from roundel_service.channel import View
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
-from roundel_service.hub import Hub
-from roundel_service.opening import Opening
+from roundel_service.streams.channel import View
+from roundel_service.streams.hub import Hub
+from roundel_service.streams.subscribe import Opening
 from valkey_server import KINDS, Server
 
 from .valkey_nodes import (

@@ -9,9 +9,9 @@ import attrs
 import msgspec
 
 from roundel import Cursor, Position
-from roundel_service.channel import View
 from roundel_service.engines.base import Engine, Listener, Record
 from roundel_service.engines.memory import MemoryEngine
+from roundel_service.streams.channel import View
 from roundel_service.testing import Setup
 
 from .page import Page

@@ -10,8 +10,8 @@ from random import Random
 from typing import Protocol, final
 
 from roundel import Event, Source, State, read_last_event_id, stream_headers
-from roundel_service.hub import Hub
-from roundel_service.opening import Opening
+from roundel_service.streams.hub import Hub
+from roundel_service.streams.subscribe import Opening
 
 from .page import Page
 

@@ -6,11 +6,11 @@ from itertools import count
 from random import Random
 
 from roundel import Parser, Stream
-from roundel_service.channel import Channel, View
 from roundel_service.domain.operations import Mark, MarkAll, Notify
 from roundel_service.engines.base import Rules
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.hub import Hub
+from roundel_service.streams.channel import Channel, View
+from roundel_service.streams.hub import Hub
 
 from .faults import Fault, Wakeups
 from .server import METRICS

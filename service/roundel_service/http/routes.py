@@ -9,7 +9,7 @@ import attrs
 
 from roundel_adapters.server.fastpath.interface import Reply, Whole
 
-from ..hub import Hub
+from ..streams.hub import Hub
 from . import openapi
 from .access_control import Door
 from .handlers.producers import Producers

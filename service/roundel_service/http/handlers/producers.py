@@ -25,8 +25,8 @@ from ...domain.mailbox import DAY, Applied
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import Disconnect, DropGauge, SetGauge
 from ...engines.base import Result, Unavailable, Work
-from ...hub import Hub
 from ...identity.authenticator import Producer
+from ...streams.hub import Hub
 from .. import decoding as requests
 from .. import problems, schemas
 from ..access_control import Door

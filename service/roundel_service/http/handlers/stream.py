@@ -12,13 +12,13 @@ import attrs
 from roundel import accepts_stream, read_last_event_id, stream_headers
 from roundel_adapters.server.fastpath.interface import Events, Reply, Whole
 
-from ...channel import Channel, View
 from ...engines.base import Unavailable
-from ...hub import Hub
 from ...identity.authenticator import User
 from ...identity.tickets import TICKET_TTL, Ticket
-from ...opening import Opening, resume_key
-from ...reader import Reader
+from ...streams.channel import Channel, View
+from ...streams.hub import Hub
+from ...streams.subscribe import Opening, resume_key
+from ...streams.subscriber import Reader
 from .. import decoding as requests
 from .. import problems, schemas
 from ..access_control import Door

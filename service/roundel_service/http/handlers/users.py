@@ -10,13 +10,13 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Whole
 
-from ... import frames
-from ...channel import Channel
 from ...domain.badge import Badge
 from ...domain.items import Item
-from ...hub import Hub
 from ...identity.authenticator import Producer, User
 from ...identity.tickets import SESSION, TICKET_TTL
+from ...streams import events as frames
+from ...streams.channel import Channel
+from ...streams.hub import Hub
 from .. import decoding as requests
 from .. import schemas
 from ..access_control import Door

@@ -10,10 +10,10 @@ import msgspec
 
 from roundel import Cursor, Event, LastWords, Position, Resume
 
-from .domain.badge import Badge
-from .domain.changes import Categories, Change
-from .domain.items import Item
-from .domain.mailbox import Mailbox
+from ..domain.badge import Badge
+from ..domain.changes import Categories, Change
+from ..domain.items import Item
+from ..domain.mailbox import Mailbox
 
 Maker: TypeAlias = Callable[[], Event]
 

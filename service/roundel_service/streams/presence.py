@@ -21,7 +21,7 @@ import trio
 
 from roundel_adapters.wakeup import Bell
 
-from .engines.base import Engine, Unavailable
+from ..engines.base import Engine, Unavailable
 
 TTL = 60.0
 """After how many seconds is forgotten what a node has said and does not say again."""

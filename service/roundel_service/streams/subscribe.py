@@ -11,12 +11,12 @@ import trio
 
 from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
 
-from . import frames
+from ..identity.tickets import Ticket
+from ..metrics import Metrics
+from . import events as frames
 from .channel import Channel, View
-from .frames import Why
-from .identity.tickets import Ticket
-from .metrics import Metrics
-from .reader import Reader
+from .events import Why
+from .subscriber import Reader
 
 WARNING = 60.0
 """How many seconds before its proof runs out a stream is told so."""

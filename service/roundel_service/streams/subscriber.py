@@ -8,9 +8,9 @@ from typing import final
 
 from roundel import LastWords, Stream
 
+from ..metrics import Metrics
 from .channel import Channel, Lane
-from .frames import Why
-from .metrics import Metrics
+from .events import Why
 
 _EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
 # What most frames begin with, so that those are not searched.

@@ -17,20 +17,21 @@ import trio
 from roundel import LastWords
 from roundel_adapters.wakeup import Bell
 
-from . import frames, logs
-from .alarms import Alarms
-from .attendance import Attendance, Seat
+from .. import logs
+from ..domain.badge import Badge
+from ..domain.changes import Removed
+from ..domain.mailbox import Applied
+from ..domain.operations import Expire, Forget, Notify, Operation, Retract
+from ..engines.base import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
+from ..metrics import Metrics
+from . import events as frames
 from .channel import Channel, View
-from .domain.badge import Badge
-from .domain.changes import Removed
-from .domain.mailbox import Applied
-from .domain.operations import Expire, Forget, Notify, Operation, Retract
-from .engines.base import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
-from .frames import Why
-from .metrics import Metrics
-from .opening import Opening, Timing, open_reader
-from .reader import Reader
-from .serving import Serving
+from .events import Why
+from .expiry import Alarms
+from .lease import Serving
+from .presence import Attendance, Seat
+from .subscribe import Opening, Timing, open_reader
+from .subscriber import Reader
 
 RETRY_FLOOR = 1_000
 """The shortest reconnection time that a planned end asks for, in milliseconds."""

@@ -7,8 +7,8 @@ from typing import final
 
 import trio
 
-from .attendance import Seat
-from .reader import Reader
+from .presence import Seat
+from .subscriber import Reader
 
 
 @final

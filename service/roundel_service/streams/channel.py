@@ -13,13 +13,13 @@ import trio
 from roundel import Delta, History
 from roundel_adapters.wakeup import Bell
 
-from . import frames
-from .domain.badge import Badge, whole
-from .domain.changes import Change
-from .engines.base import Record
+from ..domain.badge import Badge, whole
+from ..domain.changes import Change
+from ..engines.base import Record
+from . import events as frames
 
 if TYPE_CHECKING:
-    from .reader import Reader
+    from .subscriber import Reader
 
 Level: TypeAlias = Literal["badge", "items"]
 

@@ -1,0 +1,1 @@
+"""Live delivery: the hub, its user channels and their subscribers."""
