@@ -17,8 +17,8 @@ from roundel_service.domain.badge import Badge
 from roundel_service.domain.items import Gauge, Item
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.engines.base import Record
-from roundel_service.metrics import Metrics
 from roundel_service.operator.audit import LAG, MAX_BEHIND, REST, Audit, recount
+from roundel_service.telemetry.metrics import Metrics
 
 CHECKED = "roundel_badge_audit_checked_total"
 MISMATCHES = "roundel_badge_audit_mismatch_total"

@@ -16,8 +16,9 @@ import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from roundel_service import access, logs
-from roundel_service.redaction import redact
+from roundel_service.telemetry import access_log as access
+from roundel_service.telemetry import logs
+from roundel_service.telemetry.redaction import redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_"
 HIDDEN = "[redacted]"

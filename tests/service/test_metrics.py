@@ -9,8 +9,8 @@ from importlib.metadata import version
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from roundel_service.metrics import Metrics
-from roundel_service.series import Histogram, Process
+from roundel_service.telemetry.metrics import Metrics
+from roundel_service.telemetry.prometheus import Histogram, Process
 
 
 def scraped(metrics: Metrics) -> dict[str, float]:

@@ -10,8 +10,8 @@ import trio
 from structlog.testing import capture_logs
 
 from roundel_adapters.testing import Answer, AsgiClient
-from roundel_service.metrics import Metrics
 from roundel_service.operator.app import create_operator_app
+from roundel_service.telemetry.metrics import Metrics
 
 
 async def ready() -> Mapping[str, str]:

@@ -13,11 +13,11 @@ from roundel_service.domain.items import Limits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import Operation
 from roundel_service.engines.base import Record, Rules
-from roundel_service.metrics import Metrics
 from roundel_service.streams import events as frames
 from roundel_service.streams.channel import View
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import Timing
+from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
 
 from .faults import Wakeups

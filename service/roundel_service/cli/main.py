@@ -22,7 +22,7 @@ from hypercorn.typing import Framework
 from roundel_adapters.client import StreamEnded, connect
 
 from .. import app as service
-from .. import demo, logs
+from .. import demo
 from .. import settings as config
 from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import data_file
@@ -30,6 +30,7 @@ from ..identity.authenticator import Gate, Secret, is_user_name
 from ..identity.tickets import Tickets
 from ..operator.doctor import examine
 from ..settings import Address, ConfigError, Settings
+from ..telemetry import logs
 from . import process
 from . import supervisor as workers
 

@@ -11,7 +11,7 @@ import trio
 
 from ..engines.base import Engine
 from ..identity.authenticator import Gate, Producer, Proofs, User
-from ..metrics import Metrics
+from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
 from .messages import Request

@@ -11,9 +11,9 @@ import attrs
 
 from roundel_adapters.server.fastpath.interface import Reply, Whole
 
-from .. import access
 from ..engines.base import Unavailable
-from ..metrics import Metrics
+from ..telemetry import access_log as access
+from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
 from .messages import Request, problem_answer

@@ -8,7 +8,7 @@ from typing import final
 
 from roundel_adapters.server.fastpath import interface as plain
 
-from .. import access
+from ..telemetry import access_log as access
 from .dispatcher import Desk
 from .messages import Request
 from .routes import Route

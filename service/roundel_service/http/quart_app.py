@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.server.fastpath.interface import Events, Pieces, Reply, Whole
 
-from .. import access
+from ..telemetry import access_log as access
 from .cors import Cors
 from .dispatcher import NO_ROUTE, Desk
 from .messages import Request

@@ -15,7 +15,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ..http.problems import Problem
-from ..metrics import CONTENT_TYPE, Metrics
+from ..telemetry.metrics import CONTENT_TYPE, Metrics
 
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Answers why the service is not ready, by a name for each reason; nothing if it is."""

@@ -16,7 +16,7 @@ import trio
 from ..domain.badge import Badge
 from ..domain.items import Gauge, Item
 from ..engines.base import Record
-from ..metrics import Metrics
+from ..telemetry.metrics import Metrics
 
 LAG = 60.0
 """For how many seconds the hub may be behind a remote engine before it is wrong."""

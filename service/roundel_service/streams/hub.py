@@ -17,13 +17,13 @@ import trio
 from roundel import LastWords
 from roundel_adapters.wakeup import Bell
 
-from .. import logs
 from ..domain.badge import Badge
 from ..domain.changes import Removed
 from ..domain.mailbox import Applied
 from ..domain.operations import Expire, Forget, Notify, Operation, Retract
 from ..engines.base import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
-from ..metrics import Metrics
+from ..telemetry import logs
+from ..telemetry.metrics import Metrics
 from . import events as frames
 from .channel import Channel, View
 from .events import Why

@@ -12,7 +12,7 @@ import trio
 from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
 
 from ..identity.tickets import Ticket
-from ..metrics import Metrics
+from ..telemetry.metrics import Metrics
 from . import events as frames
 from .channel import Channel, View
 from .events import Why

@@ -8,7 +8,7 @@ from typing import final
 
 from roundel import LastWords, Stream
 
-from ..metrics import Metrics
+from ..telemetry.metrics import Metrics
 from .channel import Channel, Lane
 from .events import Why
 

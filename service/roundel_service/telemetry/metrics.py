@@ -8,7 +8,7 @@ from typing import final
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from .series import Counter, Families, Gauge, Histogram, Info, Process
+from .prometheus import Counter, Families, Gauge, Histogram, Info, Process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of `Metrics.text()`."""
