@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import attendance, claims, listeners, mailboxes, nodes, restarts, walks, writers
-from .place import Kind, MakeEngine, Setup
-from .promises import BrokenPromise, Promise
+from . import claims, mailboxes
+from . import concurrency as writers
+from . import durability as restarts
+from . import enumeration as walks
+from . import notifications as listeners
+from . import presence as attendance
+from . import shared as nodes
+from .check import BrokenPromise, Promise
+from .environment import Kind, MakeEngine, Setup
 
 __all__ = [
     "PROMISES",

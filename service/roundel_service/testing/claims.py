@@ -6,7 +6,7 @@ import trio
 
 from ..engines.base import Engine
 from .compare import equal
-from .place import Place
+from .environment import Place
 
 LONG = 3_600.0
 

@@ -23,8 +23,8 @@ from ..domain.operations import (
 )
 from ..engines.base import Engine, Rules, Work
 from .compare import check_line, check_record, check_results, equal, holds
-from .deeds import NAMES, TIGHT, Deeds, Model, note, read
-from .place import Place, put, put_all
+from .environment import Place, put, put_all
+from .model import NAMES, TIGHT, Deeds, Model, note, read
 
 
 async def unwritten(place: Place) -> None:

@@ -10,7 +10,7 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
-from .place import Kind, MakeEngine, Place
+from .environment import Kind, MakeEngine, Place
 
 BOUND = 12
 """After how many times the patience a test of one promise hangs."""

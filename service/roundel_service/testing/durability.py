@@ -12,10 +12,10 @@ from ..domain.operations import Expire, Retract
 from ..engines.base import Engine, Record, Unavailable, Work
 from .claims import LONG
 from .compare import check_line, check_record, equal, holds
-from .deeds import NAMES, ROOMY, TIGHT, Deeds, note
-from .listeners import Ear
-from .place import Place, put, put_all
-from .writers import check_halves
+from .concurrency import check_halves
+from .environment import Place, put, put_all
+from .model import NAMES, ROOMY, TIGHT, Deeds, note
+from .notifications import Ear
 
 
 async def ended(place: Place) -> None:

@@ -9,7 +9,7 @@ import trio
 from ..engines.base import Engine
 from .claims import LONG
 from .compare import equal, holds
-from .place import Place
+from .environment import Place
 
 SHORT = 0.05
 

@@ -10,8 +10,8 @@ from ..domain.changes import Added
 from ..domain.mailbox import Applied
 from ..engines.base import Engine, Record
 from .compare import check_line, equal, holds
-from .deeds import ROOMY, note, read
-from .place import Place, put, put_all
+from .environment import Place, put, put_all
+from .model import ROOMY, note, read
 
 WRITERS = 12
 """How many write at once."""

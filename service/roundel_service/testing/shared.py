@@ -6,8 +6,8 @@ import trio
 
 from ..engines.base import Engine
 from .compare import check_record, check_results, equal, holds
-from .deeds import TIGHT, Deeds, Model, note
-from .place import Place, put
+from .environment import Place, put
+from .model import TIGHT, Deeds, Model, note
 
 
 async def elsewhere(place: Place) -> None:

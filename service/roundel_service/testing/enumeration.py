@@ -9,8 +9,8 @@ import trio
 from ..domain.operations import Notify, Retract
 from ..engines.base import Engine, Work
 from .compare import equal, holds
-from .deeds import NAMES, note
-from .place import Place, put, put_all
+from .environment import Place, put, put_all
+from .model import NAMES, note
 
 MANY = 300
 """How many users there are."""

@@ -17,8 +17,8 @@ from ..domain.operations import (
 )
 from ..engines.base import Engine, Record
 from .compare import equal, holds
-from .deeds import TIGHT, Deeds, Model, note, read
-from .place import Place, put
+from .environment import Place, put
+from .model import TIGHT, Deeds, Model, note, read
 
 
 @final
