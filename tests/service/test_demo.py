@@ -9,7 +9,7 @@ import pytest
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.demo import demo_app
+from roundel_service.demo.app import demo_app
 
 from .conftest import body, post, settings, wall_clock
 

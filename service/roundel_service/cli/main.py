@@ -22,8 +22,8 @@ from hypercorn.typing import Framework
 from roundel_adapters.client import StreamEnded, connect
 
 from .. import app as service
-from .. import demo
 from .. import settings as config
+from ..demo import app as demo
 from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import data_file
 from ..identity.authenticator import Gate, Secret, is_user_name

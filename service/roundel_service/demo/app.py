@@ -18,8 +18,8 @@ import attrs
 import msgspec
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
-from .app import Service
-from .http.problems import MEDIA_TYPE, Problem, forbidden
+from ..app import Service
+from ..http.problems import MEDIA_TYPE, Problem, forbidden
 
 SESSION = 12 * 3_600
 """For how many seconds the users of the page are known."""

@@ -1,0 +1,1 @@
+"""The demo: two users on one page."""
