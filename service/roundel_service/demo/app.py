@@ -61,7 +61,7 @@ def demo_app(
     with a cookie of the own. The page notifies by *producer_key*, which anybody who
     can open it can read.
     """
-    folder = resources.files(__package__) / "web"
+    folder = resources.files(__package__)
     files = {
         path: _File((folder / name).read_text(encoding="utf-8"), content_type)
         for path, (name, content_type) in _FILES.items()
