@@ -28,7 +28,6 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 import roundel
 from browser.conftest import Server, Start, browser, context, start
-from ports import kept_port
 from roundel import Event, Parser
 from roundel_adapters.server import serve as hypercorn
 from roundel_adapters.testing import AsgiClient
@@ -37,13 +36,14 @@ from roundel_service import settings as config
 from roundel_service.domain import explanation as explain
 from roundel_service.domain import items, mailbox
 from roundel_service.engines.memory import MAX_CLAIMS
-from roundel_service.http.messages import decoding as requests
-from roundel_service.http.messages import messages as service_http
-from roundel_service.http.messages import schemas
+from roundel_service.http import decoding as requests
+from roundel_service.http import messages as service_http
+from roundel_service.http import schemas
 from roundel_service.http.openapi.problems import FAILURES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import MAX_PROOF, SKEW
 from roundel_service.streams import events as frames
+from support.ports import kept_port
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 

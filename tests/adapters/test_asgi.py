@@ -7,8 +7,7 @@ import anyio
 from roundel import Event, History, Stream
 from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.wakeup import Bell
-
-from .asgi_peer import Page, Peer, about, all_wait, on_both
+from support.asgi_peer import Page, Peer, about, all_wait, on_both
 
 HOUR = 3_600.0
 

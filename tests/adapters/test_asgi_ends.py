@@ -10,8 +10,7 @@ import pytest
 
 from roundel import Event, LastWords
 from roundel_adapters.asgi import StreamResponse
-
-from .asgi_peer import Page, Peer, about, all_wait, on_both, run
+from support.asgi_peer import Page, Peer, about, all_wait, on_both, run
 
 
 @on_both

@@ -19,8 +19,7 @@ from roundel import Event, History, Stream, read_last_event_id
 from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.wakeup import Bell
-
-from .conftest import read_until
+from support.server import read_until
 
 
 class News:

@@ -14,8 +14,7 @@ from roundel import History, Stream
 from roundel_adapters.server.dispatcher import dispatcher as direct
 from roundel_adapters.server.dispatcher.dispatcher import Switchboard
 from roundel_adapters.wakeup import Bell
-
-from .switchboard import Room, running, tcp_pair
+from support.dispatcher import Room, running, tcp_pair
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
 

@@ -7,8 +7,7 @@ import trio
 
 from roundel import Event, History, Stream
 from roundel_adapters.server.dispatcher import dispatcher as direct
-
-from .switchboard import running
+from support.dispatcher import running
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
 

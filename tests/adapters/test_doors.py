@@ -14,8 +14,7 @@ import trio
 from roundel_adapters.server.fastpath import acceptor as _doors
 from roundel_adapters.server.fastpath.acceptor import Doors
 from roundel_adapters.server.fastpath.event_loop import Reception
-
-from .plain_app import ShortApp
+from support.fastpath_app import ShortApp
 
 pytestmark = pytest.mark.slow
 

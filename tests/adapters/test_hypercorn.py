@@ -13,8 +13,7 @@ from quart_trio import QuartTrio
 from roundel import Event, History, LastWords, Stream
 from roundel_adapters.quart import stream_response
 from roundel_adapters.wakeup import Bell
-
-from .conftest import read_until
+from support.server import read_until
 
 pytestmark = pytest.mark.slow
 

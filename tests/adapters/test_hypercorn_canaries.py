@@ -16,8 +16,8 @@ from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
 
 from adapters import conftest
+from support.server import Served, read_until
 
-from .conftest import Served, read_until
 from .test_hypercorn import answer, app_of, flood, until_disconnect
 from .test_hypercorn_h2 import START, Ticker, connect, piece
 
@@ -62,7 +62,7 @@ FAILS = pytest.mark.xfail(raises=(BaseExceptionGroup, AssertionError), strict=Tr
 
 
 @pytest.fixture(
-    params=[conftest.serving, pytest.param(stock, marks=FAILS)], ids=["ours", "stock"]
+    params=[server.serving, pytest.param(stock, marks=FAILS)], ids=["ours", "stock"]
 )
 def serve(request):
     """Serve an app with ours, and then with Hypercorn as it comes."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from .conftest import read_until
+from support.server import read_until
+
 from .test_hypercorn import answer, app_of
 from .test_hypercorn_h2 import START, Ticker, piece
 

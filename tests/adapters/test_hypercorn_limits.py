@@ -9,8 +9,8 @@ import trio
 from quart_trio import QuartTrio
 
 from roundel_adapters.server import serve as hypercorn
+from support.server import read_until
 
-from .conftest import read_until
 from .test_hypercorn import answer, app_of
 from .test_hypercorn_h2 import Ticker, connect
 

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from .conftest import read_until
+from support.server import read_until
+
 from .test_hypercorn import answer, app_of, flood, until_disconnect
 from .test_hypercorn_h2 import START, Ticker, connect, piece
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from certificates import Authority
 from roundel_adapters.server import serve as hypercorn
+from support.certificates import Authority
+from support.server import Served, read_until
 
-from .conftest import Served, read_until
 from .test_hypercorn import answer, app_of, flood, until_disconnect
 from .test_hypercorn_h2 import Peer, Ticker
 

@@ -13,9 +13,9 @@ from roundel import Event, History, LastWords, Stream
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.wakeup import Bell
+from support.fastpath_app import asked, connected, serving, tasks
+from support.server import read_until
 
-from .conftest import read_until
-from .plain_app import asked, connected, serving, tasks
 from .test_hypercorn_h2 import connect
 
 pytestmark = pytest.mark.slow

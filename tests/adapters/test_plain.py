@@ -8,8 +8,16 @@ import pytest
 
 from roundel_adapters.server.fastpath.http1 import Plain
 from roundel_adapters.server.fastpath.interface import Fields, Whole
-
-from .plain_app import FakeWire, ShortApp, asked, chunked, posted, served, undated, ways
+from support.fastpath_app import (
+    FakeWire,
+    ShortApp,
+    asked,
+    chunked,
+    posted,
+    served,
+    undated,
+    ways,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nX-Method: %b\r\nContent-Length: %d\r\n%b\r\n%b"
 CLOSE = b"Connection: close\r\n"

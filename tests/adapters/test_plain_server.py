@@ -7,8 +7,17 @@ from contextlib import suppress
 import pytest
 import trio
 
-from .conftest import read_until
-from .plain_app import ShortApp, asked, chunked, connected, posted, serving, tasks
+from support.fastpath_app import (
+    ShortApp,
+    asked,
+    chunked,
+    connected,
+    posted,
+    serving,
+    tasks,
+)
+from support.server import read_until
+
 from .test_hypercorn import app_of
 from .test_hypercorn_h2 import connect
 

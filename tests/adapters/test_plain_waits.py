@@ -9,8 +9,15 @@ import trio
 
 from roundel_adapters.server.fastpath.http1 import Plain
 from roundel_adapters.server.fastpath.request_parser import CutShortError
-
-from .plain_app import FakeWire, ShortApp, asked, chunked, posted, served, undated
+from support.fastpath_app import (
+    FakeWire,
+    ShortApp,
+    asked,
+    chunked,
+    posted,
+    served,
+    undated,
+)
 
 
 class Pipe(FakeWire):

@@ -13,9 +13,17 @@ import trio
 from roundel_adapters.server.fastpath import event_loop as _reception
 from roundel_adapters.server.fastpath.connection import Guest
 from roundel_adapters.server.fastpath.interface import Whole
+from support.fastpath_app import (
+    ShortApp,
+    asked,
+    connected,
+    posted,
+    serving,
+    tasks,
+    undated,
+)
+from support.server import read_until
 
-from .conftest import read_until
-from .plain_app import ShortApp, asked, connected, posted, serving, tasks, undated
 from .test_plain_server import APP, until
 
 pytestmark = pytest.mark.slow

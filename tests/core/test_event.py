@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.whatwg import interpret
 from roundel import (
     Event,
     LocalProtocolError,
@@ -20,6 +19,7 @@ from roundel import (
     is_resumable_id,
 )
 from roundel._event import MAX_ID_LENGTH, encode_fields, encode_id, encode_retry
+from support.whatwg import interpret
 
 ENCODED = [
     pytest.param(Event("a"), b"data: a\n\n", id="data"),

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.whatwg import interpret
 from roundel import Event, LocalProtocolError, RemoteProtocolError, encode
 from roundel._parser import MAX_RETRY, Parser
+from support.whatwg import interpret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

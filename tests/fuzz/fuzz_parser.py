@@ -14,9 +14,9 @@ import sys
 from inspect import isfunction
 from itertools import pairwise
 
-from core.whatwg import EventSource, interpret
 from roundel import RemoteProtocolError
 from roundel._parser import MAX_RETRY, Parser
+from support.whatwg import EventSource, interpret
 
 # One token each, so that the fuzzer need not find the grammar first.
 TOKENS = [

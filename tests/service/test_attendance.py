@@ -9,7 +9,6 @@ import attrs
 import pytest
 import trio
 
-from flawed_engine import making
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.engines.base import Engine, Rules, Unavailable
@@ -22,8 +21,15 @@ from roundel_service.streams.presence import (
     Attendance,
 )
 from roundel_service.testing import Setup
-
-from .conftest import World, counted, data, frames_to_the_end, settings, wall_clock
+from support.flawed_engine import making
+from support.service import (
+    World,
+    counted,
+    data,
+    frames_to_the_end,
+    settings,
+    wall_clock,
+)
 
 STREAM = "/v1/stream"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from flawed_engine import making
-from flaws import Flaw
 from roundel_service import testing
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import PROMISES, BrokenPromise, Kind, Setup, check_engine
 from roundel_service.testing.compare import equal
+from support.flawed_engine import making
+from support.flaws import Flaw
 
 MEMORY, DISK, SERVER = (
     Kind(),

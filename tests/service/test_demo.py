@@ -10,8 +10,7 @@ import pytest
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.demo.app import demo_app
-
-from .conftest import body, post, settings, wall_clock
+from support.service import body, post, settings, wall_clock
 
 PRODUCER_KEY = "a-</script>-key"
 

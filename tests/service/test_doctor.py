@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-import valkey_server
 from roundel_service.cli.main import main
 from roundel_service.operator.doctor import disk, examine
 from roundel_service.operator.doctor import valkey as store
 from roundel_service.operator.doctor.finding import latency
+from support import valkey_server
 
 AOF = {"aof_enabled": "1", "aof_last_write_status": "ok"}
 PRIMARY = {"role": "master", "redis_version": "7.0.15", "used_memory": "1000", **AOF}

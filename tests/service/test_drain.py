@@ -22,8 +22,8 @@ import trio
 
 from roundel import Event, Parser
 from roundel_service import app as service
+from support.service import KEY, settings
 
-from .conftest import KEY, settings
 from .test_cli import environment
 
 pytestmark = pytest.mark.slow

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.engines.base import Record, Rules
 from roundel_service.testing import PROMISES, Promise
+from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 
 from .test_mailbox import note
 

@@ -19,8 +19,9 @@ from openapi_spec_validator import validate
 import roundel_service
 from roundel import Parser
 from roundel_adapters.testing import AsgiClient
+from roundel_service.http import schemas
 from roundel_service.http.decoding import MAX_BODY
-from roundel_service.http.messages import BODY_TIMEOUT, schemas
+from roundel_service.http.messages import BODY_TIMEOUT
 from roundel_service.http.openapi import document, pages
 from roundel_service.http.openapi.events import STREAM_EVENTS
 from roundel_service.http.openapi.examples import EVENTS, START, STORY, Example
@@ -28,9 +29,8 @@ from roundel_service.http.openapi.operations import CALLS, NDJSON, Call
 from roundel_service.http.openapi.problems import FAILURES
 from roundel_service.http.routes import create_routes
 from roundel_service.identity import jwks
-from service import conftest
-
-from .conftest import World, body, data, post
+from support import service as conftest
+from support.service import World, body, data, post
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}
 EVENT_STREAM = "text/event-stream"

@@ -9,8 +9,7 @@ import trio
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.domain.operations import Notify
-
-from .conftest import (
+from support.service import (
     START,
     Client,
     LateEngine,

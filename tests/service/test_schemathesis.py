@@ -27,8 +27,7 @@ from roundel_service import app as service
 from roundel_service.http.openapi import document
 from roundel_service.http.openapi.events import STREAM_EVENTS
 from roundel_service.http.openapi.operations import CALLS, EVENTS
-
-from .conftest import World, settings, wall_clock
+from support.service import World, settings, wall_clock
 
 URL = "http://roundel.test"
 CALL_OF = {(call.path, call.method): call for call in CALLS}

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from roundel_adapters.server.fastpath import interface as plain
 from roundel_service import app as service
-
-from .conftest import KEY, SECRET, settings, wall_clock
+from support.service import KEY, SECRET, settings, wall_clock
 
 
 @pytest.fixture(scope="module")

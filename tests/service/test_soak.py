@@ -22,8 +22,8 @@ import trio
 
 from roundel import Parser
 from roundel_adapters.wakeup import Bell
+from support.service import KEY, Client
 
-from .conftest import KEY, Client
 from .test_drain import Served, get, serving, token
 
 pytestmark = pytest.mark.nightly

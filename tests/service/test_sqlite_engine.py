@@ -15,7 +15,7 @@ import trio
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Disconnect, Forget, Retract
 from roundel_service.engines.base import Rules, Unavailable
-from roundel_service.engines.base import _sqlite_schema as schema
+from roundel_service.engines.sqlite import schema
 from roundel_service.engines.sqlite.engine import SLICE, SqliteEngine
 from roundel_service.engines.sqlite.group_commit import MAX_GROUP
 

@@ -11,7 +11,9 @@ import structlog
 import trio
 
 from roundel_service.domain.operations import Retract
-from roundel_service.engines.base import Unavailable, _sqlite_writer, sqlite
+from roundel_service.engines.base import Unavailable
+from roundel_service.engines.sqlite import engine as sqlite
+from roundel_service.engines.sqlite import writer
 from roundel_service.engines.sqlite.database import PROBE_BYTES
 
 from .test_drain import serving
@@ -135,7 +137,7 @@ async def test_claim_that_cannot_be_written(path):
 
 async def test_disk_that_hangs_keeps_nobody_waiting(path, monkeypatch):
     """Who waits is told in time that it is not known; it may still come about."""
-    monkeypatch.setattr(_sqlite_writer, "PATIENCE", 0.5)
+    monkeypatch.setattr(writer, "PATIENCE", 0.5)
     async with running(path) as engine:
         await put(engine, "alice", note("1"))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -20,8 +20,8 @@ from roundel import Event
 from roundel_adapters.client import connect
 from roundel_adapters.wakeup import Bell
 from roundel_service.engines.sqlite.engine import SqliteEngine
+from support.service import KEY, Client
 
-from .conftest import KEY, Client
 from .test_drain import Served, serving, token
 from .test_sqlite_engine import asked, running
 

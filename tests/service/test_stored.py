@@ -18,8 +18,8 @@ from roundel_service.domain.operations import (
     Retract,
     SetGauge,
 )
+from roundel_service.engines import serialization as stored
 from roundel_service.engines.base import Record, Rules
-from roundel_service.engines.base import serialization as stored
 
 from .test_mailbox import note, ops
 

@@ -10,7 +10,6 @@ import attrs
 import pytest
 import trio
 
-import valkey_server
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.streams import presence as attendance
@@ -18,8 +17,8 @@ from roundel_service.streams.channel import Channel, View
 from roundel_service.streams.hub import Caps, Hub
 from roundel_service.streams.subscribe import Opening
 from roundel_service.streams.subscriber import Reader
-
-from .valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
+from support import valkey_server
+from support.valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
 
 pytestmark = pytest.mark.slow
 

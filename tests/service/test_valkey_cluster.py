@@ -8,14 +8,13 @@ from collections import Counter
 import pytest
 import trio
 
-import valkey_server
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.engines.valkey.queue import AT_ONCE
 from roundel_service.testing import PROMISES, Setup
-
-from .valkey_nodes import (
+from support import valkey_server
+from support.valkey_nodes import (
     BOUND,
     USERS,
     Load,

@@ -9,16 +9,15 @@ from functools import partial
 import pytest
 import trio
 
-import valkey_server
-from relay import Relay
 from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Forget, Notify, Retract
 from roundel_service.engines.base import Rules, Unavailable
 from roundel_service.engines.valkey.engine import OtherLayout, ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.engines.valkey.url import StoreUrl, parse_url
-
-from .valkey_nodes import all_hold_the_truth, eventually, node, note
+from support import valkey_server
+from support.relay import Relay
+from support.valkey_nodes import all_hold_the_truth, eventually, node, note
 
 DAY = 86_400
 START = 1_763_690_000.0

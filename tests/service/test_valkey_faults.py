@@ -7,16 +7,14 @@ from functools import partial
 import pytest
 import trio
 
-import valkey_server
-from relay import Relay
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.streams.channel import View
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import Opening
-from valkey_server import KINDS, Server
-
-from .valkey_nodes import (
+from support import valkey_server
+from support.relay import Relay
+from support.valkey_nodes import (
     BOUND,
     USERS,
     Load,
@@ -28,6 +26,7 @@ from .valkey_nodes import (
     node,
     note,
 )
+from support.valkey_server import KINDS, Server
 
 pytestmark = pytest.mark.slow
 

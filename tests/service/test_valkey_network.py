@@ -16,9 +16,8 @@ from typing import Any, final
 import pytest
 import trio
 
-from valkey_server import Server
-
-from .valkey_nodes import BOUND, USERS, eventually
+from support.valkey_nodes import BOUND, USERS, eventually
+from support.valkey_server import Server
 
 pytestmark = pytest.mark.nightly
 

@@ -11,14 +11,13 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-import valkey_server
-from certificates import Authority
-from ports import kept_port
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.operator.doctor import examine
-
-from .valkey_nodes import BOUND, note
+from support import valkey_server
+from support.certificates import Authority
+from support.ports import kept_port
+from support.valkey_nodes import BOUND, note
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import trio
 
-import valkey_server
+from support import valkey_server
 
 from .test_cli import SECRETS
 from .test_drain import SLACK, Served, get, read_until, serving

@@ -18,10 +18,10 @@ from trio.testing import open_stream_to_socket_listener
 
 from roundel_adapters.server import serve as hypercorn
 from roundel_service import settings as config
-from roundel_service.cli.main import supervisor as workers
+from roundel_service.cli import supervisor as workers
 from roundel_service.settings import ConfigError
+from support.service import settings
 
-from .conftest import settings
 from .test_cli import SECRETS, run
 from .test_drain import LONG, SLACK, bye, read_until, serving
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines import ENGINES, memory, redis, sqlite, store_urls, valkey
+from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 
 from .drift import ROWS, quiet_logs
 from .schedule import Schedule

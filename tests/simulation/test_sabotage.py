@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flawed_engine import making
-from flaws import Flaw
 from simulation import saboteurs
+from support.flawed_engine import making
+from support.flaws import Flaw
 
 from .drift import measure
 from .faults import Fault

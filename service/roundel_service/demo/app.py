@@ -25,11 +25,11 @@ SESSION = 12 * 3_600
 """For how many seconds the users of the page are known."""
 
 _FILES = {
-    "/": ("demo.html", "text/html; charset=utf-8"),
-    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
-    "/demo.svg": ("demo.svg", "image/svg+xml"),
-    "/subscriber.js": ("subscriber.js", "text/javascript; charset=utf-8"),
+    "/": ("demo/demo.html", "text/html; charset=utf-8"),
+    "/demo.css": ("demo/demo.css", "text/css; charset=utf-8"),
+    "/demo.js": ("demo/demo.js", "text/javascript; charset=utf-8"),
+    "/demo.svg": ("icon.svg", "image/svg+xml"),
+    "/subscriber.js": ("demo/subscriber.js", "text/javascript; charset=utf-8"),
 }
 _SETUP = "{{setup}}"
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
@@ -61,7 +61,7 @@ def demo_app(
     with a cookie of the own. The page notifies by *producer_key*, which anybody who
     can open it can read.
     """
-    folder = resources.files(__package__)
+    folder = resources.files("roundel_service")
     files = {
         path: _File((folder / name).read_text(encoding="utf-8"), content_type)
         for path, (name, content_type) in _FILES.items()

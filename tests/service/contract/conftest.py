@@ -8,8 +8,8 @@ from werkzeug.routing import Rule
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
+from support.service import World, settings, wall_clock
 
-from ..conftest import World, settings, wall_clock
 from ..short_way import ShortWay
 
 

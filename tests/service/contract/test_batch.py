@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ..conftest import body
+from support.service import body
 
 
 def line(user="alice", **fields) -> bytes:

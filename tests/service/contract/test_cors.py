@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.settings import ConfigError
-
-from ..conftest import body, post, settings
+from support.service import body, post, settings
 
 APP, OTHER = "https://app.example", "http://localhost:5173"
 

@@ -11,8 +11,7 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.engines.base import Unavailable
 from roundel_service.engines.memory import MemoryEngine
-
-from ..conftest import World, body, data, opened, post, settings, wall_clock
+from support.service import World, body, data, opened, post, settings, wall_clock
 
 
 class Away:

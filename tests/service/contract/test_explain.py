@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from ..conftest import START, body
+from support.service import START, body
 
 
 async def _explain(world, user="alice"):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ..conftest import body
+from support.service import body
 
 CART = "/v1/users/alice/gauges/cart"
 

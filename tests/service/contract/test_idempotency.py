@@ -7,7 +7,7 @@ import json
 import pytest
 import trio
 
-from ..conftest import KEY, body, post
+from support.service import KEY, body, post
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}
 

@@ -8,7 +8,7 @@ from math import ceil
 import pytest
 import trio
 
-from ..conftest import KEY, body, data, post
+from support.service import KEY, body, data, post
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}
 TEXT = json.dumps(NOTE).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from ..conftest import body, post
+from support.service import body, post
 
 # 1. A mailbox holds items in a bounded ring.
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import trio
 
-from ..conftest import START, body, post
+from support.service import START, body, post
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}
 

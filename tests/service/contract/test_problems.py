@@ -12,8 +12,7 @@ from roundel_service.http.dispatcher import Desk
 from roundel_service.http.quart_app import create_app
 from roundel_service.http.routes import create_routes
 from roundel_service.streams.hub import Hub
-
-from ..conftest import KEY, body, post, wall_clock
+from support.service import KEY, body, post, wall_clock
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}
 

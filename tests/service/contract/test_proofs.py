@@ -12,7 +12,7 @@ from base64 import urlsafe_b64encode
 import pytest
 from structlog.testing import capture_logs
 
-from ..conftest import KEY, SECRET, START, body, post
+from support.service import KEY, SECRET, START, body, post
 
 OPS = {"op_id": "a", "ops": [{"seen_upto": 0}]}
 

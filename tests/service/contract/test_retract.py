@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..conftest import body
+from support.service import body
 
 
 async def _retract(world, query):

@@ -14,8 +14,7 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
 from roundel_service.domain.operations import Disconnect
-
-from ..conftest import (
+from support.service import (
     KEY,
     LateEngine,
     Valve,

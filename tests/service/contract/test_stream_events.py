@@ -9,8 +9,7 @@ import pytest
 import trio
 
 from roundel_service.domain.operations import Notify
-
-from ..conftest import (
+from support.service import (
     body,
     counted,
     cursor_now,

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from roundel_service.domain.operations import Notify
-
-from ..conftest import body, cursor_now, data, frames_so_far, opened, resumed
+from support.service import body, cursor_now, data, frames_so_far, opened, resumed
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 ONLY_A = "/v1/stream?level=items&categories=a"

@@ -17,8 +17,7 @@ from roundel_service.domain.operations import (
     Retract,
     SetGauge,
 )
-
-from ..conftest import Client, Valve, body
+from support.service import Client, Valve, body
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 
 from roundel import Cursor, Position
-
-from ..conftest import body, counted, cursor_now, data, frames_so_far, post, resumed
+from support.service import (
+    body,
+    counted,
+    cursor_now,
+    data,
+    frames_so_far,
+    post,
+    resumed,
+)
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 PROOFS = pytest.mark.parametrize("by_ticket", [False, True], ids=["token", "ticket"])

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import trio
 
-from ..conftest import Valve, counted, data, frames_so_far, frames_to_the_end, opened
+from support.service import (
+    Valve,
+    counted,
+    data,
+    frames_so_far,
+    frames_to_the_end,
+    opened,
+)
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 STREAM = "/v1/stream"

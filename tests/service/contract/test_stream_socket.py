@@ -17,8 +17,7 @@ from roundel import Parser
 from roundel_adapters.client import StreamEnded, connect
 from roundel_service import app as service
 from roundel_service.domain.operations import Disconnect, Notify
-
-from ..conftest import Client, data, settings, wall_clock
+from support.service import Client, data, settings, wall_clock
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from roundel import Cursor
-
-from ..conftest import (
+from support.service import (
     Valve,
     body,
     counted,

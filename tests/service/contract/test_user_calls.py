@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from ..conftest import body, data, post
+from support.service import body, data, post
 
 # GET /v1/badge
 

@@ -21,10 +21,10 @@ Page: TypeAlias = Callable[[Request], Awaitable[Whole]]
 
 _DOCUMENT = "/openapi.json"
 _FILES = {
-    "/api": ("api.html", "text/html; charset=utf-8"),
-    "/api.css": ("api.css", "text/css; charset=utf-8"),
-    "/api.js": ("api.js", "text/javascript; charset=utf-8"),
-    "/api.svg": ("demo.svg", "image/svg+xml"),
+    "/api": ("http/openapi/api.html", "text/html; charset=utf-8"),
+    "/api.css": ("http/openapi/api.css", "text/css; charset=utf-8"),
+    "/api.js": ("http/openapi/api.js", "text/javascript; charset=utf-8"),
+    "/api.svg": ("icon.svg", "image/svg+xml"),
 }
 
 # The page loads its own files and asks for the document; nothing else may happen.
@@ -45,7 +45,7 @@ _PAGE_HEADERS = {
 @cache
 def pages() -> Mapping[str, Page]:
     """Return what answers `GET` at each path; nobody has to prove anything there."""
-    folder = resources.files(__package__)
+    folder = resources.files("roundel_service")
     files = {
         path: _File.of((folder / name).read_bytes(), content_type, _PAGE_HEADERS)
         for path, (name, content_type) in _FILES.items()

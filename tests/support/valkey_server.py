@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn, final
 
 import pytest
 
-from ports import keep_port, kept_port, port_of
+from support.ports import keep_port, kept_port, port_of
 
 BOUND: Final = 20.0
 """After how many seconds a server that did not do what it was asked to is broken."""

@@ -14,7 +14,7 @@ from roundel_service.domain.items import Limits
 from roundel_service.domain.operations import Notify
 from roundel_service.engines.base import Engine, Record, Rules, Unavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
-from valkey_server import Server
+from support.valkey_server import Server
 
 ROOMY = Rules(limits=Limits(items=10_000, bytes=1 << 26))
 """Rules under which nothing is evicted, so that what is missing was lost."""

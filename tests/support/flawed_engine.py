@@ -11,8 +11,6 @@ from typing import final
 import attrs
 import trio
 
-from flawed_attendance import Attendance
-from flaws import Flaw
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
@@ -25,6 +23,8 @@ from roundel_service.domain.operations import (
 from roundel_service.engines.base import Listener, Record, Result, Unavailable, Work
 from roundel_service.engines.epochs import first_epoch
 from roundel_service.testing import MakeEngine, Setup
+from support.flawed_presence import Attendance
+from support.flaws import Flaw
 
 
 @final

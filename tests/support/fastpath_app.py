@@ -13,8 +13,7 @@ from roundel_adapters.server.fastpath.http1 import Plain
 from roundel_adapters.server.fastpath.interface import Events, Pieces, Whole
 from roundel_adapters.server.fastpath.request_parser import CutShortError
 from roundel_adapters.wakeup import Bell
-
-from .conftest import Served
+from support.server import Served
 
 DATE = b"Date: "
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-import valkey_server
 from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.testing import Kind, MakeEngine, Setup
+from support import valkey_server
 
 ENGINES = {
     "memory": Kind(),

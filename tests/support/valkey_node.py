@@ -15,7 +15,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from service.valkey_nodes import Node, node, note
+from support.valkey_nodes import Node, node, note
 
 
 async def main(url: str) -> None:

@@ -7,7 +7,7 @@ from typing import final
 import attrs
 import trio
 
-from flaws import Flaw
+from support.flaws import Flaw
 
 
 @final
