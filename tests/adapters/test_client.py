@@ -11,7 +11,7 @@ import trio
 from roundel import stream_headers
 from roundel_adapters.client import StreamEnded, connect
 
-from .test_hypercorn import app_of
+from .server.test_serve import app_of
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import trio
 
 from support.server import read_until
 
-from .test_hypercorn import answer, app_of
-from .test_hypercorn_h2 import START, Ticker, piece
+from ..test_serve import answer, app_of
+from .test_http2 import START, Ticker, piece
 
 
 async def say(served, sent):

@@ -11,8 +11,8 @@ import trio
 
 from support.server import read_until
 
-from .test_hypercorn import answer, app_of, flood, until_disconnect
-from .test_hypercorn_h2 import START, Ticker, connect, piece
+from .asgi.test_http2 import START, Ticker, connect, piece
+from .test_serve import answer, app_of, flood, until_disconnect
 
 pytestmark = pytest.mark.slow
 

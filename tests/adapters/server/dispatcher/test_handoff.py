@@ -8,7 +8,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from adapters import test_hypercorn_tls
+from adapters.server import test_tls as test_hypercorn_tls
 from roundel import Event, History, LastWords, Stream
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.testing import AsgiClient
@@ -16,7 +16,7 @@ from roundel_adapters.wakeup import Bell
 from support.fastpath_app import asked, connected, serving, tasks
 from support.server import read_until
 
-from .test_hypercorn_h2 import connect
+from ..asgi.test_http2 import connect
 
 pytestmark = pytest.mark.slow
 

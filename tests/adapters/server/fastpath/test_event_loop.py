@@ -24,7 +24,7 @@ from support.fastpath_app import (
 )
 from support.server import read_until
 
-from .test_plain_server import APP, until
+from .test_served import APP, until
 
 pytestmark = pytest.mark.slow
 

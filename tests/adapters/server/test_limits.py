@@ -11,8 +11,8 @@ from quart_trio import QuartTrio
 from roundel_adapters.server import serve as hypercorn
 from support.server import read_until
 
-from .test_hypercorn import answer, app_of
-from .test_hypercorn_h2 import Ticker, connect
+from .asgi.test_http2 import Ticker, connect
+from .test_serve import answer, app_of
 
 
 async def silent(served):

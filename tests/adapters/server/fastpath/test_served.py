@@ -18,8 +18,8 @@ from support.fastpath_app import (
 )
 from support.server import read_until
 
-from .test_hypercorn import app_of
-from .test_hypercorn_h2 import connect
+from ..asgi.test_http2 import connect
+from ..test_serve import app_of
 
 pytestmark = pytest.mark.slow
 

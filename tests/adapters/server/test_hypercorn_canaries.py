@@ -18,8 +18,8 @@ from hypercorn.utils import wrap_app
 from adapters import conftest
 from support.server import Served, read_until
 
-from .test_hypercorn import answer, app_of, flood, until_disconnect
-from .test_hypercorn_h2 import START, Ticker, connect, piece
+from .asgi.test_http2 import START, Ticker, connect, piece
+from .test_serve import answer, app_of, flood, until_disconnect
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from roundel import Event, History, Stream
 from roundel_adapters.quart import stream_response
 from roundel_adapters.wakeup import Bell
 
-from .test_hypercorn import answer, app_of, until_disconnect
+from ..test_serve import answer, app_of, until_disconnect
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from .test_hypercorn import answer, app_of
-from .test_hypercorn_h2 import START, Ticker, connect, piece
+from ..test_serve import answer, app_of
+from .test_http2 import START, Ticker, connect, piece
 
 
 async def test_stream_ends_cleanly_and_idle_connection_is_told_goodbye(serve):

@@ -6,8 +6,8 @@ import pytest
 import trio
 from hyperframe.frame import ContinuationFrame, HeadersFrame
 
-from .test_hypercorn import answer, app_of
-from .test_hypercorn_h2 import START, Ticker, connect, piece
+from ..test_serve import answer, app_of
+from .test_http2 import START, Ticker, connect, piece
 
 
 async def test_header_list_has_a_bound(serve):

@@ -12,8 +12,8 @@ from roundel_adapters.server import serve as hypercorn
 from support.certificates import Authority
 from support.server import Served, read_until
 
-from .test_hypercorn import answer, app_of, flood, until_disconnect
-from .test_hypercorn_h2 import Peer, Ticker
+from .asgi.test_http2 import Peer, Ticker
+from .test_serve import answer, app_of, flood, until_disconnect
 
 NAME = "roundel.test"
 
