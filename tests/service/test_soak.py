@@ -24,7 +24,7 @@ from roundel import Parser
 from roundel_adapters.wakeup import Bell
 from support.service import KEY, Client
 
-from .test_drain import Served, get, serving, token
+from .streams.test_drain import Served, get, serving, token
 
 pytestmark = pytest.mark.nightly
 

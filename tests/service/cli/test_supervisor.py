@@ -22,8 +22,8 @@ from roundel_service.cli import supervisor as workers
 from roundel_service.settings import ConfigError
 from support.service import settings
 
-from .test_cli import SECRETS, run
-from .test_drain import LONG, SLACK, bye, read_until, serving
+from ..streams.test_drain import LONG, SLACK, bye, read_until, serving
+from .test_main import SECRETS, run
 
 WORKER = """
 import os, socket, sys

@@ -23,7 +23,7 @@ from roundel_service.domain.operations import (
 from roundel_service.engines.base import Engine, Record, Rules
 from roundel_service.engines.memory import PAGE, TURN, MemoryEngine
 
-from .test_mailbox import note, ops
+from ..domain.test_mailbox import note, ops
 
 NONE = Rules(limits=Limits(categories=0))
 

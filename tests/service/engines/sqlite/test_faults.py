@@ -16,10 +16,10 @@ from roundel_service.engines.sqlite import engine as sqlite
 from roundel_service.engines.sqlite import writer
 from roundel_service.engines.sqlite.database import PROBE_BYTES
 
-from .test_drain import serving
-from .test_mailbox import note
-from .test_memory_engine import Clock, listening, put
-from .test_sqlite_engine import asked, path, refusal, running, told
+from ...domain.test_mailbox import note
+from ...streams.test_drain import serving
+from ..test_memory import Clock, listening, put
+from .test_engine import asked, path, refusal, running, told
 
 __all__ = ["path"]  # A fixture is found by its name.
 

@@ -21,7 +21,7 @@ from roundel_service.domain.operations import (
 from roundel_service.engines import serialization as stored
 from roundel_service.engines.base import Record, Rules
 
-from .test_mailbox import note, ops
+from ..domain.test_mailbox import note, ops
 
 RULES = Rules(limits=Limits(items=4, categories=3), ring=3)
 EMPTY = Record(Mailbox(epoch="e"))

@@ -24,7 +24,7 @@ from roundel import Event, Parser
 from roundel_service import app as service
 from support.service import KEY, settings
 
-from .test_cli import environment
+from ..cli.test_main import environment
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 """`kill -9` at random moments: what was acknowledged is there, and every page is right.
 
 `KILL_ROUNDS` of the environment makes it more rounds. What it saw is printed:
-`pytest -m nightly -s tests/service/test_sqlite_kill.py`.
+`pytest -m nightly -s tests/service/engines/sqlite/test_kill.py`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from roundel_adapters.wakeup import Bell
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from support.service import KEY, Client
 
-from .test_drain import Served, serving, token
-from .test_sqlite_engine import asked, running
+from ...streams.test_drain import Served, serving, token
+from .test_engine import asked, running
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "30"))
 USERS = [f"user-{number}" for number in range(24)]

@@ -20,7 +20,7 @@ from roundel_service.engines.memory import MemoryEngine
 from roundel_service.streams.channel import Channel
 from roundel_service.streams.hub import Hub
 
-from .test_mailbox import note
+from ..domain.test_mailbox import note
 
 
 class Flaky:

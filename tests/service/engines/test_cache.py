@@ -6,7 +6,7 @@ from roundel_service.domain.mailbox import Mailbox
 from roundel_service.engines.base import Record, Rules
 from roundel_service.engines.cache import Cache, weight
 
-from .test_mailbox import note
+from ..domain.test_mailbox import note
 
 
 def filled(*users: str, room: int = 30) -> Cache[str]:

@@ -9,7 +9,7 @@ import trio
 
 from roundel_service.engines.memory import MemoryEngine
 
-from .test_memory_engine import Clock
+from .test_memory import Clock
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import trio
 from roundel_service.domain.operations import Retract
 from roundel_service.engines.sqlite.backup import back_up
 
-from .test_cli import run
-from .test_mailbox import note
-from .test_memory_engine import put
-from .test_sqlite_engine import asked, opened, path, running, told
-from .test_sqlite_faults import damage, fill_pages
+from ...cli.test_main import run
+from ...domain.test_mailbox import note
+from ..test_memory import put
+from .test_engine import asked, opened, path, running, told
+from .test_faults import damage, fill_pages
 
 __all__ = ["path"]  # A fixture is found by its name.
 

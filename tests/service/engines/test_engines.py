@@ -9,7 +9,7 @@ from roundel_service.engines.base import Record, Rules
 from roundel_service.testing import PROMISES, Promise
 from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 
-from .test_mailbox import note
+from ..domain.test_mailbox import note
 
 # Fixtures are found by their names.
 __all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]

@@ -19,8 +19,8 @@ from roundel_service.engines.sqlite import schema
 from roundel_service.engines.sqlite.engine import SLICE, SqliteEngine
 from roundel_service.engines.sqlite.group_commit import MAX_GROUP
 
-from .test_mailbox import note, ops
-from .test_memory_engine import Clock, listening, put
+from ...domain.test_mailbox import note, ops
+from ..test_memory import Clock, listening, put
 
 pytestmark = pytest.mark.slow
 

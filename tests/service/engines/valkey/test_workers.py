@@ -9,9 +9,9 @@ import trio
 
 from support import valkey_server
 
-from .test_cli import SECRETS
-from .test_drain import SLACK, Served, get, read_until, serving
-from .test_workers import streams_of
+from ...cli.test_main import SECRETS
+from ...cli.test_supervisor import streams_of
+from ...streams.test_drain import SLACK, Served, get, read_until, serving
 
 BODY = json.dumps({"to": {"user": "alice"}, "title": "x"}).encode()
 NOTIFY = (
