@@ -8,11 +8,11 @@ from typing import Any, Final, final
 from roundel import Event
 
 from .faults import Fault
+from .oracle import Truth
 from .peers import Peer
 from .schedule import VIEWS, Parts, Schedule
 from .server import USER, Server
 from .tab import Tab
-from .truth import Truth
 
 STATES: Final = frozenset({"badge", "snapshot", "change"})
 

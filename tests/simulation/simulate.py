@@ -10,7 +10,7 @@ from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import MakeEngine, Setup
 
 from .schedule import Outcome, Parts, Schedule
-from .world import World
+from .simulation import World
 
 
 def simulate(

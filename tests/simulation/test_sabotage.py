@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulation import saboteurs
+from simulation import fault_injectors as saboteurs
 from support.flawed_engine import making
 from support.flaws import Flaw
 

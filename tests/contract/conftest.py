@@ -10,7 +10,7 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from support.service import World, settings, wall_clock
 
-from ..short_way import ShortWay
+from ..service.short_way import ShortWay
 
 
 def _no_builder(rule: Rule, append_unknown: bool = True):

@@ -17,12 +17,12 @@ from roundel_service.engines.base import Record
 from roundel_service.testing import MakeEngine
 
 from .browser import Browser
-from .deeds import READ, Deeds
 from .faults import Fault
+from .operations import READ, Deeds
+from .oracle import Truth, one_by_one
 from .peers import Deltas, Peer, Recounts
 from .schedule import Outcome, Parts, Schedule
 from .server import TIMING, USER, Server
-from .truth import Truth, one_by_one
 
 Happening: TypeAlias = Callable[[], Awaitable[None]]
 
