@@ -227,7 +227,7 @@ def _worker_command(
     }
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     # Not from the folder in which the service happens to be started (-P).
-    return [sys.executable, "-P", "-m", __package__, "worker", *given]
+    return [sys.executable, "-P", "-m", "roundel_service", "worker", *given]
 
 
 @main.command(hidden=True)

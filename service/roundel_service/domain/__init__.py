@@ -1,1 +1,1 @@
-"""The mailbox and its badge: pure functions and values, no await, no clock, no framework."""
+"""The mailbox and its badge: pure functions and values, without `await` or a clock."""

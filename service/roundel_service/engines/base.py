@@ -1,7 +1,7 @@
 """Where mailboxes live: one interface, and an engine for each kind of place.
 
-The reducer in `roundel_service.domain.mailbox` says what a mailbox becomes; an engine makes
-that durable and shared, and assigns the version in the same atomic step.
+The reducer in `roundel_service.domain.mailbox` says what a mailbox becomes; an engine
+makes that durable and shared, and assigns the version in the same atomic step.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from hypercorn.config import Config
 from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
 
-from adapters import conftest
+from support import server
 from support.server import Served, read_until
 
 from .asgi.test_http2 import START, Ticker, connect, piece

@@ -161,7 +161,7 @@ def test_readme_commands_do_what_the_readme_says(lacking, tmp_path):
     """Who types what the first page shows sees a notification and its badge."""
     if shutil.which("curl") is None:
         lacking("curl is not installed")
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     block = next(
         b for b in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "curl" in b
     )
@@ -335,7 +335,7 @@ def test_help_names_every_command_and_every_setting():
 
 def test_version_is_the_distributions():
     """The command is of the version that was installed."""
-    project = Path(__file__).parents[2] / "pyproject.toml"
+    project = Path(__file__).parents[3] / "pyproject.toml"
     version = tomllib.loads(project.read_text())["project"]["version"]
 
     assert version in run("--version").stdout

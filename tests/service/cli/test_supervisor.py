@@ -40,10 +40,10 @@ elif told == b"work":
 """A worker that does what the test tells it: die, work, or stay beyond its end."""
 
 SHARING = """
-from roundel_service import config
+from roundel_service import settings
 from roundel_service.cli.main import main
 
-config.IS_SHARED["memory"] = True
+settings.IS_SHARED["memory"] = True
 main()
 """
 """The command, with an engine that lies: processes do not see each other's items."""

@@ -115,7 +115,8 @@ def test_password_is_not_shown():
 @pytest.mark.slow
 def test_missing_extra_is_named():
     """Whoever did not install the client is told how to."""
-    code = "import sys; sys.modules['glide'] = None\nimport roundel_service.engines.valkey.engine"
+    module = "roundel_service.engines.valkey.engine"
+    code = f"import sys; sys.modules['glide'] = None\nimport {module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert "pip install 'roundel[valkey]'" in done.stderr.splitlines()[-1]
