@@ -29,7 +29,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 import roundel
 from browser.conftest import Server, Start, browser, context, start
 from roundel import Event, Parser
-from roundel_adapters.server import serve as hypercorn
+from roundel_adapters import server
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
@@ -39,9 +39,9 @@ from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http import decoding as requests
 from roundel_service.http import messages as service_http
 from roundel_service.http import schemas
-from roundel_service.http.openapi.problems import FAILURES
+from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
-from roundel_service.identity.authenticator import MAX_PROOF, SKEW
+from roundel_service.identity.authenticator import CLOCK_SKEW, MAX_CREDENTIAL
 from roundel_service.streams import events as frames
 from support.ports import kept_port
 
@@ -174,7 +174,7 @@ def test_reference_has_every_public_name():
     """What can be imported from the core is told of in its reference."""
     page = (ROOT / "docs" / "reference" / "core.md").read_text()
     told = set(re.findall(r"^\.\. auto\w+:: roundel\.(\w+)$", page, re.MULTILINE))
-    types = {"Outcome", "Input", "TRANSITIONS"}
+    types = {"ResumeOutcome", "Input", "TRANSITIONS"}
 
     assert set(roundel.__all__) | {"testing"} == told | types
 
@@ -258,7 +258,7 @@ class Teller:
         await self.nursery.start(self.service.run)
         self.words = {}
         if settings.jwt_secret:
-            self.token = self.service.gate.sign("alice", ttl=3_600)
+            self.token = self.service.authenticator.sign("alice", ttl=3_600)
 
     async def ask(self, request: Message) -> None:
         """Keep a request until its answer is told; one without has to be answered."""
@@ -325,7 +325,7 @@ class Teller:
     def _headers(self, asked: Message) -> dict[str, str]:
         token = self.python.get("token", self.token)
         assert self.service is not None
-        key = self.service.gate.producer_keys[0]
+        key = self.service.authenticator.producer_keys[0]
         proofs = {"Bearer KEY": f"Bearer {key}", "Bearer JWT": f"Bearer {token}"}
         proofs["roundel=JWT"] = f"roundel={token}"
         return {n: proofs.get(v, self._real(v)) for n, v in asked.headers.items()}
@@ -400,7 +400,7 @@ def rows(page: str) -> dict[str, list[str]]:
 def test_problems_page_names_every_problem_with_its_status():
     """A program can be written by the table."""
     told = {name: cells[0] for name, cells in rows("problems.md").items()}
-    made = {name: str(each.problem.status) for name, each in FAILURES.items()}
+    made = {name: str(each.problem.status) for name, each in PROBLEM_EXAMPLES.items()}
 
     assert made == {name: told[name] for name in told if told[name].isdecimal()}
 
@@ -427,23 +427,23 @@ LIMITS = {
     "line of a batch, bytes": requests.MAX_LINE,
     "item, bytes as JSON": requests.MAX_ITEM,
     "query, bytes": service_http.MAX_QUERY,
-    "token or ticket, characters": MAX_PROOF,
-    "seconds that `iat` and `nbf` may be ahead": SKEW,
+    "token or ticket, characters": MAX_CREDENTIAL,
+    "seconds that `iat` and `nbf` may be ahead": CLOCK_SKEW,
     "`op_id`s that a mailbox remembers for 24 hours, and as many `Idempotency-Key`s": (
         mailbox.MAX_OP_IDS
     ),
     "keys with their bodies, and used tickets, that a process remembers": MAX_CLAIMS,
     "categories of a mailbox, those of items and gauges together": (
-        items.Limits().categories
+        items.MailboxLimits().categories
     ),
     "items of a snapshot": frames.PAGE,
     "operations that are explained": explain.LAST,
     "`ttl`, seconds": schemas.MAX_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
-    "head of a request, bytes": hypercorn.Limits().max_head,
-    "seconds for a head": hypercorn.Limits().head_timeout,
+    "head of a request, bytes": server.ServerLimits().max_head,
+    "seconds for a head": server.ServerLimits().head_timeout,
     "seconds between two requests of a connection": (
-        hypercorn.Limits().keep_alive_timeout
+        server.ServerLimits().keep_alive_timeout
     ),
     "connections beyond the streams": service.SPARE_CONNECTIONS,
     "seconds for the first use of a ticket": tickets.TICKET_TTL,
@@ -527,7 +527,7 @@ def script_of(page: str) -> str:
 
 def token_of(server: Server, ttl: float = 3600) -> str:
     given = {"producer_keys": server.key, "jwt_secret": server.secret}
-    return service.build_gate(config.load(given, {})).sign("alice", ttl=ttl)
+    return service.build_authenticator(config.load(given, {})).sign("alice", ttl=ttl)
 
 
 def site(context: BrowserContext, url: str) -> Any:

@@ -16,8 +16,8 @@ import anyio
 from roundel import stream_headers
 
 if TYPE_CHECKING:
-    from .driver import Talker
-    from .wakeup import Bell
+    from .driver import EventStream
+    from .wakeup import Wakeup
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]
@@ -48,21 +48,21 @@ class StreamResponse:
             where the server lets its *send* be cancelled; `math.inf` for never.
     """
 
-    __slots__ = ("_bell", "_headers", "_stream", "_within", "_write_timeout")
+    __slots__ = ("_headers", "_lifespan", "_stream", "_wakeup", "_write_timeout")
 
     def __init__(
         self,
-        stream: Talker,
-        bell: Bell,
+        stream: EventStream,
+        wakeup: Wakeup,
         *,
         headers: Iterable[tuple[str, str]] = (),
-        within: AbstractContextManager[object] | None = None,
+        lifespan: AbstractContextManager[object] | None = None,
         write_timeout: float = WRITE_TIMEOUT,
     ) -> None:
         self._stream = stream
-        self._bell = bell
+        self._wakeup = wakeup
         self._headers = tuple(headers)
-        self._within = within or nullcontext()
+        self._lifespan = lifespan or nullcontext()
         self._write_timeout = write_timeout
 
     async def __call__(
@@ -74,7 +74,7 @@ class StreamResponse:
             if await self._write(send, head):
                 await self._write(send, _body(b"", more=False))
             return
-        with self._within, closing(self._stream):
+        with self._lifespan, closing(self._stream):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_at_disconnect, receive, tasks.cancel_scope)
                 await self._drive(send, head)
@@ -88,8 +88,8 @@ class StreamResponse:
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
     async def _drive(self, send: Send, head: dict[str, object]) -> None:
-        sleeper = _Sleeper()
-        self._bell.attach(sleeper)
+        sleeper = _AnyioWaker()
+        self._wakeup.add_waker(sleeper)
         try:
             more = await self._write(send, head)
             while more:
@@ -97,9 +97,9 @@ class StreamResponse:
                 more = self._stream.is_open
                 more = await self._write(send, _body(data, more=more)) and more
         finally:
-            self._bell.detach(sleeper)
+            self._wakeup.remove_waker(sleeper)
 
-    async def _next_data(self, sleeper: _Sleeper) -> bytes:
+    async def _next_data(self, sleeper: _AnyioWaker) -> bytes:
         """Drain, then sleep: return what is to be written, or nothing at the end."""
         while True:
             chunks = self._stream.data_to_send(anyio.current_time())
@@ -117,7 +117,7 @@ class StreamResponse:
 
 
 @final
-class _Sleeper:
+class _AnyioWaker:
     """Sleeps until it is woken; having been woken before counts, once."""
 
     __slots__ = ("_woken",)

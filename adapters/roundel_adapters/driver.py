@@ -7,10 +7,10 @@ from typing import Protocol
 
 import trio
 
-from .wakeup import Bell
+from .wakeup import Wakeup
 
 
-class Talker(Protocol):
+class EventStream(Protocol):
     """What a driver needs of a `roundel.Stream`, so that something can wrap one."""
 
     @property
@@ -35,8 +35,11 @@ class Talker(Protocol):
         ...
 
 
-async def frames(
-    stream: Talker, bell: Bell, *, clock: Callable[[], float] = trio.current_time
+async def iter_chunks(
+    stream: EventStream,
+    wakeup: Wakeup,
+    *,
+    clock: Callable[[], float] = trio.current_time,
 ) -> AsyncGenerator[bytes, None]:
     """Yield what *stream* has to write, as it comes, until it is closed.
 
@@ -49,4 +52,4 @@ async def frames(
             yield b"".join(chunks)
         else:
             with trio.move_on_at(stream.deadline):
-                await bell.wait()
+                await wakeup.wait()

@@ -20,16 +20,16 @@ from quart_trio.wrappers.request import TrioRequest
 
 from roundel import stream_headers
 
-from .driver import Talker, frames
+from .driver import EventStream, iter_chunks
 from .server.dispatcher.handoff import EVENTS
-from .wakeup import Bell
+from .wakeup import Wakeup
 
 
 def stream_response(
-    stream: Talker,
-    bell: Bell,
+    stream: EventStream,
+    wakeup: Wakeup,
     *,
-    within: AbstractContextManager[object] | None = None,
+    lifespan: AbstractContextManager[object] | None = None,
 ) -> Response:
     """Answer the current request with *stream*; it ends with it or with the peer.
 
@@ -40,7 +40,9 @@ def stream_response(
     """
     head_only = request.method == "HEAD"
     response = Response(
-        b"" if head_only else _Body(stream, bell, within or nullcontext())
+        b""
+        if head_only
+        else _EventStreamBody(stream, wakeup, lifespan or nullcontext())
     )
     response.headers.clear()
     response.headers.extend(stream_headers(request.http_version))
@@ -50,18 +52,21 @@ def stream_response(
 
 
 @final
-class _Body(ResponseBody):
+class _EventStreamBody(ResponseBody):
     def __init__(
-        self, stream: Talker, bell: Bell, within: AbstractContextManager[object]
+        self,
+        stream: EventStream,
+        wakeup: Wakeup,
+        lifespan: AbstractContextManager[object],
     ) -> None:
         self.stream = stream
-        self.bell = bell
-        self.within = within
-        self._frames = frames(stream, bell)
+        self.wakeup = wakeup
+        self.lifespan = lifespan
+        self._frames = iter_chunks(stream, wakeup)
         self._exit = ExitStack()
 
     async def __aenter__(self) -> AsyncGenerator[bytes, None]:
-        self._exit.enter_context(self.within)
+        self._exit.enter_context(self.lifespan)
         return self._frames
 
     async def __aexit__(
@@ -85,7 +90,7 @@ def prepare(app: QuartTrio) -> None:
     """
     app.config["MAX_CONTENT_LENGTH"] = None
     app.request_class = _PulledRequest
-    app.asgi_http_class = _Connection
+    app.asgi_http_class = _PullingASGIConnection
 
 
 @final
@@ -101,7 +106,7 @@ class _PulledBody:
         self._piece = b""
         self._is_whole = False
         self._read: bytes | None = None
-        self._changed = Bell()
+        self._changed = Wakeup()
 
     def __aiter__(self) -> _PulledBody:
         return self
@@ -112,7 +117,7 @@ class _PulledBody:
                 raise StopAsyncIteration
             await self._changed.wait()
         piece, self._piece = self._piece, b""
-        self._changed.ring()
+        self._changed.notify()
         return piece
 
     def __await__(self) -> Generator[Any, Any, bytes]:
@@ -134,7 +139,7 @@ class _PulledBody:
     async def give(self, piece: bytes, *, is_last: bool) -> None:
         """Add the next *piece*, and wait until somebody has taken it."""
         self._piece, self._is_whole = piece, is_last
-        self._changed.ring()
+        self._changed.notify()
         while self._piece:
             await self._changed.wait()
 
@@ -145,7 +150,7 @@ class _PulledRequest(TrioRequest):
 
 
 @final
-class _Connection(TrioASGIHTTPConnection):
+class _PullingASGIConnection(TrioASGIHTTPConnection):
     _disconnected: bool
 
     async def handle_messages(  # type: ignore[override]
@@ -163,11 +168,11 @@ class _Connection(TrioASGIHTTPConnection):
     ) -> None:
         extensions = self.scope.get("extensions") or {}
         body = response.response
-        if not (isinstance(body, _Body) and EVENTS in extensions):
+        if not (isinstance(body, _EventStreamBody) and EVENTS in extensions):
             await super()._send_response(send, response)
             return
         headers = encode_headers(response.headers)
         start = {"type": "http.response.start", "status": 200, "headers": headers}
-        given = {"type": EVENTS, "talker": body.stream, "bell": body.bell}
+        given = {"type": EVENTS, "talker": body.stream, "bell": body.wakeup}
         await send(cast(ASGISendEvent, start))
-        await send(cast(ASGISendEvent, {**given, "within": body.within}))
+        await send(cast(ASGISendEvent, {**given, "within": body.lifespan}))

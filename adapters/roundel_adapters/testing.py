@@ -38,7 +38,7 @@ _AHEAD = 1_000
 
 @final
 @attrs.frozen
-class Answer:
+class AsgiResponse:
     """A response that is over; the names of *headers* are in lower case."""
 
     status: int
@@ -47,10 +47,10 @@ class Answer:
 
 
 @final
-class OpenAnswer:
+class AsgiOpenResponse:
     """A response that is read piece by piece; nothing is taken before it is read."""
 
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: _AsgiExchange) -> None:
         self._exchange = exchange
 
     @property
@@ -69,10 +69,10 @@ class OpenAnswer:
 
 
 @final
-class StreamAnswer:
+class AsgiEventStream:
     """A response whose body is an event stream that goes on."""
 
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: _AsgiExchange) -> None:
         self._exchange = exchange
         self._parser = Parser()
         self._events: deque[Event] = deque()
@@ -134,11 +134,11 @@ class AsgiClient:
         *,
         headers: Fields | None = None,
         body: Body = b"",
-    ) -> Answer:
+    ) -> AsgiResponse:
         """Send a request and wait for the whole answer."""
         async with self._exchange(method, target, headers, body) as exchange:
             pieces = [piece async for piece in exchange]
-            return Answer(exchange.status, exchange.headers, b"".join(pieces))
+            return AsgiResponse(exchange.status, exchange.headers, b"".join(pieces))
 
     @asynccontextmanager
     async def open(
@@ -148,18 +148,18 @@ class AsgiClient:
         *,
         headers: Fields | None = None,
         body: Body = b"",
-    ) -> AsyncIterator[OpenAnswer]:
+    ) -> AsyncIterator[AsgiOpenResponse]:
         """Send a request while its answer is read; leaving the block disconnects."""
         async with self._exchange(method, target, headers, body, ahead=0) as exchange:
-            yield OpenAnswer(exchange)
+            yield AsgiOpenResponse(exchange)
 
     @asynccontextmanager
     async def stream(
         self, target: str, *, headers: Fields | None = None
-    ) -> AsyncIterator[StreamAnswer]:
+    ) -> AsyncIterator[AsgiEventStream]:
         """Open an event stream; leaving the block is the peer's disconnect."""
         async with self._exchange("GET", target, headers, b"") as exchange:
-            yield StreamAnswer(exchange)
+            yield AsgiEventStream(exchange)
 
     @asynccontextmanager
     async def _exchange(
@@ -169,8 +169,8 @@ class AsgiClient:
         headers: Fields | None,
         body: Body,
         ahead: int = _AHEAD,
-    ) -> AsyncIterator[_Exchange]:
-        exchange = _Exchange(ahead)
+    ) -> AsyncIterator[_AsgiExchange]:
+        exchange = _AsgiExchange(ahead)
         scope = _scope(method, target, {**self._headers, **(headers or {})})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(exchange.run, self._app, scope))
@@ -181,7 +181,7 @@ class AsgiClient:
 
 
 @final
-class _Exchange:
+class _AsgiExchange:
     """One request and its response, from the server's side of ASGI.
 
     The application can be *ahead* of who reads its answer by so many pieces.

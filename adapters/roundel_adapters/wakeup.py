@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import trio
 
 
-class Sleeper(Protocol):
+class Waker(Protocol):
     """What is woken without waiting in a task."""
 
     def wake(self) -> None:
@@ -17,24 +17,24 @@ class Sleeper(Protocol):
 
 
 @final
-class Bell:
+class Wakeup:
     """Wakes all who wait at the moment it is rung; it remembers nothing.
 
     That is enough, because a driver asks its stream once more before it waits, and
     nothing can happen in between: there is no checkpoint.
     """
 
-    __slots__ = ("_lot", "_sleepers")
+    __slots__ = ("_lot", "_wakers")
 
     def __init__(self) -> None:
         self._lot: trio.lowlevel.ParkingLot | None = None
-        self._sleepers: set[Sleeper] = set()
+        self._wakers: set[Waker] = set()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake everybody who waits now."""
         if self._lot is not None:
             self._lot.unpark_all()
-        for sleeper in self._sleepers:
+        for sleeper in self._wakers:
             sleeper.wake()
 
     async def wait(self) -> None:
@@ -46,10 +46,10 @@ class Bell:
             self._lot = trio.lowlevel.ParkingLot()
         await self._lot.park()
 
-    def attach(self, sleeper: Sleeper) -> None:
+    def add_waker(self, waker: Waker) -> None:
         """Wake *sleeper* at every ring, until it is detached."""
-        self._sleepers.add(sleeper)
+        self._wakers.add(waker)
 
-    def detach(self, sleeper: Sleeper) -> None:
+    def remove_waker(self, waker: Waker) -> None:
         """Wake *sleeper* no more."""
-        self._sleepers.discard(sleeper)
+        self._wakers.discard(waker)

@@ -7,29 +7,29 @@ from ._encoded_event import Delta
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._event import Event, encode, encode_comment, is_resumable_id
 from ._headers import accepts_stream, read_last_event_id, stream_headers
-from ._history import History, Outcome, Replay
+from ._history import History, Replay, ResumeOutcome
 from ._parser import Parser
 from ._source import Source
 from ._source_states import TRANSITIONS, Input, State
 from ._stream import Stream
-from ._stream_messages import LastWords, Resume
+from ._stream_messages import CloseMessage, ResumeInfo
 
 __all__ = [
     "TRANSITIONS",
+    "CloseMessage",
     "Cursor",
     "Delta",
     "Event",
     "History",
     "Input",
-    "LastWords",
     "LocalProtocolError",
-    "Outcome",
     "Parser",
     "Position",
     "ProtocolError",
     "RemoteProtocolError",
     "Replay",
-    "Resume",
+    "ResumeInfo",
+    "ResumeOutcome",
     "Source",
     "State",
     "Stream",

@@ -11,7 +11,7 @@ import attrs
 from ._errors import LocalProtocolError
 from ._event import MAX_ID_LENGTH
 
-MAX_LANES = 8
+MAX_TOPICS = 8
 """The most lanes that one cursor holds."""
 
 MAX_OFFSET = 2**42 - 1
@@ -24,7 +24,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _MAX_DIGITS = 7
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_LANE = re.compile(
+_TOPIC = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]{1,32})\.)?"
     r"(?P<epoch>[A-Za-z0-9_-]{1,32})\."
     r"(?P<offset>0|[A-Za-z1-9_-][A-Za-z0-9_-]{0,6})"
@@ -64,16 +64,16 @@ class Cursor:
     def __str__(self) -> str:
         """Write the cursor as an event id; an empty one is the empty string."""
         return "~".join(
-            f"{name}.{_lane_text(at)}" if name else _lane_text(at)
+            f"{name}.{_topic_text(at)}" if name else _topic_text(at)
             for name, at in self.positions.items()
         )
 
-    def position(self, lane: str) -> Position | None:
+    def position(self, topic: str) -> Position | None:
         """Tell where the reader stands in *lane*; ``None`` if it was never there.
 
         In a foreign cursor that is `FOREIGN`, a position of no history.
         """
-        return FOREIGN if self.foreign else self.positions.get(lane)
+        return FOREIGN if self.foreign else self.positions.get(topic)
 
     @classmethod
     def parse(cls, text: str | bytes | None) -> Cursor:
@@ -86,13 +86,13 @@ class Cursor:
             return NOWHERE
         if isinstance(text, bytes):
             text = text.decode("latin-1")
-        lanes = [_LANE.fullmatch(part) for part in text[:MAX_ID_LENGTH].split("~")]
+        lanes = [_TOPIC.fullmatch(part) for part in text[:MAX_ID_LENGTH].split("~")]
         positions = {
             lane["name"] or "": Position(lane["epoch"], _number(lane["offset"]))
             for lane in lanes
             if lane
         }
-        whole = len(positions) == len(lanes) <= MAX_LANES
+        whole = len(positions) == len(lanes) <= MAX_TOPICS
         return cls(positions) if whole and len(text) <= MAX_ID_LENGTH else UNREADABLE
 
 
@@ -109,15 +109,15 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def check_lanes(epochs: Mapping[str, str]) -> None:
+def check_topics(epochs: Mapping[str, str]) -> None:
     """Refuse lanes whose cursor might outgrow an event id, before it does.
 
     *epochs* maps each lane's name to its epoch. With eight lanes a name and its
     epoch may take six characters together, with three lanes 33.
     """
-    if len(epochs) > MAX_LANES:
+    if len(epochs) > MAX_TOPICS:
         raise LocalProtocolError(
-            f"lanes: expected at most {MAX_LANES}, got {len(epochs)}"
+            f"lanes: expected at most {MAX_TOPICS}, got {len(epochs)}"
         )
     # Each is written as NAME.EPOCH.OFFSET or EPOCH.OFFSET, with a ~ between two.
     names = sum([len(lane) + 1 for lane in epochs if lane])
@@ -130,7 +130,7 @@ def check_lanes(epochs: Mapping[str, str]) -> None:
         )
 
 
-def _lane_text(at: Position) -> str:
+def _topic_text(at: Position) -> str:
     return f"{at.epoch}.{_digits(at.offset)}"
 
 

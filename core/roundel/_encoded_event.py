@@ -11,7 +11,7 @@ from ._cursor import Cursor, Position
 from ._errors import LocalProtocolError
 from ._event import Event, encode_fields, encode_id
 
-Lazy: TypeAlias = Event | Callable[[], Event]
+EventOrFactory: TypeAlias = Event | Callable[[], Event]
 """An event, or a function that makes it when the first reader needs it."""
 
 
@@ -28,7 +28,7 @@ class Delta:
 
 
 @final
-class Entry:
+class EncodedEvent:
     """An event at its position, encoded once for all readers.
 
     An event is encoded here and now, so that one that cannot be written is refused
@@ -38,7 +38,7 @@ class Entry:
     __slots__ = ("_before", "_delta", "_fields", "_frame", "_make", "at", "time")
 
     def __init__(
-        self, event: Lazy | Delta, at: Position, time: float, before: int = 0
+        self, event: EventOrFactory | Delta, at: Position, time: float, before: int = 0
     ) -> None:
         self.at = at
         self.time = time
@@ -53,11 +53,11 @@ class Entry:
         else:
             self._make = event
 
-    def following(self, told: Position | None) -> Entry:
+    def rebased_on(self, told: Position | None) -> EncodedEvent:
         """Return the entry for a reader that was told *told* before it."""
         if self._delta is None or told is None or told.offset == self._before:
             return self
-        return Entry(self._delta, self.at, self.time, told.offset)
+        return EncodedEvent(self._delta, self.at, self.time, told.offset)
 
     def _encode(self, event: Event) -> None:
         if event.id is not None:

@@ -16,10 +16,10 @@ from typing import Literal, TypeAlias, final
 import attrs
 
 from ._cursor import MAX_OFFSET, Position, check_name
-from ._encoded_event import Delta, Entry, Lazy
+from ._encoded_event import Delta, EncodedEvent, EventOrFactory
 from ._errors import LocalProtocolError
 
-Outcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]
+ResumeOutcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]
 """What a reader is answered with, from "nothing is missing" to "forget everything"."""
 
 
@@ -33,10 +33,10 @@ class Replay:
     ``"snapshot"`` or ``"reset"`` without entries says that nothing could.
     """
 
-    outcome: Outcome
-    entries: tuple[Entry, ...]
+    outcome: ResumeOutcome
+    entries: tuple[EncodedEvent, ...]
     position: Position
-    exact: bool
+    is_contiguous: bool
 
 
 @final
@@ -68,7 +68,7 @@ class History:
         epoch: str,
         *,
         offset: int = 0,
-        snapshot: Lazy | None = None,
+        snapshot: EventOrFactory | None = None,
         capacity: int = 256,
         max_bytes: int | None = None,
         retention: float = inf,
@@ -78,19 +78,21 @@ class History:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._retention = retention
-        self._begin(epoch, offset, snapshot)
+        self._start_epoch(epoch, offset, snapshot)
 
-    def _begin(self, epoch: str, offset: int, snapshot: Lazy | None) -> None:
+    def _start_epoch(
+        self, epoch: str, offset: int, snapshot: EventOrFactory | None
+    ) -> None:
         head = Position(check_name(epoch, "epoch"), _checked(offset, 0))
-        self._snapshot = None if snapshot is None else Entry(snapshot, head, inf)
+        self._snapshot = None if snapshot is None else EncodedEvent(snapshot, head, inf)
         self.head = head
         self._asked: Position | None = None
         self._floor = self._newest = offset
         self._bytes = 0
-        self._ring: list[Entry] | None = None
+        self._ring: list[EncodedEvent] | None = None
 
     def reset(
-        self, epoch: str, *, offset: int = 0, snapshot: Lazy | None = None
+        self, epoch: str, *, offset: int = 0, snapshot: EventOrFactory | None = None
     ) -> None:
         """Begin a new line: readers of the old one are told to forget it.
 
@@ -102,15 +104,15 @@ class History:
                 f"epoch: expected another, no longer than {self.head.epoch!r}, "
                 f"got {epoch!r}"
             )
-        self._begin(epoch, offset, snapshot)
+        self._start_epoch(epoch, offset, snapshot)
 
     def append(
         self,
-        event: Lazy | Delta,
+        event: EventOrFactory | Delta,
         *,
         now: float,
         offset: int | None = None,
-        snapshot: Lazy | None = None,
+        snapshot: EventOrFactory | None = None,
     ) -> Position:
         """Add *event* and return its position.
 
@@ -118,7 +120,7 @@ class History:
         otherwise. *snapshot* is the state right after the event; the one before
         stays in use, with the events after it, until a new one comes.
         """
-        entry = Entry(event, self._next(offset), now, self._newest)
+        entry = EncodedEvent(event, self._next(offset), now, self._newest)
         size = 0 if self._max_bytes is None else len(entry.frame)
         self._move(entry.at, snapshot)
         self._newest = entry.at.offset
@@ -134,7 +136,7 @@ class History:
         return self.head
 
     def advance(
-        self, *, offset: int | None = None, snapshot: Lazy | None = None
+        self, *, offset: int | None = None, snapshot: EventOrFactory | None = None
     ) -> Position:
         """Move the head without an event: a change that no reader here need see.
 
@@ -144,7 +146,9 @@ class History:
         self._move(self._next(offset), snapshot)
         return self.head
 
-    def lose(self, snapshot: Lazy, *, offset: int | None = None) -> Position:
+    def skip_to_snapshot(
+        self, snapshot: EventOrFactory, *, offset: int | None = None
+    ) -> Position:
         """Move the head over events that nobody here has, to the state behind them.
 
         Every reader from before it is told the *snapshot*, a running one too.
@@ -160,24 +164,26 @@ class History:
             self.head.epoch, _checked(floor if offset is None else offset, floor)
         )
 
-    def _move(self, head: Position, snapshot: Lazy | None) -> None:
+    def _move(self, head: Position, snapshot: EventOrFactory | None) -> None:
         if snapshot is not None:
-            self._snapshot = Entry(snapshot, head, inf)
+            self._snapshot = EncodedEvent(snapshot, head, inf)
         self.head = head
         self._asked = None
 
-    def has(self, position: Position) -> bool:
+    def contains(self, position: Position) -> bool:
         """Tell whether *position* is one of this line, gone from the ring or not."""
         head = self.head
         return position.epoch == head.epoch and position.offset <= head.offset
 
-    def has_news(self, position: Position | None) -> bool:
+    def has_events_after(self, position: Position | None) -> bool:
         """Tell whether a running reader at *position* has anything to be told."""
         return (
-            position is None or position.offset < self._newest or not self.has(position)
+            position is None
+            or position.offset < self._newest
+            or not self.contains(position)
         )
 
-    def sole_news(self, position: Position) -> tuple[bytes, Position] | None:
+    def single_event_after(self, position: Position) -> tuple[bytes, Position] | None:
         """Return what a running reader at *position* misses, if it is one event.
 
         That is its bytes, and where the reader stands behind it: what `since()`
@@ -187,14 +193,14 @@ class History:
         # All who have been told the same stand at one and the same position, and are
         # told the same again: so the last answer is the next one too.
         if position is not self._asked:
-            entry = self._sole_entry(position)
-            self._sole = entry and (entry.following(position).frame, entry.at)
+            entry = self._single_encoded_event(position)
+            self._sole = entry and (entry.rebased_on(position).frame, entry.at)
             self._asked = position
         return self._sole
 
-    def _sole_entry(self, position: Position) -> Entry | None:
+    def _single_encoded_event(self, position: Position) -> EncodedEvent | None:
         ring = self._ring
-        if self._retention != inf or not self.has(position):
+        if self._retention != inf or not self.contains(position):
             return None
         if position.offset >= self._newest:
             return None
@@ -217,33 +223,33 @@ class History:
         """
         self._trim(now)
         if position is None:
-            return self._stand_in("snapshot")
-        if not self.has(position):
-            return self._stand_in("reset")
+            return self._snapshot_replay("snapshot")
+        if not self.contains(position):
+            return self._snapshot_replay("reset")
         if position.offset == self.head.offset:
-            return Replay("current", (), self.head, exact=True)
+            return Replay("current", (), self.head, is_contiguous=True)
         if self._capacity == 0:
-            return self._stand_in("replayed")
+            return self._snapshot_replay("replayed")
         if position.offset < self._floor:
-            return self._stand_in("snapshot")
+            return self._snapshot_replay("snapshot")
         entries = self._after(position.offset)
         # Where nothing newer was told, the reader stands where it stood: the head may
         # have moved on in silence.
         told = entries[-1].at if entries else position
-        return Replay("replayed", entries, told, exact=True)
+        return Replay("replayed", entries, told, is_contiguous=True)
 
-    def _stand_in(self, outcome: Outcome) -> Replay:
+    def _snapshot_replay(self, outcome: ResumeOutcome) -> Replay:
         snapshot = self._snapshot
         if snapshot is None or snapshot.at.offset < self._floor:
-            return Replay(outcome, (), self.head, exact=False)
+            return Replay(outcome, (), self.head, is_contiguous=False)
         entries = (snapshot, *self._after(snapshot.at.offset))
-        return Replay(outcome, entries, entries[-1].at, exact=False)
+        return Replay(outcome, entries, entries[-1].at, is_contiguous=False)
 
-    def _after(self, offset: int) -> tuple[Entry, ...]:
+    def _after(self, offset: int) -> tuple[EncodedEvent, ...]:
         # From the right: a live reader misses one event, not the whole ring.
         return tuple(self._newer_than(offset))[::-1]
 
-    def _newer_than(self, offset: int) -> Iterator[Entry]:
+    def _newer_than(self, offset: int) -> Iterator[EncodedEvent]:
         for entry in reversed(self._ring or ()):
             if entry.at.offset <= offset:
                 return

@@ -113,7 +113,7 @@ class Source:
         """
         # WPT request-accept, request-cache-control: this is what is on the wire.
         headers = [("Accept", MEDIA_TYPE), ("Cache-Control", "no-cache")]
-        if _travels(self.last_event_id):
+        if _is_header_safe(self.last_event_id):
             headers.append(("Last-Event-ID", self.last_event_id))
         return headers
 
@@ -121,7 +121,7 @@ class Source:
         self, status: int, headers: Iterable[tuple[str, str]], *, now: float
     ) -> None:
         """Take the head of the response, after whatever redirects led to it."""
-        reason = _judge(status, headers)
+        reason = _rejection_reason(status, headers)
         if not reason:
             self.state = self._after(Input.ACCEPT, "receive_response")
             self._parser = Parser(
@@ -204,7 +204,7 @@ class Source:
         return retry + self._random() * span
 
 
-def _judge(status: int, headers: Iterable[tuple[str, str]]) -> str:
+def _rejection_reason(status: int, headers: Iterable[tuple[str, str]]) -> str:
     """Return what keeps a response from being an event stream, or nothing."""
     if status != 200:
         return f"expected status 200, got {status}"
@@ -217,7 +217,7 @@ def _judge(status: int, headers: Iterable[tuple[str, str]]) -> str:
     return ""
 
 
-def _travels(value: str) -> bool:
+def _is_header_safe(value: str) -> bool:
     """Tell whether *value* arrives as it is, whoever carries it as a header."""
     # A browser sends UTF-8; HTTP libraries refuse it or disagree on how to write it.
     plain = value.isascii() and value.isprintable() and value == value.strip(" ")

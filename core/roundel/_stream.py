@@ -7,12 +7,12 @@ from functools import lru_cache
 from math import inf
 from typing import final
 
-from ._cursor import FOREIGN, NOWHERE, Cursor, Position, check_lanes, check_name
-from ._encoded_event import Entry
+from ._cursor import FOREIGN, NOWHERE, Cursor, Position, check_name, check_topics
+from ._encoded_event import EncodedEvent
 from ._errors import LocalProtocolError
 from ._event import Event, encode, encode_comment, encode_id
-from ._history import History, Outcome
-from ._stream_messages import LastWords, Resume
+from ._history import History, ResumeOutcome
+from ._stream_messages import CloseMessage, ResumeInfo
 
 _COMMENT = encode_comment()
 
@@ -50,10 +50,30 @@ class Stream:
     """
 
     __slots__ = (
-        "_calm_until", "_closing", "_cursor", "_due", "_ends", "_gap", "_greeted",
-        "_heartbeat", "_hello", "_lanes", "_last_words", "_left", "_max_age",
-        "_max_write", "_notice", "_notice_due", "_only", "_ping", "_pinged", "_pings",
-        "_positions", "_rest", "_words", "is_open",
+        "_calm_until",
+        "_close_message",
+        "_closing",
+        "_cursor",
+        "_due",
+        "_ends",
+        "_gap",
+        "_greeted",
+        "_heartbeat",
+        "_hello",
+        "_left",
+        "_max_age",
+        "_max_write",
+        "_only",
+        "_ping",
+        "_pinged",
+        "_pings",
+        "_positions",
+        "_rest",
+        "_timed_event",
+        "_timed_event_at",
+        "_topics",
+        "_words",
+        "is_open",
     )  # fmt: skip
 
     is_open: bool
@@ -61,18 +81,18 @@ class Stream:
 
     def __init__(
         self,
-        lanes: History | Mapping[str, History],
+        topics: History | Mapping[str, History],
         *,
         now: float,
         last_event_id: str | bytes | None = None,
-        hello: Callable[[Resume], Event] | None = None,
-        gap: Callable[[str, Outcome], Event | None] | None = None,
+        hello: Callable[[ResumeInfo], Event] | None = None,
+        gap: Callable[[str, ResumeOutcome], Event | None] | None = None,
         ping: Callable[[Cursor], Event] | None = None,
         heartbeat: float = 15.0,
         max_age: float = inf,
         random: Callable[[], float] | None = None,
-        last_words: LastWords | Callable[[], LastWords] | None = None,
-        notice: tuple[float, Event] | None = None,
+        close_message: CloseMessage | Callable[[], CloseMessage] | None = None,
+        timed_event: tuple[float, Event] | None = None,
         max_write: int = 1 << 16,
     ) -> None:
         if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
@@ -80,21 +100,26 @@ class Stream:
         self._cursor = Cursor.parse(last_event_id)
         self._greeted = self._left = False
         self._positions: dict[str, Position | None] = {}
-        self._follow(_by_name(lanes))
-        for name, lane in self._lanes.items():
-            self._positions[name] = self._presented(name, lane)
+        self._follow(_by_name(topics))
+        for name, lane in self._topics.items():
+            self._positions[name] = self._resume_position(name, lane)
         self._hello, self._gap, self._ping = hello, gap, ping
         self._pinged: Position | None = None
         self._pings = b""
         self._heartbeat = heartbeat
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._ends = now + self._max_age
-        self._last_words = (
-            last_words.encode() if isinstance(last_words, LastWords) else last_words
+        self._close_message = (
+            close_message.encode()
+            if isinstance(close_message, CloseMessage)
+            else close_message
         )
-        self._notice_due, self._notice = inf, b""
-        if notice is not None:
-            self._notice_due, self._notice = now + notice[0], encode(notice[1])
+        self._timed_event_at, self._timed_event = inf, b""
+        if timed_event is not None:
+            self._timed_event_at, self._timed_event = (
+                now + timed_event[0],
+                encode(timed_event[1]),
+            )
         self._max_write = max_write
         self._due = now
         self._rest = self._words = b""
@@ -112,7 +137,7 @@ class Stream:
         """
         if self._closing:
             return -inf
-        return min(self._due, self._ends, self._notice_due)
+        return min(self._due, self._ends, self._timed_event_at)
 
     @property
     def cursor(self) -> Cursor:
@@ -125,59 +150,61 @@ class Stream:
             }
         )
 
-    def position(self, lane: str = "") -> Position | None:
+    def position(self, topic: str = "") -> Position | None:
         """Tell where the reader stands in *lane*; ``None`` before its first state."""
-        at = self._positions[lane]
+        at = self._positions[topic]
         return None if at is FOREIGN else at
 
-    def join(self, name: str, lane: History) -> None:
+    def subscribe(self, name: str, history: History) -> None:
         """Follow one more lane; once the stream has begun it is new to the reader.
 
         The ids that were sent since do not have it, so that what the peer presented
         at the beginning says nothing any more.
         """
-        if name in self._lanes:
+        if name in self._topics:
             raise LocalProtocolError(f"lanes: {name!r} is followed already")
-        self._follow({**self._lanes, check_name(name, "lane"): lane})
-        self._positions[name] = None if self._greeted else self._presented(name, lane)
+        self._follow({**self._topics, check_name(name, "lane"): history})
+        self._positions[name] = (
+            None if self._greeted else self._resume_position(name, history)
+        )
         self._calm_until = -inf
 
-    def leave(self, name: str) -> None:
+    def unsubscribe(self, name: str) -> None:
         """Follow one lane less; the peer is told that its position is gone."""
-        if name not in self._lanes:
+        if name not in self._topics:
             raise LocalProtocolError(f"lanes: {name!r} is not followed")
-        lanes = dict(self._lanes)
+        lanes = dict(self._topics)
         del lanes[name]
         self._follow(lanes)
         del self._positions[name]
         self._left = True
         self._calm_until = -inf
 
-    def _follow(self, lanes: dict[str, History]) -> None:
-        check_lanes({name: lane.head.epoch for name, lane in lanes.items()})
-        self._lanes = lanes
+    def _follow(self, topics: dict[str, History]) -> None:
+        check_topics({name: lane.head.epoch for name, lane in topics.items()})
+        self._topics = topics
         # The lane whose own ids are the stream's: with another they would be longer.
-        self._only = lanes.get("") if len(lanes) == 1 else None
+        self._only = topics.get("") if len(topics) == 1 else None
 
-    def _presented(self, name: str, lane: History) -> Position | None:
+    def _resume_position(self, name: str, lane: History) -> Position | None:
         # A position that this lane never had is not kept, since no id of ours may
         # hold it: nobody has measured whether it fits.
         at = self._cursor.position(name)
-        return at if at is None or lane.has(at) else FOREIGN
+        return at if at is None or lane.contains(at) else FOREIGN
 
-    def close(self, last_words: LastWords | None = None) -> None:
+    def close(self, close_message: CloseMessage | None = None) -> None:
         """End the stream, with its *last_words*; the first call counts.
 
         A stream that has not begun says hello before them, since that is always first.
         What the reader has not been told waits in the lanes for its next connection.
         """
-        self._end(last_words.encode() if last_words else b"")
+        self._end(close_message.encode() if close_message else b"")
 
-    def _end(self, last_words: bytes) -> None:
+    def _end(self, close_message: bytes) -> None:
         if not self._closing:
             self._closing = True
             self._calm_until = -inf
-            self._words = last_words
+            self._words = close_message
             self.is_open = bool(self._rest or self._words)
 
     def data_to_send(self, now: float) -> list[bytes]:
@@ -186,9 +213,9 @@ class Stream:
         The chunks are taken as written: the reader's position moves behind them.
         """
         try:
-            if now < self._calm_until and (live := self._live(now)) is not None:
+            if now < self._calm_until and (live := self._fast_path(now)) is not None:
                 return live
-            return self._said(now)
+            return self._next_write(now)
         except BaseException:
             # Positions have moved behind chunks that are lost with the exception.
             self._rest = self._words = b""
@@ -196,9 +223,9 @@ class Stream:
             self._calm_until = -inf
             raise
 
-    def _said(self, now: float) -> list[bytes]:
+    def _next_write(self, now: float) -> list[bytes]:
         if now >= self._ends and not self._closing:
-            words = self._last_words
+            words = self._close_message
             self._end(words().encode() if callable(words) else words or b"")
         chunks = self._bounded(self._next_chunks(now))
         if not chunks and now >= self._due and self.is_open:
@@ -206,10 +233,10 @@ class Stream:
         if chunks:
             self._due = now + self._heartbeat
         is_busy = self._closing or self._rest
-        self._calm_until = -inf if is_busy else min(self._ends, self._notice_due)
+        self._calm_until = -inf if is_busy else min(self._ends, self._timed_event_at)
         return chunks
 
-    def _live(self, now: float) -> list[bytes] | None:
+    def _fast_path(self, now: float) -> list[bytes] | None:
         """Answer in short for one lane and at most one frame; `None` is no answer.
 
         It says what `_said()` would. Most steps of most streams are these.
@@ -217,9 +244,9 @@ class Stream:
         lane = self._only
         if lane is None or (at := self._positions[""]) is None:
             return None
-        news = None if at is lane.head else lane.sole_news(at)
+        news = None if at is lane.head else lane.single_event_after(at)
         if news is None:
-            if at is not lane.head and lane.has_news(at):
+            if at is not lane.head and lane.has_events_after(at):
                 return None
             if now < self._due:
                 return []
@@ -253,42 +280,44 @@ class Stream:
             return
         if not self._greeted:
             self._greeted = True
-            yield from self._greet(now)
+            yield from self._encode_hello(now)
         if self._closing:
             words, self._words = self._words, b""
             yield words
             return
-        if now >= self._notice_due:
-            self._notice_due = inf
-            yield self._notice
+        if now >= self._timed_event_at:
+            self._timed_event_at = inf
+            yield self._timed_event
         if self._left:
             self._left = False
-            yield self._whereabouts()
-        for name, lane in list(self._lanes.items()):
-            if lane.has_news(self._positions[name]):
+            yield self._id_only_block()
+        for name, lane in list(self._topics.items()):
+            if lane.has_events_after(self._positions[name]):
                 # To the back of the line: no lane can keep the others from talking.
-                self._lanes[name] = self._lanes.pop(name)
-                yield from self._news(name, lane, now)
+                self._topics[name] = self._topics.pop(name)
+                yield from self._encode_topic_updates(name, lane, now)
 
-    def _greet(self, now: float) -> Iterator[bytes]:
+    def _encode_hello(self, now: float) -> Iterator[bytes]:
         replays = {
             name: lane.since(self._positions[name], now=now)
-            for name, lane in self._lanes.items()
+            for name, lane in self._topics.items()
         }
         told = {name: replay.position for name, replay in replays.items()}
         for name, replay in replays.items():
-            if not replay.exact:
+            if not replay.is_contiguous:
                 self._positions[name] = None
         # A lane that the peer knows and that is not followed has been left: it could
         # join again, and what the peer knew of it would be out of date.
-        self._left |= not self._cursor.positions.keys() <= self._lanes.keys()
+        self._left |= not self._cursor.positions.keys() <= self._topics.keys()
         # What is only for the beginning need not be kept for as long as all the rest.
         hello, self._hello, self._cursor = self._hello, None, NOWHERE
         if hello:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
-            yield encode(hello(Resume(outcomes, Cursor(told), self._max_age)))
+            yield encode(hello(ResumeInfo(outcomes, Cursor(told), self._max_age)))
 
-    def _news(self, name: str, lane: History, now: float) -> Iterator[bytes]:
+    def _encode_topic_updates(
+        self, name: str, lane: History, now: float
+    ) -> Iterator[bytes]:
         at = self._positions[name]
         replay = lane.since(at, now=now)
         # A late reader of a latest-wins lane is "replayed" its state: nothing is lost.
@@ -298,17 +327,17 @@ class Stream:
                 yield encode(notice)
         for entry in replay.entries:
             told, self._positions[name] = self._positions[name], entry.at
-            yield self._frame(entry.following(told))
+            yield self._frame(entry.rebased_on(told))
         self._positions[name] = replay.position
         if not replay.entries:
             # So that what is lost is not asked for again.
-            yield self._whereabouts()
+            yield self._id_only_block()
 
-    def _whereabouts(self) -> bytes:
+    def _id_only_block(self) -> bytes:
         # WHATWG 9.2.6: a block without data moves the last event id and is no event.
         return encode_id(str(self.cursor)) + b"\n"
 
-    def _frame(self, entry: Entry) -> bytes:
+    def _frame(self, entry: EncodedEvent) -> bytes:
         return entry.frame if self._only else entry.frame_at(self.cursor)
 
     def _heartbeat_chunk(self) -> bytes:

@@ -10,33 +10,33 @@ import attrs
 
 from ._cursor import Cursor
 from ._event import Event, encode, encode_retry
-from ._history import Outcome
+from ._history import ResumeOutcome
 
-_SEVERITY: tuple[Outcome, ...] = ("current", "replayed", "snapshot", "reset")
+_SEVERITY: tuple[ResumeOutcome, ...] = ("current", "replayed", "snapshot", "reset")
 
 
 @final
 @attrs.frozen
-class Resume:
+class ResumeInfo:
     """How a reader was resumed: what its first frame may tell it.
 
     *outcomes* has one for each lane. After the frames that follow the reader stands
     at *cursor*. *max_age* is for how many seconds the stream will be served.
     """
 
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, ResumeOutcome]
     cursor: Cursor
     max_age: float = inf
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ResumeOutcome:
         """The gravest of the lanes' outcomes; ``"current"`` without a lane."""
         return max(self.outcomes.values(), key=_SEVERITY.index, default="current")
 
 
 @final
 @attrs.frozen
-class LastWords:
+class CloseMessage:
     """What a stream says before a planned end: an *event*, and when to come back.
 
     *retry* is in milliseconds; the peer keeps it for its later reconnections.

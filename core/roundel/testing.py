@@ -1,8 +1,9 @@
 """Both halves over a bad wire, in virtual time: to test without sockets or sleeps.
 
-A `Link` is the wire of one connection. A `Pair` joins a `Source` to whatever `Stream`
-you serve it, and moves from one deadline to the next, so that an hour of reconnections
-takes milliseconds. All chance is a *random* of yours: the same seed, the same story.
+A `LossyLink` is the wire of one connection. A `Pair` joins a `Source` to any
+`Stream` that you serve it, and moves from one deadline to the next, so that an hour of
+reconnections takes milliseconds. All chance is a *random* of yours: the
+same seed gives the same run.
 The strategies at the end are for hypothesis, which is imported when one is called.
 """
 
@@ -28,7 +29,7 @@ Ending: TypeAlias = Literal["eof", "error"]
 
 
 @final
-class Link:
+class LossyLink:
     """The way of one connection's bytes from a server to a client.
 
     It splits what it is sent, delays the pieces and keeps their order. When it is
@@ -129,7 +130,7 @@ class Link:
 
 @final
 class Pair:
-    """A `Source` and the `Stream` it reads, joined by one `Link` after another.
+    """A `Source` and the `Stream` it reads, joined by one `LossyLink` after another.
 
     Args:
         source: The client.
@@ -142,7 +143,7 @@ class Pair:
     __slots__ = ("_serve", "_wire", "link", "now", "source", "stream")
 
     now: float
-    link: Link | None
+    link: LossyLink | None
     """The wire of the connection that is up, if there is one."""
     stream: Stream | None
     """What is being served on it, until it has said all."""
@@ -152,7 +153,7 @@ class Pair:
         source: Source,
         serve: Callable[[str, float], Stream | int],
         *,
-        wire: Callable[[], Link],
+        wire: Callable[[], LossyLink],
         now: float = 0.0,
     ) -> None:
         self.source = source
@@ -277,7 +278,7 @@ def pieces(data: bytes) -> SearchStrategy[list[bytes]]:
 
 
 def chances() -> SearchStrategy[Callable[[], float]]:
-    """Return a strategy for the *random* of a `Source`, a `Stream` or a `Link`."""
+    """Return a strategy for the *random* of a `Source`, a `Stream` or a `LossyLink`."""
     from hypothesis import strategies as st
 
     return st.randoms(use_true_random=False).map(lambda source: source.random)

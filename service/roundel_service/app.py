@@ -12,32 +12,33 @@ import trio
 from hypercorn.typing import Framework
 from quart_trio import QuartTrio
 
-from roundel_adapters.server import serve as hypercorn
+from roundel_adapters import server
 
-from .domain.items import Limits
-from .engines.base import Engine, Rules, Unavailable
+from .domain.items import MailboxLimits
+from .domain.record import RecordLimits
+from .engines.base import Engine, EngineUnavailable
 from .engines.memory import MemoryEngine
 from .engines.sqlite.default_path import data_file
 from .engines.sqlite.engine import SqliteEngine
-from .http.access_control import Door, Rates
+from .http.access_control import AccessControl, RateLimits
 from .http.cors import Cors
-from .http.dispatcher import Desk
-from .http.fastpath_app import Shortcut
+from .http.dispatcher import Dispatcher
+from .http.fastpath_app import FastpathApp
 from .http.quart_app import create_app
 from .http.routes import create_routes
-from .identity.authenticator import Gate, Secret
+from .identity.authenticator import Authenticator, HmacKey
 from .identity.jwks import JwkSet
 from .identity.tickets import Tickets
 from .operator.app import create_operator_app
 from .operator.audit import Audit
 from .settings import Address, Settings
-from .streams.hub import Caps, Hub
-from .streams.subscribe import Timing
+from .streams.hub import Hub, StreamLimits
+from .streams.subscribe import StreamTimeouts
 
 SPARE_CONNECTIONS = 2_000
 """Connections beyond the streams: for calls, and for being told to come later."""
 
-FAREWELL = 0.5
+FINAL_REPORT_TIMEOUT = 0.5
 """For how many seconds other nodes are told in the end that all streams are over."""
 
 
@@ -47,9 +48,9 @@ class Service:
     """The parts of a running service."""
 
     hub: Hub
-    gate: Gate
+    authenticator: Authenticator
     app: QuartTrio
-    short: Shortcut
+    fastpath: FastpathApp
     operator_app: QuartTrio
     audit: Audit
 
@@ -61,8 +62,8 @@ class Service:
             # First, since all others ask it, and they are told if it cannot begin.
             await nursery.start(self.hub.engine.run)
             await nursery.start(self.hub.run)
-            if isinstance(self.gate.keys, JwkSet):
-                await nursery.start(self.gate.keys.run)
+            if isinstance(self.authenticator.keys, JwkSet):
+                await nursery.start(self.authenticator.keys.run)
             nursery.start_soon(self.audit.run)
             task_status.started()
 
@@ -80,21 +81,23 @@ def build(
     engine = engine or make_engine(settings, clock=clock)
     hub = Hub(
         engine,
-        timing=Timing(
+        timeouts=StreamTimeouts(
             ping=settings.ping,
             max_age=settings.max_age,
             write_timeout=settings.write_timeout,
         ),
-        caps=Caps(streams=settings.max_streams, per_user=settings.max_streams_per_user),
-        ring=settings.ring_changes,
+        limits=StreamLimits(
+            streams=settings.max_streams, per_user=settings.max_streams_per_user
+        ),
+        change_log_size=settings.ring_changes,
         clock=clock,
     )
-    gate = build_gate(settings, clock=clock)
-    door = Door(
+    gate = build_authenticator(settings, clock=clock)
+    door = AccessControl(
         gate,
         engine,
         cors=Cors(frozenset(settings.cors_origins)),
-        rates=Rates(producer=settings.producer_rate, user=settings.user_rate),
+        rates=RateLimits(producer=settings.producer_rate, user=settings.user_rate),
         metrics=hub.metrics,
         clock=clock,
     )
@@ -103,15 +106,15 @@ def build(
         metrics=hub.metrics, readiness=partial(_reasons, hub, gate)
     )
     audit = Audit(engine, hub, hub.metrics)
-    desk, routes = Desk(door.cors, hub.metrics), create_routes(hub, door)
-    app, short = create_app(desk, routes), Shortcut(desk, routes)
+    desk, routes = Dispatcher(door.cors, hub.metrics), create_routes(hub, door)
+    app, short = create_app(desk, routes), FastpathApp(desk, routes)
     return Service(hub, gate, app, short, operator_app, audit)
 
 
 def make_engine(settings: Settings, *, clock: Callable[[], float]) -> Engine:
     """Make the engine that *settings* name."""
-    limits = Limits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
-    rules = Rules(limits=limits, ring=settings.ring_changes)
+    limits = MailboxLimits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
+    rules = RecordLimits(mailbox=limits, change_log_size=settings.ring_changes)
     scheme, _, place = settings.engine.partition(":")
     match scheme:
         case "memory":
@@ -137,15 +140,17 @@ def make_engine(settings: Settings, *, clock: Callable[[], float]) -> Engine:
             )
 
 
-def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) -> Gate:
+def build_authenticator(
+    settings: Settings, *, clock: Callable[[], float] = time.time
+) -> Authenticator:
     """Build what tells who calls."""
-    keys: Secret | JwkSet
+    keys: HmacKey | JwkSet
     if settings.jwks is not None:
         keys = JwkSet(settings.jwks, clock=clock)
     else:
         assert settings.jwt_secret is not None
-        keys = Secret(settings.jwt_secret)
-    return Gate(
+        keys = HmacKey(settings.jwt_secret)
+    return Authenticator(
         producer_keys=settings.producer_keys,
         keys=keys,
         tickets=Tickets(producer_keys=settings.producer_keys, clock=clock),
@@ -155,7 +160,7 @@ def build_gate(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     )
 
 
-async def _reasons(hub: Hub, gate: Gate) -> Mapping[str, str]:
+async def _reasons(hub: Hub, gate: Authenticator) -> Mapping[str, str]:
     """Say why no more requests should be sent here."""
     reasons = {}
     if hub.is_draining:
@@ -164,7 +169,7 @@ async def _reasons(hub: Hub, gate: Gate) -> Mapping[str, str]:
         reasons["jwks"] = "no key to verify tokens with was read yet"
     try:
         await hub.engine.check()
-    except Unavailable as error:
+    except EngineUnavailable as error:
         reasons["engine"] = str(error)
     return reasons
 
@@ -194,7 +199,7 @@ async def run(
         await shutdown()
         service.hub.drain()
 
-    limits = hypercorn.Limits(
+    limits = server.ServerLimits(
         write_timeout=settings.write_timeout,
         drain_timeout=settings.drain_timeout,
         max_connections=settings.max_streams + SPARE_CONNECTIONS,
@@ -207,15 +212,15 @@ async def run(
                 _serve, service.operator_app, operator_listeners, trio.sleep_forever
             )
         async with trio.open_nursery() as serving:
-            short = service.short if app is None else None
+            short = service.fastpath if app is None else None
             await serving.start(
                 _serve, app or service.app, listeners, drain, limits, short
             )
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
-        if service.hub.attendance is not None:
-            with trio.move_on_after(FAREWELL):
-                await service.hub.attendance.settle()
+        if service.hub.presence is not None:
+            with trio.move_on_after(FINAL_REPORT_TIMEOUT):
+                await service.hub.presence.settle()
         nursery.cancel_scope.cancel()
 
 
@@ -223,7 +228,7 @@ async def _listen(
     address: Address, *, share_port: bool = False
 ) -> list[trio.SocketListener]:
     try:
-        return await hypercorn.listen(address.host, address.port, share_port=share_port)
+        return await server.listen(address.host, address.port, share_port=share_port)
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error.strerror}") from None
 
@@ -232,16 +237,16 @@ async def _serve(
     app: Framework,
     listeners: list[trio.SocketListener],
     shutdown: Callable[[], Awaitable[object]],
-    limits: hypercorn.Limits | None = None,
-    short: Shortcut | None = None,
+    limits: server.ServerLimits | None = None,
+    short: FastpathApp | None = None,
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    await hypercorn.serve(
+    await server.serve(
         app,
         listeners,
         shutdown=shutdown,
         limits=limits,
-        short=short,
+        fastpath=short,
         task_status=task_status,
     )

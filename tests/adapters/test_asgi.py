@@ -6,7 +6,7 @@ import anyio
 
 from roundel import Event, History, Stream
 from roundel_adapters.asgi import StreamResponse
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from support.asgi_peer import Page, Peer, about, all_wait, on_both
 
 HOUR = 3_600.0
@@ -137,7 +137,7 @@ async def test_ring_that_means_nothing_costs_one_question():
     talker = Counting(page.stream)
     async with page.answered(talker) as peer:
         before = talker.asked
-        page.bell.ring()
+        page.bell.notify()
         await all_wait()
 
         assert before + 1 == talker.asked
@@ -149,7 +149,7 @@ async def test_head_is_answered_without_the_stream():
     """HEAD tells the head, claims nothing and begins nothing."""
     page = Page()
     within = page.counted()
-    peer = Peer(StreamResponse(page.stream, page.bell, within=within), method="HEAD")
+    peer = Peer(StreamResponse(page.stream, page.bell, lifespan=within), method="HEAD")
     await peer.run()
 
     end = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -161,7 +161,7 @@ async def test_head_is_answered_without_the_stream():
 @on_both
 async def test_many_readers_share_a_bell_and_leave_it_one_by_one():
     """A ring is for all who are there."""
-    history, bell = History("e", snapshot=Event("start")), Bell()
+    history, bell = History("e", snapshot=Event("start")), Wakeup()
     peers = [
         Peer(StreamResponse(Stream(history, now=0.0), bell), method="GET")
         for _ in range(20)
@@ -171,13 +171,13 @@ async def test_many_readers_share_a_bell_and_leave_it_one_by_one():
             tasks.start_soon(peer.run)
             await all_wait()
             history.append(Event(str(number)), now=0.0)
-            bell.ring()
+            bell.notify()
         await all_wait()
         for peer in peers:
             peer.gone.set()
             await peer.ended.wait()
-            bell.ring()
+            bell.notify()
 
-    assert not bell._sleepers
+    assert not bell._wakers
     for number, peer in enumerate(peers):
         assert list(map(str, range(number, 20))) == peer.told[-(20 - number) :]

@@ -8,7 +8,7 @@ from math import inf
 import anyio
 import pytest
 
-from roundel import Event, LastWords
+from roundel import CloseMessage, Event
 from roundel_adapters.asgi import StreamResponse
 from support.asgi_peer import Page, Peer, about, all_wait, on_both, run
 
@@ -100,8 +100,8 @@ async def test_closed_stream_says_its_last_words_and_the_response_ends():
     page = Page()
     async with page.answered() as peer:
         await anyio.sleep(1)
-        page.stream.close(LastWords(Event("over", "bye"), retry=5))
-        page.bell.ring()
+        page.stream.close(CloseMessage(Event("over", "bye"), retry=5))
+        page.bell.notify()
         await peer.ended.wait()
 
         assert 1.0 == about(anyio.current_time())
@@ -115,7 +115,7 @@ async def test_stream_closed_without_a_word_ends_the_response_too():
     page = Page()
     async with page.answered() as peer:
         page.stream.close()
-        page.bell.ring()
+        page.bell.notify()
         await peer.ended.wait()
 
         assert ["start"] == peer.told
@@ -131,7 +131,7 @@ async def test_stream_closed_while_the_server_is_busy_is_brought_to_its_end():
         page.tell("news")
         await all_wait()
         page.stream.close()
-        page.bell.ring()
+        page.bell.notify()
         peer.free.set()
         await peer.ended.wait()
 
@@ -142,7 +142,7 @@ async def test_stream_closed_while_the_server_is_busy_is_brought_to_its_end():
 @on_both
 async def test_age_ends_a_stream_without_a_ring():
     """The deadline is kept even if nothing happens."""
-    page = Page(max_age=40, last_words=LastWords(Event("later", "bye")))
+    page = Page(max_age=40, close_message=CloseMessage(Event("later", "bye")))
     async with page.answered() as peer:
         await peer.ended.wait()
 
@@ -204,7 +204,7 @@ async def test_failure_of_the_stream_is_not_taken_for_a_peer_that_went():
         raise OSError("no such table")
 
     page = Page(ping=ping)
-    peer = Peer(StreamResponse(page.stream, page.bell, within=page.counted()))
+    peer = Peer(StreamResponse(page.stream, page.bell, lifespan=page.counted()))
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="no such table")):
         await peer.run()
 

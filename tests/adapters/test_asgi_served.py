@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from roundel import Event, History, Stream, read_last_event_id
 from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.testing import AsgiClient
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from support.server import read_until
 
 
@@ -28,7 +28,7 @@ class News:
     def __init__(self):
         self.left = anyio.Event()
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Bell()
+        self.bell = Wakeup()
 
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
@@ -41,7 +41,7 @@ class News:
 
     def tell(self, text):
         self.history.append(Event(text), now=anyio.current_time())
-        self.bell.ring()
+        self.bell.notify()
 
 
 async def test_peer_that_comes_back_is_told_what_it_missed(autojump_clock):
@@ -110,7 +110,8 @@ def test_asyncio_needs_no_trio():
     """Neither trio nor a server is loaded for a stream on asyncio."""
     program = (
         "import json, sys, roundel_adapters.asgi, roundel_adapters.wakeup;"
-        "roundel_adapters.wakeup.Bell().ring(); print(json.dumps(list(sys.modules)))"
+        "roundel_adapters.wakeup.Wakeup().notify();"
+        "print(json.dumps(list(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -11,11 +11,11 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roundel import Cursor, Delta, Event, History, LastWords, Parser, Stream
-from roundel_adapters.driver import frames
+from roundel import CloseMessage, Cursor, Delta, Event, History, Parser, Stream
+from roundel_adapters.driver import iter_chunks
 from roundel_adapters.server.dispatcher import dispatcher as direct
-from roundel_adapters.server.dispatcher.dispatcher import Switchboard
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.server.dispatcher.dispatcher import StreamDispatcher
+from roundel_adapters.wakeup import Wakeup
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
 
@@ -27,7 +27,7 @@ class Lane:
     """A history of a number, whose events say what they go on from."""
 
     def __init__(self, *, capacity):
-        self.bell = Bell()
+        self.bell = Wakeup()
         self._state = self.told = 0
         self._epochs = 0
         self.history = History("e0", snapshot=self._snapshot(), capacity=capacity)
@@ -48,19 +48,19 @@ class Lane:
         else:
             self.history.append(state, now=now, offset=self._state)
         self.told = self._state
-        self.bell.ring()
+        self.bell.notify()
 
     def pass_over(self):
         """Make a version that is silent: nothing that a reader is told changes."""
         self.history.advance(offset=self._state + 1)
         self._state += 1
-        self.bell.ring()
+        self.bell.notify()
 
     def reset(self):
         self._epochs += 1
         self._state = self.told = 0
         self.history.reset(f"e{self._epochs}", snapshot=self._snapshot())
-        self.bell.ring()
+        self.bell.notify()
 
 
 @attrs.define
@@ -112,8 +112,8 @@ class Reader:
             self.page.hear(event)
 
     def end(self):
-        self.stream.close(LastWords(Event("over x", "bye")))
-        self.lane.bell.ring()
+        self.stream.close(CloseMessage(Event("over x", "bye")))
+        self.lane.bell.notify()
 
 
 class Pumped(Reader):
@@ -130,7 +130,7 @@ class Pumped(Reader):
 
     async def _run(self, scope, stream):
         with scope:
-            async with aclosing(frames(stream, self.lane.bell)) as pieces:
+            async with aclosing(iter_chunks(stream, self.lane.bell)) as pieces:
                 async for piece in pieces:
                     while self.is_stalled:
                         await self._flowing.wait()
@@ -162,8 +162,8 @@ class Switched(Reader):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         ours.setblocking(False)
         self.sock.setblocking(False)
-        self._board.adopt(
-            ours, self.stream, self.lane.bell, within=nullcontext(), chunked=False
+        self._board.add(
+            ours, self.stream, self.lane.bell, lifespan=nullcontext(), chunked=False
         )
 
     def cut(self):
@@ -208,7 +208,7 @@ async def settled(readers):
 
 async def play(steps, capacity):
     """Play *steps* to a reader of each driver; return what they were told."""
-    lane, board = Lane(capacity=capacity), Switchboard()
+    lane, board = Lane(capacity=capacity), StreamDispatcher()
     async with trio.open_nursery() as nursery:
         await nursery.start(board.run)
         readers = [Pumped(lane, nursery), Switched(lane, board)]

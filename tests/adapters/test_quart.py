@@ -8,11 +8,11 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from roundel import Event, History, LastWords, Stream
-from roundel_adapters.driver import frames
+from roundel import CloseMessage, Event, History, Stream
+from roundel_adapters.driver import iter_chunks
 from roundel_adapters.quart import stream_response
 from roundel_adapters.testing import AsgiClient
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
 
 class Page:
@@ -20,7 +20,7 @@ class Page:
 
     def __init__(self, **options):
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Bell()
+        self.bell = Wakeup()
         self.entered = self.left = 0
         self.streams = []
         app = QuartTrio(__name__)
@@ -30,7 +30,7 @@ class Page:
         async def stream():
             made = Stream(self.history, now=trio.current_time(), **options)
             self.streams.append(made)
-            return stream_response(made, self.bell, within=self.counted())
+            return stream_response(made, self.bell, lifespan=self.counted())
 
         self.client = AsgiClient(app)
 
@@ -42,7 +42,7 @@ class Page:
 
     def tell(self, text):
         self.history.append(Event(text), now=trio.current_time())
-        self.bell.ring()
+        self.bell.notify()
 
 
 async def test_events_arrive_as_they_are_appended(autojump_clock):
@@ -99,8 +99,8 @@ async def test_closed_stream_says_its_last_words_and_the_response_ends(autojump_
     page = Page()
     async with page.client.stream("/") as stream:
         await stream.next_event()
-        page.streams[0].close(LastWords(Event("over", "bye"), retry=5))
-        page.bell.ring()
+        page.streams[0].close(CloseMessage(Event("over", "bye"), retry=5))
+        page.bell.notify()
         bye = await stream.next_event()
 
         assert ("bye", 5) == (bye.type, stream.retry)
@@ -121,7 +121,7 @@ async def test_head_claims_nothing(autojump_clock):
 async def test_driver_sleeps_until_the_deadline_and_no_longer(autojump_clock):
     """Without a ring the driver comes back when the stream has something due."""
     stream = Stream(History("e", snapshot=Event("x")), now=0, heartbeat=15, max_age=40)
-    times = [trio.current_time() async for _ in frames(stream, Bell())]
+    times = [trio.current_time() async for _ in iter_chunks(stream, Wakeup())]
 
     assert [0, 15, 30] == pytest.approx(times)
     assert trio.current_time() == pytest.approx(40)
@@ -129,19 +129,19 @@ async def test_driver_sleeps_until_the_deadline_and_no_longer(autojump_clock):
 
 async def test_bell_wakes_all_who_wait_and_nobody_later(autojump_clock):
     """A ring is for those who wait at that moment."""
-    bell = Bell()
+    bell = Wakeup()
     woken = []
 
     async def wait(name):
         await bell.wait()
         woken.append(name)
 
-    bell.ring()
+    bell.notify()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait, "a")
         nursery.start_soon(wait, "b")
         await trio.testing.wait_all_tasks_blocked()
         assert woken == []
-        bell.ring()
+        bell.notify()
 
     assert sorted(woken) == ["a", "b"]

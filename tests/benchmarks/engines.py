@@ -41,11 +41,12 @@ import trio
 
 from roundel_service.cli.process import prepare
 from roundel_service.domain.operations import Notify
-from roundel_service.engines.base import Engine, Rules
+from roundel_service.domain.record import RecordLimits
+from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite.engine import Durability, SqliteEngine
 
-RULES = Rules()
+RULES = RecordLimits()
 WAITERS = (1, 32, 256)
 MANY = 1_000
 SECONDS = 3.0

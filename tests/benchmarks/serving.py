@@ -293,11 +293,11 @@ class Site:
     def tokens(self) -> Path:
         """Return the file of the proofs of all users, one a line."""
         # Imported here, so that the peers can be measured where it is not installed.
-        from roundel_service.identity.authenticator import Secret
+        from roundel_service.identity.authenticator import HmacKey
 
         file = self.folder / "tokens"
         if not file.exists():
-            secret, now = Secret(SECRET), int(time.time())
+            secret, now = HmacKey(SECRET), int(time.time())
             times = {"iat": now, "exp": now + 86_400}
             tokens = (
                 secret.sign({"sub": f"u{number}", **times})

@@ -21,7 +21,7 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from roundel_service.identity.authenticator import Gate, Secret
+from roundel_service.identity.authenticator import Authenticator, HmacKey
 from roundel_service.identity.tickets import Tickets
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -52,9 +52,9 @@ class Server:
         return self.url.removeprefix("http://")
 
     def token(self, user: str) -> str:
-        gate = Gate(
+        gate = Authenticator(
             producer_keys=(),
-            keys=Secret(self.secret),
+            keys=HmacKey(self.secret),
             tickets=Tickets(producer_keys=()),
         )
         return gate.sign(user, ttl=3600)

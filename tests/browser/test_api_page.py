@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from roundel_service.http.openapi import document
-from roundel_service.http.openapi.operations import CALLS
-from roundel_service.http.openapi.problems import FAILURES
+from roundel_service.http.openapi.operations import OPERATIONS
+from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +40,14 @@ def watched(server, page: Page):
 def opened(server, watched: Page) -> Page:
     """Open the page."""
     watched.goto(f"{server.url}/api")
-    expect(watched.locator("#count")).to_have_text(f"{len(CALLS)} calls")
+    expect(watched.locator("#count")).to_have_text(f"{len(OPERATIONS)} calls")
     return watched
 
 
 def test_every_call_is_shown(opened):
     """Each call has its path, its role, its problems and a line for the shell."""
-    expect(opened.locator(".call")).to_have_count(len(CALLS))
-    for call in CALLS:
+    expect(opened.locator(".call")).to_have_count(len(OPERATIONS))
+    for call in OPERATIONS:
         card = opened.locator(f"#{call.id}")
         expect(card.locator(".method")).to_have_text(call.method)
         expect(card.locator(".path")).to_have_text(call.path)
@@ -60,7 +60,7 @@ def test_problems_and_events_unfold(opened):
     """A problem and an event show their example when they are opened."""
     problem = opened.locator("#notify [data-problem=idempotency-key-reused]")
     problem.locator("summary").click()
-    told = FAILURES["idempotency-key-reused"].problem.document()
+    told = PROBLEM_EXAMPLES["idempotency-key-reused"].problem.document()
     assert told == json.loads(problem.locator("pre").text_content())
 
     event = opened.locator("#stream [data-event=hello]")
@@ -74,10 +74,10 @@ def test_filter_leaves_what_is_looked_for(opened):
     opened.keyboard.type("idempotency-key-reused")
     expect(opened.locator(".call:visible")).to_have_count(1)
     expect(opened.locator("#notify")).to_be_visible()
-    expect(opened.locator("#count")).to_have_text(f"1 of {len(CALLS)} calls")
+    expect(opened.locator("#count")).to_have_text(f"1 of {len(OPERATIONS)} calls")
 
     opened.keyboard.press("Escape")
-    expect(opened.locator(".call:visible")).to_have_count(len(CALLS))
+    expect(opened.locator(".call:visible")).to_have_count(len(OPERATIONS))
 
 
 def test_link_leads_to_what_the_filter_hides(opened):

@@ -317,7 +317,7 @@ async def test_batch_that_is_too_fast_is_held_back(autojump_clock, make_world):
 
 async def test_batch_needs_a_producers_proof(autojump_clock, world):
     """Nobody is 401 and a user 403, before a line is read."""
-    nobody = await world.anybody.request("POST", "/v1/batch", body=line())
+    nobody = await world.anonymous.request("POST", "/v1/batch", body=line())
     user = await world.user().request("POST", "/v1/batch", body=line())
 
     assert (401, 403) == (nobody.status, user.status)

@@ -41,7 +41,7 @@ async def _preflight(world, path, origin, method="GET"):
         "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "authorization",
     }
-    return await world.anybody.request("OPTIONS", path, headers=headers)
+    return await world.anonymous.request("OPTIONS", path, headers=headers)
 
 
 @pytest.mark.parametrize(("path", "methods"), ROUTES.items(), ids=ROUTES)
@@ -97,7 +97,7 @@ async def _not_modified(world):
 
 
 async def _nobody(world):
-    return await world.anybody.request("GET", "/v1/badge", headers={"Origin": APP})
+    return await world.anonymous.request("GET", "/v1/badge", headers={"Origin": APP})
 
 
 async def _invalid(world):
@@ -105,11 +105,11 @@ async def _invalid(world):
 
 
 async def _nowhere(world):
-    return await world.anybody.request("GET", "/nowhere", headers={"Origin": APP})
+    return await world.anonymous.request("GET", "/nowhere", headers={"Origin": APP})
 
 
 async def _wrong_method(world):
-    return await world.anybody.request("PATCH", "/v1/ops", headers={"Origin": APP})
+    return await world.anonymous.request("PATCH", "/v1/ops", headers={"Origin": APP})
 
 
 async def _batch(world):

@@ -9,9 +9,17 @@ import trio
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.engines.base import Unavailable
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.memory import MemoryEngine
-from support.service import World, body, data, opened, post, settings, wall_clock
+from support.service import (
+    RunningService,
+    body,
+    data,
+    opened,
+    post,
+    settings,
+    wall_clock,
+)
 
 
 class Away:
@@ -26,7 +34,7 @@ class Away:
 
     def _check(self) -> None:
         if self.is_away:
-            raise Unavailable("the store does not answer")
+            raise EngineUnavailable("the store does not answer")
 
     async def check(self):
         self._check()
@@ -37,7 +45,7 @@ class Away:
 
     async def apply(self, work):
         if self.is_away:
-            return [Unavailable("the store does not answer") for _ in work]
+            return [EngineUnavailable("the store does not answer") for _ in work]
         return await self._engine.apply(work)
 
     async def holders(self, retract):
@@ -59,10 +67,10 @@ def engine() -> Away:
 
 
 @pytest.fixture
-async def world(nursery, engine) -> World:
+async def world(nursery, engine) -> RunningService:
     built = service.build(settings(), clock=wall_clock, engine=engine)
     await nursery.start(built.run)
-    return World(built, AsgiClient(built.app))
+    return RunningService(built, AsgiClient(built.app))
 
 
 NOTE = {"to": {"user": "alice"}, "title": "x"}
@@ -173,14 +181,14 @@ async def test_ticket_whose_use_cannot_be_kept(autojump_clock, world, engine):
     claim = engine.claim
 
     async def fail(key, value, *, ttl):
-        raise Unavailable("the store does not answer")
+        raise EngineUnavailable("the store does not answer")
 
     engine.claim = fail
-    async with world.anybody.stream(ticket["url"]) as stream:
+    async with world.anonymous.stream(ticket["url"]) as stream:
         _, state = await opened(stream)
         bye = await stream.next_event()
     engine.claim = claim
-    async with world.anybody.stream(
+    async with world.anonymous.stream(
         ticket["url"], headers={"Last-Event-ID": state.id}
     ) as again:
         hello = await again.next_event()

@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from roundel_adapters.testing import AsgiClient
-from roundel_service.http.access_control import Door, Rates
+from roundel_service.http.access_control import AccessControl, RateLimits
 from roundel_service.http.cors import Cors
-from roundel_service.http.dispatcher import Desk
+from roundel_service.http.dispatcher import Dispatcher
 from roundel_service.http.quart_app import create_app
 from roundel_service.http.routes import create_routes
 from roundel_service.streams.hub import Hub
@@ -22,7 +22,7 @@ async def _malformed(world):
 
 
 async def _nobody(world):
-    return await world.anybody.request("GET", "/v1/badge")
+    return await world.anonymous.request("GET", "/v1/badge")
 
 
 async def _wrong_role(world):
@@ -30,11 +30,11 @@ async def _wrong_role(world):
 
 
 async def _nowhere(world):
-    return await world.anybody.request("GET", "/v2/badge")
+    return await world.anonymous.request("GET", "/v2/badge")
 
 
 async def _wrong_method(world):
-    return await world.anybody.request("PATCH", "/v1/badge")
+    return await world.anonymous.request("PATCH", "/v1/badge")
 
 
 async def _not_acceptable(world):
@@ -185,7 +185,7 @@ async def test_wrong_method_is_405_and_says_which_are_right(
 @pytest.mark.parametrize(("path", "allowed"), ALLOWED.items(), ids=ALLOWED)
 async def test_options_tells_the_methods(autojump_clock, world, path, allowed):
     """Whoever asks is told what a path takes."""
-    answer = await world.anybody.request("OPTIONS", path)
+    answer = await world.anonymous.request("OPTIONS", path)
 
     assert (204, b"") == (answer.status, answer.body)
     assert allowed == set(answer.headers["allow"].split(", "))
@@ -233,15 +233,15 @@ async def test_head_is_get_without_the_body(autojump_clock, world, target):
 
 async def test_live_answers_without_a_proof(autojump_clock, world):
     """Whoever asks is told that the process is alive."""
-    assert body(await world.anybody.request("GET", "/livez")) == {"status": "ok"}
+    assert body(await world.anonymous.request("GET", "/livez")) == {"status": "ok"}
 
 
 async def test_request_has_an_id_that_can_be_given(autojump_clock, world):
     """A caller's own id comes back; what is no id is replaced."""
-    given = await world.anybody.request(
+    given = await world.anonymous.request(
         "GET", "/livez", headers={"X-Request-Id": "a-1"}
     )
-    bad = await world.anybody.request("GET", "/x", headers={"X-Request-Id": "a b"})
+    bad = await world.anonymous.request("GET", "/x", headers={"X-Request-Id": "a b"})
 
     assert "a-1" == given.headers["x-request-id"]
     assert 16 == len(bad.headers["x-request-id"])
@@ -266,16 +266,16 @@ async def test_fault_of_the_service_is_500_and_tells_nothing(
 ):
     """What failed is for the log: the caller is told that it was not its fault."""
     hub = Hub(BrokenEngine(), clock=wall_clock)
-    door = Door(
-        world.service.gate,
+    door = AccessControl(
+        world.service.authenticator,
         hub.engine,
         cors=Cors(),
-        rates=Rates(),
+        rates=RateLimits(),
         metrics=hub.metrics,
         clock=wall_clock,
     )
     routes = create_routes(hub, door)
-    client = AsgiClient(create_app(Desk(door.cors, hub.metrics), routes))
+    client = AsgiClient(create_app(Dispatcher(door.cors, hub.metrics), routes))
     producer = client({"Authorization": f"Bearer {KEY}"})
     answer = await post(producer, "/v1/notify", NOTE)
 

@@ -38,7 +38,7 @@ ALL = {**PRODUCER_CALLS, **USER_CALLS, **BOTH}
 
 
 def _bearer(world, proof):
-    return world.anybody({"Authorization": f"Bearer {proof}"})
+    return world.anonymous({"Authorization": f"Bearer {proof}"})
 
 
 # Roles
@@ -47,7 +47,7 @@ def _bearer(world, proof):
 @pytest.mark.parametrize(("method", "target"), ALL.values(), ids=ALL)
 async def test_there_is_no_anonymous_caller(autojump_clock, world, method, target):
     """Every call without a proof is 401, before anything else is looked at."""
-    answer = await world.anybody.request(method, target)
+    answer = await world.anonymous.request(method, target)
 
     assert body(answer, 401)["type"] == "urn:roundel:problem:unauthorized"
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -68,8 +68,8 @@ async def test_producer_call_with_a_users_cookie_is_403(
     autojump_clock, world, method, target
 ):
     """A cookie is a user's proof, whatever page sends it."""
-    token = world.service.gate.sign("alice", ttl=60)
-    browser = world.anybody(
+    token = world.service.authenticator.sign("alice", ttl=60)
+    browser = world.anonymous(
         {"Cookie": f"roundel={token}", "Origin": "http://roundel.test"}
     )
 
@@ -140,7 +140,7 @@ SCHEMES = {
 @pytest.mark.parametrize(("field", "status"), SCHEMES.values(), ids=SCHEMES)
 async def test_scheme_is_bearer_in_any_case(autojump_clock, world, field, status):
     """RFC 9110 11.1: the name of a scheme is compared without regard to case."""
-    client = world.anybody({"Authorization": field})
+    client = world.anonymous({"Authorization": field})
 
     assert status == (await client.request("GET", EXPLAIN)).status
 
@@ -151,9 +151,9 @@ async def test_scheme_is_bearer_in_any_case(autojump_clock, world, field, status
 @pytest.mark.parametrize("how", ["Authorization", "Cookie"])
 async def test_user_is_proven_by_header_or_cookie(autojump_clock, world, how):
     """A browser's EventSource, which sends no header, has its cookie."""
-    token = world.service.gate.sign("alice", ttl=60)
+    token = world.service.authenticator.sign("alice", ttl=60)
     field = f"Bearer {token}" if how == "Authorization" else f"a=b; roundel={token}"
-    client = world.anybody({how: field})
+    client = world.anonymous({how: field})
 
     assert 200 == (await client.request("GET", "/v1/badge")).status
     async with client.stream("/v1/stream") as stream:
@@ -187,12 +187,12 @@ async def test_token_with_bad_claims_is_401(autojump_clock, make_world, claims, 
     good = {**GOOD, "aud": ["roundel", "x"], "iss": "https://issuer.test"}
 
     async def status(told):
-        token = world.service.gate.keys.sign(
+        token = world.service.authenticator.keys.sign(
             {name: value for name, value in told.items() if value is not ...}
         )
         fields = {"bearer": {"Authorization": f"Bearer {token}"}}
         fields["cookie"] = {"Cookie": f"roundel={token}"}
-        return (await world.anybody(fields[how]).request("GET", "/v1/badge")).status
+        return (await world.anonymous(fields[how]).request("GET", "/v1/badge")).status
 
     assert (200, 401) == (await status(good), await status({**good, **claims}))
 
@@ -236,7 +236,7 @@ async def test_algorithm_is_never_the_tokens_choice(
 async def test_token_of_another_secret_is_401(autojump_clock, make_world):
     """A signature is by the secret of this service."""
     other = make_world(jwt_secret=SECRET[::-1])
-    token = other.service.gate.sign("alice", ttl=60)
+    token = other.service.authenticator.sign("alice", ttl=60)
 
     assert (
         401 == (await _bearer(make_world(), token).request("GET", "/v1/badge")).status
@@ -284,8 +284,8 @@ async def test_bad_proof_is_not_made_up_for_by_a_good_one(
     autojump_clock, world, fields, target
 ):
     """There is no falling back from a proof that is present and bad."""
-    token = world.service.gate.sign("alice", ttl=60)
-    answer = await world.anybody(fields(token)).request("GET", target)
+    token = world.service.authenticator.sign("alice", ttl=60)
+    answer = await world.anonymous(fields(token)).request("GET", target)
 
     assert 401 == answer.status
 
@@ -300,7 +300,7 @@ async def test_bad_ticket_is_not_made_up_for(autojump_clock, world):
 async def test_good_ticket_does_not_make_up_for_a_bad_cookie(autojump_clock, world):
     """The other way round neither."""
     url = body(await post(world.user(), "/v1/tickets", {}))["url"]
-    browser = world.anybody({"Cookie": "roundel=nonsense"})
+    browser = world.anonymous({"Cookie": "roundel=nonsense"})
 
     assert 401 == (await browser.request("GET", url)).status
 
@@ -309,16 +309,18 @@ async def test_header_goes_before_the_cookie(autojump_clock, world):
     """Of two good proofs the header's says who calls."""
     await world.notify("alice")
     fields = _both(
-        *(world.service.gate.sign(user, ttl=60) for user in ("alice", "bob"))
+        *(world.service.authenticator.sign(user, ttl=60) for user in ("alice", "bob"))
     )
-    badge = body(await world.anybody(fields).request("GET", "/v1/badge"))
+    badge = body(await world.anonymous(fields).request("GET", "/v1/badge"))
 
     assert 1 == badge["unread"]
 
 
 async def test_producers_key_goes_before_a_users_cookie(autojump_clock, world):
     """A call has one caller: with a good key it is the producer."""
-    client = world.anybody(_both(KEY, world.service.gate.sign("alice", ttl=60)))
+    client = world.anonymous(
+        _both(KEY, world.service.authenticator.sign("alice", ttl=60))
+    )
 
     assert 200 == (await client.request("GET", EXPLAIN)).status
     assert 403 == (await client.request("GET", "/v1/badge")).status
@@ -335,16 +337,16 @@ COOKIES = {
 @pytest.mark.parametrize("cookie", COOKIES.values(), ids=COOKIES)
 async def test_cookies_of_others_are_not_in_the_way(autojump_clock, world, cookie):
     """What other applications of a site have set is none of ours."""
-    token = world.service.gate.sign("alice", ttl=60)
-    browser = world.anybody({"Cookie": cookie.format(token)})
+    token = world.service.authenticator.sign("alice", ttl=60)
+    browser = world.anonymous({"Cookie": cookie.format(token)})
 
     assert 200 == (await browser.request("GET", "/v1/badge")).status
 
 
 async def test_cookie_in_a_field_of_its_own_is_found(autojump_clock, world):
     """RFC 9113 8.2.3: over HTTP/2 a browser may send each cookie by itself."""
-    token = world.service.gate.sign("alice", ttl=60)
-    browser = world.anybody({"Cookie": ["a=1", f"roundel={token}", "b=2"]})
+    token = world.service.authenticator.sign("alice", ttl=60)
+    browser = world.anonymous({"Cookie": ["a=1", f"roundel={token}", "b=2"]})
 
     assert 200 == (await browser.request("GET", "/v1/badge")).status
 
@@ -376,22 +378,22 @@ async def test_write_by_cookie_needs_a_known_origin(
 ):
     """A foreign page cannot act through a browser that is logged in here."""
     world = make_world(cors_origins="https://app.example")
-    token = world.service.gate.sign("alice", ttl=60)
+    token = world.service.authenticator.sign("alice", ttl=60)
     fields = {"Cookie": f"roundel={token}"}
     if origin is not None:
         fields["Origin"] = origin
     document = OPS if path == "/v1/ops" else {}
 
-    assert status == (await post(world.anybody(fields), path, document)).status
+    assert status == (await post(world.anonymous(fields), path, document)).status
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_read_by_cookie_needs_no_origin(autojump_clock, world, method):
     """What changes nothing can be asked for by any page; CORS lets it read or not."""
-    token = world.service.gate.sign("alice", ttl=60)
+    token = world.service.authenticator.sign("alice", ttl=60)
     fields = {"Cookie": f"roundel={token}", "Origin": "http://evil.test"}
 
-    assert 200 == (await world.anybody(fields).request(method, "/v1/badge")).status
+    assert 200 == (await world.anonymous(fields).request(method, "/v1/badge")).status
 
 
 async def test_write_by_header_needs_no_origin(autojump_clock, world):
@@ -403,10 +405,10 @@ async def test_write_by_header_needs_no_origin(autojump_clock, world):
 
 async def test_write_by_header_and_cookie_is_by_header(autojump_clock, world):
     """A foreign page cannot set the header, so who did is no foreign page."""
-    token = world.service.gate.sign("alice", ttl=60)
+    token = world.service.authenticator.sign("alice", ttl=60)
     fields = {**_both(token, token), "Origin": "http://evil.test"}
 
-    assert 200 == (await post(world.anybody(fields), "/v1/ops", OPS)).status
+    assert 200 == (await post(world.anonymous(fields), "/v1/ops", OPS)).status
 
 
 # Names of users
@@ -464,18 +466,18 @@ async def test_bad_user_name_in_a_path_is_422(
 
 async def test_no_problem_tells_a_secret(autojump_clock, world):
     """What callers present is not told back to them, nor are our secrets."""
-    token = world.service.gate.sign("alice", ttl=60)
+    token = world.service.authenticator.sign("alice", ttl=60)
     headers = {"Authorization": f"Bearer {token[:-1]}"}
-    answer = await world.anybody.request("GET", "/v1/badge", headers=headers)
+    answer = await world.anonymous.request("GET", "/v1/badge", headers=headers)
 
     assert answer.status == 401
     assert token[:20] not in answer.body.decode()
-    assert KEY not in repr(world.service.gate)
+    assert KEY not in repr(world.service.authenticator)
 
 
 async def _call_with_everything(world):
     """Make many calls, with good and bad proofs; return every secret there was."""
-    token = world.service.gate.sign("alice", ttl=600)
+    token = world.service.authenticator.sign("alice", ttl=600)
     bad = f"{token[:-6]}XXXXXX"
     tickets = [
         body(await post(client, "/v1/tickets", fields))["ticket"]
@@ -494,7 +496,7 @@ async def _call_with_everything(world):
     ]
     content = b'{"to":{"user":"alice"},"title":"TITLE-x","body":"BODY-x","op_id":1}'
     for fields in proofs:
-        client = world.anybody({**fields, "Idempotency-Key": "IDEMPOTENCY-x"})
+        client = world.anonymous({**fields, "Idempotency-Key": "IDEMPOTENCY-x"})
         for method, target in ALL.values():
             if target != "/v1/stream":
                 mark = "&" if "?" in target else "?"
@@ -509,13 +511,13 @@ async def _call_with_everything(world):
                 await stream.next_event()
                 await stream.next_event()
     url = f"/v1/stream?ticket={tickets[0]}"
-    async with world.anybody.stream(url) as stream:
+    async with world.anonymous.stream(url) as stream:
         await stream.next_event()
         await stream.next_event()
         cursor = stream.last_event_id
     fields = {"Last-Event-ID": cursor}
-    await world.anybody.request("HEAD", url, headers=fields)
-    await world.anybody.request("HEAD", f"/nowhere?ticket={bad}")
+    await world.anonymous.request("HEAD", url, headers=fields)
+    await world.anonymous.request("HEAD", f"/nowhere?ticket={bad}")
     signatures = [proof.rpartition(".")[2] for proof in (token, bad, *tickets)]
     return [
         KEY, SECRET, token, bad, *tickets, *signatures, "K3Y-bad", "IDEMPOTENCY-x",

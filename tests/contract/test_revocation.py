@@ -70,10 +70,10 @@ async def test_revoked_proof_is_401_on_every_call(
 
 async def test_revoked_cookie_is_401_too(autojump_clock, world):
     """It makes no difference how a proof is presented."""
-    token = world.service.gate.sign("alice", ttl=600)
+    token = world.service.authenticator.sign("alice", ttl=600)
     await trio.sleep(1)
     await _revoke(world)
-    browser = world.anybody({"Cookie": f"roundel={token}"})
+    browser = world.anonymous({"Cookie": f"roundel={token}"})
 
     assert (await browser.request("GET", "/v1/badge")).status == 401
 
@@ -114,8 +114,8 @@ async def test_proof_issued_after_the_revocation_is_good(
 async def test_proof_without_iat_is_refused(autojump_clock, world):
     """A proof that cannot say it is newer is taken for older."""
     exp = world.service.hub.clock() + 9_000
-    token = world.service.gate.keys.sign({"sub": "alice", "exp": exp})
-    alice = world.anybody({"Authorization": f"Bearer {token}"})
+    token = world.service.authenticator.keys.sign({"sub": "alice", "exp": exp})
+    alice = world.anonymous({"Authorization": f"Bearer {token}"})
     before = await alice.request("GET", "/v1/badge")
     await _revoke(world)
 
@@ -162,8 +162,8 @@ async def test_ticket_of_a_revoked_proof_opens_nothing(autojump_clock, world):
     producers = body(await post(world.producer, "/v1/tickets", {"user": "alice"}))
     await trio.sleep(1)
     await _revoke(world)
-    one = await world.anybody.request("GET", users)
-    two = await world.anybody.request("GET", producers["url"])
+    one = await world.anonymous.request("GET", users)
+    two = await world.anonymous.request("GET", producers["url"])
 
     assert (204, 204) == (one.status, two.status)
 

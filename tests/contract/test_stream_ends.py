@@ -17,8 +17,8 @@ from roundel_service.domain.operations import Disconnect
 from support.service import (
     KEY,
     LateEngine,
+    RunningService,
     Valve,
-    World,
     body,
     counted,
     data,
@@ -189,7 +189,7 @@ async def test_disconnected_user_may_come_back(autojump_clock, world):
         assert "snapshot" == data(await stream.next_event())["resume"]
 
 
-def before_the_body(world: World, act) -> World:
+def before_the_body(world: RunningService, act) -> RunningService:
     """Return the world where *act* happens between a stream's head and its body."""
 
     async def app(scope, receive, send) -> None:
@@ -200,7 +200,7 @@ def before_the_body(world: World, act) -> World:
 
         await world.service.app(scope, receive, sending)
 
-    return attrs.evolve(world, anybody=AsgiClient(app))
+    return attrs.evolve(world, anonymous=AsgiClient(app))
 
 
 @pytest.mark.parametrize("revoke", [False, True], ids=["disconnect", "revoke"])
@@ -489,7 +489,7 @@ async def test_proof_that_is_revoked_and_expired_is_401(autojump_clock, world):
 
 
 def _good(world) -> str:
-    return world.service.gate.sign("alice", ttl=60)
+    return world.service.authenticator.sign("alice", ttl=60)
 
 
 PROOFS = {
@@ -523,7 +523,7 @@ async def test_proof_decides_who_may_open_a_stream(autojump_clock, world, proof)
     """There is no anonymous fallback, and a bad proof is never made up for."""
     make, status = PROOFS[proof]
     headers, query = make(world)
-    answer = await world.anybody.request("HEAD", STREAM + query, headers=headers)
+    answer = await world.anonymous.request("HEAD", STREAM + query, headers=headers)
 
     assert status == answer.status
 
@@ -531,7 +531,7 @@ async def test_proof_decides_who_may_open_a_stream(autojump_clock, world, proof)
 async def test_bearer_wins_over_the_cookie(autojump_clock, world):
     """Where two good proofs name two users, the first kind of the list counts."""
     await world.notify("bob")
-    cookie = {"Cookie": f"roundel={world.service.gate.sign('bob', ttl=60)}"}
+    cookie = {"Cookie": f"roundel={world.service.authenticator.sign('bob', ttl=60)}"}
     async with world.user("alice").stream(STREAM, headers=cookie) as stream:
         assert 0 == data((await opened(stream))[1])["unread"]
 

@@ -144,7 +144,7 @@ async def test_cursor_is_short_and_costs_no_preflight(
     target, client = f"{STREAM}?level={level}", world.user()
     if by_ticket:
         asked = await post(world.producer, "/v1/tickets", {"user": "alice"})
-        target, client = f"{body(asked)['url']}&level={level}", world.anybody
+        target, client = f"{body(asked)['url']}&level={level}", world.anonymous
     async with client.stream(target) as stream:
         for _ in range(70):
             await world.notify()

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from roundel_service.domain.operations import (
-    DropGauge,
-    Forget,
+    DeleteGauge,
+    DeleteUser,
     Mark,
     MarkAll,
     Notify,
@@ -47,8 +47,8 @@ def _operation(random: Random, number: int) -> Operation:
         MarkAll(marks=(mark,), op_id=f"op-{number}"),
         Retract(source=random.choice("st")),
         SetGauge(category=category, count=random.randrange(3), source_version=number),
-        DropGauge(category),
-        Forget(f"forgotten{number:03}"),
+        DeleteGauge(category),
+        DeleteUser(f"forgotten{number:03}"),
     ]
     (drawn,) = random.choices([notify, *others], weights=[10, 6, 2, 2, 1, 0.3])
     return drawn

@@ -25,7 +25,7 @@ async def told(world, level: str, cursor: str, *, by_ticket: bool, query: str = 
     if by_ticket:
         asked = await post(world.producer, "/v1/tickets", {"user": "alice"})
         target = f"{body(asked)['url']}&level={level}{query}"
-        client = world.anybody
+        client = world.anonymous
     headers = {"Last-Event-ID": cursor} if cursor else {}
     async with client.stream(target, headers=headers) as stream:
         hello, *state = await frames_so_far(stream)

@@ -48,11 +48,12 @@ class Served:
         await self.service.hub.apply("alice", item)
 
     def token(self, ttl: float = 86_400) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.service.gate.sign('alice', ttl=ttl)}"}
+        token = self.service.authenticator.sign("alice", ttl=ttl)
+        return {"Authorization": f"Bearer {token}"}
 
     def ticket(self) -> str:
         now = wall_clock()
-        issue = self.service.gate.tickets.issue
+        issue = self.service.authenticator.tickets.issue
         ticket = issue("alice", holds_until=now + 3_600, issued_at=now)
         return f"{ITEMS}&ticket={ticket}"
 

@@ -38,12 +38,12 @@ async def users_ticket(world, *, ttl: float) -> str:
 async def status(world, url: str, cursor: str = "") -> int:
     """Return what the URL is answered with now, without using it."""
     headers = {"Last-Event-ID": cursor} if cursor else {}
-    return (await world.anybody.request("HEAD", url, headers=headers)).status
+    return (await world.anonymous.request("HEAD", url, headers=headers)).status
 
 
 async def used(world, url: str, *, level: str = "badge") -> str:
     """Use a ticket, leave, and return the cursor that a browser has then."""
-    async with world.anybody.stream(f"{url}&level={level}") as stream:
+    async with world.anonymous.stream(f"{url}&level={level}") as stream:
         await frames_so_far(stream)
         return stream.last_event_id
 
@@ -60,7 +60,7 @@ async def test_ticket_opens_a_stream_as_its_user(autojump_clock, world, level):
     """It tells the state of the user that it was issued for."""
     await world.notify("alice")
     url = await ticket_of(world)
-    async with world.anybody.stream(f"{url}&level={level}") as stream:
+    async with world.anonymous.stream(f"{url}&level={level}") as stream:
         _, state = await opened(stream)
         told = data(state)
 
@@ -90,7 +90,7 @@ async def test_ticket_may_be_presented_again_until_the_first_state(
     """A connection that was cut before it was told anything has used nothing up."""
     url = await ticket_of(world)
     valve = Valve(world)
-    async with valve.world.anybody.stream(url):
+    async with valve.world.anonymous.stream(url):
         await trio.testing.wait_all_tasks_blocked()
 
     assert 200 == await status(world, url)
@@ -115,7 +115,7 @@ async def test_ticket_is_not_used_up_by_a_part_of_the_first_state(
 
         await world.service.app(scope, receive, first_alone)
 
-    async with type(world.anybody)(app).stream(f"{url}&level=items") as stream:
+    async with type(world.anonymous)(app).stream(f"{url}&level=items") as stream:
         await frames_so_far(stream)
         again = await status(world, url)
 
@@ -135,9 +135,9 @@ async def test_stream_that_was_shed_uses_no_ticket_up(autojump_clock, make_world
     url = await ticket_of(world)
     async with world.user("bob").stream("/v1/stream") as other:
         await opened(other)
-        async with world.anybody.stream(url) as stream:
+        async with world.anonymous.stream(url) as stream:
             assert "shed" == data((await frames_to_the_end(stream))[-1])["why"]
-    async with world.anybody.stream(url) as stream:
+    async with world.anonymous.stream(url) as stream:
         assert "badge" == (await frames_so_far(stream))[1].type
 
 
@@ -146,8 +146,8 @@ async def test_of_two_at_the_same_time_one_stays(autojump_clock, world):
     url = await ticket_of(world)
     valve = Valve(world)
     async with (
-        valve.world.anybody.stream(url) as one,
-        valve.world.anybody.stream(url) as two,
+        valve.world.anonymous.stream(url) as one,
+        valve.world.anonymous.stream(url) as two,
     ):
         await trio.testing.wait_all_tasks_blocked()
         valve.open()
@@ -162,8 +162,8 @@ async def test_two_that_are_current_are_one_at_the_first_state(autojump_clock, w
     headers = {"Last-Event-ID": await cursor_now(world)}
     url = await ticket_of(world)
     async with (
-        world.anybody.stream(url, headers=headers) as one,
-        world.anybody.stream(url, headers=headers) as two,
+        world.anonymous.stream(url, headers=headers) as one,
+        world.anonymous.stream(url, headers=headers) as two,
     ):
         before = [[e.type for e in await frames_so_far(each)] for each in (one, two)]
         await world.notify()
@@ -186,8 +186,10 @@ async def test_ticket_serves_nothing_else(autojump_clock, world, method, target)
     """As a bearer's proof it is none, and no other call takes it."""
     ticket = (await ticket_of(world)).partition("ticket=")[2]
     headers = {"Authorization": f"Bearer {ticket}"}
-    in_header = await world.anybody.request(method, target, headers=headers, body=b"{}")
-    in_query = await world.anybody.request(
+    in_header = await world.anonymous.request(
+        method, target, headers=headers, body=b"{}"
+    )
+    in_query = await world.anonymous.request(
         method, f"{target}?ticket={ticket}", body=b"{}"
     )
 
@@ -205,7 +207,7 @@ async def test_key_comes_in_a_block_of_an_id_before_any_state(
     url = await ticket_of(world)
     valve, pieces = Valve(world), []
     valve.open()
-    async with valve.world.anybody.stream(f"{url}&level={level}") as stream:
+    async with valve.world.anonymous.stream(f"{url}&level={level}") as stream:
         await trio.testing.wait_all_tasks_blocked()
         pieces = [piece for piece in stream._exchange.ready_pieces() if piece]
     hello, key, state, _ = b"".join(pieces).split(b"\n\n")
@@ -224,7 +226,7 @@ async def test_current_stream_gets_the_key_too(autojump_clock, world, level):
     url = await ticket_of(world)
     headers = {"Last-Event-ID": cursor}
     target = f"{url}&level={level}"
-    async with world.anybody.stream(target, headers=headers) as stream:
+    async with world.anonymous.stream(target, headers=headers) as stream:
         hello, *state = await frames_so_far(stream)
 
         assert ("current", []) == (data(hello)["resume"], state)
@@ -244,7 +246,7 @@ async def test_ticket_reopens_its_stream_with_a_cursor_of_it(
     await world.notify()
     headers = {} if in_url else {"Last-Event-ID": cursor}
     target = f"{url}&cursor={cursor}" if in_url else url
-    async with world.anybody.stream(target, headers=headers) as stream:
+    async with world.anonymous.stream(target, headers=headers) as stream:
         hello, state = await opened(stream)
 
         assert ("replayed", 1) == (hello["resume"], data(state)["v"])
@@ -259,7 +261,7 @@ async def test_it_is_reopened_again_and_again(autojump_clock, world):
         await trio.sleep(100)
         await world.notify()
         headers = {"Last-Event-ID": cursor}
-        async with world.anybody.stream(url, headers=headers) as stream:
+        async with world.anonymous.stream(url, headers=headers) as stream:
             hello, *_ = await frames_so_far(stream)
             seen.append((data(hello)["resume"], data(hello)["v"]))
             cursor = stream.last_event_id
@@ -275,7 +277,9 @@ async def test_reopened_stream_that_missed_nothing_is_current(
     url = await ticket_of(world)
     cursor = await used(world, url, level=level)
     headers = {"Last-Event-ID": cursor}
-    async with world.anybody.stream(f"{url}&level={level}", headers=headers) as stream:
+    async with world.anonymous.stream(
+        f"{url}&level={level}", headers=headers
+    ) as stream:
         hello, *state = await frames_so_far(stream)
 
         assert ("current", []) == (data(hello)["resume"], state)
@@ -289,7 +293,9 @@ async def test_stream_reopens_across_a_restart(autojump_clock, make_world, level
     cursor = await used(before, url, level=level)
     await trio.sleep(100)
     headers = {"Last-Event-ID": cursor}
-    async with after.anybody.stream(f"{url}&level={level}", headers=headers) as stream:
+    async with after.anonymous.stream(
+        f"{url}&level={level}", headers=headers
+    ) as stream:
         hello, state = await opened(stream)
 
         assert ("reset", 0) == (hello["resume"], data(state)["v"])
@@ -345,7 +351,7 @@ async def test_new_ticket_goes_on_where_another_stream_ended(autojump_clock, wor
     old = await used(world, await ticket_of(world))
     await world.notify()
     url = await ticket_of(world)
-    async with world.anybody.stream(url, headers={"Last-Event-ID": old}) as stream:
+    async with world.anonymous.stream(url, headers={"Last-Event-ID": old}) as stream:
         hello, state = await opened(stream)
 
         assert ("replayed", 1) == (hello["resume"], data(state)["v"])
@@ -375,7 +381,7 @@ async def test_stream_of_a_ticket_ends_when_the_proof_behind_it_does(
 ):
     """A user's ticket is as good as the token that asked for it, and no longer."""
     url = await users_ticket(world, ttl=100)
-    async with world.anybody.stream(url) as stream:
+    async with world.anonymous.stream(url) as stream:
         start = trio.current_time()
         hello, _ = await opened(stream)
         *_, bye = await frames_to_the_end(stream)
@@ -419,7 +425,7 @@ async def test_running_stream_of_a_ticket_ends_when_its_user_is_revoked(
     autojump_clock, world
 ):
     """It is told bye like any other."""
-    async with world.anybody.stream(await ticket_of(world)) as stream:
+    async with world.anonymous.stream(await ticket_of(world)) as stream:
         await frames_so_far(stream)
         await post(world.producer, "/v1/users/alice/disconnect", {"revoke": True})
         (bye,) = await frames_to_the_end(stream)
@@ -440,7 +446,9 @@ async def test_outcome_of_a_tickets_stream_is_counted_as_hello_tells_it(
 ):
     """The lane of the key is in no number."""
     headers = {"Last-Event-ID": await cursor_now(world)}
-    async with world.anybody.stream(await ticket_of(world), headers=headers) as stream:
+    async with world.anonymous.stream(
+        await ticket_of(world), headers=headers
+    ) as stream:
         hello = data(await stream.next_event())
 
         assert "current" == hello["resume"]

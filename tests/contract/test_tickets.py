@@ -14,7 +14,7 @@ async def _ticket(client, **fields):
 
 async def _opens(world, url, **headers):
     """Return the status of a stream, after its first state frame if it opens."""
-    async with world.anybody.stream(url, headers=headers) as stream:
+    async with world.anonymous.stream(url, headers=headers) as stream:
         if stream.status == 200:
             await stream.next_event()
             await stream.next_event()
@@ -39,7 +39,7 @@ async def test_producer_gets_a_ticket_for_a_user(autojump_clock, world):
     document = await _ticket(world.producer, user="bob")
 
     assert {"ticket", "expires_in", "url"} == document.keys()
-    async with world.anybody.stream(document["url"]) as stream:
+    async with world.anonymous.stream(document["url"]) as stream:
         hello, badge = await stream.next_event(), await stream.next_event()
 
         assert 3_600 == data(hello)["expires_in"]
@@ -59,7 +59,7 @@ async def test_stream_of_a_users_ticket_ends_with_the_users_proof(
     """A ticket is worth no more than the proof behind it."""
     document = await _ticket(world.user(ttl=100))
     await trio.sleep(10)
-    async with world.anybody.stream(document["url"]) as stream:
+    async with world.anonymous.stream(document["url"]) as stream:
         assert 90 == data(await stream.next_event())["expires_in"]
 
 
@@ -76,7 +76,7 @@ async def test_ticket_expires_no_later_than_its_proof(autojump_clock, world):
 async def test_producer_says_how_long_a_session_is(autojump_clock, world, session):
     """The stream of a producer's ticket holds for so many seconds."""
     document = await _ticket(world.producer, user="bob", session=session)
-    async with world.anybody.stream(document["url"]) as stream:
+    async with world.anonymous.stream(document["url"]) as stream:
         assert session == data(await stream.next_event())["expires_in"]
     assert document["expires_in"] == min(60, int(session))
 
@@ -104,7 +104,7 @@ async def test_ticket_without_its_first_state_frame_can_be_presented_again(
 ):
     """A request that came to nothing does not cost the ticket: `HEAD` is one."""
     url = (await _ticket(world.user()))["url"]
-    heads = [(await world.anybody.request("HEAD", url)).status for _ in range(2)]
+    heads = [(await world.anonymous.request("HEAD", url)).status for _ in range(2)]
 
     assert [200, 200] == heads
     assert [200, 401] == [await _opens(world, url) for _ in range(2)]
@@ -115,13 +115,13 @@ async def test_used_ticket_reopens_its_stream_with_one_of_its_cursors(
 ):
     """Native EventSource comes back to the same URL, for as long as the proof holds."""
     url = (await _ticket(world.producer, user="alice", session=600))["url"]
-    async with world.anybody.stream(url) as stream:
+    async with world.anonymous.stream(url) as stream:
         await stream.next_event()
         await stream.next_event()
         cursor = stream.last_event_id
     await world.notify()
     await trio.sleep(500)
-    async with world.anybody.stream(url, headers={"Last-Event-ID": cursor}) as again:
+    async with world.anonymous.stream(url, headers={"Last-Event-ID": cursor}) as again:
         hello = data(await again.next_event())
     await trio.sleep(101)
     late = await _opens(world, url, **{"Last-Event-ID": cursor})
@@ -133,7 +133,7 @@ async def test_used_ticket_reopens_its_stream_with_one_of_its_cursors(
 async def test_cursor_of_another_stream_does_not_reopen(autojump_clock, world):
     """Only who has read the stream knows what opens it again."""
     one, two = await _ticket(world.user()), await _ticket(world.user())
-    async with world.anybody.stream(one["url"]) as stream:
+    async with world.anonymous.stream(one["url"]) as stream:
         await stream.next_event()
         await stream.next_event()
         of_ticket = stream.last_event_id
@@ -163,9 +163,9 @@ async def test_ticket_serves_nothing_but_the_stream(
 ):
     """Neither in the URL, nor as a bearer, nor as a cookie."""
     ticket = (await _ticket(world.user()))["ticket"]
-    bearer = world.anybody({"Authorization": f"Bearer {ticket}"})
-    cookie = world.anybody({"Cookie": f"roundel={ticket}"})
-    in_url = await world.anybody.request(method, f"{target}?ticket={ticket}")
+    bearer = world.anonymous({"Authorization": f"Bearer {ticket}"})
+    cookie = world.anonymous({"Cookie": f"roundel={ticket}"})
+    in_url = await world.anonymous.request(method, f"{target}?ticket={ticket}")
 
     assert 401 == in_url.status
     assert 401 == (await bearer.request(method, target)).status
@@ -175,7 +175,7 @@ async def test_ticket_serves_nothing_but_the_stream(
 async def test_ticket_is_no_bearer_of_the_stream(autojump_clock, world):
     """On the stream it is presented by its URL alone."""
     ticket = (await _ticket(world.user()))["ticket"]
-    bearer = world.anybody({"Authorization": f"Bearer {ticket}"})
+    bearer = world.anonymous({"Authorization": f"Bearer {ticket}"})
 
     assert 401 == (await bearer.request("GET", "/v1/stream")).status
 
@@ -191,7 +191,7 @@ async def test_bad_ticket_is_401(autojump_clock, world, ticket):
 
 async def test_token_of_a_user_is_no_ticket(autojump_clock, world):
     """A JWT has no business in a URL."""
-    token = world.service.gate.sign("alice", ttl=60)
+    token = world.service.authenticator.sign("alice", ttl=60)
 
     assert 401 == await _opens(world, f"/v1/stream?ticket={token}")
 
@@ -231,4 +231,4 @@ async def test_user_gets_a_ticket_for_nobody_else(autojump_clock, world, content
 
 async def test_nobody_gets_no_ticket(autojump_clock, world):
     """Tickets are for those who prove who they are."""
-    assert 401 == (await post(world.anybody, "/v1/tickets", {})).status
+    assert 401 == (await post(world.anonymous, "/v1/tickets", {})).status

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from roundel._cursor import (
     FOREIGN,
-    MAX_LANES,
     MAX_OFFSET,
+    MAX_TOPICS,
     Cursor,
     Position,
-    check_lanes,
     check_name,
+    check_topics,
 )
 from roundel._errors import LocalProtocolError
 from roundel._event import MAX_ID_LENGTH, is_resumable_id
@@ -23,7 +23,7 @@ NAMES = st.text(ALPHABET, min_size=1, max_size=32)
 OFFSETS = st.integers(0, MAX_OFFSET)
 POSITIONS = st.builds(Position, NAMES, OFFSETS)
 CURSORS = st.builds(
-    Cursor, st.dictionaries(st.just("") | NAMES, POSITIONS, max_size=MAX_LANES)
+    Cursor, st.dictionaries(st.just("") | NAMES, POSITIONS, max_size=MAX_TOPICS)
 ).filter(lambda cursor: len(str(cursor)) <= MAX_ID_LENGTH)
 
 EXAMPLES = [
@@ -139,8 +139,8 @@ def test_offsets_are_distinct(one: int, other: int) -> None:
 
 def test_widest() -> None:
     """Eight lanes fit into 128 characters at the highest offset."""
-    epochs = {f"l{n}": "abcd" for n in range(MAX_LANES)}
-    check_lanes(epochs)
+    epochs = {f"l{n}": "abcd" for n in range(MAX_TOPICS)}
+    check_topics(epochs)
     widest = Cursor({lane: Position(epochs[lane], MAX_OFFSET) for lane in epochs})
 
     assert len(str(widest)) <= 128
@@ -150,7 +150,7 @@ def test_widest() -> None:
 def test_lanes_that_just_fit() -> None:
     """The bound is inclusive: 128 characters travel."""
     epochs = dict.fromkeys("abc", "e" * 32)
-    check_lanes(epochs)
+    check_topics(epochs)
     widest = Cursor({lane: Position("e" * 32, MAX_OFFSET) for lane in epochs})
 
     assert 128 == len(str(widest))
@@ -179,7 +179,7 @@ def test_lanes_that_just_fit() -> None:
 def test_lanes_that_might_outgrow(epochs: dict[str, str], message: str) -> None:
     """Lanes whose cursor might not travel one day are refused on the first."""
     with pytest.raises(LocalProtocolError, match=message):
-        check_lanes(epochs)
+        check_topics(epochs)
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_lanes_that_might_outgrow(epochs: dict[str, str], message: str) -> None:
 def test_checked_lanes_travel(lanes: dict[str, tuple[str, int]]) -> None:
     """Lanes that pass the check have no cursor that is too long."""
     try:
-        check_lanes({name: epoch for name, (epoch, _) in lanes.items()})
+        check_topics({name: epoch for name, (epoch, _) in lanes.items()})
     except LocalProtocolError:
         return
     cursor = Cursor({name: Position(*at) for name, at in lanes.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roundel._cursor import Cursor, Position
-from roundel._encoded_event import Delta, Entry
+from roundel._encoded_event import Delta, EncodedEvent
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
 
@@ -15,7 +15,7 @@ FRAME = b"data: x\nid: e.3\n\n"
 
 def test_event_is_encoded_at_once() -> None:
     """Its id is where it stands, and time and place are as they were given."""
-    entry = Entry(Event("x"), AT, 7.0)
+    entry = EncodedEvent(Event("x"), AT, 7.0)
 
     assert FRAME == entry.frame
     assert (AT, 7.0) == (entry.at, entry.time)
@@ -29,7 +29,7 @@ def test_function_is_asked_once_when_it_is_needed() -> None:
         made.append("x")
         return Event("x")
 
-    entry = Entry(make, AT, 0.0)
+    entry = EncodedEvent(make, AT, 0.0)
     made_early = list(made)
     one, two = entry.frame, entry.frame
 
@@ -42,7 +42,7 @@ def test_function_is_asked_once_when_it_is_needed() -> None:
 def test_function_that_raises_is_asked_again() -> None:
     """It has made nothing."""
     answers: list[Event] = []
-    entry = Entry(lambda: answers.pop(), AT, 0.0)
+    entry = EncodedEvent(lambda: answers.pop(), AT, 0.0)
     with pytest.raises(IndexError):
         _ = entry.frame
     answers.append(Event("x"))
@@ -54,14 +54,14 @@ def test_id_is_refused() -> None:
     """Ids are the history's to assign, whether the event is there or is made."""
     mine = Event("x", id="mine")
     with pytest.raises(LocalProtocolError, match="id: expected none"):
-        Entry(mine, AT, 0.0)
+        EncodedEvent(mine, AT, 0.0)
     with pytest.raises(LocalProtocolError, match="id: expected none"):
-        _ = Entry(lambda: mine, AT, 0.0).frame
+        _ = EncodedEvent(lambda: mine, AT, 0.0).frame
 
 
 def test_several_lanes() -> None:
     """A reader of several lanes gets the same event, with an id of its own."""
-    entry = Entry(Event("x"), AT, 0.0)
+    entry = EncodedEvent(Event("x"), AT, 0.0)
     cursor = Cursor({"a": AT, "b": Position("f", 5)})
 
     assert encode(Event("x", id="a.e.3~b.f.5")) == entry.frame_at(cursor)
@@ -79,12 +79,12 @@ def test_delta_is_made_for_where_its_reader_was() -> None:
         made.append(told)
         return Event(f"from {told}")
 
-    entry = Entry(Delta(make), AT, 7.0, before=1)
+    entry = EncodedEvent(Delta(make), AT, 7.0, before=1)
     usual = [
-        entry.following(told).frame
+        entry.rebased_on(told).frame
         for told in (Position("e", 1), None, Position("e", 1))
     ]
-    apart = entry.following(Position("e", 2))
+    apart = entry.rebased_on(Position("e", 2))
 
     assert [b"data: from 1\nid: e.3\n\n"] * 3 == usual
     assert b"data: from 2\nid: e.3\n\n" == apart.frame
@@ -94,6 +94,6 @@ def test_delta_is_made_for_where_its_reader_was() -> None:
 
 def test_plain_event_is_the_same_for_all() -> None:
     """An event that is no delta does not care from where its reader comes."""
-    entry = Entry(Event("x"), AT, 0.0, before=1)
+    entry = EncodedEvent(Event("x"), AT, 0.0, before=1)
 
-    assert entry is entry.following(Position("e", 0))
+    assert entry is entry.rebased_on(Position("e", 0))

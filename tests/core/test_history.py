@@ -18,10 +18,10 @@ from hypothesis.stateful import (
 )
 
 from roundel._cursor import FOREIGN, MAX_OFFSET, Cursor, Position
-from roundel._encoded_event import Delta, Lazy
+from roundel._encoded_event import Delta, EventOrFactory
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
-from roundel._history import History, Outcome, Replay
+from roundel._history import History, Replay, ResumeOutcome
 
 
 def at(offset: int, epoch: str = "e") -> Position:
@@ -77,7 +77,9 @@ class Maker:
         pytest.param(at(5), "current", [], id="the newest"),
     ],
 )
-def test_since(position: Position | None, outcome: Outcome, offsets: list[int]) -> None:
+def test_since(
+    position: Position | None, outcome: ResumeOutcome, offsets: list[int]
+) -> None:
     """From each position there is one right answer."""
     history = filled(2, capacity=3)
     history.append(Event("event 3"), snapshot=Event("event 3"), now=3.0)
@@ -91,7 +93,7 @@ def test_since(position: Position | None, outcome: Outcome, offsets: list[int]) 
         entry.frame for entry in replay.entries
     ]
     assert at(5) == replay.position
-    assert (outcome in ("current", "replayed")) == replay.exact
+    assert (outcome in ("current", "replayed")) == replay.is_contiguous
 
 
 def test_snapshot_at_the_start() -> None:
@@ -107,7 +109,7 @@ def test_nothing_stands_in() -> None:
     """Without a snapshot a reader that missed something is told where it now is."""
     history = filled(3, capacity=1)
 
-    expected = Replay("snapshot", (), at(3), exact=False)
+    expected = Replay("snapshot", (), at(3), is_contiguous=False)
     assert expected == history.since(at(1), now=3.0)
 
 
@@ -172,7 +174,9 @@ def test_no_room() -> None:
     """A ring without room keeps nothing, and its readers are told so."""
     history = filled(1, max_bytes=0)
 
-    assert Replay("snapshot", (), at(1), exact=False) == history.since(at(0), now=1.0)
+    assert Replay("snapshot", (), at(1), is_contiguous=False) == history.since(
+        at(0), now=1.0
+    )
 
 
 def test_default_capacity() -> None:
@@ -238,12 +242,12 @@ def test_silent_advance() -> None:
     """A running reader sees nothing of it; the next event is all it missed."""
     history = filled(1)
     history.advance()
-    news = history.has_news(at(1))
+    news = history.has_events_after(at(1))
     silent = history.since(at(1), now=1.0)
     history.append(Event("event 3"), now=1.0)
 
     assert not news
-    assert Replay("replayed", (), at(1), exact=True) == silent
+    assert Replay("replayed", (), at(1), is_contiguous=True) == silent
     assert [frame("event 3", 3)] == told(history, at(1))
     assert [frame("event 3", 3)] == told(history, at(2))
 
@@ -253,7 +257,7 @@ def test_silent_advance_of_the_latest() -> None:
     history = filled(1, capacity=0)
     history.advance(snapshot=Event("later"), offset=5)
 
-    assert not history.has_news(at(1))
+    assert not history.has_events_after(at(1))
     assert [frame("later", 5)] == told(history, at(1))
     assert [frame("later", 5)] == told(history, None)
 
@@ -275,7 +279,7 @@ def test_has_news(position: Position | None, news: bool) -> None:
     history = filled(3)
     history.advance()
 
-    assert news == history.has_news(position)
+    assert news == history.has_events_after(position)
 
 
 # Another line.
@@ -287,7 +291,7 @@ def test_reset() -> None:
     history.reset("f", snapshot=Event("state"))
 
     assert at(0, "f") == history.head
-    assert history.has_news(at(3))
+    assert history.has_events_after(at(3))
     assert "reset" == history.since(at(3), now=3.0).outcome
     assert [frame("state", 0, "f")] == told(history, at(3))
 
@@ -471,7 +475,7 @@ class HistoryModel(RuleBasedStateMachine):
         self.start = self.head = offset
         self.state = Logged(offset, "start", inf) if snapshot else None
 
-    def lazy(self, data: str) -> Lazy:
+    def lazy(self, data: str) -> EventOrFactory:
         asked: list[str] = []
 
         def make() -> Event:
@@ -517,7 +521,9 @@ class HistoryModel(RuleBasedStateMachine):
     @rule(step=st.sampled_from([None, 1, 3]))
     def lose(self, step: int | None) -> None:
         offset = self.head + (step or 1)
-        self.history.lose(self.lazy(f"whole {offset}"), offset=step and offset)
+        self.history.skip_to_snapshot(
+            self.lazy(f"whole {offset}"), offset=step and offset
+        )
         self.start_line(offset, True)
         self.state = Logged(offset, f"whole {offset}", inf)
 
@@ -582,7 +588,7 @@ class HistoryModel(RuleBasedStateMachine):
         rest = self.after(self.state.offset)
         return [] if rest is None else [self.state, *rest]
 
-    def answer(self, position: Position | None) -> tuple[Outcome, list[Logged]]:
+    def answer(self, position: Position | None) -> tuple[ResumeOutcome, list[Logged]]:
         if position is None:
             return "snapshot", self.stand_in()
         if position.epoch != self.epoch or position.offset > self.head:
@@ -612,7 +618,7 @@ class HistoryModel(RuleBasedStateMachine):
             if expected:
                 stands = Position(self.epoch, expected[-1].offset)
             else:
-                stands = position if replay.exact else self.history.head
+                stands = position if replay.is_contiguous else self.history.head
             assert stands == replay.position
 
 
@@ -658,18 +664,18 @@ def test_sole_news_is_what_since_answers(
             case "skip":
                 history.advance(snapshot=Event("state"))
             case "lose":
-                history.lose(Event("state"))
+                history.skip_to_snapshot(Event("state"))
             case "reset":
                 history.reset("f" if history.head.epoch == "e" else "e")
-        news = history.sole_news(position)
-        assert news == history.sole_news(position)
+        news = history.single_event_after(position)
+        assert news == history.single_event_after(position)
         if news is not None:
             replay = history.since(position, now=0.0)
             (entry,) = replay.entries
 
-            assert history.has_news(position)
+            assert history.has_events_after(position)
             assert "replayed" == replay.outcome
-            assert (entry.following(position).frame, replay.position) == news
+            assert (entry.rebased_on(position).frame, replay.position) == news
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
@@ -678,10 +684,10 @@ def test_sole_news_is_found_where_it_is(capacity: int) -> None:
     history = History("e", capacity=capacity)
     history.append(Event("1"), now=0.0)
     history.append(Event("2"), now=0.0)
-    news = history.sole_news(Position("e", 1))
+    news = history.single_event_after(Position("e", 1))
 
     assert (b"data: 2\nid: e.2\n\n", Position("e", 2)) == news
-    assert history.sole_news(Position("f", 1)) is None
+    assert history.single_event_after(Position("f", 1)) is None
 
 
 def test_sole_news_is_none_where_nothing_is_kept() -> None:
@@ -690,18 +696,18 @@ def test_sole_news_is_none_where_nothing_is_kept() -> None:
     history.append(Event("1"), now=0.0)
     history.append(Event("2"), now=0.0)
 
-    assert history.sole_news(Position("e", 0)) is None
+    assert history.single_event_after(Position("e", 0)) is None
 
 
 def test_lose() -> None:
     """What nobody here has is not passed over: readers are told the state behind it."""
     history = History("e", capacity=5)
     history.append(Event("1"), now=0.0)
-    history.lose(Event("whole"), offset=4)
+    history.skip_to_snapshot(Event("whole"), offset=4)
     history.append(Event("5"), now=0.0)
     replay = history.since(at(1), now=0.0)
 
-    assert history.has_news(at(1))
+    assert history.has_events_after(at(1))
     assert ("snapshot", at(5)) == (replay.outcome, replay.position)
     assert [frame("whole", 4), frame("5", 5)] == told(history, at(1))
     assert [frame("5", 5)] == told(history, at(4))

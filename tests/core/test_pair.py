@@ -11,11 +11,11 @@ import pytest
 
 from roundel._cursor import Cursor, Position
 from roundel._event import Event
-from roundel._history import History, Outcome
+from roundel._history import History, ResumeOutcome
 from roundel._source import Source
 from roundel._source_states import State
-from roundel._stream import LastWords, Resume, Stream
-from roundel.testing import Link, Pair
+from roundel._stream import CloseMessage, ResumeInfo, Stream
+from roundel.testing import LossyLink, Pair
 
 
 class Lane:
@@ -93,11 +93,11 @@ class Page:
                 assert self.lanes[name].versions[position] == state, (name, cursor)
 
 
-def hello(resume: Resume) -> Event:
+def hello(resume: ResumeInfo) -> Event:
     return Event(json.dumps(dict(resume.outcomes)), type="hello")
 
 
-def gap(name: str, outcome: Outcome) -> Event:
+def gap(name: str, outcome: ResumeOutcome) -> Event:
     return Event(f"{name} {outcome}", type="gap")
 
 
@@ -114,7 +114,7 @@ class World:
         self.pair = Pair(
             Source(now=0.0, random=chance, idle_timeout=30.0, retry_statuses={503}),
             self.serve,
-            wire=lambda: Link(
+            wire=lambda: LossyLink(
                 chance, latency=0.5, cut_rate=self.cut_rate, max_in_flight=100
             ),
         )
@@ -131,7 +131,7 @@ class World:
             heartbeat=10.0,
             max_age=120.0,
             random=self.random.random,
-            last_words=LastWords(Event("", type="bye"), retry=500),
+            close_message=CloseMessage(Event("", type="bye"), retry=500),
             max_write=self.random.choice([1, 30, 1000]),
         )
 

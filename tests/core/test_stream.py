@@ -18,13 +18,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from roundel._cursor import MAX_LANES, Cursor, Position
+from roundel._cursor import MAX_TOPICS, Cursor, Position
 from roundel._encoded_event import Delta
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
-from roundel._history import History, Outcome
+from roundel._history import History, ResumeOutcome
 from roundel._stream import Stream
-from roundel._stream_messages import LastWords, Resume
+from roundel._stream_messages import CloseMessage, ResumeInfo
 
 
 def filled(count: int, epoch: str = "e", **bounds: Any) -> History:
@@ -43,11 +43,11 @@ def drain(stream: Stream, now: float) -> bytes:
     return said
 
 
-def greeting(resume: Resume) -> Event:
+def greeting(resume: ResumeInfo) -> Event:
     return Event(f"{resume.outcome} {resume.cursor} {resume.max_age}", type="hello")
 
 
-def notice(lane: str, outcome: Outcome) -> Event:
+def notice(lane: str, outcome: ResumeOutcome) -> Event:
     return Event(f"{lane} {outcome}", type="gap")
 
 
@@ -266,9 +266,9 @@ def test_two_lanes() -> None:
 
 def test_each_lane_has_its_outcome() -> None:
     """A reader may be up to date in one lane and lost in another."""
-    heard: list[Resume] = []
+    heard: list[ResumeInfo] = []
 
-    def listen(resume: Resume) -> Event:
+    def listen(resume: ResumeInfo) -> Event:
         heard.append(resume)
         return Event("")
 
@@ -327,7 +327,7 @@ def test_join(presented: str) -> None:
         lanes(a=filled(1, "a")), now=0.0, last_event_id=presented, gap=notice
     )
     drain(stream, 0.0)
-    stream.join("b", filled(2, "b", snapshot=Event("state")))
+    stream.subscribe("b", filled(2, "b", snapshot=Event("state")))
 
     said = drain(stream, 1.0).split(b"\n")
     told = [line for line in said if line.startswith(b"data: ")]
@@ -339,7 +339,7 @@ def test_join(presented: str) -> None:
 def test_join_before_the_beginning() -> None:
     """A lane that joins before anything was said is followed like any other."""
     stream = Stream(lanes(a=filled(1, "a")), now=0.0, last_event_id="a.a.1~b.b.1")
-    stream.join("b", filled(2, "b"))
+    stream.subscribe("b", filled(2, "b"))
 
     assert b"data: 2\nid: a.a.1~b.b.2\n\n" == drain(stream, 0.0)
 
@@ -359,7 +359,7 @@ def test_leave() -> None:
     both = lanes(a=filled(1, "a"), b=filled(1, "b"))
     stream = Stream(both, now=0.0, last_event_id="a.a.1~b.b.1")
     drain(stream, 0.0)
-    stream.leave("a")
+    stream.unsubscribe("a")
     said = [drain(stream, 1.0)]
     both["a"].append(Event("2"), now=2.0)
     both["b"].append(Event("2"), now=2.0)
@@ -373,9 +373,9 @@ def test_join_again() -> None:
     lane = filled(2, "b", snapshot=Event("0"))
     stream = Stream(lanes(a=filled(0), b=lane), now=0.0, last_event_id="b.b.1")
     said = [drain(stream, 0.0)]
-    stream.leave("b")
+    stream.unsubscribe("b")
     lane.append(Event("3"), now=1.0, snapshot=Event("state"))
-    stream.join("b", lane)
+    stream.subscribe("b", lane)
     said += [drain(stream, 1.0)]
 
     assert [
@@ -389,8 +389,8 @@ def test_join_again_with_a_foreign_id() -> None:
     lane = History("b", snapshot=Event("state"))
     stream = Stream(lanes(b=lane), now=0.0, last_event_id="?", gap=notice)
     drain(stream, 0.0)
-    stream.leave("b")
-    stream.join("b", lane)
+    stream.unsubscribe("b")
+    stream.subscribe("b", lane)
 
     assert b"id: \n\ndata: state\nid: b.b.0\n\n" == drain(stream, 1.0)
 
@@ -401,7 +401,7 @@ def test_foreign_positions_are_not_written(last_event_id: str) -> None:
     stream = Stream(lanes(a=filled(0)), now=0.0, last_event_id=last_event_id)
     cursors = [str(stream.cursor)]
     drain(stream, 0.0)
-    stream.join("z", filled(1))
+    stream.subscribe("z", filled(1))
     cursors += [str(stream.cursor)]
 
     assert ["", "a.e.0"] == cursors
@@ -417,7 +417,7 @@ def test_joined_lanes_fit() -> None:
         last_event_id=f"z.{'x' * 32}.1~l1.{'a' * 32}.1~l2.{'b' * 32}.1",
     )
     drain(stream, 0.0)
-    stream.join("z", filled(1, "z"))
+    stream.subscribe("z", filled(1, "z"))
     first.append(Event("2"), now=0.0)
 
     expected = f"data: 2\nid: l1.{'a' * 32}.2~l2.{'b' * 32}.1\n\n"
@@ -427,15 +427,15 @@ def test_joined_lanes_fit() -> None:
 def test_lanes_refused() -> None:
     """Lanes that no cursor can carry are refused, and the stream is as it was."""
     stream = Stream(lanes(a=filled(1)), now=0.0, last_event_id="a.e.1")
-    stream.join("b" * 32, filled(0, "e" * 32))
+    stream.subscribe("b" * 32, filled(0, "e" * 32))
     with pytest.raises(LocalProtocolError, match="'a' is followed already"):
-        stream.join("a", filled(1))
+        stream.subscribe("a", filled(1))
     with pytest.raises(LocalProtocolError, match="lane: expected 1 to 32"):
-        stream.join("", filled(1))
+        stream.subscribe("", filled(1))
     with pytest.raises(LocalProtocolError, match="'b' is not followed"):
-        stream.leave("b")
+        stream.unsubscribe("b")
     with pytest.raises(LocalProtocolError, match="at most 128 characters"):
-        stream.join("c" * 32, filled(0, "f" * 32))
+        stream.subscribe("c" * 32, filled(0, "f" * 32))
     with pytest.raises(LocalProtocolError, match="lane: expected 1 to 32"):
         Stream({"a b": filled(1)}, now=0.0)
 
@@ -446,7 +446,7 @@ def test_lanes_refused() -> None:
 def test_too_many_lanes() -> None:
     """The ninth lane is refused."""
     with pytest.raises(LocalProtocolError, match="at most 8, got 9"):
-        Stream({f"{n}": filled(0) for n in range(MAX_LANES + 1)}, now=0.0)
+        Stream({f"{n}": filled(0) for n in range(MAX_TOPICS + 1)}, now=0.0)
 
 
 def test_no_lane() -> None:
@@ -509,7 +509,7 @@ def test_ping_is_made_once_for_a_place() -> None:
     assert pings == said
     assert ["e.3", "e.4"] == made
 
-    stream.join("b", other)
+    stream.subscribe("b", other)
     drain(stream, 22.0)
     other.append(Event("1"), now=23.0)
     drain(stream, 23.0)
@@ -519,8 +519,8 @@ def test_ping_is_made_once_for_a_place() -> None:
 def test_max_age() -> None:
     """After *max_age* seconds the stream says its last words and ends."""
     lane = filled(0)
-    words = LastWords(Event("until later", type="bye"), retry=2000)
-    stream = Stream(lane, now=0.0, max_age=60.0, heartbeat=25.0, last_words=words)
+    words = CloseMessage(Event("until later", type="bye"), retry=2000)
+    stream = Stream(lane, now=0.0, max_age=60.0, heartbeat=25.0, close_message=words)
     deadlines = []
     for now in (0.0, 25.0, 50.0):
         drain(stream, now)
@@ -538,12 +538,12 @@ def test_last_words_are_made_when_the_time_has_come() -> None:
     """A function makes them, at the end and not before, and only if there is one."""
     made: list[str] = []
 
-    def words() -> LastWords:
+    def words() -> CloseMessage:
         made.append("words")
-        return LastWords(Event("until later"))
+        return CloseMessage(Event("until later"))
 
     stream, closed = (
-        Stream(filled(0), now=0.0, max_age=60.0, heartbeat=90.0, last_words=words)
+        Stream(filled(0), now=0.0, max_age=60.0, heartbeat=90.0, close_message=words)
         for _ in range(2)
     )
     drain(stream, 0.0)
@@ -562,7 +562,7 @@ def test_streams_do_not_end_together(chance: float, age: float) -> None:
     """The age is shortened by up to a fifth, and the greeting tells the true one."""
     ages = []
 
-    def listen(resume: Resume) -> Event:
+    def listen(resume: ResumeInfo) -> Event:
         ages.append(resume.max_age)
         return Event("")
 
@@ -618,15 +618,15 @@ def test_bounds(bound: str, value: int) -> None:
     ("words", "written"),
     [
         pytest.param(None, b"", id="none"),
-        pytest.param(LastWords(), b"", id="empty"),
-        pytest.param(LastWords(retry=500), b"retry: 500\n\n", id="retry"),
-        pytest.param(LastWords(Event("bye")), b"data: bye\n\n", id="event"),
+        pytest.param(CloseMessage(), b"", id="empty"),
+        pytest.param(CloseMessage(retry=500), b"retry: 500\n\n", id="retry"),
+        pytest.param(CloseMessage(Event("bye")), b"data: bye\n\n", id="event"),
         pytest.param(
-            LastWords(Event("bye"), retry=0), b"retry: 0\ndata: bye\n\n", id="both"
+            CloseMessage(Event("bye"), retry=0), b"retry: 0\ndata: bye\n\n", id="both"
         ),
     ],
 )
-def test_close(words: LastWords | None, written: bytes) -> None:
+def test_close(words: CloseMessage | None, written: bytes) -> None:
     """A closed stream says its last words, and then nothing ever again."""
     lane = filled(1)
     stream = Stream(lane, now=0.0)
@@ -636,7 +636,7 @@ def test_close(words: LastWords | None, written: bytes) -> None:
     deadline = stream.deadline
     said = drain(stream, 1.0)
     lane.append(Event("2"), now=2.0)
-    stream.close(LastWords(Event("once more")))
+    stream.close(CloseMessage(Event("once more")))
 
     assert bool(written) == open_until_said
     assert written == said
@@ -649,8 +649,8 @@ def test_close_in_mid_event() -> None:
     """An event that is half written is finished before the last words."""
     stream = Stream(filled(2), now=0.0, last_event_id="e.0", max_write=7)
     said = b"".join(stream.data_to_send(0.0))
-    stream.close(LastWords(Event("bye")))
-    stream.close(LastWords(Event("ignored")))
+    stream.close(CloseMessage(Event("bye")))
+    stream.close(CloseMessage(Event("ignored")))
     pieces, open_after = [], []
     for _ in range(4):
         pieces.append(b"".join(stream.data_to_send(0.0)))
@@ -665,7 +665,7 @@ def test_close_in_mid_event() -> None:
 def test_close_before_the_first_word() -> None:
     """A stream that is closed before it began says hello and its last words only."""
     stream = Stream(filled(2), now=0.0, hello=greeting, max_write=20)
-    stream.close(LastWords(retry=9))
+    stream.close(CloseMessage(retry=9))
 
     hello = b"event: hello\ndata: snapshot e.2 inf\n\n"
     assert hello + b"retry: 9\n\n" == drain(stream, 0.0)
@@ -707,7 +707,7 @@ def test_notice() -> None:
     """A notice is said once, when its time comes, and the stream goes on."""
     lane = filled(1)
     warning = (30.0, Event("soon", type="auth"))
-    stream = Stream(lane, now=100.0, last_event_id="e.1", notice=warning)
+    stream = Stream(lane, now=100.0, last_event_id="e.1", timed_event=warning)
     before = drain(stream, 100.0)
     stream.data_to_send(129.0)
     deadline = stream.deadline
@@ -725,7 +725,7 @@ def test_notice_that_is_due_at_once() -> None:
     """A notice of the very beginning comes behind the hello and before the state."""
     stream = Stream(
         filled(1), now=0.0, last_event_id="e.0", hello=greeting,
-        notice=(0.0, Event("now")),
+        timed_event=(0.0, Event("now")),
     )  # fmt: skip
     said = drain(stream, 0.0)
 
@@ -737,7 +737,7 @@ def test_notice_that_is_due_at_once() -> None:
 def test_notice_refused() -> None:
     """A notice that cannot be written is refused when it is given."""
     with pytest.raises(LocalProtocolError, match="type: expected a single line"):
-        Stream(filled(1), now=0.0, notice=(1.0, Event("x", type="two\nlines")))
+        Stream(filled(1), now=0.0, timed_event=(1.0, Event("x", type="two\nlines")))
 
 
 # Where the reader stands, and from where a change goes on.
@@ -770,14 +770,14 @@ def test_delta() -> None:
     assert b"data: from 2\nid: e.3\n\n" == drain(late, 0.0)
 
 
-UNWRITABLE = LastWords(Event("x", type="two\nlines"))
+UNWRITABLE = CloseMessage(Event("x", type="two\nlines"))
 
 
 def test_last_words_refused() -> None:
     """Last words that cannot be written are refused when they are given."""
     stream = Stream(filled(1), now=0.0, last_event_id="e.0")
     with pytest.raises(LocalProtocolError, match="type: expected a single line"):
-        Stream(filled(1), now=0.0, last_words=UNWRITABLE)
+        Stream(filled(1), now=0.0, close_message=UNWRITABLE)
     with pytest.raises(LocalProtocolError, match="type: expected a single line"):
         stream.close(UNWRITABLE)
 
@@ -888,7 +888,8 @@ def test_short_way_agrees_with_the_long_one(capacity: int, steps: list[str]) -> 
         lane = History("e0", capacity=capacity, snapshot=Event("state"))
         stream = Stream(
             lane, now=0.0, gap=notice, ping=pong, max_write=40, heartbeat=2.0,
-            max_age=20.0, last_words=LastWords(Event("bye")), notice=(7.0, Event("!")),
+            max_age=20.0, close_message=CloseMessage(Event("bye")),
+            timed_event=(7.0, Event("!")),
         )  # fmt: skip
         told, now, epoch = [], 0.0, 0
         for step in steps:
@@ -910,7 +911,7 @@ def test_short_way_agrees_with_the_long_one(capacity: int, steps: list[str]) -> 
 
     in_short = run()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Stream, "_live", lambda stream, now: None)
+        patched.setattr(Stream, "_fast_path", lambda stream, now: None)
         at_length = run()
 
     assert at_length == in_short
@@ -1027,7 +1028,7 @@ class Lane:
     def lose(self, count: int, now: float) -> None:
         self.numbers += [-1] * count
         state = Event(json.dumps(self.numbers), type=f"{self.name}-state")
-        self.history.lose(state, offset=self.history.head.offset + count)
+        self.history.skip_to_snapshot(state, offset=self.history.head.offset + count)
         self.remember()
 
     def reset(self) -> None:
@@ -1037,7 +1038,7 @@ class Lane:
         self.remember()
 
 
-def tell_outcomes(resume: Resume) -> Event:
+def tell_outcomes(resume: ResumeInfo) -> Event:
     return Event(json.dumps(dict(resume.outcomes)), type="hello")
 
 
@@ -1105,10 +1106,10 @@ class ReaderModel(RuleBasedStateMachine):
         name = f"l{pick}"
         if name in self.followed:
             del self.followed[name]
-            self.stream.leave(name)
+            self.stream.unsubscribe(name)
         elif lane := self.lanes.get(name):
             self.followed[name] = lane
-            self.stream.join(name, lane.history)
+            self.stream.subscribe(name, lane.history)
 
     @rule(seconds=st.integers(0, 20))
     def wait(self, seconds: int) -> None:

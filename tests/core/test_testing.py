@@ -17,8 +17,8 @@ from roundel._history import History
 from roundel._parser import Parser
 from roundel._source import Source
 from roundel._source_states import State
-from roundel._stream import LastWords, Stream
-from roundel.testing import Link, Pair, chances, events, pieces
+from roundel._stream import CloseMessage, Stream
+from roundel.testing import LossyLink, Pair, chances, events, pieces
 
 
 def rolled(*chances: float) -> Callable[[], float]:
@@ -36,7 +36,7 @@ def text(arrived: Iterable[object]) -> bytes:
 def test_link_transcript() -> None:
     """Bytes are split and delayed, and arrive in the order in which they were sent."""
     # The cut, then for each piece its size and its delay; and the delay of the end.
-    link = Link(rolled(0.5, 0.5, 0.5, 0.99, 0.25, 0.0), latency=2.0)
+    link = LossyLink(rolled(0.5, 0.5, 0.5, 0.99, 0.25, 0.0), latency=2.0)
     link.send(b"12345678", 10.0)
     link.end(10.5)
     under_way = (link.in_flight, link.deadline)
@@ -49,7 +49,7 @@ def test_link_transcript() -> None:
 
 def test_link_delays() -> None:
     """A piece arrives when the one before it has, however quick it was."""
-    link = Link(rolled(0.5, 0.99, 0.5, 0.5, 0.99, 0.9), latency=2.0)
+    link = LossyLink(rolled(0.5, 0.99, 0.5, 0.5, 0.99, 0.9), latency=2.0)
     link.send(b"a", 0.0)
     link.send(b"b", 0.5)
 
@@ -58,7 +58,9 @@ def test_link_delays() -> None:
 
 def test_link_cuts_a_write() -> None:
     """A cut write arrives in part, then comes the error, and nothing after it."""
-    link = Link(rolled(0.4, 0.5, 0.99, 0.0, 0.5, *[0.9] * 9), cut_rate=0.5, latency=2.0)
+    link = LossyLink(
+        rolled(0.4, 0.5, 0.99, 0.0, 0.5, *[0.9] * 9), cut_rate=0.5, latency=2.0
+    )
     link.send(b"12345678", 0.0)
     link.send(b"more", 0.0)
     link.end(0.0)
@@ -77,7 +79,7 @@ def test_link_cuts_a_write() -> None:
 )
 def test_link_is_cut(silently: bool, ended: bool, end: list[str]) -> None:
     """What has not arrived is lost, the end included."""
-    link = Link(Random(1).random)
+    link = LossyLink(Random(1).random)
     link.send(b"12345678", 0.0)
     if ended:
         link.end(0.0)
@@ -90,7 +92,7 @@ def test_link_is_cut(silently: bool, ended: bool, end: list[str]) -> None:
 
 def test_link_heeds_back_pressure() -> None:
     """A link is writable while less than its bound is under way."""
-    link = Link(Random(1).random, max_in_flight=4)
+    link = LossyLink(Random(1).random, max_in_flight=4)
     writable = [link.is_writable]
     for _ in range(2):
         link.send(b"12", 0.0)
@@ -104,7 +106,7 @@ def test_link_heeds_back_pressure() -> None:
 @given(chances(), st.lists(st.binary(max_size=50)))
 def test_link_loses_nothing(chance: Callable[[], float], writes: list[bytes]) -> None:
     """A link that is not cut brings all that was sent."""
-    link = Link(chance)
+    link = LossyLink(chance)
     for write in writes:
         link.send(write, 0.0)
     arrived = link.receive(0.1)
@@ -119,7 +121,7 @@ def test_cut_link_brings_a_beginning(
     chance: Callable[[], float], writes: list[bytes]
 ) -> None:
     """A link that is cut loses the tail, and no piece from the middle."""
-    link = Link(chance, cut_rate=0.3)
+    link = LossyLink(chance, cut_rate=0.3)
     for write in writes:
         link.send(write, 0.0)
     link.end(0.0)
@@ -136,7 +138,7 @@ def test_cut_link_brings_a_beginning(
 def test_link_refused(arguments: dict[str, Any]) -> None:
     """A wire that cannot be is refused."""
     with pytest.raises(LocalProtocolError, match="expected latency"):
-        Link(Random(1).random, **arguments)
+        LossyLink(Random(1).random, **arguments)
 
 
 # The pair.
@@ -160,7 +162,7 @@ def joined(server: Server, latency: float = 0.0, **options: Any) -> Pair:
     return Pair(
         Source(now=0.0, random=lambda: 0.0, **options),
         server.serve,
-        wire=lambda: Link(chance, latency=latency, max_in_flight=100),
+        wire=lambda: LossyLink(chance, latency=latency, max_in_flight=100),
     )
 
 
@@ -219,7 +221,7 @@ def test_pair_refused() -> None:
     pair = Pair(
         Source(now=0.0, random=lambda: 0.0),
         lambda last_event_id, now: 204,
-        wire=lambda: Link(Random(1).random),
+        wire=lambda: LossyLink(Random(1).random),
     )
     told = [pair.step(), pair.step(), pair.run_until(99.0)]
 
@@ -235,7 +237,7 @@ def test_pair_and_an_unready_server() -> None:
     pair = Pair(
         Source(now=0.0, random=lambda: 0.0, retry_statuses={503}),
         lambda last_event_id, now: next(answers, 0) or server.serve("", now),
-        wire=lambda: Link(Random(1).random),
+        wire=lambda: LossyLink(Random(1).random),
     )
 
     assert ["state"] == data(pair.run_until(7.0))
@@ -266,7 +268,7 @@ def test_pair_that_is_not_connected_cannot_be_cut() -> None:
 
 def test_pair_says_the_last_words() -> None:
     """A stream that ends says its last words, and the client heeds them."""
-    server = Server(max_age=5.0, last_words=LastWords(Event("bye"), retry=7000))
+    server = Server(max_age=5.0, close_message=CloseMessage(Event("bye"), retry=7000))
     pair = joined(server)
 
     assert ["state", "bye"] == data(pair.run_until(11.9))

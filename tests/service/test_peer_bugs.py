@@ -13,8 +13,8 @@ from support.service import (
     START,
     Client,
     LateEngine,
+    RunningService,
     Valve,
-    World,
     body,
     cursor_now,
     data,
@@ -118,14 +118,14 @@ async def test_every_id_resumes_every_lane(autojump_clock, world):
     """AnyCable remembered the last lane that it had told something of, and no other."""
     asked = await post(world.producer, "/v1/tickets", {"user": "alice"})
     target = body(asked)["url"] + "&level=items"
-    async with world.anybody.stream(target) as stream:
+    async with world.anonymous.stream(target) as stream:
         for _ in range(3):
             await world.notify()
         _, *state = await frames_so_far(stream)
     left = []
     for event in state:
         headers = {"Last-Event-ID": event.id}
-        async with world.anybody.stream(target, headers=headers) as stream:
+        async with world.anonymous.stream(target, headers=headers) as stream:
             _, *missed = await frames_so_far(stream)
             left.append(len(missed))
 
@@ -150,7 +150,7 @@ async def test_clock_that_is_set_back_hides_nothing(autojump_clock, nursery):
     shift = [0.0]
     built = service.build(settings(), clock=lambda: wall_clock() + shift[0])
     nursery.start_soon(built.run)
-    world = World(built, AsgiClient(built.app))
+    world = RunningService(built, AsgiClient(built.app))
     await world.notify()
     start = await cursor_now(world)
     async with world.user().stream(ITEMS) as stream:
@@ -168,7 +168,7 @@ async def test_clock_that_is_set_back_keeps_nobody_connected(autojump_clock, nur
     shift = [0.0]
     built = service.build(settings(), clock=lambda: wall_clock() + shift[0])
     nursery.start_soon(built.run)
-    world = World(built, AsgiClient(built.app))
+    world = RunningService(built, AsgiClient(built.app))
     await post(world.producer, "/v1/users/alice/disconnect", {})
     async with world.user().stream(ITEMS) as stream:
         await opened(stream)
@@ -287,11 +287,11 @@ async def test_full_house_evicts_nobody(autojump_clock, make_world):
 
 
 async def _full(world) -> None:
-    world.service.hub._caps = attrs.evolve(world.service.hub._caps, streams=0)
+    world.service.hub._limits = attrs.evolve(world.service.hub._limits, streams=0)
 
 
 async def _full_for_the_user(world) -> None:
-    world.service.hub._caps = attrs.evolve(world.service.hub._caps, per_user=0)
+    world.service.hub._limits = attrs.evolve(world.service.hub._limits, per_user=0)
 
 
 async def _too_fast(world) -> None:

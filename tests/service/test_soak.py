@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from roundel import Parser
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from support.service import KEY, Client
 
 from .streams.test_drain import Served, get, serving, token
@@ -64,7 +64,7 @@ class Page:
     level: str
     is_slow: bool
     client: Client = attrs.field(factory=Client)
-    news: Bell = attrs.field(factory=Bell)
+    news: Wakeup = attrs.field(factory=Wakeup)
     is_calm: bool = False
     connections: int = 0
     retry: float = 1.0
@@ -114,7 +114,7 @@ class Page:
             self.client.receive(event)
             if event.type == "bye":
                 self.retry = parser.retry / 1_000 if parser.retry else 1.0
-        self.news.ring()
+        self.news.notify()
 
     async def wait_for(self, badge: dict) -> None:
         """Wait until the page shows *badge*."""

@@ -9,7 +9,8 @@ import attrs
 import msgspec
 
 from roundel import Cursor, Position
-from roundel_service.engines.base import Engine, Listener, Record
+from roundel_service.domain.record import Record
+from roundel_service.engines.base import ChangeListener, Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.streams.channel import View
 from roundel_service.testing import Setup
@@ -21,7 +22,7 @@ from .tab import Talker
 
 def reuses_versions(setup: Setup) -> Engine:
     """Make an engine that counts from 0 in the same epoch when its data were lost."""
-    return MemoryEngine(setup.rules, clock=setup.clock, key=b"always the same")
+    return MemoryEngine(setup.limits, clock=setup.clock, key=b"always the same")
 
 
 def deletes_in_secret(setup: Setup) -> Engine:
@@ -36,7 +37,7 @@ def adds_up(setup: Setup) -> Engine:
 
 def _without_retracted(record: Record) -> Record:
     changes = record.changes
-    if not changes or changes[-1].did != "retract":
+    if not changes or changes[-1].operation != "retract":
         return record
     v = record.mailbox.v - 1
     badge = attrs.evolve(record.badge, v=v)
@@ -51,7 +52,7 @@ def _with_a_kept_count() -> Callable[[Record], Record]:
         changes, epoch = record.changes, record.mailbox.epoch
         if not changes:
             return record
-        if changes[-1].did == "notify":
+        if changes[-1].operation == "notify":
             kept[epoch] = kept.get(epoch, 0) + 1
         else:
             kept[epoch] = record.badge.unread
@@ -71,7 +72,7 @@ class Altering:
         self._inner = inner
         self._alter = alter
         self._told: dict[str, Record] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[ChangeListener] = []
         inner.listen(self._on_change, ())
 
     def _on_change(self, user: str, record: Record) -> None:
@@ -79,7 +80,7 @@ class Altering:
         for listener in self._listeners:
             listener(user, self._told[user])
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Tell *listener* of every change."""
         self._listeners.append(listener)
 

@@ -9,7 +9,8 @@ from typing import Any, final
 
 import trio
 
-from roundel_service.engines.base import Engine, Listener, Record, Result, Work
+from roundel_service.domain.record import Record
+from roundel_service.engines.base import ChangeListener, Engine, Result, UserOperation
 
 
 class Fault(Enum):
@@ -48,7 +49,7 @@ class Wakeups:
         self._ring = ring
         self._random = random
         self._faults = faults
-        self._listeners: list[Listener] = []
+        self._listeners: list[ChangeListener] = []
         self._latest: dict[str, Record] = {}
         self._untold = 0
         self._late: list[str] = []
@@ -112,11 +113,11 @@ class Wakeups:
     # There is one node at a time, which has nobody to hear of.
     is_shared = False
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Tell *listener*, sooner or later."""
         self._listeners.append(listener)
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         """Do *work*, and know that it is under way."""
         self._calls += 1
         try:

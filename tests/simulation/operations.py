@@ -8,9 +8,9 @@ from typing import final
 
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
-    Forget,
     Mark,
     MarkAll,
     Notify,
@@ -82,13 +82,13 @@ class Deeds:
         """Set a gauge, sometimes from the past, or remove it."""
         draw = self._random.random
         if draw() < 0.2:
-            return DropGauge("mail")
+            return DeleteGauge("mail")
         version = self._next() - (5 if draw() < 0.2 else 0)
         return SetGauge(category="mail", count=int(draw() * 4), source_version=version)
 
-    def forget(self) -> Forget:
+    def forget(self) -> DeleteUser:
         """Forget the user."""
-        return Forget(f"forgot{self._next():06}")
+        return DeleteUser(f"forgot{self._next():06}")
 
     def disconnect(self) -> Disconnect:
         """End the user's streams."""

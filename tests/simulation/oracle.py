@@ -11,7 +11,7 @@ from roundel_service.domain.badge import Badge
 from roundel_service.domain.changes import Added, Change, Flagged, Removed
 from roundel_service.domain.items import Item
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.engines.base import Record
+from roundel_service.domain.record import Record
 
 from .page import Page
 

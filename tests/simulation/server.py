@@ -9,14 +9,14 @@ from typing import Any, Final, final
 import trio
 from trio.testing import MockClock
 
-from roundel_service.domain.items import Limits
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import Operation
-from roundel_service.engines.base import Record, Rules
+from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.streams import events as frames
 from roundel_service.streams.channel import View
 from roundel_service.streams.hub import Hub
-from roundel_service.streams.subscribe import Timing
+from roundel_service.streams.subscribe import StreamTimeouts
 from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
 
@@ -26,8 +26,8 @@ from .schedule import Schedule
 
 START: Final = 1_763_690_000.0
 USER: Final = "alice"
-LIMITS: Final = Limits(items=8)
-TIMING: Final = Timing(ping=25.0, max_age=200.0)
+LIMITS: Final = MailboxLimits(items=8)
+TIMING: Final = StreamTimeouts(ping=25.0, max_age=200.0)
 METRICS: Final = Metrics()
 """Counts what all schedules do: to make one costs as much as a short schedule."""
 
@@ -87,8 +87,8 @@ class Server:
         self._place = self._random.randbytes(16).hex()
 
     async def _start_engine(self) -> None:
-        rules = Rules(limits=LIMITS, ring=RING)
-        setup = Setup(clock=self.clock, rules=rules, place=self._place)
+        rules = RecordLimits(mailbox=LIMITS, change_log_size=RING)
+        setup = Setup(clock=self.clock, limits=rules, name=self._place)
         self.wakeups = Wakeups(
             self._make_engine(setup),
             self._saw,
@@ -108,8 +108,8 @@ class Server:
     async def _start_hub(self) -> None:
         self.hub = Hub(
             self.wakeups,
-            timing=TIMING,
-            ring=RING,
+            timeouts=TIMING,
+            change_log_size=RING,
             clock=self.clock,
             random=self._random.random,
             metrics=METRICS,

@@ -36,4 +36,4 @@ async def play(
 
 def memory(setup: Setup) -> Engine:
     """Make the engine that keeps everything in the process."""
-    return MemoryEngine(setup.rules, clock=setup.clock, key=bytes.fromhex(setup.place))
+    return MemoryEngine(setup.limits, clock=setup.clock, key=bytes.fromhex(setup.name))

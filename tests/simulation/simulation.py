@@ -12,8 +12,8 @@ from typing import TypeAlias, final
 
 import trio
 
-from roundel_service.domain.operations import Forget, Operation
-from roundel_service.engines.base import Record
+from roundel_service.domain.operations import DeleteUser, Operation
+from roundel_service.domain.record import Record
 from roundel_service.testing import MakeEngine
 
 from .browser import Browser
@@ -89,7 +89,7 @@ class World:
 
     def _saw_one(self, record: Record) -> None:
         self._truth.saw(record)
-        did = record.changes[-1].did if record.changes else "forget"
+        did = record.changes[-1].operation if record.changes else "forget"
         is_bypassed = did == "retract" and Fault.BYPASS in self._faults
         for peer in self._peers:
             peer.change(record.badge.unread, is_published=not is_bypassed)
@@ -108,7 +108,7 @@ class World:
 
     async def _do(self, operation: Operation) -> None:
         await self._server.apply(operation)
-        if isinstance(operation, Forget):
+        if isinstance(operation, DeleteUser):
             return  # each call of it mints an epoch of its own
         self._done.append(operation)
         if Fault.REPEAT in self._faults and self._chance(0.3):

@@ -11,7 +11,7 @@ from typing import Protocol, final
 
 from roundel import Event, Source, State, read_last_event_id, stream_headers
 from roundel_service.streams.hub import Hub
-from roundel_service.streams.subscribe import Opening
+from roundel_service.streams.subscribe import SubscribeRequest
 
 from .page import Page
 
@@ -100,9 +100,9 @@ class Tab:
     async def _open(self, hub: Hub, now: float) -> None:
         field = dict(self.source.request_headers()).get("Last-Event-ID")
         channel = await hub.channel(self._user)
-        opening = Opening(last_event_id=read_last_event_id(field))
-        reader = hub.open(channel, self.page.view, opening)
-        self._serving = hub.serving(reader)
+        opening = SubscribeRequest(last_event_id=read_last_event_id(field))
+        reader = hub.subscribe(channel, self.page.view, opening)
+        self._serving = hub.lease(reader)
         self._serving.__enter__()
         self._stream = self._dress(reader)
         self.source.receive_response(200, stream_headers(), now=now)

@@ -7,9 +7,9 @@ from random import Random
 
 from roundel import Parser, Stream
 from roundel_service.domain.operations import Mark, MarkAll, Notify
-from roundel_service.engines.base import Rules
+from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.streams.channel import Channel, View
+from roundel_service.streams.channel import UserChannel, View
 from roundel_service.streams.hub import Hub
 
 from .faults import Fault, Wakeups
@@ -33,9 +33,9 @@ def told(stream: Stream) -> list[tuple[str, str]]:
 
 async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
     """What can no longer be told change by change is told whole, never skipped."""
-    engine = MemoryEngine(Rules(ring=RING))
-    channel = Channel("alice", await engine.read("alice"), ring=RING)
-    lane = channel.lane(View("items"))
+    engine = MemoryEngine(RecordLimits(change_log_size=RING))
+    channel = UserChannel("alice", await engine.read("alice"), change_log_size=RING)
+    lane = channel.view_history(View("items"))
     stream = Stream(lane.history, now=0.0)
     told(stream)
     for number in range(RING + 2):
@@ -47,9 +47,9 @@ async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
 
 async def test_old_news_change_nothing(autojump_clock):
     """A state that is older than the one there is has no effect on what is told."""
-    engine = MemoryEngine(Rules(ring=RING))
-    channel = Channel("alice", await engine.read("alice"), ring=RING)
-    lane = channel.lane(View("badge"))
+    engine = MemoryEngine(RecordLimits(change_log_size=RING))
+    channel = UserChannel("alice", await engine.read("alice"), change_log_size=RING)
+    lane = channel.view_history(View("badge"))
     stream = Stream(lane.history, now=0.0)
     await notify(engine, 1)
     first = await engine.read("alice")
@@ -68,14 +68,14 @@ async def test_who_asks_after_a_lost_wakeup_is_told_what_is_true(autojump_clock)
     """A channel that is asked for is as new as the engine, whatever was lost."""
     unlucky = next(seed for seed in count() if Random(seed).random() < 0.05)
     engine = Wakeups(
-        MemoryEngine(Rules(ring=RING)),
+        MemoryEngine(RecordLimits(change_log_size=RING)),
         lambda user, record: None,
         users={"alice"},
         random=Random(unlucky),
         faults=frozenset({Fault.LOSS}),
         ring=RING,
     )
-    hub = Hub(engine, ring=RING, metrics=METRICS)
+    hub = Hub(engine, change_log_size=RING, metrics=METRICS)
     kept = await hub.channel("alice")
     await notify(engine, 1)
 

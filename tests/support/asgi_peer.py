@@ -13,7 +13,7 @@ import trio.testing
 
 from roundel import Event, History, Parser, Stream
 from roundel_adapters.asgi import StreamResponse
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
 DAY = 86_400.0
 MOMENT = 1e-6
@@ -138,13 +138,13 @@ class Page:
 
     def __init__(self, **options):
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Bell()
+        self.bell = Wakeup()
         self.stream = Stream(self.history, now=anyio.current_time(), **options)
         self.entered = self.left = 0
 
     def tell(self, text):
         self.history.append(Event(text), now=anyio.current_time())
-        self.bell.ring()
+        self.bell.notify()
 
     @contextmanager
     def counted(self):
@@ -159,7 +159,7 @@ class Page:
     async def answered(self, talker=None, **options):
         """Answer a request for the length of a block, to which the peer stays."""
         response = StreamResponse(
-            talker or self.stream, self.bell, within=self.counted(), **options
+            talker or self.stream, self.bell, lifespan=self.counted(), **options
         )
         peer = Peer(response)
         async with anyio.create_task_group() as tasks:
@@ -169,7 +169,7 @@ class Page:
             peer.gone.set()
         assert not self.stream.is_open
         assert (1, 1) == (self.entered, self.left)
-        assert not self.bell._sleepers
+        assert not self.bell._wakers
 
 
 async def all_wait():

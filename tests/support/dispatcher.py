@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 import attrs
 import trio
 
-from roundel import Event, History, LastWords, Parser, Stream
-from roundel_adapters.server.dispatcher.dispatcher import Switchboard
-from roundel_adapters.wakeup import Bell
+from roundel import CloseMessage, Event, History, Parser, Stream
+from roundel_adapters.server.dispatcher.dispatcher import StreamDispatcher
+from roundel_adapters.wakeup import Wakeup
 
-BYE = LastWords(Event("bye", "over"), retry=5)
+BYE = CloseMessage(Event("bye", "over"), retry=5)
 
 
 def events_of(chunks):
@@ -72,8 +72,8 @@ class Room:
 
     def __init__(self, history=None, **options):
         self.history = history or History("e", snapshot=Event("start"))
-        self.bell = Bell()
-        self.board = Switchboard(**options)
+        self.bell = Wakeup()
+        self.board = StreamDispatcher(**options)
         self.peers = []
 
     def connect(
@@ -95,11 +95,11 @@ class Room:
         now = trio.current_time()
         peer = Peer(theirs, talker or Stream(self.history, now=now, **options))
         self.peers.append(peer)
-        self.board.adopt(
+        self.board.add(
             ours,
             peer.talker,
             self.bell,
-            within=peer.within(),
+            lifespan=peer.within(),
             chunked=chunked,
             head=head,
         )
@@ -109,11 +109,11 @@ class Room:
         """Publish events in one turn."""
         for text in texts:
             self.history.append(Event(text), now=trio.current_time())
-        self.bell.ring()
+        self.bell.notify()
 
     def end(self, peer):
         peer.talker.close(BYE)
-        self.bell.ring()
+        self.bell.notify()
 
     async def settle(self):
         """Let everything happen that can without more time."""

@@ -17,14 +17,14 @@ from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from roundel_service.engines.valkey.engine import ValkeyEngine
-from roundel_service.testing import Kind, MakeEngine, Setup
+from roundel_service.testing import EngineTraits, MakeEngine, Setup
 from support import valkey_server
 
 ENGINES = {
-    "memory": Kind(),
-    "sqlite": Kind(is_durable=True),
-    "redis": Kind(is_durable=True, is_shared=True),
-    "valkey": Kind(is_durable=True, is_shared=True),
+    "memory": EngineTraits(),
+    "sqlite": EngineTraits(is_durable=True),
+    "redis": EngineTraits(is_durable=True, is_shared=True),
+    "valkey": EngineTraits(is_durable=True, is_shared=True),
 }
 """What is promised by each engine, which the fixture of that name makes.
 
@@ -35,7 +35,7 @@ Redis and Valkey are two servers of one engine.
 @pytest.fixture
 def memory() -> MakeEngine:
     def make(setup: Setup) -> Engine:
-        return MemoryEngine(setup.rules, clock=setup.clock)
+        return MemoryEngine(setup.limits, clock=setup.clock)
 
     return make
 
@@ -43,8 +43,8 @@ def memory() -> MakeEngine:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> MakeEngine:
     def make(setup: Setup) -> Engine:
-        path = tmp_path / f"{setup.place}.db"
-        return SqliteEngine(path, setup.rules, clock=setup.clock)
+        path = tmp_path / f"{setup.name}.db"
+        return SqliteEngine(path, setup.limits, clock=setup.clock)
 
     return make
 
@@ -63,8 +63,8 @@ def _sharing(url: str) -> MakeEngine:
     mine = secrets.token_hex(4)
 
     def make(setup: Setup) -> Engine:
-        place = f"{url}?prefix={mine}-{setup.place}"
-        return ValkeyEngine(place, setup.rules, clock=setup.clock)
+        place = f"{url}?prefix={mine}-{setup.name}"
+        return ValkeyEngine(place, setup.limits, clock=setup.clock)
 
     return make
 

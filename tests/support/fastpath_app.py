@@ -7,12 +7,16 @@ from contextlib import asynccontextmanager, nullcontext
 
 import trio
 
-from roundel import Event, History, LastWords, Stream
-from roundel_adapters.server import serve as hypercorn
-from roundel_adapters.server.fastpath.http1 import Plain
-from roundel_adapters.server.fastpath.interface import Events, Pieces, Whole
-from roundel_adapters.server.fastpath.request_parser import CutShortError
-from roundel_adapters.wakeup import Bell
+from roundel import CloseMessage, Event, History, Stream
+from roundel_adapters import server
+from roundel_adapters.server.fastpath.http1 import Http1Connection
+from roundel_adapters.server.fastpath.interface import (
+    EventStreamResponse,
+    Response,
+    StreamingResponse,
+)
+from roundel_adapters.server.fastpath.request_parser import IncompleteBody
+from roundel_adapters.wakeup import Wakeup
 from support.server import Served
 
 DATE = b"Date: "
@@ -24,12 +28,12 @@ class ShortApp:
     def __init__(self):
         self.asked = []
         self.done = []
-        self.at_hand = []
+        self.buffered = []
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Bell()
+        self.bell = Wakeup()
         self.streams = []
 
-    def takes(self, method, path, query=b""):
+    def handles(self, method, path, query=b""):
         return method in {"GET", "POST"} and path in {
             "/echo",
             "/hand",
@@ -49,21 +53,21 @@ class ShortApp:
 
     async def echo(self, request):
         body = b"".join([piece async for piece in request.body])
-        return Whole(headers={"X-Method": request.method}, body=body)
+        return Response(headers={"X-Method": request.method}, body=body)
 
     async def hand(self, request):
-        body = request.body.at_hand()
-        self.at_hand.append(body)
-        return await self.echo(request) if body is None else Whole(body=body)
+        body = request.body.buffered()
+        self.buffered.append(body)
+        return await self.echo(request) if body is None else Response(body=body)
 
     async def deaf(self, request):
-        return Whole(body=b"no")
+        return Response(body=b"no")
 
     async def status(self, request):
-        return Whole(status=int(request.query))
+        return Response(status=int(request.query))
 
     async def lines(self, request):
-        return Pieces(body=self.upper(request.body))
+        return StreamingResponse(body=self.upper(request.body))
 
     async def upper(self, body):
         async for piece in body:
@@ -71,7 +75,7 @@ class ShortApp:
         self.done.append("last line")
 
     async def much(self, request):
-        return Whole(body=bytes(1 << 26))
+        return Response(body=bytes(1 << 26))
 
     async def fail(self, request):
         raise RuntimeError("a bug")
@@ -79,16 +83,18 @@ class ShortApp:
     async def events(self, request):
         stream = Stream(self.history, now=trio.current_time())
         self.streams.append(stream)
-        return Events(talker=stream, bell=self.bell, within=nullcontext())
+        return EventStreamResponse(
+            stream=stream, wakeup=self.bell, lifespan=nullcontext()
+        )
 
     def tell(self, text):
         self.history.append(Event(text), now=trio.current_time())
-        self.bell.ring()
+        self.bell.notify()
 
     def end(self):
         for stream in self.streams:
-            stream.close(LastWords(Event("over", "bye")))
-        self.bell.ring()
+            stream.close(CloseMessage(Event("over", "bye")))
+        self.bell.notify()
 
 
 class FakeWire:
@@ -121,10 +127,10 @@ class FakeWire:
 async def served(pieces, *, max_head=16_384):
     """Serve what comes in *pieces*; return the app, the wire and what is left."""
     app, wire = ShortApp(), FakeWire(pieces)
-    plain = Plain(app, wire, max_head=max_head)
+    plain = Http1Connection(app, wire, max_head=max_head)
     try:
         left = await plain.run(10, 75)
-    except CutShortError:
+    except IncompleteBody:
         left = b""
     return app, wire, left
 
@@ -162,17 +168,17 @@ def undated(written):
 @asynccontextmanager
 async def serving(app, short=None, **limits):
     """Serve *app*, and *short* the short way, on any port for the length of a block."""
-    listeners = await hypercorn.listen("127.0.0.1", 0)
+    listeners = await server.listen("127.0.0.1", 0)
     port = listeners[0].socket.getsockname()[1]
     served = Served(port, trio.Event(), trio.Event())
 
     async def run(*, task_status):
-        await hypercorn.serve(
+        await server.serve(
             app,
             listeners,
             shutdown=served.stop.wait,
-            limits=hypercorn.Limits(**limits),
-            short=short,
+            limits=server.ServerLimits(**limits),
+            fastpath=short,
             task_status=task_status,
         )
         served.gone.set()

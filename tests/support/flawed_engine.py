@@ -17,10 +17,16 @@ from roundel_service.domain.operations import (
     Disconnect,
     Notify,
     Operation,
-    Renew,
     Retract,
+    StartNewEpoch,
 )
-from roundel_service.engines.base import Listener, Record, Result, Unavailable, Work
+from roundel_service.domain.record import Record
+from roundel_service.engines.base import (
+    ChangeListener,
+    EngineUnavailable,
+    Result,
+    UserOperation,
+)
 from roundel_service.engines.epochs import first_epoch
 from roundel_service.testing import MakeEngine, Setup
 from support.flawed_presence import Attendance
@@ -50,7 +56,7 @@ class FlawedEngine:
         self._store = store
         self._flaw = flaw
         self.is_shared = flaw is not Flaw.HIDES_NODES
-        self._listeners: list[tuple[Listener, Collection[str]]] = []
+        self._listeners: list[tuple[ChangeListener, Collection[str]]] = []
         self._known: dict[str, Record] = {}
         self._walk: dict[str, int] = {}
         self._tail: tuple[str, Record | None] | None = None
@@ -58,7 +64,7 @@ class FlawedEngine:
         self._is_over = False
         self._nursery: trio.Nursery | None = None
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         if self._flaw is Flaw.COPIES_USERS:
             users = frozenset(users)
         self._listeners.append((listener, users))
@@ -95,7 +101,7 @@ class FlawedEngine:
         if self._is_over:
             if self._flaw is Flaw.HANGS:
                 await trio.sleep_forever()
-            raise Unavailable("the engine has ended")
+            raise EngineUnavailable("the engine has ended")
         await trio.lowlevel.checkpoint()
 
     async def check(self) -> None:
@@ -127,13 +133,13 @@ class FlawedEngine:
             if self._flaw is Flaw.KEEPS_LOOKS:
                 await self._keep(user, None, before)
             now = self._setup.clock()
-            record = before.expired(now=now, rules=self._setup.rules)
+            record = before.expired(now=now, limits=self._setup.limits)
             if record is not before and self._flaw is not Flaw.FORGETS_EXPIRY:
                 await self._keep(user, before, record)
             self._known[user] = record
             return record
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         await self._reach()
         pieces = list(work)
         if self._flaw is Flaw.REVERSES:
@@ -162,13 +168,13 @@ class FlawedEngine:
             return await self._change(user, operation, self._record(user))
 
     async def _change(self, user: str, operation: Operation, before: Record) -> Result:
-        now, rules = self._setup.clock(), self._setup.rules
-        record = before.expired(now=now, rules=rules)
+        now, rules = self._setup.clock(), self._setup.limits
+        record = before.expired(now=now, limits=rules)
         if self._flaw is Flaw.FORGETS_IDS:
             record = attrs.evolve(
                 record, mailbox=attrs.evolve(record.mailbox, answers={})
             )
-        if self._flaw is Flaw.NEVER_RENEWS and isinstance(operation, Renew):
+        if self._flaw is Flaw.NEVER_RENEWS and isinstance(operation, StartNewEpoch):
             operation = Disconnect()
         if self._flaw is Flaw.CUTS_TEXT and isinstance(operation, Notify):
             title = operation.title.partition("\0")[0]
@@ -176,10 +182,10 @@ class FlawedEngine:
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
         try:
-            record, result = record.applied(operation, now=now, rules=rules)
+            record, result = record.applied(operation, now=now, limits=rules)
         except TooManyCategories as error:
             if self._flaw is Flaw.REFUSES_HALF:
-                record, _ = record.applied(Disconnect(), now=now, rules=rules)
+                record, _ = record.applied(Disconnect(), now=now, limits=rules)
                 await self._keep(user, before, record)
             return error
         if record is not before:
@@ -248,12 +254,12 @@ class FlawedEngine:
 
     # Who serves how many streams.
 
-    async def attend(
+    async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | Unavailable]:
+    ) -> list[int | EngineUnavailable]:
         await self._reach()
         said, told = self._store.attendance, (self._setup.clock(), ttl, self._flaw)
-        return [await said.attend(self, *of, *told) for of in streams.items()]
+        return [await said.report_presence(self, *of, *told) for of in streams.items()]
 
     # Walks.
 
@@ -309,4 +315,4 @@ def making(flaw: Flaw | None) -> MakeEngine:
     stores: defaultdict[str, Store] = defaultdict(Store)
     if flaw is Flaw.REUSES_EPOCHS:
         stores = defaultdict(partial(Store, key=b"always the same"))
-    return lambda setup: FlawedEngine(setup, stores[setup.place], flaw)
+    return lambda setup: FlawedEngine(setup, stores[setup.name], flaw)

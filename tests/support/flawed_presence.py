@@ -17,7 +17,7 @@ class Attendance:
 
     said: dict[tuple[str, object], tuple[int, float]] = attrs.field(factory=dict)
 
-    async def attend(
+    async def report_presence(
         self,
         node: object,
         user: str,

@@ -8,7 +8,7 @@ from typing import final
 
 import trio
 
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
 
 @final
@@ -21,7 +21,7 @@ class Relay:
         self._target = (host, port)
         self._holds = {"requests": False, "answers": False}
         self._is_cut = False
-        self._changed = Bell()
+        self._changed = Wakeup()
         self._scopes: set[trio.CancelScope] = set()
 
     @property
@@ -36,7 +36,7 @@ class Relay:
     def release(self) -> None:
         """Pass on whatever was kept, and all that comes."""
         self._holds = dict.fromkeys(self._holds, False)
-        self._changed.ring()
+        self._changed.notify()
 
     def cut(self) -> None:
         """Lose all connections with what is on the way, and take no other."""

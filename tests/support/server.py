@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from roundel_adapters.server import serve as hypercorn
+from roundel_adapters import server
 
 
 @attrs.define
@@ -32,16 +32,16 @@ class Served:
 @asynccontextmanager
 async def serving(app, **limits):
     """Serve *app* on any port, and stop it at the end."""
-    listeners = await hypercorn.listen("127.0.0.1", 0)
+    listeners = await server.listen("127.0.0.1", 0)
     port = listeners[0].socket.getsockname()[1]
     served = Served(port, trio.Event(), trio.Event())
 
     async def run(*, task_status) -> None:
-        await hypercorn.serve(
+        await server.serve(
             app,
             listeners,
             shutdown=served.stop.wait,
-            limits=hypercorn.Limits(**limits),
+            limits=server.ServerLimits(**limits),
             task_status=task_status,
         )
         served.gone.set()

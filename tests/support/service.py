@@ -11,7 +11,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from roundel import Event
-from roundel_adapters.testing import Answer, AsgiClient, StreamAnswer
+from roundel_adapters.testing import AsgiClient, AsgiEventStream, AsgiResponse
 from roundel_service import app as service
 from roundel_service import settings as config
 
@@ -26,19 +26,19 @@ def wall_clock() -> float:
 
 
 @attrs.frozen
-class World:
+class RunningService:
     """A running service and clients of every role."""
 
     service: service.Service
-    anybody: AsgiClient
+    anonymous: AsgiClient
 
     @property
     def producer(self) -> AsgiClient:
-        return self.anybody({"Authorization": f"Bearer {KEY}"})
+        return self.anonymous({"Authorization": f"Bearer {KEY}"})
 
     def user(self, name: str = "alice", ttl: float = 86_400) -> AsgiClient:
-        token = self.service.gate.sign(name, ttl=ttl)
-        return self.anybody({"Authorization": f"Bearer {token}"})
+        token = self.service.authenticator.sign(name, ttl=ttl)
+        return self.anonymous({"Authorization": f"Bearer {token}"})
 
     async def notify(self, user: str = "alice", **fields: Any) -> dict[str, Any]:
         """Put one notification in and return the result for its user."""
@@ -61,7 +61,7 @@ async def post(client: AsgiClient, target: str, document: object, **headers: str
     return await client.request("POST", target, body=content, headers=headers)
 
 
-def body(answer: Answer, status: int = 200) -> Any:
+def body(answer: AsgiResponse, status: int = 200) -> Any:
     """Return the JSON of an answer that must have this status."""
     assert answer.status == status, answer.body.decode()
     return json.loads(answer.body)
@@ -74,18 +74,18 @@ def data(event: Event | None) -> Any:
     return json.loads(event.data)
 
 
-async def opened(stream: StreamAnswer) -> tuple[Any, Event | None]:
+async def opened(stream: AsgiEventStream) -> tuple[Any, Event | None]:
     """Return the JSON of the hello of a stream, and its first state frame."""
     return data(await stream.next_event()), await stream.next_event()
 
 
-async def frames_so_far(stream: StreamAnswer) -> list[Event]:
+async def frames_so_far(stream: AsgiEventStream) -> list[Event]:
     """Return the events that come without any more time or changes."""
     await trio.testing.wait_all_tasks_blocked()
     return stream.ready_events()
 
 
-async def frames_to_the_end(stream: StreamAnswer) -> list[Event]:
+async def frames_to_the_end(stream: AsgiEventStream) -> list[Event]:
     """Return all events until the stream has ended."""
     events = []
     while event := await stream.next_event():
@@ -94,7 +94,12 @@ async def frames_to_the_end(stream: StreamAnswer) -> list[Event]:
 
 
 async def resumed(
-    world: World, level: str, cursor: str, *, query: str = "", user: str = "alice"
+    world: RunningService,
+    level: str,
+    cursor: str,
+    *,
+    query: str = "",
+    user: str = "alice",
 ) -> tuple[str, list[Event]]:
     """Return the outcome and the state frames of a stream that presents *cursor*."""
     headers = {"Last-Event-ID": cursor}
@@ -104,12 +109,12 @@ async def resumed(
         return data(hello)["resume"], state
 
 
-async def cursor_now(world: World, user: str = "alice") -> str:
+async def cursor_now(world: RunningService, user: str = "alice") -> str:
     """Return the cursor of a client that has everything."""
     return body(await world.user(user).request("GET", "/v1/items"))["cursor"]
 
 
-def counted(world: World, name: str, **labels: str) -> float:
+def counted(world: RunningService, name: str, **labels: str) -> float:
     """Return a number as a scrape tells it."""
     families = text_string_to_metric_families(world.service.hub.metrics.text().decode())
     return next(
@@ -123,10 +128,10 @@ def counted(world: World, name: str, **labels: str) -> float:
 class Valve:
     """An ASGI app whose peer takes no body while the valve is shut."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: RunningService) -> None:
         self._app = world.service.app
         self._opened = trio.Event()
-        self.world = attrs.evolve(world, anybody=AsgiClient(self))
+        self.world = attrs.evolve(world, anonymous=AsgiClient(self))
 
     def shut(self) -> None:
         if self._opened.is_set():
@@ -229,15 +234,15 @@ def settings(**changes: str) -> config.Settings:
 async def make_world(nursery):
     """Make a service, with some settings changed."""
 
-    def make(**changes: str) -> World:
+    def make(**changes: str) -> RunningService:
         built = service.build(settings(**changes), clock=wall_clock)
         nursery.start_soon(built.run)
-        return World(built, AsgiClient(built.app))
+        return RunningService(built, AsgiClient(built.app))
 
     return make
 
 
 @pytest.fixture
-async def world(make_world) -> World:
+async def world(make_world) -> RunningService:
     """Make a service with the default settings."""
     return make_world()

@@ -10,13 +10,14 @@ from typing import final
 import attrs
 import trio
 
-from roundel_service.domain.items import Limits
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.operations import Notify
-from roundel_service.engines.base import Engine, Record, Rules, Unavailable
+from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.engines.base import Engine, EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from support.valkey_server import Server
 
-ROOMY = Rules(limits=Limits(items=10_000, bytes=1 << 26))
+ROOMY = RecordLimits(mailbox=MailboxLimits(items=10_000, bytes=1 << 26))
 """Rules under which nothing is evicted, so that what is missing was lost."""
 
 PATIENCE = 20.0
@@ -81,7 +82,7 @@ class Node:
 
 
 @asynccontextmanager
-async def node(url: str, *, rules: Rules = ROOMY) -> AsyncIterator[Node]:
+async def node(url: str, *, rules: RecordLimits = ROOMY) -> AsyncIterator[Node]:
     """Run an engine for the length of the block."""
     engine = ValkeyEngine(url, rules)
     async with trio.open_nursery() as nursery:
@@ -134,7 +135,7 @@ class Load:
         began = time.monotonic()
         (result,) = await engine.apply([(user, note(name))])
         self.longest = max(self.longest, time.monotonic() - began)
-        if isinstance(result, Unavailable):
+        if isinstance(result, EngineUnavailable):
             self.refused += 1
             return False
         assert not isinstance(result, Exception)
@@ -145,7 +146,7 @@ class Load:
 async def eventually(is_so: Callable[[], Awaitable[bool]], what: str) -> None:
     """Ask again until it is so."""
     with trio.move_on_after(PATIENCE):
-        while not await is_so():  # noqa: ASYNC110, a real server rings no bell
+        while not await is_so():  # noqa: ASYNC110, nobody is told of it
             await trio.sleep(0.02)
         return
     raise AssertionError(f"not within {PATIENCE} s: {what}")
@@ -173,7 +174,7 @@ async def all_hold_the_truth(url: str, nodes: Sequence[Node]) -> dict[str, Recor
         try:
             for user in USERS:
                 truth[user] = await fresh.engine.read(user)
-        except Unavailable:
+        except EngineUnavailable:
             return False
         return all(one.clients.records == truth for one in nodes)
 

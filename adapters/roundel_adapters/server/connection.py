@@ -11,22 +11,22 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H2ProtocolAssumedError
 from hypercorn.utils import parse_socket_addr
 
-from ..driver import Talker
-from ..wakeup import Bell
-from .asgi.app_task import Apps
-from .asgi.http1 import H1
-from .asgi.http2 import H2
-from .context import Address, HttpProtocol, Link, Site
-from .fastpath.http1 import Plain
+from ..driver import EventStream
+from ..wakeup import Wakeup
+from .asgi.app_task import AppRunner
+from .asgi.http1 import GuardedH11Protocol
+from .asgi.http2 import Http2Connection
+from .context import Address, ConnectionContext, HttpProtocol, ServerContext
+from .fastpath.http1 import Http1Connection
 from .fastpath.interface import App
-from .fastpath.request_parser import CutShortError
+from .fastpath.request_parser import IncompleteBody
 from .paced_stream import PacedStream
-from .timeouts import Patience
+from .timeouts import IdleTimeout
 
 RECEIVE = 64 * 1024
 LINGER = 1.0
 """Seconds in which a peer that is still sending may read why it should not."""
-SPREE = 16
+WRITES_BEFORE_YIELD = 16
 """Writes in a row before an application that never waits lets others run."""
 
 AnyStream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
@@ -42,7 +42,7 @@ class Connection:
     and nothing that an application's cancellation could interrupt.
     """
 
-    def __init__(self, site: Site, stream: AnyStream) -> None:
+    def __init__(self, site: ServerContext, stream: AnyStream) -> None:
         self._site = site
         self._limits = site.limits
         self._tls = stream if isinstance(stream, trio.SSLStream) else None
@@ -50,15 +50,15 @@ class Connection:
             stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
         )
         self._socket = plain.socket
-        self._pace = PacedStream(
-            plain, patience=site.limits.write_timeout, last_call=site.last_call
+        self._paced = PacedStream(
+            plain, patience=site.limits.write_timeout, last_call=site.shutdown_deadline
         )
         if self._tls:
-            self._tls.transport_stream = self._pace  # type: ignore[assignment]
-        self._stream = self._tls or self._pace
+            self._tls.transport_stream = self._paced  # type: ignore[assignment]
+        self._stream = self._tls or self._paced
         self._writing = trio.Lock()
         self._written = 0
-        self._patience = Patience(site.watchman)
+        self._idle_timeout = IdleTimeout(site.timeouts)
         self._protocol: HttpProtocol
         self._is_busy = self._is_over = False
         self._is_mid_head = True
@@ -66,39 +66,39 @@ class Connection:
     async def run(self, begun: bytes = b"") -> None:
         """Serve the connection, of which *begun* was received, until it ends."""
         try:
-            if await self._shake_hands():
+            if await self._tls_handshake():
                 await self._serve(begun)
         except (OSError, trio.BrokenResourceError):
             # The peer is gone before it has begun.
             self._is_over = True
         finally:
             # Nothing is to be looked at again.
-            self._patience.wait(math.inf)
+            self._idle_timeout.reset(math.inf)
             await self._end()
 
     def drain(self) -> None:
         """Take no further request, and end the connection if it serves none."""
         if not self._is_busy:
-            self._patience.scope.cancel()
+            self._idle_timeout.scope.cancel()
 
-    async def _shake_hands(self) -> bool:
+    async def _tls_handshake(self) -> bool:
         """Agree on TLS, and tell whether a request may come."""
-        self._patience.wait(self._limits.head_timeout)
+        self._idle_timeout.reset(self._limits.head_timeout)
         if self._tls:
-            with self._patience.scope as scope:
+            with self._idle_timeout.scope as scope:
                 await self._tls.do_handshake()
-            self._patience.renew()
+            self._idle_timeout.rearm()
             if scope.cancelled_caught:
                 return False
         return not self._site.is_draining
 
     async def _serve(self, begun: bytes) -> None:
-        if self._site.short is not None and not self._tls:
-            with self._patience.scope as scope:
-                begun = await self._serve_shortly(self._site.short, begun)
+        if self._site.fastpath is not None and not self._tls:
+            with self._idle_timeout.scope as scope:
+                begun = await self._serve_shortly(self._site.fastpath, begun)
             if not begun or scope.cancelled_caught:
                 return
-            self._patience.renew()
+            self._idle_timeout.rearm()
         await self._serve_asgi(begun)
 
     async def _serve_asgi(self, begun: bytes) -> None:
@@ -106,22 +106,24 @@ class Connection:
         client = parse_socket_addr(family, self._socket.getpeername())
         server = parse_socket_addr(family, self._socket.getsockname())
         async with trio.open_nursery() as nursery:
-            link = self._link(Apps(nursery), client, server)
+            link = self._connection_context(AppRunner(nursery), client, server)
             speaks_h2 = self._tls and self._tls.selected_alpn_protocol() == "h2"
-            self._protocol = (H2 if speaks_h2 else H1)(self._site, link)
-            with self._patience.scope:
+            self._protocol = (Http2Connection if speaks_h2 else GuardedH11Protocol)(
+                self._site, link
+            )
+            with self._idle_timeout.scope:
                 await self._protocol.initiate()
                 await self._read(link, begun)
             await self._protocol.handle(Closed())
 
     async def _serve_shortly(self, app: App, begun: bytes) -> bytes:
         """Serve what *app* takes; return the beginning of what it does not."""
-        plain = Plain(app, self, max_head=self._limits.max_head, begun=begun)
+        plain = Http1Connection(app, self, max_head=self._limits.max_head, begun=begun)
         try:
             return await plain.run(
                 self._limits.head_timeout, self._limits.keep_alive_timeout
             )
-        except CutShortError:
+        except IncompleteBody:
             return b""
         finally:
             if plain.is_unread and not self._is_over:
@@ -131,7 +133,7 @@ class Connection:
         # Closing now would reset the connection, and with it take from the peer the
         # answer that tells it to stop (RFC 9112 9.6).
         self._is_over = True
-        self._pace.shut_down()
+        self._paced.shut_down()
         with trio.move_on_after(LINGER):
             while await self._receive():
                 pass
@@ -155,49 +157,51 @@ class Connection:
     def wait(self, patience: float | None) -> None:
         """Be patient for so many seconds, or for as long as a request is served."""
         self._is_busy = patience is None
-        self._patience.wait(math.inf if patience is None else patience)
+        self._idle_timeout.reset(math.inf if patience is None else patience)
         if patience is not None and self._site.is_draining:
-            self._patience.scope.cancel()
+            self._idle_timeout.scope.cancel()
 
     def adopt(
         self,
-        talker: Talker,
-        bell: Bell,
+        talker: EventStream,
+        bell: Wakeup,
         within: AbstractContextManager[object],
         head: bytes = b"",
     ) -> None:
         """Hand the connection over to a stream."""
-        board = self._site.board
+        board = self._site.dispatcher
         assert board is not None
-        board.adopt(
-            self._pace.detach(), talker, bell, within=within, chunked=True, head=head
+        board.add(
+            self._paced.detach(), talker, bell, lifespan=within, chunked=True, head=head
         )
         self._is_over = True
-        self._patience.scope.cancel()
+        self._idle_timeout.scope.cancel()
 
-    def _link(self, apps: Apps, client: Address, server: Address) -> Link:
-        return Link(
+    def _connection_context(
+        self, apps: AppRunner, client: Address, server: Address
+    ) -> ConnectionContext:
+        return ConnectionContext(
             apps=apps,
             send=self._send,
             receive=self._receive,
-            adopt=None if self._tls or self._site.board is None else self.adopt,
+            adopt=None if self._tls or self._site.dispatcher is None else self.adopt,
             ssl=self._tls is not None,
             client=client,
             server=server,
         )
 
-    async def _read(self, link: Link, begun: bytes) -> None:
+    async def _read(self, link: ConnectionContext, begun: bytes) -> None:
         if begun:
             await self._handle(link, begun)
         while data := await self._receive():
             if not self._is_over:
                 await self._handle(link, data)
 
-    async def _handle(self, link: Link, data: bytes) -> None:
+    async def _handle(self, link: ConnectionContext, data: bytes) -> None:
         try:
             await self._protocol.handle(RawData(data))
         except H2ProtocolAssumedError as known:
-            self._protocol = H2(self._site, link)
+            self._protocol = Http2Connection(self._site, link)
             await self._protocol.initiate()
             await self._protocol.handle(RawData(known.data))
         self._watch_head()
@@ -219,7 +223,7 @@ class Connection:
     def _wait(self, patience: float | None) -> None:
         if patience is None:
             patience = math.inf if self._is_busy else self._limits.keep_alive_timeout
-        self._patience.wait(patience)
+        self._idle_timeout.reset(patience)
 
     async def _send(self, event: Event) -> None:
         """Do what the protocol wants: send bytes, or hear how busy it is."""
@@ -232,7 +236,7 @@ class Connection:
             self._is_mid_head = False
             self._wait(None)
             if event.idle and self._site.is_draining:
-                self._patience.scope.cancel()
+                self._idle_timeout.scope.cancel()
 
     def _finish(self) -> None:
         """End the connection from our side."""
@@ -240,20 +244,20 @@ class Connection:
         if self._protocol.is_unread and self._tls is None:
             # Closing now would reset the connection, and with it take from the peer
             # the answer that tells it to stop (RFC 9112 9.6).
-            self._pace.shut_down()
-            self._patience.wait(LINGER)
+            self._paced.shut_down()
+            self._idle_timeout.reset(LINGER)
         else:
-            self._patience.scope.cancel()
+            self._idle_timeout.scope.cancel()
 
     async def _write(self, data: bytes) -> None:
         sent = 0
         if not (self._tls or self._is_over or self._writing.locked()):
-            sent = self._pace.send_nowait(data)
+            sent = self._paced.send_nowait(data)
         self._written += 1
         if sent < len(data):
             await self._write_slowly(memoryview(data)[sent:])
             await trio.lowlevel.checkpoint_if_cancelled()
-        elif self._written % SPREE == 0:
+        elif self._written % WRITES_BEFORE_YIELD == 0:
             await trio.lowlevel.checkpoint()
 
     async def _write_slowly(self, rest: memoryview) -> None:
@@ -266,12 +270,12 @@ class Connection:
                 try:
                     await self._stream.send_all(rest)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    self._site.counters.cut += self._pace.is_stuck
+                    self._site.counters.cut += self._paced.is_stuck
                     self._is_over = True
-                    self._patience.scope.cancel()
+                    self._idle_timeout.scope.cancel()
 
     async def _end(self) -> None:
         if self._tls and not self._is_over:
             with trio.move_on_after(LINGER, shield=True):
                 await self._tls.aclose()
-        self._pace.close()
+        self._paced.close()

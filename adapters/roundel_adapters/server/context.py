@@ -20,22 +20,22 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ..driver import Talker
-from ..wakeup import Bell
-from .asgi.app_task import Apps
-from .dispatcher.dispatcher import Switchboard
+from ..driver import EventStream
+from ..wakeup import Wakeup
+from .asgi.app_task import AppRunner
+from .dispatcher.dispatcher import StreamDispatcher
 from .fastpath.interface import App
-from .limits import Counters, Limits
-from .paced_stream import LastCall
-from .timeouts import Watchman
+from .limits import ServerCounters, ServerLimits
+from .paced_stream import ShutdownDeadline
+from .timeouts import TimeoutQueue
 
 Address = tuple[str, int] | None
-Adopt: TypeAlias = Callable[[Talker, Bell, AbstractContextManager[object]], None]
+Adopt: TypeAlias = Callable[[EventStream, Wakeup, AbstractContextManager[object]], None]
 
 
 @final
 @attrs.frozen(kw_only=True)
-class Site:
+class ServerContext:
     """What all connections of a server share.
 
     *short* is the application for the short way, and *board* serves the streams
@@ -44,13 +44,13 @@ class Site:
 
     app: AppWrapper
     config: Config
-    limits: Limits
-    counters: Counters
+    limits: ServerLimits
+    counters: ServerCounters
     context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
-    last_call: LastCall = attrs.field(factory=LastCall)
-    watchman: Watchman = attrs.field(factory=Watchman)
-    short: App | None = None
-    board: Switchboard | None = None
+    shutdown_deadline: ShutdownDeadline = attrs.field(factory=ShutdownDeadline)
+    timeouts: TimeoutQueue = attrs.field(factory=TimeoutQueue)
+    fastpath: App | None = None
+    dispatcher: StreamDispatcher | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
 
     @property
@@ -65,13 +65,13 @@ class Site:
 
 @final
 @attrs.frozen(kw_only=True)
-class Link:
+class ConnectionContext:
     """The way to one peer: *send* bytes and news of the connection, *receive* bytes.
 
     *adopt* hands the connection over to a stream, where that can be done.
     """
 
-    apps: Apps
+    apps: AppRunner
     send: Callable[[Event], Awaitable[None]]
     receive: Callable[[], Awaitable[bytes]]
     adopt: Adopt | None
@@ -102,7 +102,7 @@ class HttpProtocol(Protocol):
         ...
 
 
-class Starter(Protocol):
+class AppSpawner(Protocol):
     """Who starts the application of a request."""
 
     async def spawn_app(
@@ -117,21 +117,21 @@ class Starter(Protocol):
 
 
 def http_stream(
-    site: Site,
-    link: Link,
-    starter: Starter,
+    server: ServerContext,
+    connection: ConnectionContext,
+    spawner: AppSpawner,
     send: Callable[[StreamEvent], Awaitable[None]],
     stream_id: int,
 ) -> HTTPStream:
     """Make Hypercorn's side of a request and its response."""
     return HTTPStream(
-        site.app,
-        site.config,
-        site.context,
-        starter,  # type: ignore[arg-type]
-        link.ssl,
-        link.client,
-        link.server,
+        server.app,
+        server.config,
+        server.context,
+        spawner,  # type: ignore[arg-type]
+        connection.ssl,
+        connection.client,
+        connection.server,
         send,
         stream_id,
     )

@@ -9,7 +9,7 @@ import attrs
 
 @final
 @attrs.frozen(kw_only=True)
-class Limits:
+class ServerLimits:
     """What the server bears from its peers; times in seconds, sizes in bytes.
 
     A peer that takes nothing for *write_timeout* is cut, and so is one that takes
@@ -46,7 +46,7 @@ class Limits:
 
 @final
 @attrs.define
-class Counters:
+class ServerCounters:
     """What the server has seen: *open* connections now, the rest since it started.
 
     *rejected* were closed for want of room, *cut* for taking nothing of what they
@@ -60,7 +60,7 @@ class Counters:
 
 
 @final
-class Allowance:
+class TokenBucket:
     """What may be done *burst* times at once, and then so often *per_second*."""
 
     def __init__(self, burst: int, *, per_second: float) -> None:

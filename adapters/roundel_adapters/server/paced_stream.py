@@ -18,7 +18,7 @@ STEP = 64 * 1024
 
 
 @final
-class Pace:
+class WriteDeadline:
     """By when a peer has to take more of what it is sent; *patience* in seconds."""
 
     __slots__ = ("_all", "_patience", "_some", "_taken")
@@ -44,14 +44,14 @@ class Pace:
 
 
 @final
-class LastCall:
+class ShutdownDeadline:
     """The moment that no write outlives, once it has been named."""
 
     def __init__(self) -> None:
         self.at = math.inf
         self._scopes: set[trio.CancelScope] = set()
 
-    def name(self, at: float) -> None:
+    def set(self, at: float) -> None:
         """Let everything that is being written end by *at*."""
         self.at = at
         for scope in self._scopes:
@@ -79,7 +79,7 @@ class PacedStream(trio.abc.Stream):
     """
 
     def __init__(
-        self, stream: trio.SocketStream, *, patience: float, last_call: LastCall
+        self, stream: trio.SocketStream, *, patience: float, last_call: ShutdownDeadline
     ) -> None:
         self._stream = stream
         self._patience = patience
@@ -109,7 +109,7 @@ class PacedStream(trio.abc.Stream):
                 raise trio.BrokenResourceError("the peer takes nothing")
 
     async def _send_slowly(self, rest: memoryview, scope: trio.CancelScope) -> None:
-        pace = Pace(self._patience, trio.current_time())
+        pace = WriteDeadline(self._patience, trio.current_time())
         while rest:
             scope.deadline = min(pace.deadline, self._last_call.at)
             try:

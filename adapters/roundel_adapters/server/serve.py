@@ -14,12 +14,9 @@ upgrade tells which of ours can go.
 from __future__ import annotations
 
 import logging
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
-from typing import TypeAlias, final, overload
+from typing import final
 
 import trio
 from hypercorn.config import Config
@@ -28,22 +25,17 @@ from hypercorn.typing import Framework
 from hypercorn.utils import wrap_app
 
 from .connection import AnyStream, Connection
-from .context import Site
-from .dispatcher.dispatcher import IS_SUPPORTED, Switchboard
-from .fastpath.event_loop import Reception
+from .context import ServerContext
+from .dispatcher.dispatcher import IS_SUPPORTED, StreamDispatcher
+from .fastpath.event_loop import FastLoop
 from .fastpath.interface import App
-from .limits import Counters, Limits
+from .limits import ServerCounters, ServerLimits
+from .listeners import Listener
 
-__all__ = ["BACKLOG", "Counters", "Limits", "Listener", "listen", "serve"]
+log = logging.getLogger("roundel_adapters.server")
 
-log = logging.getLogger(__name__)
-
-BACKLOG = 4096
-"""Connections that may wait to be accepted: a deploy brings thousands at once."""
 RESERVE = 128
 """Open files that connections leave to the rest of the process."""
-
-Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
 
 
 async def serve(
@@ -51,9 +43,9 @@ async def serve(
     listeners: Sequence[Listener],
     *,
     shutdown: Callable[[], Awaitable[object]],
-    limits: Limits | None = None,
-    counters: Counters | None = None,
-    short: App | None = None,
+    limits: ServerLimits | None = None,
+    counters: ServerCounters | None = None,
+    fastpath: App | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI *app* on *listeners* until *shutdown* returns, then drain.
@@ -65,7 +57,9 @@ async def serve(
     and the app's start-up is over. *counters* are kept up to date meanwhile. What
     *short* takes of plain HTTP/1.1 is answered by it, and never comes to *app*.
     """
-    server = _Server(app, limits or Limits(), counters or Counters(), short)
+    server = _Server(
+        app, limits or ServerLimits(), counters or ServerCounters(), fastpath
+    )
     try:
         async with trio.open_nursery() as lifespan_nursery:
             site = server.site
@@ -81,89 +75,36 @@ async def serve(
             await trio.aclose_forcefully(listener)
 
 
-@overload
-async def listen(
-    host: str, port: int, *, share_port: bool = False
-) -> list[trio.SocketListener]:
-    """Open plain listeners."""
-
-
-@overload
-async def listen(
-    host: str, port: int, *, tls: ssl.SSLContext, share_port: bool = False
-) -> list[trio.SSLListener[trio.SocketStream]]:
-    """Open listeners that speak TLS."""
-
-
-async def listen(
-    host: str,
-    port: int,
-    *,
-    tls: ssl.SSLContext | None = None,
-    share_port: bool = False,
-) -> list[trio.SocketListener] | list[trio.SSLListener[trio.SocketStream]]:
-    """Open the listeners of an address; port 0 takes any free one.
-
-    With *tls* they speak it; the context is told to offer HTTP/2 and HTTP/1.1. With
-    *share_port* other processes of the same user may listen there too, if they share
-    it as well, and Linux spreads connections over them (SO_REUSEPORT).
-    """
-    if share_port:
-        listeners = await _open_shared_listeners(host, port)
-    else:
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-    for listener in listeners:
-        # Inherited by what is accepted: a frame must not wait for the next one.
-        listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if tls is None:
-        return listeners
-    tls.set_alpn_protocols(["h2", "http/1.1"])
-    # Browsers do not wait for the end of TLS, only for that of TCP.
-    return [trio.SSLListener(each, tls, https_compatible=True) for each in listeners]
-
-
-async def _open_shared_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Do what `trio.open_tcp_listeners()` does, which has no way to share a port."""
-    addresses = await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    with ExitStack() as opened:
-        listeners = []
-        for family, kind, protocol, _, address in addresses:
-            sock = opened.enter_context(trio.socket.socket(family, kind, protocol))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            await sock.bind(address)
-            sock.listen(BACKLOG)
-            listeners.append(trio.SocketListener(sock))
-        opened.pop_all()
-    return listeners
-
-
 @final
 class _Server:
     def __init__(
-        self, app: Framework, limits: Limits, counters: Counters, short: App | None
+        self,
+        app: Framework,
+        limits: ServerLimits,
+        counters: ServerCounters,
+        fastpath: App | None,
     ) -> None:
         config = _config(limits)
-        self._board = (
-            Switchboard(write_timeout=limits.write_timeout) if IS_SUPPORTED else None
+        self._dispatcher = (
+            StreamDispatcher(write_timeout=limits.write_timeout)
+            if IS_SUPPORTED
+            else None
         )
-        self.site = Site(
+        self.site = ServerContext(
             app=wrap_app(app, config.wsgi_max_body_size, "asgi"),
             config=config,
             limits=limits,
             counters=counters,
-            short=short if self._board is not None else None,
-            board=self._board,
+            fastpath=fastpath if self._dispatcher is not None else None,
+            dispatcher=self._dispatcher,
         )
-        self._room = min(limits.max_connections, _open_files() - RESERVE)
-        if self._room < limits.max_connections:
-            log.info("%s connections at most, for want of open files", self._room)
+        self._max_connections = min(limits.max_connections, _open_files() - RESERVE)
+        if self._max_connections < limits.max_connections:
+            log.info(
+                "%s connections at most, for want of open files", self._max_connections
+            )
         self._connections: set[Connection] = set()
-        self._reception: Reception | None = None
+        self._fast_loop: FastLoop | None = None
 
     async def run(
         self,
@@ -172,22 +113,22 @@ class _Server:
         task_status: trio.TaskStatus[None],
     ) -> None:
         async with trio.open_nursery() as background:
-            background.start_soon(self.site.watchman.run)
-            if self._board is not None:
-                await background.start(self._board.run)
+            background.start_soon(self.site.timeouts.run)
+            if self._dispatcher is not None:
+                await background.start(self._dispatcher.run)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    await self._accept(listeners, connections, accepting)
+                    await self._start_accepting(listeners, connections, accepting)
                     task_status.started()
                     await shutdown()
                     accepting.cancel_scope.cancel()
                 await self._drain(connections.cancel_scope)
-            if self._board is not None:
-                with trio.move_on_at(self.site.last_call.at):
-                    await self._board.wait_empty()
+            if self._dispatcher is not None:
+                with trio.move_on_at(self.site.shutdown_deadline.at):
+                    await self._dispatcher.wait_empty()
             background.cancel_scope.cancel()
 
-    async def _accept(
+    async def _start_accepting(
         self,
         listeners: Sequence[Listener],
         connections: trio.Nursery,
@@ -195,50 +136,50 @@ class _Server:
     ) -> None:
         """Begin to accept: by the reception what is for it, by trio what is not."""
         plain = [each for each in listeners if isinstance(each, trio.SocketListener)]
-        if self.site.short is not None and plain:
-            self._reception = Reception(
+        if self.site.fastpath is not None and plain:
+            self._fast_loop = FastLoop(
                 self.site,
-                self.site.short,
+                self.site.fastpath,
                 plain,
-                has_room=self._has_room,
-                hand_over=partial(self._go_on, connections),
+                has_room=self._below_connection_limit,
+                hand_over=partial(self._resume_with, connections),
             )
-            await connections.start(self._reception.run)
+            await connections.start(self._fast_loop.run)
             listeners = [each for each in listeners if each not in plain]
         if listeners:
             accept = partial(trio.serve_listeners, handler_nursery=connections)
-            await accepting.start(accept, self._meet, list(listeners))
+            await accepting.start(accept, self._accept, list(listeners))
 
     async def _drain(self, connections: trio.CancelScope) -> None:
         at = trio.current_time() + self.site.limits.drain_timeout
         connections.deadline = at
-        self.site.last_call.name(at)
+        self.site.shutdown_deadline.set(at)
         await self.site.context.terminated.set()
         for connection in self._connections:
             connection.drain()
-        if self._reception is not None:
-            self._reception.drain()
+        if self._fast_loop is not None:
+            self._fast_loop.drain()
 
-    def _has_room(self) -> bool:
-        streams = len(self._board) if self._board is not None else 0
-        guests = len(self._reception) if self._reception is not None else 0
-        return len(self._connections) + guests + streams < self._room
+    def _below_connection_limit(self) -> bool:
+        streams = len(self._dispatcher) if self._dispatcher is not None else 0
+        guests = len(self._fast_loop) if self._fast_loop is not None else 0
+        return len(self._connections) + guests + streams < self._max_connections
 
-    async def _meet(self, stream: AnyStream) -> None:
-        if not self._has_room():
+    async def _accept(self, stream: AnyStream) -> None:
+        if not self._below_connection_limit():
             # Not evicted: whoever has a place keeps it, and a storm cannot push a
             # quiet stream out.
             self.site.counters.rejected += 1
             await trio.aclose_forcefully(stream)
             return
-        await self._serve(self._begin(stream), b"")
+        await self._serve(self._open_connection(stream), b"")
 
-    def _go_on(
+    def _resume_with(
         self, connections: trio.Nursery, stream: trio.SocketStream, begun: bytes
     ) -> None:
-        connections.start_soon(self._serve, self._begin(stream), begun)
+        connections.start_soon(self._serve, self._open_connection(stream), begun)
 
-    def _begin(self, stream: AnyStream) -> Connection:
+    def _open_connection(self, stream: AnyStream) -> Connection:
         connection = Connection(self.site, stream)
         self._connections.add(connection)
         self.site.counters.open += 1
@@ -260,7 +201,7 @@ class _Server:
             self._connections.discard(connection)
 
 
-def _config(limits: Limits) -> Config:
+def _config(limits: ServerLimits) -> Config:
     config = Config()
     config.errorlog = None
     config.include_server_header = False

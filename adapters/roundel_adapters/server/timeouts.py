@@ -16,25 +16,25 @@ from typing import final
 
 import trio
 
-from ..wakeup import Bell
+from ..wakeup import Wakeup
 
 
 @final
-class Watchman:
+class TimeoutQueue:
     """Ends whatever has waited for too long; `run()` has to run beside those."""
 
     def __init__(self) -> None:
         # When to look at whom; the numbers only keep equal times apart.
-        self._rounds: list[tuple[float, int, Patience]] = []
+        self._rounds: list[tuple[float, int, IdleTimeout]] = []
         self._numbers = count()
         self._sleeps_until = inf
-        self._sooner = Bell()
+        self._sooner = Wakeup()
 
-    def look(self, at: float, patience: Patience) -> None:
+    def schedule(self, at: float, patience: IdleTimeout) -> None:
         """Look at *patience* at that time."""
         heapq.heappush(self._rounds, (at, next(self._numbers), patience))
         if at < self._sleeps_until:
-            self._sooner.ring()
+            self._sooner.notify()
 
     async def run(self) -> None:
         """Look after all, until cancelled."""
@@ -45,11 +45,11 @@ class Watchman:
             now = trio.current_time()
             while self._rounds and self._rounds[0][0] <= now:
                 at, _, patience = heapq.heappop(self._rounds)
-                patience.looked_at(at, now)
+                patience._expired(at, now)
 
 
 @final
-class Patience:
+class IdleTimeout:
     """Calls *end* when its time has come, unless that was put off.
 
     Without it, that is to cancel its `scope`.
@@ -60,21 +60,21 @@ class Patience:
     scope: trio.CancelScope
 
     def __init__(
-        self, watchman: Watchman, end: Callable[[], None] | None = None
+        self, watchman: TimeoutQueue, end: Callable[[], None] | None = None
     ) -> None:
         self._watchman = watchman
         self._until = self._looks_at = inf
         if end is None:
-            self.renew()
+            self.rearm()
         else:
             self._end = end
 
-    def renew(self) -> None:
+    def rearm(self) -> None:
         """Go on with another scope, until the same time."""
         self.scope = trio.CancelScope()
         self._end = self.scope.cancel
 
-    def wait(self, seconds: float) -> None:
+    def reset(self, seconds: float) -> None:
         """Wait for so many seconds from now on; ``inf`` is for ever."""
         if seconds == inf:
             self._until = inf
@@ -82,14 +82,14 @@ class Patience:
         self._until = trio.current_time() + seconds
         if self._until < self._looks_at:
             self._looks_at = self._until
-            self._watchman.look(self._until, self)
+            self._watchman.schedule(self._until, self)
 
     def stop(self) -> None:
         """End nothing any more, and hold nothing that there was to be ended."""
         self._until = inf
         del self._end
 
-    def looked_at(self, at: float, now: float) -> None:
+    def _expired(self, at: float, now: float) -> None:
         """End the scope if it is time; else have this looked at again, if ever."""
         if at != self._looks_at:
             # An earlier look was asked for since, and that one counts.
@@ -99,4 +99,4 @@ class Patience:
             self._end()
         elif self._until < inf:
             self._looks_at = self._until
-            self._watchman.look(self._until, self)
+            self._watchman.schedule(self._until, self)

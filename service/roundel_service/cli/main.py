@@ -26,7 +26,7 @@ from .. import settings as config
 from ..demo import app as demo
 from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import data_file
-from ..identity.authenticator import Gate, Secret, is_user_name
+from ..identity.authenticator import Authenticator, HmacKey, is_user_name
 from ..identity.tickets import Tickets
 from ..operator.doctor import examine
 from ..settings import Address, ConfigError, Settings
@@ -184,7 +184,7 @@ def _log(settings: Settings) -> None:
 
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
-    with workers.holding(settings) as places:
+    with workers.reserved_addresses(settings) as places:
         commands = [
             _worker_command(number, places.bind, ops, engine, file)
             for number, ops in enumerate(places.ops, 1)
@@ -384,7 +384,7 @@ def token(user: str, ttl: float, file: Path | None) -> None:
 
     Signed with ROUNDEL_JWT_SECRET, for trying things out: a site signs its own.
     """
-    click.echo(_gate(file).sign(user, ttl=ttl))
+    click.echo(_authenticator(file).sign(user, ttl=ttl))
 
 
 @main.command()
@@ -431,14 +431,14 @@ def watch(user: str, level: str, url: str, file: Path | None) -> None:
     Connects again whenever the stream ends, from where it was. Proves itself by a
     token that it signs with ROUNDEL_JWT_SECRET.
     """
-    gate = _gate(file)
+    gate = _authenticator(file)
     try:
         trio.run(_watch, f"{url}/v1/stream?level={level}", gate, user)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-async def _watch(url: str, gate: Gate, user: str) -> None:
+async def _watch(url: str, gate: Authenticator, user: str) -> None:
     def headers() -> dict[str, str]:
         return {"Authorization": f"Bearer {gate.sign(user, ttl=3600)}"}
 
@@ -447,14 +447,14 @@ async def _watch(url: str, gate: Gate, user: str) -> None:
             click.echo(f"{event.type:<8} {event.data}")
 
 
-def _gate(file: Path | None) -> Gate:
+def _authenticator(file: Path | None) -> Authenticator:
     names = ("jwt_secret", "jwt_audience", "jwt_issuer")
     values = config.load_some(names, os.environ, file)
     if values["jwt_secret"] is None:
         raise ConfigError("ROUNDEL_JWT_SECRET: not set, expected it to sign with")
-    return Gate(
+    return Authenticator(
         producer_keys=(),
-        keys=Secret(values["jwt_secret"]),
+        keys=HmacKey(values["jwt_secret"]),
         tickets=Tickets(producer_keys=()),
         audience=values["jwt_audience"],
         issuer=values["jwt_issuer"],

@@ -56,7 +56,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 @final
 @attrs.frozen
-class Places:
+class WorkerAddresses:
     """Where workers listen: all of them on *bind*, and each on its own of *ops*."""
 
     bind: Address
@@ -64,7 +64,7 @@ class Places:
 
 
 @contextmanager
-def holding(settings: Settings) -> Iterator[Places]:
+def reserved_addresses(settings: Settings) -> Iterator[WorkerAddresses]:
     """Take the addresses of all workers before the first is started.
 
     They are bound but not listened on, so that the workers can, and that nobody is
@@ -76,7 +76,7 @@ def holding(settings: Settings) -> Iterator[Places]:
     with ExitStack() as held:
         bind = _hold(settings.bind, held)
         ops = tuple(each and _hold(each, held) for each in _ops_addresses(settings))
-        yield Places(bind, ops)
+        yield WorkerAddresses(bind, ops)
 
 
 def _ops_addresses(settings: Settings) -> list[Address | None]:
@@ -150,9 +150,9 @@ async def supervise(
     that each of them serves. When a worker cannot start, at first, or again and again
     while no other serves, all end.
     """
-    crew = _Crew(len(commands), drain_timeout, task_status)
+    crew = _Supervisor(len(commands), drain_timeout, task_status)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(crew.obey, orders)
+        nursery.start_soon(crew.handle_signals, orders)
         await crew.run(commands)
         nursery.cancel_scope.cancel()
     return crew.ended
@@ -167,7 +167,7 @@ def pause_after(deaths: int) -> float:
 
 
 @final
-class _Crew:
+class _Supervisor:
     """The workers, by their numbers from 1 to *size*."""
 
     def __init__(
@@ -188,7 +188,7 @@ class _Crew:
                 for number, command in enumerate(commands, 1):
                     nursery.start_soon(self._keep, number, command)
 
-    async def obey(self, orders: AsyncIterator[object]) -> None:
+    async def handle_signals(self, orders: AsyncIterator[object]) -> None:
         await anext(orders)
         self._drain()
         await anext(orders)
@@ -212,7 +212,7 @@ class _Crew:
                 has_served, status = False, None
             if self._ending.is_set():
                 return
-            if self._is_hopeless(has_served=has_served):
+            if self._should_give_up(has_served=has_served):
                 self.ended = "failed"
                 self._drain()
                 return
@@ -235,7 +235,7 @@ class _Crew:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, number, process.stdout, process.kill)
-                nursery.start_soon(self._let_go, process.stdin)
+                nursery.start_soon(self._close_stdin_on_drain, process.stdin)
                 status = await process.wait()
                 nursery.cancel_scope.cancel()
             return number in self._serving, status
@@ -269,11 +269,11 @@ class _Crew:
             if not self._missing:
                 self._task_status.started()
 
-    async def _let_go(self, pipe: trio.abc.SendStream) -> None:
+    async def _close_stdin_on_drain(self, pipe: trio.abc.SendStream) -> None:
         await self._ending.wait()
         await pipe.aclose()
 
-    def _is_hopeless(self, *, has_served: bool) -> bool:
+    def _should_give_up(self, *, has_served: bool) -> bool:
         """Tell whether there is no use in starting another worker."""
         if has_served:
             return False

@@ -63,7 +63,7 @@ def demo_app(
     """
     folder = resources.files("roundel_service")
     files = {
-        path: _File((folder / name).read_text(encoding="utf-8"), content_type)
+        path: _StaticFile((folder / name).read_text(encoding="utf-8"), content_type)
         for path, (name, content_type) in _FILES.items()
     }
     return Demo(service, users, producer_key, files)
@@ -71,7 +71,7 @@ def demo_app(
 
 @final
 @attrs.frozen
-class _File:
+class _StaticFile:
     text: str
     content_type: str
 
@@ -84,7 +84,7 @@ class Demo:
     _service: Service
     _users: tuple[str, str]
     _producer_key: str
-    _files: dict[str, _File]
+    _files: dict[str, _StaticFile]
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -104,7 +104,9 @@ class Demo:
         prefixes = map(_prefix_of, self._users)
         return next((p for p in prefixes if path.startswith(f"{p}/")), None)
 
-    def _answer(self, scope: HTTPScope, file: _File) -> tuple[int, list[_Header], str]:
+    def _answer(
+        self, scope: HTTPScope, file: _StaticFile
+    ) -> tuple[int, list[_Header], str]:
         if not _is_for_this_machine(scope):
             return _refusal(forbidden("Host: expected a name of this machine"))
         if scope["method"] not in ("GET", "HEAD"):
@@ -116,7 +118,7 @@ class Demo:
         return 200, headers + cookies, file.text.replace(_SETUP, self._setup())
 
     def _cookie(self, user: str) -> str:
-        token = self._service.gate.sign(user, ttl=SESSION)
+        token = self._service.authenticator.sign(user, ttl=SESSION)
         path = _prefix_of(user)
         return (
             f"roundel={token}; Path={path}/; Max-Age={SESSION}; "

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import attrs
 
-from .items import UNSEEN, Gauge, Item, Tally
+from .items import UNSEEN, CountKey, ExternalCount, Item
 
 
 @final
@@ -42,14 +42,14 @@ class Badge:
         """The version as an entity tag's opaque part, ``EPOCH.V``."""
         return f"{self.epoch}.{self.v}"
 
-    def only(self, categories: frozenset[str] | None) -> Badge:
+    def filter(self, categories: frozenset[str] | None) -> Badge:
         """Return the badge as a reader of just these *categories* is told it."""
         if categories is None:
             return self
         by = {name: count for name, count in self.by.items() if name in categories}
-        return whole(self.epoch, self.v, by, more=self.more)
+        return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
-    def shows_the_same(self, other: Badge) -> bool:
+    def is_visually_equal(self, other: Badge) -> bool:
         """Tell whether a person would see no difference."""
         return (self.epoch, self.more, self.unread, self.unseen) == (
             other.epoch,
@@ -73,15 +73,17 @@ class Badge:
         }
 
 
-_counted_as: Callable[[Item], Tally] = attrgetter("counted_as")
+_count_key: Callable[[Item], CountKey] = attrgetter("count_key")
 
 
-def fold(items: Iterable[Item], gauges: Mapping[str, Gauge]) -> dict[str, Count]:
+def fold(
+    items: Iterable[Item], gauges: Mapping[str, ExternalCount]
+) -> dict[str, Count]:
     """Count by category what of *items* is unread, and *gauges*."""
     unread = {name: gauge.count for name, gauge in gauges.items() if gauge.count}
     unseen: dict[str, int] = {}
     # The items are counted in C, all of them; here it goes on with a few kinds.
-    tallies = Counter(map(_counted_as, items))
+    tallies = Counter(map(_count_key, items))
     tallies.pop(None, None)
     for tally, count in tallies.items():
         assert tally is not None
@@ -92,7 +94,9 @@ def fold(items: Iterable[Item], gauges: Mapping[str, Gauge]) -> dict[str, Count]
     return {name: Count(count, unseen.get(name, 0)) for name, count in unread.items()}
 
 
-def whole(epoch: str, v: int, by: Mapping[str, Count], *, more: bool) -> Badge:
+def badge_from_counts(
+    epoch: str, v: int, by: Mapping[str, Count], *, more: bool
+) -> Badge:
     """Return the badge whose parts are *by*; a number of 0 is never a lower bound."""
     unread = sum([count.unread for count in by.values()])
     unseen = sum([count.unseen for count in by.values()])

@@ -7,14 +7,14 @@ from typing import TypeAlias, final, overload
 
 from .changes import Change
 
-Row: TypeAlias = str
+SerializedChange: TypeAlias = str
 """A change as it is stored."""
 
-Make: TypeAlias = Callable[[Row], Change]
+Make: TypeAlias = Callable[[SerializedChange], Change]
 
 
 @final
-class Ring(Sequence[Change]):
+class ChangeLog(Sequence[Change]):
     """The latest changes, oldest first, of versions that follow one another.
 
     A ring never changes: `after()` returns another one, which shares what both have.
@@ -24,7 +24,9 @@ class Ring(Sequence[Change]):
     __slots__ = ("_make", "_shared", "_start", "_stop")
 
     def __init__(
-        self, changes: Iterable[Change | Row] = (), make: Make | None = None
+        self,
+        changes: Iterable[Change | SerializedChange] = (),
+        make: Make | None = None,
     ) -> None:
         # This ring is a part of the list, which only grows: where this one ends last,
         # the next one adds to it, and so nothing is copied for a change.
@@ -33,9 +35,9 @@ class Ring(Sequence[Change]):
         self._stop = len(self._shared)
         self._make = make
 
-    def after(self, changes: Iterable[Change], *, keep: int) -> Ring:
+    def after(self, changes: Iterable[Change], *, keep: int) -> ChangeLog:
         """Return the ring with *changes* behind it, of which it keeps that many."""
-        ring = Ring.__new__(Ring)
+        ring = ChangeLog.__new__(ChangeLog)
         shared, start = self._shared, self._start
         # Others may have gone on from here before, and what is over must not pile up.
         if self._stop < len(shared) or start > keep // 4:
@@ -79,7 +81,7 @@ class Ring(Sequence[Change]):
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the changes of both are equal."""
-        return isinstance(other, Ring) and tuple(self) == tuple(other)
+        return isinstance(other, ChangeLog) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -89,7 +91,7 @@ class Ring(Sequence[Change]):
 
     def _at(self, index: int) -> Change:
         found = self._shared[index]
-        if isinstance(found, Row):
+        if isinstance(found, SerializedChange):
             assert self._make is not None, "rows were given without a maker"
             found = self._shared[index] = self._make(found)
         return found

@@ -10,7 +10,7 @@ import attrs
 from .badge import Badge
 from .items import Item
 
-Why: TypeAlias = Literal["expired", "evicted", "retracted", "replaced"]
+RemovalReason: TypeAlias = Literal["expired", "evicted", "retracted", "replaced"]
 
 Categories: TypeAlias = frozenset[str]
 
@@ -22,7 +22,7 @@ class Added:
 
     item: Item
 
-    def only(self, categories: Categories) -> Added | None:
+    def filter(self, categories: Categories) -> Added | None:
         """Return what of it is in *categories*."""
         return self if self.item.category in categories else None
 
@@ -39,9 +39,9 @@ class Flagged:
     ids: Mapping[str, str]
     flags: Mapping[str, bool]
 
-    def only(self, categories: Categories) -> Flagged | None:
+    def filter(self, categories: Categories) -> Flagged | None:
         """Return what of it is in *categories*."""
-        ids = _only(self.ids, categories)
+        ids = _filter_ids(self.ids, categories)
         return Flagged(ids, self.flags) if ids else None
 
     def document(self) -> dict[str, Any]:
@@ -55,22 +55,22 @@ class Removed:
     """Items, by id with their category, that went, and *why*."""
 
     ids: Mapping[str, str]
-    why: Why
+    reason: RemovalReason
 
-    def only(self, categories: Categories) -> Removed | None:
+    def filter(self, categories: Categories) -> Removed | None:
         """Return what of it is in *categories*."""
-        ids = _only(self.ids, categories)
-        return Removed(ids, self.why) if ids else None
+        ids = _filter_ids(self.ids, categories)
+        return Removed(ids, self.reason) if ids else None
 
     def document(self) -> dict[str, Any]:
         """Return the step in the contract's words."""
-        return {"remove": list(self.ids), "why": self.why}
+        return {"remove": list(self.ids), "why": self.reason}
 
 
 Step: TypeAlias = Added | Flagged | Removed
 
 
-def _only(ids: Mapping[str, str], categories: Categories) -> dict[str, str]:
+def _filter_ids(ids: Mapping[str, str], categories: Categories) -> dict[str, str]:
     return {item: name for item, name in ids.items() if name in categories}
 
 
@@ -86,18 +86,18 @@ class Change:
     v: int
     steps: tuple[Step, ...]
     badge: Badge
-    did: str
+    operation: str
     by: str
     time: float
     op_id: str | None = None
 
-    def only(self, categories: Categories | None) -> Change:
+    def filter(self, categories: Categories | None) -> Change:
         """Return the change as a reader of just these *categories* is told it."""
         if categories is None:
             return self
-        steps = (step.only(categories) for step in self.steps)
+        steps = (step.filter(categories) for step in self.steps)
         return attrs.evolve(
             self,
             steps=tuple(step for step in steps if step is not None),
-            badge=self.badge.only(categories),
+            badge=self.badge.filter(categories),
         )

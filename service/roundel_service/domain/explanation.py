@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engines.base import Record
 from .changes import Change
 from .items import Item
+from .record import Record
 
 LAST = 50
 """How many of the latest operations are told."""
@@ -56,7 +56,7 @@ def _operation(change: Change) -> dict[str, Any]:
         "v": change.v,
         "at": change.time,
         "by": change.by,
-        "did": change.did,
+        "did": change.operation,
         "steps": [
             {"add": step["add"]["id"]} if "add" in step else step for step in steps
         ],

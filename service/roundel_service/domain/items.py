@@ -12,7 +12,7 @@ import attrs
 
 SEEN, UNSEEN = "s", "u"
 
-Tally: TypeAlias = str | None
+CountKey: TypeAlias = str | None
 """`SEEN` or `UNSEEN` with the category behind it, or `None` for what is not counted."""
 
 
@@ -41,11 +41,11 @@ class Item:
     seen: bool = False
     read: bool = False
     archived: bool = False
-    counted_as: Tally = attrs.field(init=False, eq=False, repr=False)
+    count_key: CountKey = attrs.field(init=False, eq=False, repr=False)
     """What the badge counts it as: one value for all that are counted alike."""
 
-    @counted_as.default
-    def _tally(self) -> Tally:
+    @count_key.default
+    def _tally(self) -> CountKey:
         if self.read or self.archived:
             return None
         return intern(f"{SEEN if self.seen else UNSEEN}{self.category}")
@@ -53,11 +53,11 @@ class Item:
     @property
     def counts(self) -> bool:
         """Whether the badge counts it."""
-        return self.counted_as is not None
+        return self.count_key is not None
 
     def document(self) -> dict[str, Any]:
         """Return the item as the contract's JSON object."""
-        return dict(zip(_TOLD, _told(self), strict=True))
+        return dict(zip(_ITEM_FIELDS, _item_fields(self), strict=True))
 
 
 def size_of(items: Iterable[Item]) -> int:
@@ -71,13 +71,13 @@ def next_end(items: Iterable[Item]) -> float:
     return min(ends, default=inf)
 
 
-_TOLD = tuple(f.name for f in attrs.fields(Item) if f.init and f.name != "size")
-_told = attrgetter(*_TOLD)
+_ITEM_FIELDS = tuple(f.name for f in attrs.fields(Item) if f.init and f.name != "size")
+_item_fields = attrgetter(*_ITEM_FIELDS)
 
 
 @final
 @attrs.frozen
-class Gauge:
+class ExternalCount:
     """A *count* that another database owns, as of its own *source_version*."""
 
     count: int
@@ -86,7 +86,7 @@ class Gauge:
 
 @final
 @attrs.frozen(kw_only=True)
-class Limits:
+class MailboxLimits:
     """The bounds of one mailbox: *items* by count, their JSON by *bytes*.
 
     *categories* bounds how many there are of items and gauges together.

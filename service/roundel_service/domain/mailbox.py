@@ -15,11 +15,19 @@ from typing import final
 
 import attrs
 
-from .badge import Badge, fold, whole
+from .badge import Badge, badge_from_counts, fold
 from .changes import Change
-from .items import Gauge, Item, Limits, next_end, size_of
-from .mailbox_builder import Draft
-from .operations import Disconnect, Forget, MarkAll, Notify, Operation, Renew, SetGauge
+from .items import ExternalCount, Item, MailboxLimits, next_end, size_of
+from .mailbox_builder import MailboxBuilder
+from .operations import (
+    DeleteUser,
+    Disconnect,
+    MarkAll,
+    Notify,
+    Operation,
+    SetGauge,
+    StartNewEpoch,
+)
 
 DAY = 86_400.0
 """For how many seconds an operation id, or that proofs were revoked, is remembered."""
@@ -30,7 +38,7 @@ MAX_OP_IDS = 1_000
 
 @final
 @attrs.frozen(kw_only=True)
-class Answer:
+class IdempotentResult:
     """What was answered to an operation id, and when."""
 
     badge: Badge
@@ -51,9 +59,9 @@ class Mailbox:
     epoch: str
     v: int = 0
     items: Mapping[str, Item] = attrs.field(factory=dict)
-    gauges: Mapping[str, Gauge] = attrs.field(factory=dict)
+    gauges: Mapping[str, ExternalCount] = attrs.field(factory=dict)
     more: bool = False
-    answers: Mapping[str, Answer] = attrs.field(factory=dict)
+    results: Mapping[str, IdempotentResult] = attrs.field(factory=dict)
     ended_at: float = 0.0
     revoked_at: float = 0.0
     # A bound, which is exact after `Expire` and whenever a mailbox is made of items.
@@ -70,7 +78,7 @@ class Mailbox:
     def badge(self) -> Badge:
         """The badge at this version: the fold over the items, made anew."""
         by = fold(self.items.values(), self.gauges)
-        return whole(self.epoch, self.v, by, more=self.more)
+        return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
     def refuses(self, issued_at: float, *, now: float) -> bool:
         """Tell whether a proof that was *issued_at* then has been revoked."""
@@ -92,7 +100,7 @@ class Applied:
 
 
 def apply(
-    mailbox: Mailbox, operation: Operation, *, now: float, limits: Limits
+    mailbox: Mailbox, operation: Operation, *, now: float, limits: MailboxLimits
 ) -> Applied:
     """Apply *operation* at *now*, in seconds since 1970; pure.
 
@@ -100,7 +108,7 @@ def apply(
     """
     op_id = _op_id(operation)
     if op_id is not None:
-        answer = mailbox.answers.get(op_id)
+        answer = mailbox.results.get(op_id)
         if answer is not None and answer.time > now - DAY:
             return Applied(mailbox, None, answer.badge, answer.item)
     match operation:
@@ -111,15 +119,15 @@ def apply(
         case Disconnect(revoke=revoke):
             ended = _ended(mailbox, now, revoke=revoke)
             return Applied(ended, None, ended.badge)
-        case Forget(epoch=epoch):
+        case DeleteUser(epoch=epoch):
             forgotten = Mailbox(
                 epoch=epoch, ended_at=mailbox.ended_at, revoked_at=mailbox.revoked_at
             )
             return Applied(forgotten, None, forgotten.badge)
-        case Renew(epoch=epoch):
+        case StartNewEpoch(epoch=epoch):
             renewed = attrs.evolve(mailbox, epoch=epoch, v=mailbox.v + 1)
             return Applied(renewed, None, renewed.badge)
-    draft = Draft(
+    draft = MailboxBuilder(
         v=mailbox.v + 1,
         items=dict(mailbox.items),
         gauges=dict(mailbox.gauges),
@@ -127,7 +135,7 @@ def apply(
         expires_at=mailbox.expires_at,
         size=mailbox.size,
     )
-    draft.do(operation, now, limits)
+    draft.apply(operation, now, limits)
     return _finish(draft, mailbox, operation, op_id, now)
 
 
@@ -139,7 +147,11 @@ def _ended(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
 
 
 def _finish(
-    draft: Draft, before: Mailbox, operation: Operation, op_id: str | None, now: float
+    draft: MailboxBuilder,
+    before: Mailbox,
+    operation: Operation,
+    op_id: str | None,
+    now: float,
 ) -> Applied:
     """Make the version, if anybody can see one, and remember the operation's id."""
     after = _after(draft, before)
@@ -148,17 +160,17 @@ def _finish(
         after = attrs.evolve(after, more=False)
     item = operation.id if isinstance(operation, Notify) else None
     if op_id is not None:
-        answer = Answer(badge=badge, time=now, item=item)
-        answers = _remembered(before.answers, operation.by, now)
+        answer = IdempotentResult(badge=badge, time=now, item=item)
+        answers = _remembered(before.results, operation.by, now)
         answers[op_id] = answer
-        after = attrs.evolve(after, answers=answers)
+        after = attrs.evolve(after, results=answers)
     if after.v == before.v:
         return Applied(after, None, badge, item)
     change = Change(
         v=after.v,
         steps=tuple(draft.steps),
         badge=badge,
-        did=operation.name,
+        operation=operation.name,
         by=operation.by,
         time=now,
         op_id=operation.op_id if isinstance(operation, MarkAll) else None,
@@ -166,7 +178,7 @@ def _finish(
     return Applied(after, change, badge, item)
 
 
-def _after(draft: Draft, before: Mailbox) -> Mailbox:
+def _after(draft: MailboxBuilder, before: Mailbox) -> Mailbox:
     """Return the mailbox that the draft makes; the same one if that is no other."""
     # Each step changes what the items are; what only gauges do has no step.
     if draft.steps or _counts(draft.gauges) != _counts(before.gauges):
@@ -176,7 +188,7 @@ def _after(draft: Draft, before: Mailbox) -> Mailbox:
             items=draft.items,
             gauges=draft.gauges,
             more=draft.more,
-            answers=before.answers,
+            results=before.results,
             ended_at=before.ended_at,
             revoked_at=before.revoked_at,
             expires_at=draft.expires_at,
@@ -189,7 +201,7 @@ def _after(draft: Draft, before: Mailbox) -> Mailbox:
     return before
 
 
-def _counts(gauges: Mapping[str, Gauge]) -> dict[str, int]:
+def _counts(gauges: Mapping[str, ExternalCount]) -> dict[str, int]:
     return {name: gauge.count for name, gauge in gauges.items() if gauge.count}
 
 
@@ -203,8 +215,8 @@ def _op_id(operation: Operation) -> str | None:
 
 
 def _remembered(
-    answers: Mapping[str, Answer], by: str, now: float
-) -> dict[str, Answer]:
+    answers: Mapping[str, IdempotentResult], by: str, now: float
+) -> dict[str, IdempotentResult]:
     """Keep what is young enough, and leave room for one more of *by*."""
     kept = dict(answers)
     if not kept or (len(kept) < MAX_OP_IDS and _first(kept).time > now - DAY):
@@ -218,5 +230,5 @@ def _remembered(
     return kept
 
 
-def _first(answers: Mapping[str, Answer]) -> Answer:
+def _first(answers: Mapping[str, IdempotentResult]) -> IdempotentResult:
     return next(iter(answers.values()))

@@ -7,9 +7,9 @@ from typing import assert_never, final
 
 import attrs
 
-from .changes import Added, Flagged, Removed, Step, Why
-from .items import Gauge, Item, Limits, next_end
-from .operations import DropGauge, Expire, Mark, MarkAll, Notify, Retract, SetGauge
+from .changes import Added, Flagged, RemovalReason, Removed, Step
+from .items import ExternalCount, Item, MailboxLimits, next_end
+from .operations import DeleteGauge, Expire, Mark, MarkAll, Notify, Retract, SetGauge
 
 
 @final
@@ -19,22 +19,22 @@ class TooManyCategories(Exception):  # noqa: N818, it says what there is
 
 @final
 @attrs.define(kw_only=True)
-class Draft:
+class MailboxBuilder:
     """The next version while it is being made."""
 
     v: int
     items: dict[str, Item]
-    gauges: dict[str, Gauge]
+    gauges: dict[str, ExternalCount]
     more: bool
     expires_at: float
     size: int
     steps: list[Step] = attrs.field(factory=list)
 
-    def do(
+    def apply(
         self,
-        operation: Notify | MarkAll | Expire | Retract | SetGauge | DropGauge,
+        operation: Notify | MarkAll | Expire | Retract | SetGauge | DeleteGauge,
         now: float,
-        limits: Limits,
+        limits: MailboxLimits,
     ) -> None:
         """Do *operation*; raises `TooManyCategories`, and the draft is worthless."""
         match operation:
@@ -54,14 +54,14 @@ class Draft:
                 )
             case SetGauge(category=category):
                 self._check_category(category, limits)
-                gauge = Gauge(operation.count, operation.source_version)
+                gauge = ExternalCount(operation.count, operation.source_version)
                 self.gauges[category] = gauge
-            case DropGauge(category=category):
+            case DeleteGauge(category=category):
                 self.gauges.pop(category, None)
             case _:
                 assert_never(operation)
 
-    def _check_category(self, category: str, limits: Limits) -> None:
+    def _check_category(self, category: str, limits: MailboxLimits) -> None:
         # Most are of the category of the one before.
         for item in reversed(self.items.values()):
             if item.category == category:
@@ -75,7 +75,7 @@ class Draft:
                 f"categories that a mailbox may have"
             )
 
-    def _notify(self, new: Notify, now: float, limits: Limits) -> None:
+    def _notify(self, new: Notify, now: float, limits: MailboxLimits) -> None:
         if new.key is not None:
             same = Retract(category=new.category, key=new.key)
             self._remove(filter(same.selects, self.items.values()), "replaced")
@@ -89,7 +89,7 @@ class Draft:
             self.expires_at = min(self.expires_at, item.expires_at)
         self.steps.append(Added(item))
 
-    def _remove(self, items: Iterable[Item], why: Why) -> None:
+    def _remove(self, items: Iterable[Item], why: RemovalReason) -> None:
         ids = {}
         for item in list(items):
             ids[item.id] = item.category
@@ -98,7 +98,7 @@ class Draft:
         if ids:
             self.steps.append(Removed(ids, why))
 
-    def _overflow(self, size: int, limits: Limits) -> list[Item]:
+    def _overflow(self, size: int, limits: MailboxLimits) -> list[Item]:
         """Pick the oldest items that have to go before one of *size* bytes fits."""
         bytes_over = self.size + size - limits.bytes
         over = len(self.items) + 1 - limits.items

@@ -115,7 +115,7 @@ class SetGauge:
 
 @final
 @attrs.frozen
-class DropGauge:
+class DeleteGauge:
     """Remove the gauge of *category*."""
 
     by: ClassVar[str] = "producer"
@@ -137,7 +137,7 @@ class Disconnect:
 
 @final
 @attrs.frozen
-class Forget:
+class DeleteUser:
     """Forget all that the mailbox held; a line of versions begins in *epoch*."""
 
     by: ClassVar[str] = "producer"
@@ -148,7 +148,7 @@ class Forget:
 
 @final
 @attrs.frozen
-class Renew:
+class StartNewEpoch:
     """Go on with all that the mailbox holds, in a line of versions named *epoch*."""
 
     by: ClassVar[str] = "time"
@@ -163,8 +163,8 @@ Operation: TypeAlias = (
     | Expire
     | Retract
     | SetGauge
-    | DropGauge
+    | DeleteGauge
     | Disconnect
-    | Forget
-    | Renew
+    | DeleteUser
+    | StartNewEpoch
 )

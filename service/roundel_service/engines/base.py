@@ -6,93 +6,32 @@ makes that durable and shared, and assigns the version in the same atomic step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias, final
 
-import attrs
 import trio
 
-from ..domain.badge import Badge
-from ..domain.change_log import Ring
-from ..domain.changes import Change
-from ..domain.items import Limits
-from ..domain.mailbox import Applied, Mailbox, apply
+from ..domain.mailbox import Applied
 from ..domain.mailbox_builder import TooManyCategories
-from ..domain.operations import Expire, Operation, Retract
+from ..domain.operations import Operation, Retract
+from ..domain.record import Record
 
 RETRY_AFTER = 2.0
 """After how many seconds to try an engine again that did not do its work."""
 
 
 @final
-class Unavailable(Exception):  # noqa: N818, it says what there is
+class EngineUnavailable(Exception):  # noqa: N818, it says what there is
     """The engine cannot promise it now: whether it was done is not known."""
 
 
-@final
-@attrs.frozen(kw_only=True)
-class Rules:
-    """What bounds a record: the *limits* of the mailbox, and *ring* changes."""
-
-    limits: Limits = attrs.field(factory=Limits)
-    ring: int = 256
-
-
-_NO_CHANGES = Ring()
-
-
-def _ring(changes: Iterable[Change]) -> Ring:
-    # Asked in this way since it is asked for each record.
-    return changes if type(changes) is Ring else Ring(changes)
-
-
-@final
-@attrs.frozen
-class Record:
-    """A *mailbox*, and the latest *changes* that led to it, oldest first.
-
-    The changes are without a hole; how many are kept is bounded by `Rules`.
-    """
-
-    mailbox: Mailbox
-    changes: Ring = attrs.field(default=_NO_CHANGES, converter=_ring)
-
-    @property
-    def badge(self) -> Badge:
-        """The badge now; that of the latest change, where there is one."""
-        return self.changes.newest.badge if self.changes else self.mailbox.badge
-
-    def expired(self, *, now: float, rules: Rules) -> Record:
-        """Return the record without what is over *now*, in seconds since 1970."""
-        if self.mailbox.expires_at > now:
-            return self
-        return self.applied(Expire(), now=now, rules=rules)[0]
-
-    def applied(
-        self, operation: Operation, *, now: float, rules: Rules
-    ) -> tuple[Record, Applied]:
-        """Return what *operation* makes of the record, and what it answers.
-
-        Raises `TooManyCategories`.
-        """
-        applied = apply(self.mailbox, operation, now=now, limits=rules.limits)
-        if applied.mailbox is self.mailbox:
-            return self, applied
-        if applied.mailbox.epoch != self.mailbox.epoch:
-            return Record(applied.mailbox), applied
-        changes = self.changes
-        if applied.change is not None:
-            changes = changes.after((applied.change,), keep=rules.ring)
-        return Record(applied.mailbox, changes), applied
-
-
-Listener: TypeAlias = Callable[[str, Record], None]
+ChangeListener: TypeAlias = Callable[[str, Record], None]
 """Is told a user's name and record after a change, or again after no change."""
 
-Work: TypeAlias = tuple[str, Operation]
+UserOperation: TypeAlias = tuple[str, Operation]
 """An operation on the mailbox of the user who is named."""
 
-Result: TypeAlias = Applied | TooManyCategories | Unavailable
+Result: TypeAlias = Applied | TooManyCategories | EngineUnavailable
 """What became of one piece of work."""
 
 
@@ -101,10 +40,10 @@ class Engine(Protocol):
 
     A mailbox that was never written to exists all the same, empty, at version 0 of
     an epoch of its own; no other user's is equal to it. Whatever has to do with the
-    outside raises `Unavailable` in bounded time if that does not answer.
+    outside raises `EngineUnavailable` in bounded time if that does not answer.
     """
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Tell *listener* of the changes of *users*, a live collection, from now on.
 
         It may be told of others', of a change twice, and of several at once.
@@ -118,14 +57,14 @@ class Engine(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise `Unavailable`, and why, if what is asked now would not be done."""
+        """Raise `EngineUnavailable` with the reason if a call made now would fail."""
         ...
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now: what is over is expired first."""
         ...
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         """Do all of *work*, in its order for each user; return what became of each.
 
         When this returns, the engine's promise holds for all that was applied, and
@@ -155,12 +94,12 @@ class Engine(Protocol):
 
     @property
     def is_shared(self) -> bool:
-        """Whether other nodes may serve streams of the same users: then `attend()`."""
+        """Whether other nodes may serve streams of the same users."""
         ...
 
-    async def attend(
+    async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | Unavailable]:
+    ) -> list[int | EngineUnavailable]:
         """Say how many *streams* of each user this node serves, for *ttl* seconds.
 
         Returns how many the other nodes have said, each when it last did, of each

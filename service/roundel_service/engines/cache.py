@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Generic, TypeVar, final
 
 from ..domain.items import Item
-from .base import Record
+from ..domain.record import Record
 
 CACHE_BYTES = 128 * 1024 * 1024
 """How many bytes of records are at hand, unless somebody says otherwise."""
@@ -105,5 +105,5 @@ def weight(record: Record) -> int:
         + len(mailbox.items) * (_ITEM + text)
         # A change that was read from a store has an item of its own.
         + len(record.changes) * (_CHANGE + text)
-        + len(mailbox.answers) * _ANSWER
+        + len(mailbox.results) * _ANSWER
     )

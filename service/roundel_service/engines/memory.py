@@ -13,7 +13,8 @@ import trio
 from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Operation, Retract
-from .base import Listener, Record, Result, Rules, Unavailable, Work
+from ..domain.record import Record, RecordLimits
+from .base import ChangeListener, EngineUnavailable, Result, UserOperation
 from .epochs import first_epoch
 
 MAX_CLAIMS = 1_000_000
@@ -22,7 +23,7 @@ MAX_CLAIMS = 1_000_000
 PAGE = 1_000
 """How many mailboxes a walk looks at before it lets others run."""
 
-TURN = 50
+YIELD_AFTER = 50
 """How much work is done before others may run."""
 
 
@@ -38,17 +39,17 @@ class MemoryEngine:
 
     def __init__(
         self,
-        rules: Rules | None = None,
+        limits: RecordLimits | None = None,
         *,
         clock: Callable[[], float] = time.time,
         key: bytes | None = None,
         max_claims: int = MAX_CLAIMS,
     ) -> None:
-        self._rules = rules or Rules()
+        self._limits = limits or RecordLimits()
         self._clock = clock
         self._key = key or secrets.token_bytes(32)
         self._records: dict[str, Record] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[ChangeListener] = []
         # Unlike a dict's, its first key is found at once also where many went before.
         self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._max_claims = max_claims
@@ -56,7 +57,7 @@ class MemoryEngine:
         self._users: list[str] = []
         self._walk: tuple[str, int] = ("", -1)
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Tell *listener* of every change from now on, whoever's it is."""
         self._listeners.append(listener)
 
@@ -74,12 +75,12 @@ class MemoryEngine:
         """Return the user's record as of now: what is over is expired first."""
         return self._current(user, self._clock())
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         """Do all of *work*, each after what is over was expired."""
         results: list[Result] = []
         for number, piece in enumerate(work, 1):
             results.append(self._apply(*piece))
-            if number % TURN == 0:
+            if number % YIELD_AFTER == 0:
                 # Work on many mailboxes must not keep the streams waiting.
                 await trio.lowlevel.checkpoint()
         return results
@@ -88,7 +89,7 @@ class MemoryEngine:
         now = self._clock()
         before = self._current(user, now)
         try:
-            after, applied = before.applied(operation, now=now, rules=self._rules)
+            after, applied = before.applied(operation, now=now, limits=self._limits)
         except TooManyCategories as error:
             return error
         self._keep(user, before, after)
@@ -96,7 +97,7 @@ class MemoryEngine:
 
     def _current(self, user: str, now: float) -> Record:
         before = self._record(user)
-        record = before.expired(now=now, rules=self._rules)
+        record = before.expired(now=now, limits=self._limits)
         self._keep(user, before, record)
         return record
 
@@ -159,9 +160,9 @@ class MemoryEngine:
         value, until = self._claims.get(key, ("", 0.0))
         return value if until > self._clock() else None
 
-    async def attend(
+    async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | Unavailable]:
+    ) -> list[int | EngineUnavailable]:
         """Return that there are no streams elsewhere: there is one process."""
         return [0] * len(streams)
 

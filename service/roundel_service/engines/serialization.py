@@ -14,20 +14,20 @@ from typing import Any, TypeAlias, final
 import attrs
 import msgspec
 
-from ..domain.badge import Badge, Count, whole
-from ..domain.change_log import Ring
+from ..domain.badge import Badge, Count, badge_from_counts
+from ..domain.change_log import ChangeLog
 from ..domain.changes import Added, Change, Flagged, Removed, Step
-from ..domain.items import Gauge, Item
-from ..domain.mailbox import Answer, Mailbox
+from ..domain.items import ExternalCount, Item
+from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
-from .base import Record
+from ..domain.record import Record
 
 VERSION = 1
 """Of what is stored; another one is converted or refused, and never guessed at."""
 
 _FLAGS = {"seen": 1, "read": 2, "archived": 4}
 _ITEM = tuple(f.name for f in attrs.fields(Item) if f.init and f.name not in _FLAGS)
-_told: Callable[[Item], tuple[Any, ...]] = attrgetter(*_ITEM)
+_item_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(*_ITEM)
 _encode = msgspec.json.Encoder().encode
 _ChangeRow: TypeAlias = tuple[
     str, int, bool, msgspec.Raw, str, str, float, str | None, msgspec.Raw
@@ -37,24 +37,24 @@ _looked_at = msgspec.json.Decoder(_ChangeRow).decode
 
 @final
 @attrs.frozen(kw_only=True)
-class Edit:
+class RecordDiff:
     """What has to be written so that the one stored record becomes the other.
 
     With *anew* everything that is there goes first. *flags* is of items that are
     there or in *items*; where an item's flags are not named it has none.
     """
 
-    anew: bool
+    replace: bool
     head: Mailbox
     items: Mapping[str, Item]
     flags: Mapping[str, int]
     gone: frozenset[str]
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, IdempotentResult]
     forgotten: frozenset[str]
     changes: Sequence[Change]
 
 
-def edit(before: Record | None, after: Record) -> Edit:
+def diff(before: Record | None, after: Record) -> RecordDiff:
     """Return what makes *before* into *after*; before `None` there was nothing."""
     anew = before is None or before.mailbox.epoch != after.mailbox.epoch
     old = Mailbox(epoch="", v=-1) if before is None or anew else before.mailbox
@@ -73,15 +73,15 @@ def edit(before: Record | None, after: Record) -> Edit:
                 items[name] = item
             if (bits := flags_of(item)) or was is not None:
                 flags[name] = bits
-    answers = _latest(old.answers, new.answers)
-    return Edit(
-        anew=anew,
+    answers = _latest(old.results, new.results)
+    return RecordDiff(
+        replace=anew,
         head=new,
         items=items,
         flags=flags,
         gone=frozenset(gone),
         answers=answers,
-        forgotten=_forgotten(old.answers, new.answers, len(answers)),
+        forgotten=_forgotten(old.results, new.results, len(answers)),
         changes=changes,
     )
 
@@ -93,18 +93,23 @@ def _touched(old: Mailbox, new: Mailbox, changes: Sequence[Change]) -> Set[str]:
     if len(changes) == new.v - old.v:
         # The changes tell all of it, and to look at every item would take longer.
         return {
-            name for change in changes for step in change.steps for name in _of(step)
+            name
+            for change in changes
+            for step in change.steps
+            for name in _item_ids(step)
         }
     return old.items.keys() | new.items.keys()
 
 
-def _of(step: Step) -> Iterable[str]:
+def _item_ids(step: Step) -> Iterable[str]:
     return (step.item.id,) if isinstance(step, Added) else step.ids
 
 
-def _latest(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> dict[str, Answer]:
+def _latest(
+    old: Mapping[str, IdempotentResult], new: Mapping[str, IdempotentResult]
+) -> dict[str, IdempotentResult]:
     """Return the answers that were put at the end."""
-    latest: dict[str, Answer] = {}
+    latest: dict[str, IdempotentResult] = {}
     if old is not new:
         for name in reversed(list(new)):
             if old.get(name) is new[name]:
@@ -114,7 +119,9 @@ def _latest(old: Mapping[str, Answer], new: Mapping[str, Answer]) -> dict[str, A
 
 
 def _forgotten(
-    old: Mapping[str, Answer], new: Mapping[str, Answer], others: int
+    old: Mapping[str, IdempotentResult],
+    new: Mapping[str, IdempotentResult],
+    others: int,
 ) -> frozenset[str]:
     # Where as many are there as were, and none is another, none can have gone.
     if old is new or (not others and len(old) == len(new)) or not old:
@@ -153,10 +160,10 @@ def head_row(mailbox: Mailbox) -> str:
 
 def item_row(item: Item) -> str:
     """Return the row of an item, without its flags."""
-    return _row(*_told(item))
+    return _row(*_item_fields(item))
 
 
-def answer_row(answer: Answer) -> str:
+def answer_row(answer: IdempotentResult) -> str:
     """Return the row of what was answered to an operation id."""
     badge = answer.badge
     return _row(badge.epoch, *_badge(badge), answer.time, answer.item)
@@ -165,7 +172,7 @@ def answer_row(answer: Answer) -> str:
 def change_row(change: Change) -> str:
     """Return the row of a change."""
     steps = [_step(step) for step in change.steps]
-    who = (change.did, change.by, change.time, change.op_id)
+    who = (change.operation, change.by, change.time, change.op_id)
     return _row(change.badge.epoch, *_badge(change.badge), *who, steps)
 
 
@@ -177,7 +184,7 @@ def _badge(badge: Badge) -> tuple[int, bool, dict[str, tuple[int, int]]]:
 def _step(step: Step) -> tuple[Any, ...]:
     match step:
         case Added(item):
-            return ("add", _told(item))
+            return ("add", _item_fields(item))
         case Flagged(ids, flags):
             return ("set", ids, flags)
         case Removed(ids, why):
@@ -206,21 +213,21 @@ def record(
         epoch=epoch,
         v=v,
         items={item.id: item for item in held},
-        gauges={name: Gauge(*gauge) for name, gauge in gauges.items()},
+        gauges={name: ExternalCount(*gauge) for name, gauge in gauges.items()},
         more=more,
-        answers=dict(told),
+        results=dict(told),
         ended_at=ended_at,
         revoked_at=revoked_at,
     )
     rows = _without_holes(epoch, v, changes)
-    return Record(mailbox, Ring(rows, partial(_change, known=mailbox.items)))
+    return Record(mailbox, ChangeLog(rows, partial(_change, known=mailbox.items)))
 
 
 def _seq(item: Item) -> int:
     return item.seq
 
 
-def _when(named: tuple[str, Answer]) -> tuple[float, int]:
+def _when(named: tuple[str, IdempotentResult]) -> tuple[float, int]:
     return named[1].time, named[1].badge.v
 
 
@@ -247,25 +254,25 @@ def _item(values: list[Any], flags: int = 0) -> Item:
     return Item(**fields)
 
 
-def _answer(row: str) -> Answer:
+def _answer(row: str) -> IdempotentResult:
     epoch, v, more, by, time, item = _values(row)
-    return Answer(badge=_whole(epoch, v, more, by), time=time, item=item)
+    return IdempotentResult(badge=_whole(epoch, v, more, by), time=time, item=item)
 
 
 def _change(row: str, known: Mapping[str, Item]) -> Change:
     epoch, v, more, by, did, who, time, op_id, steps = _values(row)
     return Change(
         v=v,
-        steps=tuple(_made(known, *step) for step in steps),
+        steps=tuple(_step_from_row(known, *step) for step in steps),
         badge=_whole(epoch, v, more, by),
-        did=did,
+        operation=did,
         by=who,
         time=time,
         op_id=op_id,
     )
 
 
-def _made(
+def _step_from_row(
     known: Mapping[str, Item],
     kind: str,
     first: Any,  # noqa: ANN401, JSON
@@ -285,7 +292,7 @@ def _made(
 
 def _whole(epoch: str, v: int, more: bool, by: dict[str, list[int]]) -> Badge:
     counts = {name: Count(*count) for name, count in by.items()}
-    return whole(epoch, v, counts, more=more)
+    return badge_from_counts(epoch, v, counts, more=more)
 
 
 def _values(row: str) -> list[Any]:

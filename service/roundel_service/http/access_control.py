@@ -10,19 +10,19 @@ import attrs
 import trio
 
 from ..engines.base import Engine
-from ..identity.authenticator import Gate, Producer, Proofs, User
+from ..identity.authenticator import Authenticator, Credentials, Producer, User
 from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
 from .messages import Request
-from .token_bucket import Buckets
+from .token_bucket import TokenBuckets
 
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 
 
 @final
 @attrs.frozen(kw_only=True)
-class Rates:
+class RateLimits:
     """What a *producer* may put into mailboxes, and a *user* may call, a second.
 
     Bursts of twice, and of four times as much, are let through.
@@ -33,59 +33,61 @@ class Rates:
 
 
 @final
-class Door:
+class AccessControl:
     """Lets callers in by *gate*, unless they are revoked or call too often."""
 
     def __init__(
         self,
-        gate: Gate,
+        authenticator: Authenticator,
         engine: Engine,
         *,
         cors: Cors,
-        rates: Rates,
+        rates: RateLimits,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        self.gate = gate
+        self.authenticator = authenticator
         self.cors = cors
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
         # A bucket that one call does not fit into would let calls through too early.
-        self._producers = Buckets(rates.producer, max(1.0, 2 * rates.producer))
-        self._users = Buckets(rates.user, max(1.0, 4 * rates.user))
+        self._producers = TokenBuckets(rates.producer, max(1.0, 2 * rates.producer))
+        self._users = TokenBuckets(rates.user, max(1.0, 4 * rates.user))
 
     async def producer(self, request: Request) -> Producer:
         """Return the calling producer, or raise a 401, 403 or 429 `Problem`."""
         producer = await self.known_producer(request)
-        self.spend(producer, 1)
+        self.charge(producer, 1)
         return producer
 
     async def known_producer(self, request: Request) -> Producer:
         """Return the calling producer, however often it calls: `spend()` later."""
-        return await self.gate.producer(_proofs(request))
+        return await self.authenticator.producer(_credentials(request))
 
     async def user(self, request: Request) -> User:
         """Return the calling user, or raise a 401, 403 or 429 `Problem`."""
-        user = await self.known(request)
+        user = await self.authenticate(request)
         await self.check_revoked(user)
-        self._limit("user", self.delay(user))
+        self._limit("user", self.throttle_delay(user))
         return user
 
     async def caller(self, request: Request) -> Producer | User:
         """Return whoever calls, or raise a 401, 403 or 429 `Problem`."""
-        caller = await self.gate.caller(_proofs(request))
+        caller = await self.authenticator.caller(_credentials(request))
         if isinstance(caller, Producer):
-            self.spend(caller, 1)
+            self.charge(caller, 1)
             return caller
         return await self.user(request)
 
-    async def known(self, request: Request, *, ticket: str | None = None) -> User:
+    async def authenticate(
+        self, request: Request, *, ticket: str | None = None
+    ) -> User:
         """Return the calling user, however often it calls, by a proof of any age.
 
         It may have been revoked: whoever looks at the mailbox can tell.
         """
-        user = await self.gate.user(_proofs(request, ticket))
+        user = await self.authenticator.user(_credentials(request, ticket))
         self._check_origin(request, user)
         return user
 
@@ -95,17 +97,17 @@ class Door:
         if mailbox.refuses(user.issued_at, now=self._clock()):
             raise problems.revoked()
 
-    def delay(self, user: User) -> float:
+    def throttle_delay(self, user: User) -> float:
         """Count a call of *user*; return the seconds to wait if they are too many."""
         return self._users.take(user.name, 1, now=trio.current_time())
 
-    def spend(self, producer: Producer, mailboxes: int) -> None:
+    def charge(self, producer: Producer, mailboxes: int) -> None:
         """Count so many *mailboxes*, or raise a 429 `Problem` that says when."""
         now = trio.current_time()
         delay = self._producers.take(str(producer.number), mailboxes, now=now)
         self._limit("producer", delay)
 
-    def borrow(self, producer: Producer, mailboxes: int) -> float:
+    def reserve(self, producer: Producer, mailboxes: int) -> float:
         """Count so many *mailboxes*; return for how many seconds to pause then."""
         now = trio.current_time()
         bucket = str(producer.number)
@@ -129,8 +131,8 @@ class Door:
             )
 
 
-def _proofs(request: Request, ticket: str | None = None) -> Proofs:
-    return Proofs(
+def _credentials(request: Request, ticket: str | None = None) -> Credentials:
+    return Credentials(
         authorization=_only(request.headers.getlist("Authorization")),
         cookie=_only(request.cookies("roundel")),
         ticket=ticket,

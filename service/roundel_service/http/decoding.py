@@ -122,7 +122,7 @@ def idempotency_key(presented: Sequence[str]) -> str | None:
 
 @final
 @attrs.frozen
-class Known:
+class IfNoneMatch:
     """The entity tags of an `If-None-Match`; with ``*`` every tag is one of them."""
 
     _tags: ETags
@@ -132,6 +132,6 @@ class Known:
         return self._tags.contains_weak(etag)
 
 
-def etags(presented: str | None) -> Known:
+def if_none_match(presented: str | None) -> IfNoneMatch:
     """Return the entity tags that a caller knows already."""
-    return Known(parse_etags(presented))
+    return IfNoneMatch(parse_etags(presented))

@@ -9,14 +9,14 @@ from typing import final
 
 import attrs
 
-from roundel_adapters.server.fastpath.interface import Reply, Whole
+from roundel_adapters.server.fastpath.interface import AnyResponse, Response
 
-from ..engines.base import Unavailable
+from ..engines.base import EngineUnavailable
 from ..telemetry import access_log as access
 from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
-from .messages import Request, problem_answer
+from .messages import Request, problem_response
 from .problems import Problem
 from .routes import Handler
 
@@ -28,20 +28,22 @@ NO_ROUTE = "none"
 
 @final
 @attrs.frozen
-class Desk:
+class Dispatcher:
     """Answers requests by their handlers, and keeps the books."""
 
     cors: Cors
     metrics: Metrics
 
-    async def answer(self, route: str, request: Request, handler: Handler) -> Reply:
+    async def handle(
+        self, route: str, request: Request, handler: Handler
+    ) -> AnyResponse:
         """Answer *request* by *handler*, whatever happens in it.
 
         *route* is the path of the call with its names, for the books.
         """
         began = perf_counter()
         access.bound_request_id.set(request.id)
-        reply, problem = await _answered(route, request, handler)
+        reply, problem = await _run_handler(route, request, handler)
         seconds = perf_counter() - began
         self.metrics.requested(request.method, route, reply.status, seconds)
         access.request_line(
@@ -57,20 +59,20 @@ class Desk:
             **self.cors.headers(request.headers.get("Origin")),
             "X-Request-Id": request.id,
         }
-        return _told(reply, headers)
+        return _with_headers(reply, headers)
 
 
-def _told(reply: Reply, headers: Mapping[str, str]) -> Reply:
+def _with_headers(reply: AnyResponse, headers: Mapping[str, str]) -> AnyResponse:
     """Return *reply* with these *headers*."""
-    if not isinstance(reply, Whole):
+    if not isinstance(reply, Response):
         return attrs.evolve(reply, headers=headers)
     # Nearly all are such, and this takes a quarter of the time.
-    return Whole(status=reply.status, headers=headers, body=reply.body)
+    return Response(status=reply.status, headers=headers, body=reply.body)
 
 
-async def _answered(
+async def _run_handler(
     route: str, request: Request, handler: Handler
-) -> tuple[Reply, str | None]:
+) -> tuple[AnyResponse, str | None]:
     """Return the answer, and the name of the problem that it is, if it is one."""
     try:
         if route != NO_ROUTE:
@@ -78,12 +80,12 @@ async def _answered(
         return await handler(request), None
     except Problem as error:
         problem = error
-    except Unavailable as error:
+    except EngineUnavailable as error:
         problem = problems.engine_unavailable(str(error))
     except Exception:
         log.exception("a request failed")
         problem = problems.internal_error()
-    return problem_answer(problem), problem.name
+    return problem_response(problem), problem.name
 
 
 def _check_no_body(request: Request) -> None:

@@ -9,7 +9,7 @@ from typing import final
 from roundel_adapters.server.fastpath import interface as plain
 
 from ..telemetry import access_log as access
-from .dispatcher import Desk
+from .dispatcher import Dispatcher
 from .messages import Request
 from .routes import Route
 
@@ -18,15 +18,15 @@ _PART = r"(?P<\1>[^/%#\\x00-\\x20\\x7f-\\xff]+)"
 
 
 @final
-class Shortcut:
+class FastpathApp:
     """Takes what *routes* tell, and answers at *desk*, as the ASGI application does."""
 
-    def __init__(self, desk: Desk, routes: tuple[Route, ...]) -> None:
+    def __init__(self, desk: Dispatcher, routes: tuple[Route, ...]) -> None:
         self._desk = desk
         self._routes = [(_pattern(route), route) for route in routes]
         self._find = lru_cache(maxsize=1_024)(self._match)
 
-    def takes(self, method: str, path: str, query: bytes = b"") -> bool:
+    def handles(self, method: str, path: str, query: bytes = b"") -> bool:
         """Tell whether there is such a call; any other is for the application."""
         return b"wait=" not in query and self._find(method, path) is not None
 
@@ -36,22 +36,22 @@ class Shortcut:
                 return route, found.groupdict()
         return None
 
-    async def __call__(self, asked: plain.Request) -> plain.Reply:
+    async def __call__(self, asked: plain.FastRequest) -> plain.AnyResponse:
         """Answer what `takes()` has said to take."""
         found = self._find(asked.method, asked.path)
         assert found is not None
         route, params = found
         request = Request(
-            id=access.request_id(asked.fields.get("X-Request-Id")),
+            id=access.request_id(asked.headers.get("X-Request-Id")),
             method=asked.method,
             path=asked.path,
             params=params,
             query=asked.query,
-            headers=asked.fields,
+            headers=asked.headers,
             body=asked.body,
-            at_hand=asked.body.at_hand,
+            buffered_body=asked.body.buffered,
         )
-        return await self._desk.answer(route.path, request, route.handler)
+        return await self._desk.handle(route.path, request, route.handler)
 
 
 def _pattern(route: Route) -> re.Pattern[str]:

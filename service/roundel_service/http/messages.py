@@ -13,7 +13,7 @@ import msgspec
 import trio
 from werkzeug.http import parse_cookie
 
-from roundel_adapters.server.fastpath.interface import Whole
+from roundel_adapters.server.fastpath.interface import Response
 
 from .problems import MEDIA_TYPE, FieldError, Problem, invalid, too_large
 
@@ -74,7 +74,7 @@ class Request:
     query: bytes
     headers: Headers
     body: AsyncIterator[bytes]
-    at_hand: Callable[[], bytes | None] = _nothing
+    buffered_body: Callable[[], bytes | None] = _nothing
 
     @property
     def parameters(self) -> Mapping[str, list[str]]:
@@ -109,7 +109,7 @@ class Request:
         # Python refuses to read a number of thousands of digits.
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             raise _body_too_large(limit)
-        body = self.at_hand()
+        body = self.buffered_body()
         if body is None:
             return await self._awaited_body(limit)
         if len(body) > limit:
@@ -131,14 +131,14 @@ class Request:
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
-def json_answer(document: object) -> Whole:
+def json_response(document: object) -> Response:
     """Answer with *document*."""
-    return Whole(body=msgspec.json.encode(document), headers=_JSON)
+    return Response(body=msgspec.json.encode(document), headers=_JSON)
 
 
-def problem_answer(problem: Problem) -> Whole:
+def problem_response(problem: Problem) -> Response:
     """Answer with *problem*."""
-    return Whole(
+    return Response(
         status=problem.status,
         body=msgspec.json.encode(problem.document()),
         headers={

@@ -6,23 +6,28 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
-from quart import Response
+from quart import Response as QuartResponse
 from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from roundel_adapters.quart import prepare, stream_response
-from roundel_adapters.server.fastpath.interface import Events, Pieces, Reply, Whole
+from roundel_adapters.server.fastpath.interface import (
+    AnyResponse,
+    EventStreamResponse,
+    Response,
+    StreamingResponse,
+)
 
 from ..telemetry import access_log as access
 from .cors import Cors
-from .dispatcher import NO_ROUTE, Desk
+from .dispatcher import NO_ROUTE, Dispatcher
 from .messages import Request
 from .problems import Problem
 from .routes import Handler, Route
 
 
-def create_app(desk: Desk, routes: tuple[Route, ...]) -> QuartTrio:
+def create_app(dispatcher: Dispatcher, routes: tuple[Route, ...]) -> QuartTrio:
     """Return the ASGI application that answers at *desk* what *routes* tell."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -36,44 +41,48 @@ def create_app(desk: Desk, routes: tuple[Route, ...]) -> QuartTrio:
     methods: dict[str, list[str]] = {}
     for route in routes:
         methods.setdefault(route.path, []).append(route.method)
-        _add(app, desk, route)
+        _add(app, dispatcher, route)
     for path, allowed in methods.items():
-        _add(app, desk, Route("OPTIONS", path, _preflight(desk.cors, allowed)))
-    app.register_error_handler(HTTPException, partial(_refuse, desk))
+        _add(
+            app,
+            dispatcher,
+            Route("OPTIONS", path, _preflight(dispatcher.cors, allowed)),
+        )
+    app.register_error_handler(HTTPException, partial(_refuse, dispatcher))
     return app
 
 
-def _add(app: QuartTrio, desk: Desk, route: Route) -> None:
+def _add(app: QuartTrio, desk: Dispatcher, route: Route) -> None:
     rule = route.path.replace("{", "<").replace("}", ">")
     endpoint = f"{route.method} {route.path}"
     app.add_url_rule(rule, endpoint, _view(desk, route), methods=[route.method])
 
 
-def _view(desk: Desk, route: Route) -> Callable[..., Awaitable[Response]]:
-    async def view(**params: str) -> Response:
+def _view(desk: Dispatcher, route: Route) -> Callable[..., Awaitable[QuartResponse]]:
+    async def view(**params: str) -> QuartResponse:
         request = _request(params)
-        return _response(request, await desk.answer(route.path, request, route.handler))
+        return _response(request, await desk.handle(route.path, request, route.handler))
 
     return view
 
 
 def _preflight(cors: Cors, methods: list[str]) -> Handler:
-    async def preflight(request: Request) -> Whole:
+    async def preflight(request: Request) -> Response:
         allow = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *methods]
         headers = cors.preflight(request.headers.get("Origin"), methods)
-        return Whole(status=204, headers={"Allow": ", ".join(allow), **headers})
+        return Response(status=204, headers={"Allow": ", ".join(allow), **headers})
 
     return preflight
 
 
-async def _refuse(desk: Desk, error: HTTPException) -> Response:
+async def _refuse(desk: Dispatcher, error: HTTPException) -> QuartResponse:
     """Answer what the framework refuses in the same form as everything else."""
 
-    async def handler(request: Request) -> Reply:
+    async def handler(request: Request) -> AnyResponse:
         raise _problem(error)
 
     request = _request({})
-    return _response(request, await desk.answer(NO_ROUTE, request, handler))
+    return _response(request, await desk.handle(NO_ROUTE, request, handler))
 
 
 def _request(params: Mapping[str, str]) -> Request:
@@ -88,23 +97,27 @@ def _request(params: Mapping[str, str]) -> Request:
     )
 
 
-def _response(request: Request, reply: Reply) -> Response:
+def _response(request: Request, reply: AnyResponse) -> QuartResponse:
     match reply:
-        case Events():
-            response = stream_response(reply.talker, reply.bell, within=reply.within)
+        case EventStreamResponse():
+            response = stream_response(
+                reply.stream, reply.wakeup, lifespan=reply.lifespan
+            )
             response.headers.update(reply.headers)
-        case Pieces():
-            response = Response(reply.body, headers=dict(reply.headers))
+        case StreamingResponse():
+            response = QuartResponse(reply.body, headers=dict(reply.headers))
             response.timeout = None
-        case Whole():
+        case Response():
             # Quart reads a body that is not given by asyncio's means: b"" it is.
             body = b"" if request.method == "HEAD" else reply.body
-            response = Response(body, reply.status, headers=dict(reply.headers))
+            response = QuartResponse(body, reply.status, headers=dict(reply.headers))
             if reply.status in (204, 304):
                 del response.headers["Content-Length"]
             else:
                 response.headers["Content-Length"] = str(len(reply.body))
-    if "Content-Type" not in reply.headers and not isinstance(reply, Events):
+    if "Content-Type" not in reply.headers and not isinstance(
+        reply, EventStreamResponse
+    ):
         del response.headers["Content-Type"]
     return response
 

@@ -7,17 +7,17 @@ from typing import TypeAlias, final
 
 import attrs
 
-from roundel_adapters.server.fastpath.interface import Reply, Whole
+from roundel_adapters.server.fastpath.interface import AnyResponse, Response
 
 from ..streams.hub import Hub
 from . import openapi
-from .access_control import Door
-from .handlers.producers import Producers
-from .handlers.stream import Streaming
-from .handlers.users import Users
-from .messages import Request, json_answer
+from .access_control import AccessControl
+from .handlers.producers import ProducerHandlers
+from .handlers.stream import StreamHandler
+from .handlers.users import UserHandlers
+from .messages import Request, json_response
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
+Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]
 
 
 @final
@@ -30,9 +30,9 @@ class Route:
     handler: Handler
 
 
-def create_routes(hub: Hub, door: Door) -> tuple[Route, ...]:
+def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
     """Return every call of the contract."""
-    producers, users = Producers(hub, door), Users(hub, door)
+    producers, users = ProducerHandlers(hub, access), UserHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
         Route("POST", "/v1/notify", producers.notify),
@@ -48,11 +48,11 @@ def create_routes(hub: Hub, door: Door) -> tuple[Route, ...]:
         Route("GET", "/v1/badge", users.badge),
         Route("GET", "/v1/items", users.items),
         Route("POST", "/v1/ops", users.ops),
-        Route("GET", "/v1/stream", Streaming(hub, door).stream),
+        Route("GET", "/v1/stream", StreamHandler(hub, access).stream),
         Route("GET", "/livez", _live),
         *(Route("GET", path, page) for path, page in openapi.pages().items()),
     )
 
 
-async def _live(request: Request) -> Whole:
-    return json_answer({"status": "ok"})
+async def _live(request: Request) -> Response:
+    return json_response({"status": "ok"})

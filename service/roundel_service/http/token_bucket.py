@@ -11,7 +11,7 @@ _FINE: Final = 1e-5
 
 
 @final
-class Buckets:
+class TokenBuckets:
     """A bucket for each key, of *burst* tokens that come back at *rate* a second.
 
     Written as the time at which a bucket will be full again (GCRA, ITU-T I.371): one

@@ -11,20 +11,20 @@ _FIVE_BITS = (_DIGITS * 8).encode()
 
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 
-_TIME, _LUCK = 10, 16
+_TIME, _RANDOM = 10, 16
 _DRAWN = 64
 # Luck is drawn for many at once: to ask the system for it takes longer than all else.
-_luck: list[str] = []
+_random_bits: list[str] = []
 if hasattr(os, "register_at_fork"):
     # No two processes may have the same.
-    os.register_at_fork(after_in_child=_luck.clear)
+    os.register_at_fork(after_in_child=_random_bits.clear)
 
 
 def new_id(now: float) -> str:
     """Return a new ULID: the time *now*, in seconds since 1970, and 80 bits of luck."""
-    if not _luck:
-        _draw()
-    return _time(int(now * 1_000)) + _luck.pop()
+    if not _random_bits:
+        _refill()
+    return _time(int(now * 1_000)) + _random_bits.pop()
 
 
 def _time(milliseconds: int) -> str:
@@ -38,7 +38,9 @@ def _second(number: int) -> str:
     return "".join([_DIGITS[number >> shift & 31] for shift in shifts])
 
 
-def _draw() -> None:
+def _refill() -> None:
     # A digit has five bits of luck, of the eight of a byte.
-    drawn = os.urandom(_LUCK * _DRAWN).translate(_FIVE_BITS).decode()
-    _luck.extend(drawn[at : at + _LUCK] for at in range(0, len(drawn), _LUCK))
+    drawn = os.urandom(_RANDOM * _DRAWN).translate(_FIVE_BITS).decode()
+    _random_bits.extend(
+        drawn[at : at + _RANDOM] for at in range(0, len(drawn), _RANDOM)
+    )

@@ -17,7 +17,7 @@ from ..http.problems import Problem, forbidden, unauthorized
 from .jwk_set import Claims, token_rules
 from .jwks import JwkSet
 from .tickets import Ticket, Tickets
-from .verified_tokens import Believed
+from .verified_tokens import VerifiedTokenCache
 
 USER_NAME = r"[A-Za-z0-9._~@:+-]{1,128}"
 """What the name of a user is made of."""
@@ -25,10 +25,10 @@ USER_NAME = r"[A-Za-z0-9._~@:+-]{1,128}"
 MIN_SECRET = 32
 """The shortest secret, in bytes, that tokens may be signed with (RFC 7518 3.2)."""
 
-MAX_PROOF = 8_192
+MAX_CREDENTIAL = 8_192
 """The longest token or ticket, in characters, that is looked at."""
 
-SKEW = 60.0
+CLOCK_SKEW = 60.0
 """For how many seconds the clock of who issues tokens may be ahead."""
 
 _USER = re.compile(USER_NAME)
@@ -39,7 +39,7 @@ _END_OF_TIME = 253_402_300_800.0
 
 @final
 @attrs.frozen(kw_only=True, repr=False)
-class Proofs:
+class Credentials:
     """What a request presents; *ticket* is for the stream alone."""
 
     authorization: str | None = None
@@ -83,24 +83,26 @@ def _as_key(secret: str) -> OctKey:
 
 @final
 @attrs.frozen(repr=False)
-class Secret:
+class HmacKey:
     """Signs and verifies tokens by HS256.
 
     What is too short, or is somebody's public key, is a `ValueError`.
     """
 
     _key: OctKey = attrs.field(converter=_as_key)
-    _believed: Believed = attrs.field(factory=Believed, init=False, eq=False)
+    _verified: VerifiedTokenCache = attrs.field(
+        factory=VerifiedTokenCache, init=False, eq=False
+    )
 
     async def claims(self, token: str) -> Claims:
         """Return the claims of a *token* that this secret has signed.
 
         Any other is a `JoseError`, `ValueError`, `TypeError` or `RecursionError`.
         """
-        claims = self._believed.get(token)
+        claims = self._verified.get(token)
         if claims is None:
             claims = jwt.decode(token, self._key, registry=_RULES).claims
-            self._believed.keep(token, claims)
+            self._verified.keep(token, claims)
         return claims
 
     def sign(self, claims: Claims) -> str:
@@ -108,13 +110,13 @@ class Secret:
         return jwt.encode({"alg": "HS256"}, claims, self._key, registry=_RULES)
 
 
-Keys: TypeAlias = Secret | JwkSet
+Keys: TypeAlias = HmacKey | JwkSet
 """What tokens are verified with; it fixes the algorithm, the token never does."""
 
 
 @final
 @attrs.frozen(kw_only=True, repr=False)
-class Gate:
+class Authenticator:
     """Tells from the proofs that a request presents who its caller is.
 
     *producer_keys* are secrets; nothing prints them. A token's *audience* and
@@ -133,21 +135,21 @@ class Gate:
     def _encode_keys(self) -> tuple[bytes, ...]:
         return tuple(key.encode() for key in self.producer_keys)
 
-    async def producer(self, proofs: Proofs) -> Producer:
+    async def producer(self, credentials: Credentials) -> Producer:
         """Return the calling producer; anybody else is a 401 or 403 `Problem`."""
-        caller = await self.caller(proofs)
+        caller = await self.caller(credentials)
         if not isinstance(caller, Producer):
             raise forbidden("this call is for producers, the proof is a user's")
         return caller
 
-    async def user(self, proofs: Proofs) -> User:
+    async def user(self, credentials: Credentials) -> User:
         """Return the calling user; anybody else is a 401 or 403 `Problem`."""
-        caller = await self.caller(proofs)
+        caller = await self.caller(credentials)
         if not isinstance(caller, User):
             raise forbidden("this call is for users, the proof is a producer's")
         return caller
 
-    async def caller(self, proofs: Proofs) -> Caller:
+    async def caller(self, credentials: Credentials) -> Caller:
         """Return who calls, by the first of the *proofs*, if all of them are good.
 
         If one is bad, or none is there, it is a 401 `Problem`; a 503 one while there
@@ -156,12 +158,12 @@ class Gate:
         # Every proof that is there is checked: a bad one is never made up for by
         # another, and there is no anonymous caller to fall back to.
         callers: list[Caller] = []
-        if proofs.authorization is not None:
-            callers.append(await self._bearer(proofs.authorization))
-        if proofs.cookie is not None:
-            callers.append(await self._token(proofs.cookie, by_cookie=True))
-        if proofs.ticket is not None:
-            callers.append(self._ticket(proofs.ticket))
+        if credentials.authorization is not None:
+            callers.append(await self._bearer(credentials.authorization))
+        if credentials.cookie is not None:
+            callers.append(await self._token(credentials.cookie, by_cookie=True))
+        if credentials.ticket is not None:
+            callers.append(self._ticket(credentials.ticket))
         if not callers:
             raise unauthorized("expected Authorization: Bearer, or the cookie roundel")
         return callers[0]
@@ -212,7 +214,7 @@ class Gate:
             raise unauthorized("the token's sub is no user name")
         if expires_at <= now:
             raise unauthorized("the token has expired")
-        if max(issued_at, _time(claims, "nbf", 0.0)) > now + SKEW:
+        if max(issued_at, _time(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
             raise unauthorized("the token is of the future, by its iat or nbf")
         return User(
             name=name,
@@ -226,7 +228,7 @@ class Gate:
 
         A `ValueError` if tokens are verified by a JWK set: others sign those.
         """
-        if not isinstance(self.keys, Secret):
+        if not isinstance(self.keys, HmacKey):
             raise ValueError(  # noqa: TRY004, it is a setting that does not fit
                 "not possible with ROUNDEL_JWKS: expected ROUNDEL_JWT_SECRET"
             )
@@ -243,8 +245,8 @@ def is_user_name(name: str) -> bool:
 
 
 def _bounded(text: str) -> str:
-    if len(text) > MAX_PROOF:
-        raise unauthorized(f"the proof is longer than {MAX_PROOF} characters")
+    if len(text) > MAX_CREDENTIAL:
+        raise unauthorized(f"the proof is longer than {MAX_CREDENTIAL} characters")
     return text
 
 

@@ -56,7 +56,7 @@ def _claims(payload: bytes) -> Claims:
 
 @final
 @attrs.frozen
-class Key:
+class VerificationKey:
     """A key for tokens of one *algorithm*, whoever asks."""
 
     kid: str | None
@@ -76,7 +76,7 @@ class Token:
     algorithm: str
     signed: jws.CompactSignature
 
-    def claims(self, keys: Iterable[Key]) -> Claims:
+    def claims(self, keys: Iterable[VerificationKey]) -> Claims:
         """Return its claims if one of *keys* has signed it, else raise `JoseError`."""
         for key in keys:
             # Each key is for the one algorithm that its type fits, whoever asks.
@@ -98,10 +98,10 @@ def parse_token(text: str) -> Token:
 class KeySet:
     """What is in a set: the keys for tokens, and what the others are called."""
 
-    keys: tuple[Key, ...] = ()
+    keys: tuple[VerificationKey, ...] = ()
     ignored: frozenset[str] = frozenset()
 
-    def named(self, kid: str | None) -> list[Key]:
+    def named(self, kid: str | None) -> list[VerificationKey]:
         """Return the keys that a token may be signed with that names this *kid*."""
         return [key for key in self.keys if kid is None or key.kid == kid]
 
@@ -150,7 +150,7 @@ def _name(kid: object) -> str:
     return repr(kid[:64]) if isinstance(kid, str) else "without kid"
 
 
-def _import(members: dict[str, Any]) -> Key:
+def _import(members: dict[str, Any]) -> VerificationKey:
     """Return the key for tokens that this is; one that is not raises an error."""
     told = msgspec.convert(members, _Jwk)
     algorithm = _ALGORITHMS[told.kty, told.crv]
@@ -161,4 +161,4 @@ def _import(members: dict[str, Any]) -> Key:
         raise ValueError
     # Only these: the rest has been judged, and a private part is never wanted.
     public = {name: members[name] for name in _PUBLIC if name in members}
-    return Key(told.kid, algorithm, jwk.import_key(public))
+    return VerificationKey(told.kid, algorithm, jwk.import_key(public))

@@ -18,12 +18,20 @@ from typing import final
 import httpx2
 import trio
 
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
 from ..http.problems import Problem
-from .jwk_set import FIT, Claims, Key, KeySet, UnreadableError, parse, parse_token
+from .jwk_set import (
+    FIT,
+    Claims,
+    KeySet,
+    UnreadableError,
+    VerificationKey,
+    parse,
+    parse_token,
+)
 from .jwks_fetch import read
-from .verified_tokens import Believed
+from .verified_tokens import VerifiedTokenCache
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +44,7 @@ MAX_BACKOFF = 60.0
 ASK_EVERY = 10.0
 """Seconds between two readings that tokens with an unknown key can cause."""
 
-PATIENCE = 5.0
+REFRESH_TIMEOUT = 5.0
 """Seconds that such a token waits for a reading."""
 
 
@@ -60,10 +68,10 @@ class JwkSet:
         self._clock = clock
         self._random = random
         self._found = KeySet()
-        self._believed = Believed()
+        self._verified = VerifiedTokenCache()
         self._wanted = trio.Event()
         self._asked_at = -inf
-        self._over = Bell()
+        self._over = Wakeup()
 
     @property
     def is_loaded(self) -> bool:
@@ -76,14 +84,14 @@ class JwkSet:
         Any other is a `JoseError`, `ValueError`, `TypeError` or `RecursionError`. As
         long as there never was a key, it is a 503 `Problem`.
         """
-        claims = self._believed.get(token)
+        claims = self._verified.get(token)
         if claims is None:
             parsed = parse_token(token)
             claims = parsed.claims(await self._keys(parsed.kid))
-            self._believed.keep(token, claims)
+            self._verified.keep(token, claims)
         return claims
 
-    async def _keys(self, kid: str | None) -> list[Key]:
+    async def _keys(self, kid: str | None) -> list[VerificationKey]:
         keys = self._found.named(kid)
         if not keys:
             await self._ask()
@@ -99,7 +107,7 @@ class JwkSet:
                 return
             self._asked_at = trio.current_time()
             self._wanted.set()
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(REFRESH_TIMEOUT):
             await self._over.wait()
 
     async def run(
@@ -131,7 +139,7 @@ class JwkSet:
             return False
         finally:
             self._wanted = trio.Event()
-            self._over.ring()
+            self._over.notify()
         return True
 
     def _take(self, found: KeySet) -> None:
@@ -141,7 +149,7 @@ class JwkSet:
         if found.keys:
             self.loaded_at = self._clock()
         self._found = found
-        self._believed.forget()
+        self._verified.forget()
 
 
 def check_source(text: str) -> str:

@@ -98,13 +98,13 @@ class Tickets:
         return ticket
 
     @cached_property
-    def _keys(self) -> tuple[_Key, ...]:
+    def _keys(self) -> tuple[_TicketKey, ...]:
         return tuple(_derive(key) for key in self.producer_keys)
 
 
 @final
 @attrs.frozen(repr=False)
-class _Key:
+class _TicketKey:
     """Signs tickets and makes their resume keys, by two secrets that tell nothing."""
 
     signing: OctKey
@@ -134,10 +134,10 @@ class _Key:
         return urlsafe_b64encode(told).decode().rstrip("=")
 
 
-def _derive(producer_key: str) -> _Key:
+def _derive(producer_key: str) -> _TicketKey:
     # Derived, so that a secret of users' tokens that is the same as a producer's key
     # does not make the one kind of token pass for the other.
     secret = producer_key.encode()
     signing = blake2b(secret, digest_size=32, person=b"roundel.ticket").digest()
     resuming = blake2b(secret, digest_size=32, person=b"roundel.resume").digest()
-    return _Key(OctKey.import_key(signing), resuming)
+    return _TicketKey(OctKey.import_key(signing), resuming)

@@ -21,7 +21,7 @@ MAX_LENGTH = 1_024
 
 
 @final
-class Believed:
+class VerifiedTokenCache:
     """The claims of verified tokens; nobody changes them.
 
     A token is known by its digest: neither is it held here, nor does the time that a

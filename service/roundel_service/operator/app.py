@@ -20,7 +20,7 @@ from ..telemetry.metrics import CONTENT_TYPE, Metrics
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Answers why the service is not ready, by a name for each reason; nothing if it is."""
 
-PATIENCE = 2.0
+READINESS_TIMEOUT = 2.0
 """How long `GET /readyz` waits for the reasons, in seconds."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -60,8 +60,10 @@ class _Operator:
         return _json(200, {"status": "ready"})
 
     async def _reasons(self) -> Mapping[str, str]:
-        reasons: Mapping[str, str] = {"readiness": f"not known within {PATIENCE:g} s"}
-        with trio.move_on_after(PATIENCE):
+        reasons: Mapping[str, str] = {
+            "readiness": f"not known within {READINESS_TIMEOUT:g} s"
+        }
+        with trio.move_on_after(READINESS_TIMEOUT):
             try:
                 reasons = await self.readiness()
             except Exception as error:

@@ -14,8 +14,8 @@ import structlog
 import trio
 
 from ..domain.badge import Badge
-from ..domain.items import Gauge, Item
-from ..engines.base import Record
+from ..domain.items import ExternalCount, Item
+from ..domain.record import Record
 from ..telemetry.metrics import Metrics
 
 LAG = 60.0
@@ -35,7 +35,7 @@ Numbers: TypeAlias = dict[str, Any]
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-class Mailboxes(Protocol):
+class RecordReader(Protocol):
     """What the audit needs of an engine."""
 
     async def users(self, after: str | None, limit: int) -> list[str]:
@@ -47,15 +47,17 @@ class Mailboxes(Protocol):
         ...
 
 
-class Teller(Protocol):
+class DeliveredBadges(Protocol):
     """What the audit needs of the hub."""
 
-    def told(self, user: str) -> Badge | None:
+    def delivered_badge(self, user: str) -> Badge | None:
         """Return the badge that the user's open streams are told, if there are any."""
         ...
 
 
-def recount(items: Iterable[Item], gauges: Mapping[str, Gauge], more: bool) -> Numbers:
+def recount(
+    items: Iterable[Item], gauges: Mapping[str, ExternalCount], more: bool
+) -> Numbers:
     """Return the numbers of the badge in the contract's form, counted one by one."""
     unread: dict[str, int] = {}
     unseen: dict[str, int] = {}
@@ -94,15 +96,15 @@ class Audit:
 
     def __init__(
         self,
-        mailboxes: Mailboxes,
-        teller: Teller,
+        mailboxes: RecordReader,
+        teller: DeliveredBadges,
         metrics: Metrics,
         *,
         page: int = 100,
         tick: float = 1.0,
     ) -> None:
         self._mailboxes = mailboxes
-        self._teller = teller
+        self._delivered_badges = teller
         self._metrics = metrics
         self._page = page
         self._tick = tick
@@ -158,7 +160,7 @@ class Audit:
             # After a user was forgotten, the latest change may be of the epoch before.
             if (latest.badge.epoch, latest.v) == (mailbox.epoch, mailbox.v):
                 yield "change", latest.badge
-        told = self._teller.told(user)
+        told = self._delivered_badges.delivered_badge(user)
         if told is None or (told.epoch, told.v) == (mailbox.epoch, mailbox.v):
             self._behind.pop(user, None)
         elif not self._is_stuck(user, told):

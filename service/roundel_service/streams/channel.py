@@ -11,15 +11,15 @@ import attrs
 import trio
 
 from roundel import Delta, History
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
-from ..domain.badge import Badge, whole
+from ..domain.badge import Badge, badge_from_counts
 from ..domain.changes import Change
-from ..engines.base import Record
+from ..domain.record import Record
 from . import events as frames
 
 if TYPE_CHECKING:
-    from .subscriber import Reader
+    from .subscriber import Subscriber
 
 Level: TypeAlias = Literal["badge", "items"]
 
@@ -34,20 +34,20 @@ class View:
 
 
 @final
-class Lane:
+class ViewHistory:
     """The history of one view; it lives as long as a stream reads it.
 
     *frames* counts what it has told, *told_at* is when it did last, by trio's clock,
     and *badge* is the newest of that.
     """
 
-    __slots__ = ("__weakref__", "badge", "frames", "history", "told_at", "view")
+    __slots__ = ("__weakref__", "appended_at", "badge", "events", "history", "view")
 
     def __init__(self, view: View, record: Record, *, ring: int) -> None:
         self.view = view
-        self.frames = 0
-        self.told_at = trio.current_time()
-        self.badge = record.badge.only(view.categories)
+        self.events = 0
+        self.appended_at = trio.current_time()
+        self.badge = record.badge.filter(view.categories)
         mailbox, changes = record.mailbox, record.changes
         replays = view.level == "items" and bool(changes)
         oldest = mailbox.v - len(changes)
@@ -59,49 +59,51 @@ class Lane:
         )
         if replays:
             is_whole = oldest == 0
-            empty = whole(mailbox.epoch, 0, {}, more=False)
-            self._tell_changes(changes, record, empty if is_whole else None)
+            empty = badge_from_counts(mailbox.epoch, 0, {}, more=False)
+            self._append_changes(changes, record, empty if is_whole else None)
 
     def update(self, record: Record) -> None:
         """Take the mailbox's new state, of the same epoch or of another."""
         mailbox, head = record.mailbox, self.history.head
-        before, self.badge = self.badge, record.badge.only(self.view.categories)
+        before, self.badge = self.badge, record.badge.filter(self.view.categories)
         if mailbox.epoch != head.epoch:
             snapshot = self._snapshot(record)
             self.history.reset(mailbox.epoch, offset=mailbox.v, snapshot=snapshot)
         elif mailbox.v == head.offset:
             return
         elif self.view.level == "badge":
-            self._tell_badge(before)
+            self._append_badge(before)
         else:
-            self._tell_news(record, before)
+            self._append_events(record, before)
 
-    def _tell_news(self, record: Record, before: Badge) -> None:
+    def _append_events(self, record: Record, before: Badge) -> None:
         last = self.history.head.offset
         news = record.changes.since(last)
         if news and news[0].v == last + 1:
-            self._tell_changes(news, record, before)
+            self._append_changes(news, record, before)
         else:
             # What lies between is nowhere any more: it is told whole, not passed over.
-            self.history.lose(self._snapshot(record), offset=record.mailbox.v)
-            self.frames += 1
-            self.told_at = trio.current_time()
+            self.history.skip_to_snapshot(
+                self._snapshot(record), offset=record.mailbox.v
+            )
+            self.events += 1
+            self.appended_at = trio.current_time()
 
-    def _tell_badge(self, before: Badge) -> None:
+    def _append_badge(self, before: Badge) -> None:
         event = partial(frames.badge_event, self.badge)
-        if self.badge.shows_the_same(before):
+        if self.badge.is_visually_equal(before):
             self.history.advance(offset=self.badge.v, snapshot=event)
         else:
             self._append(event, self.badge.v)
 
-    def _tell_changes(
+    def _append_changes(
         self, news: Iterable[Change], record: Record, before: Badge | None
     ) -> None:
         for change in news:
             is_last = change.v == record.mailbox.v
             snapshot = self._snapshot(record) if is_last else None
-            told = change.only(self.view.categories)
-            if _shows(change, told, before):
+            told = change.filter(self.view.categories)
+            if _is_visible_in_view(change, told, before):
                 event = Delta(partial(frames.change_event, told))
                 self._append(event, change.v, snapshot)
             else:
@@ -114,9 +116,9 @@ class Lane:
         v: int,
         snapshot: frames.Maker | None = None,
     ) -> None:
-        self.frames += 1
-        self.told_at = trio.current_time()
-        self.history.append(event, offset=v, snapshot=snapshot, now=self.told_at)
+        self.events += 1
+        self.appended_at = trio.current_time()
+        self.history.append(event, offset=v, snapshot=snapshot, now=self.appended_at)
 
     def _snapshot(self, record: Record) -> frames.Maker:
         if self.view.level == "badge":
@@ -124,12 +126,12 @@ class Lane:
         return partial(frames.snapshot_event, record.mailbox, self.view.categories)
 
 
-def _shows(change: Change, told: Change, before: Badge | None) -> bool:
+def _is_visible_in_view(change: Change, told: Change, before: Badge | None) -> bool:
     """Tell whether *told*, a view's part of *change*, shows anything new in it."""
     if told.steps:
         return True
     if before is not None:
-        return not told.badge.shows_the_same(before)
+        return not told.badge.is_visually_equal(before)
     # What the ring begins with has nothing before it to be compared with. Nobody
     # misses anything if it is told, except where it cannot have changed this badge:
     # only a gauge does so without a step, or an eviction elsewhere by its `more`.
@@ -137,22 +139,28 @@ def _shows(change: Change, told: Change, before: Badge | None) -> bool:
 
 
 @final
-class Channel:
+class UserChannel:
     """A user with open streams; it lives as long as one of them does."""
 
     __slots__ = (
-        "__weakref__", "_lanes", "_ring", "bell", "readers", "record", "user",
+        "__weakref__",
+        "_change_log_size",
+        "_views",
+        "record",
+        "subscribers",
+        "user",
+        "wakeup",
     )  # fmt: skip
 
-    def __init__(self, user: str, record: Record, *, ring: int) -> None:
+    def __init__(self, user: str, record: Record, *, change_log_size: int) -> None:
         self.user = user
         self.record = record
-        self.bell = Bell()
-        self.readers: set[Reader] = set()
-        self._ring = ring
+        self.wakeup = Wakeup()
+        self.subscribers: set[Subscriber] = set()
+        self._change_log_size = change_log_size
         # A lane is kept by the streams that read it and by nothing else. Most users
         # have one: a WeakValueDictionary would take as much as all the rest of it.
-        self._lanes: dict[View, ref[Lane]] = {}
+        self._views: dict[View, ref[ViewHistory]] = {}
 
     @property
     def badge(self) -> Badge:
@@ -160,27 +168,27 @@ class Channel:
         return self.record.badge
 
     @property
-    def told(self) -> Badge | None:
+    def delivered_badge(self) -> Badge | None:
         """The whole badge as the streams are told it; `None` if none reads it whole."""
         for level in get_args(Level):
             if lane := self._read(View(level)):
                 return lane.badge
         return None
 
-    def lane(self, view: View) -> Lane:
+    def view_history(self, view: View) -> ViewHistory:
         """Return the lane of *view*, made from the record when first needed."""
         lane = self._read(view)
         if lane is None:
-            lane = Lane(view, self.record, ring=self._ring)
-            self._lanes = {lane.view: ref(lane) for lane in (*self._living(), lane)}
+            lane = ViewHistory(view, self.record, ring=self._change_log_size)
+            self._views = {lane.view: ref(lane) for lane in (*self._living(), lane)}
         return lane
 
-    def _read(self, view: View) -> Lane | None:
-        known = self._lanes.get(view)
+    def _read(self, view: View) -> ViewHistory | None:
+        known = self._views.get(view)
         return known() if known else None
 
-    def _living(self) -> list[Lane]:
-        return [lane for known in self._lanes.values() if (lane := known())]
+    def _living(self) -> list[ViewHistory]:
+        return [lane for known in self._views.values() if (lane := known())]
 
     def is_behind(self, record: Record) -> bool:
         """Tell whether *record* may be newer than what is known here."""
@@ -201,4 +209,4 @@ class Channel:
         self.record = record
         for lane in self._living():
             lane.update(record)
-        self.bell.ring()
+        self.wakeup.notify()

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from roundel import Cursor, Event, LastWords, Position, Resume
+from roundel import CloseMessage, Cursor, Event, Position, ResumeInfo
 
 from ..domain.badge import Badge
 from ..domain.changes import Categories, Change
@@ -50,7 +50,7 @@ def snapshot_event(mailbox: Mailbox, categories: Categories | None) -> Event:
         {
             "epoch": mailbox.epoch,
             "v": mailbox.v,
-            "badge": mailbox.badge.only(categories).document(),
+            "badge": mailbox.badge.filter(categories).document(),
             **page(newest, PAGE),
         },
     )
@@ -70,7 +70,7 @@ def change_event(change: Change, told: int) -> Event:
     return _event("change", document)
 
 
-def hello_event(resume: Resume, *, ping: float, expires_in: float) -> Event:
+def hello_event(resume: ResumeInfo, *, ping: float, expires_in: float) -> Event:
     """Tell how the stream was resumed, and what to expect of it."""
     at = resume.cursor.positions[""]
     document = {
@@ -103,12 +103,14 @@ def auth_event(expires_in: float) -> Event:
     return _event("auth", {"expires_in": _seconds(expires_in)})
 
 
-def last_words(why: Why, retry: int) -> LastWords:
+def close_message(reason: CloseReason, retry: int) -> CloseMessage:
     """Say *why* the stream ends, and after how many milliseconds to come back."""
-    return LastWords(_event("bye", {"why": why, "retry": retry}), retry)
+    return CloseMessage(_event("bye", {"why": reason, "retry": retry}), retry)
 
 
-Why: TypeAlias = Literal["drain", "max_age", "expired", "shed", "revoked", "slow"]
+CloseReason: TypeAlias = Literal[
+    "drain", "max_age", "expired", "shed", "revoked", "slow"
+]
 
 RESET = Event('{"why":"epoch"}', "reset")
 """Goes before the state of another epoch, in a running stream."""

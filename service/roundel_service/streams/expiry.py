@@ -12,7 +12,7 @@ SPARE = 1_000
 
 
 @final
-class Alarms:
+class ExpiryQueue:
     """The earliest time that was set for each user; times are seconds since 1970.
 
     An alarm goes off once. What it is for may be over by then: nothing is taken back.

@@ -14,24 +14,25 @@ from weakref import WeakValueDictionary
 import attrs
 import trio
 
-from roundel import LastWords
-from roundel_adapters.wakeup import Bell
+from roundel import CloseMessage
+from roundel_adapters.wakeup import Wakeup
 
 from ..domain.badge import Badge
 from ..domain.changes import Removed
 from ..domain.mailbox import Applied
-from ..domain.operations import Expire, Forget, Notify, Operation, Retract
-from ..engines.base import RETRY_AFTER, Engine, Record, Result, Unavailable, Work
+from ..domain.operations import DeleteUser, Expire, Notify, Operation, Retract
+from ..domain.record import Record
+from ..engines.base import RETRY_AFTER, Engine, EngineUnavailable, Result, UserOperation
 from ..telemetry import logs
 from ..telemetry.metrics import Metrics
 from . import events as frames
-from .channel import Channel, View
-from .events import Why
-from .expiry import Alarms
-from .lease import Serving
-from .presence import Attendance, Seat
-from .subscribe import Opening, Timing, open_reader
-from .subscriber import Reader
+from .channel import UserChannel, View
+from .events import CloseReason
+from .expiry import ExpiryQueue
+from .lease import StreamLease
+from .presence import StreamPresence, StreamSlot
+from .subscribe import StreamTimeouts, SubscribeRequest, open_subscriber
+from .subscriber import Subscriber
 
 RETRY_FLOOR = 1_000
 """The shortest reconnection time that a planned end asks for, in milliseconds."""
@@ -42,7 +43,7 @@ ACCEPTS_A_SECOND = 500
 
 @final
 @attrs.frozen(kw_only=True)
-class Caps:
+class StreamLimits:
     """How many *streams* are served here at once, and how many of one user.
 
     *per_user* is for all nodes together, where the engine is shared.
@@ -53,7 +54,7 @@ class Caps:
 
 
 @final
-class _News:
+class _PendingRead:
     """The newest *record* of a user that came while *readers* were reading it."""
 
     __slots__ = ("readers", "record")
@@ -75,9 +76,9 @@ class Hub:
         self,
         engine: Engine,
         *,
-        timing: Timing | None = None,
-        caps: Caps | None = None,
-        ring: int = 256,
+        timeouts: StreamTimeouts | None = None,
+        limits: StreamLimits | None = None,
+        change_log_size: int = 256,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random,
         metrics: Metrics | None = None,
@@ -85,49 +86,49 @@ class Hub:
         self.engine = engine
         self.clock = clock
         self.metrics = metrics or Metrics()
-        self._timing = timing or Timing()
-        self._caps = caps or Caps()
-        self._ring = ring
+        self._timeouts = timeouts or StreamTimeouts()
+        self._limits = limits or StreamLimits()
+        self._change_log_size = change_log_size
         self._random = random
         # A channel is kept by the streams that read it and by nothing else, so that
         # no path, however it ends, can leave one behind.
-        self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
-        self._news: dict[str, _News] = {}
-        self._readers: set[Reader] = set()
+        self._channels: WeakValueDictionary[str, UserChannel] = WeakValueDictionary()
+        self._pending_reads: dict[str, _PendingRead] = {}
+        self._subscribers: set[Subscriber] = set()
         self._nursery: trio.Nursery | None = None
-        self._alarms = Alarms()
-        self._rearm = Bell()
+        self._expiries = ExpiryQueue()
+        self._expiry_changed = Wakeup()
         self.is_draining = False
-        self.attendance = (
-            Attendance(engine, self._served, cap=self._caps.per_user)
+        self.presence = (
+            StreamPresence(engine, self._served, cap=self._limits.per_user)
             if engine.is_shared
             else None
         )
         # Those with a channel, and those who are about to have one.
-        users: ChainMap[str, Any] = ChainMap(self._channels, self._news)
+        users: ChainMap[str, Any] = ChainMap(self._channels, self._pending_reads)
         engine.listen(self._on_change, users)
 
     @property
     def streams(self) -> int:
         """How many streams are being served."""
-        return len(self._readers)
+        return len(self._subscribers)
 
-    def told(self, user: str) -> Badge | None:
+    def delivered_badge(self, user: str) -> Badge | None:
         """Return the whole badge that the streams of *user* are told, if there are."""
         channel = self._channels.get(user)
-        return channel.told if channel else None
+        return channel.delivered_badge if channel else None
 
     async def apply(self, user: str, operation: Operation) -> Applied:
         """Apply *operation* to the mailbox of *user*; its streams are told.
 
-        Raises `TooManyCategories` and `Unavailable`.
+        Raises `TooManyCategories` and `EngineUnavailable`.
         """
         (result,) = await self.apply_all([(user, operation)])
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def apply_all(self, work: Sequence[Work]) -> list[Result]:
+    async def apply_all(self, work: Sequence[UserOperation]) -> list[Result]:
         """Do all of *work*, in its order; what is refused stops nothing else."""
         began = time.perf_counter()
         results = await self.engine.apply(work)
@@ -138,13 +139,13 @@ class Hub:
             if isinstance(operation, Notify):
                 self.metrics.published(seconds)
             elif result.ignored:
-                self.metrics.gauge_ignored()
+                self.metrics.gauge_update_ignored()
         return results
 
     async def retract(self, retract: Retract, user: str | None) -> tuple[int, int]:
         """Take items back from *user*, or from all; return how many of how many.
 
-        Raises `Unavailable` if one could not be asked; again, it finds the rest.
+        Raises `EngineUnavailable` if one could not be asked; again, it finds the rest.
         """
         holders = [user] if user else await self.engine.holders(retract)
         removed = []
@@ -154,78 +155,80 @@ class Hub:
             removed.append(_removed(result))
         return sum(removed), sum(map(bool, removed))
 
-    async def forget(self, user: str) -> Applied:
+    async def delete_user(self, user: str) -> Applied:
         """Forget what the mailbox of *user* held; another epoch begins."""
-        return await self.apply(user, Forget(token_urlsafe(9)))
+        return await self.apply(user, DeleteUser(token_urlsafe(9)))
 
-    async def channel(self, user: str) -> Channel:
+    async def channel(self, user: str) -> UserChannel:
         """Return the channel of *user*, which lives while you keep it."""
-        news = self._news.setdefault(user, _News())
+        news = self._pending_reads.setdefault(user, _PendingRead())
         news.readers += 1
         try:
             record = await self.engine.read(user)
         finally:
             news.readers -= 1
             if not news.readers:
-                del self._news[user]
+                del self._pending_reads[user]
         channel = self._channels.get(user)
         if channel is None:
             # An engine elsewhere tells of changes while its answer is on the way.
             latest = news.record or record
-            channel = Channel(user, latest, ring=self._ring)
+            channel = UserChannel(user, latest, change_log_size=self._change_log_size)
             self._channels[user] = channel
-            self._arm(user, latest)
+            self._schedule_expiry(user, latest)
         else:
             # A wake-up may have been lost.
             self._update(channel, record)
         return channel
 
     def _on_change(self, user: str, record: Record) -> None:
-        if news := self._news.get(user):
+        if news := self._pending_reads.get(user):
             news.record = record
         if channel := self._channels.get(user):
             self._update(channel, record)
 
-    def _update(self, channel: Channel, record: Record) -> None:
+    def _update(self, channel: UserChannel, record: Record) -> None:
         was_ended_at = channel.record.mailbox.ended_at
         channel.update(record)
-        self._arm(channel.user, record)
+        self._schedule_expiry(channel.user, record)
         if channel.record.mailbox.ended_at != was_ended_at:
-            for reader in channel.readers:
+            for reader in channel.subscribers:
                 reader.end("revoked")
 
-    def _arm(self, user: str, record: Record) -> None:
+    def _schedule_expiry(self, user: str, record: Record) -> None:
         # Only those who are looking have to see at once that an item has expired: for
         # all others that is found out when somebody looks.
-        if self._alarms.set(user, record.mailbox.expires_at):
-            self._rearm.ring()
+        if self._expiries.set(user, record.mailbox.expires_at):
+            self._expiry_changed.notify()
 
-    def open(self, channel: Channel, view: View, opening: Opening) -> Reader:
+    def subscribe(
+        self, channel: UserChannel, view: View, request: SubscribeRequest
+    ) -> Subscriber:
         """Make the stream of one reader; it never outlives its proof of identity."""
-        max_age = self._timing.max_age * (0.8 + 0.2 * self._random())
-        return open_reader(
+        max_age = self._timeouts.max_age * (0.8 + 0.2 * self._random())
+        return open_subscriber(
             channel,
             view,
-            opening,
-            timing=attrs.evolve(self._timing, max_age=max_age),
-            last_words=self._last_words,
+            request,
+            timeouts=attrs.evolve(self._timeouts, max_age=max_age),
+            close_message=self._close_message,
             metrics=self.metrics,
         )
 
-    def serving(
-        self, reader: Reader, seat: Seat | None = None
+    def lease(
+        self, subscriber: Subscriber, slot: StreamSlot | None = None
     ) -> AbstractContextManager[None]:
         """Count *reader* as served, or end it at once where there is no room for it.
 
         Where there is an *attendance*, it needs a free *seat* there.
         """
-        return Serving(self._begun, self._ended, reader, seat)
+        return StreamLease(self._on_stream_start, self._on_stream_end, subscriber, slot)
 
     def _served(self, user: str) -> int:
         channel = self._channels.get(user)
-        return len(channel.readers) if channel else 0
+        return len(channel.subscribers) if channel else 0
 
-    def _begun(self, reader: Reader) -> None:
+    def _on_stream_start(self, reader: Subscriber) -> None:
         channel = reader.channel
         if self.is_draining:
             reader.end("drain")
@@ -234,57 +237,57 @@ class Hub:
             reader.end("revoked")
         elif not self._has_room(channel):
             reader.end("shed")
-        if reader.why is None:
+        if reader.close_reason is None:
             # Those who are sent away take no place: they are gone in a moment.
-            self._readers.add(reader)
-            channel.readers.add(reader)
+            self._subscribers.add(reader)
+            channel.subscribers.add(reader)
 
-    def _has_room(self, channel: Channel) -> bool:
+    def _has_room(self, channel: UserChannel) -> bool:
         return (
-            len(self._readers) < self._caps.streams
-            and len(channel.readers) < self._caps.per_user
+            len(self._subscribers) < self._limits.streams
+            and len(channel.subscribers) < self._limits.per_user
         )
 
-    def _ended(self, reader: Reader, seconds: float) -> None:
-        self._readers.discard(reader)
-        reader.channel.readers.discard(reader)
-        if self.attendance is not None:
-            self.attendance.look(reader.channel.user)
+    def _on_stream_end(self, reader: Subscriber, seconds: float) -> None:
+        self._subscribers.discard(reader)
+        reader.channel.subscribers.discard(reader)
+        if self.presence is not None:
+            self.presence.look(reader.channel.user)
         stuck = reader.is_stuck(trio.current_time())
-        why = reader.why or ("slow" if stuck else "gone")
+        why = reader.close_reason or ("slow" if stuck else "gone")
         if why == "shed":
-            self.metrics.shed()
+            self.metrics.stream_rejected()
         self.metrics.stream_ended(why, seconds)
         logs.stream_line(
             user=reader.channel.user,
             level=reader.level,
-            why=why,
+            reason=why,
             seconds=seconds,
-            frames=reader.frames,
-            skipped=reader.skipped,
+            events_sent=reader.events_sent,
+            versions_skipped=reader.versions_skipped,
             request_id=reader.request_id,
         )
 
-    def shed(self) -> bytes:
+    def rejection_body(self) -> bytes:
         """Return all that a stream says to somebody who can only come later."""
-        self.metrics.shed()
-        self.metrics.frames("bye")
-        return self._last_words("shed").encode()
+        self.metrics.stream_rejected()
+        self.metrics.events_sent("bye")
+        return self._close_message("shed").encode()
 
     def drain(self) -> None:
         """End every stream, now and from now on, and spread their return."""
         self.is_draining = True
-        for reader in self._readers:
+        for reader in self._subscribers:
             reader.end("drain")
         # Those who wait for a change without a stream are not held up either.
         for channel in list(self._channels.values()):
-            channel.bell.ring()
+            channel.wakeup.notify()
 
-    def _last_words(self, why: Why) -> LastWords:
+    def _close_message(self, why: CloseReason) -> CloseMessage:
         # Those who are moved together come back one by one, as fast as can be served.
-        moved = len(self._readers) if why in ("drain", "shed") else 1
+        moved = len(self._subscribers) if why in ("drain", "shed") else 1
         spread = 1_000 * moved / ACCEPTS_A_SECOND
-        return frames.last_words(why, round(RETRY_FLOOR + spread * self._random()))
+        return frames.close_message(why, round(RETRY_FLOOR + spread * self._random()))
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run *task* beside the streams, for as long as `run()` does."""
@@ -296,25 +299,25 @@ class Hub:
     ) -> None:
         """Let items expire when their time comes; runs until cancelled."""
         async with trio.open_nursery() as self._nursery:
-            if self.attendance is not None:
-                self._nursery.start_soon(self.attendance.run)
+            if self.presence is not None:
+                self._nursery.start_soon(self.presence.run)
             task_status.started()
             while True:
-                with trio.move_on_after(max(0.0, self._alarms.next - self.clock())):
-                    await self._rearm.wait()
+                with trio.move_on_after(max(0.0, self._expiries.next - self.clock())):
+                    await self._expiry_changed.wait()
                 await self._expire()
 
     async def _expire(self) -> None:
         now = self.clock()
-        due = [user for user in self._alarms.due(now) if user in self._channels]
+        due = [user for user in self._expiries.due(now) if user in self._channels]
         work = [(user, Expire()) for user in due]
         try:
             results = await self.engine.apply(work)
-        except Unavailable:
-            results = [Unavailable() for _ in work]
+        except EngineUnavailable:
+            results = [EngineUnavailable() for _ in work]
         for user, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
-                self._alarms.set(user, now + RETRY_AFTER)
+                self._expiries.set(user, now + RETRY_AFTER)
 
 
 def _removed(applied: Applied) -> int:

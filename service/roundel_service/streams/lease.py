@@ -7,12 +7,12 @@ from typing import final
 
 import trio
 
-from .presence import Seat
-from .subscriber import Reader
+from .presence import StreamSlot
+from .subscriber import Subscriber
 
 
 @final
-class Serving:
+class StreamLease:
     """Is entered when *reader* begins to be served, and left at its end.
 
     It holds the *seat* until then. A class, since each of thousands would keep a
@@ -23,10 +23,10 @@ class Serving:
 
     def __init__(
         self,
-        begun: Callable[[Reader], None],
-        ended: Callable[[Reader, float], None],
-        reader: Reader,
-        seat: Seat | None,
+        begun: Callable[[Subscriber], None],
+        ended: Callable[[Subscriber, float], None],
+        reader: Subscriber,
+        seat: StreamSlot | None,
     ) -> None:
         self._begun = begun
         self._ended = ended

@@ -19,43 +19,43 @@ from weakref import ref
 
 import trio
 
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
-from ..engines.base import Engine, Unavailable
+from ..engines.base import Engine, EngineUnavailable
 
 TTL = 60.0
 """After how many seconds is forgotten what a node has said and does not say again."""
 
-RENEW = TTL / 3
+RENEW_INTERVAL = TTL / 3
 """After how many seconds a node says it again."""
 
-AGAIN = 1.0
+RETRY_DELAY = 1.0
 """After how many seconds it is tried again to say what could not be said."""
 
-PATIENCE = 5.0
+REPORT_TIMEOUT = 5.0
 """For how many seconds a new stream waits to hear of those at other nodes."""
 
-TOGETHER = 128
+MAX_BATCH = 128
 """Of how many users is said at once, at the most."""
 
 
 @final
-class Seat:
+class StreamSlot:
     """The place of a stream that is about to begin, if there *is_free* one.
 
     It is counted for as long as somebody keeps it.
     """
 
-    __slots__ = ("__weakref__", "answered", "failure", "is_free")
+    __slots__ = ("__weakref__", "answered", "failure", "granted")
 
     def __init__(self) -> None:
-        self.is_free = False
+        self.granted = False
         self.answered = trio.Event()
-        self.failure: Unavailable | None = None
+        self.failure: EngineUnavailable | None = None
 
 
 @final
-class Attendance:
+class StreamPresence:
     """Says at *engine* how many streams are *served* of each user, at most *cap*.
 
     `run()` has to run beside it.
@@ -69,50 +69,52 @@ class Attendance:
         self._cap = cap
         # Kept by those who hold them and by nothing else, so that no path, however it
         # ends, can leave a place taken.
-        self._coming: dict[str, set[ref[Seat]]] = {}
-        self._asking: dict[str, list[Seat]] = {}
+        self._coming: dict[str, set[ref[StreamSlot]]] = {}
+        self._asking: dict[str, list[StreamSlot]] = {}
         self._changed: set[str] = set()
         self._failed: set[str] = set()
         self._again = inf
         # What the others have been told, and when, in the order of that.
-        self._said: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._bell = Bell()
-        self._is_saying = False
-        self._has_said = Bell()
+        self._last_published: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._wakeup = Wakeup()
+        self._is_publishing = False
+        self._has_published = Wakeup()
 
-    async def seat(self, user: str) -> Seat:
+    async def reserve(self, user: str) -> StreamSlot:
         """Take a place for one more stream of *user*; there may be none that is free.
 
-        Raises `Unavailable`, at the latest after `PATIENCE`.
+        Raises `EngineUnavailable`, at the latest after `PATIENCE`.
         """
-        seat = Seat()
+        seat = StreamSlot()
         if self._count(user) >= self._cap:
             return seat
         self._coming.setdefault(user, set()).add(ref(seat, partial(self._leave, user)))
         self._asking.setdefault(user, []).append(seat)
-        self._bell.ring()
-        with trio.move_on_after(PATIENCE) as scope:
+        self._wakeup.notify()
+        with trio.move_on_after(REPORT_TIMEOUT) as scope:
             await seat.answered.wait()
         if scope.cancelled_caught:
-            raise Unavailable(f"other nodes were not heard of within {PATIENCE:g} s")
+            raise EngineUnavailable(
+                f"other nodes were not heard of within {REPORT_TIMEOUT:g} s"
+            )
         if seat.failure is not None:
-            raise Unavailable(*seat.failure.args)
+            raise EngineUnavailable(*seat.failure.args)
         return seat
 
     def look(self, user: str) -> None:
         """See to it that the others are told soon, if another number is served now."""
-        if self._count(user) != self._told(user):
+        if self._count(user) != self._published(user):
             self._changed.add(user)
-            self._bell.ring()
+            self._wakeup.notify()
 
     def _count(self, user: str) -> int:
         return self._served(user) + len(self._coming.get(user, ()))
 
-    def _told(self, user: str) -> int:
-        count, _ = self._said.get(user, (0, 0.0))
+    def _published(self, user: str) -> int:
+        count, _ = self._last_published.get(user, (0, 0.0))
         return count
 
-    def _leave(self, user: str, seat: ref[Seat]) -> None:
+    def _leave(self, user: str, seat: ref[StreamSlot]) -> None:
         coming = self._coming[user]
         coming.discard(seat)
         if not coming:
@@ -123,24 +125,24 @@ class Attendance:
         """Say what there is to say, until cancelled."""
         while True:
             if users := self._next(trio.current_time()):
-                self._is_saying = True
-                await self._say(users)
-                self._is_saying = False
-                self._has_said.ring()
+                self._is_publishing = True
+                await self._publish(users)
+                self._is_publishing = False
+                self._has_published.notify()
             else:
                 with trio.move_on_at(self._deadline):
-                    await self._bell.wait()
+                    await self._wakeup.wait()
 
     async def settle(self) -> None:
         """Wait until the others are told what is served now, or cannot be."""
-        while self._is_saying or self._changed:
-            await self._has_said.wait()
+        while self._is_publishing or self._changed:
+            await self._has_published.wait()
 
     @property
     def _deadline(self) -> float:
         """When there is something to say even if nothing changes."""
-        _, said_at = next(iter(self._said.values()), (0, inf))
-        return min(said_at + RENEW, self._again)
+        _, said_at = next(iter(self._last_published.values()), (0, inf))
+        return min(said_at + RENEW_INTERVAL, self._again)
 
     def _next(self, now: float) -> list[str]:
         """Return of whom to say something now; those who wait for it come first."""
@@ -148,56 +150,56 @@ class Attendance:
             self._changed |= self._failed
             self._failed.clear()
             self._again = inf
-        for user, (_, said_at) in islice(self._said.items(), TOGETHER):
-            if said_at + RENEW > now:
+        for user, (_, said_at) in islice(self._last_published.items(), MAX_BATCH):
+            if said_at + RENEW_INTERVAL > now:
                 break
             self._changed.add(user)
-        users = dict.fromkeys(islice(self._asking, TOGETHER))
-        users.update(dict.fromkeys(islice(self._changed, TOGETHER - len(users))))
+        users = dict.fromkeys(islice(self._asking, MAX_BATCH))
+        users.update(dict.fromkeys(islice(self._changed, MAX_BATCH - len(users))))
         return list(users)
 
-    async def _say(self, users: list[str]) -> None:
+    async def _publish(self, users: list[str]) -> None:
         asking = [self._asking.pop(user, []) for user in users]
         self._changed.difference_update(users)
         self._failed.difference_update(users)
         counts = {user: self._count(user) for user in users}
         try:
-            answers = await self._engine.attend(counts, ttl=TTL)
-        except Unavailable as error:
+            answers = await self._engine.report_presence(counts, ttl=TTL)
+        except EngineUnavailable as error:
             answers = [error for _ in users]
         now = trio.current_time()
         for user, seats, answer in zip(users, asking, answers, strict=True):
-            if isinstance(answer, Unavailable):
+            if isinstance(answer, EngineUnavailable):
                 self._fail(user, seats, answer, now)
             else:
-                self._hear(user, seats, counts[user], answer, now)
+                self._receive(user, seats, counts[user], answer, now)
         if self._failed.issuperset(users):
             # Where nothing can be said, it is not tried for each of thousands.
             self._failed |= self._changed
             self._changed.clear()
 
-    def _hear(
-        self, user: str, seats: list[Seat], count: int, elsewhere: int, now: float
+    def _receive(
+        self, user: str, seats: list[StreamSlot], count: int, elsewhere: int, now: float
     ) -> None:
-        self._note(user, count, now)
+        self._record(user, count, now)
         room = self._cap - elsewhere - (count - len(seats))
         for place, seat in enumerate(seats):
-            seat.is_free = place < room
+            seat.granted = place < room
             seat.answered.set()
         self.look(user)
 
     def _fail(
-        self, user: str, seats: list[Seat], failure: Unavailable, now: float
+        self, user: str, seats: list[StreamSlot], failure: EngineUnavailable, now: float
     ) -> None:
         # The others may have been told, or not: it has to be said again in any case.
         self._failed.add(user)
-        self._again = min(self._again, now + AGAIN)
-        self._note(user, self._told(user), now)
+        self._again = min(self._again, now + RETRY_DELAY)
+        self._record(user, self._published(user), now)
         for seat in seats:
             seat.failure = failure
             seat.answered.set()
 
-    def _note(self, user: str, count: int, now: float) -> None:
-        self._said.pop(user, None)
+    def _record(self, user: str, count: int, now: float) -> None:
+        self._last_published.pop(user, None)
         if count:
-            self._said[user] = (count, now)
+            self._last_published[user] = (count, now)

@@ -9,24 +9,32 @@ from typing import final
 import attrs
 import trio
 
-from roundel import Cursor, Event, History, LastWords, Outcome, Resume, Stream
+from roundel import (
+    CloseMessage,
+    Cursor,
+    Event,
+    History,
+    ResumeInfo,
+    ResumeOutcome,
+    Stream,
+)
 
 from ..identity.tickets import Ticket
 from ..telemetry.metrics import Metrics
 from . import events as frames
-from .channel import Channel, View
-from .events import Why
-from .subscriber import Reader
+from .channel import UserChannel, View
+from .events import CloseReason
+from .subscriber import Subscriber
 
 WARNING = 60.0
 """How many seconds before its proof runs out a stream is told so."""
 
-_KEY_LANE = "k"
+_KEY_TOPIC = "k"
 
 
 @final
 @attrs.frozen(kw_only=True)
-class Timing:
+class StreamTimeouts:
     """Of every stream, in seconds: *ping* when idle, *max_age* before it is ended.
 
     A reader whose one write takes *write_timeout* is ended too.
@@ -39,7 +47,7 @@ class Timing:
 
 @final
 @attrs.frozen(kw_only=True)
-class Opening:
+class SubscribeRequest:
     """How a reader presents itself: where it was, and until when it is known.
 
     With a *ticket*, its ids carry the resume key. A *refused* one is shed at once.
@@ -52,77 +60,77 @@ class Opening:
     request_id: str = ""
 
 
-def open_reader(
-    channel: Channel,
+def open_subscriber(
+    channel: UserChannel,
     view: View,
-    opening: Opening,
+    request: SubscribeRequest,
     *,
-    timing: Timing,
-    last_words: Callable[[Why], LastWords],
+    timeouts: StreamTimeouts,
+    close_message: Callable[[CloseReason], CloseMessage],
     metrics: Metrics,
-) -> Reader:
+) -> Subscriber:
     """Make the stream of one reader, and what keeps its books.
 
     It ends at the *timing*'s max age or when the proof runs out, whichever is first.
     """
-    lane = channel.lane(view)
-    expires_in = opening.expires_in
-    ages: Why = "max_age" if timing.max_age <= expires_in else "expired"
+    lane = channel.view_history(view)
+    expires_in = request.expires_in
+    ages: CloseReason = "max_age" if timeouts.max_age <= expires_in else "expired"
 
-    def hello(resume: Resume) -> Event:
-        metrics.resumed(resume.outcomes[""])
-        return frames.hello_event(resume, ping=timing.ping, expires_in=expires_in)
+    def hello(resume: ResumeInfo) -> Event:
+        metrics.stream_opened(resume.outcomes[""])
+        return frames.hello_event(resume, ping=timeouts.ping, expires_in=expires_in)
 
     stream = Stream(
-        _lanes(lane.history, opening.ticket),
+        _topics(lane.history, request.ticket),
         now=trio.current_time(),
-        last_event_id=opening.last_event_id,
+        last_event_id=request.last_event_id,
         hello=hello,
         gap=_gap,
         ping=frames.ping_event,
-        heartbeat=timing.ping,
-        max_age=max(min(timing.max_age, expires_in), 1e-3),
-        last_words=_Ending(last_words, ages),
-        notice=_warning(expires_in),
+        heartbeat=timeouts.ping,
+        max_age=max(min(timeouts.max_age, expires_in), 1e-3),
+        close_message=_CloseOnMaxAge(close_message, ages),
+        timed_event=_warning(expires_in),
     )
-    reader = Reader(
+    reader = Subscriber(
         stream,
         channel,
         lane,
-        ages=ages,
-        slow_after=timing.write_timeout,
-        last_words=last_words,
-        request_id=opening.request_id,
+        max_age_reason=ages,
+        slow_after=timeouts.write_timeout,
+        close_message=close_message,
+        request_id=request.request_id,
         metrics=metrics,
     )
-    if opening.refused:
+    if request.refused:
         reader.end("shed")
     return reader
 
 
 @final
 @attrs.define(eq=False)
-class _Ending:
+class _CloseOnMaxAge:
     """Makes the last words of a stream that nothing has ended before its time."""
 
-    _last_words: Callable[[Why], LastWords]
-    _why: Why
+    _last_words: Callable[[CloseReason], CloseMessage]
+    _why: CloseReason
 
-    def __call__(self) -> LastWords:
+    def __call__(self) -> CloseMessage:
         return self._last_words(self._why)
 
 
-def _lanes(lane: History, ticket: Ticket | None) -> Mapping[str, History]:
+def _topics(lane: History, ticket: Ticket | None) -> Mapping[str, History]:
     if ticket is None:
         return {"": lane}
     # A lane in which nothing ever happens: it makes every id carry the resume key.
     # The first, so that a reader has the key before it can have anything to resume.
-    return {_KEY_LANE: History(ticket.resume_key), "": lane}
+    return {_KEY_TOPIC: History(ticket.resume_key), "": lane}
 
 
 def resume_key(last_event_id: str | None) -> str | None:
     """Return the resume key that a presented id carries, if it carries one."""
-    position = Cursor.parse(last_event_id).positions.get(_KEY_LANE)
+    position = Cursor.parse(last_event_id).positions.get(_KEY_TOPIC)
     return position.epoch if position else None
 
 
@@ -133,6 +141,6 @@ def _warning(expires_in: float) -> tuple[float, Event] | None:
     return max(0.0, expires_in - WARNING), event
 
 
-def _gap(lane: str, outcome: Outcome) -> Event | None:
+def _gap(lane: str, outcome: ResumeOutcome) -> Event | None:
     # A snapshot speaks for itself; another epoch has to be announced.
     return frames.RESET if outcome == "reset" and not lane else None

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from typing import final
 
-from roundel import LastWords, Stream
+from roundel import CloseMessage, Stream
 
 from ..telemetry.metrics import Metrics
-from .channel import Channel, Lane
-from .events import Why
+from .channel import UserChannel, ViewHistory
+from .events import CloseReason
 
 _EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
 # What most frames begin with, so that those are not searched.
@@ -21,7 +21,7 @@ _STATES = frozenset({"badge", "snapshot", "change"})
 
 
 @final
-class Reader:
+class Subscriber:
     """Drives like the *stream* that it wraps, and keeps its books.
 
     A write that takes *slow_after* seconds or more ends the stream: such a reader
@@ -31,48 +31,63 @@ class Reader:
     """
 
     __slots__ = (
-        "_ages", "_begun", "_handed", "_has_state", "_lane", "_last_words", "_metrics",
-        "_missed", "_slow_after", "_stream", "_told", "channel", "ended_at", "frames",
-        "on_state", "request_id", "skipped", "why",
+        "_begun",
+        "_close_message",
+        "_delivered",
+        "_handed",
+        "_has_state",
+        "_max_age_reason",
+        "_metrics",
+        "_missed",
+        "_slow_after",
+        "_stream",
+        "_view_history",
+        "channel",
+        "close_reason",
+        "ended_at",
+        "events_sent",
+        "on_state",
+        "request_id",
+        "versions_skipped",
     )  # fmt: skip
 
     def __init__(
         self,
         stream: Stream,
-        channel: Channel,
-        lane: Lane,
+        channel: UserChannel,
+        view_history: ViewHistory,
         *,
-        ages: Why,
+        max_age_reason: CloseReason,
         slow_after: float,
-        last_words: Callable[[Why], LastWords],
+        close_message: Callable[[CloseReason], CloseMessage],
         request_id: str,
         metrics: Metrics,
     ) -> None:
         self._stream = stream
         self.channel = channel
         self.ended_at = channel.record.mailbox.ended_at
-        self._lane = lane
-        self._ages: Why = ages
+        self._view_history = view_history
+        self._max_age_reason: CloseReason = max_age_reason
         self._slow_after = slow_after
-        self._last_words = last_words
+        self._close_message = close_message
         self.request_id = request_id
         self._metrics = metrics
         self._handed: float | None = None
         # How many frames of the lane there were when all of them had been told, and
         # how many have been told since.
-        self._missed = lane.frames
-        self._told = 0
+        self._missed = view_history.events
+        self._delivered = 0
         # Whether a state has been handed out, and whether all of it has.
         self._begun = self._has_state = False
-        self.frames = 0
-        self.skipped = 0
-        self.why: Why | None = None
+        self.events_sent = 0
+        self.versions_skipped = 0
+        self.close_reason: CloseReason | None = None
         self.on_state: Callable[[], None] | None = None
 
     @property
     def level(self) -> str:
         """What the stream tells: ``"badge"`` or ``"items"``."""
-        return self._lane.view.level
+        return self._view_history.view.level
 
     @property
     def is_open(self) -> bool:
@@ -93,20 +108,20 @@ class Reader:
         if chunks:
             self._handed = now
             self._count(chunks, now)
-        elif self._told:
+        elif self._delivered:
             self._drained()
         return chunks
 
-    def end(self, why: Why) -> None:
+    def end(self, reason: CloseReason) -> None:
         """Say *why* the stream ends, and when to come back; the first call counts."""
-        if self.why is None:
-            self.why = why
-            self._stream.close(self._last_words(why))
+        if self.close_reason is None:
+            self.close_reason = reason
+            self._stream.close(self._close_message(reason))
 
     def close(self) -> None:
         """End the stream without a word: the connection is gone."""
-        if self.why is None and not self._stream.is_open:
-            self.why = self._ages
+        if self.close_reason is None and not self._stream.is_open:
+            self.close_reason = self._max_age_reason
         self._stream.close()
 
     def is_stuck(self, now: float) -> bool:
@@ -121,37 +136,37 @@ class Reader:
             self.end("slow")
 
     def _count(self, chunks: list[bytes], now: float) -> None:
-        if not self.frames:
+        if not self.events_sent:
             # What was told to others until now is in the state that it begins with.
-            self._missed = self._lane.frames
+            self._missed = self._view_history.events
         for chunk in chunks:
             event = _TYPES.get(chunk[: chunk.find(b"\n")]) or _event_of(chunk)
             if event is not None:
-                self.frames += 1
-                self._metrics.frames(event)
+                self.events_sent += 1
+                self._metrics.events_sent(event)
                 if event in _STATES:
-                    self._tell(now)
+                    self._record_delivery(now)
         if self.on_state is not None:
             self._has_state = self._begun and chunks[-1].endswith(b"\n\n")
 
-    def _tell(self, now: float) -> None:
+    def _record_delivery(self, now: float) -> None:
         self._begun = True
-        lane = self._lane
-        news = lane.frames - self._missed
+        lane = self._view_history
+        news = lane.events - self._missed
         # The state that a stream begins with was not published just now.
         if news > 0:
-            self._metrics.delivered(now - lane.told_at)
+            self._metrics.delivered(now - lane.appended_at)
             if news == 1:
-                self._missed = lane.frames
+                self._missed = lane.events
             else:
-                self._told += 1
+                self._delivered += 1
 
     def _drained(self) -> None:
-        missed = self._lane.frames - self._missed - self._told
+        missed = self._view_history.events - self._missed - self._delivered
         if missed > 0:
-            self.skipped += missed
-            self._metrics.conflated(missed)
-        self._missed, self._told = self._lane.frames, 0
+            self.versions_skipped += missed
+            self._metrics.versions_coalesced(missed)
+        self._missed, self._delivered = self._view_history.events, 0
 
 
 def _event_of(chunk: bytes) -> str | None:

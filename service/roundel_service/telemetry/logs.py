@@ -110,10 +110,10 @@ def stream_line(
     *,
     user: str,
     level: str,
-    why: str,
+    reason: str,
     seconds: float,
-    frames: int,
-    skipped: int,
+    events_sent: int,
+    versions_skipped: int,
     request_id: str,
 ) -> None:
     """Log a stream that has ended; *skipped* is the versions that it was not told."""
@@ -122,9 +122,9 @@ def stream_line(
         user=user,
         # A line's `level` is how bad it is.
         stream_level=level,
-        why=why,
+        why=reason,
         seconds=round(seconds, 3),
-        frames=frames,
-        skipped=skipped,
+        frames=events_sent,
+        skipped=versions_skipped,
         request_id=request_id,
     )

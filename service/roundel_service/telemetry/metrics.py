@@ -115,15 +115,15 @@ class Metrics:
             "roundel_badge_audit_mismatch", "Wrong badges that were found; must stay 0."
         )
 
-    def frames(self, event: str, count: int = 1) -> None:
+    def events_sent(self, event: str, count: int = 1) -> None:
         """Count frames that were handed to a connection."""
         self._frames.add(count, (event,))
 
-    def conflated(self, versions: int) -> None:
+    def versions_coalesced(self, versions: int) -> None:
         """Count the versions that a slow reader was not told one by one."""
         self._conflated.add(versions)
 
-    def resumed(self, outcome: str) -> None:
+    def stream_opened(self, outcome: str) -> None:
         """Count a stream that was opened."""
         self._resumes.add(1, (outcome,))
 
@@ -135,13 +135,13 @@ class Metrics:
         """Count a change told, and how long it took from applied to handed over."""
         self._delivered.observe(seconds)
 
-    def shed(self) -> None:
+    def stream_rejected(self) -> None:
         """Count a stream that was turned away at a limit."""
         self._shed.add(1)
 
-    def stream_ended(self, why: str, seconds: float) -> None:
+    def stream_ended(self, reason: str, seconds: float) -> None:
         """Count a stream that ended after so many *seconds*."""
-        self._ended.add(1, (why,))
+        self._ended.add(1, (reason,))
         self._lifetimes.observe(seconds)
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -154,7 +154,7 @@ class Metrics:
         """Count a request that a rate limit refused."""
         self._limited.add(1, (role,))
 
-    def gauge_ignored(self) -> None:
+    def gauge_update_ignored(self) -> None:
         """Count a gauge that was not newer than what is known."""
         self._stale_gauges.add(1)
 

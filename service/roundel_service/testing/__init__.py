@@ -1,7 +1,7 @@
 """Put an engine to the test: `check_engine()` is what every engine has to pass.
 
 Each `Promise` is put to the test at a place of its own, and a test of your own can
-check them one by one. All chance comes from a seed, which a `BrokenPromise` names;
+check them one by one. All chance comes from a seed, which a `ContractViolation` names;
 how tasks take turns is up to trio and to the engine.
 """
 
@@ -16,59 +16,59 @@ from . import enumeration as walks
 from . import notifications as listeners
 from . import presence as attendance
 from . import shared as nodes
-from .check import BrokenPromise, Promise
-from .environment import Kind, MakeEngine, Setup
+from .check import Check, ContractViolation
+from .environment import EngineTraits, MakeEngine, Setup
 
 __all__ = [
-    "PROMISES",
-    "BrokenPromise",
-    "Kind",
+    "CHECKS",
+    "Check",
+    "ContractViolation",
+    "EngineTraits",
     "MakeEngine",
-    "Promise",
     "Setup",
     "check_engine",
 ]
 
-_DURABLE: Final = Kind(is_durable=True)
-_SHARED: Final = Kind(is_shared=True)
+_DURABLE: Final = EngineTraits(is_durable=True)
+_SHARED: Final = EngineTraits(is_shared=True)
 
-PROMISES: Final = (
-    Promise(mailboxes.unwritten),
-    Promise(mailboxes.lines),
-    Promise(mailboxes.looks),
-    Promise(mailboxes.operations),
-    Promise(mailboxes.reducer),
-    Promise(mailboxes.values),
-    Promise(mailboxes.ring),
-    Promise(mailboxes.refusals),
-    Promise(mailboxes.batches),
-    Promise(mailboxes.expiry),
-    Promise(writers.concurrent),
-    Promise(writers.op_ids),
-    Promise(writers.repeats),
-    Promise(writers.cancelled),
-    Promise(claims.one_winner),
-    Promise(claims.claimed_again),
-    Promise(claims.claims_end),
-    Promise(attendance.alone),
-    Promise(attendance.attended, _SHARED),
-    Promise(attendance.attended_again, _SHARED),
-    Promise(attendance.attended_at_once, _SHARED),
-    Promise(attendance.attendance_ends, _SHARED),
-    Promise(walks.holders),
-    Promise(walks.retracted),
-    Promise(walks.users),
-    Promise(walks.newcomers),
-    Promise(listeners.told_here),
-    Promise(listeners.told_truly),
-    Promise(listeners.told_after),
-    Promise(listeners.told_elsewhere, _SHARED),
-    Promise(nodes.elsewhere, _SHARED),
-    Promise(nodes.never_back),
-    Promise(nodes.leaving, _SHARED),
-    Promise(restarts.ended),
-    Promise(restarts.restart, _DURABLE),
-    Promise(restarts.crash, _DURABLE),
+CHECKS: Final = (
+    Check(mailboxes.unwritten),
+    Check(mailboxes.lines),
+    Check(mailboxes.looks),
+    Check(mailboxes.operations),
+    Check(mailboxes.reducer),
+    Check(mailboxes.values),
+    Check(mailboxes.ring),
+    Check(mailboxes.refusals),
+    Check(mailboxes.batches),
+    Check(mailboxes.expiry),
+    Check(writers.concurrent),
+    Check(writers.op_ids),
+    Check(writers.repeats),
+    Check(writers.cancelled),
+    Check(claims.one_winner),
+    Check(claims.claimed_again),
+    Check(claims.claims_end),
+    Check(attendance.alone),
+    Check(attendance.attended, _SHARED),
+    Check(attendance.attended_again, _SHARED),
+    Check(attendance.attended_at_once, _SHARED),
+    Check(attendance.attendance_ends, _SHARED),
+    Check(walks.holders),
+    Check(walks.retracted),
+    Check(walks.users),
+    Check(walks.newcomers),
+    Check(listeners.told_here),
+    Check(listeners.told_truly),
+    Check(listeners.told_after),
+    Check(listeners.told_elsewhere, _SHARED),
+    Check(nodes.elsewhere, _SHARED),
+    Check(nodes.never_back),
+    Check(nodes.leaving, _SHARED),
+    Check(restarts.ended),
+    Check(restarts.restart, _DURABLE),
+    Check(restarts.crash, _DURABLE),
 )
 """All that engines promise; some of it only those of a kind."""
 
@@ -83,7 +83,7 @@ async def check_engine(
 ) -> None:
     """Put all that an engine promises to the test.
 
-    Raises an `ExceptionGroup` with a `BrokenPromise` for each that does not hold.
+    Raises an `ExceptionGroup` with a `ContractViolation` for each that does not hold.
 
     Args:
         make_engine: Makes an engine, which is then run and in the end cancelled.
@@ -91,9 +91,9 @@ async def check_engine(
         is_shared: There may be several engines at a place at once.
         patience: How many seconds it may take until what has to come about has.
     """
-    kind = Kind(is_durable=is_durable, is_shared=is_shared)
-    broken: list[BrokenPromise] = []
-    for promise in PROMISES:
+    kind = EngineTraits(is_durable=is_durable, is_shared=is_shared)
+    broken: list[ContractViolation] = []
+    for promise in CHECKS:
         if promise.concerns(kind):
             try:
                 await promise.check(
@@ -103,7 +103,7 @@ async def check_engine(
                     seed=seed,
                     patience=patience,
                 )
-            except BrokenPromise as error:
+            except ContractViolation as error:
                 broken.append(error)
     if broken:
         raise ExceptionGroup("the engine breaks its promises", broken)

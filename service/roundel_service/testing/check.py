@@ -10,38 +10,38 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
-from .environment import Kind, MakeEngine, Place
+from .environment import EngineTraits, Environment, MakeEngine
 
 BOUND = 12
 """After how many times the patience a test of one promise hangs."""
 
-Story: TypeAlias = Callable[[Place], Awaitable[None]]
+CheckFunction: TypeAlias = Callable[[Environment], Awaitable[None]]
 """Puts one promise to the test, at an empty place; its docstring is the promise."""
 
 
 @final
-class BrokenPromise(AssertionError):  # noqa: N818, it says what there is
+class ContractViolation(AssertionError):  # noqa: N818, it names what was found
     """An engine does not do what it promises; the cause says what happened."""
 
 
 @final
 @attrs.frozen
-class Promise:
+class Check:
     """A *story* that ends well at every engine of which *needs* is promised."""
 
-    story: Story
-    needs: Kind = attrs.field(factory=Kind)
+    function: CheckFunction
+    needs: EngineTraits = attrs.field(factory=EngineTraits)
 
     @property
     def name(self) -> str:
         """What the promise is called."""
-        return self.story.__name__
+        return self.function.__name__
 
     def __str__(self) -> str:
         """Return the promise itself."""
-        return " ".join((self.story.__doc__ or "").split())
+        return " ".join((self.function.__doc__ or "").split())
 
-    def concerns(self, kind: Kind) -> bool:
+    def concerns(self, kind: EngineTraits) -> bool:
         """Tell whether an engine of that *kind* promises it."""
         return (kind.is_durable or not self.needs.is_durable) and (
             kind.is_shared or not self.needs.is_shared
@@ -56,25 +56,25 @@ class Promise:
         seed: int = 0,
         patience: float = 10.0,
     ) -> None:
-        """Put the promise to the test; raises `BrokenPromise`.
+        """Put the promise to the test; raises `ContractViolation`.
 
         The arguments are those of `check_engine()`.
         """
-        place = Place(
+        place = Environment(
             make_engine=make_engine,
-            kind=Kind(is_durable=is_durable, is_shared=is_shared),
+            kind=EngineTraits(is_durable=is_durable, is_shared=is_shared),
             random=Random(f"{self.name} {seed}"),  # noqa: S311, it has to come again
             patience=patience,
             name=secrets.token_hex(8),
         )
         try:
             with trio.fail_after(BOUND * patience):
-                await self.story(place)
+                await self.function(place)
         except Exception as error:
             leaves = list(_leaves(error))
             told = "\n".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)
             message = f"{self.name} (seed {seed}): {self}\n{told}"
-            raise BrokenPromise(message) from (error if leaves[1:] else leaves[0])
+            raise ContractViolation(message) from (error if leaves[1:] else leaves[0])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

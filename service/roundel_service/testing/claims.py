@@ -6,12 +6,12 @@ import trio
 
 from ..engines.base import Engine
 from .compare import equal
-from .environment import Place
+from .environment import Environment
 
 LONG = 3_600.0
 
 
-async def one_winner(place: Place) -> None:
+async def one_winner(place: Environment) -> None:
     """Of many who claim a key at once, wherever, one gets it and all are told who."""
     kept: dict[str, set[str]] = {}
 
@@ -34,7 +34,7 @@ async def one_winner(place: Place) -> None:
             equal(None, await node.claimed("other"), "what nobody claimed")
 
 
-async def claimed_again(place: Place) -> None:
+async def claimed_again(place: Environment) -> None:
     """What is claimed stays so, to the last letter, whoever claims it again."""
     value = "ünï \x00\n" * 50
     async with place.nodes() as nodes:
@@ -47,7 +47,7 @@ async def claimed_again(place: Place) -> None:
         equal("", await nodes[-1].claim("empty", "x", ttl=LONG), "what is kept then")
 
 
-async def claims_end(place: Place) -> None:
+async def claims_end(place: Environment) -> None:
     """A claim is over after its time, and not before; then another can be made."""
     async with place.nodes() as nodes:
         for ttl in (-1.0, 0.0, 0.0001):

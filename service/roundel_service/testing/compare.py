@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from ..domain.items import next_end, size_of
-from ..engines.base import Record, Result, Work
+from ..domain.record import Record
+from ..engines.base import Result, UserOperation
 
 SHOWN = 300
 """How many characters of a value are shown."""
@@ -51,7 +52,10 @@ def _shown(value: object) -> str:
 
 
 def check_results(
-    work: Sequence[Work], expected: list[Result], actual: list[Result], what: str
+    work: Sequence[UserOperation],
+    expected: list[Result],
+    actual: list[Result],
+    what: str,
 ) -> None:
     """Check that each piece of work became what the model says."""
     equal(len(work), len(actual), f"{what}: the number of results")

@@ -8,16 +8,17 @@ import trio
 
 from ..domain.changes import Added
 from ..domain.mailbox import Applied
-from ..engines.base import Engine, Record
+from ..domain.record import Record
+from ..engines.base import Engine
 from .compare import check_line, equal, holds
-from .environment import Place, put, put_all
+from .environment import Environment, put, put_all
 from .model import ROOMY, note, read
 
 WRITERS = 12
 """How many write at once."""
 
 
-async def concurrent(place: Place) -> None:
+async def concurrent(place: Environment) -> None:
     """Of many who write to one user at once, each makes versions of its own."""
     applied: list[Applied] = []
 
@@ -52,7 +53,7 @@ def _check_all_there(record: Record, applied: Sequence[Applied]) -> None:
         equal(by_version[change.v], change, "a change that is kept")
 
 
-async def op_ids(place: Place) -> None:
+async def op_ids(place: Environment) -> None:
     """What has an id is done once, by whomever and wherever it is asked for again."""
     async with place.nodes(3) as nodes:
         first = await put(nodes[0], "alice", note("1", op_id="o"))
@@ -70,7 +71,7 @@ async def op_ids(place: Place) -> None:
         equal((2, ["1"]), (record.mailbox.v, list(record.mailbox.items)), "the mailbox")
 
 
-async def repeats(place: Place) -> None:
+async def repeats(place: Environment) -> None:
     """What many ask for at once under one id is done once, and all are answered so."""
     items: dict[str, set[str | None]] = {}
 
@@ -92,7 +93,7 @@ async def repeats(place: Place) -> None:
     equal(told, set(record.mailbox.items), "the items after all")
 
 
-async def cancelled(place: Place) -> None:
+async def cancelled(place: Environment) -> None:
     """A caller who is cancelled leaves an engine that goes on, and half of nothing."""
     acknowledged: set[str] = set()
     others: list[str] = []
@@ -138,5 +139,5 @@ def check_halves(record: Record) -> None:
     added = [step.item.id for step in steps if isinstance(step, Added)]
     ids = list(mailbox.items)[mailbox.v - len(added) :]
     equal(ids, added, "the items in the changes")
-    answered = {answer.item for answer in mailbox.answers.values()}
+    answered = {answer.item for answer in mailbox.results.values()}
     holds(answered <= mailbox.items.keys(), "no answer without its item")

@@ -9,16 +9,17 @@ import attrs
 import trio
 
 from ..domain.operations import Expire, Retract
-from ..engines.base import Engine, Record, Unavailable, Work
+from ..domain.record import Record
+from ..engines.base import Engine, EngineUnavailable, UserOperation
 from .claims import LONG
 from .compare import check_line, check_record, equal, holds
 from .concurrency import check_halves
-from .environment import Place, put, put_all
-from .model import NAMES, ROOMY, TIGHT, Deeds, note
-from .notifications import Ear
+from .environment import Environment, put, put_all
+from .model import NAMES, ROOMY, TIGHT, OperationGenerator, note
+from .notifications import RecordingListener
 
 
-async def ended(place: Place) -> None:
+async def ended(place: Environment) -> None:
     """Who calls an engine that has ended is answered, or told that it is not there."""
     async with place.node() as engine:
         await put(engine, "alice", note("1"))
@@ -35,18 +36,18 @@ async def ended(place: Place) -> None:
         with trio.move_on_after(place.patience) as waited:
             try:
                 await call()
-            except Unavailable:
+            except EngineUnavailable:
                 continue
         holds(not waited.cancelled_caught, f"no answer from {call} after the end")
 
 
-async def restart(place: Place) -> None:
+async def restart(place: Environment) -> None:
     """The next engine finds all as it was, to the last claim."""
     place = place.another(TIGHT)
     users = NAMES[:4]
     async with place.node() as engine:
         unwritten = await engine.read("nobody")
-        deeds = Deeds(place.random, users)
+        deeds = OperationGenerator(place.random, users)
         for _ in range(40):
             await engine.apply(deeds.batch())
             place.clock.now += place.random.choice((0.0, 0.125, 0.5))
@@ -69,7 +70,7 @@ async def restart(place: Place) -> None:
 class _Crash:
     """What many write until the engine ends; *tried* and *acknowledged* are ids."""
 
-    place: Place
+    place: Environment
     tried: dict[str, str] = attrs.field(factory=dict)
     acknowledged: set[str] = attrs.field(factory=set)
     told: list[tuple[str, Record]] = attrs.field(factory=list)
@@ -82,7 +83,7 @@ class _Crash:
         self.tried[name] = self.place.random.choice("ab")
         return name
 
-    def work(self, names: Iterable[str]) -> list[Work]:
+    def work(self, names: Iterable[str]) -> list[UserOperation]:
         """Return what there is to do for these *names*."""
         return [(self.tried[name], note(name, op_id=name)) for name in names]
 
@@ -94,10 +95,10 @@ class _Crash:
             names = [self.try_one() for _ in range(self.place.random.choice((1, 1, 6)))]
             try:
                 results = await engine.apply(self.work(names))
-            except Unavailable:
+            except EngineUnavailable:
                 return
             for result, name in zip(results, names, strict=True):
-                if isinstance(result, Unavailable):
+                if isinstance(result, EngineUnavailable):
                     return
                 self.acknowledged.add(name)
             self.news.set()
@@ -107,7 +108,7 @@ class _Crash:
         """Let many write at a node, and end it at some moment."""
         self.news, self.is_over = trio.Event(), False
         engine = self.place.engine()
-        ear = Ear(engine, "a", "b")
+        ear = RecordingListener(engine, "a", "b")
         async with trio.open_nursery() as callers, trio.open_nursery() as running:
             await running.start(engine.run)
             for _ in range(3):
@@ -120,10 +121,10 @@ class _Crash:
             running.cancel_scope.cancel()
             callers.cancel_scope.deadline = trio.current_time() + self.place.patience
         holds(not callers.cancel_scope.cancelled_caught or with_callers, "callers end")
-        self.told = ear.told
+        self.told = ear.notifications
 
 
-async def crash(place: Place) -> None:
+async def crash(place: Environment) -> None:
     """What was acknowledged outlives any end, and what was not is whole or not at all.
 
     Done again, it is there once.

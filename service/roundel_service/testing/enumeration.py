@@ -7,9 +7,9 @@ from collections.abc import Collection
 import trio
 
 from ..domain.operations import Notify, Retract
-from ..engines.base import Engine, Work
+from ..engines.base import Engine, UserOperation
 from .compare import equal, holds
-from .environment import Place, put, put_all
+from .environment import Environment, put, put_all
 from .model import NAMES, note
 
 MANY = 300
@@ -24,7 +24,7 @@ async def _fill(engine: Engine, users: Collection[str], source: str) -> None:
     await put_all(engine, [(user, _from(source, key="k")) for user in users])
 
 
-async def holders(place: Place) -> None:
+async def holders(place: Environment) -> None:
     """Who holds an item that is to go is found, also while others come and go."""
     users = [f"user-{number}" for number in range(MANY)]
     mine = place.random.sample(users, 60)
@@ -53,16 +53,16 @@ async def _found(
         equal(set(), missed, f"who was missed by {retract}")
 
 
-async def _come_and_go(place: Place, engine: Engine, users: list[str]) -> None:
+async def _come_and_go(place: Environment, engine: Engine, users: list[str]) -> None:
     for number in range(30):
-        work: list[Work] = [(f"late-{number}", _from("s"))]
+        work: list[UserOperation] = [(f"late-{number}", _from("s"))]
         user = place.random.choice(users)
         work += [(user, _from("u", f"goes-{number}", "u")), (user, Retract(source="u"))]
         await put_all(engine, work)
         await place.turns()
 
 
-async def retracted(place: Place) -> None:
+async def retracted(place: Environment) -> None:
     """What is taken back from all holders is with nobody any more."""
     users = [f"user-{number}" for number in range(40)]
     selects = Retract(source="s")
@@ -79,7 +79,7 @@ async def retracted(place: Place) -> None:
             equal(None, applied.change, "what is taken back again")
 
 
-async def users(place: Place) -> None:
+async def users(place: Environment) -> None:
     """A walk comes by each user once, in an order that stays, page by page."""
     there = [*NAMES, *(f"user-{number}" for number in range(90))]
     place.random.shuffle(there)
@@ -107,7 +107,7 @@ async def _walk(engine: Engine, limit: int) -> list[str]:
     return walk
 
 
-async def newcomers(place: Place) -> None:
+async def newcomers(place: Environment) -> None:
     """Who comes during a walk disturbs it not, and a walk from nobody is no error."""
     there = {f"user-{number}" for number in range(30)}
     late = [f"late-{number}" for number in range(0, 90, 3)]

@@ -12,7 +12,8 @@ import trio
 
 from ..domain.mailbox import Applied
 from ..domain.operations import Operation
-from ..engines.base import Engine, Result, Rules, Work
+from ..domain.record import RecordLimits
+from ..engines.base import Engine, Result, UserOperation
 from .compare import equal
 
 START = 1_763_690_000.125
@@ -41,9 +42,9 @@ class Setup:
     same *clock*, in seconds since 1970, and the same *rules*.
     """
 
-    place: str
+    name: str
     clock: Callable[[], float]
-    rules: Rules
+    limits: RecordLimits
 
 
 MakeEngine: TypeAlias = Callable[[Setup], Engine]
@@ -51,7 +52,7 @@ MakeEngine: TypeAlias = Callable[[Setup], Engine]
 
 @final
 @attrs.frozen(kw_only=True)
-class Kind:
+class EngineTraits:
     """What is promised of an engine, beyond what all of them do.
 
     Of one that *is_durable* the next engine at a place finds all that was
@@ -64,30 +65,30 @@ class Kind:
 
 @final
 @attrs.frozen(kw_only=True)
-class Place:
+class Environment:
     """A store of its own, with a clock and a *random* that are the same each time.
 
     *patience* is how many seconds may pass until what has to come about has.
     """
 
     make_engine: MakeEngine
-    kind: Kind
+    kind: EngineTraits
     random: Random
     patience: float
     name: str
-    rules: Rules = attrs.field(factory=Rules)
+    limits: RecordLimits = attrs.field(factory=RecordLimits)
     clock: Clock = attrs.field(factory=Clock)
 
-    def another(self, rules: Rules | None = None) -> Place:
+    def another(self, rules: RecordLimits | None = None) -> Environment:
         """Return a place beside this one, which has nothing to do with it."""
         name = f"{self.name}x{self.random.getrandbits(40):010x}"
         return attrs.evolve(
-            self, name=name, rules=rules or self.rules, clock=Clock(self.clock.now)
+            self, name=name, limits=rules or self.limits, clock=Clock(self.clock.now)
         )
 
     def engine(self) -> Engine:
         """Make an engine; it has to be run."""
-        setup = Setup(place=self.name, clock=self.clock, rules=self.rules)
+        setup = Setup(name=self.name, clock=self.clock, limits=self.limits)
         return self.make_engine(setup)
 
     @asynccontextmanager
@@ -127,7 +128,7 @@ async def put(engine: Engine, user: str, operation: Operation) -> Applied:
     return done(result)
 
 
-async def put_all(engine: Engine, work: Sequence[Work]) -> list[Applied]:
+async def put_all(engine: Engine, work: Sequence[UserOperation]) -> list[Applied]:
     """Apply all of *work*, of which nothing may be refused."""
     results = await engine.apply(work)
     equal(len(work), len(results), "a result for each piece of work")

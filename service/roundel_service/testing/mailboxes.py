@@ -6,28 +6,29 @@ from itertools import pairwise
 
 import attrs
 
-from ..domain.items import Limits
+from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
     Expire,
-    Forget,
     Mark,
     MarkAll,
     Notify,
     Operation,
-    Renew,
     Retract,
     SetGauge,
+    StartNewEpoch,
 )
-from ..engines.base import Engine, Rules, Work
+from ..domain.record import RecordLimits
+from ..engines.base import Engine, UserOperation
 from .compare import check_line, check_record, check_results, equal, holds
-from .environment import Place, put, put_all
-from .model import NAMES, TIGHT, Deeds, Model, note, read
+from .environment import Environment, put, put_all
+from .model import NAMES, TIGHT, Model, OperationGenerator, note, read
 
 
-async def unwritten(place: Place) -> None:
+async def unwritten(place: Environment) -> None:
     """A mailbox that nobody wrote to is empty, in an epoch of its own that stays."""
     async with place.node() as engine:
         await engine.check()
@@ -45,7 +46,7 @@ async def unwritten(place: Place) -> None:
     equal(len(NAMES), len(epochs), "the number of epochs")
 
 
-async def lines(place: Place) -> None:
+async def lines(place: Environment) -> None:
     """No version of one place can be taken for one of another, or of what was lost."""
     epochs = set()
     places = [place, place.another()]
@@ -62,11 +63,11 @@ async def lines(place: Place) -> None:
     )
 
 
-async def looks(place: Place) -> None:
+async def looks(place: Environment) -> None:
     """Who only looks, or takes back what is not there, leaves nothing behind."""
     nothing: tuple[Operation, ...] = (
         Retract(source="s"),
-        DropGauge("g"),
+        DeleteGauge("g"),
         Expire(),
     )
     async with place.node() as engine:
@@ -103,24 +104,24 @@ STORY: tuple[Operation, ...] = (
     Disconnect(revoke=True),
     Disconnect(),
     Expire(),
-    Renew("renewed-1"),
-    Renew("renewed-2"),
+    StartNewEpoch("renewed-1"),
+    StartNewEpoch("renewed-2"),
     note("after"),
     Retract(category="c", key="k"),
     Retract(source="nobody"),
-    DropGauge("g"),
-    DropGauge("g"),
-    Forget("forgotten-1"),
+    DeleteGauge("g"),
+    DeleteGauge("g"),
+    DeleteUser("forgotten-1"),
     note("anew", op_id="o"),
     *FURNISHED,
-    Forget("forgotten-2"),
-    Forget("forgotten-3"),
-    Renew("renewed-3"),
+    DeleteUser("forgotten-2"),
+    DeleteUser("forgotten-3"),
+    StartNewEpoch("renewed-3"),
     *FURNISHED,
 )
 
 
-async def operations(place: Place) -> None:
+async def operations(place: Environment) -> None:
     """Each kind of operation does, and answers, what the reducer says."""
     async with place.node() as engine:
         model = await _model(place, engine, "alice")
@@ -128,15 +129,19 @@ async def operations(place: Place) -> None:
             await _compare(place, engine, model, [("alice", operation)], f"{number}")
 
 
-async def _model(place: Place, engine: Engine, *users: str) -> Model:
-    model = Model(place.rules)
+async def _model(place: Environment, engine: Engine, *users: str) -> Model:
+    model = Model(place.limits)
     for user in users:
         model.begin(user, await engine.read(user))
     return model
 
 
 async def _compare(
-    place: Place, engine: Engine, model: Model, work: list[Work], what: str
+    place: Environment,
+    engine: Engine,
+    model: Model,
+    work: list[UserOperation],
+    what: str,
 ) -> None:
     expected = model.apply(work, place.clock.now)
     check_results(work, expected, await engine.apply(work), what)
@@ -145,12 +150,12 @@ async def _compare(
         check_record(model.expire(user, place.clock.now), record, what)
 
 
-async def reducer(place: Place) -> None:
+async def reducer(place: Environment) -> None:
     """Whatever is done, whenever and to whom, comes out as the reducer has it."""
     place = place.another(TIGHT)
     async with place.node() as engine:
         model = await _model(place, engine, *NAMES[:4])
-        deeds = Deeds(place.random, NAMES[:4])
+        deeds = OperationGenerator(place.random, NAMES[:4])
         for number in range(100):
             work = deeds.batch()
             await _compare(place, engine, model, work, f"batch {number}")
@@ -160,7 +165,7 @@ async def reducer(place: Place) -> None:
             check_record(record, await engine.read(user), f"after batch {number}")
 
 
-async def values(place: Place) -> None:
+async def values(place: Environment) -> None:
     """What is put in comes out, to the last bit."""
     text = "ünï \U0001f514 \x00\n\r\t'\"\\%{}*?[]" * 20
     data: object = {
@@ -190,10 +195,10 @@ async def values(place: Place) -> None:
                 await _compare(place, engine, model, [("a" * 128, operation)], f"{now}")
 
 
-async def ring(place: Place) -> None:
+async def ring(place: Environment) -> None:
     """As many changes as the ring holds are kept, and lead to the mailbox."""
     for size in (1, 3, 30):
-        beside = place.another(Rules(ring=size))
+        beside = place.another(RecordLimits(change_log_size=size))
         async with beside.node() as engine:
             for number in range(size + 5):
                 await put(engine, "alice", note(f"{number}"))
@@ -206,9 +211,9 @@ async def ring(place: Place) -> None:
             equal(size, len(record.changes), "kept changes after a batch")
 
 
-async def refusals(place: Place) -> None:
+async def refusals(place: Environment) -> None:
     """What is refused is a result; it stops nothing else and changes nothing."""
-    place = place.another(Rules(limits=Limits(categories=2)))
+    place = place.another(RecordLimits(mailbox=MailboxLimits(categories=2)))
     full = [("alice", note("1", "c")), ("alice", note("2", "d"))]
     refused: list[Operation] = [
         note("3", "e", op_id="o"),
@@ -222,21 +227,21 @@ async def refusals(place: Place) -> None:
             holds(isinstance(result, TooManyCategories), f"refused, got {result!r}")
             check_record(before, await engine.read("alice"), "after a refusal")
         model = await _model(place, engine, "alice", "bob")
-        work: list[Work] = [("bob", note("1"))]
+        work: list[UserOperation] = [("bob", note("1"))]
         work += [("alice", op) for op in (*refused, note("4"), *refused, note("5"))]
         await _compare(place, engine, model, [*work, ("bob", note("2"))], "a batch")
-    none = place.another(Rules(limits=Limits(categories=0)))
+    none = place.another(RecordLimits(mailbox=MailboxLimits(categories=0)))
     async with none.node() as engine:
         await engine.apply([("alice", note("1"))])
         equal([], await engine.users(None, 9), "the users after a refusal")
 
 
-async def batches(place: Place) -> None:
+async def batches(place: Environment) -> None:
     """A batch is done in its order for each user, and answered in its order."""
     async with place.node() as engine:
         equal([], await engine.apply([]), "the results of no work")
         model = await _model(place, engine, "alice", "bob")
-        work: list[Work] = []
+        work: list[UserOperation] = []
         for number in range(120):
             work.append(("alice", note(f"{number}", op_id=f"{number % 100}")))
             work.append(("bob", note(f"{number}")))
@@ -250,7 +255,7 @@ async def batches(place: Place) -> None:
             equal([user], list(record.mailbox.items), "the items of one of many")
 
 
-async def expiry(place: Place) -> None:
+async def expiry(place: Environment) -> None:
     """What is over is gone for whoever reads or writes, and once for all."""
     short = Notify(id="s", category="c", title="s", ttl=5.0)
     start = place.clock.now
@@ -258,17 +263,17 @@ async def expiry(place: Place) -> None:
         users = ("reads", "writes", "waits")
         model = await _model(place, engine, *users)
         for user in users:
-            work: list[Work] = [(user, short), (user, note("stays"))]
+            work: list[UserOperation] = [(user, short), (user, note("stays"))]
             await _compare(place, engine, model, work, "before")
         for seconds in (4.875, 5.0, 5.125, 9.0):
             place.clock.now = start + seconds
             record = model.expire("reads", place.clock.now)
             check_record(record, await engine.read("reads"), f"after {seconds} s")
-            new: list[Work] = [("writes", note(f"{seconds}"))]
+            new: list[UserOperation] = [("writes", note(f"{seconds}"))]
             await _compare(place, engine, model, new, f"after {seconds} s")
         await _compare(place, engine, model, [("waits", Expire())], "after all")
         versions = [change.v for change in (await engine.read("reads")).changes]
         holds(all(b == a + 1 for a, b in pairwise(versions)), "versions without a hole")
         record = await engine.read("waits")
-        equal("expire", record.changes[-1].did, "what was done last")
+        equal("expire", record.changes[-1].operation, "what was done last")
         equal(["stays"], list(record.mailbox.items), "what is left")

@@ -9,27 +9,32 @@ from typing import Final, final
 
 import attrs
 
-from ..domain.items import Limits
+from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
     Expire,
-    Forget,
     Mark,
     MarkAll,
     Notify,
     Operation,
-    Renew,
     Retract,
     SetGauge,
+    StartNewEpoch,
 )
-from ..engines.base import Record, Result, Rules, Work
+from ..domain.record import Record, RecordLimits
+from ..engines.base import Result, UserOperation
 
-TIGHT: Final = Rules(limits=Limits(items=4, bytes=200, categories=3), ring=4)
+TIGHT: Final = RecordLimits(
+    mailbox=MailboxLimits(items=4, bytes=200, categories=3), change_log_size=4
+)
 """Rules under which much is evicted, refused and forgotten."""
 
-ROOMY: Final = Rules(limits=Limits(items=10_000, bytes=1 << 24), ring=50)
+ROOMY: Final = RecordLimits(
+    mailbox=MailboxLimits(items=10_000, bytes=1 << 24), change_log_size=50
+)
 """Rules under which nothing is evicted."""
 
 NAMES: Final = ("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128)
@@ -56,7 +61,7 @@ class Model:
     A user's record begins as the engine says. *seen* has all states that ever were.
     """
 
-    rules: Rules
+    rules: RecordLimits
     records: dict[str, Record] = attrs.field(factory=dict)
     seen: dict[str, list[Record]] = attrs.field(factory=dict)
 
@@ -71,16 +76,16 @@ class Model:
 
     def expire(self, user: str, now: float) -> Record:
         """Return the user's record as of *now*."""
-        self._keep(user, self.records[user].expired(now=now, rules=self.rules))
+        self._keep(user, self.records[user].expired(now=now, limits=self.rules))
         return self.records[user]
 
-    def apply(self, work: Sequence[Work], now: float) -> list[Result]:
+    def apply(self, work: Sequence[UserOperation], now: float) -> list[Result]:
         """Do all of *work*, and return what is to become of each."""
         results: list[Result] = []
         for user, operation in work:
             before = self.expire(user, now)
             try:
-                record, applied = before.applied(operation, now=now, rules=self.rules)
+                record, applied = before.applied(operation, now=now, limits=self.rules)
             except TooManyCategories as error:
                 results.append(error)
             else:
@@ -90,20 +95,20 @@ class Model:
 
 
 @final
-class Deeds:
+class OperationGenerator:
     """Draws what is done; each has an id of its own, but some are repeated."""
 
     def __init__(self, random: Random, users: Sequence[str]) -> None:
         self._random = random
         self._users = users
         self._numbers: Iterator[int] = count(1)
-        self._done: list[Work] = []
+        self._done: list[UserOperation] = []
 
-    def batch(self) -> list[Work]:
+    def batch(self) -> list[UserOperation]:
         """Draw the work of one call."""
         return [self._work() for _ in range(self._random.randrange(9))]
 
-    def _work(self) -> Work:
+    def _work(self) -> UserOperation:
         if self._done and self._random.random() < 0.1:
             return self._random.choice(self._done)
         work = (self._random.choice(self._users), self._operation())
@@ -129,13 +134,13 @@ class Deeds:
                 category = self._category()
                 return SetGauge(category=category, count=count, source_version=version)
             case "d":
-                return DropGauge(self._category())
+                return DeleteGauge(self._category())
             case "x":
                 return Disconnect(revoke=draw.random() < 0.5)
             case "o":
-                return Forget(f"forgot-{number:05}")
+                return DeleteUser(f"forgot-{number:05}")
             case "e":
-                return Renew(f"anew-{number:07}")
+                return StartNewEpoch(f"anew-{number:07}")
         return Expire()
 
     def _category(self) -> str:

@@ -7,38 +7,39 @@ from typing import final
 import trio
 
 from ..domain.operations import (
+    DeleteUser,
     Disconnect,
-    Forget,
     Notify,
     Operation,
-    Renew,
     Retract,
     SetGauge,
+    StartNewEpoch,
 )
-from ..engines.base import Engine, Record
+from ..domain.record import Record
+from ..engines.base import Engine
 from .compare import equal, holds
-from .environment import Place, put
-from .model import TIGHT, Deeds, Model, note, read
+from .environment import Environment, put
+from .model import TIGHT, Model, OperationGenerator, note, read
 
 
 @final
-class Ear:
+class RecordingListener:
     """Hears of *users*, a collection to which more can come."""
 
     def __init__(self, engine: Engine, *users: str) -> None:
         self.users = set(users)
-        self.told: list[tuple[str, Record]] = []
+        self.notifications: list[tuple[str, Record]] = []
         engine.listen(self._hear, self.users)
 
     def _hear(self, user: str, record: Record) -> None:
-        self.told.append((user, record))
+        self.notifications.append((user, record))
 
-    def heard(self, user: str, record: Record) -> bool:
+    def received(self, user: str, record: Record) -> bool:
         """Tell whether it was told that *user* has this *record*."""
-        return (user, record) in self.told
+        return (user, record) in self.notifications
 
 
-async def told_here(place: Place) -> None:
+async def told_here(place: Environment) -> None:
     """All listeners of a node know what is done there before it is answered."""
     story: tuple[Operation, ...] = (
         Notify(id="1", category="c", title="t", source="s", ttl=60.0),
@@ -47,38 +48,38 @@ async def told_here(place: Place) -> None:
         Disconnect(),
         Disconnect(revoke=True),
         Retract(source="s"),
-        Renew("renewed-1"),
+        StartNewEpoch("renewed-1"),
         note("2"),
-        Forget("forgotten-1"),
+        DeleteUser("forgotten-1"),
         note("3"),
     )
     async with place.node() as engine:
-        ears = [Ear(engine, "alice"), Ear(engine)]
+        ears = [RecordingListener(engine, "alice"), RecordingListener(engine)]
         for number, operation in enumerate(story):
             if number == 2:
                 # Who begins to watch looks, as a stream does.
                 ears[1].users.add("alice")
                 await engine.read("alice")
             await put(engine, "alice", operation)
-            told = [list(ear.told) for ear in ears if "alice" in ear.users]
+            told = [list(ear.notifications) for ear in ears if "alice" in ear.users]
             record = await engine.read("alice")
             for heard in told:
                 holds(("alice", record) in heard, f"told of {operation}, got {heard}")
         await engine.apply([("alice", note(f"b{n}")) for n in range(5)])
         record = await engine.read("alice")
-        holds(all(ear.heard("alice", record) for ear in ears), "a batch is told")
+        holds(all(ear.received("alice", record) for ear in ears), "a batch is told")
 
 
-async def told_truly(place: Place) -> None:
+async def told_truly(place: Environment) -> None:
     """What a listener is told is what is, or was."""
     place = place.another(TIGHT)
     users = ("alice", "bob")
     async with place.node() as engine:
-        ear = Ear(engine, *users)
-        model = Model(place.rules)
+        ear = RecordingListener(engine, *users)
+        model = Model(place.limits)
         for user in users:
             model.begin(user, await engine.read(user))
-        deeds = Deeds(place.random, users)
+        deeds = OperationGenerator(place.random, users)
         for _ in range(40):
             work = deeds.batch()
             model.apply(work, place.clock.now)
@@ -87,18 +88,18 @@ async def told_truly(place: Place) -> None:
             for user in users:
                 model.expire(user, place.clock.now)
                 await engine.read(user)
-        for user, record in ear.told:
+        for user, record in ear.notifications:
             if user in users:
                 holds(record in model.seen[user], f"told what never was: {record}")
         for user in users:
 
             async def is_told(user: str = user) -> bool:
-                return ear.heard(user, await engine.read(user))
+                return ear.received(user, await engine.read(user))
 
             await place.eventually(is_told, "the latest is told")
 
 
-async def told_after(place: Place) -> None:
+async def told_after(place: Environment) -> None:
     """What a listener is told can be read by then, at every node."""
     early: list[str] = []
 
@@ -126,17 +127,17 @@ async def told_after(place: Place) -> None:
     equal([], early, "what was told before it was so")
 
 
-async def told_elsewhere(place: Place) -> None:
+async def told_elsewhere(place: Environment) -> None:
     """Listeners at other nodes are told in a short time, of the latest at the end."""
     users = ("alice", "bob")
     async with place.nodes(3) as nodes:
-        ears = [Ear(node, "alice") for node in nodes]
+        ears = [RecordingListener(node, "alice") for node in nodes]
 
         async def all_told(user: str) -> None:
             record = await nodes[0].read(user)
 
             async def are_told() -> bool:
-                return all(ear.heard(user, record) for ear in ears)
+                return all(ear.received(user, record) for ear in ears)
 
             await place.eventually(are_told, f"all nodes are told of {user}")
 
@@ -146,7 +147,12 @@ async def told_elsewhere(place: Place) -> None:
         for ear, node in zip(ears, nodes, strict=True):
             ear.users.add("bob")
             await node.read("bob")
-        for operation in (note("1"), Disconnect(), Forget("forgotten-1"), note("2")):
+        for operation in (
+            note("1"),
+            Disconnect(),
+            DeleteUser("forgotten-1"),
+            note("2"),
+        ):
             await put(nodes[2], "bob", operation)
             await all_told("bob")
         for number in range(30):

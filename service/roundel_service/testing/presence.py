@@ -9,14 +9,14 @@ import trio
 from ..engines.base import Engine
 from .claims import LONG
 from .compare import equal, holds
-from .environment import Place
+from .environment import Environment
 
 SHORT = 0.05
 
 USERS = ("alice", "Alice", "a b:*", "ünï\x00", "u" * 200)
 
 
-async def alone(place: Place) -> None:
+async def alone(place: Environment) -> None:
     """A node that is alone hears of no streams, however many it serves."""
     async with place.node() as node:
         equal([], await said(node, {}), "streams of nobody elsewhere")
@@ -25,7 +25,7 @@ async def alone(place: Place) -> None:
         equal([0, 0], await said(node, {"alice": 0, "bob": 1}), "then")
 
 
-async def attended(place: Place) -> None:
+async def attended(place: Environment) -> None:
     """A node hears of each user how many streams all others together serve."""
     async with place.nodes(3) as nodes:
         for node in nodes:
@@ -44,7 +44,7 @@ async def attended(place: Place) -> None:
         equal([1] * 500, await said(nodes[1], many), "streams of many elsewhere")
 
 
-async def attended_again(place: Place) -> None:
+async def attended_again(place: Environment) -> None:
     """What a node says of a user is in the place of what it has said before."""
     async with place.nodes() as (one, other):
         for count in (3, 3, 5, 1, 0, 0, 2):
@@ -53,7 +53,7 @@ async def attended_again(place: Place) -> None:
         equal([4], await said(one, {"alice": 0}), "what the other has said")
 
 
-async def attended_at_once(place: Place) -> None:
+async def attended_at_once(place: Environment) -> None:
     """Of nodes that say it at once, each hears of those that were before it."""
     async with place.nodes(3) as nodes:
         for number in range(20):
@@ -69,7 +69,7 @@ async def attended_at_once(place: Place) -> None:
             equal([0, 1, 2], sorted(heard), "streams elsewhere")
 
 
-async def attendance_ends(place: Place) -> None:
+async def attendance_ends(place: Environment) -> None:
     """What a node has said is forgotten after its time, unless it says it again."""
     async with place.node() as looks, place.node() as stays:
         await said(stays, {"long": 1, "at last": 1}, ttl=LONG)
@@ -93,7 +93,7 @@ async def said(
 ) -> list[int]:
     """Say how many *streams* there are; return how many there are elsewhere."""
     heard = []
-    for answer in await engine.attend(streams, ttl=ttl):
+    for answer in await engine.report_presence(streams, ttl=ttl):
         if isinstance(answer, Exception):
             raise answer
         heard.append(answer)

@@ -6,21 +6,21 @@ import trio
 
 from ..engines.base import Engine
 from .compare import check_record, check_results, equal, holds
-from .environment import Place, put
-from .model import TIGHT, Deeds, Model, note
+from .environment import Environment, put
+from .model import TIGHT, Model, OperationGenerator, note
 
 
-async def elsewhere(place: Place) -> None:
+async def elsewhere(place: Environment) -> None:
     """What is done at one node is so at all others at once."""
     place = place.another(TIGHT)
     users = ("alice", "bob")
     async with place.nodes(3) as nodes:
-        model = Model(place.rules)
+        model = Model(place.limits)
         for user in users:
             records = [await node.read(user) for node in nodes]
             equal([records[0]] * 3, records, "a mailbox that nobody wrote to")
             model.begin(user, records[0])
-        deeds = Deeds(place.random, users)
+        deeds = OperationGenerator(place.random, users)
         for number in range(40):
             work = deeds.batch()
             expected = model.apply(work, place.clock.now)
@@ -32,7 +32,7 @@ async def elsewhere(place: Place) -> None:
             check_record(record, await node.read(user), f"after batch {number}")
 
 
-async def never_back(place: Place) -> None:
+async def never_back(place: Environment) -> None:
     """Nobody reads what is older than what was acknowledged or read before."""
     newest = 0
 
@@ -61,7 +61,7 @@ async def never_back(place: Place) -> None:
         readers.cancel_scope.cancel()
 
 
-async def leaving(place: Place) -> None:
+async def leaving(place: Environment) -> None:
     """A node that comes or goes takes nothing from the others."""
     done: list[str] = []
 

@@ -8,7 +8,8 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from roundel_adapters.server import serve as hypercorn
+from roundel_adapters import server
+from roundel_adapters.server.serve import RESERVE
 from support.server import read_until
 
 from .asgi.test_http2 import Ticker, connect
@@ -43,13 +44,13 @@ async def test_no_connection_is_evicted_for_another(serve):
 
 async def test_connections_are_counted():
     """The operator sees how many there are, and how many were turned away."""
-    counters, stop = hypercorn.Counters(), trio.Event()
-    listeners = await hypercorn.listen("127.0.0.1", 0)
+    counters, stop = server.ServerCounters(), trio.Event()
+    listeners = await server.listen("127.0.0.1", 0)
     address = listeners[0].socket.getsockname()
-    limits = hypercorn.Limits(max_connections=1)
+    limits = server.ServerLimits(max_connections=1)
 
     async def run(*, task_status):
-        await hypercorn.serve(
+        await server.serve(
             app_of(answer),
             listeners,
             shutdown=stop.wait,
@@ -66,12 +67,12 @@ async def test_connections_are_counted():
             assert (counters.open, counters.rejected) == (1, 1)
         stop.set()
 
-    assert counters == hypercorn.Counters(rejected=1)
+    assert counters == server.ServerCounters(rejected=1)
 
 
 async def test_process_keeps_files_for_itself(serve, monkeypatch):
     """A limit above what the process may open would be none."""
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (hypercorn.RESERVE, 1 << 20))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (RESERVE, 1 << 20))
     async with serve(app_of(answer)) as served:
         assert await read_until(await silent(served), b"never") == b""
 

@@ -10,8 +10,13 @@ import pytest
 import trio
 
 from roundel_adapters.server import paced_stream as _writing
-from roundel_adapters.server.limits import Allowance
-from roundel_adapters.server.paced_stream import STEP, LastCall, Pace, PacedStream
+from roundel_adapters.server.limits import TokenBucket
+from roundel_adapters.server.paced_stream import (
+    STEP,
+    PacedStream,
+    ShutdownDeadline,
+    WriteDeadline,
+)
 
 
 class SlowSocket:
@@ -38,12 +43,12 @@ class SlowStream:
 
 
 def paced(stream, last_call=None):
-    return PacedStream(stream, patience=30, last_call=last_call or LastCall())
+    return PacedStream(stream, patience=30, last_call=last_call or ShutdownDeadline())
 
 
 def test_pace_is_something_in_time_and_a_step_in_four_times():
     """Each take earns the patience anew, until a step has taken too long."""
-    pace = Pace(30, 0)
+    pace = WriteDeadline(30, 0)
     assert pace.deadline == 30
     pace.took(1, 29)
     assert pace.deadline == 59
@@ -56,7 +61,7 @@ def test_pace_is_something_in_time_and_a_step_in_four_times():
 
 def test_allowance_is_a_burst_and_then_a_rate():
     """What has been used up comes back with time, up to the burst."""
-    allowance = Allowance(2, per_second=1)
+    allowance = TokenBucket(2, per_second=1)
     assert [allowance.take(100) for _ in range(3)] == [True, True, False]
     assert not allowance.take(100.5)
     assert [allowance.take(200) for _ in range(3)] == [True, True, False]
@@ -92,12 +97,12 @@ async def test_reader_of_a_byte_now_and_then_is_given_up_in_the_end(autojump_clo
 
 async def test_last_call_ends_writes_of_before_and_after(autojump_clock):
     """What is stuck when the end is named ends with it, and so does what follows."""
-    last_call = LastCall()
+    last_call = ShutdownDeadline()
     async with trio.open_nursery() as nursery:
         for stream in (paced(SlowStream(1, seconds=9), last_call) for _ in range(2)):
             nursery.start_soon(refused, stream)
             await trio.sleep(1)
-            last_call.name(12)
+            last_call.set(12)
 
     assert trio.current_time() == pytest.approx(12)
 

@@ -10,9 +10,9 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from roundel import Event, History, LastWords, Stream
+from roundel import CloseMessage, Event, History, Stream
 from roundel_adapters.quart import stream_response
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from support.server import read_until
 
 pytestmark = pytest.mark.slow
@@ -93,8 +93,8 @@ async def test_kept_alive_connection_does_not_hold_the_end_up(serve):
     @app.get("/")
     async def stream():
         made = Stream(History("e"), now=trio.current_time())
-        made.close(LastWords(Event("over", "bye")))
-        return stream_response(made, Bell())
+        made.close(CloseMessage(Event("over", "bye")))
+        return stream_response(made, Wakeup())
 
     async with serve(app) as served:
         peer = await served.get("/")
@@ -108,7 +108,7 @@ async def test_kept_alive_connection_does_not_hold_the_end_up(serve):
 
 async def test_failure_of_one_connection_is_not_the_servers(serve, monkeypatch, caplog):
     """An error out of Hypercorn's own code costs its connection and no more."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.server.serve")
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
     from hypercorn.protocol.h11 import H11Protocol
 
     handle = H11Protocol.handle

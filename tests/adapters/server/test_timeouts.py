@@ -8,18 +8,18 @@ from math import inf
 import pytest
 import trio
 
-from roundel_adapters.server.timeouts import Patience, Watchman
+from roundel_adapters.server.timeouts import IdleTimeout, TimeoutQueue
 
 
 @pytest.fixture
 async def watchman(nursery):
     """Have somebody look after all, until the end of the test."""
-    made = Watchman()
+    made = TimeoutQueue()
     nursery.start_soon(made.run)
     return made
 
 
-async def waited(patience: Patience) -> float:
+async def waited(patience: IdleTimeout) -> float:
     """Return the time at which *patience* has ended."""
     with patience.scope:
         await trio.sleep_forever()
@@ -32,8 +32,8 @@ async def at(time: float) -> None:
 
 async def test_what_waits_for_too_long_is_ended(autojump_clock, watchman):
     """A scope ends at its time, and not before."""
-    patience = Patience(watchman)
-    patience.wait(10)
+    patience = IdleTimeout(watchman)
+    patience.reset(10)
 
     assert 10 == await waited(patience)
 
@@ -47,17 +47,17 @@ async def test_time_can_be_put_off_and_brought_forward(
     async def run() -> None:
         ended.append(await waited(patience))
 
-    patience = Patience(watchman)
+    patience = IdleTimeout(watchman)
     nursery.start_soon(run)
-    patience.wait(10)
+    patience.reset(10)
     await at(9)
-    patience.wait(75)
+    patience.reset(75)
     await at(50)
-    patience.wait(inf)
+    patience.reset(inf)
     await at(200)
-    patience.wait(75)
+    patience.reset(75)
     await at(210)
-    patience.wait(10)
+    patience.reset(10)
     await at(219.9)
     assert [] == ended
     await at(300)
@@ -70,8 +70,8 @@ async def test_each_has_a_time_of_its_own(autojump_clock, watchman, nursery):
     ended = {}
 
     async def run(name: int, seconds: float) -> None:
-        patience = Patience(watchman)
-        patience.wait(seconds)
+        patience = IdleTimeout(watchman)
+        patience.reset(seconds)
         ended[name] = await waited(patience)
 
     for name, seconds in enumerate([30, 10, 20, 10, 0]):
@@ -83,26 +83,26 @@ async def test_each_has_a_time_of_its_own(autojump_clock, watchman, nursery):
 
 async def test_another_scope_has_the_time_that_is_left(autojump_clock, watchman):
     """What goes on with a connection has no more time than what has begun it."""
-    patience = Patience(watchman)
-    patience.wait(10)
+    patience = IdleTimeout(watchman)
+    patience.reset(10)
     with patience.scope:
         await at(7)
-    patience.renew()
+    patience.rearm()
 
     assert 10 == await waited(patience)
 
 
 async def test_time_without_end_is_looked_at_once(autojump_clock, watchman):
     """A connection that has ended is not held for as long as it might have waited."""
-    patience = Patience(watchman)
-    patience.wait(10)
-    patience.wait(inf)
+    patience = IdleTimeout(watchman)
+    patience.reset(10)
+    patience.reset(inf)
     with trio.move_on_after(1_000) as long:
         await waited(patience)
 
     assert long.cancelled_caught
-    patience.renew()
-    patience.wait(10)
+    patience.rearm()
+    patience.reset(10)
     assert 1_010 == await waited(patience)
 
 
@@ -110,9 +110,9 @@ async def test_put_off_ten_thousand_times_is_looked_at_as_often_as_once(
     autojump_clock, watchman
 ):
     """It costs an assignment, and neither memory nor a wake-up."""
-    patience = Patience(watchman)
+    patience = IdleTimeout(watchman)
     for _ in range(10_000):
-        patience.wait(75)
+        patience.reset(75)
 
     assert 1 == len(watchman._rounds)
 
@@ -120,9 +120,9 @@ async def test_put_off_ten_thousand_times_is_looked_at_as_often_as_once(
 async def test_what_is_to_be_done_at_the_end_can_be_anything(autojump_clock, watchman):
     """Once it is stopped nothing is done, though it is looked at in its time."""
     ended = []
-    patience = [Patience(watchman, partial(ended.append, name)) for name in "abc"]
+    patience = [IdleTimeout(watchman, partial(ended.append, name)) for name in "abc"]
     for each in patience:
-        each.wait(10)
+        each.reset(10)
     patience[1].stop()
     await at(20)
 

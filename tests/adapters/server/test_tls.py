@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from roundel_adapters.server import serve as hypercorn
+from roundel_adapters import server as roundel_server
 from support.certificates import Authority
 from support.server import Served, read_until
 
@@ -34,11 +34,13 @@ def serve_tls(contexts):
 
     @asynccontextmanager
     async def serving(app, **limits):
-        listeners = await hypercorn.listen("127.0.0.1", 0, tls=server)
+        listeners = await roundel_server.listen("127.0.0.1", 0, tls=server)
         port = listeners[0].transport_listener.socket.getsockname()[1]
         served = Served(port, trio.Event(), trio.Event())
         async with trio.open_nursery() as nursery:
-            await nursery.start(run, app, listeners, served, hypercorn.Limits(**limits))
+            await nursery.start(
+                run, app, listeners, served, roundel_server.ServerLimits(**limits)
+            )
             try:
                 yield served
             finally:
@@ -50,7 +52,7 @@ def serve_tls(contexts):
 
 
 async def run(app, listeners, served, limits, *, task_status):
-    await hypercorn.serve(
+    await roundel_server.serve(
         app,
         listeners,
         shutdown=served.stop.wait,

@@ -16,7 +16,7 @@ import pytest
 import trio
 from trio.testing import open_stream_to_socket_listener
 
-from roundel_adapters.server import serve as hypercorn
+from roundel_adapters import server
 from roundel_service import settings as config
 from roundel_service.cli import supervisor as workers
 from roundel_service.settings import ConfigError
@@ -261,14 +261,14 @@ def test_pause_grows_with_quick_deaths_up_to_a_bound(deaths, pause):
 
 def test_each_worker_has_an_operators_listener_at_the_ports_that_follow():
     """An operator who knows one address and the count knows them all."""
-    with workers.holding(several(3, ops_bind="127.77.0.9:9180")) as places:
+    with workers.reserved_addresses(several(3, ops_bind="127.77.0.9:9180")) as places:
         assert [9180, 9181, 9182] == [ops.port for ops in places.ops]
         assert {"127.77.0.9"} == {ops.host for ops in places.ops}
 
 
 def test_port_zero_is_found_once_for_all_and_nobody_else_is_given_it():
     """Workers can share a port only if somebody has chosen it before."""
-    with workers.holding(several(2, ops_bind="127.0.0.1:0")) as places:
+    with workers.reserved_addresses(several(2, ops_bind="127.0.0.1:0")) as places:
         ports = [places.bind.port, *(ops.port for ops in places.ops)]
         with pytest.raises(OSError, match="in use"), socket.socket() as other:
             other.bind(("127.0.0.1", places.bind.port))
@@ -279,17 +279,17 @@ def test_port_zero_is_found_once_for_all_and_nobody_else_is_given_it():
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 async def test_port_is_shared_over_ipv6_too():
     """The other family of addresses is no other service."""
-    with workers.holding(several(2, bind="[::1]:0", ops_bind="")) as places:
+    with workers.reserved_addresses(several(2, bind="[::1]:0", ops_bind="")) as places:
         address = places.bind.host, places.bind.port
-        (first,) = await hypercorn.listen(*address, share_port=True)
-        (second,) = await hypercorn.listen(*address, share_port=True)
+        (first,) = await server.listen(*address, share_port=True)
+        (second,) = await server.listen(*address, share_port=True)
         async with first, second:
             assert address == second.socket.getsockname()[:2]
 
 
 def test_no_operators_listener_is_none_for_every_worker():
     """What is not wanted is not there, however many they are."""
-    with workers.holding(several(2, ops_bind="")) as places:
+    with workers.reserved_addresses(several(2, ops_bind="")) as places:
         assert (None, None) == places.ops
 
 
@@ -298,7 +298,9 @@ def test_taken_address_is_told_before_any_worker_starts():
     with (
         socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken,
         pytest.raises(OSError, match=r"cannot listen on .*: Address already in use"),
-        workers.holding(several(2, bind=f"127.0.0.1:{taken.getsockname()[1]}")),
+        workers.reserved_addresses(
+            several(2, bind=f"127.0.0.1:{taken.getsockname()[1]}")
+        ),
     ):
         pass
 
@@ -307,7 +309,7 @@ def test_ports_that_follow_have_to_exist():
     """The last of 65,535 ports has none behind it."""
     with (
         pytest.raises(ConfigError, match=r"ROUNDEL_OPS_BIND: .*at most 65533"),
-        workers.holding(several(3, ops_bind="127.0.0.1:65534")),
+        workers.reserved_addresses(several(3, ops_bind="127.0.0.1:65534")),
     ):
         pass
 
@@ -323,7 +325,7 @@ def test_other_systems_are_told_that_they_cannot_share_a_port(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with (
         pytest.raises(ConfigError, match=r"ROUNDEL_WORKERS: .*Linux"),
-        workers.holding(several(2)),
+        workers.reserved_addresses(several(2)),
     ):
         pass
 
@@ -337,12 +339,12 @@ def test_count_of_workers_is_1_to_64(count):
 
 async def test_shared_port_takes_several_listeners_and_a_plain_one_takes_it_alone():
     """Who shares a port says so; who does not cannot be joined unnoticed."""
-    (first,) = await hypercorn.listen("127.0.0.1", 0, share_port=True)
+    (first,) = await server.listen("127.0.0.1", 0, share_port=True)
     port = first.socket.getsockname()[1]
-    (second,) = await hypercorn.listen("127.0.0.1", port, share_port=True)
+    (second,) = await server.listen("127.0.0.1", port, share_port=True)
     async with first, second:
         with pytest.raises(OSError, match="in use"):
-            await hypercorn.listen("127.0.0.1", port)
+            await server.listen("127.0.0.1", port)
         async with await open_stream_to_socket_listener(second) as stream:
             nodelay = second.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert ("127.0.0.1", port) == stream.socket.getpeername()

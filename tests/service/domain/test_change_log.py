@@ -7,21 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roundel_service.domain.badge import Badge
-from roundel_service.domain.change_log import Ring
+from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Change
 
 
 def change(v: int) -> Change:
     badge = Badge("e", v, 0, 0, more=False, by={})
-    return Change(v=v, steps=(), badge=badge, did="notify", by="producer", time=0.0)
+    return Change(
+        v=v, steps=(), badge=badge, operation="notify", by="producer", time=0.0
+    )
 
 
-def versions(ring: Ring) -> list[int]:
+def versions(ring: ChangeLog) -> list[int]:
     return [change.v for change in ring]
 
 
-def ring_of(*numbers: int) -> Ring:
-    return Ring(map(change, numbers))
+def ring_of(*numbers: int) -> ChangeLog:
+    return ChangeLog(map(change, numbers))
 
 
 @given(
@@ -30,7 +32,7 @@ def ring_of(*numbers: int) -> Ring:
 )
 def test_is_like_a_tuple(keep, turns):
     """Whoever goes on from any of them, at any time, changes no other."""
-    rings, tuples = [Ring()], [()]
+    rings, tuples = [ChangeLog()], [()]
     for back, count in turns:
         place = max(0, len(rings) - 1 - back)
         old = tuples[place]
@@ -47,7 +49,7 @@ def test_is_like_a_tuple(keep, turns):
 
 def test_holds_no_more_than_a_part_of_what_is_over():
     """What nobody is replayed any more is let go."""
-    ring = Ring()
+    ring = ChangeLog()
     for v in range(1, 1_000):
         ring = ring.after([change(v)], keep=100)
 
@@ -65,7 +67,7 @@ def test_since(v, later):
 
 def test_nothing_is_later_than_nothing():
     """Where nothing is kept, nothing can be told."""
-    assert not Ring().since(0)
+    assert not ChangeLog().since(0)
 
 
 def test_places_and_parts():
@@ -94,7 +96,7 @@ def test_rows_are_made_when_somebody_looks_and_once():
         made.append(row)
         return change(int(row))
 
-    ring = Ring(["1", "2", "3"], make).after([change(4)], keep=3)
+    ring = ChangeLog(["1", "2", "3"], make).after([change(4)], keep=3)
 
     assert ([], 3, 4) == (made, len(ring), ring[-1].v)
     assert [3, 4] == [change.v for change in ring.since(2)]

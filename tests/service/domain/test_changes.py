@@ -51,11 +51,11 @@ def test_item_is_told_without_its_size():
 )
 def test_step_of_some_categories(step, categories, expected):
     """A reader of some categories is told of the items in these, and of no other."""
-    assert expected == step.only(frozenset(categories))
+    assert expected == step.filter(frozenset(categories))
 
 
 def change(*steps: Added | Flagged | Removed) -> Change:
-    facts = {"did": "ops", "by": "user", "time": 3.0, "op_id": "o"}
+    facts = {"operation": "ops", "by": "user", "time": 3.0, "op_id": "o"}
     return Change(v=7, steps=steps, badge=WHOLE, **facts)
 
 
@@ -73,9 +73,9 @@ def test_change_of_some_categories(categories, steps):
     """What is left of a change is its steps and its badge, cut to the categories."""
     whole, names = change(ADDED, FLAGGED, REMOVED), frozenset(categories)
 
-    assert change(*steps) == attrs.evolve(whole.only(names), badge=WHOLE)
-    assert WHOLE.only(names) == whole.only(names).badge
-    assert whole is whole.only(None)
+    assert change(*steps) == attrs.evolve(whole.filter(names), badge=WHOLE)
+    assert WHOLE.filter(names) == whole.filter(names).badge
+    assert whole is whole.filter(None)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_badge_of_some_categories(categories, expected):
     """The badge of some categories is the sum of just these, at the same version."""
     names = None if categories is None else frozenset(categories)
 
-    assert expected == WHOLE.only(names)
+    assert expected == WHOLE.filter(names)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_badge_of_some_categories(categories, expected):
 )
 def test_badge_that_shows_the_same(changed, same):
     """Two badges show the same if nothing but the version has moved."""
-    assert same is attrs.evolve(WHOLE, **changed).shows_the_same(WHOLE)
+    assert same is attrs.evolve(WHOLE, **changed).is_visually_equal(WHOLE)
 
 
 def test_badge_in_the_words_of_the_contract():

@@ -9,8 +9,8 @@ import pytest
 
 from roundel_service.domain.explanation import LAST, explanation
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.operations import DropGauge, Expire, Retract
-from roundel_service.engines.base import Record
+from roundel_service.domain.operations import DeleteGauge, Expire, Retract
+from roundel_service.domain.record import Record
 from roundel_service.engines.memory import MemoryEngine
 
 from .test_mailbox import gauge, note, ops, run
@@ -71,7 +71,7 @@ def test_items_that_do_not_count(done, why):
 def test_gauges():
     """Each gauge is told with the version that its owner gave, also one of 0."""
     told = explained(gauge(7, 3), gauge(0, 1, "h"), gauge(2, 2), gauge(1, 1, "i"),
-                     DropGauge("i"))  # fmt: skip
+                     DeleteGauge("i"))  # fmt: skip
 
     assert [
         {"category": "g", "count": 7, "source_version": 3},

@@ -9,23 +9,23 @@ import msgspec
 import pytest
 
 from roundel_service.domain.badge import Count
-from roundel_service.domain.items import Limits
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
 from roundel_service.domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
     Expire,
-    Forget,
     MarkAll,
     Notify,
-    Renew,
     Retract,
     SetGauge,
+    StartNewEpoch,
 )
 from roundel_service.http.schemas import OpsRequest
 
-LIMITS = Limits(items=3, bytes=100, categories=3)
-MANY = Limits()
+LIMITS = MailboxLimits(items=3, bytes=100, categories=3)
+MANY = MailboxLimits()
 
 
 def note(name: str, category: str = "c", **fields) -> Notify:
@@ -42,7 +42,7 @@ def gauge(count: int, version: int, category: str = "g") -> SetGauge:
     return SetGauge(category=category, count=count, source_version=version)
 
 
-def run(*story, limits: Limits = MANY) -> list[Applied]:
+def run(*story, limits: MailboxLimits = MANY) -> list[Applied]:
     """Apply the operations to an empty mailbox; a number is the time from then on."""
     mailbox, now, applied = Mailbox(epoch="e"), 0.0, []
     for part in story:
@@ -54,7 +54,7 @@ def run(*story, limits: Limits = MANY) -> list[Applied]:
     return applied
 
 
-def made(*story, limits: Limits = MANY) -> Mailbox:
+def made(*story, limits: MailboxLimits = MANY) -> Mailbox:
     """Return the mailbox that the story ends with."""
     return run(*story, limits=limits)[-1].mailbox
 
@@ -96,7 +96,7 @@ VISIBLE = [
     pytest.param(gauge(3, 6), id="gauge goes up"),
     pytest.param(gauge(0, 6), id="gauge goes to nothing"),
     pytest.param(gauge(1, 1, "c"), id="gauge of a category of items"),
-    pytest.param(DropGauge("g"), id="gauge goes"),
+    pytest.param(DeleteGauge("g"), id="gauge goes"),
 ]
 
 INVISIBLE = [
@@ -120,8 +120,8 @@ INVISIBLE = [
     pytest.param(gauge(9, 5), id="gauge at the same source_version"),
     pytest.param(gauge(9, 4), id="gauge at an older source_version"),
     pytest.param(gauge(0, 1, "new"), id="gauge that counts nothing"),
-    pytest.param(DropGauge("zero"), id="gauge that counted nothing goes"),
-    pytest.param(DropGauge("other"), id="unknown gauge goes"),
+    pytest.param(DeleteGauge("zero"), id="gauge that counted nothing goes"),
+    pytest.param(DeleteGauge("other"), id="unknown gauge goes"),
     pytest.param(Disconnect(), id="disconnect"),
     pytest.param(Disconnect(revoke=True), id="revoke"),
 ]
@@ -156,7 +156,7 @@ def test_change_that_nobody_sees_makes_no_version(operation):
 
 @pytest.mark.parametrize(
     "operation",
-    [Expire(), Retract(source="no"), DropGauge("no"), gauge(9, 5), ops(op_id="2")],
+    [Expire(), Retract(source="no"), DeleteGauge("no"), gauge(9, 5), ops(op_id="2")],
     ids=["expire", "retract", "drop-gauge", "gauge-not-newer", "repeated-ops"],
 )
 def test_nothing_to_keep_is_the_same_mailbox(operation):
@@ -189,7 +189,12 @@ def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
     """A change can be explained; only the id that a user chose is told to users."""
     change = apply(furnished(), operation, now=77.0, limits=MANY).change
 
-    assert (did, by, 77.0, op_id) == (change.did, change.by, change.time, change.op_id)
+    assert (did, by, 77.0, op_id) == (
+        change.operation,
+        change.by,
+        change.time,
+        change.op_id,
+    )
 
 
 # Items come, replace each other, and make room.
@@ -298,7 +303,7 @@ MORE = (*map(note, "abcd"), ops({"read": ["b", "c"]}, op_id="1"))
             ["2+", "1+", "0", "1"],
             id="a gauge counts too",
         ),
-        pytest.param([Forget("f"), note("e")], ["0", "1"], id="forgotten"),
+        pytest.param([DeleteUser("f"), note("e")], ["0", "1"], id="forgotten"),
     ],
 )
 def test_lower_bound_until_nothing_is_unread(story, badges):
@@ -339,7 +344,7 @@ def test_item_that_was_to_expire_goes_before():
 def test_renewed_mailbox_goes_on_under_another_epoch():
     """All that it holds stays; no version of the line before can be told from it."""
     before = made(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
-    renewed = apply(before, Renew("f"), now=0.0, limits=MANY)
+    renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=MANY)
 
     assert attrs.evolve(before, epoch="f", v=before.v + 1) == renewed.mailbox
     assert (None, 5.0) == (renewed.change, renewed.mailbox.expires_at)

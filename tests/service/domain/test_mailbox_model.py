@@ -23,14 +23,14 @@ from hypothesis.stateful import (
 )
 
 from roundel_service.domain.changes import Categories, Change
-from roundel_service.domain.items import Limits
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import DAY, Applied, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
     Expire,
-    Forget,
     Mark,
     MarkAll,
     Notify,
@@ -39,7 +39,7 @@ from roundel_service.domain.operations import (
     SetGauge,
 )
 
-LIMITS = Limits(items=4, bytes=100, categories=3)
+LIMITS = MailboxLimits(items=4, bytes=100, categories=3)
 
 
 @attrs.define
@@ -94,7 +94,7 @@ class Model:
                 if operation.source_version > version:
                     gauge = operation.count, operation.source_version
                     self.gauges[category] = gauge
-            case DropGauge(category=category):
+            case DeleteGauge(category=category):
                 self.gauges.pop(category, None)
         self.more = self.more and self.count(None)["unread"] > 0
 
@@ -150,11 +150,11 @@ class Page:
             for item in mailbox.items.values()
             if self.only is None or item.category in self.only
         }
-        self.badge = mailbox.badge.only(self.only).document()
+        self.badge = mailbox.badge.filter(self.only).document()
 
     def hear(self, change: Change) -> None:
         """Apply a change, unless it is one that such a page is not told of."""
-        told = change.only(self.only)
+        told = change.filter(self.only)
         badge = told.badge.document()
         shows_another = badge | {"v": 0} != self.badge | {"v": 0}
         assert self.only is not None or told.steps or shows_another
@@ -209,7 +209,7 @@ RETRACTS = st.builds(Retract, source=KEYS) | st.builds(
     Retract, category=NAMES, key=KEYS
 )
 ENDS = st.sampled_from(
-    [Disconnect(), Disconnect(revoke=True), Expire(), Forget("anew")]
+    [Disconnect(), Disconnect(revoke=True), Expire(), DeleteUser("anew")]
 )
 
 
@@ -304,7 +304,7 @@ class Mailboxes(RuleBasedStateMachine):
         op_id = op_id or f"its own {self.calls}"
         self.do_once(MarkAll(marks=tuple(told), op_id=op_id))
 
-    @rule(operation=RETRACTS | GAUGES | st.builds(DropGauge, NAMES))
+    @rule(operation=RETRACTS | GAUGES | st.builds(DeleteGauge, NAMES))
     def take_back_or_gauge(self, operation: Operation) -> None:
         self.do(operation)
 
@@ -316,10 +316,10 @@ class Mailboxes(RuleBasedStateMachine):
             self.do(Expire())
 
     @rule(end=ENDS)
-    def end(self, end: Disconnect | Expire | Forget) -> None:
+    def end(self, end: Disconnect | Expire | DeleteUser) -> None:
         """End streams, revoke proofs, forget the user."""
         before = self.mailbox
-        if isinstance(end, Forget):
+        if isinstance(end, DeleteUser):
             self.forget()
             return
         self.do(end)
@@ -329,7 +329,7 @@ class Mailboxes(RuleBasedStateMachine):
                 self.revoked_at = max(self.revoked_at, self.now)
 
     def forget(self) -> None:
-        another = Forget(f"e{int(self.mailbox.epoch[1:]) + 1}")
+        another = DeleteUser(f"e{int(self.mailbox.epoch[1:]) + 1}")
         forgotten = apply(self.mailbox, another, now=self.now, limits=LIMITS)
         assert (None, 0) == (forgotten.change, forgotten.badge.v)
         self.mailbox, self.model = forgotten.mailbox, Model()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.domain.badge import Count
-from roundel_service.domain.items import Gauge
+from roundel_service.domain.items import ExternalCount
 from roundel_service.domain.mailbox import DAY, MAX_OP_IDS, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
     Expire,
-    Forget,
     Retract,
 )
 
@@ -128,11 +128,13 @@ def test_gauge_of_nothing_is_left_out():
 @pytest.mark.parametrize(
     ("count", "version", "ignored", "told", "kept"),
     [
-        pytest.param(9, 6, False, True, Gauge(9, 6), id="newer"),
-        pytest.param(2, 6, False, False, Gauge(2, 6), id="newer, the same count"),
-        pytest.param(9, 5, True, False, Gauge(2, 5), id="the same version"),
-        pytest.param(2, 5, True, False, Gauge(2, 5), id="the very same again"),
-        pytest.param(9, 4, True, False, Gauge(2, 5), id="older"),
+        pytest.param(9, 6, False, True, ExternalCount(9, 6), id="newer"),
+        pytest.param(
+            2, 6, False, False, ExternalCount(2, 6), id="newer, the same count"
+        ),
+        pytest.param(9, 5, True, False, ExternalCount(2, 5), id="the same version"),
+        pytest.param(2, 5, True, False, ExternalCount(2, 5), id="the very same again"),
+        pytest.param(9, 4, True, False, ExternalCount(2, 5), id="older"),
     ],
 )
 def test_source_version(count, version, ignored, told, kept):
@@ -154,10 +156,10 @@ def test_gauge_changes_without_a_step():
 
 def test_gauge_that_was_dropped_begins_anew():
     """A gauge that was removed is gone with its source_version."""
-    dropped, again = run(gauge(2, 5), DropGauge("g"), gauge(1, 1))[1:]
+    dropped, again = run(gauge(2, 5), DeleteGauge("g"), gauge(1, 1))[1:]
 
     assert (0, {}) == (dropped.badge.unread, dropped.mailbox.gauges)
-    assert {"g": Gauge(1, 1)} == again.mailbox.gauges
+    assert {"g": ExternalCount(1, 1)} == again.mailbox.gauges
 
 
 # Categories are bounded.
@@ -193,9 +195,9 @@ def test_too_many_categories(operation):
         pytest.param([note("n", "z")], id="item, known by a read item"),
         pytest.param([gauge(1, 1, "x")], id="gauge, known by an item"),
         pytest.param([gauge(9, 9, "y")], id="gauge, known by a gauge"),
-        pytest.param([DropGauge("y"), note("n", "w")], id="after a gauge went"),
+        pytest.param([DeleteGauge("y"), note("n", "w")], id="after a gauge went"),
         pytest.param(
-            [Retract(source="s"), Forget("f"), note("n", "w")], id="forgotten"
+            [Retract(source="s"), DeleteUser("f"), note("n", "w")], id="forgotten"
         ),
     ],
 )
@@ -257,19 +259,19 @@ def test_producers_and_users_ids_are_apart():
     mailbox = made(note("a", op_id="o"), ops({"read": ["a"]}, op_id="o"))
 
     assert {"a": "sr"} == flags(mailbox)
-    assert {"producer o", "user o"} == set(mailbox.answers)
+    assert {"producer o", "user o"} == set(mailbox.results)
 
 
 def test_notification_without_an_op_id_is_never_repeated():
     """Without an id, the same again is another item."""
-    assert {} == made(note("a"), note("b")).answers
+    assert {} == made(note("a"), note("b")).results
 
 
 @pytest.mark.slow
 def test_op_ids_are_bounded_and_the_oldest_goes():
     """A user who never stops cannot make a mailbox grow."""
     repeats = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
-    answers = made(*repeats).answers
+    answers = made(*repeats).results
 
     assert MAX_OP_IDS == len(answers)
     assert "user 4" not in answers
@@ -282,15 +284,15 @@ def test_user_does_not_push_out_what_a_producer_may_repeat():
     marks = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
     mailbox = made(note("a", op_id="key"), *marks)
 
-    assert "producer key" in mailbox.answers
-    assert MAX_OP_IDS + 1 == len(mailbox.answers)
+    assert "producer key" in mailbox.results
+    assert MAX_OP_IDS + 1 == len(mailbox.results)
 
 
 def test_op_ids_that_are_over_are_let_go():
     """A day later an id is kept no longer than until the next one comes."""
     mailbox = made(0.0, ops(op_id="a"), 1.0, ops(op_id="b"), DAY, ops(op_id="c"))
 
-    assert {"user b", "user c"} == set(mailbox.answers)
+    assert {"user b", "user c"} == set(mailbox.results)
 
 
 # Proofs that are taken back, and users who are forgotten.
@@ -339,7 +341,7 @@ def test_forgotten_user():
     """Nothing is left but that proofs were revoked, and another epoch begins."""
     *_, before, forgotten, after = run(
         note("a", op_id="o"), gauge(3, 9), 5.0, Disconnect(revoke=True),
-        Forget("f"), note("b", op_id="o"),
+        DeleteUser("f"), note("b", op_id="o"),
     )  # fmt: skip
 
     assert forgotten.mailbox == Mailbox(
@@ -356,4 +358,4 @@ def test_forgotten_user():
 
 def test_expiry_after_a_user_was_forgotten():
     """What was to expire is not missed: it is gone."""
-    assert run(note("a", ttl=1), Forget("f"), 9.0, Expire())[-1].change is None
+    assert run(note("a", ttl=1), DeleteUser("f"), 9.0, Expire())[-1].change is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.engines.base import Record, Rules
+from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.engines.cache import Cache, weight
 
 from ..domain.test_mailbox import note
@@ -81,7 +81,7 @@ def test_weight_grows_with_what_a_record_holds():
     weights = [weight(record)]
     for number, size in enumerate([0, 0, 8_000]):
         new = note(f"{number}", size=size, op_id=f"{number}")
-        record, _ = record.applied(new, now=0.0, rules=Rules())
+        record, _ = record.applied(new, now=0.0, limits=RecordLimits())
         weights.append(weight(record))
 
     assert weights == sorted(set(weights))

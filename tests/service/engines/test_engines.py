@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.engines.base import Record, Rules
-from roundel_service.testing import PROMISES, Promise
+from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.testing import CHECKS, Check
 from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 
 from ..domain.test_mailbox import note
@@ -25,13 +25,13 @@ def promised() -> list:
             marks=[] if name == "memory" else [pytest.mark.slow],
         )
         for name, kind in ENGINES.items()
-        for promise in PROMISES
+        for promise in CHECKS
         if promise.concerns(kind)
     ]
 
 
 @pytest.mark.parametrize(("name", "promise"), promised())
-async def test_promise(name: str, promise: Promise, request):
+async def test_promise(name: str, promise: Check, request):
     """What an engine is chosen for is what it does."""
     make_engine, kind = request.getfixturevalue(name), ENGINES[name]
 
@@ -46,6 +46,8 @@ def test_record_keeps_no_more_changes_than_the_ring(ring):
     record = Record(Mailbox(epoch="e"))
     for number in range(5):
         new = note(f"{number}")
-        record, _ = record.applied(new, now=0.0, rules=Rules(ring=ring))
+        record, _ = record.applied(
+            new, now=0.0, limits=RecordLimits(change_log_size=ring)
+        )
 
     assert ring == len(record.changes)

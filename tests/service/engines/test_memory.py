@@ -9,23 +9,24 @@ import attrs
 import pytest
 import trio
 
-from roundel_service.domain.items import Limits
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Applied
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
-    Forget,
     Operation,
     Retract,
     SetGauge,
 )
-from roundel_service.engines.base import Engine, Record, Rules
-from roundel_service.engines.memory import PAGE, TURN, MemoryEngine
+from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.engines.base import Engine
+from roundel_service.engines.memory import PAGE, YIELD_AFTER, MemoryEngine
 
 from ..domain.test_mailbox import note, ops
 
-NONE = Rules(limits=Limits(categories=0))
+NONE = RecordLimits(mailbox=MailboxLimits(categories=0))
 
 
 @attrs.define
@@ -100,7 +101,7 @@ async def test_epochs_differ_by_user_and_by_process():
 
 NOTHING = [
     pytest.param(Retract(source="s"), id="retract"),
-    pytest.param(DropGauge("g"), id="drop a gauge"),
+    pytest.param(DeleteGauge("g"), id="drop a gauge"),
 ]
 
 
@@ -147,9 +148,9 @@ TOLD = [
     pytest.param(Retract(source="s"), [("alice", 2, 0)], id="a retracted item"),
     pytest.param(Disconnect(), [("alice", 1, 1)], id="a disconnected user"),
     pytest.param(Disconnect(revoke=True), [("alice", 1, 1)], id="revoked proofs"),
-    pytest.param(Forget("f"), [("alice", 0, 0)], id="a forgotten user"),
+    pytest.param(DeleteUser("f"), [("alice", 0, 0)], id="a forgotten user"),
     pytest.param(Retract(source="other"), [], id="nothing"),
-    pytest.param(DropGauge("g"), [], id="no gauge"),
+    pytest.param(DeleteGauge("g"), [], id="no gauge"),
 ]
 
 
@@ -175,7 +176,9 @@ async def test_repeated_operation_is_told_to_nobody(engine):
 
 async def test_refused_operation_changes_nothing(clock):
     """What the reducer refuses is neither kept nor told."""
-    engine = MemoryEngine(Rules(limits=Limits(categories=1)), clock=clock)
+    engine = MemoryEngine(
+        RecordLimits(mailbox=MailboxLimits(categories=1)), clock=clock
+    )
     await fill(engine, "alice")
     before, told = await engine.read("alice"), listening(engine)
     with pytest.raises(TooManyCategories):
@@ -189,7 +192,7 @@ async def test_refused_operation_changes_nothing(clock):
 
 async def test_ring_keeps_the_latest_changes(clock):
     """As many changes as the ring holds can be replayed; the last one's badge is it."""
-    engine = MemoryEngine(Rules(ring=3), clock=clock)
+    engine = MemoryEngine(RecordLimits(change_log_size=3), clock=clock)
     for number in range(5):
         await put(engine, "alice", note(str(number)))
     record = await engine.read("alice")
@@ -201,7 +204,7 @@ async def test_ring_keeps_the_latest_changes(clock):
 async def test_another_epoch_begins_without_changes(engine):
     """No change of the epoch before can be replayed to anybody."""
     await fill(engine, "alice")
-    await put(engine, "alice", Forget("f"))
+    await put(engine, "alice", DeleteUser("f"))
 
     record = await engine.read("alice")
     assert ("f", 0, 0) == (record.mailbox.epoch, record.badge.v, len(record.changes))
@@ -218,7 +221,7 @@ async def test_what_is_over_is_gone_for_whoever_asks(engine, clock):
     read = await engine.read("alice")
     await put(engine, "bob", note("2"))
 
-    assert ("expire", 5.0) == (read.changes[-1].did, read.changes[-1].time)
+    assert ("expire", 5.0) == (read.changes[-1].operation, read.changes[-1].time)
     assert [("alice", 2, 0), ("bob", 2, 0), ("bob", 3, 1)] == told[3:]
 
 
@@ -314,7 +317,7 @@ async def test_long_walks_let_others_run(engine, clock):
     """What looks at thousands of mailboxes does not keep the streams waiting."""
     await fill(engine, *map(str, range(2 * PAGE)), ttl=5)
     looked = await turns_during(partial(engine.holders, Retract(source="s")))
-    work = [(str(number), note("2")) for number in range(2 * TURN)]
+    work = [(str(number), note("2")) for number in range(2 * YIELD_AFTER)]
     worked = await turns_during(partial(engine.apply, work))
 
     assert looked > 0

@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roundel_service.domain.items import Limits
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
+    DeleteGauge,
+    DeleteUser,
     Disconnect,
-    DropGauge,
-    Forget,
-    Renew,
     Retract,
     SetGauge,
+    StartNewEpoch,
 )
+from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.engines import serialization as stored
-from roundel_service.engines.base import Record, Rules
 
 from ..domain.test_mailbox import note, ops
 
-RULES = Rules(limits=Limits(items=4, categories=3), ring=3)
+RULES = RecordLimits(mailbox=MailboxLimits(items=4, categories=3), change_log_size=3)
 EMPTY = Record(Mailbox(epoch="e"))
 
 
@@ -37,8 +37,8 @@ class Shelf:
     answers: dict[str, str] = attrs.Factory(dict)
     ring: dict[int, str] = attrs.Factory(dict)
 
-    def write(self, edit: stored.Edit) -> None:
-        if edit.anew:
+    def write(self, edit: stored.RecordDiff) -> None:
+        if edit.replace:
             for rows in (self.items, self.flags, self.answers, self.ring):
                 rows.clear()
         self.head = stored.head_row(edit.head)
@@ -51,7 +51,7 @@ class Shelf:
         self.flags |= edit.flags
         self.answers |= {n: stored.answer_row(a) for n, a in edit.answers.items()}
         for change in edit.changes:
-            self.ring[change.v % RULES.ring] = stored.change_row(change)
+            self.ring[change.v % RULES.change_log_size] = stored.change_row(change)
 
     def record(self) -> Record:
         """Read everything, last things first: a store keeps no order."""
@@ -67,7 +67,7 @@ class Shelf:
 def after(record: Record, *operations, now: float = 0.0) -> Record:
     for operation in operations:
         try:
-            record = record.applied(operation, now=now, rules=RULES)[0]
+            record = record.applied(operation, now=now, limits=RULES)[0]
         except TooManyCategories:
             continue
     return record
@@ -103,10 +103,10 @@ others = st.one_of(
         count=st.integers(0, 3),
         source_version=st.integers(0, 9),
     ),
-    st.builds(DropGauge, st.just("g")),
+    st.builds(DeleteGauge, st.just("g")),
     st.builds(Disconnect, revoke=st.booleans()),
-    st.builds(Forget, st.uuids().map(str)),
-    st.builds(Renew, st.uuids().map(str)),
+    st.builds(DeleteUser, st.uuids().map(str)),
+    st.builds(StartNewEpoch, st.uuids().map(str)),
 )
 
 
@@ -118,8 +118,8 @@ def test_record_comes_back_as_it_was(story):
     shelf, before, record = Shelf(), None, EMPTY
     for number, operations in enumerate(story):
         now = 10.0 * number
-        record = after(record.expired(now=now, rules=RULES), *operations, now=now)
-        shelf.write(stored.edit(before, record))
+        record = after(record.expired(now=now, limits=RULES), *operations, now=now)
+        shelf.write(stored.diff(before, record))
         before = record
         back = shelf.record()
 
@@ -131,7 +131,7 @@ def test_record_comes_back_as_it_was(story):
 def test_flags_are_written_without_the_text():
     """To mark what is there writes a number an item."""
     before = after(EMPTY, note("a"), note("b"), note("c"))
-    edit = stored.edit(before, after(before, ops({"read": ["a", "c"]})))
+    edit = stored.diff(before, after(before, ops({"read": ["a", "c"]})))
 
     assert ({}, {"a": 3, "c": 3}) == (edit.items, edit.flags)
     assert (frozenset(), 1) == (edit.gone, len(edit.changes))
@@ -140,7 +140,7 @@ def test_flags_are_written_without_the_text():
 def test_new_item_writes_no_other():
     """A notification is written for itself, whatever else the mailbox holds."""
     before = after(EMPTY, note("a"), note("b", op_id="x"))
-    edit = stored.edit(before, after(before, note("c", op_id="y")))
+    edit = stored.diff(before, after(before, note("c", op_id="y")))
 
     assert (["c"], {}) == (list(edit.items), edit.flags)
     assert (["producer y"], frozenset()) == (list(edit.answers), edit.forgotten)
@@ -150,9 +150,9 @@ def test_new_item_writes_no_other():
 def test_nothing_to_write():
     """Of what is the same, nothing is written but the head."""
     record = after(EMPTY, note("a", op_id="x"))
-    edit = stored.edit(record, record)
+    edit = stored.diff(record, record)
 
-    assert not edit.anew
+    assert not edit.replace
     assert ({}, {}, {}) == (edit.items, edit.flags, edit.answers)
     assert (frozenset(), frozenset(), ()) == (edit.gone, edit.forgotten, edit.changes)
 

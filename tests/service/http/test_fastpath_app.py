@@ -1,4 +1,4 @@
-"""The short way into the contract: what it takes, and what comes of it."""
+"""The short way into the contract: what it handles, and what comes of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.service import KEY, SECRET, settings, wall_clock
 
 @pytest.fixture(scope="module")
 def short():
-    return service.build(settings(), clock=lambda: 0.0).short
+    return service.build(settings(), clock=lambda: 0.0).fastpath
 
 
 TAKEN = [
@@ -39,7 +39,7 @@ TAKEN = [
 @pytest.mark.parametrize(("method", "path"), TAKEN)
 def test_calls_of_the_contract_are_taken(short, method, path):
     """Asked for as they are written down."""
-    assert short.takes(method, path)
+    assert short.handles(method, path)
 
 
 @pytest.mark.parametrize(
@@ -71,25 +71,25 @@ def test_calls_of_the_contract_are_taken(short, method, path):
 )
 def test_everything_else_is_for_the_application(short, method, path):
     """What a strange path means is decided in one place."""
-    assert not short.takes(method, path)
+    assert not short.handles(method, path)
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=12))
 def test_name_in_a_path_is_taken_only_as_it_is(name):
     """Nothing in it is to be decoded, and nothing ends it early."""
-    taken = _SHORT.takes("GET", f"/v1/users/{name}/badge")
+    taken = _SHORT.handles("GET", f"/v1/users/{name}/badge")
 
     is_plain = all("!" <= letter <= "~" and letter not in "/%#" for letter in name)
     assert taken == (bool(name) and is_plain)
 
 
-_SHORT = service.build(settings(), clock=lambda: 0.0).short
+_SHORT = service.build(settings(), clock=lambda: 0.0).fastpath
 
 
 class Nothing:
     """A body that is empty."""
 
-    def at_hand(self):
+    def buffered(self):
         return b""
 
     def __aiter__(self):
@@ -101,11 +101,11 @@ class Nothing:
 
 def asked(method, path, query=b"", **fields):
     given = [(name.lower().replace("_", "-"), text) for name, text in fields.items()]
-    return plain.Request(
+    return plain.FastRequest(
         method=method,
         path=path,
         query=query,
-        fields=plain.Fields(given),
+        headers=plain.Headers(given),
         body=Nothing(),
     )
 
@@ -119,15 +119,15 @@ async def running(nursery):
 
 
 def bearer(built, user="alice"):
-    return f"Bearer {built.gate.sign(user, ttl=60)}"
+    return f"Bearer {built.authenticator.sign(user, ttl=60)}"
 
 
 async def test_answer_is_whole_and_has_its_fields(autojump_clock, running):
     """What every answer has, it has too."""
     request = asked("GET", "/livez", x_request_id="mine")
-    reply = await running.short(request)
+    reply = await running.fastpath(request)
 
-    assert isinstance(reply, plain.Whole)
+    assert isinstance(reply, plain.Response)
     assert (200, b'{"status":"ok"}') == (reply.status, reply.body)
     assert "application/json" == reply.headers["Content-Type"]
     assert "mine" == reply.headers["X-Request-Id"]
@@ -136,14 +136,14 @@ async def test_answer_is_whole_and_has_its_fields(autojump_clock, running):
 async def test_stream_is_given_with_its_bell(autojump_clock, running):
     """Who drives it needs the stream, what wakes it, and what it is served within."""
     request = asked("GET", "/v1/stream", authorization=bearer(running))
-    reply = await running.short(request)
+    reply = await running.fastpath(request)
 
-    assert isinstance(reply, plain.Events)
+    assert isinstance(reply, plain.EventStreamResponse)
     assert "text/event-stream; charset=utf-8" == reply.headers["Content-Type"]
     assert 0 == running.hub.streams
-    with reply.within:
+    with reply.lifespan:
         assert 1 == running.hub.streams
-        told = b"".join(reply.talker.data_to_send(trio.current_time()))
+        told = b"".join(reply.stream.data_to_send(trio.current_time()))
     assert told.startswith((b"retry: ", b"event: hello"))
     assert 0 == running.hub.streams
 
@@ -158,7 +158,7 @@ async def test_failure_is_a_problem_document(autojump_clock, running, monkeypatc
 
     monkeypatch.setattr(running.hub, "channel", fail)
     path, producer = "/v1/users/bob@x/badge", f"Bearer {KEY}"
-    reply = await running.short(asked("GET", path, authorization=producer))
+    reply = await running.fastpath(asked("GET", path, authorization=producer))
 
     assert (500, ["bob@x"]) == (reply.status, users)
     assert "application/problem+json" == reply.headers["Content-Type"]

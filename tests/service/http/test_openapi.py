@@ -25,20 +25,20 @@ from roundel_service.http.messages import BODY_TIMEOUT
 from roundel_service.http.openapi import document, pages
 from roundel_service.http.openapi.events import STREAM_EVENTS
 from roundel_service.http.openapi.examples import EVENTS, START, STORY, Example
-from roundel_service.http.openapi.operations import CALLS, NDJSON, Call
-from roundel_service.http.openapi.problems import FAILURES
+from roundel_service.http.openapi.operations import NDJSON, OPERATIONS, Operation
+from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 from roundel_service.http.routes import create_routes
 from roundel_service.identity import jwks
 from support import service as conftest
-from support.service import World, body, data, post
+from support.service import RunningService, body, data, post
 
 NOTE = {"to": {"user": "alice"}, "title": "Hello"}
 EVENT_STREAM = "text/event-stream"
 PROBLEM = "application/problem+json"
-BY_ID = {call.id: call for call in CALLS}
+BY_ID = {call.id: call for call in OPERATIONS}
 
 
-def operation(call: Call) -> dict[str, Any]:
+def operation(call: Operation) -> dict[str, Any]:
     return document()["paths"][call.path][call.method.lower()]
 
 
@@ -114,13 +114,13 @@ def test_every_problem_is_told_of_where_it_occurs():
     }
     of_framework = {"not-found", "method-not-allowed"}
 
-    assert names_in_code() | of_framework == FAILURES.keys()
-    assert of_calls | of_framework == FAILURES.keys()
+    assert names_in_code() | of_framework == PROBLEM_EXAMPLES.keys()
+    assert of_calls | of_framework == PROBLEM_EXAMPLES.keys()
 
 
 def test_every_part_of_a_query_and_a_path_is_told():
     """What requests are read with is what the document lists, apart from proofs."""
-    for call in CALLS:
+    for call in OPERATIONS:
         kinds = [kind for kind in (call.parts, call.query) if kind is not None]
         fields = {f.name for kind in kinds for f in msgspec.structs.fields(kind)}
         told = {
@@ -164,7 +164,7 @@ def _references(part: object) -> Iterator[str]:
 
 
 def media_with_examples() -> Iterator[tuple[str, dict[str, Any]]]:
-    for call in CALLS:
+    for call in OPERATIONS:
         told = operation(call)
         bodies = [told.get("requestBody", {}), *told["responses"].values()]
         for each in bodies:
@@ -197,7 +197,7 @@ def test_every_other_example_is_valid():
     """Parameters, headers and events have examples that fit."""
     components = document()["components"]
     parts = [*components["parameters"].values(), *components["headers"].values()]
-    for call in CALLS:
+    for call in OPERATIONS:
         parts += [each for each in operation(call)["parameters"] if "name" in each]
     for part in parts:
         if "example" in part:
@@ -215,7 +215,7 @@ def test_every_other_example_is_valid():
 class Teller:
     """Calls by examples, and puts what is random in answers into the story's words."""
 
-    world: World
+    world: RunningService
     names: dict[str, str] = attrs.field(factory=dict)
 
     async def ask(self, example: Example) -> tuple[int, dict[str, str], str]:
@@ -235,11 +235,11 @@ class Teller:
             self._learn(example.answer, _parsed(call, text))
         return answer.status, dict(answer.headers), self.told(text)
 
-    def _client(self, example: Example, call: Call) -> AsgiClient:
+    def _client(self, example: Example, call: Operation) -> AsgiClient:
         if call.is_operators:
             return AsgiClient(self.world.service.operator_app)
         clients = {"producer": self.world.producer, "user": self.world.user()}
-        return clients.get(example.proof, self.world.anybody)
+        return clients.get(example.proof, self.world.anonymous)
 
     def _learn(self, expected: object, actual: object) -> None:
         """Take what is random for what the example calls it."""
@@ -264,7 +264,7 @@ class Teller:
         return text
 
 
-def _parsed(call: Call, text: str) -> Any:
+def _parsed(call: Operation, text: str) -> Any:
     if call.body_type == NDJSON:
         return [json.loads(line) for line in text.splitlines()]
     return json.loads(text)
@@ -396,7 +396,9 @@ PROVED = [example for example in STORY if example.proof]
 async def test_call_that_needs_a_proof_says_so(autojump_clock, world, example):
     """Without one, each call is 401 as the document tells of it."""
     call = BY_ID[example.call]
-    answer = await world.anybody.request(call.method, call.path.format(**example.parts))
+    answer = await world.anonymous.request(
+        call.method, call.path.format(**example.parts)
+    )
     response = operation(call)["responses"]["401"]
 
     check_headers(response, answer.headers)
@@ -409,14 +411,14 @@ async def test_call_that_needs_a_proof_says_so(autojump_clock, world, example):
 async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
     """Do what the document says the problem is told for, and return the answer."""
     rates = {"producer_rate": "1"} if name == "too-many-requests" else {}
-    world: World = make_world(**rates)
+    world: RunningService = make_world(**rates)
     producer, alice = world.producer, world.user()
     notify = "/v1/notify"
     match name:
         case "malformed-body":
             return await producer.request("POST", notify, body=b'{"to":')
         case "unauthorized":
-            return await world.anybody.request("GET", "/v1/badge")
+            return await world.anonymous.request("GET", "/v1/badge")
         case "revoked":
             await trio.sleep(1)
             await post(producer, "/v1/users/alice/disconnect", {"revoke": True})
@@ -457,7 +459,7 @@ async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
 ELSEWHERE = {"request-timeout", "engine-unavailable", "keys-unavailable"}
 
 
-@pytest.mark.parametrize("name", sorted(FAILURES.keys() - ELSEWHERE))
+@pytest.mark.parametrize("name", sorted(PROBLEM_EXAMPLES.keys() - ELSEWHERE))
 async def test_problem_is_told_in_the_same_words(
     autojump_clock, make_world, monkeypatch, nursery, name
 ):
@@ -468,7 +470,7 @@ async def test_problem_is_told_in_the_same_words(
 
     assert example == told
     assert PROBLEM == answer.headers["content-type"]
-    for header, value in FAILURES[name].problem.headers.items():
+    for header, value in PROBLEM_EXAMPLES[name].problem.headers.items():
         # The framework tells the methods of a path in any order.
         assert sorted(value.split(", ")) == sorted(
             answer.headers[header.lower()].split(", ")
@@ -529,12 +531,12 @@ def test_schema_and_service_judge_alike(schema, given):
 
 async def test_document_is_served_to_everybody_and_kept(autojump_clock, world):
     """It needs no proof, and whoever has it is told so by a 304 without a body."""
-    first = await world.anybody.request("GET", "/openapi.json")
+    first = await world.anonymous.request("GET", "/openapi.json")
     tag = first.headers["etag"]
-    again = await world.anybody.request(
+    again = await world.anonymous.request(
         "GET", "/openapi.json", headers={"If-None-Match": tag}
     )
-    head = await world.anybody.request("HEAD", "/openapi.json")
+    head = await world.anonymous.request("HEAD", "/openapi.json")
 
     assert document() == body(first)
     assert first.headers["content-type"] == "application/json"
@@ -547,7 +549,7 @@ async def test_page_is_served_and_may_load_nothing_from_elsewhere(
     autojump_clock, world, path
 ):
     """The page and its files come with a policy that lets nothing else in."""
-    answer = await world.anybody.request("GET", path)
+    answer = await world.anonymous.request("GET", path)
 
     assert answer.status == 200
     assert answer.body

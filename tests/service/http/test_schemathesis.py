@@ -26,11 +26,11 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.http.openapi import document
 from roundel_service.http.openapi.events import STREAM_EVENTS
-from roundel_service.http.openapi.operations import CALLS, EVENTS
-from support.service import World, settings, wall_clock
+from roundel_service.http.openapi.operations import EVENTS, OPERATIONS
+from support.service import RunningService, settings, wall_clock
 
 URL = "http://roundel.test"
-CALL_OF = {(call.path, call.method): call for call in CALLS}
+CALL_OF = {(call.path, call.method): call for call in OPERATIONS}
 
 CONFIG = {
     "generation": {"with-security-parameters": False},
@@ -64,7 +64,7 @@ def _ndjson(ctx: Any, value: Any) -> bytes:
 # Where anything may be sent, which is where nobody proves anything, nothing is wrong.
 WAYS = [
     pytest.param(call, mode, id=f"{call.id}-{mode.value}")
-    for call in CALLS
+    for call in OPERATIONS
     for mode in GenerationMode
     if call.proofs or mode is GenerationMode.POSITIVE
 ]
@@ -97,7 +97,7 @@ async def _answer(case: schemathesis.Case) -> schemathesis.Response:
     built = service.build(settings(), clock=wall_clock)
     async with trio.open_nursery() as nursery:
         await nursery.start(built.run)
-        world = World(built, AsgiClient(_decoding(built.app)))
+        world = RunningService(built, AsgiClient(_decoding(built.app)))
         for user in ("alice", "bob"):
             await world.notify(user, category="mention", source="issue:42")
         answer = await _send(case, world)
@@ -115,7 +115,9 @@ def _decoding(app: Any) -> Any:
     return decoding
 
 
-async def _send(case: schemathesis.Case, world: World) -> schemathesis.Response:
+async def _send(
+    case: schemathesis.Case, world: RunningService
+) -> schemathesis.Response:
     case.body = _with_plain_numbers(case.body)
     wire = case.as_transport_kwargs(base_url=URL)
     request = requests.Request(**wire).prepare()
@@ -149,12 +151,12 @@ def _with_plain_numbers(body: Any) -> Any:
     return body
 
 
-def _client(case: schemathesis.Case, world: World) -> AsgiClient:
+def _client(case: schemathesis.Case, world: RunningService) -> AsgiClient:
     call = CALL_OF[case.operation.path, case.operation.method.upper()]
     if call.is_operators:
         return AsgiClient(world.service.operator_app)
     if not call.proofs:
-        return world.anybody
+        return world.anonymous
     if "producerKey" in call.proofs and not (call.id == "ticket" and case.body == {}):
         return world.producer
     return world.user()

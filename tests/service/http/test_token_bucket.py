@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_service.http.token_bucket import Buckets
+from roundel_service.http.token_bucket import TokenBuckets
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from roundel_service.http.token_bucket import Buckets
 )
 def test_take(calls):
     """A bucket of 4 tokens, 2 a second: as (time, tokens taken, seconds to wait)."""
-    buckets = Buckets(2.0, 4.0)
+    buckets = TokenBuckets(2.0, 4.0)
     waits = [buckets.take("k", tokens, now=float(now)) for now, tokens, _ in calls]
 
     assert [wait for _, _, wait in calls] == waits
@@ -34,7 +34,7 @@ def test_take(calls):
 
 def test_borrow():
     """What is borrowed is taken all the same, and is waited for by everybody after."""
-    buckets = Buckets(2.0, 4.0)
+    buckets = TokenBuckets(2.0, 4.0)
     waits = [buckets.take("k", 3, now=0.0, borrow=True) for _ in range(3)]
 
     assert [0.0, 1.0, 2.5] == waits
@@ -44,7 +44,7 @@ def test_borrow():
 
 def test_each_key_has_its_own_bucket():
     """Nobody is refused for what another has taken."""
-    buckets = Buckets(2.0, 4.0)
+    buckets = TokenBuckets(2.0, 4.0)
     buckets.take("a", 4, now=0.0)
 
     assert 0.0 == buckets.take("b", 4, now=0.0)
@@ -55,7 +55,7 @@ def test_each_key_has_its_own_bucket():
 @pytest.mark.parametrize("rate", [0.3, 50.0, 20_000.0])
 def test_burst_is_whole_at_any_time(rate, now):
     """All of a burst can be had one by one, however coarse the clock's numbers are."""
-    buckets = Buckets(rate, 40.0)
+    buckets = TokenBuckets(rate, 40.0)
 
     assert {0.0} == {buckets.take("k", 1, now=now) for _ in range(40)}
     wait = buckets.take("k", 1, now=now)
@@ -66,7 +66,7 @@ def test_burst_is_whole_at_any_time(rate, now):
 
 def test_least_recently_used_goes_first():
     """Keys beyond the capacity are forgotten, and are then as good as full."""
-    buckets = Buckets(1.0, 1.0, capacity=2)
+    buckets = TokenBuckets(1.0, 1.0, capacity=2)
     for key in "abac":
         buckets.take(key, 1, now=0.0)
 
@@ -76,7 +76,7 @@ def test_least_recently_used_goes_first():
 
 def test_full_buckets_cost_nothing():
     """A key that nobody uses any more is let go, as soon as another one comes."""
-    buckets = Buckets(1.0, 9.0)
+    buckets = TokenBuckets(1.0, 9.0)
     for key in "abc":
         buckets.take(key, 1, now=0.0)
     buckets.take("d", 1, now=1.0)
@@ -84,7 +84,7 @@ def test_full_buckets_cost_nothing():
     assert 1 == len(buckets)
 
 
-def seconds_for(buckets: Buckets, keys: range) -> float:
+def seconds_for(buckets: TokenBuckets, keys: range) -> float:
     began = time.process_time()
     for key in keys:
         buckets.take(str(key), 1, now=0.0)
@@ -94,7 +94,7 @@ def seconds_for(buckets: Buckets, keys: range) -> float:
 @pytest.mark.slow
 def test_many_keys_are_as_fast_as_few():
     """Once a hundred thousand callers are known, the next is served as fast."""
-    buckets = Buckets(1.0, 9.0)
+    buckets = TokenBuckets(1.0, 9.0)
     few = seconds_for(buckets, range(10_000))
     seconds_for(buckets, range(10_000, 150_000))
     many = seconds_for(buckets, range(150_000, 160_000))
@@ -133,7 +133,7 @@ class Bucket:
 )
 def test_buckets_are_buckets(rate, burst, calls):
     """Whatever is taken when, it is as if there were buckets with tokens in them."""
-    buckets, now = Buckets(rate, float(burst)), 0.0
+    buckets, now = TokenBuckets(rate, float(burst)), 0.0
     models = {key: Bucket(rate, burst, burst) for key in "ab"}
     for quarters, tokens, key, borrow in calls:
         now += quarters / 4

@@ -15,11 +15,11 @@ from joserfc.jwk import ECKey, OctKey
 
 from roundel_service.http.problems import Problem
 from roundel_service.identity.authenticator import (
-    MAX_PROOF,
-    Gate,
+    MAX_CREDENTIAL,
+    Authenticator,
+    Credentials,
+    HmacKey,
     Producer,
-    Proofs,
-    Secret,
     User,
     is_user_name,
 )
@@ -31,19 +31,19 @@ SECRET = "0123456789abcdef0123456789abcdef"
 KEYS = ("one", "two")
 
 
-def gate(secret: str = SECRET, **changes) -> Gate:
+def gate(secret: str = SECRET, **changes) -> Authenticator:
     made = {
         "producer_keys": KEYS,
-        "keys": Secret(secret),
+        "keys": HmacKey(secret),
         "tickets": Tickets(producer_keys=KEYS, clock=lambda: NOW),
         "clock": lambda: NOW,
         **changes,
     }
-    return Gate(**made)
+    return Authenticator(**made)
 
 
-def bearer(proof: str) -> Proofs:
-    return Proofs(authorization=f"Bearer {proof}")
+def bearer(proof: str) -> Credentials:
+    return Credentials(authorization=f"Bearer {proof}")
 
 
 def signed(claims, secret=SECRET, **header) -> str:
@@ -74,7 +74,7 @@ def ticket(user: str = "alice", *, holds_until: float = NOW + 100, keys=KEYS) ->
     return some.issue(user, holds_until=holds_until, issued_at=NOW - 1)
 
 
-async def refused(proofs: Proofs, gate_: Gate | None = None) -> Problem:
+async def refused(proofs: Credentials, gate_: Authenticator | None = None) -> Problem:
     """Return the problem that these proofs are answered with."""
     with pytest.raises(Problem) as problem:
         await (gate_ or gate()).user(proofs)
@@ -87,7 +87,7 @@ REFUSED = {
     "nonsense": "nonsense",
     "three-parts": "a.b.c",
     "not-ascii": "é",
-    "huge": signed({**GOOD, "more": "x" * MAX_PROOF}),
+    "huge": signed({**GOOD, "more": "x" * MAX_CREDENTIAL}),
     "other-secret": signed(GOOD, "another-secret-of-32-bytes-or-more"),
     "expired": signed({**GOOD, "exp": NOW - 0.125}),
     "expires-now": signed({**GOOD, "exp": NOW}),
@@ -150,7 +150,7 @@ REFUSED = {
 @pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
 async def test_token_that_proves_nothing_is_401_and_not_repeated(token):
     """Every defect of a token is refused the same way, and no token is printed."""
-    for proofs in (bearer(token), Proofs(cookie=token)):
+    for proofs in (bearer(token), Credentials(cookie=token)):
         problem = await refused(proofs)
 
         assert 401 == problem.status
@@ -194,12 +194,12 @@ async def test_token_proves_its_user_until_it_expires():
     alice = {"name": "alice", "expires_at": NOW + 60, "issued_at": NOW}
 
     assert User(**alice) == await gate().user(bearer(token))
-    assert User(**alice, by_cookie=True) == await gate().user(Proofs(cookie=token))
+    assert User(**alice, by_cookie=True) == await gate().user(Credentials(cookie=token))
 
 
 async def test_ticket_proves_its_user_until_the_proof_behind_it_is_over():
     """A ticket stands for the proof that it was issued for."""
-    user = await gate().user(Proofs(ticket=ticket()))
+    user = await gate().user(Credentials(ticket=ticket()))
 
     assert "alice" == user.name
     assert NOW + 100 == user.expires_at
@@ -217,13 +217,13 @@ async def test_ticket_proves_its_user_until_the_proof_behind_it_is_over():
         ticket(keys=("three",)),
         ticket(holds_until=NOW),
         signed(GOOD),
-        signed({**GOOD, "more": "x" * MAX_PROOF}),
+        signed({**GOOD, "more": "x" * MAX_CREDENTIAL}),
     ],
     ids=["nothing", "nonsense", "foreign", "over", "token", "huge"],
 )
 async def test_ticket_that_is_none_is_401(text):
     """A stream is not opened by what was not issued for it."""
-    problem = await refused(Proofs(ticket=text))
+    problem = await refused(Credentials(ticket=text))
 
     assert 401 == problem.status
     assert not text or text not in repr(problem)
@@ -239,12 +239,12 @@ async def test_tokens_and_tickets_are_not_each_other_even_by_the_same_secret():
     its_ticket = ticket(keys=(SECRET,))
 
     assert "alice" == (await careless.user(bearer(token))).name
-    assert "alice" == (await careless.user(Proofs(ticket=its_ticket))).name
+    assert "alice" == (await careless.user(Credentials(ticket=its_ticket))).name
     for proofs in (
         bearer(its_ticket),
-        Proofs(cookie=its_ticket),
-        Proofs(ticket=token),
-        Proofs(ticket=SECRET),
+        Credentials(cookie=its_ticket),
+        Credentials(ticket=token),
+        Credentials(ticket=SECRET),
     ):
         assert 401 == (await refused(proofs, careless)).status
 
@@ -252,7 +252,7 @@ async def test_tokens_and_tickets_are_not_each_other_even_by_the_same_secret():
 @pytest.mark.parametrize(("number", "key"), list(enumerate(KEYS, 1)))
 async def test_each_key_proves_a_producer(number, key):
     """Keys are rotated by having two for a while."""
-    proofs = Proofs(authorization=f"bearer {key}")
+    proofs = Credentials(authorization=f"bearer {key}")
 
     assert Producer(number) == await gate().producer(proofs)
     assert Producer(number) == await gate().caller(proofs)
@@ -264,7 +264,7 @@ async def test_each_key_proves_a_producer(number, key):
 )
 async def test_header_that_is_no_bearer_is_401(header):
     """Another scheme proves nothing, and neither does what is not a key."""
-    problem = await refused(Proofs(authorization=header))
+    problem = await refused(Credentials(authorization=header))
 
     assert 401 == problem.status
     assert {"WWW-Authenticate": "Bearer"} == problem.headers
@@ -274,7 +274,7 @@ async def test_nobody_is_anonymous():
     """A request without a proof is not let through as somebody."""
     for call in (gate().user, gate().producer, gate().caller):
         with pytest.raises(Problem) as problem:
-            await call(Proofs())
+            await call(Credentials())
 
         assert 401 == problem.value.status
 
@@ -337,7 +337,9 @@ async def test_first_proof_names_the_caller_if_all_are_good(
     authorization, cookie, given_ticket, expected
 ):
     """What was presented on purpose comes first, and nothing makes up for a bad one."""
-    proofs = Proofs(authorization=authorization, cookie=cookie, ticket=given_ticket)
+    proofs = Credentials(
+        authorization=authorization, cookie=cookie, ticket=given_ticket
+    )
 
     if isinstance(expected, int):
         assert expected == (await refused(proofs)).status
@@ -362,7 +364,7 @@ async def test_first_proof_names_the_caller_if_all_are_good(
 )
 async def test_whatever_is_presented_is_a_401_at_the_worst(kind, text):
     """No text gets anything out of the gate but a problem, or an identity."""
-    proofs = bearer(text) if kind == "bearer" else Proofs(**{kind: text})
+    proofs = bearer(text) if kind == "bearer" else Credentials(**{kind: text})
 
     assert 401 == (await refused(proofs)).status
 
@@ -372,7 +374,7 @@ def test_secret_that_is_none_is_refused_at_the_start():
     public = ECKey.generate_key().as_pem(private=False).decode()
     for text in ("", "x" * 31, public):
         with pytest.raises(ValueError, match=r"expected a secret|public key") as error:
-            Secret(text)
+            HmacKey(text)
 
         assert not text or text not in str(error.value)
 
@@ -397,4 +399,4 @@ def test_gate_prints_no_secret():
     """A gate in a log line or a traceback tells nothing."""
     some = gate()
 
-    assert SECRET not in f"{some!r}{some.keys!r}{Proofs(cookie=SECRET)!r}"
+    assert SECRET not in f"{some!r}{some.keys!r}{Credentials(cookie=SECRET)!r}"

@@ -20,7 +20,7 @@ from roundel_service.http.problems import Problem
 from roundel_service.identity import jwk_set as key_set
 from roundel_service.identity import jwks
 from roundel_service.identity import jwks_fetch as key_source
-from roundel_service.identity.authenticator import Gate, Proofs
+from roundel_service.identity.authenticator import Authenticator, Credentials
 from roundel_service.identity.jwks import JwkSet, check_source
 from roundel_service.identity.tickets import Tickets
 
@@ -99,9 +99,11 @@ def confused(secret: bytes, **header) -> str:
 async def seen(keys: JwkSet, token: str) -> str | int:
     """Return the user whom this token proves, or the status of its refusal."""
     tickets = Tickets(producer_keys=("one",), clock=clock)
-    gate = Gate(producer_keys=("one",), keys=keys, tickets=tickets, clock=clock)
+    gate = Authenticator(
+        producer_keys=("one",), keys=keys, tickets=tickets, clock=clock
+    )
     try:
-        return (await gate.user(Proofs(cookie=token))).name
+        return (await gate.user(Credentials(cookie=token))).name
     except Problem as problem:
         return problem.status
 
@@ -397,7 +399,7 @@ async def test_token_waits_five_seconds_for_its_key(autojump_clock, publisher, r
     publisher.answer, publisher.delay = http(jwk_set(NEW)), 8
 
     assert 401 == await seen(keys, signed("ES256", NEW))
-    assert jwks.PATIENCE == trio.current_time()
+    assert jwks.REFRESH_TIMEOUT == trio.current_time()
     await trio.sleep(4)
     assert "alice" == await seen(keys, signed("ES256", NEW))
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.http.problems import Problem
-from roundel_service.identity.authenticator import Gate, Proofs, Secret
+from roundel_service.identity.authenticator import Authenticator, Credentials, HmacKey
 from roundel_service.identity.tickets import Tickets
-from roundel_service.identity.verified_tokens import MAX_LENGTH, Believed
+from roundel_service.identity.verified_tokens import MAX_LENGTH, VerifiedTokenCache
 
 SECRET = "0123456789abcdef0123456789abcdef"
 CLAIMS = {"sub": "alice", "exp": 200.0, "iat": 100.0, "aud": "us", "iss": "them"}
 
 
 @pytest.fixture
-def secret() -> Secret:
-    return Secret(SECRET)
+def secret() -> HmacKey:
+    return HmacKey(SECRET)
 
 
-def gate(secret: Secret, *, now: float = 100.0, **changes: str) -> Gate:
-    return Gate(
+def gate(secret: HmacKey, *, now: float = 100.0, **changes: str) -> Authenticator:
+    return Authenticator(
         producer_keys=("one",),
         keys=secret,
         tickets=Tickets(producer_keys=("one",), clock=lambda: now),
@@ -28,17 +28,17 @@ def gate(secret: Secret, *, now: float = 100.0, **changes: str) -> Gate:
     )
 
 
-async def detail(made: Gate, token: str) -> str:
+async def detail(made: Authenticator, token: str) -> str:
     """Return what is wrong with a token, or the name of its user."""
     try:
-        return (await made.user(Proofs(cookie=token))).name
+        return (await made.user(Credentials(cookie=token))).name
     except Problem as problem:
         return f"{problem.status}: {problem.detail}"
 
 
 def test_what_was_kept_is_found():
     """A token is known by all of it; what it claims is what was kept."""
-    believed = Believed()
+    believed = VerifiedTokenCache()
     believed.keep("a.b.c", {"sub": "alice"})
 
     assert {"sub": "alice"} == believed.get("a.b.c")
@@ -48,7 +48,7 @@ def test_what_was_kept_is_found():
 
 def test_least_recently_used_goes_first():
     """However many tokens there are, so much is kept and no more."""
-    believed = Believed(capacity=2)
+    believed = VerifiedTokenCache(capacity=2)
     for token in ("a", "b"):
         believed.keep(token, {"sub": token})
     believed.get("a")
@@ -60,7 +60,7 @@ def test_least_recently_used_goes_first():
 
 def test_long_token_is_not_kept():
     """What a token claims may be as long as the token is."""
-    believed = Believed()
+    believed = VerifiedTokenCache()
     for length in (MAX_LENGTH, MAX_LENGTH + 1):
         believed.keep("a" * length, {})
 
@@ -69,7 +69,7 @@ def test_long_token_is_not_kept():
 
 def test_all_is_forgotten_at_once():
     """A key that is retired is believed no longer, by whatever it has signed."""
-    believed = Believed()
+    believed = VerifiedTokenCache()
     believed.keep("a", {})
     believed.forget()
 
@@ -118,4 +118,4 @@ async def test_each_secret_believes_its_own(secret):
     token = secret.sign(CLAIMS)
     assert "alice" == await detail(gate(secret), token)
 
-    assert "not valid" in await detail(gate(Secret(SECRET[::-1])), token)
+    assert "not valid" in await detail(gate(HmacKey(SECRET[::-1])), token)

@@ -9,7 +9,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from roundel_adapters.testing import Answer, AsgiClient
+from roundel_adapters.testing import AsgiClient, AsgiResponse
 from roundel_service.operator.app import create_operator_app
 from roundel_service.telemetry.metrics import Metrics
 
@@ -33,7 +33,7 @@ def operator(readiness=ready, metrics: Metrics | None = None) -> AsgiClient:
     return AsgiClient(app)
 
 
-def seen(answer: Answer) -> tuple[int, object]:
+def seen(answer: AsgiResponse) -> tuple[int, object]:
     return answer.status, json.loads(answer.body)
 
 
@@ -91,7 +91,7 @@ async def test_readiness_that_takes_too_long_is_a_reason(autojump_clock):
 async def test_scrape_is_what_was_counted(autojump_clock):
     """Prometheus gets its text, under the media type that it expects."""
     metrics = Metrics()
-    metrics.shed()
+    metrics.stream_rejected()
     answer = await operator(metrics=metrics).request("GET", "/metrics")
 
     assert answer.status == 200

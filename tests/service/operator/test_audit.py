@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from roundel_service.domain.badge import Badge
-from roundel_service.domain.items import Gauge, Item
+from roundel_service.domain.items import ExternalCount, Item
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.engines.base import Record
+from roundel_service.domain.record import Record
 from roundel_service.operator.audit import LAG, MAX_BEHIND, REST, Audit, recount
 from roundel_service.telemetry.metrics import Metrics
 
@@ -73,7 +73,7 @@ class House:
         await trio.sleep(self.slow)
         return self.records[user]
 
-    def told(self, user: str) -> Badge | None:
+    def delivered_badge(self, user: str) -> Badge | None:
         return self.streams.get(user)
 
     def count(self, name: str) -> float:
@@ -111,10 +111,15 @@ def numbers(unread: int, unseen: int = 0, *, more: bool = False, **by: dict) -> 
         ([item(), item(seen=True)], {}, False, numbers(2, 1, c=counts(2, 1))),
         ([item(read=True), item(archived=True)], {}, False, numbers(0)),
         ([item("a"), item()], {}, False, numbers(2, 2, a=counts(1, 1), c=counts(1, 1))),
-        ([item("a")], {"a": Gauge(7, 1)}, False, numbers(8, 1, a=counts(8, 1))),
-        ([], {"a": Gauge(7, 1), "b": Gauge(0, 1)}, False, numbers(7, a=counts(7))),
+        ([item("a")], {"a": ExternalCount(7, 1)}, False, numbers(8, 1, a=counts(8, 1))),
+        (
+            [],
+            {"a": ExternalCount(7, 1), "b": ExternalCount(0, 1)},
+            False,
+            numbers(7, a=counts(7)),
+        ),
         ([item()], {}, True, numbers(1, 1, more=True, c=counts(1, 1))),
-        ([], {"a": Gauge(1, 1)}, True, numbers(1, more=True, a=counts(1))),
+        ([], {"a": ExternalCount(1, 1)}, True, numbers(1, more=True, a=counts(1))),
         ([item(read=True)], {}, True, numbers(0)),
     ],
     ids=[
@@ -137,7 +142,7 @@ _ITEMS = st.lists(
     )
 )
 _GAUGES = st.dictionaries(
-    st.sampled_from("abc"), st.builds(Gauge, st.integers(0, 9), st.just(1))
+    st.sampled_from("abc"), st.builds(ExternalCount, st.integers(0, 9), st.just(1))
 )
 
 

@@ -114,7 +114,7 @@ async def serving(
 
 
 def token(user: str) -> str:
-    return service.build_gate(settings()).sign(user, ttl=3_600)
+    return service.build_authenticator(settings()).sign(user, ttl=3_600)
 
 
 def get(target: str, user: str) -> bytes:

@@ -8,12 +8,12 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_service.streams.expiry import Alarms
+from roundel_service.streams.expiry import ExpiryQueue
 
 
 def test_alarms():
     """The earliest of a user's times counts, once, and so does that of all."""
-    alarms = Alarms()
+    alarms = ExpiryQueue()
 
     assert inf == alarms.next
     assert alarms.set("alice", 9.0)
@@ -31,7 +31,7 @@ def test_alarms():
 )
 def test_no_alarm_is_late(calls):
     """Whoever is due is told at the first time that was set since the last telling."""
-    alarms, earliest = Alarms(), {}
+    alarms, earliest = ExpiryQueue(), {}
     for user, time, is_asked in calls:
         if is_asked:
             due = {name for name, set_for in earliest.items() if set_for <= time}
@@ -47,7 +47,7 @@ def test_no_alarm_is_late(calls):
 
 def test_times_that_are_out_of_date_do_not_pile_up():
     """Whoever sets earlier and earlier times does not fill the memory."""
-    alarms = Alarms()
+    alarms = ExpiryQueue()
     tracemalloc.start()
     try:
         for number in range(10_000):

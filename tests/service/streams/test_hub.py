@@ -8,16 +8,16 @@ import pytest
 import trio
 
 from roundel_service.domain.operations import Retract
+from roundel_service.domain.record import Record
 from roundel_service.engines.base import (
     RETRY_AFTER,
-    Listener,
-    Record,
+    ChangeListener,
+    EngineUnavailable,
     Result,
-    Unavailable,
-    Work,
+    UserOperation,
 )
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.streams.channel import Channel
+from roundel_service.streams.channel import UserChannel
 from roundel_service.streams.hub import Hub
 
 from ..domain.test_mailbox import note
@@ -33,20 +33,20 @@ class Flaky:
         self.watched: Collection[str] = ()
         self.read_takes = 0.0
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         self.watched = users
         self._engine.listen(listener, users)
 
     async def read(self, user: str) -> Record:
         await trio.sleep(self.read_takes)
         if self.is_away:
-            raise Unavailable("away")
+            raise EngineUnavailable("away")
         return await self._engine.read(user)
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         self.asked += [type(operation).__name__ for _, operation in work]
         if self.is_away:
-            return [Unavailable("away") for _ in work]
+            return [EngineUnavailable("away") for _ in work]
         return await self._engine.apply(work)
 
     def __getattr__(self, name: str):
@@ -65,7 +65,7 @@ async def hub(engine, nursery) -> Hub:
     return hub
 
 
-def unread(channel: Channel) -> int:
+def unread(channel: UserChannel) -> int:
     return channel.badge.unread
 
 
@@ -127,13 +127,15 @@ async def test_items_expire_later_if_the_engine_is_away(autojump_clock, hub, eng
 async def test_call_fails_while_the_engine_is_away(autojump_clock, hub, engine):
     """Who asks is told so, of each mailbox; nothing is taken for done."""
     engine.is_away = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(EngineUnavailable):
         await hub.apply("alice", note("a"))
-    with pytest.raises(Unavailable):
+    with pytest.raises(EngineUnavailable):
         await hub.retract(Retract(source="s"), "alice")
     results = await hub.apply_all([("alice", note("a")), ("bob", note("b"))])
 
-    assert [Unavailable, Unavailable] == [type(result) for result in results]
+    assert [EngineUnavailable, EngineUnavailable] == [
+        type(result) for result in results
+    ]
 
 
 async def test_nobody_is_watched_for_whom_nobody_reads(autojump_clock, hub, engine):
@@ -153,7 +155,7 @@ async def test_nobody_is_watched_for_whom_nobody_reads(autojump_clock, hub, engi
     watched.append("alice" in engine.watched)
     del channel
     engine.is_away = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(EngineUnavailable):
         await hub.channel("alice")
     watched.append("alice" in engine.watched)
 

@@ -11,19 +11,20 @@ import trio
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.engines.base import Engine, Rules, Unavailable
+from roundel_service.domain.record import RecordLimits
+from roundel_service.engines.base import Engine, EngineUnavailable
 from roundel_service.streams.presence import (
-    AGAIN,
-    PATIENCE,
-    RENEW,
-    TOGETHER,
+    MAX_BATCH,
+    RENEW_INTERVAL,
+    REPORT_TIMEOUT,
+    RETRY_DELAY,
     TTL,
-    Attendance,
+    StreamPresence,
 )
 from roundel_service.testing import Setup
 from support.flawed_engine import making
 from support.service import (
-    World,
+    RunningService,
     counted,
     data,
     frames_to_the_end,
@@ -42,15 +43,15 @@ class Store:
         self.is_away = self.is_mute = False
         self.said: list[tuple[float, dict[str, int]]] = []
 
-    async def attend(
+    async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | Unavailable]:
+    ) -> list[int | EngineUnavailable]:
         self.said.append((trio.current_time(), dict(streams)))
         if self.is_mute:
             await trio.sleep_forever()
         if self.is_away:
-            return [Unavailable("away") for _ in streams]
-        return await self._engine.attend(streams, ttl=ttl)
+            return [EngineUnavailable("away") for _ in streams]
+        return await self._engine.report_presence(streams, ttl=ttl)
 
     def __getattr__(self, name: str):
         return getattr(self._engine, name)
@@ -60,7 +61,7 @@ class Store:
 class Node:
     """A service at the store; it ends without a word."""
 
-    world: World
+    world: RunningService
     store: Store
     runs: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -93,11 +94,11 @@ async def make_node(nursery):
     make_engine = making(None)
 
     async def make(**changes: str) -> Node:
-        setup = Setup(place="one", clock=wall_clock, rules=Rules())
+        setup = Setup(name="one", clock=wall_clock, limits=RecordLimits())
         store = Store(make_engine(setup))
         given = {"max_streams_per_user": "3", "max_age": "86400", **changes}
         built = service.build(settings(**given), clock=wall_clock, engine=store)
-        node = Node(World(built, AsgiClient(built.app)), store)
+        node = Node(RunningService(built, AsgiClient(built.app)), store)
         await nursery.start(node.run)
         return node
 
@@ -182,9 +183,9 @@ async def test_places_of_a_node_that_was_killed_come_back(
     for _ in range(3):
         assert await nursery.start(one.opens)
     one.runs.cancel()
-    await trio.sleep(TTL - RENEW - 1.0)
+    await trio.sleep(TTL - RENEW_INTERVAL - 1.0)
     early = await nursery.start(other.opens)
-    await trio.sleep(RENEW + 2.0)
+    await trio.sleep(RENEW_INTERVAL + 2.0)
 
     assert early is None
     assert await nursery.start(other.opens)
@@ -205,11 +206,11 @@ async def test_nothing_begins_while_others_cannot_be_asked(
     await trio.sleep(TTL)
     tries, are_served = len(one.store.said), one.served()
     one.store.is_away = False
-    await trio.sleep(1.5 * AGAIN)
+    await trio.sleep(1.5 * RETRY_DELAY)
     others = [await nursery.start(other.opens) for _ in range(3)]
 
     assert ("bye", "shed") == (told.type, data(told)["why"])
-    assert tries == pytest.approx(TTL / AGAIN, abs=2)
+    assert tries == pytest.approx(TTL / RETRY_DELAY, abs=2)
     assert 1 == are_served
     assert [True, True, False] == [bool(scope) for scope in others]
 
@@ -225,7 +226,7 @@ async def test_nobody_waits_for_ever_to_hear_of_others(
         (told,) = await frames_to_the_end(stream)
 
     assert "bye" == told.type
-    assert trio.current_time() == pytest.approx(began + PATIENCE)
+    assert trio.current_time() == pytest.approx(began + REPORT_TIMEOUT)
 
 
 async def test_head_takes_no_place(autojump_clock, make_node, nursery):
@@ -264,7 +265,7 @@ async def test_begin_and_end_are_said_once_each(autojump_clock, make_node, nurse
     """A stream costs two words to the store, and one now and then while it lasts."""
     one = await make_node()
     stream = await nursery.start(one.opens)
-    await trio.sleep(2.5 * RENEW)
+    await trio.sleep(2.5 * RENEW_INTERVAL)
     stream.cancel()
     await trio.sleep(TTL)
     said = [(round(at), count) for at, count in one.store.said]
@@ -287,7 +288,7 @@ async def test_node_that_has_all_places_asks_nobody(autojump_clock, make_node, n
 
 async def test_node_of_its_own_asks_nobody(autojump_clock, world):
     """Where no other node can be, streams begin as if there were no other."""
-    assert world.service.hub.attendance is None
+    assert world.service.hub.presence is None
 
 
 # Many users.
@@ -296,9 +297,9 @@ async def test_node_of_its_own_asks_nobody(autojump_clock, world):
 @pytest.fixture
 async def crowd(nursery):
     """Return an engine, and how many streams are served of each of many."""
-    setup = Setup(place="crowd", clock=wall_clock, rules=Rules())
+    setup = Setup(name="crowd", clock=wall_clock, limits=RecordLimits())
     store, served = Store(making(None)(setup)), dict[str, int]()
-    attendance = Attendance(store, lambda user: served.get(user, 0), cap=9)
+    attendance = StreamPresence(store, lambda user: served.get(user, 0), cap=9)
     await nursery.start(store.run)
     nursery.start_soon(attendance.run)
     return store, served, attendance
@@ -307,23 +308,23 @@ async def crowd(nursery):
 async def test_what_changed_of_many_is_said_in_pieces(autojump_clock, crowd):
     """No word is longer than its bound, and each user is in one of them."""
     store, served, attendance = crowd
-    users = [f"user-{number}" for number in range(3 * TOGETHER + 1)]
+    users = [f"user-{number}" for number in range(3 * MAX_BATCH + 1)]
     for user in users:
         served[user] = 1
         attendance.look(user)
-    await trio.sleep(RENEW + 1.0)
+    await trio.sleep(RENEW_INTERVAL + 1.0)
     sizes = [len(count) for _, count in store.said]
     first = [user for _, count in store.said[:4] for user in count]
     again = [user for _, count in store.said[4:] for user in count]
 
-    assert sizes == [*[TOGETHER] * 3, 1] * 2
+    assert sizes == [*[MAX_BATCH] * 3, 1] * 2
     assert sorted(users) == sorted(first) == sorted(again)
 
 
 async def test_node_that_ends_in_peace_waits_until_all_is_said(autojump_clock, crowd):
     """Its places are free at once, and it does not wait for what cannot be said."""
     store, served, attendance = crowd
-    users = [f"user-{number}" for number in range(3 * TOGETHER)]
+    users = [f"user-{number}" for number in range(3 * MAX_BATCH)]
     for count in (1, 0):
         for user in users:
             served[user] = count
@@ -343,12 +344,12 @@ async def test_node_that_ends_in_peace_waits_until_all_is_said(autojump_clock, c
 async def test_who_waits_is_asked_for_before_what_changed(autojump_clock, crowd):
     """Thousands that end keep nobody from beginning."""
     store, served, attendance = crowd
-    for number in range(3 * TOGETHER):
+    for number in range(3 * MAX_BATCH):
         served[f"user-{number}"] = 1
         attendance.look(f"user-{number}")
-    seat = await attendance.seat("alice")
+    seat = await attendance.reserve("alice")
 
-    assert seat.is_free
+    assert seat.granted
     assert "alice" in store.said[0][1]
 
 
@@ -356,13 +357,13 @@ async def test_of_many_one_is_tried_while_nothing_can_be_said(autojump_clock, cr
     """A store that is away is not asked for each of thousands, again and again."""
     store, served, attendance = crowd
     store.is_away = True
-    for number in range(9 * TOGETHER):
+    for number in range(9 * MAX_BATCH):
         served[f"user-{number}"] = 1
         attendance.look(f"user-{number}")
-    await trio.sleep(5.5 * AGAIN)
+    await trio.sleep(5.5 * RETRY_DELAY)
     tries = len(store.said)
     store.is_away = False
-    await trio.sleep(AGAIN)
+    await trio.sleep(RETRY_DELAY)
 
     assert 6 == tries
     assert len(served) == sum(len(count) for _, count in store.said[6:])
@@ -372,12 +373,12 @@ async def test_engine_that_raises_is_away(autojump_clock, crowd, monkeypatch):
     """What an engine says by raising it is no end of all."""
     store, _, attendance = crowd
 
-    async def attend(streams, *, ttl):
-        raise Unavailable("away")
+    async def report_presence(streams, *, ttl):
+        raise EngineUnavailable("away")
 
-    monkeypatch.setattr(store, "attend", attend)
-    with pytest.raises(Unavailable, match="away"):
-        await attendance.seat("alice")
+    monkeypatch.setattr(store, "report_presence", report_presence)
+    with pytest.raises(EngineUnavailable, match="away"):
+        await attendance.reserve("alice")
     monkeypatch.undo()
 
-    assert (await attendance.seat("alice")).is_free
+    assert (await attendance.reserve("alice")).granted

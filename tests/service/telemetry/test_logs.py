@@ -369,10 +369,10 @@ def test_end_of_a_stream_is_one_line(log):
     logs.stream_line(
         user="alice",
         level="items",
-        why="max_age",
+        reason="max_age",
         seconds=512.34567,
-        frames=30,
-        skipped=4,
+        events_sent=30,
+        versions_skipped=4,
         request_id="r",
     )
 

@@ -65,10 +65,10 @@ def test_every_series_says_what_it_is():
 
 
 COUNTED = [
-    (lambda m: m.frames("badge"), {"roundel_frames_sent_total{event=badge}": 1}),
-    (lambda m: m.frames("ping", 3), {"roundel_frames_sent_total{event=ping}": 3}),
-    (lambda m: m.conflated(7), {"roundel_conflated_total": 7}),
-    (lambda m: m.resumed("reset"), {"roundel_resume_total{outcome=reset}": 1}),
+    (lambda m: m.events_sent("badge"), {"roundel_frames_sent_total{event=badge}": 1}),
+    (lambda m: m.events_sent("ping", 3), {"roundel_frames_sent_total{event=ping}": 3}),
+    (lambda m: m.versions_coalesced(7), {"roundel_conflated_total": 7}),
+    (lambda m: m.stream_opened("reset"), {"roundel_resume_total{outcome=reset}": 1}),
     (
         lambda m: m.published(0.003),
         {
@@ -80,7 +80,7 @@ COUNTED = [
         },
     ),
     (lambda m: m.delivered(0.5), {"roundel_delivery_seconds_sum": 0.5}),
-    (lambda m: m.shed(), {"roundel_shed_total": 1}),
+    (lambda m: m.stream_rejected(), {"roundel_shed_total": 1}),
     (
         lambda m: m.stream_ended("drain", 500.0),
         {
@@ -98,7 +98,7 @@ COUNTED = [
         },
     ),
     (lambda m: m.limited("user"), {"roundel_rate_limited_total{role=user}": 1}),
-    (lambda m: m.gauge_ignored(), {"roundel_stale_gauges_total": 1}),
+    (lambda m: m.gauge_update_ignored(), {"roundel_stale_gauges_total": 1}),
     (lambda m: m.audited(100), {"roundel_badge_audit_checked_total": 100}),
     (lambda m: m.mismatch(), {"roundel_badge_audit_mismatch_total": 1}),
     (lambda m: m.observe(streams=lambda: 4), {"roundel_streams": 4}),
@@ -142,7 +142,7 @@ def test_numbers_add_up_and_a_scrape_takes_nothing_away():
     """Counters only grow, however often somebody looks."""
     metrics = Metrics()
     for _ in range(3):
-        metrics.frames("badge", 2)
+        metrics.events_sent("badge", 2)
         metrics.delivered(0.01)
         scraped(metrics)
 

@@ -7,17 +7,23 @@ import pytest
 
 from roundel_service import testing
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.testing import PROMISES, BrokenPromise, Kind, Setup, check_engine
+from roundel_service.testing import (
+    CHECKS,
+    ContractViolation,
+    EngineTraits,
+    Setup,
+    check_engine,
+)
 from roundel_service.testing.compare import equal
 from support.flawed_engine import making
 from support.flaws import Flaw
 
 MEMORY, DISK, SERVER = (
-    Kind(),
-    Kind(is_durable=True),
-    Kind(is_durable=True, is_shared=True),
+    EngineTraits(),
+    EngineTraits(is_durable=True),
+    EngineTraits(is_durable=True, is_shared=True),
 )
-BY_NAME = {promise.name: promise for promise in PROMISES}
+BY_NAME = {promise.name: promise for promise in CHECKS}
 
 BREAKS = {
     Flaw.NEW_EPOCHS: "unwritten",
@@ -68,7 +74,7 @@ BREAKS = {
 
 
 def memory(setup: Setup) -> MemoryEngine:
-    return MemoryEngine(setup.rules, clock=setup.clock)
+    return MemoryEngine(setup.limits, clock=setup.clock)
 
 
 @pytest.mark.slow
@@ -94,7 +100,7 @@ async def test_engine_without_a_flaw_keeps_all_promises(kind, seed):
 async def test_flaw_is_found_out(flaw, name, seed):
     """An engine that does not keep a promise is told so, with the promise."""
     promise = BY_NAME[name]
-    with pytest.raises(BrokenPromise) as raised:
+    with pytest.raises(ContractViolation) as raised:
         await promise.check(
             making(flaw),
             is_durable=True,
@@ -113,7 +119,7 @@ def test_each_promise_is_broken_by_a_flaw():
 
     assert set(Flaw) == set(BREAKS)
     assert set(BY_NAME) == broken
-    assert len(BY_NAME) == len(PROMISES)
+    assert len(BY_NAME) == len(CHECKS)
 
 
 @pytest.mark.slow
@@ -129,7 +135,7 @@ async def test_all_broken_promises_are_told_together():
 
 def test_each_promise_is_a_sentence():
     """A promise that was broken says what was promised."""
-    for promise in PROMISES:
+    for promise in CHECKS:
         assert str(promise)[0].isupper()
         assert str(promise).endswith(".")
 
@@ -178,8 +184,8 @@ async def test_engine_that_fails_while_it_runs(count):
         errors = [OSError(f"{number}") for number in range(count)]
         raise errors[0] if count == 1 else ExceptionGroup("all", errors)
 
-    with pytest.raises(BrokenPromise) as raised:
-        await PROMISES[0].check(make_engine)
+    with pytest.raises(ContractViolation) as raised:
+        await CHECKS[0].check(make_engine)
 
     expected = OSError if count == 1 else ExceptionGroup
     assert expected is type(raised.value.__cause__)

@@ -16,14 +16,14 @@ from hypercorn.typing import (
     Scope,
 )
 
-log = logging.getLogger("roundel_adapters.server.serve")
+log = logging.getLogger("roundel_adapters.server")
 
 Send = Callable[[ASGISendEvent | None], Awaitable[None]]
-Taken = Callable[[int], Awaitable[None]]
+OnReceived = Callable[[int], Awaitable[None]]
 
 
 @final
-class Inbox:
+class ReceiveQueue:
     """What has come of a request and has not been received by its application.
 
     Whoever puts into it waits while more than *limit* bytes are there; the end of
@@ -33,7 +33,9 @@ class Inbox:
     connection from noticing anything, even its own end.
     """
 
-    def __init__(self, *, limit: float = math.inf, taken: Taken | None = None) -> None:
+    def __init__(
+        self, *, limit: float = math.inf, taken: OnReceived | None = None
+    ) -> None:
         self._limit = limit
         self._taken = taken
         self._body = bytearray()
@@ -83,20 +85,22 @@ class Inbox:
 
 
 @final
-class Apps:
+class AppRunner:
     """The applications that run for one connection."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self.running = 0
 
-    def start(self, app: AppWrapper, scope: Scope, inbox: Inbox, send: Send) -> None:
+    def start(
+        self, app: AppWrapper, scope: Scope, inbox: ReceiveQueue, send: Send
+    ) -> None:
         """Run *app* for a request; *send* gets `None` when it has ended."""
         self.running += 1
         self._nursery.start_soon(self._run, app, scope, inbox, send)
 
     async def _run(
-        self, app: AppWrapper, scope: Scope, inbox: Inbox, send: Send
+        self, app: AppWrapper, scope: Scope, inbox: ReceiveQueue, send: Send
     ) -> None:
         to_thread, from_thread = trio.to_thread.run_sync, trio.from_thread.run
         try:

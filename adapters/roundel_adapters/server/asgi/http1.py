@@ -20,9 +20,9 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ..context import Link, Site, http_stream
+from ..context import ConnectionContext, ServerContext, http_stream
 from ..dispatcher.handoff import offer, take
-from .app_task import Inbox
+from .app_task import ReceiveQueue
 
 BODY_AHEAD = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""
@@ -32,7 +32,7 @@ _FRAMINGS = {b"content-length", b"transfer-encoding"}
 
 
 @final
-class H1(H11Protocol):
+class GuardedH11Protocol(H11Protocol):
     """One HTTP/1.1 connection.
 
     Upgrades are not made: a request for one is answered as the request it also is
@@ -42,7 +42,7 @@ class H1(H11Protocol):
 
     connection: h11.Connection
 
-    def __init__(self, site: Site, link: Link) -> None:
+    def __init__(self, site: ServerContext, link: ConnectionContext) -> None:
         super().__init__(
             site.app,
             site.config,
@@ -79,7 +79,7 @@ class H1(H11Protocol):
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application of a request, as `HTTPStream` asks for it."""
-        inbox = Inbox(limit=BODY_AHEAD)
+        inbox = ReceiveQueue(limit=BODY_AHEAD)
         adopt = self._link.adopt
         if adopt is not None and scope["type"] == "http":
             offer(scope)
@@ -89,7 +89,7 @@ class H1(H11Protocol):
 
     async def _handle_events(self) -> None:
         while True:
-            await self._invite()
+            await self._send_100_continue()
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
@@ -98,7 +98,7 @@ class H1(H11Protocol):
             if not await self._handle_event(event):
                 return
 
-    async def _invite(self) -> None:
+    async def _send_100_continue(self) -> None:
         if self.connection.they_are_waiting_for_100_continue:
             answer = h11.InformationalResponse(status_code=100, headers=[])
             await self._send_h11_event(answer)

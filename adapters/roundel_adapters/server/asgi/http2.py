@@ -29,24 +29,26 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody
 
-from ..context import Link, Site
-from ..limits import Allowance
+from ..context import ConnectionContext, ServerContext
+from ..limits import TokenBucket
 from .http2_codec import bound_table, h2_connection, partial_head
-from .http2_exchange import Exchange, request_of
-from .http2_streams import Streams
+from .http2_exchange import Http2Exchange, request_of
+from .http2_streams import Http2Streams
 
 
 @final
-class H2:
+class Http2Connection:
     """One HTTP/2 connection."""
 
-    def __init__(self, site: Site, link: Link) -> None:
+    def __init__(self, site: ServerContext, link: ConnectionContext) -> None:
         self._site = site
         self._link = link
         self._limits = limits = site.limits
         self._h2 = h2_connection(limits)
-        self._streams = Streams(self._h2, site, link)
-        self._resets = Allowance(limits.max_resets, per_second=limits.resets_per_second)
+        self._streams = Http2Streams(self._h2, site, link)
+        self._resets = TokenBucket(
+            limits.max_resets, per_second=limits.resets_per_second
+        )
         self._has_begun = self._has_failed = False
 
     @property
@@ -129,7 +131,7 @@ class H2:
         elif len(request.raw_path) > self._limits.max_target:
             self._streams.answer(stream_id, 414)
         else:
-            exchange = Exchange(
+            exchange = Http2Exchange(
                 self._site,
                 self._link,
                 stream_id,

@@ -8,7 +8,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
-from ..limits import Limits
+from ..limits import ServerLimits
 
 MAX_FRAME = 16 * 1024
 """Bytes of one stream before it is another's turn, whatever the peer would take."""
@@ -18,7 +18,7 @@ MAX_TABLE = 4 * 1024
 Field = tuple[bytes, bytes]
 
 
-def h2_connection(limits: Limits) -> H2Connection:
+def h2_connection(limits: ServerLimits) -> H2Connection:
     """Make the server's side of a connection."""
     config = H2Configuration(client_side=False, header_encoding=None)
     connection = H2Connection(config)

@@ -17,25 +17,25 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import filter_pseudo_headers
 
-from ..context import Link, Site, http_stream
-from .app_task import Inbox, Taken
+from ..context import ConnectionContext, ServerContext, http_stream
+from .app_task import OnReceived, ReceiveQueue
 
 
 @final
-class Exchange:
+class Http2Exchange:
     """A stream that is open; *taken* hears what its application has received."""
 
     def __init__(
         self,
-        site: Site,
-        link: Link,
+        site: ServerContext,
+        link: ConnectionContext,
         stream_id: int,
         *,
         send: Callable[[Event], Awaitable[None]],
-        taken: Taken,
+        taken: OnReceived,
     ) -> None:
         self._apps = link.apps
-        self.inbox = Inbox(taken=taken)
+        self.inbox = ReceiveQueue(taken=taken)
         self.is_asked = False
         """Whether the peer has sent the whole request."""
         self.is_answered = False

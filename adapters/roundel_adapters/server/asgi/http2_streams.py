@@ -12,32 +12,34 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClosed
 
-from ..context import Link, Site
-from ..paced_stream import Pace
+from ..context import ConnectionContext, ServerContext
+from ..paced_stream import WriteDeadline
 from .http2_codec import frame_size, head_of
-from .http2_exchange import Exchange
+from .http2_exchange import Http2Exchange
 
 
 @final
-class Streams:
+class Http2Streams:
     """The streams that are open, by number."""
 
-    def __init__(self, connection: H2Connection, site: Site, link: Link) -> None:
+    def __init__(
+        self, connection: H2Connection, site: ServerContext, link: ConnectionContext
+    ) -> None:
         self._h2 = connection
         self._site = site
         self._link = link
-        self._by_id: dict[int, Exchange] = {}
+        self._by_id: dict[int, Http2Exchange] = {}
         self._opened = trio.lowlevel.ParkingLot()
 
     def open_windows(self) -> None:
         """Let whoever waits for a window look again."""
         self._opened.unpark_all()
 
-    def get(self, stream_id: int) -> Exchange | None:
+    def get(self, stream_id: int) -> Http2Exchange | None:
         """Return the exchange on a stream that is open."""
         return self._by_id.get(stream_id)
 
-    def add(self, stream_id: int, exchange: Exchange) -> None:
+    def add(self, stream_id: int, exchange: Http2Exchange) -> None:
         """Open a stream."""
         self._by_id[stream_id] = exchange
 
@@ -67,7 +69,7 @@ class Streams:
             if event.stream_id in self._by_id:
                 raise
 
-    async def _send_part(self, event: Event, exchange: Exchange) -> None:
+    async def _send_part(self, event: Event, exchange: Http2Exchange) -> None:
         match event:
             case Response():
                 await self._send_head(event)
@@ -89,7 +91,7 @@ class Streams:
 
     async def _send_body(self, stream_id: int, data: bytes) -> None:
         rest = memoryview(data)
-        pace = Pace(self._site.limits.write_timeout, trio.current_time())
+        pace = WriteDeadline(self._site.limits.write_timeout, trio.current_time())
         while rest and stream_id in self._by_id:
             size = frame_size(self._h2, stream_id)
             if size:
@@ -110,7 +112,7 @@ class Streams:
             await self.forget(stream_id)
             await self.flush()
 
-    async def _close(self, stream_id: int, exchange: Exchange) -> None:
+    async def _close(self, stream_id: int, exchange: Http2Exchange) -> None:
         """End a stream whose application has ended, or has ended its response."""
         if not exchange.is_answered:
             self.reset(stream_id, ErrorCodes.INTERNAL_ERROR)

@@ -23,17 +23,17 @@ from typing import final
 
 import trio
 
-from ...driver import Talker
-from ...wakeup import Bell
-from .socket_stream import Line
-from .timer_wheel import Calendar
+from ...driver import EventStream
+from ...wakeup import Wakeup
+from .socket_stream import SocketStream
+from .timer_wheel import TimerWheel
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("roundel_adapters.server")
 
 IS_SUPPORTED = hasattr(select, "epoll")
 """Whether this system can do it; where it cannot, tasks drive the streams."""
 
-SLICE = 0.005
+YIELD_AFTER = 0.005
 """After how many seconds a publish gives everything else a turn."""
 
 BATCH = 128
@@ -49,7 +49,7 @@ _SENT_AHEAD = 1 << 16
 
 
 @final
-class Switchboard:
+class StreamDispatcher:
     """Drives the streams that it is given the sockets of; `run()` has to run.
 
     A peer that takes nothing for *write_timeout* seconds is cut, and so is one that
@@ -59,15 +59,15 @@ class Switchboard:
     def __init__(self, *, write_timeout: float = 30.0) -> None:
         self._write_timeout = write_timeout
         self._epoll = select.epoll()
-        self._lines: dict[int, Line] = {}
-        self._marked: deque[Line] = deque()
-        self._calendar = Calendar()
+        self._streams: dict[int, SocketStream] = {}
+        self._scheduled: deque[SocketStream] = deque()
+        self._timers = TimerWheel()
         self._swept = -inf
         self._stirred = trio.lowlevel.ParkingLot()
-        self._emptied = Bell()
+        self._emptied = Wakeup()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._streams)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -82,13 +82,13 @@ class Switchboard:
             self.cut_all()
             self._epoll.close()
 
-    def adopt(
+    def add(
         self,
         sock: socket.socket,
-        talker: Talker,
-        bell: Bell,
+        stream: EventStream,
+        wakeup: Wakeup,
         *,
-        within: AbstractContextManager[object],
+        lifespan: AbstractContextManager[object],
         chunked: bool,
         head: bytes = b"",
     ) -> None:
@@ -99,59 +99,61 @@ class Switchboard:
         left at the end. With *chunked* the body is in chunks (RFC 9112 7.1), without
         it the end of the connection is its end.
         """
-        line = Line(self, sock, talker, bell, within, chunked=chunked, head=head)
+        line = SocketStream(
+            self, sock, stream, wakeup, lifespan, chunked=chunked, head=head
+        )
         try:
             self._epoll.register(sock, select.EPOLLRDHUP)
-            within.__enter__()
+            lifespan.__enter__()
         except BaseException:
             # It was given away: whoever gave it cannot close it any more.
             sock.close()
             raise
-        self._lines[sock.fileno()] = line
-        bell.attach(line)
+        self._streams[sock.fileno()] = line
+        wakeup.add_waker(line)
         line.wake()
 
     def cut_all(self) -> None:
         """End all streams without a word."""
-        for line in list(self._lines.values()):
-            self._drop(line)
+        for line in list(self._streams.values()):
+            self._close_stream(line)
 
     async def wait_empty(self) -> None:
         """Wait until no stream is left."""
-        while self._lines:
+        while self._streams:
             await self._emptied.wait()
 
-    def mark(self, line: Line) -> None:
+    def schedule(self, line: SocketStream) -> None:
         """Have *line* asked, soon, what it has to say."""
-        self._marked.append(line)
-        if len(self._marked) == 1:
+        self._scheduled.append(line)
+        if len(self._scheduled) == 1:
             self._stirred.unpark()
 
     async def _write_all(self) -> None:
         while True:
-            if not self._marked:
+            if not self._scheduled:
                 with trio.move_on_at(self._next_sweep()):
                     await self._stirred.park()
             # What else is published in this turn goes into the same write.
             await trio.lowlevel.checkpoint()
-            self._mark_due(trio.current_time())
-            await self._write_marked()
+            self._schedule_due(trio.current_time())
+            await self._write_scheduled()
 
     def _next_sweep(self) -> float:
         # Heartbeats are spread over time; one by one they would cost a turn of the
         # scheduler each, so those of the same moment go together, a little late.
-        return max(self._calendar.next, self._swept + SWEEP)
+        return max(self._timers.next, self._swept + SWEEP)
 
-    def _mark_due(self, now: float) -> None:
+    def _schedule_due(self, now: float) -> None:
         if now < self._swept + SWEEP:
             return
         self._swept = now
-        for line in self._calendar.due(now):
+        for line in self._timers.due(now):
             line.wake()
 
-    async def _write_marked(self) -> None:
-        marked, self._marked = self._marked, deque()
-        until = time.perf_counter() + SLICE
+    async def _write_scheduled(self) -> None:
+        marked, self._scheduled = self._scheduled, deque()
+        until = time.perf_counter() + YIELD_AFTER
         now = trio.current_time()
         rounds = iter(marked)
         while batch := list(islice(rounds, BATCH)):
@@ -159,47 +161,47 @@ class Switchboard:
             if time.perf_counter() > until:
                 # A publish to thousands must not keep everybody else waiting.
                 await trio.lowlevel.checkpoint()
-                until, now = time.perf_counter() + SLICE, trio.current_time()
+                until, now = time.perf_counter() + YIELD_AFTER, trio.current_time()
 
-    def _write_batch(self, batch: list[Line], now: float) -> None:
+    def _write_batch(self, batch: list[SocketStream], now: float) -> None:
         # First all are asked, and then all is written: a system call leaves little of
         # us in the processor's caches, and a reader that is fed without a pause does
         # not have to be woken for each write. That is a tenth of what a delivery costs.
-        asked = [(line, self._ask(line, now)) for line in batch]
+        asked = [(line, self._next_data(line, now)) for line in batch]
         for line, data in asked:
             if data and not line.is_over:
                 self._send(line, data, now)
         for line in batch:
-            self._attend(line, now)
+            self._after_write(line, now)
 
-    def _ask(self, line: Line, now: float) -> bytes:
+    def _next_data(self, line: SocketStream, now: float) -> bytes:
         """Ask a line that is not busy what it has to say, for the first time."""
-        line.is_marked = False
-        if line.is_over or line.rest:
+        line.is_scheduled = False
+        if line.is_over or line.unsent:
             return b""
         try:
             return line.next_data(now)
         except Exception:
             log.exception("a stream failed")
-            self._drop(line)
+            self._close_stream(line)
             return b""
 
-    def _attend(self, line: Line, now: float) -> None:
+    def _after_write(self, line: SocketStream, now: float) -> None:
         if line.is_over:
             return
         try:
-            if not line.rest:
-                self._say(line, now)
+            if not line.unsent:
+                self._drain_stream(line, now)
             elif now >= line.due:
-                self._drop(line)
+                self._close_stream(line)
             # What is said puts the deadline off: who has a moment keeps it.
-            if (line.armed == inf or line.rest) and not line.is_over:
-                self._calendar.put(line, line.deadline)
+            if (line.scheduled_at == inf or line.unsent) and not line.is_over:
+                self._timers.put(line, line.deadline)
         except Exception:
             log.exception("a stream failed")
-            self._drop(line)
+            self._close_stream(line)
 
-    def _say(self, line: Line, now: float) -> None:
+    def _drain_stream(self, line: SocketStream, now: float) -> None:
         """Drain: write until it has nothing to say, or the peer takes no more."""
         while data := line.next_data(now):
             if not self._send(line, data, now):
@@ -207,69 +209,69 @@ class Switchboard:
         if line.is_ended:
             self._finish(line)
 
-    def _finish(self, line: Line) -> None:
+    def _finish(self, line: SocketStream) -> None:
         """End a stream that has said all."""
         with suppress(OSError):
             # What the peer sent ahead would turn the end into a reset, which could
             # take away what it has not read yet.
             line.sock.recv(_SENT_AHEAD)
-        self._drop(line)
+        self._close_stream(line)
 
-    def _send(self, line: Line, data: bytes | memoryview, now: float) -> bool:
+    def _send(self, line: SocketStream, data: bytes | memoryview, now: float) -> bool:
         """Write, and tell whether all went."""
         try:
             sent = line.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._drop(line)
+            self._close_stream(line)
             return False
         if sent == len(data):
             return True
-        if not line.rest:
+        if not line.unsent:
             self._epoll.modify(line.sock, select.EPOLLRDHUP | select.EPOLLOUT)
             line.due_whole = now + _PATIENCE * self._write_timeout
-        if sent or not line.rest:
+        if sent or not line.unsent:
             line.due = min(now + self._write_timeout, line.due_whole)
-        line.rest = memoryview(data)[sent:]
+        line.unsent = memoryview(data)[sent:]
         return False
 
     async def _watch(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, events in self._epoll.poll(0, _PEERS):
-                line = self._lines[fd]
+                line = self._streams[fd]
                 if events & ~select.EPOLLOUT:
-                    self._drop(line)
+                    self._close_stream(line)
                 else:
                     self._resume(line)
 
-    def _resume(self, line: Line) -> None:
+    def _resume(self, line: SocketStream) -> None:
         """Go on writing to a peer that takes something again."""
-        if self._send(line, line.rest, trio.current_time()):
-            line.rest, line.due = b"", inf
+        if self._send(line, line.unsent, trio.current_time()):
+            line.unsent, line.due = b"", inf
             self._epoll.modify(line.sock, select.EPOLLRDHUP)
             line.wake()
 
-    def _drop(self, line: Line) -> None:
+    def _close_stream(self, line: SocketStream) -> None:
         """End a stream, whatever state it is in, and give back what it holds."""
         if line.is_over:
             return
         line.is_over = True
         fd = line.sock.fileno()
-        del self._lines[fd]
+        del self._streams[fd]
         self._epoll.unregister(fd)
-        line.bell.detach(line)
+        line.wakeup.remove_waker(line)
         line.sock.close()
-        line.rest = b""
+        line.unsent = b""
         try:
             try:
-                line.talker.close()
+                line.stream.close()
             finally:
-                line.within.__exit__(None, None, None)
+                line.lifespan.__exit__(None, None, None)
         except Exception:
             log.exception("a stream failed at its end")
         # It may be in the calendar for a while yet, and should hold nothing there.
-        del line.talker
-        if not self._lines:
-            self._emptied.ring()
+        del line.stream
+        if not self._streams:
+            self._emptied.notify()

@@ -8,58 +8,70 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, final
 
-from ...driver import Talker
-from ...wakeup import Bell
+from ...driver import EventStream
+from ...wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from .dispatcher import Switchboard
+    from .dispatcher import StreamDispatcher
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
 @final
-class Line:
+class SocketStream:
     """One stream on one socket."""
 
     __slots__ = (
-        "armed", "bell", "board", "chunked", "due", "due_whole", "head", "is_ended",
-        "is_marked", "is_over", "rest", "sock", "talker", "within",
+        "chunked",
+        "dispatcher",
+        "due",
+        "due_whole",
+        "head",
+        "is_ended",
+        "is_over",
+        "is_scheduled",
+        "lifespan",
+        "scheduled_at",
+        "sock",
+        "stream",
+        "unsent",
+        "wakeup",
     )  # fmt: skip
 
     def __init__(
         self,
-        board: Switchboard,
+        board: StreamDispatcher,
         sock: socket.socket,
-        talker: Talker,
-        bell: Bell,
+        talker: EventStream,
+        bell: Wakeup,
         within: AbstractContextManager[object],
         *,
         chunked: bool,
         head: bytes = b"",
     ) -> None:
-        self.board = board
+        self.dispatcher = board
         self.sock = sock
-        self.talker = talker
-        self.bell = bell
-        self.within = within
+        self.stream = talker
+        self.wakeup = bell
+        self.lifespan = within
         self.chunked = chunked
         self.head = head
-        self.rest: bytes | memoryview = b""
-        self.is_marked = self.is_ended = self.is_over = False
+        self.unsent: bytes | memoryview = b""
+        self.is_scheduled = self.is_ended = self.is_over = False
         # The moment it is put down for, and by when its peer has to take something, and
         # all of what is being written.
-        self.armed = self.due = self.due_whole = inf
+        self.scheduled_at = self.due = self.due_whole = inf
 
     @property
     def deadline(self) -> float:
         """When something has to be done about it even without news."""
-        return self.due if self.rest else self.talker.deadline
+        return self.due if self.unsent else self.stream.deadline
 
     def wake(self) -> None:
         """Have it asked, soon, what it has to say."""
-        if not self.is_marked:
-            self.is_marked = True
-            self.board.mark(self)
+        if not self.is_scheduled:
+            self.is_scheduled = True
+            self.dispatcher.schedule(self)
 
     def next_data(self, now: float) -> bytes:
         """Return what to write next, with the end of the response at the end."""
@@ -68,7 +80,7 @@ class Line:
         if self.head:
             head, self.head = self.head, b""
             return head + self.next_data(now)
-        talker = self.talker
+        talker = self.stream
         chunks = talker.data_to_send(now)
         if not chunks and talker.is_open:
             return b""

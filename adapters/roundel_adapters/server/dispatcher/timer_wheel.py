@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from math import ceil, inf
 from typing import final
 
-from .socket_stream import Line
+from .socket_stream import SocketStream
 
-GRAIN = 0.25
+RESOLUTION = 0.25
 """Seconds within which deadlines are one moment, the end of it."""
 
 
 @final
-class Calendar:
+class TimerWheel:
     """Holds each line at the moment when it has to be asked, or a few of them.
 
     Nearly all deadlines are a heartbeat from now, so that a moment is shared by
@@ -24,7 +24,7 @@ class Calendar:
     def __init__(self) -> None:
         # The moments in order are few.
         self._moments: list[float] = []
-        self._lines: dict[float, list[Line]] = {}
+        self._lines: dict[float, list[SocketStream]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._moments)
@@ -34,23 +34,23 @@ class Calendar:
         """The first moment."""
         return self._moments[0] if self._moments else inf
 
-    def put(self, line: Line, deadline: float) -> None:
+    def put(self, line: SocketStream, deadline: float) -> None:
         """Have *line* asked at *deadline*, unless it will be as early already."""
-        if deadline >= line.armed:
+        if deadline >= line.scheduled_at:
             return
-        moment = ceil(max(deadline, 0.0) / GRAIN) * GRAIN
-        line.armed = moment
+        moment = ceil(max(deadline, 0.0) / RESOLUTION) * RESOLUTION
+        line.scheduled_at = moment
         if moment not in self._lines:
             self._lines[moment] = []
             heapq.heappush(self._moments, moment)
         self._lines[moment].append(line)
 
-    def due(self, now: float) -> Iterator[Line]:
+    def due(self, now: float) -> Iterator[SocketStream]:
         """Take out the lines whose moment has come."""
         while self._moments and self._moments[0] <= now:
             moment = heapq.heappop(self._moments)
             for line in self._lines.pop(moment):
                 # It may have been put somewhere earlier since, and asked there.
-                if line.armed == moment:
-                    line.armed = inf
+                if line.scheduled_at == moment:
+                    line.scheduled_at = inf
                     yield line

@@ -12,9 +12,9 @@ from typing import final
 
 import trio
 
-log = logging.getLogger("roundel_adapters.server.serve")
+log = logging.getLogger("roundel_adapters.server")
 
-BREATH = 0.1
+ACCEPT_BACKOFF = 0.1
 """Seconds until connections are accepted again, where there was no room for one."""
 
 UNSENT = 16 * 1024
@@ -28,7 +28,7 @@ _BROKEN = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EFAULT}
 
 
 @final
-class Doors:
+class Acceptor:
     """The sockets of *listeners*; *epoll* tells when one is to be accepted on."""
 
     def __init__(
@@ -39,23 +39,23 @@ class Doors:
         # Sockets of our own for them, since those of trio are not to be accepted on
         # without waiting.
         doors = [_raw(listener) for listener in listeners]
-        self._doors = {door.fileno(): door for door in doors}
+        self._sockets = {door.fileno(): door for door in doors}
         self.is_full = False
         """Whether there was no room for the last one: `take_breath()` then."""
 
     def __contains__(self, file: int) -> bool:
-        return file in self._doors
+        return file in self._sockets
 
     def open(self) -> None:
         """Have it told from now on when somebody comes."""
-        for door in self._doors:
+        for door in self._sockets:
             self._epoll.register(door, select.EPOLLIN)
 
     def close(self) -> None:
         """Accept nobody any more."""
-        for door in self._doors.values():
+        for door in self._sockets.values():
             door.close()
-        self._doors.clear()
+        self._sockets.clear()
         for listener in self._listeners:
             listener.socket.close()
 
@@ -67,7 +67,7 @@ class Doors:
         self.is_full = False
         for _ in range(ACCEPTS):
             try:
-                sock, _address = self._doors[file].accept()
+                sock, _address = self._sockets[file].accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -81,13 +81,13 @@ class Doors:
             else:
                 yield sock
 
-    async def take_breath(self) -> None:
+    async def back_off(self) -> None:
         """Wait for a moment, and accept again."""
-        await trio.sleep(BREATH)
+        await trio.sleep(ACCEPT_BACKOFF)
         self._listen_for(select.EPOLLIN)
 
     def _listen_for(self, events: int) -> None:
-        for door in self._doors:
+        for door in self._sockets:
             self._epoll.modify(door, events)
 
 

@@ -9,12 +9,12 @@ from typing import final
 
 import trio
 
-from ...driver import Talker
-from ...wakeup import Bell
-from ..context import Site
+from ...driver import EventStream
+from ...wakeup import Wakeup
+from ..context import ServerContext
 from ..paced_stream import PacedStream
-from ..timeouts import Patience
-from .http1 import Plain
+from ..timeouts import IdleTimeout
+from .http1 import Http1Connection
 from .interface import App
 from .request_parser import Head
 
@@ -24,51 +24,61 @@ LINGER = 1.0
 
 
 @final
-class Guest:
+class FastConnection:
     """A connection whose requests come whole, and are answered one by one.
 
     *patience* ends it when it has waited for too long.
     """
 
     __slots__ = (
-        "_paced", "_patience", "_site", "_unsent", "file", "is_busy", "is_given",
-        "is_over", "is_watched", "keeps", "plain", "sock",
+        "_idle_timeout",
+        "_paced",
+        "_site",
+        "_unsent",
+        "file",
+        "http1",
+        "is_busy",
+        "is_detached",
+        "is_over",
+        "is_watched",
+        "keep_alive",
+        "sock",
     )  # fmt: skip
 
     def __init__(
-        self, site: Site, app: App, sock: socket.socket, patience: Patience
+        self, site: ServerContext, app: App, sock: socket.socket, patience: IdleTimeout
     ) -> None:
         self._site = site
-        self._patience = patience
+        self._idle_timeout = patience
         self._paced: PacedStream | None = None
         self.sock = sock
         self.file = sock.fileno()
-        self.plain = Plain(app, self, max_head=site.limits.max_head)
+        self.http1 = Http1Connection(app, self, max_head=site.limits.max_head)
         self.is_busy = self.is_over = self.is_watched = False
-        self.is_given = False
+        self.is_detached = False
         """Whether a stream has it now, or a task."""
-        self.keeps = False
+        self.keep_alive = False
         """Whether another request may come behind the one that is answered."""
         self._unsent = b""
 
-    async def answer(self, head: Head) -> None:
+    async def respond(self, head: Head) -> None:
         """Make the answer to a request whose body is here, which is to be sent next."""
-        self.keeps = False
-        self._unsent, self.keeps = await self.plain.answer(head)
+        self.keep_alive = False
+        self._unsent, self.keep_alive = await self.http1.answer(head)
 
     def send(self) -> bool:
         """Send the answer; tell whether nothing is left that has to be waited for."""
         data = self._unsent
         if data:
             self._unsent = data[self._send(data) :]
-        return not self._unsent and (self.is_over or not self.plain.is_unread)
+        return not self._unsent and (self.is_over or not self.http1.is_unread)
 
     async def send_slowly(self) -> None:
         """Send the rest of the answer to a peer that takes its time."""
         if self._unsent:
             await self._write_slowly(self._unsent)
             self._unsent = b""
-        if self.plain.is_unread and not self.is_over:
+        if self.http1.is_unread and not self.is_over:
             await self._linger()
 
     async def _linger(self) -> None:
@@ -80,22 +90,22 @@ class Guest:
             while await self.receive():
                 pass
 
-    def take(self) -> trio.SocketStream:
+    def detach(self) -> trio.SocketStream:
         """Give the socket to who waits for it in a task."""
         self._give()
         return trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
 
     def end(self) -> None:
         """Close the socket, unless somebody else has it by now."""
-        self._patience.stop()
-        if not self.is_given:
+        self._idle_timeout.stop()
+        if not self.is_detached:
             self.is_over = True
             self.sock.close()
         # They hold it too: thousands would be left to the collector of cycles.
-        del self.plain, self._patience
+        del self.http1, self._idle_timeout
 
     def _give(self) -> None:
-        self.is_given = self.is_over = True
+        self.is_detached = self.is_over = True
 
     # What the short way needs of a connection.
 
@@ -138,25 +148,25 @@ class Guest:
     def wait(self, patience: float | None) -> None:
         """Be patient for so many seconds, or for as long as a request is served."""
         self.is_busy = patience is None
-        self._patience.wait(math.inf if patience is None else patience)
+        self._idle_timeout.reset(math.inf if patience is None else patience)
 
     def adopt(
         self,
-        talker: Talker,
-        bell: Bell,
+        talker: EventStream,
+        bell: Wakeup,
         within: AbstractContextManager[object],
         head: bytes = b"",
     ) -> None:
         """Hand the connection over to a stream."""
-        board = self._site.board
+        board = self._site.dispatcher
         assert board is not None
         self._give()
-        board.adopt(self.sock, talker, bell, within=within, chunked=True, head=head)
+        board.add(self.sock, talker, bell, lifespan=within, chunked=True, head=head)
 
     def _slowly(self) -> PacedStream:
         if self._paced is None:
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
-            limits, last_call = self._site.limits, self._site.last_call
+            limits, last_call = self._site.limits, self._site.shutdown_deadline
             self._paced = PacedStream(
                 stream, patience=limits.write_timeout, last_call=last_call
             )

@@ -11,10 +11,17 @@ from typing import Protocol, final
 
 import trio
 
-from ...driver import Talker
-from ...wakeup import Bell
-from .interface import App, Events, Pieces, Reply, Request, Whole
-from .request_parser import Body, CutShortError, Head, parse
+from ...driver import EventStream
+from ...wakeup import Wakeup
+from .interface import (
+    AnyResponse,
+    App,
+    EventStreamResponse,
+    FastRequest,
+    Response,
+    StreamingResponse,
+)
+from .request_parser import BufferedBody, Head, IncompleteBody, parse
 
 # A bare LF ends a line too, for whoever is to be told that it should not have.
 _END = re.compile(rb"\n\r?\n")
@@ -26,7 +33,7 @@ _ENDS = {True: "\r\n", False: "Connection: close\r\n\r\n"}
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """What is needed of a connection."""
 
     @property
@@ -48,8 +55,8 @@ class Wire(Protocol):
 
     def adopt(
         self,
-        talker: Talker,
-        bell: Bell,
+        talker: EventStream,
+        bell: Wakeup,
         within: AbstractContextManager[object],
         head: bytes = b"",
     ) -> None:
@@ -58,17 +65,17 @@ class Wire(Protocol):
 
 
 @final
-class Plain:
+class Http1Connection:
     """Serves *app* over *wire*, with heads of at most *max_head* bytes.
 
     What has come already was *begun*.
     """
 
     def __init__(
-        self, app: App, wire: Wire, *, max_head: int, begun: bytes = b""
+        self, app: App, wire: Transport, *, max_head: int, begun: bytes = b""
     ) -> None:
         self._app = app
-        self._wire = wire
+        self._transport = wire
         self._max_head = max_head
         self._buffer = begun
         self._is_answered = False
@@ -79,19 +86,19 @@ class Plain:
         """Serve; return what is to be served otherwise, or nothing at the end."""
         patience = head_timeout
         while True:
-            self._wire.wait(patience)
+            self._transport.wait(patience)
             if self._buffer:
                 # What was sent ahead is a further request too, and may come too late.
                 await trio.lowlevel.checkpoint_if_cancelled()
             head = await self._next_head(head_timeout)
             if head is None:
                 return self._buffer
-            self._wire.wait(None)
+            self._transport.wait(None)
             if not await self._serve(head):
                 return b""
             patience = head_timeout if self._buffer else idle_timeout
 
-    def whole(self, data: bytes) -> Head | None:
+    def parse_complete(self, data: bytes) -> Head | None:
         """Return the head of the request that *data* is, if it can be taken so.
 
         It is a request with all of its body, and nothing behind it; `answer()` is next.
@@ -103,14 +110,14 @@ class Plain:
         if head is None or head.is_chunked or head.length != len(data) - end:
             return None
         self._buffer = data[end:]
-        return head if self._app.takes(head.method, head.path, head.query) else None
+        return head if self._app.handles(head.method, head.path, head.query) else None
 
     async def answer(self, head: Head) -> tuple[bytes, bool]:
         """Answer a request that is here whole; tell whether there may be another.
 
         What it returns of the answer is still to be written.
         """
-        return await self._answer(head, Body(head, self))
+        return await self._answer(head, BufferedBody(head, self))
 
     async def _next_head(self, head_timeout: float) -> Head | None:
         """Wait for a request, and return its head if it can be taken."""
@@ -119,76 +126,78 @@ class Plain:
             if len(self._buffer) > self._max_head or self._buffer[:1] in _STRANGE:
                 return None
             if self._buffer and not is_timed:
-                self._wire.wait(head_timeout)
+                self._transport.wait(head_timeout)
                 is_timed = True
-            data = await self._wire.receive()
+            data = await self._transport.receive()
             if not data:
                 self._buffer = b""
                 return None
             self._buffer += data
         end = found.end()
         head = parse(self._buffer[:end]) if end <= self._max_head else None
-        if head is None or not self._app.takes(head.method, head.path, head.query):
+        if head is None or not self._app.handles(head.method, head.path, head.query):
             return None
         self._buffer = self._buffer[end:]
         return head
 
     async def _serve(self, head: Head) -> bool:
         """Answer a request, and tell whether there may be another."""
-        body = Body(head, self)
+        body = BufferedBody(head, self)
         self.is_unread = body.is_unread
         if not head.is_chunked and body.left <= len(self._buffer):
             # What is here cannot be cut short.
             return await self._write(*await self._answer(head, body))
         with trio.CancelScope() as body.until_cut:
             return await self._write(*await self._answer(head, body))
-        if body.is_garbled and not self._is_answered:
-            await self._wire.write(_refusal())
-        raise CutShortError
+        if body.is_malformed and not self._is_answered:
+            await self._transport.write(_refusal())
+        raise IncompleteBody
 
     async def _write(self, data: bytes, keep: bool) -> bool:
-        return (not data or await self._wire.write(data)) and keep
+        return (not data or await self._transport.write(data)) and keep
 
-    async def _answer(self, head: Head, body: Body) -> tuple[bytes, bool]:
+    async def _answer(self, head: Head, body: BufferedBody) -> tuple[bytes, bool]:
         self._is_answered = False
-        request = Request(head.method, head.path, head.query, head.fields, body)
+        request = FastRequest(head.method, head.path, head.query, head.headers, body)
         reply = await self._app(request)
         self._is_answered = True
         keep = head.keep_alive and not head.is_chunked and body.left == 0
-        keep = keep and not self._wire.is_draining
+        keep = keep and not self._transport.is_draining
         self.is_unread = body.is_unread
         match reply:
-            case Whole():
+            case Response():
                 data = _head(reply, _length(reply), keep=keep)
                 return data + reply.body, keep
-            case Pieces():
+            case StreamingResponse():
                 return b"", await self._write_pieces(reply, body, keep=head.keep_alive)
-            case Events():
+            case EventStreamResponse():
                 data = _head(reply, _CHUNKED, keep=False)
                 # In one write with the first frames.
-                self._wire.adopt(reply.talker, reply.bell, reply.within, data)
+                self._transport.adopt(reply.stream, reply.wakeup, reply.lifespan, data)
                 return b"", False
 
-    async def _write_pieces(self, reply: Pieces, body: Body, *, keep: bool) -> bool:
-        keep = keep and not body.is_chunked and not self._wire.is_draining
-        if not await self._wire.write(_head(reply, _CHUNKED, keep=keep)):
+    async def _write_pieces(
+        self, reply: StreamingResponse, body: BufferedBody, *, keep: bool
+    ) -> bool:
+        keep = keep and not body.is_chunked and not self._transport.is_draining
+        if not await self._transport.write(_head(reply, _CHUNKED, keep=keep)):
             return False
         async with aclosing(reply.body) as pieces:
             async for piece in pieces:
                 chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
-                if piece and not await self._wire.write(chunk):
+                if piece and not await self._transport.write(chunk):
                     return False
         self.is_unread = body.is_unread
-        return await self._wire.write(_LAST_CHUNK) and keep and body.left == 0
+        return await self._transport.write(_LAST_CHUNK) and keep and body.left == 0
 
     async def take(self, most: float) -> bytes:
         """Return the next bytes of a body, of at most *most*; none at the end."""
-        data = self._buffer or await self._wire.receive()
+        data = self._buffer or await self._transport.receive()
         taken = data if len(data) <= most else data[: int(most)]
         self._buffer = data[len(taken) :]
         return taken
 
-    def at_hand(self, size: int) -> bytes | None:
+    def buffered(self, size: int) -> bytes | None:
         """Take so many bytes of a body if they have come, and none otherwise."""
         if len(self._buffer) < size:
             return None
@@ -197,17 +206,17 @@ class Plain:
 
 
 def _refusal() -> bytes:
-    refusal = Whole(status=400)
+    refusal = Response(status=400)
     return _head(refusal, _length(refusal), keep=False)
 
 
-def _length(reply: Whole) -> str:
+def _length(reply: Response) -> str:
     # RFC 9110 8.6: not with 204, nor with a 304 whose 200 has another length.
     has_one = reply.status not in (204, 304)
     return f"Content-Length: {len(reply.body)}\r\n" if has_one else ""
 
 
-def _head(reply: Reply, framing: str, *, keep: bool) -> bytes:
+def _head(reply: AnyResponse, framing: str, *, keep: bool) -> bytes:
     fields = [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
     head = (
         f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}\r\n"

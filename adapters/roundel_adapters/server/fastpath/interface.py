@@ -1,8 +1,9 @@
 """The short way for plain HTTP/1.1: a request is a call, in its connection's own task.
 
 ASGI costs a request some tasks, scopes and queues, which are most of what a short
-answer takes. An application that is a function from `Request` to `Reply` needs none of
-them. What such an application does not take goes the usual way, with the connection.
+answer takes. An application that is a function from `FastRequest` to `AnyResponse`
+needs none of them. Requests that such an application does not handle take the ASGI
+way, together with their connection.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Protocol, TypeAlias, final
 
 import attrs
 
-from ...driver import Talker
-from ...wakeup import Bell
+from ...driver import EventStream
+from ...wakeup import Wakeup
 
 
 @final
-class Fields:
+class Headers:
     """The header of a request; names are compared without regard to case."""
 
     __slots__ = ("_values",)
@@ -38,7 +39,7 @@ class Fields:
         return values[0] if values else None
 
 
-class Body(Protocol):
+class RequestBody(Protocol):
     """The body of a request, read from the peer as it is iterated over."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -49,26 +50,26 @@ class Body(Protocol):
         """Return what comes next."""
         ...
 
-    def at_hand(self) -> bytes | None:
+    def buffered(self) -> bytes | None:
         """Take the whole body if it has come, and nothing of it otherwise."""
         ...
 
 
 @final
 @attrs.frozen(eq=False)
-class Request:
+class FastRequest:
     """What is asked for."""
 
     method: str
     path: str
     query: bytes
-    fields: Fields
-    body: Body
+    headers: Headers
+    body: RequestBody
 
 
 @final
 @attrs.frozen(kw_only=True)
-class Whole:
+class Response:
     """An answer that is there; it is written at once."""
 
     status: int = 200
@@ -78,7 +79,7 @@ class Whole:
 
 @final
 @attrs.frozen(kw_only=True)
-class Pieces:
+class StreamingResponse:
     """An answer that comes piece by piece, for as long as it is read."""
 
     status: int = 200
@@ -88,26 +89,26 @@ class Pieces:
 
 @final
 @attrs.frozen(kw_only=True)
-class Events:
+class EventStreamResponse:
     """An answer that is an event stream, for as long as *talker* is open.
 
     *bell* is rung when there may be news; *within* is entered when the stream begins.
     """
 
-    talker: Talker
-    bell: Bell
-    within: AbstractContextManager[object]
+    stream: EventStream
+    wakeup: Wakeup
+    lifespan: AbstractContextManager[object]
     headers: Mapping[str, str] = attrs.field(factory=dict)
     status: int = 200
 
 
-Reply: TypeAlias = Whole | Pieces | Events
+AnyResponse: TypeAlias = Response | StreamingResponse | EventStreamResponse
 
 
 class App(Protocol):
     """An application that can be called the short way."""
 
-    def takes(self, method: str, path: str, query: bytes) -> bool:
+    def handles(self, method: str, path: str, query: bytes) -> bool:
         """Tell whether it answers such requests, written as the peer wrote them.
 
         Nothing notices here that a peer has gone before its answer is there: what
@@ -115,6 +116,6 @@ class App(Protocol):
         """
         ...
 
-    async def __call__(self, request: Request, /) -> Reply:
+    async def __call__(self, request: FastRequest, /) -> AnyResponse:
         """Answer; an exception is a fault, and costs the peer its connection."""
         ...

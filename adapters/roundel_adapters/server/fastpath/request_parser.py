@@ -11,7 +11,7 @@ import attrs
 import httptools
 import trio
 
-from .interface import Fields
+from .interface import Headers
 
 _SHORT = 1_024
 """Bytes of a head up to which it is kept, in case it comes again."""
@@ -27,14 +27,14 @@ class Head:
     method: str
     path: str
     query: bytes
-    fields: Fields
+    headers: Headers
     keep_alive: bool
     is_chunked: bool
     length: int
 
 
 @final
-class _Reader:
+class _RequestParser:
     """What a parser tells of one request.
 
     It goes on with what was sent behind the request, which must not become a part of
@@ -83,7 +83,7 @@ def _parse(data: bytes) -> Head | None:
         head = _read(data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError):
         return None
-    fields = head.fields
+    fields = head.headers
     # Whoever waits to be invited, HTTP/1.0 and other codings are rare enough, and
     # RFC 9112 3.2 has a request without one host refused. The parser lets more than
     # one space pass in the first line (RFC 9112 3: it should not be).
@@ -102,49 +102,49 @@ _known = lru_cache(maxsize=256)(_parse)
 
 
 def _read(data: bytes) -> Head:
-    reader = _Reader(data)
+    reader = _RequestParser(data)
     method, target = reader.parser.get_method(), reader.target
     path, _, query = target.partition(b"?")
-    fields = Fields(reader.fields)
+    fields = Headers(reader.fields)
     return Head(
         data=data,
         line=b"%b %b HTTP/1.1\r\n" % (method, target),
         method=method.decode("latin-1"),
         path=path.decode("latin-1"),
         query=query,
-        fields=fields,
+        headers=fields,
         keep_alive=reader.keep_alive,
         is_chunked=fields.get("transfer-encoding") is not None,
         length=int(fields.get("content-length") or 0),
     )
 
 
-class Source(Protocol):
+class BodyReader(Protocol):
     """Where a body comes from."""
 
     async def take(self, most: float) -> bytes:
         """Return the next bytes, of at most *most*; none at the end."""
         ...
 
-    def at_hand(self, size: int) -> bytes | None:
+    def buffered(self, size: int) -> bytes | None:
         """Take so many bytes if they have come, and none otherwise."""
         ...
 
 
 @final
-class Body:
+class BufferedBody:
     """The body of a request, read as it is asked for.
 
     If it is cut short, whoever reads it is cancelled: what has come is not what was
     meant, and nothing must be done about it.
     """
 
-    def __init__(self, head: Head, source: Source) -> None:
+    def __init__(self, head: Head, source: BodyReader) -> None:
         self._source = source
-        self._reader = _Reader(head.data) if head.is_chunked else None
+        self._reader = _RequestParser(head.data) if head.is_chunked else None
         self.left = 1 if head.is_chunked else head.length
         self.is_chunked = head.is_chunked
-        self.is_garbled = False
+        self.is_malformed = False
         self.until_cut: trio.CancelScope | None = None
         """What is cancelled if the body is cut short; it has to be there by then."""
 
@@ -154,9 +154,9 @@ class Body:
         # Behind chunks nothing is read on, and who knows what was sent there.
         return self.is_chunked or self.left > 0
 
-    def at_hand(self) -> bytes | None:
+    def buffered(self) -> bytes | None:
         """Take the whole body if it has come, and nothing of it otherwise."""
-        taken = None if self.is_chunked else self._source.at_hand(self.left)
+        taken = None if self.is_chunked else self._source.buffered(self.left)
         if taken is not None:
             self.left = 0
         return taken
@@ -174,20 +174,20 @@ class Body:
             self.left -= len(data)
             return data
         decoded = self._decoded(self._reader, data)
-        return await self._cut() if self.is_garbled else decoded
+        return await self._cut() if self.is_malformed else decoded
 
     async def _cut(self) -> bytes:
         assert self.until_cut is not None
         self.until_cut.cancel()
         await trio.lowlevel.checkpoint()
-        raise CutShortError
+        raise IncompleteBody
 
-    def _decoded(self, reader: _Reader, data: bytes) -> bytes:
+    def _decoded(self, reader: _RequestParser, data: bytes) -> bytes:
         try:
             reader.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             # What comes behind the end may make no sense: nobody reads it.
-            self.is_garbled = not reader.is_over
+            self.is_malformed = not reader.is_over
         self.left = 0 if reader.is_over else 1
         decoded = b"".join(reader.body)
         reader.body.clear()
@@ -195,5 +195,5 @@ class Body:
 
 
 @final
-class CutShortError(Exception):
+class IncompleteBody(Exception):  # noqa: N818, h11 names what ended
     """A body that ended before its end, or made no sense; nobody can be answered."""

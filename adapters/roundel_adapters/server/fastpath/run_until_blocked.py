@@ -7,21 +7,21 @@ from typing import Any, final
 
 
 @final
-class Turn:
+class InlineCoroutine:
     """Runs a *coroutine* in the task that awaits this, and tells when it first waits.
 
     Most calls wait for nothing. Who has to hand its place on if one does need not do
     so before it: *waits* is called then, and `has_waited` tells it afterwards.
     """
 
-    __slots__ = ("_coroutine", "_waits", "has_waited")
+    __slots__ = ("_coroutine", "_waits", "has_blocked")
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, object], waits: Callable[[], None]
     ) -> None:
         self._coroutine = coroutine
         self._waits = waits
-        self.has_waited = False
+        self.has_blocked = False
 
     def __await__(self) -> Generator[Any, Any, None]:
         step = self._coroutine.send
@@ -31,8 +31,8 @@ class Turn:
                 asked = step(value)
             except StopIteration:
                 return
-            if not self.has_waited:
-                self.has_waited = True
+            if not self.has_blocked:
+                self.has_blocked = True
                 self._waits()
             # What it asks of the scheduler, and is answered, is none of our business.
             try:

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, final
 import msgspec
 
 from . import schema
-from .file_lock import Lock
+from .file_lock import FileLock
 from .rows import Parameters, plain, text
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
@@ -103,7 +103,7 @@ def migrate(connection: sqlite3.Connection, found: int, steps: Sequence[str]) ->
 
 
 @final
-class File:
+class Database:
     """An open file, for one thread that writes and one that reads.
 
     Raises `OSError` if it cannot be used. *generation* is another one after each
@@ -112,7 +112,7 @@ class File:
 
     def __init__(self, path: Path, durability: Durability, max_claims: int) -> None:
         self.path = path
-        self._lock = Lock(path)
+        self._lock = FileLock(path)
         try:
             self._open(durability, max_claims)
         except sqlite3.Error as error:
@@ -148,14 +148,14 @@ class File:
         """Do the work of one group, and make it durable."""
         self._writer.execute(schema.INSERT_WORK, work)
 
-    def kept(self, keys: list[str]) -> dict[str, str]:
+    def claim(self, keys: list[str]) -> dict[str, str]:
         """Return what is kept under *keys*."""
         asked = msgspec.json.encode([text(key) for key in keys]).decode()
         (told,) = self._writer.execute(schema.KEPT, (asked,)).fetchone()
         rows = (row.split(schema.CELL) for row in _rows(told))
         return {plain(key): plain(value) for key, value in rows}
 
-    def probe(self) -> None:
+    def check_writable(self) -> None:
         """Write a little, for nothing."""
         self._writer.execute(
             "INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(?)))",

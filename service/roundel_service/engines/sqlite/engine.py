@@ -14,22 +14,23 @@ import trio
 
 from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import TooManyCategories
-from ...domain.operations import Expire, Forget, Operation, Renew, Retract
-from ..base import Listener, Record, Result, Rules, Unavailable, Work
+from ...domain.operations import DeleteUser, Expire, Operation, Retract, StartNewEpoch
+from ...domain.record import Record, RecordLimits
+from ..base import ChangeListener, EngineUnavailable, Result, UserOperation
 from ..cache import CACHE_BYTES, Cache, weight
 from ..epochs import first_epoch
 from ..memory import MAX_CLAIMS
-from .database import SENSELESS, Durability, File
-from .group_commit import PATIENCE, Group, Held
-from .rows import held, parts, place, plain, text
+from .database import SENSELESS, Database, Durability
+from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
+from .rows import parts, place, plain, stored_record, text
 from .writer import Writer
 
-SLICE = 64
+YIELD_AFTER = 64
 """How many pieces of work are done before others may run."""
 
 T = TypeVar("T")
 
-Staged: TypeAlias = tuple[Result, Group | None]
+Staged: TypeAlias = tuple[Result, CommitBatch | None]
 """What is to be answered, and what has to be in the file before."""
 
 
@@ -48,23 +49,23 @@ class SqliteEngine:
     def __init__(
         self,
         path: str | Path,
-        rules: Rules | None = None,
+        limits: RecordLimits | None = None,
         *,
         clock: Callable[[], float] = time.time,
         durability: Durability = "full",
         cache_bytes: int = CACHE_BYTES,
         max_claims: int = MAX_CLAIMS,
     ) -> None:
-        self._rules = rules or Rules()
+        self._limits = limits or RecordLimits()
         self._clock = clock
-        self._open = partial(File, Path(path), durability, max_claims)
-        self._files: tuple[File, Writer] | None = None
-        self._listeners: list[Listener] = []
+        self._open = partial(Database, Path(path), durability, max_claims)
+        self._files: tuple[Database, Writer] | None = None
+        self._listeners: list[ChangeListener] = []
         # What is in the file; what is on its way there is the writer's.
-        self._cache: Cache[Held] = Cache(cache_bytes)
+        self._cache: Cache[StoredRecord] = Cache(cache_bytes)
         self._reading = trio.CapacityLimiter(1)
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Tell *listener* of every change from now on, whoever's it is."""
         self._listeners.append(listener)
 
@@ -79,7 +80,7 @@ class SqliteEngine:
         try:
             writer = Writer(
                 file,
-                ring=self._rules.ring,
+                ring=self._limits.change_log_size,
                 clock=self._clock,
                 committed=self._committed,
             )
@@ -92,22 +93,22 @@ class SqliteEngine:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(file.close, limiter=self._reading)
 
-    def _committed(self, user: str, held: Held) -> None:
+    def _committed(self, user: str, held: StoredRecord) -> None:
         self._cache.put(user, held, weight(held.record))
         for listener in self._listeners:
             listener(user, held.record)
 
     async def check(self) -> None:
-        """Raise `Unavailable` if nothing can be written; tries it after a failure."""
+        """Raise `EngineUnavailable` if writes fail; after a failure it tries one."""
         await self._writer.check()
 
     @property
     def _writer(self) -> Writer:
-        return self._parts()[1]
+        return self._require_running()[1]
 
-    def _parts(self) -> tuple[File, Writer]:
+    def _require_running(self) -> tuple[Database, Writer]:
         if self._files is None:
-            raise Unavailable("the engine does not run")
+            raise EngineUnavailable("the engine does not run")
         return self._files
 
     async def read(self, user: str) -> Record:
@@ -117,91 +118,91 @@ class SqliteEngine:
             if held.is_old or held.record.mailbox.expires_at <= self._clock():
                 # Nobody is shown what a failure could still take back.
                 (result,) = await self.apply([(user, Expire())])
-                if isinstance(result, Unavailable):
+                if isinstance(result, EngineUnavailable):
                     raise result
                 held = await self._stored(user)
             return held.record
 
-    async def _stored(self, user: str) -> Held:
+    async def _stored(self, user: str) -> StoredRecord:
         await self._load((user,))
         held = self._cache.get(user)
         assert held is not None, "it is loaded and pinned"
         return held
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         """Do all of *work*, each after what is over was expired.
 
         When this returns, what was applied is in the file.
         """
         staged: list[Staged] = []
-        for start in range(0, len(work), SLICE):
+        for start in range(0, len(work), YIELD_AFTER):
             if start:
                 await trio.lowlevel.checkpoint()
-            staged += await self._do(work[start : start + SLICE])
+            staged += await self._apply_batch(work[start : start + YIELD_AFTER])
         # The first are on their way into the file while the last are made.
         return [await _outcome(*piece) for piece in staged]
 
-    async def _do(self, work: Sequence[Work]) -> list[Staged]:
+    async def _apply_batch(self, work: Sequence[UserOperation]) -> list[Staged]:
         try:
             if all(user in self._cache for user, _ in work):
-                return [self._stage(*piece) for piece in work]
+                return [self._enqueue(*piece) for piece in work]
             users = {user for user, _ in work}
             with self._cache.pinned(users):
                 await self._load(users)
-                return [self._stage(*piece) for piece in work]
-        except Unavailable as error:
+                return [self._enqueue(*piece) for piece in work]
+        except EngineUnavailable as error:
             return [(error, None) for _ in work]
 
-    def _stage(self, user: str, operation: Operation) -> Staged:
+    def _enqueue(self, user: str, operation: Operation) -> Staged:
         """Do it to what came of all before, and return what it has to wait for."""
-        before, group = self._writer.staged(user)
+        before, group = self._writer.pending(user)
         before = before or self._cache.get(user)
         assert before is not None, "it is loaded and pinned"
-        now, rules = self._clock(), self._rules
+        now, rules = self._clock(), self._limits
         record, anew = before.record, before.is_old
         if anew:
-            renew = Renew(token_urlsafe(9))
-            record, _ = record.applied(renew, now=now, rules=rules)
-        record = record.expired(now=now, rules=rules)
+            renew = StartNewEpoch(token_urlsafe(9))
+            record, _ = record.applied(renew, now=now, limits=rules)
+        record = record.expired(now=now, limits=rules)
         result: Result
         try:
-            record, result = record.applied(operation, now=now, rules=rules)
-            anew |= isinstance(operation, (Forget, Renew))
+            record, result = record.applied(operation, now=now, limits=rules)
+            anew |= isinstance(operation, (DeleteUser, StartNewEpoch))
         except TooManyCategories as error:
             result = error
         if record is not before.record:
-            group = self._writer.stage(user, before, record, anew=anew)
+            group = self._writer.enqueue(user, before, record, replace=anew)
         return result, group
 
     async def _load(self, users: Collection[str]) -> None:
         """Have *users*, who are pinned, at hand."""
-        file, _ = self._parts()
+        file, _ = self._require_running()
         missing = [user for user in users if user not in self._cache]
         if not missing:
             return
-        told = await self._ask(file.load, missing)
+        told = await self._query(file.load, missing)
         for row in parts(told):
             self._keep(*self._held(row))
             await trio.lowlevel.checkpoint()
         for user in missing:
             epoch = first_epoch(f"{file.key}{file.generation}".encode(), user)
-            self._keep(user, Held(None, Record(Mailbox(epoch=epoch))))
+            self._keep(user, StoredRecord(None, Record(Mailbox(epoch=epoch))))
 
-    def _held(self, row: str) -> tuple[str, Held]:
-        file, writer = self._parts()
+    def _held(self, row: str) -> tuple[str, StoredRecord]:
+        file, writer = self._require_running()
         try:
-            return held(row, file.generation, self._rules.ring)
+            return stored_record(row, file.generation, self._limits.change_log_size)
         except SENSELESS as error:
             raise writer.failed(error) from None
 
-    def _keep(self, user: str, held: Held) -> None:
+    def _keep(self, user: str, held: StoredRecord) -> None:
         # What others have loaded, and perhaps changed since, is newer.
         if user not in self._cache:
             self._cache.put(user, held, weight(held.record))
 
-    async def _ask(self, question: Callable[..., T], *arguments: object) -> T:
-        _, writer = self._parts()
-        with trio.move_on_after(PATIENCE):
+    async def _query(self, question: Callable[..., T], *arguments: object) -> T:
+        _, writer = self._require_running()
+        with trio.move_on_after(COMMIT_TIMEOUT):
             try:
                 return await trio.to_thread.run_sync(
                     question,
@@ -211,22 +212,22 @@ class SqliteEngine:
                 )
             except sqlite3.Error as error:
                 raise writer.failed(error) from None
-        raise Unavailable(f"nothing was read within {PATIENCE:g} s")
+        raise EngineUnavailable(f"nothing was read within {COMMIT_TIMEOUT:g} s")
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users who hold an item that *retract* selects."""
-        file, _ = self._parts()
+        file, _ = self._require_running()
         if retract.source is not None:
-            return await self._ask(file.holders, "source", text(retract.source))
+            return await self._query(file.holders, "source", text(retract.source))
         if retract.key is None:
             return []
         tag = place(retract.category, retract.key)
-        return await self._ask(file.holders, "place", tag)
+        return await self._query(file.holders, "place", tag)
 
     async def users(self, after: str | None, limit: int) -> list[str]:
         """Return the next users behind *after*, in the order of their first change."""
-        file, _ = self._parts()
-        return await self._ask(file.users, after, limit)
+        file, _ = self._require_running()
+        return await self._query(file.users, after, limit)
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
         """Keep *value* under *key* for *ttl* seconds, unless there is one already."""
@@ -234,21 +235,21 @@ class SqliteEngine:
 
     async def claimed(self, key: str) -> str | None:
         """Return what is kept under *key*, if anything is."""
-        file, _ = self._parts()
-        kept = await self._ask(file.claimed, text(key), self._clock())
+        file, _ = self._require_running()
+        kept = await self._query(file.claimed, text(key), self._clock())
         return None if kept is None else plain(kept)
 
-    async def attend(
+    async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | Unavailable]:
+    ) -> list[int | EngineUnavailable]:
         """Return that there are no streams elsewhere: there is one process."""
         return [0] * len(streams)
 
 
-async def _outcome(result: Result, group: Group | None) -> Result:
+async def _outcome(result: Result, group: CommitBatch | None) -> Result:
     try:
         if group is not None:
             await group.wait()
-    except Unavailable as error:
+    except EngineUnavailable as error:
         return error
     return result

@@ -8,7 +8,7 @@ from typing import final
 
 
 @final
-class Lock:
+class FileLock:
     """Keeps other processes from *path*, until `release()` or the process ends.
 
     Makes the file if there is none. Raises `OSError`, which says why not.

@@ -9,24 +9,25 @@ from typing import final
 import attrs
 import trio
 
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
-from ..base import Record, Unavailable
+from ...domain.record import Record
+from ..base import EngineUnavailable
 
-MAX_GROUP = 128
+MAX_BATCH = 128
 """How many users' mailboxes are committed together at the most.
 
 While one group is being committed the next is made, so that more than one of them
 keeps both the disk and the processor at work.
 """
 
-PATIENCE = 10.0
+COMMIT_TIMEOUT = 10.0
 """For how many seconds a commit is waited for."""
 
 
 @final
 @attrs.frozen
-class Held:
+class StoredRecord:
     """A *record*, and its *id* in the store, where it may still have to be written.
 
     One that *is_old* was written before the store was restored from a backup.
@@ -39,28 +40,28 @@ class Held:
 
 @final
 @attrs.define
-class Step:
+class MailboxUpdate:
     """What a group makes of one mailbox: *after*, where *before* is stored.
 
     With *anew*, a line of versions ended in between.
     """
 
-    before: Held
-    after: Held
-    anew: bool
+    before: StoredRecord
+    after: StoredRecord
+    replace: bool
 
 
 @final
-class Group:
+class CommitBatch:
     """What is committed together, or not at all."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, Step] = {}
+        self.steps: dict[str, MailboxUpdate] = {}
         self.claims: dict[str, tuple[str, float]] = {}
         self.claimed: dict[str, str] = {}
         self.since = trio.current_time()
         self._over = trio.Event()
-        self._error: Unavailable | None = None
+        self._error: EngineUnavailable | None = None
 
     @property
     def is_over(self) -> bool:
@@ -70,57 +71,59 @@ class Group:
     @property
     def is_full(self) -> bool:
         """Whether what comes now belongs into the next group."""
-        return len(self.steps) >= MAX_GROUP or len(self.claims) >= MAX_GROUP
+        return len(self.steps) >= MAX_BATCH or len(self.claims) >= MAX_BATCH
 
-    def put(self, user: str, before: Held, after: Held, *, anew: bool) -> None:
+    def put(
+        self, user: str, before: StoredRecord, after: StoredRecord, *, replace: bool
+    ) -> None:
         """Take *after* as what the user's mailbox is to become."""
         step = self.steps.get(user)
         if step is None:
-            self.steps[user] = Step(before, after, anew)
+            self.steps[user] = MailboxUpdate(before, after, replace)
         else:
             step.after = after
-            step.anew |= anew
+            step.replace |= replace
 
-    def end(self, error: Unavailable | None = None) -> None:
+    def resolve(self, error: EngineUnavailable | None = None) -> None:
         """Tell all who wait that it is committed, or why it is not; once."""
         if not self._over.is_set():
             self._error = error
             self._over.set()
 
     async def wait(self) -> None:
-        """Wait until it is committed; raises `Unavailable`."""
+        """Wait until it is committed; raises `EngineUnavailable`."""
         await self._over.wait()
         if self._error is not None:
-            raise Unavailable(*self._error.args)
+            raise EngineUnavailable(*self._error.args)
 
 
 @final
-class Groups:
+class CommitQueue:
     """The groups that wait to be committed, the oldest first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Group] = deque()
-        self._bell = Bell()
+        self._waiting: deque[CommitBatch] = deque()
+        self._bell = Wakeup()
 
-    def open(self) -> Group:
+    def current_batch(self) -> CommitBatch:
         """Return the group for what comes now."""
         if not self._waiting or self._waiting[-1].is_full:
-            self._waiting.append(Group())
-            self._bell.ring()
+            self._waiting.append(CommitBatch())
+            self._bell.notify()
         return self._waiting[-1]
 
-    async def next(self) -> Group:
+    async def next(self) -> CommitBatch:
         """Wait for a group, and close it."""
         while not self._waiting:
             await self._bell.wait()
         return self._waiting.popleft()
 
-    def fail(self, error: Unavailable) -> None:
+    def fail(self, error: EngineUnavailable) -> None:
         """Give up all groups that wait."""
         waiting, self._waiting = self._waiting, deque()
         for group in waiting:
-            group.end(error)
+            group.resolve(error)
 
-    def __iter__(self) -> Iterator[Group]:
+    def __iter__(self) -> Iterator[CommitBatch]:
         """Return the groups that wait."""
         return iter(self._waiting)

@@ -8,20 +8,20 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
-from ..base import Record
+from ...domain.record import Record
 from ..serialization import (
     answer_row,
     change_row,
-    edit,
+    diff,
     flags_of,
     head_row,
     item_row,
     record,
 )
 from . import schema
-from .group_commit import Group, Held, Step
+from .group_commit import CommitBatch, MailboxUpdate, StoredRecord
 
-Row: TypeAlias = tuple[object, ...]
+SqlRow: TypeAlias = tuple[object, ...]
 Parameters: TypeAlias = tuple[str | float, ...]
 
 
@@ -52,22 +52,22 @@ class Rows:
     generation: str
     ring: int
     numbers: count[int]
-    anew: list[int | None] = attrs.field(factory=list)
-    users: list[Row] = attrs.field(factory=list)
-    gone: list[Row] = attrs.field(factory=list)
-    items: list[Row] = attrs.field(factory=list)
-    flags: list[Row] = attrs.field(factory=list)
-    forgotten: list[Row] = attrs.field(factory=list)
-    answers: list[Row] = attrs.field(factory=list)
-    changes: list[Row] = attrs.field(factory=list)
+    replace: list[int | None] = attrs.field(factory=list)
+    users: list[SqlRow] = attrs.field(factory=list)
+    gone: list[SqlRow] = attrs.field(factory=list)
+    items: list[SqlRow] = attrs.field(factory=list)
+    flags: list[SqlRow] = attrs.field(factory=list)
+    forgotten: list[SqlRow] = attrs.field(factory=list)
+    answers: list[SqlRow] = attrs.field(factory=list)
+    changes: list[SqlRow] = attrs.field(factory=list)
 
-    def add(self, name: str, step: Step) -> None:
+    def add(self, name: str, step: MailboxUpdate) -> None:
         """Add what makes of the mailbox that is stored the one that is to be."""
         user, after = step.after.id, step.after.record
         before = step.before.record if step.before.id is not None else None
-        made = edit(None if step.anew else before, after)
-        if made.anew and before is not None:
-            self.anew.append(user)
+        made = diff(None if step.replace else before, after)
+        if made.replace and before is not None:
+            self.replace.append(user)
         self.users.append((user, name, self.generation, head_row(made.head)))
         self.gone += [(user, item) for item in made.gone]
         for item in made.items.values():
@@ -87,14 +87,14 @@ class Rows:
         for change in made.changes:
             self.changes.append((user, change.v % self.ring, change_row(change)))
 
-    def parameters(self, group: Group, now: float) -> Parameters:
+    def parameters(self, group: CommitBatch, now: float) -> Parameters:
         """Return what the statement is given."""
         claims = [
             (text(key), text(value), until)
             for key, (value, until) in group.claims.items()
         ]
         tables = (
-            *(self.anew, self.users, self.gone, self.items, self.flags),
+            *(self.replace, self.users, self.gone, self.items, self.flags),
             *(self.forgotten, self.answers, self.changes, claims),
         )
         return (*[msgspec.json.encode(rows).decode() for rows in tables], now)
@@ -105,7 +105,7 @@ def parts(told: str | None) -> list[str]:
     return told.split(schema.USER) if told else []
 
 
-def held(told: str, generation: str, ring: int) -> tuple[str, Held]:
+def stored_record(told: str, generation: str, ring: int) -> tuple[str, StoredRecord]:
     """Return the name of the user, and the mailbox that is told.
 
     Raises one of many errors if it is none.
@@ -114,7 +114,7 @@ def held(told: str, generation: str, ring: int) -> tuple[str, Held]:
     found = _record(head, _rows(items), _rows(answers), _rows(changes))
     if len(found.changes) > ring:
         found = Record(found.mailbox, found.changes[-ring:])
-    return name, Held(int(number), found, is_old=made_in != generation)
+    return name, StoredRecord(int(number), found, is_old=made_in != generation)
 
 
 def _rows(told: str) -> list[list[str]]:

@@ -12,15 +12,16 @@ from typing import NoReturn, final
 import structlog
 import trio
 
-from ..base import Record, Unavailable
-from .database import File, is_damage, reason
-from .group_commit import PATIENCE, Group, Groups, Held
+from ...domain.record import Record
+from ..base import EngineUnavailable
+from .database import Database, is_damage, reason
+from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord
 from .rows import Parameters, Rows
 
 DAMAGED = "what is stored is damaged"
 FAILED = "the mailboxes' file cannot be used now"
 
-TRY = 1.0
+RETRY_DELAY = 1.0
 """For how many seconds it is seen whether a file can be used again."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -36,21 +37,21 @@ class Writer:
 
     def __init__(
         self,
-        file: File,
+        file: Database,
         *,
         ring: int,
         clock: Callable[[], float],
-        committed: Callable[[str, Held], None],
+        committed: Callable[[str, StoredRecord], None],
     ) -> None:
         self._file = file
         self._ring = ring
         self._clock = clock
         self._committed = committed
-        self._groups = Groups()
-        self._current = Group()
-        self._current.end()
+        self._queue = CommitQueue()
+        self._current = CommitBatch()
+        self._current.resolve()
         # What each mailbox is to become, and the last group that has to do with it.
-        self._staged: dict[str, tuple[Held, Group]] = {}
+        self._pending: dict[str, tuple[StoredRecord, CommitBatch]] = {}
         self._last_id = file.last_id
         # Where answers were given at one time, these say which came first.
         self._numbers = count(time.time_ns())
@@ -59,19 +60,21 @@ class Writer:
         self._fault: str | None = None
         self._is_damaged = False
 
-    def staged(self, user: str) -> tuple[Held | None, Group | None]:
+    def pending(self, user: str) -> tuple[StoredRecord | None, CommitBatch | None]:
         """Return what the user's mailbox is to become, and when that is in the file."""
-        return self._staged.get(user, (None, None))
+        return self._pending.get(user, (None, None))
 
-    def stage(self, user: str, before: Held, record: Record, *, anew: bool) -> Group:
+    def enqueue(
+        self, user: str, before: StoredRecord, record: Record, *, replace: bool
+    ) -> CommitBatch:
         """Have *record* written, which was made of what was staged so far.
 
-        With *anew* it is of another line of versions. Raises `Unavailable`.
+        With *anew* it is of another line of versions. Raises `EngineUnavailable`.
         """
         group = self._open()
-        after = Held(before.id or self._new_id(), record)
-        group.put(user, before, after, anew=anew)
-        self._staged[user] = after, group
+        after = StoredRecord(before.id or self._new_id(), record)
+        group.put(user, before, after, replace=replace)
+        self._pending[user] = after, group
         return group
 
     def _new_id(self) -> int:
@@ -84,26 +87,26 @@ class Writer:
         group.claims.setdefault(key, (value, until))
         await group.wait()
         if key not in group.claimed:
-            raise Unavailable(f"what is kept under {key!r} could not be read")
+            raise EngineUnavailable(f"what is kept under {key!r} could not be read")
         return group.claimed[key]
 
-    def _open(self) -> Group:
+    def _open(self) -> CommitBatch:
         if self._is_damaged:
-            raise Unavailable(DAMAGED)
-        return self._groups.open()
+            raise EngineUnavailable(DAMAGED)
+        return self._queue.current_batch()
 
     async def check(self) -> None:
-        """Raise `Unavailable` if nothing can be written; tries it after a failure."""
+        """Raise `EngineUnavailable` if writes fail; after a failure it tries one."""
         try:
             self._file.check_place()
         except OSError as error:
             self.failed(error)
         if self._fault is not None:
             # A group of nothing tries it; how that ends is seen by the fault.
-            with trio.move_on_after(TRY), suppress(Unavailable):
+            with trio.move_on_after(RETRY_DELAY), suppress(EngineUnavailable):
                 await self._open().wait()
         if self._fault is not None:
-            raise Unavailable(self._fault)
+            raise EngineUnavailable(self._fault)
 
     async def run(self) -> NoReturn:
         """Commit one group after the other, until cancelled."""
@@ -111,23 +114,23 @@ class Writer:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
                 while True:
-                    self._current = await self._groups.next()
+                    self._current = await self._queue.next()
                     await self._commit(self._current)
         finally:
-            self._give_up(Unavailable("the engine has ended"))
+            self._fail_pending(EngineUnavailable("the engine has ended"))
 
     async def _watch(self) -> NoReturn:
         """Let nobody wait for longer than there is patience, whatever hangs."""
         while True:
             await trio.sleep(1.0)
-            late = trio.current_time() - PATIENCE
-            for group in (self._current, *self._groups):
+            late = trio.current_time() - COMMIT_TIMEOUT
+            for group in (self._current, *self._queue):
                 if group.since < late and not group.is_over:
                     # It may still come about; for those who wait that is not known.
-                    hangs = TimeoutError(f"nothing was written in {PATIENCE:g} s")
-                    group.end(self.failed(hangs))
+                    hangs = TimeoutError(f"nothing was written in {COMMIT_TIMEOUT:g} s")
+                    group.resolve(self.failed(hangs))
 
-    async def _commit(self, group: Group) -> None:
+    async def _commit(self, group: CommitBatch) -> None:
         parameters = self._parameters(group)
         try:
             self._file.check_place()
@@ -136,52 +139,52 @@ class Writer:
             )
         except (sqlite3.Error, OSError) as error:
             fault = self.failed(error)
-            group.end(fault)
-            self._give_up(fault)
+            group.resolve(fault)
+            self._fail_pending(fault)
         else:
-            self._done(group)
+            self._on_committed(group)
         finally:
-            group.end(Unavailable("the engine has ended"))
+            group.resolve(EngineUnavailable("the engine has ended"))
 
-    def _parameters(self, group: Group) -> Parameters:
+    def _parameters(self, group: CommitBatch) -> Parameters:
         rows = Rows(self._file.generation, self._ring, self._numbers)
         for user, step in group.steps.items():
             rows.add(user, step)
         return rows.parameters(group, self._clock())
 
-    def _write(self, group: Group, parameters: Parameters) -> None:
+    def _write(self, group: CommitBatch, parameters: Parameters) -> None:
         """Do it; in the thread that writes."""
         if group.steps or group.claims:
             self._file.write(parameters)
         else:
-            self._file.probe()
+            self._file.check_writable()
         if group.claims:
             try:
-                group.claimed = self._file.kept(list(group.claims))
+                group.claimed = self._file.claim(list(group.claims))
             except sqlite3.Error as error:
                 # The mailboxes are written: nothing of that may be given up.
                 self.failed(error)
 
-    def _done(self, group: Group) -> None:
+    def _on_committed(self, group: CommitBatch) -> None:
         if self._fault is not None and not self._is_damaged:
             log.info("engine writes again", path=str(self._file.path))
             self._fault = None
         for user, step in group.steps.items():
-            if self._staged[user][0] is step.after:
-                del self._staged[user]
+            if self._pending[user][0] is step.after:
+                del self._pending[user]
             self._committed(user, step.after)
-        group.end()
+        group.resolve()
 
-    def _give_up(self, error: Unavailable) -> None:
+    def _fail_pending(self, error: EngineUnavailable) -> None:
         # What was staged stands on what did not come about.
-        self._staged.clear()
-        self._groups.fail(error)
+        self._pending.clear()
+        self._queue.fail(error)
 
-    def failed(self, error: Exception) -> Unavailable:
+    def failed(self, error: Exception) -> EngineUnavailable:
         """Take notice that the file cannot be used; return what callers are told."""
         is_news = self._fault is None or (is_damage(error) and not self._is_damaged)
         self._fault = reason(self._file.path, error)
         self._is_damaged |= is_damage(error)
         if is_news:
             log.error("engine fails", reason=self._fault)
-        return Unavailable(DAMAGED if self._is_damaged else FAILED)
+        return EngineUnavailable(DAMAGED if self._is_damaged else FAILED)

@@ -41,7 +41,7 @@ class Client:
     def __init__(self, client: GlideClient | GlideClusterClient) -> None:
         self._client = client
 
-    async def ask(self, commands: Sequence[Command]) -> list[object]:
+    async def execute(self, commands: Sequence[Command]) -> list[object]:
         """Return the answer to each command; an error may be one."""
         answers: list[object] | None
         if isinstance(self._client, GlideClusterClient):

@@ -20,7 +20,7 @@ SLOTS: Final = 16_384
 
 @final
 @attrs.frozen
-class Homes:
+class SlotMap:
     """So many homes by *count*, and at *firsts* the slots at which another begins.
 
     Each of *numbers* is whose slots those are. Where nothing is known all is one home.
@@ -30,7 +30,7 @@ class Homes:
     firsts: Sequence[int] = ()
     numbers: Sequence[int] = ()
 
-    def home(self, key: str) -> int:
+    def primary(self, key: str) -> int:
         """Return the number of the home of *key*."""
         if self.count == 1:
             return 0
@@ -42,11 +42,11 @@ class Homes:
             return {0: range(len(commands))}
         places: dict[int, list[int]] = {}
         for place, command in enumerate(commands):
-            places.setdefault(self.home(_key(command)), []).append(place)
+            places.setdefault(self.primary(_key(command)), []).append(place)
         return {**places}
 
 
-def homes(told: object) -> Homes | None:
+def parse_slots(told: object) -> SlotMap | None:
     """Read what `CLUSTER SLOTS` answers; there is none if that says nothing.
 
     They are numbered by their slots, so that a replica has the number of its primary.
@@ -54,7 +54,9 @@ def homes(told: object) -> Homes | None:
     ranges = sorted(_ranges(told))
     known: dict[bytes, int] = {}
     numbers = [known.setdefault(node, len(known)) for _, node in ranges]
-    return Homes(len(known), [first for first, _ in ranges], numbers) if known else None
+    return (
+        SlotMap(len(known), [first for first, _ in ranges], numbers) if known else None
+    )
 
 
 def _ranges(told: object) -> Iterator[tuple[int, bytes]]:

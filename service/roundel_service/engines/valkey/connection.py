@@ -8,7 +8,7 @@ from typing import Final, final
 import trio
 from glide import GlideError, RequestError
 
-from ..base import Unavailable
+from ..base import EngineUnavailable
 from .client import CONNECT, Client, Command, connect
 from .scripts import ALL
 from .tls import CaFileError, distrust
@@ -19,7 +19,7 @@ _TEXTS: Final = {script.sha: script.text for script in ALL}
 
 
 @final
-class Connection:
+class ValkeyConnection:
     """A connection to the store at *url*, which is made when it is needed.
 
     A read that blocks, or a server that does not answer, holds up whatever else is
@@ -35,7 +35,7 @@ class Connection:
         self._is_over = False
 
     async def run(self, commands: Sequence[Command]) -> list[object]:
-        """Return the answer to each command, or an `Unavailable` in its place.
+        """Return the answer to each command, or an `EngineUnavailable` in its place.
 
         What became of one that has no answer is not known.
         """
@@ -46,11 +46,11 @@ class Connection:
             again = await self._run([_shown(commands[number]) for number in unknown])
             for number, answer in zip(unknown, again, strict=True):
                 answers[number] = answer
-        return [self._told(answer) for answer in answers]
+        return [self._translate_error(answer) for answer in answers]
 
     async def _run(self, commands: Sequence[Command]) -> list[object]:
         if self._is_over:
-            return [Unavailable("the engine has ended")] * len(commands)
+            return [EngineUnavailable("the engine has ended")] * len(commands)
         try:
             # The library keeps its own time; this is for when that goes wrong.
             with trio.fail_after(self._timeout + 2 * CONNECT):
@@ -68,7 +68,7 @@ class Connection:
 
     async def _ask(self, commands: Sequence[Command]) -> list[object]:
         client = self._client or await self._connected()
-        return await client.ask(commands)
+        return await client.execute(commands)
 
     async def _connected(self) -> Client:
         # Of those who come at once one connects.
@@ -99,12 +99,12 @@ class Connection:
         if old is not None:
             await old.close()
 
-    def _told(self, answer: object) -> object:
+    def _translate_error(self, answer: object) -> object:
         return self._unavailable(answer) if isinstance(answer, GlideError) else answer
 
-    def _unavailable(self, error: Exception | str) -> Unavailable:
+    def _unavailable(self, error: Exception | str) -> EngineUnavailable:
         said = str(error).strip().replace("\n", " ") or "no answer in time"
-        return Unavailable(f"the store at {self.url}: {said[:200]}")
+        return EngineUnavailable(f"the store at {self.url}: {said[:200]}")
 
 
 def _is_demoted(answer: object) -> bool:

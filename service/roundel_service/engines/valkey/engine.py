@@ -15,8 +15,9 @@ from typing import Final, cast, final
 import trio
 
 from ...domain.operations import Retract
+from ...domain.record import Record, RecordLimits
 from .. import serialization as stored
-from ..base import Listener, Record, Result, Rules, Unavailable, Work
+from ..base import ChangeListener, EngineUnavailable, Result, UserOperation
 
 try:
     from .store import Store
@@ -28,15 +29,15 @@ except ModuleNotFoundError as error:
 from ..cache import CACHE_BYTES
 from .index import Index
 from .keys import Keys
-from .log_follower import BLOCK, Follower
-from .mailboxes import Mailboxes
-from .metadata import Meta, OtherLayout
-from .planner import DAY, Planner
-from .presence import Attendance
-from .transactions import PATIENCE
+from .log_follower import BLOCK, LogFollower
+from .mailboxes import MailboxStore
+from .metadata import IncompatibleLayout, StoreMetadata
+from .planner import DAY, WritePlanner
+from .presence import PresenceStore
+from .transactions import TRANSACTION_TIMEOUT
 from .url import parse_url
 
-__all__ = ["USER_TTL", "OtherLayout", "ValkeyEngine"]
+__all__ = ["USER_TTL", "IncompatibleLayout", "ValkeyEngine"]
 
 USER_TTL: Final = 90 * DAY
 """After how many seconds without a write a mailbox may go, if nothing else is said."""
@@ -58,43 +59,46 @@ class ValkeyEngine:
     def __init__(
         self,
         url: str,
-        rules: Rules | None = None,
+        limits: RecordLimits | None = None,
         *,
         clock: Callable[[], float] = time.time,
         user_ttl: float = USER_TTL,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         place = parse_url(url)
-        self._listeners: list[tuple[Listener, Collection[str]]] = []
+        self._listeners: list[tuple[ChangeListener, Collection[str]]] = []
         self._keys = Keys(place.prefix)
         self._store = Store(place)
         # In a cluster no read blocks.
         self._reader = (
             self._store if place.is_cluster else Store(place, timeout=BLOCK + 1.0)
         )
-        self._meta = Meta(self._store, self._keys)
-        self._index = Index(self._store, self._keys, self._meta)
-        self._attendance = Attendance(self._store, self._keys, self._meta)
-        planner = Planner(
-            keys=self._keys, rules=rules or Rules(), clock=clock, user_ttl=user_ttl
+        self._metadata = StoreMetadata(self._store, self._keys)
+        self._index = Index(self._store, self._keys, self._metadata)
+        self._presence = PresenceStore(self._store, self._keys, self._metadata)
+        planner = WritePlanner(
+            keys=self._keys,
+            limits=limits or RecordLimits(),
+            clock=clock,
+            user_ttl=user_ttl,
         )
-        self._mailboxes = Mailboxes(
+        self._mailboxes = MailboxStore(
             self._store,
             planner,
-            told=self._tell,
+            on_change=self._tell,
             is_watched=self._is_watched,
             cache_bytes=cache_bytes,
         )
-        self._follower = Follower(
+        self._log_follower = LogFollower(
             self._store,
             self._reader,
             self._keys,
             self._mailboxes,
-            self._meta,
+            self._metadata,
             self._watched,
         )
 
-    def listen(self, listener: Listener, users: Collection[str]) -> None:
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Tell *listener* of the changes of *users*, a live collection, from now on."""
         self._listeners.append((listener, users))
 
@@ -116,14 +120,14 @@ class ValkeyEngine:
         """Follow what others write, and take turns, until cancelled.
 
         A store that is away is waited for, but not before it is said that this runs.
-        Raises `OtherLayout`.
+        Raises `IncompatibleLayout`.
         """
         try:
             await self._begin()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._store.keep)
+                nursery.start_soon(self._store.watch_topology)
                 nursery.start_soon(self._mailboxes.run)
-                nursery.start_soon(self._follower.run)
+                nursery.start_soon(self._log_follower.run)
                 task_status.started()
         finally:
             await self._store.close()
@@ -131,39 +135,39 @@ class ValkeyEngine:
 
     async def _begin(self) -> None:
         try:
-            with trio.move_on_after(PATIENCE):
-                await self._store.look()
-                await self._meta.check()
-                await self._follower.look()
-        except Unavailable:
+            with trio.move_on_after(TRANSACTION_TIMEOUT):
+                await self._store.refresh_topology()
+                await self._metadata.check()
+                await self._log_follower.look()
+        except EngineUnavailable:
             # From now on `check()` says why, and all that is asked is refused.
             return
 
     async def check(self) -> None:
-        """Raise `Unavailable`, and why, if what is asked now would not be done.
+        """Raise `EngineUnavailable`, and why, if what is asked now would not be done.
 
         In a cluster, if nothing would be that is asked of anybody.
         """
-        await self._meta.see_writes()
+        await self._metadata.see_writes()
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now: what is over is expired first."""
-        await self._meta.ensure()
-        (outcome,) = await self._mailboxes.ask([(user, None)])
-        if isinstance(outcome, Unavailable):
+        await self._metadata.ensure()
+        (outcome,) = await self._mailboxes.submit([(user, None)])
+        if isinstance(outcome, EngineUnavailable):
             raise outcome
         return cast(Record, outcome)
 
-    async def apply(self, work: Sequence[Work]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
         """Do all of *work*, in its order for each user; return what became of each.
 
         When this returns, the store's primary has all that was applied.
         """
         try:
-            await self._meta.ensure()
-        except Unavailable as error:
-            return [Unavailable(*error.args) for _ in work]
-        return cast(list[Result], await self._mailboxes.ask(work))
+            await self._metadata.ensure()
+        except EngineUnavailable as error:
+            return [EngineUnavailable(*error.args) for _ in work]
+        return cast(list[Result], await self._mailboxes.submit(work))
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users who hold an item that *retract* selects; maybe others."""
@@ -182,8 +186,8 @@ class ValkeyEngine:
         """Return what is kept under *key*, if anything is."""
         return await self._index.claimed(key)
 
-    async def attend(
+    async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | Unavailable]:
+    ) -> list[int | EngineUnavailable]:
         """Say how many *streams* of each user this node serves, for *ttl* seconds."""
-        return await self._attendance.attend(streams, ttl=ttl)
+        return await self._presence.report_presence(streams, ttl=ttl)

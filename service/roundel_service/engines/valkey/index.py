@@ -7,12 +7,12 @@ from typing import Any, Final, final
 
 import trio
 
-from ..base import Unavailable
+from ..base import EngineUnavailable
 from .keys import Keys
-from .metadata import Meta
+from .metadata import StoreMetadata
 from .scripts import PRESENT
 from .store import Command, Store, call
-from .transactions import PATIENCE
+from .transactions import TRANSACTION_TIMEOUT
 
 _SHARDS_AT_ONCE: Final = 8
 _PAUSE: Final = 0.05
@@ -22,7 +22,7 @@ _PAUSE: Final = 0.05
 class Index:
     """Finds what is in the store; all that it asks can be asked again."""
 
-    def __init__(self, store: Store, keys: Keys, meta: Meta) -> None:
+    def __init__(self, store: Store, keys: Keys, meta: StoreMetadata) -> None:
         self._store = store
         self._keys = keys
         self._meta = meta
@@ -96,13 +96,13 @@ class Index:
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         """Do what does no harm when it is done twice, and again if it fails."""
-        why = Unavailable(f"the store: no answer in {PATIENCE:g} s")
-        with trio.move_on_after(PATIENCE):
+        why = EngineUnavailable(f"the store: no answer in {TRANSACTION_TIMEOUT:g} s")
+        with trio.move_on_after(TRANSACTION_TIMEOUT):
             while not self._store.is_over:
                 try:
                     await self._meta.ensure()
                     return _without_failures(await self._store.run(commands))
-                except Unavailable as error:
+                except EngineUnavailable as error:
                     why = error
                 await trio.sleep(_PAUSE)
         raise why
@@ -110,6 +110,6 @@ class Index:
 
 def _without_failures(answers: list[Any]) -> list[Any]:
     for answer in answers:
-        if isinstance(answer, Unavailable):
+        if isinstance(answer, EngineUnavailable):
             raise answer
     return answers

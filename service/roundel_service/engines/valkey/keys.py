@@ -61,7 +61,7 @@ class Keys:
         """Return the key of what was claimed."""
         return self._key(self.shard(key), f"c:{key}")
 
-    def attendance(self, name: str) -> str:
+    def presence(self, name: str) -> str:
         """Return the key of how many streams of a user each node serves."""
         return self._key(self.shard(name), f"a:{name}")
 

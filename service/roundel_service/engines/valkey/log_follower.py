@@ -14,14 +14,14 @@ from typing import Any, Final, final
 
 import trio
 
-from ..base import Unavailable
+from ..base import EngineUnavailable
 from .keys import Keys
-from .mailboxes import Mailboxes
-from .metadata import Meta
+from .mailboxes import MailboxStore
+from .metadata import StoreMetadata
 from .scripts import ENDS
 from .store import Store, call
 
-LOOK_EVERY: Final = 1.0
+POLL_INTERVAL: Final = 1.0
 """How often it is looked whether a line is still the same, in seconds."""
 
 BLOCK: Final = 1.0
@@ -30,11 +30,11 @@ BLOCK: Final = 1.0
 _PAGE: Final = 500
 _POLL: Final = 0.05
 _GATHER: Final = 0.01
-_AGAIN: Final = 0.2
+_RETRY_DELAY: Final = 0.2
 
 
 @final
-class Follower:
+class LogFollower:
     """Follows the logs for *mailboxes*, by a *reader*, of its own where reads block.
 
     *watched* returns whoever is watched in some shards.
@@ -45,8 +45,8 @@ class Follower:
         store: Store,
         reader: Store,
         keys: Keys,
-        mailboxes: Mailboxes,
-        meta: Meta,
+        mailboxes: MailboxStore,
+        meta: StoreMetadata,
         watched: Callable[[Collection[int]], Iterable[str]],
     ) -> None:
         self._store = store
@@ -65,29 +65,29 @@ class Follower:
             nursery.start_soon(self._keep_looking)
             followed = 0
             while True:
-                for home in range(followed, self._reader.homes.count):
+                for home in range(followed, self._reader.slots.count):
                     nursery.start_soon(self._keep_reading, home)
                     followed += 1
-                await trio.sleep(LOOK_EVERY)
+                await trio.sleep(POLL_INTERVAL)
 
     async def _keep_reading(self, home: int) -> None:
         while True:
             try:
                 await self._read(home)
-            except Unavailable:
-                await trio.sleep(_AGAIN)
+            except EngineUnavailable:
+                await trio.sleep(_RETRY_DELAY)
 
     async def _keep_looking(self) -> None:
         while True:
-            with trio.move_on_after(LOOK_EVERY):
+            with trio.move_on_after(POLL_INTERVAL):
                 await self._mailboxes.line_changed.wait()
             try:
                 await self.look()
-            except Unavailable:
-                await trio.sleep(_AGAIN)
+            except EngineUnavailable:
+                await trio.sleep(_RETRY_DELAY)
 
     async def look(self) -> None:
-        """See whether all lines are as they were; raises `Unavailable`."""
+        """See whether all lines are as they were; raises `EngineUnavailable`."""
         await self._meta.ensure()
         before, keys = dict(self._at), self._keys
         offered = [secrets.token_urlsafe(9)]
@@ -106,7 +106,7 @@ class Follower:
                     if is_unread or self._is_broken(shard, line, end, before):
                         self._begin(shard, line, end)
                         broken.append(shard)
-                case Unavailable():
+                case EngineUnavailable():
                     failure = answer
         self._reconcile(broken)
         if failure is not None:
@@ -129,8 +129,8 @@ class Follower:
 
     async def _read(self, home: int) -> None:
         """Read once what is new at a home; whatever is, is heard."""
-        homes, keys = self._reader.homes, self._keys
-        shards = [shard for shard in self._at if homes.home(keys.log(shard)) == home]
+        homes, keys = self._reader.slots, self._keys
+        shards = [shard for shard in self._at if homes.primary(keys.log(shard)) == home]
         if not shards:
             await trio.sleep(_POLL)
             return
@@ -145,7 +145,7 @@ class Follower:
         failure, is_news = None, False
         for answer in await self._reader.run(commands):
             match answer:
-                case Unavailable():
+                case EngineUnavailable():
                     failure = answer
                 case dict():
                     is_news = True
@@ -177,7 +177,7 @@ class Follower:
 
     def _hear(self, entry: dict[bytes, bytes]) -> None:
         user, packed = entry[b"u"].decode(), entry.get(b"e")
-        self._mailboxes.hear(user, entry[b"p"], entry[b"w"], packed)
+        self._mailboxes.on_log_entries(user, entry[b"p"], entry[b"w"], packed)
 
 
 def _number(entry: bytes) -> int:

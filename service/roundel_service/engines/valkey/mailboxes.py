@@ -11,26 +11,34 @@ from typing import Final, final
 
 import trio
 
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
 from ...domain.operations import Operation
-from ..base import Record, Unavailable
+from ...domain.record import Record
+from ..base import EngineUnavailable
 from ..cache import CACHE_BYTES, Cache, weight
 from . import rows
-from .pending import Call, Held, Outcome, Piece, Turn, Writes
-from .planner import Planner
-from .queue import Lane
+from .pending import (
+    Batch,
+    MailboxTransaction,
+    OperationResult,
+    OwnWriteIds,
+    PendingOperation,
+    StoredRecord,
+)
+from .planner import WritePlanner
+from .queue import PendingQueue
 from .scripts import ID_SIZE
 from .store import Store
-from .transactions import PATIENCE, Turns
+from .transactions import TRANSACTION_TIMEOUT, OptimisticTransactions
 
-_AGAIN: Final = 0.5
+_RETRY_DELAY: Final = 0.5
 
-Told = Callable[[str, Record], None]
+OnChange = Callable[[str, Record], None]
 
 
 @final
-class Mailboxes:
+class MailboxStore:
     """Reads and writes mailboxes; *told* hears of those of watched users.
 
     *users* tells who is watched.
@@ -39,50 +47,54 @@ class Mailboxes:
     def __init__(
         self,
         store: Store,
-        planner: Planner,
+        planner: WritePlanner,
         *,
-        told: Told,
+        on_change: OnChange,
         is_watched: Callable[[str], bool],
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.line_changed = Bell()
+        self.line_changed = Wakeup()
         self._store = store
         self._planner = planner
-        self._told = told
+        self._on_change = on_change
         self._is_watched = is_watched
-        self._cache: Cache[Held] = Cache(cache_bytes)
-        self._writes = Writes()
-        self._turns = Turns(store, planner, self._keep, self._writes)
-        self._lanes: defaultdict[int, Lane] = defaultdict(Lane)
+        self._cache: Cache[StoredRecord] = Cache(cache_bytes)
+        self._writes = OwnWriteIds()
+        self._transactions = OptimisticTransactions(
+            store, planner, self._keep, self._writes
+        )
+        self._queues: defaultdict[int, PendingQueue] = defaultdict(PendingQueue)
         self._busy: set[str] = set()
-        self._bell = Bell()
+        self._wakeup = Wakeup()
         self._stale: set[str] = set()
-        self._is_stale = Bell()
+        self._is_stale = Wakeup()
         self._is_over = False
 
-    async def ask(
+    async def submit(
         self, work: Sequence[tuple[str, Operation | None]]
-    ) -> Sequence[Outcome]:
+    ) -> Sequence[OperationResult]:
         """Do all of *work*, in its order for each user; no operation is to read."""
         if self._is_over:
-            return [Unavailable("the engine has ended") for _ in work]
-        call, now = Call(len(work)), trio.current_time()
-        pieces = [Piece(user, operation, call, now) for user, operation in work]
+            return [EngineUnavailable("the engine has ended") for _ in work]
+        call, now = Batch(len(work)), trio.current_time()
+        pieces = [
+            PendingOperation(user, operation, call, now) for user, operation in work
+        ]
         for piece in pieces:
-            self._lane(piece.user).add(piece)
-        self._bell.ring()
+            self._queue(piece.user).add(piece)
+        self._wakeup.notify()
         await call.wait()
-        return [piece.outcome for piece in pieces if piece.outcome is not None]
+        return [piece.result for piece in pieces if piece.result is not None]
 
-    def _lane(self, user: str) -> Lane:
-        return self._lanes[self._store.homes.home(self._planner.keys.user(user))]
+    def _queue(self, user: str) -> PendingQueue:
+        return self._queues[self._store.slots.primary(self._planner.keys.user(user))]
 
     def refresh(self, users: Collection[str]) -> None:
         """Look up soon what *users*, who are watched, have."""
         self._stale.update(users)
-        self._is_stale.ring()
+        self._is_stale.notify()
 
-    def hear(
+    def on_log_entries(
         self, user: str, before: bytes, write: bytes, packed: bytes | None
     ) -> None:
         """Take note that the log has the *write* of somebody, after the one *before*.
@@ -103,7 +115,7 @@ class Mailboxes:
         ):
             self.refresh([user])
         else:
-            ring = self._planner.rules.ring
+            ring = self._planner.limits.change_log_size
             record = rows.advanced(held.record, packed, ring=ring)
             self._keep(user, held.after(record, write))
 
@@ -114,22 +126,24 @@ class Mailboxes:
                 nursery.start_soon(self._give_up)
                 nursery.start_soon(self._look_up)
                 while True:
-                    for lane in list(self._lanes.values()):
+                    for lane in list(self._queues.values()):
                         while turns := self._next(lane):
-                            nursery.start_soon(self._take, lane, turns)
-                    await self._bell.wait()
+                            nursery.start_soon(self._run_batch, lane, turns)
+                    await self._wakeup.wait()
         finally:
             self._is_over = True
-            for lane in self._lanes.values():
+            for lane in self._queues.values():
                 lane.fail_before(trio.current_time(), "the engine has ended")
 
-    def _next(self, lane: Lane) -> list[Turn]:
-        turns = [self._turn(*whose) for whose in lane.next(self._busy).items()]
+    def _next(self, lane: PendingQueue) -> list[MailboxTransaction]:
+        turns = [self._next_batch(*whose) for whose in lane.next(self._busy).items()]
         self._busy.update(turn.user for turn in turns)
         lane.running += bool(turns)
         return turns
 
-    def _turn(self, user: str, pieces: list[Piece]) -> Turn:
+    def _next_batch(
+        self, user: str, pieces: list[PendingOperation]
+    ) -> MailboxTransaction:
         known = self._cache.get(user)
         reads = any(piece.operation is None for piece in pieces)
         is_whole = reads or self._is_watched(user)
@@ -138,15 +152,19 @@ class Mailboxes:
             known = known.without_changes()
         elif known is not None and not known.is_whole:
             known = None
-        return Turn(user, pieces, is_whole, known, held=None if reads else known)
+        return MailboxTransaction(
+            user, pieces, is_whole, known, stored=None if reads else known
+        )
 
-    async def _take(self, lane: Lane, turns: Sequence[Turn]) -> None:
+    async def _run_batch(
+        self, lane: PendingQueue, turns: Sequence[MailboxTransaction]
+    ) -> None:
         try:
-            await self._turns.take(turns)
+            await self._transactions.run(turns)
         finally:
             self._busy.difference_update(turn.user for turn in turns)
             lane.running -= 1
-            self._bell.ring()
+            self._wakeup.notify()
             self._forget([turn.user for turn in turns if turn.has_failed])
 
     def _forget(self, users: Collection[str]) -> None:
@@ -155,28 +173,28 @@ class Mailboxes:
             self._cache.drop(user)
         self.refresh([user for user in users if self._is_watched(user)])
 
-    def _keep(self, user: str, held: Held) -> None:
-        self._lane(user).progress = trio.current_time()
+    def _keep(self, user: str, held: StoredRecord) -> None:
+        self._queue(user).progress = trio.current_time()
         known = self._cache.get(user)
         if known is held:
             return
         self._cache.put(user, held, weight(held.record))
         if held.is_lost:
             # Nobody is shown it: it goes on in another epoch first.
-            self.line_changed.ring()
+            self.line_changed.notify()
         elif known is not None and known.record is held.record:
             return
         elif held.is_whole:
-            self._told(user, held.record)
+            self._on_change(user, held.record)
         elif self._is_watched(user):
             self.refresh([user])
 
     async def _give_up(self) -> None:
         """Let nobody wait for long while nothing goes on."""
         while True:
-            await trio.sleep(PATIENCE / 10)
-            since = trio.current_time() - PATIENCE
-            for lane in self._lanes.values():
+            await trio.sleep(TRANSACTION_TIMEOUT / 10)
+            since = trio.current_time() - TRANSACTION_TIMEOUT
+            for lane in self._queues.values():
                 if lane.progress < since:
                     lane.fail_before(since, "the store: others are waiting for it")
 
@@ -190,12 +208,12 @@ class Mailboxes:
 
     async def _look_up_all(self, users: Collection[str]) -> None:
         watched = [user for user in users if self._is_watched(user)]
-        outcomes = await self.ask([(user, None) for user in watched])
+        outcomes = await self.submit([(user, None) for user in watched])
         failed = [
             user
             for user, outcome in zip(watched, outcomes, strict=True)
-            if isinstance(outcome, Unavailable)
+            if isinstance(outcome, EngineUnavailable)
         ]
         if failed:
-            await trio.sleep(_AGAIN)
+            await trio.sleep(_RETRY_DELAY)
             self.refresh(failed)

@@ -7,7 +7,7 @@ from typing import Final, final
 import trio
 
 from .. import serialization as stored
-from ..base import Unavailable
+from ..base import EngineUnavailable
 from .keys import Keys
 from .scripts import TAKES
 from .store import Command, Store, call
@@ -17,12 +17,12 @@ LAYOUT: Final = f"1.{stored.VERSION}"
 
 
 @final
-class OtherLayout(Exception):  # noqa: N818, it says what there is
+class IncompatibleLayout(Exception):  # noqa: N818, it names the state of the store
     """The store holds what this version cannot read, or a node counts otherwise."""
 
 
 @final
-class Meta:
+class StoreMetadata:
     """Makes sure that the store is laid out as this node expects."""
 
     def __init__(self, store: Store, keys: Keys) -> None:
@@ -33,8 +33,8 @@ class Meta:
     async def check(self) -> None:
         """Begin a deployment, or see whether there is one like this.
 
-        It writes, so it fails where nothing can be written. Raises `OtherLayout` and
-        `Unavailable`.
+        It writes, so it fails on a read-only store. Raises `IncompatibleLayout` and
+        `EngineUnavailable`.
         """
         key, shards = self._keys.meta, f"{self._keys.shards}"
         commands: list[Command] = [
@@ -44,35 +44,35 @@ class Meta:
         ]
         answers = await self._store.run(commands)
         for answer in answers:
-            if isinstance(answer, Unavailable):
+            if isinstance(answer, EngineUnavailable):
                 raise answer
         if answers[2] != [LAYOUT.encode(), shards.encode()]:
-            raise OtherLayout(
+            raise IncompatibleLayout(
                 f"the store at {self._store.url}: expected layout {LAYOUT} in "
                 f"{shards} shards, got {answers[2]!r}"
             )
         self.is_sure = True
 
     async def ensure(self) -> None:
-        """Check once; raises `Unavailable` for whatever is the matter."""
+        """Check once; raises `EngineUnavailable` for whatever is the matter."""
         if self.is_sure:
             return
         try:
             await self.check()
-        except OtherLayout as error:
-            raise Unavailable(*error.args) from None
+        except IncompatibleLayout as error:
+            raise EngineUnavailable(*error.args) from None
 
     async def see_writes(self) -> None:
-        """See whether any home takes writes; raises `Unavailable` if none does."""
+        """Raise `EngineUnavailable` unless at least one primary takes writes."""
         await self.ensure()
         keys, store = self._keys, self._store
-        shards = {store.homes.home(keys.line(n)): n for n in range(keys.shards)}
-        failures: list[Unavailable] = []
+        shards = {store.slots.primary(keys.line(n)): n for n in range(keys.shards)}
+        failures: list[EngineUnavailable] = []
 
         async def ask(shard: int) -> None:
             names = [keys.line(shard), keys.nothing(shard)]
             (answer,) = await store.run([call(TAKES, names, [])])
-            if isinstance(answer, Unavailable):
+            if isinstance(answer, EngineUnavailable):
                 failures.append(answer)
             else:
                 nursery.cancel_scope.cancel()

@@ -12,13 +12,14 @@ import trio
 from ...domain.mailbox import Applied
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import Operation
-from ..base import Record, Unavailable
+from ...domain.record import Record
+from ..base import EngineUnavailable
 
-Outcome: TypeAlias = Record | Applied | TooManyCategories | Unavailable
+OperationResult: TypeAlias = Record | Applied | TooManyCategories | EngineUnavailable
 
 
 @final
-class Call:
+class Batch:
     """Pieces that somebody waits for together."""
 
     def __init__(self, open_pieces: int) -> None:
@@ -30,7 +31,7 @@ class Call:
         if not self._open:
             self._over.set()
 
-    def settled(self) -> None:
+    def resolved(self) -> None:
         """Take note that one more has come out."""
         self._open -= 1
         self._close()
@@ -42,7 +43,7 @@ class Call:
 
 @final
 @attrs.define(eq=False)
-class Piece:
+class PendingOperation:
     """An *operation* on a user's mailbox, or none just to read it, and its *outcome*.
 
     *since* is when it was asked for, by trio's clock.
@@ -50,20 +51,20 @@ class Piece:
 
     user: str
     operation: Operation | None
-    call: Call
+    batch: Batch
     since: float
-    outcome: Outcome | None = None
+    result: OperationResult | None = None
 
-    def settle(self, outcome: Outcome) -> None:
+    def resolve(self, outcome: OperationResult) -> None:
         """Say what became of it; only the first word counts."""
-        if self.outcome is None:
-            self.outcome = outcome
-            self.call.settled()
+        if self.result is None:
+            self.result = outcome
+            self.batch.resolved()
 
 
 @final
 @attrs.frozen(kw_only=True)
-class Held:
+class StoredRecord:
     """A *record* as the store has it: written by *at*, when *line* was its line.
 
     *at* is empty where nothing was ever written. *indexed* is when all that it holds
@@ -81,20 +82,20 @@ class Held:
         """Whether a write that somebody saw may be missing."""
         return bool(self.at) and not self.at.endswith(self.line)
 
-    def without_changes(self) -> Held:
+    def without_changes(self) -> StoredRecord:
         """Return as much of it as it takes to write."""
         if not self.record.changes:
             return self
         record = Record(self.record.mailbox)
         return attrs.evolve(self, record=record, is_whole=False)
 
-    def after(self, record: Record, write: bytes) -> Held:
+    def after(self, record: Record, write: bytes) -> StoredRecord:
         """Return what there is after a *write* that made it this *record*."""
         return attrs.evolve(self, record=record, at=write + self.line)
 
 
 @final
-class Writes:
+class OwnWriteIds:
     """The ids of this node's own writes, which are no news when the log has them.
 
     Of those that are *done* the last *bound* are known.
@@ -127,7 +128,7 @@ class Writes:
 
 @final
 @attrs.frozen(kw_only=True)
-class Plan:
+class PlannedWrite:
     """A write named *id* that is to make *after* of *before*, and its *outcomes*.
 
     *packed* is what is written, *add* and *remove* are tags. All of this stays as it
@@ -135,9 +136,9 @@ class Plan:
     to be indexed is, with all that it holds.
     """
 
-    before: Held
-    after: Held
-    outcomes: Sequence[Outcome]
+    before: StoredRecord
+    after: StoredRecord
+    results: Sequence[OperationResult]
     id: bytes = b""
     packed: bytes = b""
     add: Sequence[str] = ()
@@ -147,7 +148,7 @@ class Plan:
 
 @final
 @attrs.define(eq=False)
-class Turn:
+class MailboxTransaction:
     """One user's turn at the store, with all *pieces* that wait for it.
 
     *known* may be out of date, *held* is what a write is planned on, which *is_fresh*
@@ -156,31 +157,31 @@ class Turn:
     """
 
     user: str
-    pieces: list[Piece]
+    operations: list[PendingOperation]
     is_whole: bool
-    known: Held | None
-    held: Held | None = None
-    plan: Plan | None = None
+    known: StoredRecord | None
+    stored: StoredRecord | None = None
+    plan: PlannedWrite | None = None
     is_fresh: bool = False
     is_doubtful: bool = False
     is_over: bool = False
     has_failed: bool = False
 
-    def look(self, held: Held) -> None:
+    def set_stored(self, held: StoredRecord) -> None:
         """Take note of what the store has."""
-        self.held, self.is_fresh = held, True
+        self.stored, self.is_fresh = held, True
 
-    def reload(self, known: Held) -> None:
+    def reload(self, known: StoredRecord) -> None:
         """Take note that the store may not be as *known* any more."""
-        self.known, self.held, self.is_fresh = known, None, False
+        self.known, self.stored, self.is_fresh = known, None, False
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def resolve(self, outcomes: Sequence[OperationResult]) -> None:
         """Say what became of each piece."""
         self.is_over = True
-        for piece, outcome in zip(self.pieces, outcomes, strict=True):
-            piece.settle(outcome)
+        for piece, outcome in zip(self.operations, outcomes, strict=True):
+            piece.resolve(outcome)
 
-    def fail(self, error: Unavailable) -> None:
+    def fail(self, error: EngineUnavailable) -> None:
         """Say of every piece that it may or may not have been done."""
         self.has_failed = True
-        self.settle([Unavailable(*error.args) for _ in self.pieces])
+        self.resolve([EngineUnavailable(*error.args) for _ in self.operations])

@@ -8,11 +8,11 @@ from typing import Final, final
 import attrs
 import msgspec
 
-from ...domain.change_log import Ring
+from ...domain.change_log import ChangeLog
 from ...domain.items import Item, next_end, size_of
+from ...domain.record import Record
 from .. import serialization as stored
-from ..base import Record
-from ..serialization import Edit
+from ..serialization import RecordDiff
 
 FIXED: Final = ("h", "w", "x")
 """The head row, the last write with its line, and when it was last indexed."""
@@ -26,16 +26,16 @@ class Write:
     With *anew* all that is there goes first.
     """
 
-    anew: bool
+    replace: bool
     put: list[str]
     drop: list[str]
 
     def packed(self) -> bytes:
         """Return what the script takes, and others read from the log."""
-        return msgspec.msgpack.encode((self.anew, self.put, self.drop))
+        return msgspec.msgpack.encode((self.replace, self.put, self.drop))
 
 
-def write(edit: Edit, *, ring: int) -> Write:
+def write(edit: RecordDiff, *, ring: int) -> Write:
     """Return what *edit* does to the hash, where a *ring* of changes is kept."""
     put = ["h", stored.head_row(edit.head)]
     for name, item in edit.items.items():
@@ -48,7 +48,7 @@ def write(edit: Edit, *, ring: int) -> Write:
         put += (f"c:{change.v % ring}", stored.change_row(change))
     drop = [f"{kind}:{name}" for name in edit.gone for kind in "if"]
     drop += [f"a:{name}" for name in edit.forgotten]
-    return Write(edit.anew, put, drop)
+    return Write(edit.replace, put, drop)
 
 
 def record(fields: Mapping[str, str]) -> Record:
@@ -91,19 +91,19 @@ def _joined(
     held |= new.mailbox.items
     answers = {
         name: answer
-        for name, answer in before.mailbox.answers.items()
-        if name not in forgotten and name not in new.mailbox.answers
+        for name, answer in before.mailbox.results.items()
+        if name not in forgotten and name not in new.mailbox.results
     }
-    answers |= new.mailbox.answers
+    answers |= new.mailbox.results
     mailbox = attrs.evolve(
         new.mailbox,
         items=held,
-        answers=answers,
+        results=answers,
         expires_at=next_end(held.values()),
         size=size_of(held.values()),
     )
     follows = len(new.changes) == new.mailbox.v - before.mailbox.v
-    changes = before.changes if follows else Ring()
+    changes = before.changes if follows else ChangeLog()
     return Record(mailbox, changes.after(new.changes, keep=ring))
 
 

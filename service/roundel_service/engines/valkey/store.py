@@ -12,8 +12,8 @@ from typing import Final, final
 import trio
 
 from .client import Command
-from .cluster import Homes, homes
-from .connection import Connection
+from .cluster import SlotMap, parse_slots
+from .connection import ValkeyConnection
 from .scripts import Script
 from .url import StoreUrl
 
@@ -22,7 +22,7 @@ __all__ = ["TIMEOUT", "Command", "Store", "call"]
 TIMEOUT: Final = 1.0
 """For how many seconds an answer is waited for."""
 
-_LOOK_EVERY: Final = 1.0
+_POLL_INTERVAL: Final = 1.0
 
 
 def call(
@@ -42,17 +42,17 @@ class Store:
 
     def __init__(self, url: StoreUrl, *, timeout: float = TIMEOUT) -> None:
         self.url = url
-        self.homes = Homes()
+        self.slots = SlotMap()
         self.is_over = False
         self._timeout = timeout
         self._connections = [self._connection()]
         self._scout = self._connection()
 
-    def _connection(self) -> Connection:
-        return Connection(self.url, timeout=self._timeout)
+    def _connection(self) -> ValkeyConnection:
+        return ValkeyConnection(self.url, timeout=self._timeout)
 
     async def run(self, commands: Sequence[Command]) -> list[object]:
-        """Return the answer to each command, or an `Unavailable` in its place.
+        """Return the answer to each command, or an `EngineUnavailable` in its place.
 
         What became of one that has no answer is not known.
         """
@@ -66,7 +66,7 @@ class Store:
             for place, answer in zip(places, some, strict=True):
                 answers[place] = answer
 
-        (first, *others) = self.homes.split(commands).items()
+        (first, *others) = self.slots.split(commands).items()
         if not others:
             await ask(*first)
             return answers
@@ -75,22 +75,22 @@ class Store:
                 nursery.start_soon(ask, *group)
         return answers
 
-    async def keep(self) -> None:
+    async def watch_topology(self) -> None:
         """Keep up with where the homes are, until cancelled."""
         while True:
-            await self.look()
-            await trio.sleep(_LOOK_EVERY)
+            await self.refresh_topology()
+            await trio.sleep(_POLL_INTERVAL)
 
-    async def look(self) -> None:
+    async def refresh_topology(self) -> None:
         """See where the homes are, if there may be several and that is told."""
         if not self.url.is_cluster:
             return
         # By a connection of its own, as any server may be asked.
         (told,) = await self._scout.run([["CLUSTER", "SLOTS"]])
-        found = homes(told) or self.homes
+        found = parse_slots(told) or self.slots
         while len(self._connections) < found.count:
             self._connections.append(self._connection())
-        self.homes = found
+        self.slots = found
 
     async def close(self) -> None:
         """Close all connections for good."""

@@ -17,20 +17,20 @@ import attrs
 import msgspec
 import trio
 
-from roundel_adapters.server.fastpath.interface import Pieces, Whole
+from roundel_adapters.server.fastpath.interface import Response, StreamingResponse
 
 from ...domain.badge import Badge
 from ...domain.explanation import explanation
 from ...domain.mailbox import DAY, Applied
 from ...domain.mailbox_builder import TooManyCategories
-from ...domain.operations import Disconnect, DropGauge, SetGauge
-from ...engines.base import Result, Unavailable, Work
+from ...domain.operations import DeleteGauge, Disconnect, SetGauge
+from ...engines.base import EngineUnavailable, Result, UserOperation
 from ...identity.authenticator import Producer
 from ...streams.hub import Hub
 from .. import decoding as requests
 from .. import problems, schemas
-from ..access_control import Door
-from ..messages import BODY_TIMEOUT, Request, body_too_slow, json_answer
+from ..access_control import AccessControl
+from ..messages import BODY_TIMEOUT, Request, body_too_slow, json_response
 from ..ndjson import Line, split
 from ..problems import Problem
 from ..ulid import new_id
@@ -38,7 +38,7 @@ from ..ulid import new_id
 
 @final
 @attrs.frozen
-class Order:
+class PublishRequest:
     """A *notification* that fits, with its *size*, and the *op_id* of its key."""
 
     notification: schemas.NotifyRequest
@@ -48,15 +48,15 @@ class Order:
 
 @final
 @attrs.frozen
-class Producers:
+class ProducerHandlers:
     """The handlers of what producers call."""
 
     hub: Hub
-    door: Door
+    access: AccessControl
 
-    async def notify(self, request: Request) -> Whole:
+    async def notify(self, request: Request) -> Response:
         """Put one notification into the mailbox of each recipient."""
-        producer = await self.door.known_producer(request)
+        producer = await self.access.known_producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         key = requests.idempotency_key(request.headers.getlist("Idempotency-Key"))
         body = await request.whole_body(requests.MAX_BODY)
@@ -64,19 +64,21 @@ class Producers:
         if isinstance(order, Problem):
             raise order
         # All at once: taken one by one, what is short of the last would be lost.
-        self.door.spend(producer, _names(order))
+        self.access.charge(producer, _names(order))
         (document,) = await self._deliver([order])
         if isinstance(document, Problem):
             raise document
-        return json_answer(document)
+        return json_response(document)
 
-    async def batch(self, request: Request) -> Pieces:
+    async def batch(self, request: Request) -> StreamingResponse:
         """Take a notification a line and answer a result a line, as they come."""
-        producer = await self.door.producer(request)
+        producer = await self.access.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         key = requests.idempotency_key(request.headers.getlist("Idempotency-Key"))
         headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
-        return Pieces(body=self._results(request, producer, key), headers=headers)
+        return StreamingResponse(
+            body=self._results(request, producer, key), headers=headers
+        )
 
     async def _results(
         self, request: Request, producer: Producer, key: str | None
@@ -90,12 +92,14 @@ class Producers:
                 ]
                 number += len(lines)
                 # Whoever sends too fast is held back: the body is not read meanwhile.
-                waits = [self.door.borrow(producer, _names(order)) for order in orders]
+                waits = [
+                    self.access.reserve(producer, _names(order)) for order in orders
+                ]
                 await trio.sleep(max(waits, default=0))
                 yield b"".join(map(_line, await self._deliver(orders)))
 
     async def _deliver(
-        self, orders: Sequence[Problem | Order]
+        self, orders: Sequence[Problem | PublishRequest]
     ) -> list[Problem | dict[str, Any]]:
         """Do all of *orders* at once; return what each is answered."""
         refused = await self._refused(orders)
@@ -108,8 +112,8 @@ class Producers:
         ]
 
     def _share(
-        self, order: Problem | Order, refused: Mapping[str | None, Problem]
-    ) -> Problem | list[Work]:
+        self, order: Problem | PublishRequest, refused: Mapping[str | None, Problem]
+    ) -> Problem | list[UserOperation]:
         """Return what is to be done for *order*, or the problem that it is."""
         if isinstance(order, Problem):
             return order
@@ -123,7 +127,7 @@ class Producers:
         ]
 
     async def _refused(
-        self, orders: Sequence[Problem | Order]
+        self, orders: Sequence[Problem | PublishRequest]
     ) -> dict[str | None, Problem]:
         """Return why which ids are not to be used, as something else came with them.
 
@@ -133,7 +137,7 @@ class Producers:
         keyed = [
             (order.op_id, order.notification)
             for order in orders
-            if isinstance(order, Order) and order.op_id is not None
+            if isinstance(order, PublishRequest) and order.op_id is not None
         ]
         if not keyed:
             return refused
@@ -144,7 +148,7 @@ class Producers:
             try:
                 if await claim(f"notify {op_id}", digest, ttl=DAY) != digest:
                     refused[op_id] = problems.key_reused()
-            except Unavailable as error:
+            except EngineUnavailable as error:
                 refused[op_id] = problems.engine_unavailable(str(error))
 
         async with trio.open_nursery() as nursery:
@@ -152,16 +156,16 @@ class Producers:
                 nursery.start_soon(check, op_id, notification)
         return refused
 
-    async def retract(self, request: Request) -> Whole:
+    async def retract(self, request: Request) -> Response:
         """Take items back, by their source or by their key."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         query = requests.query(request.parameters, schemas.RetractQuery)
         removed, users = await self.hub.retract(query.operation(), query.user)
-        return json_answer({"removed": removed, "users": users})
+        return json_response({"removed": removed, "users": users})
 
-    async def set_gauge(self, request: Request) -> Whole:
+    async def set_gauge(self, request: Request) -> Response:
         """Set a count that another database owns."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         target = requests.path(request.params, schemas.GaugePath)
         body = requests.decode(
@@ -174,7 +178,7 @@ class Producers:
         )
         applied = await self._put_gauge(target.user, operation)
         gauge = applied.mailbox.gauges[target.category]
-        return json_answer(
+        return json_response(
             {
                 "applied": not applied.ignored,
                 "source_version": gauge.source_version,
@@ -188,57 +192,59 @@ class Producers:
         except TooManyCategories as error:
             raise problems.too_many_categories(str(error)) from None
 
-    async def drop_gauge(self, request: Request) -> Whole:
+    async def drop_gauge(self, request: Request) -> Response:
         """Remove a gauge."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         target = requests.path(request.params, schemas.GaugePath)
-        applied = await self.hub.apply(target.user, DropGauge(target.category))
-        return json_answer(_state(applied.badge))
+        applied = await self.hub.apply(target.user, DeleteGauge(target.category))
+        return json_response(_state(applied.badge))
 
-    async def explain(self, request: Request) -> Whole:
+    async def explain(self, request: Request) -> Response:
         """Say why a user's badge is what it is."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         user = requests.path(request.params, schemas.UserPath).user
-        return json_answer(explanation(await self.hub.engine.read(user)))
+        return json_response(explanation(await self.hub.engine.read(user)))
 
-    async def disconnect(self, request: Request) -> Whole:
+    async def disconnect(self, request: Request) -> Response:
         """End a user's streams, and revoke the proofs so far if that is asked for."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         user = requests.path(request.params, schemas.UserPath).user
         body = requests.decode(
             await request.whole_body(requests.MAX_BODY), schemas.DisconnectRequest
         )
         await self.hub.apply(user, Disconnect(revoke=body.revoke))
-        return json_answer({"user": user, "revoked": body.revoke})
+        return json_response({"user": user, "revoked": body.revoke})
 
-    async def forget(self, request: Request) -> Whole:
+    async def forget(self, request: Request) -> Response:
         """Forget a user; another epoch begins."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         requests.query(request.parameters, schemas.NoQuery)
         user = requests.path(request.params, schemas.UserPath).user
-        badge = (await self.hub.forget(user)).badge
-        return json_answer({"user": user, **_state(badge)})
+        badge = (await self.hub.delete_user(user)).badge
+        return json_response({"user": user, **_state(badge)})
 
 
-def _order(line: Line, key: str | None) -> Problem | Order:
+def _order(line: Line, key: str | None) -> Problem | PublishRequest:
     if isinstance(line, Problem):
         return line
     try:
         notification = requests.decode(line, schemas.NotifyRequest)
         op_id = None if key is None else _digest(key.encode())
-        return Order(notification, requests.item_size(notification), op_id)
+        return PublishRequest(notification, requests.item_size(notification), op_id)
     except Problem as problem:
         return problem
 
 
-def _names(order: Problem | Order) -> int:
+def _names(order: Problem | PublishRequest) -> int:
     return 0 if isinstance(order, Problem) else len(order.notification.to.names)
 
 
-def _answer(work: list[Work], done: Iterator[Result]) -> Problem | dict[str, Any]:
+def _answer(
+    work: list[UserOperation], done: Iterator[Result]
+) -> Problem | dict[str, Any]:
     """Take what became of *work*, and say it."""
     results = [_result(user, next(done)) for user, _ in work]
     if len(results) == 1 and isinstance(results[0], Problem):
@@ -256,7 +262,7 @@ def _answer(work: list[Work], done: Iterator[Result]) -> Problem | dict[str, Any
 def _result(user: str, applied: Result) -> Problem | dict[str, Any]:
     if isinstance(applied, TooManyCategories):
         return problems.too_many_categories(str(applied))
-    if isinstance(applied, Unavailable):
+    if isinstance(applied, EngineUnavailable):
         return problems.engine_unavailable(str(applied))
     badge = applied.badge
     return {

@@ -10,18 +10,22 @@ from typing import final
 import attrs
 
 from roundel import accepts_stream, read_last_event_id, stream_headers
-from roundel_adapters.server.fastpath.interface import Events, Reply, Whole
+from roundel_adapters.server.fastpath.interface import (
+    AnyResponse,
+    EventStreamResponse,
+    Response,
+)
 
-from ...engines.base import Unavailable
+from ...engines.base import EngineUnavailable
 from ...identity.authenticator import User
 from ...identity.tickets import TICKET_TTL, Ticket
-from ...streams.channel import Channel, View
+from ...streams.channel import UserChannel, View
 from ...streams.hub import Hub
-from ...streams.subscribe import Opening, resume_key
-from ...streams.subscriber import Reader
+from ...streams.subscribe import SubscribeRequest, resume_key
+from ...streams.subscriber import Subscriber
 from .. import decoding as requests
 from .. import problems, schemas
-from ..access_control import Door
+from ..access_control import AccessControl
 from ..messages import Request
 from ..problems import Problem
 
@@ -30,73 +34,74 @@ _HEADERS = dict(stream_headers())
 
 @final
 @attrs.frozen
-class Streaming:
+class StreamHandler:
     """The handler of the stream."""
 
     hub: Hub
-    door: Door
+    access: AccessControl
 
-    async def stream(self, request: Request) -> Reply:
+    async def stream(self, request: Request) -> AnyResponse:
         """Open the caller's stream, or say in a way that browsers survive why not."""
         query = requests.query(request.parameters, schemas.StreamQuery)
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
             raise problems.not_acceptable("Accept: expected text/event-stream in it")
         try:
-            user = await self.door.known(request, ticket=query.ticket)
+            user = await self.access.authenticate(request, ticket=query.ticket)
             return await self._opened(user, query, request)
         except Problem as problem:
-            return self._turned_away(problem)
-        except Unavailable:
-            return self._come_later()
+            return self._reject(problem)
+        except EngineUnavailable:
+            return self._reject_retry_later()
 
     async def _opened(
         self, user: User, query: schemas.StreamQuery, request: Request
-    ) -> Reply:
+    ) -> AnyResponse:
         last_event_id = read_last_event_id(
             request.headers.get("Last-Event-ID"), query.cursor
         )
-        channel, attendance = await self.hub.channel(user.name), self.hub.attendance
+        channel, attendance = await self.hub.channel(user.name), self.hub.presence
         self._check_revoked(user, channel)
         is_new = await self._is_new(user.ticket, last_event_id)
-        seat = await attendance.seat(user.name) if attendance else None
+        seat = await attendance.reserve(user.name) if attendance else None
         # Again, as it was waited; from here on, nothing happens in between.
         self._check_revoked(user, channel)
-        opening = Opening(
+        opening = SubscribeRequest(
             last_event_id=last_event_id,
             expires_in=user.expires_at - self.hub.clock(),
             ticket=user.ticket,
             # A browser never comes back from a 429: it is asked to come later.
-            refused=self.door.delay(user) > 0 or not (seat is None or seat.is_free),
+            refused=self.access.throttle_delay(user) > 0
+            or not (seat is None or seat.granted),
             request_id=request.id,
         )
-        reader = self.hub.open(channel, _view(query.level, query.names), opening)
+        reader = self.hub.subscribe(channel, _view(query.level, query.names), opening)
         if user.ticket is not None and is_new:
-            self._use_up(user.ticket, reader)
-        within = self.hub.serving(reader, seat)
-        return Events(
-            talker=reader,
-            bell=channel.bell,
-            within=within,
+            self._consume_ticket(user.ticket, reader)
+        within = self.hub.lease(reader, seat)
+        return EventStreamResponse(
+            stream=reader,
+            wakeup=channel.wakeup,
+            lifespan=within,
             headers=_HEADERS,
         )
 
-    def _check_revoked(self, user: User, channel: Channel) -> None:
+    def _check_revoked(self, user: User, channel: UserChannel) -> None:
         mailbox = channel.record.mailbox
         if mailbox.refuses(user.issued_at, now=self.hub.clock()):
             raise problems.revoked()
 
-    def _turned_away(self, problem: Problem) -> Reply:
+    def _reject(self, problem: Problem) -> AnyResponse:
         """Answer who has no proof that is known to be good."""
         if problem.name == "revoked":
             # WHATWG 9.2.3: a 204 tells a browser to stop reconnecting.
-            return Whole(status=204)
+            return Response(status=204)
         if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return self._come_later()
+            return self._reject_retry_later()
         raise problem
 
-    def _come_later(self) -> Reply:
-        return Whole(body=self.hub.shed(), headers=_HEADERS)
+    def _reject_retry_later(self) -> AnyResponse:
+        return Response(body=self.hub.rejection_body(), headers=_HEADERS)
 
     async def _is_new(self, ticket: Ticket | None, last_event_id: str | None) -> bool:
         """Tell whether *ticket* opens its stream first; raises if it opens none."""
@@ -108,14 +113,14 @@ class Streaming:
             raise problems.unauthorized("the ticket was used")
         return True
 
-    def _use_up(self, ticket: Ticket, reader: Reader) -> None:
+    def _consume_ticket(self, ticket: Ticket, reader: Subscriber) -> None:
         """Let *ticket* open nothing any more once *reader* has its first state."""
 
         async def claim() -> None:
             mine = token_hex(8)
             try:
                 kept = await self.hub.engine.claim(_claim(ticket), mine, ttl=TICKET_TTL)
-            except Unavailable:
+            except EngineUnavailable:
                 # Nobody would know that it was used; the stream's ids open it again.
                 reader.end("shed")
             else:
@@ -123,7 +128,7 @@ class Streaming:
                     return
                 # Two came in with it at the same time: one of them stays.
                 reader.end("revoked")
-            reader.channel.bell.ring()
+            reader.channel.wakeup.notify()
 
         reader.on_state = partial(self.hub.start, claim)
 

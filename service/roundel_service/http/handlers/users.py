@@ -8,70 +8,72 @@ from typing import Literal, final
 import attrs
 import trio
 
-from roundel_adapters.server.fastpath.interface import Whole
+from roundel_adapters.server.fastpath.interface import Response
 
 from ...domain.badge import Badge
 from ...domain.items import Item
 from ...identity.authenticator import Producer, User
 from ...identity.tickets import SESSION, TICKET_TTL
 from ...streams import events as frames
-from ...streams.channel import Channel
+from ...streams.channel import UserChannel
 from ...streams.hub import Hub
 from .. import decoding as requests
 from .. import schemas
-from ..access_control import Door
-from ..messages import Request, json_answer
+from ..access_control import AccessControl
+from ..messages import Request, json_response
 
 
 @final
 @attrs.frozen
-class Users:
+class UserHandlers:
     """The handlers of what users call, and of what shows the same to producers."""
 
     hub: Hub
-    door: Door
+    access: AccessControl
 
-    async def badge(self, request: Request) -> Whole:
+    async def badge(self, request: Request) -> Response:
         """Return the caller's badge, at once or when it is another."""
-        user = await self.door.user(request)
+        user = await self.access.user(request)
         return await self._badge_of(user.name, request, caller=user)
 
-    async def badge_of_user(self, request: Request) -> Whole:
+    async def badge_of_user(self, request: Request) -> Response:
         """Return a user's badge to a producer."""
-        await self.door.producer(request)
+        await self.access.producer(request)
         user = requests.path(request.params, schemas.UserPath).user
         return await self._badge_of(user, request)
 
     async def _badge_of(
         self, user: str, request: Request, *, caller: User | None = None
-    ) -> Whole:
+    ) -> Response:
         wait = requests.query(request.parameters, schemas.BadgeQuery).wait
-        known = requests.etags(", ".join(request.headers.getlist("If-None-Match")))
+        known = requests.if_none_match(
+            ", ".join(request.headers.getlist("If-None-Match"))
+        )
         channel = await self.hub.channel(user)
         if wait and channel.badge.etag in known:
             within = caller.expires_at - self.hub.clock() if caller else inf
             await self._change(channel, channel.badge, min(wait, within))
             if caller is not None:
                 # While the answer was held the proof may have been revoked.
-                await self.door.check_revoked(caller)
+                await self.access.check_revoked(caller)
         badge = channel.badge
         headers = {
             "ETag": f'"{badge.etag}"',
             "Cache-Control": "private, no-cache",
         }
         if badge.etag in known:
-            return Whole(status=304, headers=headers)
-        answer = json_answer(badge.document())
+            return Response(status=304, headers=headers)
+        answer = json_response(badge.document())
         return attrs.evolve(answer, headers={**answer.headers, **headers})
 
-    async def _change(self, channel: Channel, known: Badge, wait: float) -> None:
+    async def _change(self, channel: UserChannel, known: Badge, wait: float) -> None:
         with trio.move_on_after(wait):
             while channel.badge.etag == known.etag and not self.hub.is_draining:
-                await channel.bell.wait()
+                await channel.wakeup.wait()
 
-    async def items(self, request: Request) -> Whole:
+    async def items(self, request: Request) -> Response:
         """Return a page of the caller's list, newest first."""
-        user = await self.door.user(request)
+        user = await self.access.user(request)
         query = requests.query(request.parameters, schemas.ItemsQuery)
         mailbox = (await self.hub.engine.read(user.name)).mailbox
         matching = [
@@ -81,7 +83,7 @@ class Users:
             and query.category in (None, item.category)
             and _is_in(item, query.state)
         ]
-        return json_answer(
+        return json_response(
             {
                 "cursor": frames.cursor_of(mailbox),
                 "badge": mailbox.badge.document(),
@@ -89,20 +91,20 @@ class Users:
             }
         )
 
-    async def ops(self, request: Request) -> Whole:
+    async def ops(self, request: Request) -> Response:
         """Do what the caller does to the own mailbox, all of it or nothing."""
-        user = await self.door.user(request)
+        user = await self.access.user(request)
         requests.query(request.parameters, schemas.NoQuery)
         body = requests.decode(
             await request.whole_body(requests.MAX_BODY), schemas.OpsRequest
         )
         badge = (await self.hub.apply(user.name, body.operation())).badge
         document = {"epoch": badge.epoch, "v": badge.v, "badge": badge.document()}
-        return json_answer(document)
+        return json_response(document)
 
-    async def ticket(self, request: Request) -> Whole:
+    async def ticket(self, request: Request) -> Response:
         """Return a ticket that opens one stream, to a user or to a producer."""
-        caller = await self.door.caller(request)
+        caller = await self.access.caller(request)
         requests.query(request.parameters, schemas.NoQuery)
         body, now = await request.whole_body(requests.MAX_BODY), self.hub.clock()
         if isinstance(caller, Producer):
@@ -113,7 +115,7 @@ class Users:
             requests.decode(body, schemas.NoFields)
             user, issued_at = caller.name, caller.issued_at
             holds_until = caller.expires_at
-        ticket = self.door.gate.tickets.issue(
+        ticket = self.access.authenticator.tickets.issue(
             user, holds_until=holds_until, issued_at=issued_at
         )
         document = {
@@ -121,7 +123,7 @@ class Users:
             "expires_in": int(min(TICKET_TTL, holds_until - now)),
             "url": f"/v1/stream?ticket={ticket}",
         }
-        return json_answer(document)
+        return json_response(document)
 
 
 def _is_in(item: Item, state: Literal["unread", "active", "archived", "all"]) -> bool:

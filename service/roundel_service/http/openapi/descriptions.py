@@ -57,7 +57,7 @@ FIELDS: Mapping[tuple[str, str], str] = {
     ("Item", "data"): "Whatever the producer gave.",
     ("Item", "seen"): "A client has shown it.",
     ("Badge", "more"): "Unread items were evicted: the number is a lower bound.",
-    ("State", "badge"): "The badge at that version.",
+    ("BadgeState", "badge"): "The badge at that version.",
     ("ItemsAnswer", "next"): "The `before` of the next page; null at the end.",
     ("HelloEvent", "resume"): (
         "`current`: you have everything; `replayed`: what you missed follows; "

@@ -15,8 +15,8 @@ from .info import (
     SERVERS,
     TAGS,
 )
-from .operations import CALLS, NDJSON, Call
-from .problems import FAILURES
+from .operations import NDJSON, OPERATIONS, Operation
+from .problems import PROBLEM_EXAMPLES
 from .responses import examples, lines, media, responses
 
 Json: TypeAlias = dict[str, Any]
@@ -26,7 +26,7 @@ Json: TypeAlias = dict[str, Any]
 def document() -> Json:
     """Return the OpenAPI 3.1 document of every call; it is not to be changed."""
     paths: dict[str, Json] = {}
-    for call in CALLS:
+    for call in OPERATIONS:
         item = paths.setdefault(call.path, {})
         item[call.method.lower()] = _operation(call)
         if call.is_operators:
@@ -42,7 +42,7 @@ def document() -> Json:
             "parameters": REQUEST_HEADERS,
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
-            "examples": {name: _failure(name) for name in FAILURES},
+            "examples": {name: _failure(name) for name in PROBLEM_EXAMPLES},
         },
     }
 
@@ -62,7 +62,7 @@ def _made_schemas() -> Json:
 
 
 def _failure(name: str) -> Json:
-    failure = FAILURES[name]
+    failure = PROBLEM_EXAMPLES[name]
     return {
         "summary": failure.problem.title,
         "description": failure.when,
@@ -70,7 +70,7 @@ def _failure(name: str) -> Json:
     }
 
 
-def _operation(call: Call) -> Json:
+def _operation(call: Operation) -> Json:
     operation = {
         "operationId": call.id,
         "tags": [call.tag],
@@ -87,7 +87,7 @@ def _operation(call: Call) -> Json:
     return operation
 
 
-def _parameters(call: Call) -> list[Json]:
+def _parameters(call: Operation) -> list[Json]:
     found = []
     if call.parts is not None:
         found += parameters(call.parts, "path")
@@ -103,7 +103,7 @@ def _parameters(call: Call) -> list[Json]:
     return found + [{"$ref": f"#/components/parameters/{name}"} for name in headers]
 
 
-def _given(call: Call, kind: str) -> dict[str, str]:
+def _given(call: Operation, kind: str) -> dict[str, str]:
     first = next(iter(examples(call)), None)
     return dict(getattr(first, kind, {}))
 
@@ -112,7 +112,7 @@ def _as_parameter(schema: Json, text: str) -> str | int:
     return int(text) if schema.get("type") == "integer" else text
 
 
-def _body(call: Call) -> Json:
+def _body(call: Operation) -> Json:
     is_lines = call.body_type == NDJSON
     found = {
         example.name: {

@@ -23,7 +23,7 @@ _HEADED = ("idempotencyKey",)
 
 @final
 @attrs.frozen(kw_only=True)
-class Good:
+class SuccessResponse:
     """An answer that is no problem: its *schema* by name, or none without a body."""
 
     status: int = 200
@@ -35,7 +35,7 @@ class Good:
 
 @final
 @attrs.frozen(kw_only=True)
-class Call:
+class Operation:
     """One call: who may make it, what it takes and what it is answered.
 
     *body* names the schemas that its body may have. *failures* are what can go wrong
@@ -54,7 +54,7 @@ class Call:
     headers: tuple[str, ...] = ()
     body: tuple[str, ...] = ()
     body_type: str = JSON
-    answers: tuple[Good, ...]
+    answers: tuple[SuccessResponse, ...]
     failures: tuple[str, ...] = ()
     is_operators: bool = False
 
@@ -82,13 +82,13 @@ class Call:
         return sorted(names)
 
 
-def _ok(schema: str, description: str, *headers: str) -> tuple[Good, ...]:
-    return (Good(description=description, schema=schema, headers=headers),)
+def _ok(schema: str, description: str, *headers: str) -> tuple[SuccessResponse, ...]:
+    return (SuccessResponse(description=description, schema=schema, headers=headers),)
 
 
 _BADGE = (
-    Good(description="The badge.", schema="Badge", headers=("ETag",)),
-    Good(
+    SuccessResponse(description="The badge.", schema="Badge", headers=("ETag",)),
+    SuccessResponse(
         status=304,
         description="The badge is still that of `If-None-Match`.",
         headers=("ETag",),
@@ -96,7 +96,7 @@ _BADGE = (
 )
 
 _PRODUCERS = (
-    Call(
+    Operation(
         id="notify",
         method="POST",
         path="/v1/notify",
@@ -116,7 +116,7 @@ _PRODUCERS = (
         answers=_ok("NotifyAnswer", "One result for each recipient, in order."),
         failures=("idempotency-key-reused", "too-many-categories"),
     ),
-    Call(
+    Operation(
         id="batch",
         method="POST",
         path="/v1/batch",
@@ -134,14 +134,14 @@ _PRODUCERS = (
         body=("NotifyRequest",),
         body_type=NDJSON,
         answers=(
-            Good(
+            SuccessResponse(
                 description="A result or a problem for each line.",
                 schema="BatchLine",
                 content_type=NDJSON,
             ),
         ),
     ),
-    Call(
+    Operation(
         id="retract",
         method="DELETE",
         path="/v1/items",
@@ -155,7 +155,7 @@ _PRODUCERS = (
         query=schemas.RetractQuery,
         answers=_ok("RetractAnswer", "How many items of how many users."),
     ),
-    Call(
+    Operation(
         id="setGauge",
         method="PUT",
         path="/v1/users/{user}/gauges/{category}",
@@ -173,7 +173,7 @@ _PRODUCERS = (
         answers=_ok("GaugeAnswer", "What holds now."),
         failures=("too-many-categories",),
     ),
-    Call(
+    Operation(
         id="dropGauge",
         method="DELETE",
         path="/v1/users/{user}/gauges/{category}",
@@ -183,9 +183,9 @@ _PRODUCERS = (
         proofs=_PRODUCER,
         parts=schemas.GaugePath,
         query=schemas.NoQuery,
-        answers=_ok("State", "The mailbox without it."),
+        answers=_ok("BadgeState", "The mailbox without it."),
     ),
-    Call(
+    Operation(
         id="badgeOfUser",
         method="GET",
         path="/v1/users/{user}/badge",
@@ -198,7 +198,7 @@ _PRODUCERS = (
         headers=("ifNoneMatch",),
         answers=_BADGE,
     ),
-    Call(
+    Operation(
         id="explain",
         method="GET",
         path="/v1/users/{user}/explain",
@@ -213,7 +213,7 @@ _PRODUCERS = (
         query=schemas.NoQuery,
         answers=_ok("Explanation", "The reasons."),
     ),
-    Call(
+    Operation(
         id="disconnect",
         method="POST",
         path="/v1/users/{user}/disconnect",
@@ -230,7 +230,7 @@ _PRODUCERS = (
         body=("DisconnectRequest",),
         answers=_ok("DisconnectAnswer", "Done."),
     ),
-    Call(
+    Operation(
         id="forget",
         method="DELETE",
         path="/v1/users/{user}",
@@ -245,7 +245,7 @@ _PRODUCERS = (
 )
 
 _USERS = (
-    Call(
+    Operation(
         id="badge",
         method="GET",
         path="/v1/badge",
@@ -261,7 +261,7 @@ _USERS = (
         headers=("ifNoneMatch",),
         answers=_BADGE,
     ),
-    Call(
+    Operation(
         id="items",
         method="GET",
         path="/v1/items",
@@ -275,7 +275,7 @@ _USERS = (
         query=schemas.ItemsQuery,
         answers=_ok("ItemsAnswer", "A page."),
     ),
-    Call(
+    Operation(
         id="ops",
         method="POST",
         path="/v1/ops",
@@ -289,9 +289,9 @@ _USERS = (
         proofs=_USER,
         query=schemas.NoQuery,
         body=("OpsRequest",),
-        answers=_ok("State", "The mailbox after them."),
+        answers=_ok("BadgeState", "The mailbox after them."),
     ),
-    Call(
+    Operation(
         id="ticket",
         method="POST",
         path="/v1/tickets",
@@ -314,7 +314,7 @@ _USERS = (
     ),
 )
 
-_STREAM = Call(
+_STREAM = Operation(
     id="stream",
     method="GET",
     path="/v1/stream",
@@ -332,11 +332,11 @@ _STREAM = Call(
     query=schemas.StreamQuery,
     headers=("lastEventId",),
     answers=(
-        Good(
+        SuccessResponse(
             description="The stream; it ends with `bye`, or with the connection.",
             content_type=EVENTS,
         ),
-        Good(
+        SuccessResponse(
             status=204,
             description="The proof was revoked: a browser does not come back.",
         ),
@@ -345,7 +345,7 @@ _STREAM = Call(
 )
 
 _OPERATORS = (
-    Call(
+    Operation(
         id="livez",
         method="GET",
         path="/livez",
@@ -354,7 +354,7 @@ _OPERATORS = (
         description="On both listeners; no proof is needed.",
         answers=_ok("Alive", "It does."),
     ),
-    Call(
+    Operation(
         id="readyz",
         method="GET",
         path="/readyz",
@@ -362,8 +362,8 @@ _OPERATORS = (
         summary="Ask whether to send requests here",
         description="On the operator's listener alone.",
         answers=(
-            Good(description="Yes.", schema="Ready"),
-            Good(
+            SuccessResponse(description="Yes.", schema="Ready"),
+            SuccessResponse(
                 status=503,
                 description="No: it is about to end, or the engine or the keys are "
                 "out of reach.",
@@ -372,7 +372,7 @@ _OPERATORS = (
         ),
         is_operators=True,
     ),
-    Call(
+    Operation(
         id="metrics",
         method="GET",
         path="/metrics",
@@ -382,10 +382,10 @@ _OPERATORS = (
             "On the operator's listener alone, in Prometheus' text format. "
             "`roundel_badge_audit_mismatch_total` must stay 0."
         ),
-        answers=(Good(description="The numbers.", content_type=TEXT),),
+        answers=(SuccessResponse(description="The numbers.", content_type=TEXT),),
         is_operators=True,
     ),
-    Call(
+    Operation(
         id="openapi",
         method="GET",
         path="/openapi.json",
@@ -394,8 +394,10 @@ _OPERATORS = (
         description="OpenAPI 3.1; `GET /api` shows it to people.",
         headers=("ifNoneMatch",),
         answers=(
-            Good(description="The document.", schema="Document", headers=("ETag",)),
-            Good(
+            SuccessResponse(
+                description="The document.", schema="Document", headers=("ETag",)
+            ),
+            SuccessResponse(
                 status=304,
                 description="It is still that of `If-None-Match`.",
                 headers=("ETag",),
@@ -404,5 +406,5 @@ _OPERATORS = (
     ),
 )
 
-CALLS = (*_PRODUCERS, *_USERS, _STREAM, *_OPERATORS)
+OPERATIONS = (*_PRODUCERS, *_USERS, _STREAM, *_OPERATORS)
 """Every call, in the order in which people read of them."""

@@ -11,13 +11,13 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
-from roundel_adapters.server.fastpath.interface import Whole
+from roundel_adapters.server.fastpath.interface import Response
 
 from .. import decoding as requests
 from ..messages import Request
 from .document import document
 
-Page: TypeAlias = Callable[[Request], Awaitable[Whole]]
+Page: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _DOCUMENT = "/openapi.json"
 _FILES = {
@@ -47,17 +47,19 @@ def pages() -> Mapping[str, Page]:
     """Return what answers `GET` at each path; nobody has to prove anything there."""
     folder = resources.files("roundel_service")
     files = {
-        path: _File.of((folder / name).read_bytes(), content_type, _PAGE_HEADERS)
+        path: _StaticFile.of((folder / name).read_bytes(), content_type, _PAGE_HEADERS)
         for path, (name, content_type) in _FILES.items()
     }
     content = msgspec.json.encode(document())
-    told = _File.of(content, "application/json", {"X-Content-Type-Options": "nosniff"})
+    told = _StaticFile.of(
+        content, "application/json", {"X-Content-Type-Options": "nosniff"}
+    )
     return {path: file.answer for path, file in {_DOCUMENT: told, **files}.items()}
 
 
 @final
 @attrs.frozen
-class _File:
+class _StaticFile:
     """What never changes while the process runs."""
 
     content: bytes
@@ -65,7 +67,9 @@ class _File:
     headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, content: bytes, content_type: str, more: Mapping[str, str]) -> _File:
+    def of(
+        cls, content: bytes, content_type: str, more: Mapping[str, str]
+    ) -> _StaticFile:
         tag = blake2b(content, digest_size=12).hexdigest()
         headers = {
             "ETag": f'"{tag}"',
@@ -75,9 +79,9 @@ class _File:
         }
         return cls(content, tag, {"Content-Type": content_type, **headers})
 
-    async def answer(self, request: Request) -> Whole:
+    async def answer(self, request: Request) -> Response:
         """Answer with the file, or with 304 to whoever has it."""
-        if self.tag not in requests.etags(request.headers.get("If-None-Match")):
-            return Whole(body=self.content, headers=self.headers)
+        if self.tag not in requests.if_none_match(request.headers.get("If-None-Match")):
+            return Response(body=self.content, headers=self.headers)
         kept = {n: v for n, v in self.headers.items() if n != "Content-Type"}
-        return Whole(status=304, headers=kept)
+        return Response(status=304, headers=kept)

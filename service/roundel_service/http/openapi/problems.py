@@ -15,7 +15,7 @@ from ..problems import FieldError, Problem
 
 @final
 @attrs.frozen
-class Failure:
+class ProblemExample:
     """A *problem* that was told, and *when* it is."""
 
     problem: Problem
@@ -23,28 +23,28 @@ class Failure:
 
 
 _EVERY = (
-    Failure(
+    ProblemExample(
         problems.malformed(
             "Input data was truncated",
         ),
         "The body is not JSON.",
     ),
-    Failure(
+    ProblemExample(
         problems.unauthorized("expected Authorization: Bearer, or the cookie roundel"),
         "No proof of identity came, or one that is not good. A bad proof is never made "
         "up for by a good one beside it.",
     ),
-    Failure(
+    ProblemExample(
         problems.revoked(),
         "The proof was issued before the user's proofs were revoked. On the stream "
         "this is 204, which tells a browser never to come back.",
     ),
-    Failure(
+    ProblemExample(
         problems.forbidden("this call is for producers, the proof is a user's"),
         "The proof is good and of the wrong role; or a write came by cookie from a "
         "page that is neither the service's own nor on the CORS list.",
     ),
-    Failure(
+    ProblemExample(
         Problem(
             status=404,
             name="not-found",
@@ -54,7 +54,7 @@ _EVERY = (
         ),
         "No call has this path; a slash in a path's part is one as well.",
     ),
-    Failure(
+    ProblemExample(
         Problem(
             status=405,
             name="method-not-allowed",
@@ -64,24 +64,24 @@ _EVERY = (
         ),
         "The path is a call's, the method is not; `Allow` names those that are.",
     ),
-    Failure(
+    ProblemExample(
         problems.not_acceptable("Accept: expected text/event-stream in it"),
         "`Accept` excludes `text/event-stream`.",
     ),
-    Failure(
+    ProblemExample(
         http.body_too_slow(),
         "The body did not come in time.",
     ),
-    Failure(
+    ProblemExample(
         problems.key_reused(),
         "The `Idempotency-Key` came with another body within 24 h.",
     ),
-    Failure(
+    ProblemExample(
         problems.too_large("the body takes more than 1048576 bytes"),
         "The body takes more than 1 MiB, a line of a batch more than 64 KiB, or an "
         "item more than 8 KiB as JSON; or a body came where none is read.",
     ),
-    Failure(
+    ProblemExample(
         Problem(
             status=414,
             name="query-too-long",
@@ -90,35 +90,35 @@ _EVERY = (
         ),
         "The query takes more than 8 KiB.",
     ),
-    Failure(
+    ProblemExample(
         problems.invalid(
             FieldError("ttl", "Expected `float` > 0.0"),
             FieldError("titel", "unknown field"),
         ),
         "Fields are wrong, missing or unknown; every one of them is named.",
     ),
-    Failure(
+    ProblemExample(
         problems.too_many_categories(
             "'c64' would be one more than the 64 categories that a mailbox may have"
         ),
         "A mailbox has no room for another category. Where several are notified, only "
         "the result of that user says so.",
     ),
-    Failure(
+    ProblemExample(
         problems.too_many_requests(1),
         "The caller asks too often; `Retry-After` says when to try again. A stream is "
         "shed instead, and a batch is held back.",
     ),
-    Failure(
+    ProblemExample(
         problems.internal_error(),
         "A fault of the service, which it logged with the `X-Request-Id`.",
     ),
-    Failure(
+    ProblemExample(
         keys_unavailable(),
         "The keys that tokens are verified with (`ROUNDEL_JWKS`) could not be read "
         "yet. A stream is shed instead.",
     ),
-    Failure(
+    ProblemExample(
         problems.engine_unavailable("the store at 127.0.0.1:6379 does not answer"),
         "Where mailboxes are kept cannot be reached or takes nothing now, and what was "
         "asked for may have been done or not: to repeat it is safe with an "
@@ -127,5 +127,7 @@ _EVERY = (
     ),
 )
 
-FAILURES: Mapping[str, Failure] = {failure.problem.name: failure for failure in _EVERY}
+PROBLEM_EXAMPLES: Mapping[str, ProblemExample] = {
+    failure.problem.name: failure for failure in _EVERY
+}
 """Every problem, by its name."""

@@ -15,13 +15,13 @@ from .events import STREAM_EVENTS
 from .examples import EVENTS as TOLD
 from .examples import STORY, STREAMS, Example
 from .info import STREAM_HEADERS
-from .operations import EVENTS, NDJSON, TEXT, Call, Good
-from .problems import FAILURES
+from .operations import EVENTS, NDJSON, TEXT, Operation, SuccessResponse
+from .problems import PROBLEM_EXAMPLES
 
 Json: TypeAlias = dict[str, Any]
 
 
-def examples(call: Call) -> list[Example]:
+def examples(call: Operation) -> list[Example]:
     """Return the calls of the story that are of this kind, in their order."""
     return [example for example in STORY if example.call == call.id]
 
@@ -43,10 +43,10 @@ def media(content_type: str, schema: Json) -> Json:
     return {"schema": schema}
 
 
-def responses(call: Call) -> Json:
+def responses(call: Operation) -> Json:
     """Return every answer of *call*, by its status."""
     told = {str(good.status): _good(call, good) for good in call.answers}
-    failed = [FAILURES[name].problem for name in call.problems]
+    failed = [PROBLEM_EXAMPLES[name].problem for name in call.problems]
     for status, some in groupby(sorted(failed, key=_status), key=_status):
         if str(status) in told:
             raise ValueError(f"{call.id}: expected {status} to mean one thing")
@@ -57,7 +57,7 @@ def responses(call: Call) -> Json:
 _status = attrgetter("status")
 
 
-def _good(call: Call, good: Good) -> Json:
+def _good(call: Operation, good: SuccessResponse) -> Json:
     names = (*good.headers, *(() if call.is_operators else ("X-Request-Id",)))
     response: Json = {
         "description": good.description,
@@ -73,7 +73,7 @@ def _good(call: Call, good: Good) -> Json:
     return {name: part for name, part in response.items() if part}
 
 
-def _answer(call: Call, good: Good) -> Json:
+def _answer(call: Operation, good: SuccessResponse) -> Json:
     assert good.schema is not None
     is_lines = good.content_type == NDJSON
     found = {

@@ -145,7 +145,7 @@ class RetractAnswer(Struct, forbid_unknown_fields=True):
 
 
 @final
-class State(Struct, forbid_unknown_fields=True):
+class BadgeState(Struct, forbid_unknown_fields=True):
     """Where the mailbox stands after the call."""
 
     epoch: Epoch

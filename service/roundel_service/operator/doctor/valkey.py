@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from ...engines.base import Unavailable
+from ...engines.base import EngineUnavailable
 from ...engines.valkey.store import Command, Store
 from ...engines.valkey.url import StoreUrl, parse_url
 from .finding import Finding, failure, latency, ok, warning
@@ -37,7 +37,7 @@ async def examine(url: str) -> list[Finding]:
         return await _server(where)
     try:
         nodes, state = await _cluster(where)
-    except Unavailable as error:
+    except EngineUnavailable as error:
         return [failure("engine", str(error))]
     findings = [*cluster(state)]
     for node in primaries(nodes):
@@ -60,7 +60,7 @@ async def _server(where: StoreUrl) -> list[Finding]:
     try:
         told, ahead = await _told(store)
         seconds = await _seconds_an_answer(store)
-    except Unavailable as error:
+    except EngineUnavailable as error:
         return [failure("engine", str(error))]
     finally:
         await store.close()
@@ -78,7 +78,7 @@ async def _told(store: Store) -> tuple[Told, float]:
     for name in _SETTINGS:
         try:
             (answer,) = await _answers(store, ["CONFIG", "GET", name])
-        except Unavailable:
+        except EngineUnavailable:
             continue  # A store that somebody else runs may not tell.
         settings |= _pairs(answer)
     seconds, micros = (int(part) for part in _texts(clock))
@@ -89,7 +89,7 @@ async def _told(store: Store) -> tuple[Told, float]:
 async def _answers(store: Store, *commands: Command) -> list[object]:
     answers = await store.run(commands)
     for answer in answers:
-        if isinstance(answer, Unavailable):
+        if isinstance(answer, EngineUnavailable):
             raise answer
     return answers
 

@@ -14,7 +14,7 @@ from quart_trio import QuartTrio
 
 from roundel import Event, History, Stream
 from roundel_adapters.quart import stream_response
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 
 from ..test_serve import answer, app_of, until_disconnect
 
@@ -197,7 +197,7 @@ async def test_large_answer_passes_the_windows_in_turns(serve):
 
 async def test_quart_stream_goes_on_over_http_2(serve):
     """The binding's streams are the same whatever version carries them."""
-    app, history, bell = QuartTrio(__name__), History("e"), Bell()
+    app, history, bell = QuartTrio(__name__), History("e"), Wakeup()
 
     @app.get("/")
     async def stream():
@@ -209,7 +209,7 @@ async def test_quart_stream_goes_on_over_http_2(serve):
         await peer.until(lambda: peer.told[asked].status)
         for number in range(3):
             history.append(Event(f"n{number}"), now=trio.current_time())
-            bell.ring()
+            bell.notify()
             expected = f"data: n{number}\n".encode()
 
             def is_told(expected=expected):

@@ -42,7 +42,7 @@ async def test_request_while_draining_is_refused_for_elsewhere(serve):
 
 async def test_app_that_breaks_off_resets_its_stream_only(serve, caplog):
     """What is not whole must not look whole, and costs the others nothing."""
-    caplog.set_level("CRITICAL", "roundel_adapters.server.serve")
+    caplog.set_level("CRITICAL", "roundel_adapters.server")
 
     async def break_off(scope, receive, send):
         if scope["path"] == "/ok":

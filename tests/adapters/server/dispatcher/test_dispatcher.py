@@ -10,7 +10,7 @@ import trio
 
 from roundel import Event, History, Stream
 from roundel_adapters.server.dispatcher import dispatcher as direct
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from support.dispatcher import running
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
@@ -90,12 +90,12 @@ async def test_what_is_too_much_for_one_write_goes_in_several(autojump_clock, ro
 
 async def test_ring_tells_its_own_streams_and_no_others(autojump_clock, room):
     """Streams of different bells share a switchboard and nothing else."""
-    other_history, other_bell = History("o", snapshot=Event("other")), Bell()
+    other_history, other_bell = History("o", snapshot=Event("other")), Wakeup()
     peer = room.connect()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     talker = Stream(other_history, now=0)
-    room.board.adopt(ours, talker, other_bell, within=nullcontext(), chunked=False)
+    room.board.add(ours, talker, other_bell, lifespan=nullcontext(), chunked=False)
     await room.settle()
     other_history.append(Event("unheard"), now=0)
     room.tell("news")
@@ -123,7 +123,7 @@ async def test_heartbeats_and_ages_come_from_one_calendar(autojump_clock, room):
     assert 25 == pytest.approx(quick.left_at)
     await trio.sleep(100)
     assert 104 == pytest.approx(slow.left_at)
-    assert not room.board._calendar
+    assert not room.board._timers
 
 
 async def test_event_puts_the_heartbeat_off(autojump_clock, room):
@@ -141,16 +141,16 @@ async def test_event_puts_the_heartbeat_off(autojump_clock, room):
 @pytest.mark.slow
 async def test_publish_to_thousands_lets_others_run(room, monkeypatch):
     """The loop is lent for a slice of time, here of none, and then given back."""
-    monkeypatch.setattr(direct, "SLICE", 0)
+    monkeypatch.setattr(direct, "YIELD_AFTER", 0)
     peers = [room.connect() for _ in range(20)]
     lines = 2_500
     for _ in range(lines // len(peers) - 1):
-        for line in list(room.board._lines.values())[: len(peers)]:
+        for line in list(room.board._streams.values())[: len(peers)]:
             # Another line on the same connection, to spare open files.
             talker = Stream(room.history, now=0)
             sock = line.sock.dup()
             within = nullcontext()
-            room.board.adopt(sock, talker, room.bell, within=within, chunked=False)
+            room.board.add(sock, talker, room.bell, lifespan=within, chunked=False)
     turns = 0
 
     async def count():

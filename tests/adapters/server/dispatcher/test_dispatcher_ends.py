@@ -12,8 +12,8 @@ import trio
 
 from roundel import History, Stream
 from roundel_adapters.server.dispatcher import dispatcher as direct
-from roundel_adapters.server.dispatcher.dispatcher import Switchboard
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.server.dispatcher.dispatcher import StreamDispatcher
+from roundel_adapters.wakeup import Wakeup
 from support.dispatcher import Room, running, tcp_pair
 
 pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
@@ -48,7 +48,7 @@ async def test_stream_that_ends_without_a_word_ends_its_body(autojump_clock, roo
     peer = room.connect()
     await room.settle()
     peer.talker.close()
-    room.bell.ring()
+    room.bell.notify()
     await room.settle()
 
     assert b"" == peer.chunks()[-1]
@@ -91,14 +91,14 @@ async def test_peer_that_leaves_gives_everything_back_at_once(autojump_clock, ro
     assert not peer.talker.is_open
     assert (0, 1) == (peer.entered_at, peer.left_at)
     assert 0 == len(room.board)
-    assert set() == room.bell._sleepers
+    assert set() == room.bell._wakers
     gone = weakref.ref(peer.talker)
     room.peers.clear()
     del peer
     gc.collect()
     assert gone() is None
     await trio.sleep(15)
-    assert not room.board._calendar
+    assert not room.board._timers
 
 
 async def test_peer_that_resets_is_gone_too(room, caplog):
@@ -119,7 +119,7 @@ async def test_write_that_fails_ends_its_stream(autojump_clock, room):
     """It need not be a peer that is gone."""
     peer, other = room.connect(), room.connect()
     await room.settle()
-    next(iter(room.board._lines.values())).sock.shutdown(socket.SHUT_WR)
+    next(iter(room.board._streams.values())).sock.shutdown(socket.SHUT_WR)
     room.tell("news")
     await room.settle()
 
@@ -197,7 +197,7 @@ async def test_stream_that_cannot_begin_leaves_nothing_behind(autojump_clock, ro
     talker = Stream(room.history, now=0)
     with theirs:
         with pytest.raises(RuntimeError):
-            room.board.adopt(ours, talker, room.bell, within=closed(), chunked=True)
+            room.board.add(ours, talker, room.bell, lifespan=closed(), chunked=True)
 
         assert b"" == theirs.recv(1)
     assert 0 == len(room.board)
@@ -261,7 +261,7 @@ async def test_switchboard_that_is_cancelled_cuts_what_is_left(autojump_clock):
 
 async def test_nothing_is_adopted_after_the_end(autojump_clock):
     """A socket that comes too late is closed."""
-    board = Switchboard()
+    board = StreamDispatcher()
     async with trio.open_nursery() as nursery:
         await nursery.start(board.run)
         nursery.cancel_scope.cancel()
@@ -269,6 +269,6 @@ async def test_nothing_is_adopted_after_the_end(autojump_clock):
     talker = Stream(History("e"), now=0)
     with theirs:
         with pytest.raises(ValueError, match="closed"):
-            board.adopt(ours, talker, Bell(), within=nullcontext(), chunked=True)
+            board.add(ours, talker, Wakeup(), lifespan=nullcontext(), chunked=True)
 
         assert b"" == theirs.recv(1)

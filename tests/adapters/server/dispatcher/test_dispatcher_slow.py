@@ -63,14 +63,14 @@ async def test_stalled_peer_costs_nothing_and_goes_on_where_it_was(
         room.tell(BIG)
         await room.settle()
         asked = talker.asked
-        (line,) = room.board._lines.values()
-        rest = bytes(line.rest)
+        (line,) = room.board._streams.values()
+        rest = bytes(line.unsent)
         for number in range(32):
             room.tell(str(number))
             await trio.sleep(0.1)
 
         assert 0 < len(rest) < len(BIG)
-        assert (asked, rest) == (talker.asked, bytes(line.rest))
+        assert (asked, rest) == (talker.asked, bytes(line.unsent))
         while peer.read():
             await room.settle()
 
@@ -103,7 +103,7 @@ async def test_peer_that_takes_nothing_is_cut(autojump_clock, room):
     assert not peer.talker.is_open
     peer.read()
     assert peer.is_ended
-    assert not room.board._calendar
+    assert not room.board._timers
 
 
 async def test_peer_that_takes_some_in_time_is_served(autojump_clock, room):
@@ -126,7 +126,7 @@ async def test_peer_that_drips_is_cut_in_the_end(autojump_clock, room):
     await room.settle()
     for _ in range(5):
         room.history.append(Event(BIG), now=0)
-    room.bell.ring()
+    room.bell.notify()
     while peer.left_at is None:
         await trio.sleep(20)
         assert peer.read() or peer.is_ended

@@ -9,10 +9,10 @@ import trio
 from quart_trio import QuartTrio
 
 from adapters.server import test_tls as test_hypercorn_tls
-from roundel import Event, History, LastWords, Stream
+from roundel import CloseMessage, Event, History, Stream
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.testing import AsgiClient
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from support.fastpath_app import asked, connected, serving, tasks
 from support.server import read_until
 
@@ -32,7 +32,7 @@ class Page:
 
     def __init__(self):
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Bell()
+        self.bell = Wakeup()
         self.streams = []
         self.entered = self.left = 0
         self.app = QuartTrio(__name__)
@@ -46,7 +46,7 @@ class Page:
     async def stream(self):
         made = Stream(self.history, now=trio.current_time())
         self.streams.append(made)
-        return stream_response(made, self.bell, within=self.counted())
+        return stream_response(made, self.bell, lifespan=self.counted())
 
     @contextmanager
     def counted(self):
@@ -56,12 +56,12 @@ class Page:
 
     def tell(self, text):
         self.history.append(Event(text), now=trio.current_time())
-        self.bell.ring()
+        self.bell.notify()
 
     def end(self):
         for stream in self.streams:
-            stream.close(LastWords(Event("over", "bye")))
-        self.bell.ring()
+            stream.close(CloseMessage(Event("over", "bye")))
+        self.bell.notify()
 
 
 @pytest.fixture

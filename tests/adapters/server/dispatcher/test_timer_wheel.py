@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_adapters.server.dispatcher.timer_wheel import GRAIN, Calendar
+from roundel_adapters.server.dispatcher.timer_wheel import RESOLUTION, TimerWheel
 
 
 @attrs.define(eq=False)
 class Line:
     """What a calendar knows of one."""
 
-    armed: float = inf
+    scheduled_at: float = inf
 
 
 @pytest.fixture
 def calendar():
     """Open an empty one."""
-    return Calendar()
+    return TimerWheel()
 
 
 def test_empty_calendar_has_no_moment(calendar):
@@ -71,12 +71,12 @@ def test_line_that_is_put_earlier_is_due_once(calendar):
 @given(st.lists(st.floats(0, 100)), st.lists(st.floats(0, 120)))
 def test_calendar_agrees_with_a_sorted_list(deadlines, times):
     """At any time those are due that a list of all deadlines says, but for a grain."""
-    calendar, waiting = Calendar(), {Line(): deadline for deadline in deadlines}
+    calendar, waiting = TimerWheel(), {Line(): deadline for deadline in deadlines}
     for line, deadline in waiting.items():
         calendar.put(line, deadline)
     for now in [*sorted(times), 120.0]:
         due = {line: waiting.pop(line) for line in calendar.due(now)}
 
         assert all(deadline <= now for deadline in due.values())
-        assert all(deadline > now - GRAIN for deadline in waiting.values())
+        assert all(deadline > now - RESOLUTION for deadline in waiting.values())
     assert {} == waiting

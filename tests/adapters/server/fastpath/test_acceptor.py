@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from roundel_adapters.server.fastpath import acceptor as _doors
-from roundel_adapters.server.fastpath.acceptor import Doors
-from roundel_adapters.server.fastpath.event_loop import Reception
+from roundel_adapters.server.fastpath.acceptor import Acceptor
+from roundel_adapters.server.fastpath.event_loop import FastLoop
 from support.fastpath_app import ShortApp
 
 pytestmark = pytest.mark.slow
@@ -34,8 +34,8 @@ class FullDoor:
 
 def fill(doors, error):
     """Let the only door fail with *error*; return it and its file."""
-    ((file, door),) = doors._doors.items()
-    doors._doors[file] = full = FullDoor(error, door)
+    ((file, door),) = doors._sockets.items()
+    doors._sockets[file] = full = FullDoor(error, door)
     return full, file
 
 
@@ -49,30 +49,30 @@ async def listener():
 @pytest.fixture
 def doors(listener):
     with select.epoll() as epoll:
-        doors = Doors([listener], epoll)
+        doors = Acceptor([listener], epoll)
         yield doors
         doors.close()
 
 
 async def test_want_of_files_is_waited_for(autojump_clock, caplog, nursery, listener):
     """Where no connection can be accepted, none is tried for a moment."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.server.serve")
-    made = Reception(
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
+    made = FastLoop(
         SimpleNamespace(),
         ShortApp(),
         [listener],
         has_room=lambda: True,
         hand_over=print,
     )
-    full, _ = fill(made._doors, errno.EMFILE)
+    full, _ = fill(made._acceptor, errno.EMFILE)
     await nursery.start(made.run)
     async with await trio.open_tcp_stream(*listener.socket.getsockname()):
         while len(full.tried) < 3:  # noqa: ASYNC110, there is nobody to tell
-            await trio.sleep(_doors.BREATH / 4)
+            await trio.sleep(_doors.ACCEPT_BACKOFF / 4)
     nursery.cancel_scope.cancel()
 
     first, second, third = full.tried[:3]
-    assert second - first >= _doors.BREATH <= third - second
+    assert second - first >= _doors.ACCEPT_BACKOFF <= third - second
 
 
 async def test_failing_peer_is_passed_over(doors):
@@ -97,7 +97,7 @@ async def test_listener_that_is_none_any_more_is_told(doors):
 )
 async def test_socket_takes_little_ahead(doors, listener):
     """A reader that stalls holds no more of the kernel's memory than with trio."""
-    (door,) = doors._doors.values()
+    (door,) = doors._sockets.values()
     async with await trio.open_tcp_stream(*listener.socket.getsockname()) as peer:
         await trio.lowlevel.wait_readable(door)
         (sock,) = doors.accept(door.fileno())

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from roundel_adapters.server.fastpath import event_loop as _reception
-from roundel_adapters.server.fastpath.connection import Guest
-from roundel_adapters.server.fastpath.interface import Whole
+from roundel_adapters.server.fastpath.connection import FastConnection
+from roundel_adapters.server.fastpath.interface import Response
 from support.fastpath_app import (
     ShortApp,
     asked,
@@ -39,13 +39,13 @@ class PatientApp(ShortApp):
         self.go_on = trio.Event()
         self.waiting = 0
 
-    def takes(self, method, path, query=b""):
-        return path == "/wait" or super().takes(method, path, query)
+    def handles(self, method, path, query=b""):
+        return path == "/wait" or super().handles(method, path, query)
 
     async def wait(self, request):
         self.waiting += 1
         await self.go_on.wait()
-        return Whole(body=b"waited")
+        return Response(body=b"waited")
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_answer_does_not_wait_for_that_of_another(short, place):
 
 async def test_fault_costs_the_connection_that_has_done_well_before(short, caplog):
     """Nobody knows what its peer would take for the answer."""
-    caplog.set_level(logging.CRITICAL, "roundel_adapters.server.serve")
+    caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
     async with serving(APP, short) as served:
         peer, other = sent_together(served, posted(b"hello"), posted(b"hello"))
         for each in (peer, other):
@@ -151,7 +151,7 @@ async def test_request_that_was_read_is_answered_at_the_end(short):
     async def wait(request):
         ending.stop.set()
         await trio.testing.wait_all_tasks_blocked()
-        return Whole(body=b"waited")
+        return Response(body=b"waited")
 
     short.wait = wait
     for _ in range(5):
@@ -219,9 +219,9 @@ async def test_task_that_takes_over_has_nothing_of_another_request(short):
 
     async def wait(request):
         told.append(bound.get())
-        bound.set(request.fields.get("x-name"))
+        bound.set(request.headers.get("x-name"))
         await short.go_on.wait()
-        return Whole()
+        return Response()
 
     short.wait = wait
     async with serving(APP, short) as served:
@@ -237,7 +237,7 @@ async def test_connection_that_is_over_leaves_nothing_to_the_collector(short):
     """Neither one that was closed nor one that is a stream now."""
 
     def guests():
-        return sum(type(each) is Guest for each in gc.get_objects())
+        return sum(type(each) is FastConnection for each in gc.get_objects())
 
     async with serving(APP, short) as served:
         gc.collect()

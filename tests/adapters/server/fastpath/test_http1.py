@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from roundel_adapters.server.fastpath.http1 import Plain
-from roundel_adapters.server.fastpath.interface import Fields, Whole
+from roundel_adapters.server.fastpath.http1 import Http1Connection
+from roundel_adapters.server.fastpath.interface import Headers, Response
 from support.fastpath_app import (
     FakeWire,
     ShortApp,
@@ -29,7 +29,7 @@ def echoed(body=b"", *, method=b"POST", last=False):
 
 def test_fields_are_found_whatever_their_case():
     """RFC 9110 5.1: names are case-insensitive; all values of a name are there."""
-    fields = Fields([("cookie", "a"), ("x", "1"), ("cookie", "b")])
+    fields = Headers([("cookie", "a"), ("x", "1"), ("cookie", "b")])
 
     assert ["a", "b"] == fields.getlist("Cookie")
     assert "a" == fields.get("COOKIE")
@@ -83,7 +83,7 @@ async def test_request_is_answered_however_it_comes(data, answers):
 
 
 @pytest.mark.parametrize(
-    ("pieces", "at_hand"),
+    ("pieces", "buffered"),
     [
         ([posted(b"hello", target="/hand")], b"hello"),
         ([posted(b"hello", target="/hand") + asked()], b"hello"),
@@ -92,13 +92,13 @@ async def test_request_is_answered_however_it_comes(data, answers):
         ([chunked(b"hello", target="/hand")], None),
     ],
 )
-async def test_body_that_has_come_can_be_taken_at_once(pieces, at_hand):
+async def test_body_that_has_come_can_be_taken_at_once(pieces, buffered):
     """It is the same body, and the connection goes on behind it as it would."""
     echoing = [piece.replace(b"/hand", b"/echo") for piece in pieces]
     app, wire, left = await served(pieces)
     _, expected, _ = await served(echoing)
 
-    assert [at_hand] == app.at_hand
+    assert [buffered] == app.buffered
     assert left == b""
     lines = expected.written.replace(b"X-Method: POST\r\n", b"")
     assert undated(lines) == undated(wire.written.replace(b"X-Method: POST\r\n", b""))
@@ -109,13 +109,13 @@ async def test_body_can_be_taken_once():
     app = ShortApp()
 
     async def greedy(request):
-        taken = [request.body.at_hand(), request.body.at_hand()]
+        taken = [request.body.buffered(), request.body.buffered()]
         taken += [piece async for piece in request.body]
-        return Whole(body=repr(taken).encode())
+        return Response(body=repr(taken).encode())
 
     app.deaf = greedy
     wire = FakeWire([posted(b"hello", target="/deaf") + asked()])
-    await Plain(app, wire, max_head=1_000).run(10, 75)
+    await Http1Connection(app, wire, max_head=1_000).run(10, 75)
 
     assert b"[b'hello', b'']" in wire.written
     assert undated(wire.written).endswith(echoed(method=b"GET"))
@@ -127,11 +127,11 @@ async def test_head_that_comes_again_is_read_as_the_first_time(data):
     answers = []
     for body in (b"one", b"two", b"one"):
         app, wire, _ = await served([data.replace(b"one", body)])
-        app.asked[0].fields.getlist("Host").append("changed")
+        app.asked[0].headers.getlist("Host").append("changed")
         answers.append(undated(wire.written).replace(body, b"*"))
 
     assert {answers[0]} == {*answers}
-    assert ["x"] == app.asked[0].fields.getlist("Host")
+    assert ["x"] == app.asked[0].headers.getlist("Host")
 
 
 NOT_TAKEN = {
@@ -219,8 +219,8 @@ async def test_application_is_told_what_was_asked():
     (request,) = app.asked
 
     assert ("GET", "/echo", b"a=%20b") == (request.method, request.path, request.query)
-    assert ["a b", "é"] == request.fields.getlist("X-A")
-    assert "" == request.fields.get("X-E")
+    assert ["a b", "é"] == request.headers.getlist("X-A")
+    assert "" == request.headers.get("X-E")
 
 
 async def test_what_is_sent_behind_a_chunked_body_is_no_part_of_it():
@@ -233,7 +233,7 @@ async def test_what_is_sent_behind_a_chunked_body_is_no_part_of_it():
         app, wire, left = await served([chunked(b"body") + behind])
 
         assert (echoed(b"body", last=True), b"") == (undated(wire.written), left)
-        assert app.asked[0].fields.get("X-Evil") is None
+        assert app.asked[0].headers.get("X-Evil") is None
         assert len(app.asked) == 1
 
 
@@ -274,7 +274,7 @@ async def test_body_that_nobody_reads_is_told_of():
         (asked("/deaf", "Connection: close"), False),
     ):
         wire = FakeWire([data])
-        plain = Plain(ShortApp(), wire, max_head=1_000)
+        plain = Http1Connection(ShortApp(), wire, max_head=1_000)
         await plain.run(10, 75)
 
         assert is_unread is plain.is_unread

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from roundel_adapters.server.fastpath.run_until_blocked import Turn
+from roundel_adapters.server.fastpath.run_until_blocked import InlineCoroutine
 
 
 class Ward:
@@ -13,7 +13,7 @@ class Ward:
 
     def __init__(self, coroutine):
         self.told = 0
-        self.turn = Turn(coroutine, self.waits)
+        self.turn = InlineCoroutine(coroutine, self.waits)
 
     def waits(self):
         self.told += 1
@@ -34,7 +34,7 @@ async def test_first_wait_is_told_and_all_is_done(times, told):
     await ward.turn
 
     assert [*range(times), "end"] == log
-    assert (told, bool(told)) == (ward.told, ward.turn.has_waited)
+    assert (told, bool(told)) == (ward.told, ward.turn.has_blocked)
 
 
 @pytest.mark.parametrize("waits", [True, False])

@@ -1,4 +1,4 @@
-"""The short way: what takes its time, and what comes in pieces."""
+"""The short way: what handles its time, and what comes in pieces."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import trio
 
-from roundel_adapters.server.fastpath.http1 import Plain
-from roundel_adapters.server.fastpath.request_parser import CutShortError
+from roundel_adapters.server.fastpath.http1 import Http1Connection
+from roundel_adapters.server.fastpath.request_parser import IncompleteBody
 from support.fastpath_app import (
     FakeWire,
     ShortApp,
@@ -42,7 +42,7 @@ class Pipe(FakeWire):
 async def test_lines_are_answered_while_they_come(autojump_clock, nursery):
     """Both directions go on at once, and a slow reader slows the sender down."""
     pipe, app = Pipe(), ShortApp()
-    nursery.start_soon(Plain(app, pipe, max_head=1_000).run, 10, 75)
+    nursery.start_soon(Http1Connection(app, pipe, max_head=1_000).run, 10, 75)
     await pipe.send.send(posted(b"onetwosix", target="/lines")[:-9])
     assert b"Transfer-Encoding: chunked" in await pipe.read.receive()
     await pipe.send.send(b"one")
@@ -75,10 +75,10 @@ async def test_lines_in_chunks_are_the_last_of_their_connection():
 
 
 async def test_lines_for_a_peer_that_is_gone_are_made_no_further():
-    """Who takes nothing any more ends what it asked for."""
+    """Who handles nothing any more ends what it asked for."""
     app, wire = ShortApp(), FakeWire([posted(b"hello", target="/lines")])
     wire.is_open = False
-    await Plain(app, wire, max_head=1_000).run(10, 75)
+    await Http1Connection(app, wire, max_head=1_000).run(10, 75)
 
     assert "last line" not in app.done
     assert b"HELLO" not in wire.written
@@ -93,7 +93,7 @@ async def test_lines_end_with_the_peer_that_reads_them():
         return b"HELLO" not in wire.written
 
     wire.write = write
-    await Plain(app, wire, max_head=1_000).run(10, 75)
+    await Http1Connection(app, wire, max_head=1_000).run(10, 75)
 
     assert wire.written.endswith(b"HELLO\r\n")
     assert "last line" not in app.done
@@ -110,8 +110,8 @@ async def test_body_that_is_cut_short_fails_who_cannot_be_cancelled():
 
     app.deaf = shielded
     wire = FakeWire([posted(b"hello", target="/deaf")[:-1]])
-    with pytest.raises(CutShortError):
-        await Plain(app, wire, max_head=1_000).run(10, 75)
+    with pytest.raises(IncompleteBody):
+        await Http1Connection(app, wire, max_head=1_000).run(10, 75)
 
     assert [] == app.done
 
@@ -122,8 +122,8 @@ async def test_peer_that_leaves_takes_its_request_back(autojump_clock, nursery):
     failed = trio.Event()
 
     async def run():
-        with pytest.raises(CutShortError):
-            await Plain(app, pipe, max_head=1_000).run(10, 75)
+        with pytest.raises(IncompleteBody):
+            await Http1Connection(app, pipe, max_head=1_000).run(10, 75)
         failed.set()
 
     async def forgiving(request):
@@ -145,7 +145,7 @@ async def test_peer_that_leaves_takes_its_request_back(autojump_clock, nursery):
 async def test_failing_application_costs_the_connection():
     """A fault is not answered, and is told to whoever serves the connection."""
     wire = FakeWire([asked("/fail") + asked()])
-    plain = Plain(ShortApp(), wire, max_head=1_000)
+    plain = Http1Connection(ShortApp(), wire, max_head=1_000)
     with pytest.raises(RuntimeError):
         await plain.run(10, 75)
 
@@ -173,7 +173,7 @@ async def test_request_that_was_sent_ahead_of_the_end_is_not_begun(autojump_cloc
     app, wire = ShortApp(), FakeWire([asked() + asked()])
     with trio.CancelScope() as patience:
         wire.wait = lambda seconds: patience.cancel() if wire.written else None
-        await Plain(app, wire, max_head=1_000).run(10, 75)
+        await Http1Connection(app, wire, max_head=1_000).run(10, 75)
 
     assert 1 == len(app.done)
 
@@ -194,7 +194,7 @@ async def test_answers_wait_for_a_peer_that_does_not_read(
 ):
     """Of many requests sent ahead only the next is served."""
     pipe, app = Pipe(), ShortApp()
-    run = partial(Plain(app, pipe, max_head=1_000).run, 10, 75)
+    run = partial(Http1Connection(app, pipe, max_head=1_000).run, 10, 75)
     nursery.start_soon(run)
     await pipe.send.send(asked() * count)
     await trio.testing.wait_all_tasks_blocked()

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from roundel_service.domain.items import Limits
-from roundel_service.domain.operations import Disconnect, Forget, Retract
-from roundel_service.engines.base import Rules, Unavailable
+from roundel_service.domain.items import MailboxLimits
+from roundel_service.domain.operations import DeleteUser, Disconnect, Retract
+from roundel_service.domain.record import RecordLimits
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.sqlite import schema
-from roundel_service.engines.sqlite.engine import SLICE, SqliteEngine
-from roundel_service.engines.sqlite.group_commit import MAX_GROUP
+from roundel_service.engines.sqlite.engine import YIELD_AFTER, SqliteEngine
+from roundel_service.engines.sqlite.group_commit import MAX_BATCH
 
 from ...domain.test_mailbox import note, ops
 from ..test_memory import Clock, listening, put
@@ -135,19 +136,19 @@ async def test_work_that_waits_is_committed_together(path):
             done.append(number)
 
         async with trio.open_nursery() as nursery:
-            for number in range(3 * MAX_GROUP):
+            for number in range(3 * MAX_BATCH):
                 nursery.start_soon(notify, number)
 
-        assert 3 * MAX_GROUP == len(done) == len(await engine.users(None, 999))
+        assert 3 * MAX_BATCH == len(done) == len(await engine.users(None, 999))
 
 
 async def test_more_work_than_a_slice_is_done_in_its_order(path):
     """A long batch is done piece by piece, and others get their turn."""
     async with running(path) as engine:
-        work = [("alice", note(str(number))) for number in range(3 * SLICE)]
+        work = [("alice", note(str(number))) for number in range(3 * YIELD_AFTER)]
         results = await engine.apply(work)
 
-        assert list(range(1, 3 * SLICE + 1)) == [r.badge.v for r in results]
+        assert list(range(1, 3 * YIELD_AFTER + 1)) == [r.badge.v for r in results]
 
 
 async def test_caller_who_leaves_does_not_disturb_the_group(path):
@@ -187,10 +188,10 @@ async def test_engine_that_does_not_run_promises_nothing(path):
             ended.check(),
             ended.holders(Retract(source="s")),
         ):
-            with pytest.raises(Unavailable, match="does not run"):
+            with pytest.raises(EngineUnavailable, match="does not run"):
                 await call
         (result,) = await ended.apply([("alice", note("2"))])
-        assert isinstance(result, Unavailable)
+        assert isinstance(result, EngineUnavailable)
 
 
 # What is bounded.
@@ -215,7 +216,7 @@ async def test_memory_is_bounded_however_many_are_touched(path):
 
 async def test_file_does_not_grow_by_what_is_replaced(path):
     """Items that go and changes that are forgotten leave their place to the next."""
-    rules = Rules(limits=Limits(items=5), ring=4)
+    rules = RecordLimits(mailbox=MailboxLimits(items=5), change_log_size=4)
     sizes = []
     async with running(path, rules) as engine:
         for number in range(6):
@@ -223,7 +224,7 @@ async def test_file_does_not_grow_by_what_is_replaced(path):
                 ("alice", note(f"{number:02}-{n:03}", op_id=f"{n}")) for n in range(99)
             ]
             await engine.apply(work)
-            await put(engine, "alice", Forget(f"{number}"))
+            await put(engine, "alice", DeleteUser(f"{number}"))
             await put(engine, "alice", Disconnect())
             sizes.append(asked(path, "PRAGMA page_count"))
 
@@ -234,10 +235,10 @@ async def test_file_does_not_grow_by_what_is_replaced(path):
 @pytest.mark.parametrize("first", [2, 9])
 async def test_ring_of_another_size(path, first):
     """A ring that was made shorter or longer keeps the latest changes."""
-    async with running(path, Rules(ring=first)) as engine:
+    async with running(path, RecordLimits(change_log_size=first)) as engine:
         for number in range(7):
             await put(engine, "alice", note(f"{number}"))
-    async with running(path, Rules(ring=4)) as engine:
+    async with running(path, RecordLimits(change_log_size=4)) as engine:
         changes = (await engine.read("alice")).changes
         await put(engine, "alice", note("8"))
         after = (await engine.read("alice")).changes

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from roundel_service.domain.operations import Retract
-from roundel_service.engines.base import Unavailable
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.sqlite import engine as sqlite
 from roundel_service.engines.sqlite import writer
 from roundel_service.engines.sqlite.database import PROBE_BYTES
@@ -37,7 +37,7 @@ main()
 
 def limit(engine, pages: int) -> None:
     """Let the file have no more than so many pages."""
-    file, _ = engine._parts()
+    file, _ = engine._require_running()
     file._writer.execute(f"PRAGMA max_page_count = {pages}")
 
 
@@ -48,7 +48,7 @@ async def fill(engine) -> list[str]:
         name = f"{len(acknowledged)}"
         new = note(name, body="b" * 2_000, size=9)
         (result,) = await engine.apply([("alice", new)])
-        if isinstance(result, Unavailable):
+        if isinstance(result, EngineUnavailable):
             return acknowledged
         acknowledged.append(name)
 
@@ -63,9 +63,9 @@ async def test_full_disk_refuses_and_goes_on_when_there_is_room(path):
             news = listening(engine)
             record = await engine.read("alice")
             for _ in range(3):
-                with pytest.raises(Unavailable):
+                with pytest.raises(EngineUnavailable):
                     await put(engine, "alice", note("x", body="b" * 20_000))
-            with pytest.raises(Unavailable, match="there is no room"):
+            with pytest.raises(EngineUnavailable, match="there is no room"):
                 await engine.check()
 
             assert names == list(record.mailbox.items)
@@ -96,7 +96,7 @@ async def test_all_that_stands_on_a_failed_commit_is_refused(path):
             for number in range(20):
                 nursery.start_soon(notify, number)
 
-        assert {Unavailable} == set(map(type, results))
+        assert {EngineUnavailable} == set(map(type, results))
         assert ["0"] == list((await engine.read("alice")).mailbox.items)
         limit(engine, 4_000)
         assert 2 == (await put(engine, "alice", note("1"))).badge.v
@@ -109,7 +109,7 @@ async def test_expiry_that_cannot_be_written_is_not_shown(path):
         await put(engine, "alice", note("1", ttl=5))
         path.rename(path.with_name("elsewhere"))
         clock.now = 5.0
-        with pytest.raises(Unavailable):
+        with pytest.raises(EngineUnavailable):
             await engine.read("alice")
         path.with_name("elsewhere").rename(path)
 
@@ -121,9 +121,11 @@ async def test_file_that_was_removed_takes_no_more(path):
     async with running(path) as engine:
         await put(engine, "alice", note("1"))
         path.unlink()
-        with pytest.raises(Unavailable):
+        with pytest.raises(EngineUnavailable):
             await put(engine, "alice", note("2"))
-        with pytest.raises(Unavailable, match="was removed, moved away or replaced"):
+        with pytest.raises(
+            EngineUnavailable, match="was removed, moved away or replaced"
+        ):
             await engine.check()
 
 
@@ -131,24 +133,24 @@ async def test_claim_that_cannot_be_written(path):
     """Nobody wins what is not kept."""
     async with running(path) as engine:
         path.rename(path.with_name("elsewhere"))
-        with pytest.raises(Unavailable):
+        with pytest.raises(EngineUnavailable):
             await engine.claim("k", "v", ttl=9)
 
 
 async def test_disk_that_hangs_keeps_nobody_waiting(path, monkeypatch):
     """Who waits is told in time that it is not known; it may still come about."""
-    monkeypatch.setattr(writer, "PATIENCE", 0.5)
+    monkeypatch.setattr(writer, "COMMIT_TIMEOUT", 0.5)
     async with running(path) as engine:
         await put(engine, "alice", note("1"))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             (result,) = await engine.apply([("alice", note("2"))])
-            assert isinstance(result, Unavailable)
+            assert isinstance(result, EngineUnavailable)
             assert ["1"] == list((await engine.read("alice")).mailbox.items)
-            with pytest.raises(Unavailable, match="nothing was written in"):
+            with pytest.raises(EngineUnavailable, match="nothing was written in"):
                 await engine.check()
         again = [("alice", note("3", op_id="o"))]
-        while isinstance((await engine.apply(again))[0], Unavailable):
+        while isinstance((await engine.apply(again))[0], EngineUnavailable):
             pass
         await engine.check()
 
@@ -157,10 +159,10 @@ async def test_disk_that_hangs_keeps_nobody_waiting(path, monkeypatch):
 
 async def test_read_that_hangs_keeps_nobody_waiting(path, monkeypatch):
     """A read is given up after the same time, and the next one is as good as any."""
-    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "COMMIT_TIMEOUT", 0.1)
     async with running(path) as engine:
         async with engine._reading:
-            with pytest.raises(Unavailable, match="nothing was read within"):
+            with pytest.raises(EngineUnavailable, match="nothing was read within"):
                 await engine.read("alice")
 
         assert (await engine.read("alice")).mailbox.v == 0
@@ -174,7 +176,7 @@ async def test_claim_that_is_not_found_again(path):
         async def claim(key: str) -> None:
             try:
                 await engine.claim(key, "v", ttl=9)
-            except Unavailable:
+            except EngineUnavailable:
                 refused.append(key)
 
         # Of those that come at a time, there is room for the last one.
@@ -211,16 +213,18 @@ async def test_damaged_pages_stop_the_engine_and_are_told(path):
         async with running(path) as engine:
             damage(path, pages[0][0])
             for _ in range(2):
-                with pytest.raises(Unavailable, match="is damaged"):
+                with pytest.raises(EngineUnavailable, match="is damaged"):
                     await engine.read("user-7")
-            with pytest.raises(Unavailable, match=r"is damaged .*restore a backup"):
+            with pytest.raises(
+                EngineUnavailable, match=r"is damaged .*restore a backup"
+            ):
                 await engine.check()
             for call in (
                 engine.holders(Retract(source="s")),
                 put(engine, "user-3", note("2")),
                 engine.claim("k", "v", ttl=1),
             ):
-                with pytest.raises(Unavailable, match="is damaged"):
+                with pytest.raises(EngineUnavailable, match="is damaged"):
                     await call
 
     assert ["engine fails"] == [line["event"] for line in logged]
@@ -245,11 +249,11 @@ async def test_rows_that_make_no_sense_are_damage(path, spoil):
     told(path, spoil)
     async with running(path) as engine:
         assert (await engine.read("user-7")).badge.unread == 1
-        with pytest.raises(Unavailable, match="is damaged"):
+        with pytest.raises(EngineUnavailable, match="is damaged"):
             await engine.read("user-6")
-        with pytest.raises(Unavailable, match="is damaged"):
+        with pytest.raises(EngineUnavailable, match="is damaged"):
             await put(engine, "user-7", note("2"))
-        with pytest.raises(Unavailable, match="is damaged"):
+        with pytest.raises(EngineUnavailable, match="is damaged"):
             await engine.check()
 
 

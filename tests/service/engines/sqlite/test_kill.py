@@ -18,7 +18,7 @@ import trio
 
 from roundel import Event
 from roundel_adapters.client import connect
-from roundel_adapters.wakeup import Bell
+from roundel_adapters.wakeup import Wakeup
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from support.service import KEY, Client
 
@@ -45,7 +45,7 @@ class Page:
     user: str
     level: str
     client: Client = attrs.field(factory=Client)
-    news: Bell = attrs.field(factory=Bell)
+    news: Wakeup = attrs.field(factory=Wakeup)
     resumed: list[str] = attrs.field(factory=list)
 
     async def live(self, client: httpx2.AsyncClient, url: str) -> None:
@@ -63,7 +63,7 @@ class Page:
         if event.type == "hello":
             self.resumed.append(event.data.partition('"resume":"')[2].split('"')[0])
         self.client.receive(event)
-        self.news.ring()
+        self.news.notify()
 
     async def wait_for(self, badge: dict) -> None:
         """Wait until the page shows *badge*."""

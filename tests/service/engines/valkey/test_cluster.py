@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 import trio
 
-from roundel_service.engines.base import Unavailable
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
-from roundel_service.engines.valkey.queue import AT_ONCE
-from roundel_service.testing import PROMISES, Setup
+from roundel_service.engines.valkey.queue import MAX_CONCURRENT
+from roundel_service.testing import CHECKS, Setup
 from support import valkey_server
 from support.valkey_nodes import (
     BOUND,
@@ -43,14 +43,14 @@ def url(request):
         yield cluster_url(servers)
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
+@pytest.mark.parametrize("promise", CHECKS, ids=lambda promise: promise.name)
 async def test_promise(promise, url):
     """What is promised of one server is promised of many."""
     prefix = secrets.token_hex(4)
 
     def make(setup: Setup) -> ValkeyEngine:
-        place = f"{url}?prefix={prefix}-{setup.place}"
-        return ValkeyEngine(place, setup.rules, clock=setup.clock)
+        place = f"{url}?prefix={prefix}-{setup.name}"
+        return ValkeyEngine(place, setup.limits, clock=setup.clock)
 
     await promise.check(make, is_durable=True, is_shared=True)
 
@@ -85,7 +85,7 @@ async def test_node_is_ready_while_somebody_is_taken():
             for refusing in servers[:3]:
                 await one.engine.check()
                 refusing.ask("CONFIG", "SET", "min-replicas-to-write", "9")
-            with pytest.raises(Unavailable, match=r"(?i)noreplicas|not enough"):
+            with pytest.raises(EngineUnavailable, match=r"(?i)noreplicas|not enough"):
                 await one.engine.check()
 
 
@@ -101,7 +101,7 @@ async def test_primary_that_stands_still(is_promoted):
         there = [user for user in USERS if is_at_first(servers, user)]
         elsewhere = [user for user in USERS if user not in there]
         url = cluster_url(servers)
-        assert len(there) >= AT_ONCE
+        assert len(there) >= MAX_CONCURRENT
         async with node(url) as one, node(url) as other:
             servers[0].pause()
             # It is as if one of the others had just been promoted.
@@ -146,7 +146,7 @@ async def heard_while_refused(one: Node, other: Node, elsewhere, there) -> Count
     async def is_refused(user: str) -> None:
         with trio.fail_after(BOUND):
             (result,) = await one.engine.apply([(user, note("refused"))])
-        assert isinstance(result, Unavailable)
+        assert isinstance(result, EngineUnavailable)
 
     async with trio.open_nursery() as going_on:
         async with trio.open_nursery() as refused:
@@ -163,6 +163,6 @@ async def heard_while_refused(one: Node, other: Node, elsewhere, there) -> Count
 def are_taken(one: Node, users):
     async def are() -> bool:
         results = await one.engine.apply([(user, note("last")) for user in users])
-        return not any(isinstance(result, Unavailable) for result in results)
+        return not any(isinstance(result, EngineUnavailable) for result in results)
 
     return are

@@ -9,10 +9,11 @@ from functools import partial
 import pytest
 import trio
 
-from roundel_service.domain.items import Limits
-from roundel_service.domain.operations import Forget, Notify, Retract
-from roundel_service.engines.base import Rules, Unavailable
-from roundel_service.engines.valkey.engine import OtherLayout, ValkeyEngine
+from roundel_service.domain.items import MailboxLimits
+from roundel_service.domain.operations import DeleteUser, Notify, Retract
+from roundel_service.domain.record import RecordLimits
+from roundel_service.engines.base import EngineUnavailable
+from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.engines.valkey.url import StoreUrl, parse_url
 from support import valkey_server
@@ -132,7 +133,7 @@ async def test_password_lets_in(store, nursery):
 
     engine = ValkeyEngine(f"valkey://ann:wrongsecret@{store.address}")
     await nursery.start(engine.run)
-    with pytest.raises(Unavailable, match=store.address) as caught:
+    with pytest.raises(EngineUnavailable, match=store.address) as caught:
         await engine.check()
 
     assert "secret" not in str(caught.value)
@@ -145,9 +146,11 @@ async def test_other_layout_is_refused(store):
     store.ask("HSET", "roundel:meta", "layout", "9.9")
     engine = ValkeyEngine(store.url)
 
-    with pytest.raises(OtherLayout, match=r"expected layout 1\.\d+ in 64 shards"):
+    with pytest.raises(
+        IncompatibleLayout, match=r"expected layout 1\.\d+ in 64 shards"
+    ):
         await engine.run()
-    with pytest.raises(Unavailable):
+    with pytest.raises(EngineUnavailable):
         await engine.read("alice")
 
 
@@ -157,9 +160,9 @@ async def test_store_that_takes_no_write(store, nursery):
     async with node(store.url) as one:
         store.ask("REPLICAOF", "127.0.0.1", "1")
         try:
-            with pytest.raises(Unavailable, match=r"(?i)readonly|no primary"):
+            with pytest.raises(EngineUnavailable, match=r"(?i)readonly|no primary"):
                 await one.engine.check()
-            with pytest.raises(Unavailable, match=r"(?i)readonly|no primary"):
+            with pytest.raises(EngineUnavailable, match=r"(?i)readonly|no primary"):
                 await one.engine.read("alice")
         finally:
             store.ask("REPLICAOF", "NO", "ONE")
@@ -171,7 +174,7 @@ async def test_store_that_is_full(store, nursery):
     async with node(store.url) as one:
         store.ask("CONFIG", "SET", "maxmemory", "1")
         try:
-            with pytest.raises(Unavailable, match=r"(?i)memory"):
+            with pytest.raises(EngineUnavailable, match=r"(?i)memory"):
                 await one.engine.check()
         finally:
             store.ask("CONFIG", "SET", "maxmemory", "0")
@@ -180,7 +183,7 @@ async def test_store_that_is_full(store, nursery):
 
 async def is_taken(engine) -> bool:
     (result,) = await engine.apply([("alice", note("1"))])
-    return not isinstance(result, Unavailable)
+    return not isinstance(result, EngineUnavailable)
 
 
 async def test_idle_mailbox_expires(store, nursery):
@@ -248,13 +251,15 @@ async def test_tags_live_as_long_as_what_they_name(store, nursery):
 
 async def test_what_was_written_is_known_without_being_read(store):
     """Who watches is told from the log, also where much has changed at once."""
-    small = Rules(limits=Limits(items=3), ring=4)
+    small = RecordLimits(mailbox=MailboxLimits(items=3), change_log_size=4)
     async with node(store.url, rules=small) as one, node(store.url, rules=small) as two:
         loads = commands(store, "hgetall")
         for number in range(6):
             name, user = f"{number}", f"user-{number % 2}"
             await one.engine.apply([(user, note(name))])
-        await one.engine.apply([("user-0", Forget("forgotten")), ("user-0", note("7"))])
+        await one.engine.apply(
+            [("user-0", DeleteUser("forgotten")), ("user-0", note("7"))]
+        )
         await all_hold_the_truth_of(one, two)
 
         assert loads == commands(store, "hgetall")
@@ -299,7 +304,7 @@ async def test_calls_without_an_answer_are_bounded(store, nursery):
         )
 
         async def is_refused(ask) -> None:
-            with pytest.raises(Unavailable, match=r"127\.0\.0\.1"):
+            with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1"):
                 await ask()
 
         with trio.fail_after(5.0):

@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 import trio
 
-from roundel_service.engines.base import Unavailable
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.streams.channel import View
 from roundel_service.streams.hub import Hub
-from roundel_service.streams.subscribe import Opening
+from roundel_service.streams.subscribe import SubscribeRequest
 from support import valkey_server
 from support.relay import Relay
 from support.valkey_nodes import (
@@ -101,12 +101,12 @@ async def test_streams_outlast_a_store_that_is_away(store, nursery):
         await nursery.start(hub.run)
         channel = await hub.channel("alice")
         await hub.apply("alice", note("1"))
-        reader = hub.open(channel, View("badge"), Opening())
-        with hub.serving(reader):
+        reader = hub.subscribe(channel, View("badge"), SubscribeRequest())
+        with hub.lease(reader):
             store.pause()
-            with trio.fail_after(BOUND), pytest.raises(Unavailable):
+            with trio.fail_after(BOUND), pytest.raises(EngineUnavailable):
                 await hub.apply("alice", note("2"))
-            assert (None, 1) == (reader.why, channel.badge.unread)
+            assert (None, 1) == (reader.close_reason, channel.badge.unread)
 
             store.resume()
             await other.engine.apply([("alice", note("3")), ("alice", note("2"))])
@@ -115,7 +115,7 @@ async def test_streams_outlast_a_store_that_is_away(store, nursery):
                 return channel.badge.unread == 3
 
             await eventually(is_told, "the stream has caught up")
-            assert reader.why is None
+            assert reader.close_reason is None
 
 
 async def test_replica_that_has_not_all_is_promoted(kind, nursery):
@@ -197,10 +197,10 @@ async def test_node_that_is_cut_off(store, nursery):
         with trio.fail_after(BOUND):
             (result,) = await lone.engine.apply([(USERS[0], note("lone"))])
         await one.engine.apply([(user, note("1")) for user in USERS])
-        with pytest.raises(Unavailable, match=f"127.0.0.1:{relay.port}"):
+        with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{relay.port}"):
             await lone.engine.check()
 
-        assert isinstance(result, Unavailable)
+        assert isinstance(result, EngineUnavailable)
         assert held is lone.clients.records[USERS[0]]
 
         relay.mend()
@@ -239,7 +239,9 @@ async def test_answers_that_are_lost(store, nursery):
             relay.mend()
         truth = await all_hold_the_truth(store.url, [one, other])
 
-    assert [False] * len(USERS) == [isinstance(r, Unavailable) for (r,) in results]
+    assert [False] * len(USERS) == [
+        isinstance(r, EngineUnavailable) for (r,) in results
+    ]
     assert {1} == {result.badge.v for (result,) in results}
     assert [2] * 6 + [1] * 6 == [truth[user].mailbox.v for user in USERS]
 
@@ -268,7 +270,9 @@ async def test_requests_that_are_lost(is_logged, store, nursery):
         truth = await all_hold_the_truth(store.url, [one, other])
 
     held = list(truth[USERS[0]].mailbox.items)
-    assert [not is_logged] == [isinstance(result, Unavailable) for result in results]
+    assert [not is_logged] == [
+        isinstance(result, EngineUnavailable) for result in results
+    ]
     assert (["2", "1"] if is_logged else ["2"]) == held
 
 
@@ -281,7 +285,7 @@ async def test_write_that_comes_late(store, nursery):
         with trio.fail_after(BOUND):
             (result,) = await other.engine.apply([(USERS[0], note("1"))])
 
-        assert isinstance(result, Unavailable)
+        assert isinstance(result, EngineUnavailable)
 
         relay.release()
         (again,) = await one.engine.apply([(USERS[0], note("1"))])
@@ -299,11 +303,11 @@ async def test_store_that_is_away_at_first(kind, nursery):
         async with trio.open_nursery() as running:
             await running.start(engine.run)
             with (
-                pytest.raises(Unavailable, match=store.address),
+                pytest.raises(EngineUnavailable, match=store.address),
                 trio.fail_after(BOUND),
             ):
                 await engine.check()
-            with pytest.raises(Unavailable), trio.fail_after(BOUND):
+            with pytest.raises(EngineUnavailable), trio.fail_after(BOUND):
                 await engine.read("alice")
             store.start()
 
@@ -316,4 +320,4 @@ async def test_store_that_is_away_at_first(kind, nursery):
 
 async def is_taken(engine) -> bool:
     (result,) = await engine.apply([("alice", note("1"))])
-    return not isinstance(result, Unavailable)
+    return not isinstance(result, EngineUnavailable)

@@ -10,13 +10,13 @@ import attrs
 import pytest
 import trio
 
-from roundel_service.engines.base import Unavailable
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.streams import presence as attendance
-from roundel_service.streams.channel import Channel, View
-from roundel_service.streams.hub import Caps, Hub
-from roundel_service.streams.subscribe import Opening
-from roundel_service.streams.subscriber import Reader
+from roundel_service.streams.channel import UserChannel, View
+from roundel_service.streams.hub import Hub, StreamLimits
+from roundel_service.streams.subscribe import SubscribeRequest
+from roundel_service.streams.subscriber import Subscriber
 from support import valkey_server
 from support.valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
 
@@ -47,14 +47,14 @@ class Node:
         task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Open a stream, say whether it was let in, and stay until it is ended."""
-        assert self.hub.attendance is not None
+        assert self.hub.presence is not None
         channel = await self.hub.channel(user)
-        seat = await self.hub.attendance.seat(user)
-        reader = self._reader(channel, refused=not seat.is_free)
-        with self.hub.serving(reader, seat):
+        seat = await self.hub.presence.reserve(user)
+        reader = self._reader(channel, refused=not seat.granted)
+        with self.hub.lease(reader, seat):
             del seat
-            if reader.why is not None:
-                assert "shed" == reader.why
+            if reader.close_reason is not None:
+                assert "shed" == reader.close_reason
                 task_status.started(False)
                 return
             with trio.CancelScope() as scope:
@@ -62,15 +62,17 @@ class Node:
                 task_status.started(True)
                 await trio.sleep_forever()
 
-    def _reader(self, channel: Channel, *, refused: bool) -> Reader:
-        return self.hub.open(channel, View("badge"), Opening(refused=refused))
+    def _reader(self, channel: UserChannel, *, refused: bool) -> Subscriber:
+        return self.hub.subscribe(
+            channel, View("badge"), SubscribeRequest(refused=refused)
+        )
 
 
 @asynccontextmanager
 async def node(url: str) -> AsyncIterator[Node]:
     """Run a node for the length of the block; then it is gone without a word."""
     engine = ValkeyEngine(url)
-    hub = Hub(engine, caps=Caps(per_user=CAP))
+    hub = Hub(engine, limits=StreamLimits(per_user=CAP))
     async with trio.open_nursery() as running:
         await running.start(engine.run)
         await running.start(hub.run)
@@ -127,7 +129,7 @@ async def test_two_that_come_at_once(store, nursery):
 async def test_places_of_a_killed_node(store, nursery, monkeypatch):
     """They come back in their time; those of a node that lives do not."""
     monkeypatch.setattr(attendance, "TTL", 1.5)
-    monkeypatch.setattr(attendance, "RENEW", 0.5)
+    monkeypatch.setattr(attendance, "RENEW_INTERVAL", 0.5)
     async with node(store.url) as one:
         async with node(store.url) as other:
             for each in (one, other, other):
@@ -146,23 +148,23 @@ async def test_places_of_a_killed_node(store, nursery, monkeypatch):
 
 async def test_store_that_is_away_for_a_while(store, nursery, monkeypatch):
     """Nobody begins in the meantime, nobody ends, and the count comes back."""
-    monkeypatch.setattr(attendance, "RENEW", 0.5)
+    monkeypatch.setattr(attendance, "RENEW_INTERVAL", 0.5)
     async with node(store.url) as one, node(store.url) as other:
         for _ in range(CAP - 1):
             assert await comes(one, nursery)
-        assert one.hub.attendance is not None
+        assert one.hub.presence is not None
         store.kill9()
-        with trio.fail_after(BOUND), pytest.raises(Unavailable):
-            await one.hub.attendance.seat("alice")
+        with trio.fail_after(BOUND), pytest.raises(EngineUnavailable):
+            await one.hub.presence.reserve("alice")
         # It comes back empty, without its scripts.
         store.start()
 
         async def is_known() -> bool:
-            (heard,) = await other.engine.attend({"alice": 0}, ttl=1.0)
+            (heard,) = await other.engine.report_presence({"alice": 0}, ttl=1.0)
             return heard == CAP - 1
 
         await eventually(is_known, "it is said again")
-        assert CAP - 1 == len(one.hub._channels["alice"].readers)
+        assert CAP - 1 == len(one.hub._channels["alice"].subscribers)
         assert await comes(other, nursery)
         assert not await comes(other, nursery)
 
@@ -175,8 +177,10 @@ async def test_primary_of_a_cluster_that_is_lost(nursery):
             for user in USERS:
                 assert await comes(one, nursery, user)
 
-            async def heard() -> list[int | Unavailable]:
-                return await other.engine.attend(dict.fromkeys(USERS, 0), ttl=1.0)
+            async def heard() -> list[int | EngineUnavailable]:
+                return await other.engine.report_presence(
+                    dict.fromkeys(USERS, 0), ttl=1.0
+                )
 
             assert [1] * len(USERS) == await heard()
 
@@ -185,7 +189,7 @@ async def test_primary_of_a_cluster_that_is_lost(nursery):
 
             async def are_others_heard() -> bool:
                 counts = await heard()
-                lost = [each for each in counts if isinstance(each, Unavailable)]
+                lost = [each for each in counts if isinstance(each, EngineUnavailable)]
                 return 0 < len(lost) < len(USERS) and {1} == {*counts} - {*lost}
 
             await eventually(are_others_heard, "only its own users are not heard of")

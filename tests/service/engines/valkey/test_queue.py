@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from roundel_service.engines.base import Unavailable
-from roundel_service.engines.valkey.pending import Call, Piece
-from roundel_service.engines.valkey.queue import AT_ONCE, TOGETHER, Lane
+from roundel_service.engines.base import EngineUnavailable
+from roundel_service.engines.valkey.pending import Batch, PendingOperation
+from roundel_service.engines.valkey.queue import MAX_BATCH, MAX_CONCURRENT, PendingQueue
 
 
-def piece(user: str, since: float = 0.0) -> Piece:
-    return Piece(user, None, Call(1), since)
+def piece(user: str, since: float = 0.0) -> PendingOperation:
+    return PendingOperation(user, None, Batch(1), since)
 
 
-def lane(*pieces: Piece) -> Lane:
-    made = Lane()
+def lane(*pieces: PendingOperation) -> PendingQueue:
+    made = PendingQueue()
     for each in pieces:
         made.add(each)
     return made
@@ -37,11 +37,11 @@ def test_user_who_is_busy_stays():
 
 def test_so_many_are_taken_at_once():
     """No more users than fit into a batch, and no more batches than are useful."""
-    waiting = lane(*(piece(f"{number}") for number in range(TOGETHER + 1)))
+    waiting = lane(*(piece(f"{number}") for number in range(MAX_BATCH + 1)))
 
-    assert TOGETHER == len(waiting.next(()))
+    assert MAX_BATCH == len(waiting.next(()))
 
-    waiting.running = AT_ONCE
+    waiting.running = MAX_CONCURRENT
     assert {} == waiting.next(())
 
     waiting.running -= 1
@@ -54,6 +54,6 @@ def test_who_waited_for_too_long_is_refused():
     waiting = lane(early, late, other)
     waiting.fail_before(1.0, "why")
 
-    told = [isinstance(each.outcome, Unavailable) for each in (early, late, other)]
+    told = [isinstance(each.result, EngineUnavailable) for each in (early, late, other)]
     assert [True, True, False] == told
     assert {"b": [other]} == waiting.next(())

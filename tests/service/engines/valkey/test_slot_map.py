@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.engines.valkey.cluster import Homes, homes, slot
+from roundel_service.engines.valkey.cluster import SlotMap, parse_slots, slot
 from roundel_service.engines.valkey.scripts import LOAD
 from roundel_service.engines.valkey.store import call
 
@@ -37,18 +37,18 @@ def test_slot_is_where_the_store_has_it(key, expected):
 
 def test_homes_are_numbered_by_their_slots():
     """In whatever order they are told, and whoever is the primary of some."""
-    found = homes(THREE)
+    found = parse_slots(THREE)
 
-    assert Homes(3, [0, 5_461, 10_922], [0, 1, 2]) == found
-    assert found == homes([*THREE[1:], part(10_922, 16_383, b"another")])
+    assert SlotMap(3, [0, 5_461, 10_922], [0, 1, 2]) == found
+    assert found == parse_slots([*THREE[1:], part(10_922, 16_383, b"another")])
 
 
 def test_slots_that_were_moved():
     """A home may have them in several places."""
     moved = [part(0, 99, b"a"), part(100, 199, b"b"), part(200, 16_383, b"a")]
-    found = homes(moved)
+    found = parse_slots(moved)
 
-    assert Homes(2, [0, 100, 200], [0, 1, 0]) == found
+    assert SlotMap(2, [0, 100, 200], [0, 1, 0]) == found
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_slots_that_were_moved():
 )
 def test_answer_that_says_nothing(told):
     """Then nothing is known from it."""
-    assert homes(told) is None
+    assert parse_slots(told) is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_answer_that_says_nothing(told):
 )
 def test_commands_go_by_their_keys(command):
     """What is asked of one home is asked together, whatever the command."""
-    found = homes(THREE)
+    found = parse_slots(THREE)
     assert found is not None
     commands = [["GET", "{bar}"], command, ["GET", "{bar}"]]
 
@@ -82,5 +82,5 @@ def test_nothing_is_known_at_first():
     """Then all is one home, as it is at a store that is no cluster."""
     commands = [["GET", "{foo}"], ["PING"], ["GET", "{bar}"]]
 
-    assert {0: range(3)} == Homes().split(commands)
-    assert 0 == Homes().home("{foo}")
+    assert {0: range(3)} == SlotMap().split(commands)
+    assert 0 == SlotMap().primary("{foo}")

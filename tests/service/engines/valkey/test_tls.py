@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-from roundel_service.engines.base import Unavailable
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.operator.doctor import examine
 from support import valkey_server
@@ -74,10 +74,10 @@ async def refusal(url):
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
         began = trio.current_time()
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(EngineUnavailable) as caught:
             await engine.check()
         assert trio.current_time() - began < BOUND
-        with pytest.raises(Unavailable):
+        with pytest.raises(EngineUnavailable):
             await engine.read("alice")
         nursery.cancel_scope.cancel()
     return str(caught.value)
@@ -220,7 +220,7 @@ async def test_store_that_is_signed_anew_is_found_without_a_restart(
         engine = ValkeyEngine(f"{store.url}?ca={file}")
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
-            with pytest.raises(Unavailable):
+            with pytest.raises(EngineUnavailable):
                 await engine.check()
             file.write_bytes(authority.file.read_bytes())
             with trio.fail_after(valkey_server.BOUND):
@@ -232,6 +232,6 @@ async def test_store_that_is_signed_anew_is_found_without_a_restart(
 async def is_well(engine):
     try:
         await engine.check()
-    except Unavailable:
+    except EngineUnavailable:
         return False
     return True
