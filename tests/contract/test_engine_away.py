@@ -171,7 +171,7 @@ async def test_new_streams_are_asked_to_come_later(autojump_clock, world, engine
         end = await stream.next_event()
 
     assert 200 == stream.status
-    assert ("bye", "shed") == (bye.type, data(bye)["why"])
+    assert ("bye", "shed") == (bye.type, data(bye)["reason"])
     assert end is None
 
 
@@ -193,7 +193,7 @@ async def test_ticket_whose_use_cannot_be_kept(autojump_clock, world, engine):
     ) as again:
         hello = await again.next_event()
 
-    assert ("bye", "shed") == (bye.type, data(bye)["why"])
+    assert ("bye", "shed") == (bye.type, data(bye)["reason"])
     assert ("hello", "current") == (hello.type, data(hello)["resume"])
 
 

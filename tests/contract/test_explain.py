@@ -22,7 +22,7 @@ async def test_every_item_is_counted_or_it_is_said_why_not(autojump_clock, world
 
     assert [second["item"], first["item"]] == [item["id"] for item in why["counted"]]
     assert [(archived["item"], "archived"), (read["item"], "read")] == [
-        (item["id"], item["why"]) for item in why["not_counted"]
+        (item["id"], item["reason"]) for item in why["not_counted"]
     ]
 
 
@@ -53,13 +53,13 @@ async def test_last_operations_are_told_with_version_who_and_when(
     why = await _explain(world)
 
     expiry, *others = why["operations"]
-    assert (3, "time", "expire") == (expiry["v"], expiry["by"], expiry["did"])
+    assert (3, "time", "expire") == (expiry["v"], expiry["by"], expiry["operation"])
     # It is found out when somebody looks, and the audit does so all the time.
     assert START + 60 <= expiry["at"] <= START + 70
     assert [
         (2, "user", "ops", START + 10),
         (1, "producer", "notify", START),
-    ] == [(op["v"], op["by"], op["did"], op["at"]) for op in others]
+    ] == [(op["v"], op["by"], op["operation"], op["at"]) for op in others]
 
 
 async def test_operations_tell_what_became_of_each_item(autojump_clock, world):
@@ -70,8 +70,10 @@ async def test_operations_tell_what_became_of_each_item(autojump_clock, world):
     retract, replace, add = (await _explain(world))["operations"]
 
     assert [{"add": item}] == add["steps"]
-    assert [{"remove": [item], "why": "replaced"}, {"add": again}] == replace["steps"]
-    assert [{"remove": [again], "why": "retracted"}] == retract["steps"]
+    assert [{"remove": [item], "reason": "replaced"}, {"add": again}] == replace[
+        "steps"
+    ]
+    assert [{"remove": [again], "reason": "retracted"}] == retract["steps"]
 
 
 async def test_operations_are_bounded(autojump_clock, world):

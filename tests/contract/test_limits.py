@@ -249,7 +249,7 @@ async def test_stream_is_never_429(autojump_clock, make_world):
             told.append(await stream.next_event())
 
         assert 200 == stream.status
-        assert "shed" == data(told[-2])["why"]
+        assert "shed" == data(told[-2])["reason"]
         assert stream.retry >= 1_000
 
 

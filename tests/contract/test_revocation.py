@@ -37,7 +37,7 @@ async def test_disconnect_ends_the_users_streams(autojump_clock, world):
 
         for stream in (one, two):
             bye = await stream.next_event()
-            assert ("bye", "revoked") == (bye.type, data(bye)["why"])
+            assert ("bye", "revoked") == (bye.type, data(bye)["reason"])
             assert await stream.next_event() is None
         await world.notify("bob")
         assert "badge" == (await other.next_event()).type
@@ -96,7 +96,7 @@ async def test_revocation_ends_the_streams(autojump_clock, world):
         await trio.sleep(1)
         await _revoke(world)
 
-        assert "revoked" == data(await stream.next_event())["why"]
+        assert "revoked" == data(await stream.next_event())["reason"]
 
 
 @pytest.mark.parametrize(("method", "target", "content"), USER_CALLS.values())

@@ -110,7 +110,7 @@ async def test_planned_end_is_told_with_bye_and_nothing_comes_after_it(
         await end(world)
         *_, bye = await frames_to_the_end(stream)
 
-        assert {"why": why, "retry": stream.retry} == data(bye)
+        assert {"reason": why, "retry": stream.retry} == data(bye)
         assert "bye" == bye.type
         assert 0 == world.service.hub.streams
         assert 1 == counted(world, "roundel_streams_ended_total", why=why)
@@ -129,7 +129,7 @@ async def test_stream_above_the_limit_is_shed(
             hello, bye = await frames_to_the_end(second)
 
             assert (200, "hello") == (second.status, hello.type)
-            assert {"why": "shed", "retry": second.retry} == data(bye)
+            assert {"reason": "shed", "retry": second.retry} == data(bye)
             assert 1 == counted(world, "roundel_shed_total")
 
 
@@ -163,7 +163,7 @@ async def test_first_reason_to_end_is_the_one_that_is_told(autojump_clock, world
         world.service.hub.drain()
         (bye,) = await frames_to_the_end(stream)
 
-        assert "revoked" == data(bye)["why"]
+        assert "revoked" == data(bye)["reason"]
 
 
 async def test_disconnect_ends_the_streams_of_that_user_alone(autojump_clock, world):
@@ -216,7 +216,7 @@ async def test_disconnect_does_not_miss_a_stream_that_is_being_opened(
     async with before_the_body(world, act).user().stream(STREAM) as stream:
         hello, bye = await frames_to_the_end(stream)
 
-        assert ("hello", "revoked") == (hello.type, data(bye)["why"])
+        assert ("hello", "revoked") == (hello.type, data(bye)["reason"])
 
 
 @pytest.mark.parametrize("steps", range(0, 15, 3))
@@ -239,7 +239,7 @@ async def test_revocation_does_not_miss_a_proof_that_was_just_let_in(
         await world.service.hub.apply("alice", Disconnect(revoke=True))
     ((status, frames),) = events
 
-    assert 204 == status or "revoked" == data(frames[-1])["why"]
+    assert 204 == status or "revoked" == data(frames[-1])["reason"]
 
 
 async def test_drain_does_not_miss_a_stream_that_is_being_opened(autojump_clock, world):
@@ -251,7 +251,7 @@ async def test_drain_does_not_miss_a_stream_that_is_being_opened(autojump_clock,
     async with before_the_body(world, act).user().stream(STREAM) as stream:
         hello, bye = await frames_to_the_end(stream)
 
-        assert ("hello", "drain") == (hello.type, data(bye)["why"])
+        assert ("hello", "drain") == (hello.type, data(bye)["reason"])
 
 
 @LEVELS
@@ -268,7 +268,7 @@ async def test_stream_that_opens_while_draining_is_greeted_and_sent_away(
             "proto", "resume", "epoch", "v", "ping", "max_age", "expires_in",
         } == data(hello).keys()  # fmt: skip
         assert ("snapshot", 1) == (data(hello)["resume"], data(hello)["v"])
-        assert "drain" == data(bye)["why"]
+        assert "drain" == data(bye)["reason"]
 
 
 # retry, so that a deploy is no stampede.
@@ -339,7 +339,7 @@ async def test_stream_ends_with_its_proof(autojump_clock, world, level, ttl):
         *_, bye = await frames_to_the_end(stream)
 
         assert trio.current_time() == pytest.approx(start + ttl, abs=0.01)
-        assert "expired" == data(bye)["why"]
+        assert "expired" == data(bye)["reason"]
 
 
 async def test_nothing_is_told_after_the_proof_ran_out(autojump_clock, world):
@@ -353,7 +353,7 @@ async def test_nothing_is_told_after_the_proof_ran_out(autojump_clock, world):
         events = await frames_to_the_end(stream)
 
         assert ["hello", "auth", "snapshot", "bye"] == [e.type for e in events]
-        assert "expired" == data(events[-1])["why"]
+        assert "expired" == data(events[-1])["reason"]
 
 
 # Limits: reject, never evict.
@@ -371,7 +371,7 @@ async def test_older_streams_stay(autojump_clock, make_world, setting):
             await opened(stream)
         for _ in range(10):
             async with world.user().stream(STREAM) as late:
-                assert "shed" == data((await frames_to_the_end(late))[-1])["why"]
+                assert "shed" == data((await frames_to_the_end(late))[-1])["reason"]
         await world.notify()
         told = [await frames_so_far(stream) for stream in (one, two)]
 
@@ -467,7 +467,7 @@ async def test_running_stream_of_a_revoked_proof_ends_and_stays_away(
         (bye,) = await frames_to_the_end(stream)
     again = await user.request("GET", STREAM)
 
-    assert ("revoked", 204) == (data(bye)["why"], again.status)
+    assert ("revoked", 204) == (data(bye)["reason"], again.status)
 
 
 async def test_expired_proof_is_401(autojump_clock, world):
@@ -556,4 +556,4 @@ async def test_keys_that_never_loaded_shed_the_stream(
     assert 200 == answer.status
     assert "text/event-stream; charset=utf-8" == answer.headers["content-type"]
     assert "event: bye" == event
-    assert f'data: {{"why":"shed","retry":{retry.removeprefix("retry: ")}}}' == bye
+    assert f'data: {{"reason":"shed","retry":{retry.removeprefix("retry: ")}}}' == bye

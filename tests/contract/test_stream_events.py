@@ -442,7 +442,7 @@ async def test_replacing_by_key_is_one_change(autojump_clock, world):
         new = await world.notify(key="k")
         change = data(await stream.next_event())
 
-        assert {"remove": [old], "why": "replaced"} == change["ops"][0]
+        assert {"remove": [old], "reason": "replaced"} == change["ops"][0]
         assert (new["item"], 2) == (
             change["ops"][1]["add"]["id"],
             change["ops"][1]["add"]["seq"],
@@ -459,7 +459,7 @@ async def test_eviction_is_told(autojump_clock, make_world):
         await world.notify()
         change = data(await stream.next_event())
 
-        assert {"remove": [old], "why": "evicted"} == change["ops"][0]
+        assert {"remove": [old], "reason": "evicted"} == change["ops"][0]
         assert (1, True) == (change["badge"]["unread"], change["badge"]["more"])
 
 
@@ -471,7 +471,7 @@ async def test_retraction_is_told(autojump_clock, world):
         await world.producer.request("DELETE", "/v1/items?source=issue:42")
         change = data(await stream.next_event())
 
-        assert [{"remove": [item], "why": "retracted"}] == change["ops"]
+        assert [{"remove": [item], "reason": "retracted"}] == change["ops"]
         assert 0 == change["badge"]["unread"]
 
 
@@ -485,7 +485,7 @@ async def test_expiry_is_told_in_time(autojump_clock, world):
         change = data(await stream.next_event())
 
         assert trio.current_time() == pytest.approx(start + 10, abs=0.1)
-        assert [{"remove": [added["item"]], "why": "expired"}] == change["ops"]
+        assert [{"remove": [added["item"]], "reason": "expired"}] == change["ops"]
         assert 0 == change["badge"]["unread"]
 
 
@@ -586,7 +586,7 @@ async def test_running_stream_of_a_forgotten_user_is_told_to_forget(
         told = data(state)
         badge = told if level == "badge" else told["badge"]
 
-        assert ("reset", '{"why":"epoch"}') == (reset.type, reset.data)
+        assert ("reset", '{"reason":"epoch"}') == (reset.type, reset.data)
         assert ("badge" if level == "badge" else "snapshot") == state.type
         assert (await world.badge())["epoch"] == told["epoch"] != hello["epoch"]
         assert (0, 0) == (told["v"], badge["unread"])

@@ -131,7 +131,7 @@ async def test_reader_whose_one_write_takes_too_long_is_ended(
         await trio.sleep(seconds)
         valve.open()
         _, state, last = await frames_so_far(stream)
-        bye = {"why": "slow", "retry": stream.retry}
+        bye = {"reason": "slow", "retry": stream.retry}
 
         assert ("bye" if is_slow else "ping") == last.type
         assert (bye if is_slow else {"v": 0}) == data(last)

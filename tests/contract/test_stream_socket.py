@@ -254,7 +254,7 @@ async def test_drain_ends_each_connection_with_bye(patient_clock, target):
         ends = [events_of(await peer.read_to_the_end())[-1] for peer in peers]
         await served.gone.wait()
 
-    assert ["drain"] * 8 == [data(end)["why"] for end in ends]
+    assert ["drain"] * 8 == [data(end)["reason"] for end in ends]
 
 
 async def test_client_survives_a_deploy(patient_clock):
@@ -298,7 +298,7 @@ async def test_client_that_was_shed_gets_in_when_there_is_room(patient_clock):
             )
 
     assert second.received.startswith(b"HTTP/1.1 200 ")
-    assert "shed" == data(bye)["why"]
+    assert "shed" == data(bye)["reason"]
     assert len(outcomes) > 1
     assert 1 == client.unread
 

@@ -136,7 +136,7 @@ async def test_stream_that_was_shed_uses_no_ticket_up(autojump_clock, make_world
     async with world.user("bob").stream("/v1/stream") as other:
         await opened(other)
         async with world.anonymous.stream(url) as stream:
-            assert "shed" == data((await frames_to_the_end(stream))[-1])["why"]
+            assert "shed" == data((await frames_to_the_end(stream))[-1])["reason"]
     async with world.anonymous.stream(url) as stream:
         assert "badge" == (await frames_so_far(stream))[1].type
 
@@ -386,7 +386,7 @@ async def test_stream_of_a_ticket_ends_when_the_proof_behind_it_does(
         hello, _ = await opened(stream)
         *_, bye = await frames_to_the_end(stream)
 
-        assert (100, "expired") == (hello["expires_in"], data(bye)["why"])
+        assert (100, "expired") == (hello["expires_in"], data(bye)["reason"])
         assert trio.current_time() == pytest.approx(start + 100, abs=0.01)
 
 
@@ -430,7 +430,7 @@ async def test_running_stream_of_a_ticket_ends_when_its_user_is_revoked(
         await post(world.producer, "/v1/users/alice/disconnect", {"revoke": True})
         (bye,) = await frames_to_the_end(stream)
 
-        assert "revoked" == data(bye)["why"]
+        assert "revoked" == data(bye)["reason"]
 
 
 async def test_url_of_a_ticket_is_a_url(autojump_clock, world):

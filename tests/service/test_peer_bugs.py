@@ -263,7 +263,7 @@ async def test_expiry_never_makes_a_stream_anonymous(autojump_clock, world):
         headers = {"Last-Event-ID": stream.last_event_id}
     again = await user.request("GET", ITEMS, headers=headers)
 
-    assert ("expired", 401) == (data(bye)["why"], again.status)
+    assert ("expired", 401) == (data(bye)["reason"], again.status)
 
 
 # Limits, and coming back.
@@ -277,7 +277,9 @@ async def test_full_house_evicts_nobody(autojump_clock, make_world):
 
         async def read(user: str) -> None:
             async with world.user(user).stream(ITEMS) as stream:
-                ends.append((user, data((await frames_to_the_end(stream))[-1])["why"]))
+                ends.append(
+                    (user, data((await frames_to_the_end(stream))[-1])["reason"])
+                )
 
         for number in range(10):
             nursery.start_soon(read, f"user{number}")

@@ -49,8 +49,8 @@ def hello(v: int, epoch: str = "e", resume: str = "current") -> Event:
         (hello(5), True, 5),
         (hello(2, resume="reset"), True, -1),
         (hello(9, "other", "snapshot"), True, -1),
-        (event("reset", {"why": "epoch"}), True, -1),
-        (event("bye", {"why": "drain"}), True, 5),
+        (event("reset", {"reason": "epoch"}), True, -1),
+        (event("bye", {"reason": "drain"}), True, 5),
     ],
 )
 def test_page_applies_what_is_newer_and_notices_what_was_lost(told, is_whole, v):
@@ -75,7 +75,7 @@ def test_late_answer_begins_no_epoch():
     """After a reset the stream alone says what is true; an old answer is no news."""
     page = Page(View("badge"))
     page.hear(event("badge", badge(5)))
-    page.hear(event("reset", {"why": "epoch"}))
+    page.hear(event("reset", {"reason": "epoch"}))
     page.take(badge(5))
     page.overhear(event("badge", badge(5)))
 

@@ -91,9 +91,9 @@ export class Subscriber {
       if (v > this.v) this.connect();
     },
     reset: () => this.#forget(),
-    bye: ({ why, retry }) => {
+    bye: ({ reason, retry }) => {
       this.link = "connecting";
-      this.outcome = `ended by the server (${why}), back in ${(retry / 1000).toFixed(1)} s`;
+      this.outcome = `ended by the server (${reason}), back in ${(retry / 1000).toFixed(1)} s`;
     },
   };
 

@@ -64,7 +64,7 @@ class Removed:
 
     def document(self) -> dict[str, Any]:
         """Return the step in the contract's words."""
-        return {"remove": list(self.ids), "why": self.reason}
+        return {"remove": list(self.ids), "reason": self.reason}
 
 
 Step: TypeAlias = Added | Flagged | Removed

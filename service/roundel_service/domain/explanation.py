@@ -20,7 +20,7 @@ def explanation(record: Record) -> dict[str, Any]:
         "badge": mailbox.badge.document(),
         "counted": [_told(item) for item in newest if item.counts],
         "not_counted": [
-            {**_told(item), "why": "archived" if item.archived else "read"}
+            {**_told(item), "reason": "archived" if item.archived else "read"}
             for item in newest
             if not item.counts
         ],
@@ -56,7 +56,7 @@ def _operation(change: Change) -> dict[str, Any]:
         "v": change.v,
         "at": change.time,
         "by": change.by,
-        "did": change.operation,
+        "operation": change.operation,
         "steps": [
             {"add": step["add"]["id"]} if "add" in step else step for step in steps
         ],

@@ -105,14 +105,14 @@ def auth_event(expires_in: float) -> Event:
 
 def close_message(reason: CloseReason, retry: int) -> CloseMessage:
     """Say *why* the stream ends, and after how many milliseconds to come back."""
-    return CloseMessage(_event("bye", {"why": reason, "retry": retry}), retry)
+    return CloseMessage(_event("bye", {"reason": reason, "retry": retry}), retry)
 
 
 CloseReason: TypeAlias = Literal[
     "drain", "max_age", "expired", "shed", "revoked", "slow"
 ]
 
-RESET = Event('{"why":"epoch"}', "reset")
+RESET = Event('{"reason":"epoch"}', "reset")
 """Goes before the state of another epoch, in a running stream."""
 
 

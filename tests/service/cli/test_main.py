@@ -108,7 +108,7 @@ def test_signal_ends_fifty_open_streams_with_bye_and_the_process_in_time(end):
 
         assert process.returncode == 0
         assert ["hello", "badge", "bye"] == [event.type for event in told[0]]
-        assert {"drain"} == {json.loads(events[-1].data)["why"] for events in told}
+        assert {"drain"} == {json.loads(events[-1].data)["reason"] for events in told}
         lines = [json.loads(line) for line in process.stderr]
         ends = [line for line in lines if line["event"] == "stream ended"]
         assert ["drain"] * len(told) == [line["why"] for line in ends]

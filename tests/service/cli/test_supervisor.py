@@ -394,7 +394,7 @@ async def test_two_workers_serve_on_one_port_and_drain_together(tmp_path, end):
 
     assert 40 == sum(shares)
     assert all(shares)
-    assert {"drain"} == {each["why"] for each in told}
+    assert {"drain"} == {each["reason"] for each in told}
     assert 0 == status
     ended = [line for line in served.lines() if line["event"] == "stream ended"]
     assert {1, 2} == {line["worker"] for line in ended}
@@ -415,7 +415,7 @@ async def test_workers_drain_when_their_parent_is_killed(tmp_path):
                 await trio.lowlevel.wait_readable(end)
 
     assert 2 == len(ends)
-    assert {"drain"} == {each["why"] for each in told}
+    assert {"drain"} == {each["reason"] for each in told}
 
 
 @pytest.mark.slow
@@ -429,7 +429,7 @@ async def test_signal_to_all_at_once_drains_all_the_same(tmp_path):
         with trio.fail_after(SLACK):
             status = await served.process.wait()
 
-    assert {"drain"} == {each["why"] for each in told}
+    assert {"drain"} == {each["reason"] for each in told}
     assert 0 == status
 
 

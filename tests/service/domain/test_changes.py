@@ -23,7 +23,7 @@ WHOLE = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})
         pytest.param(
             FLAGGED, {"set": ["1", "2"], "read": True, "seen": True}, id="set"
         ),
-        pytest.param(REMOVED, {"remove": ["1", "2"], "why": "evicted"}, id="remove"),
+        pytest.param(REMOVED, {"remove": ["1", "2"], "reason": "evicted"}, id="remove"),
     ],
 )
 def test_step_in_the_words_of_the_contract(step, document):

@@ -63,7 +63,9 @@ def test_items_that_do_not_count(done, why):
     """Each item that does not count is told with the reason."""
     told = explained(note("a"), note("b"), ops(*done))
 
-    assert [("a", why)] == [(item["id"], item["why"]) for item in told["not_counted"]]
+    assert [("a", why)] == [
+        (item["id"], item["reason"]) for item in told["not_counted"]
+    ]
     assert ["b"] == [item["id"] for item in told["counted"]]
     assert told["badge"]["unread"] == len(told["counted"])
 
@@ -89,7 +91,8 @@ def test_operations():
     )  # fmt: skip
 
     rows = [
-        [o["v"], o["at"], o["by"], o["did"], o["unread"]] for o in told["operations"]
+        [o["v"], o["at"], o["by"], o["operation"], o["unread"]]
+        for o in told["operations"]
     ]
     assert rows == [
         [7, 7.0, "time", "expire", 2],
@@ -101,12 +104,12 @@ def test_operations():
         [1, 1.0, "producer", "notify", 1],
     ]
     assert [o["steps"] for o in told["operations"]] == [
-        [{"remove": ["c"], "why": "expired"}],
+        [{"remove": ["c"], "reason": "expired"}],
         [{"add": "c"}],
-        [{"remove": ["b"], "why": "retracted"}],
+        [{"remove": ["b"], "reason": "retracted"}],
         [],
         [{"set": ["b"], "read": True, "seen": True}],
-        [{"remove": ["a"], "why": "replaced"}, {"add": "b"}],
+        [{"remove": ["a"], "reason": "replaced"}, {"add": "b"}],
         [{"add": "a"}],
     ]
 

@@ -222,7 +222,7 @@ def test_key_collapses():
         ops({"read": ["a"]}), note("b", key="k"),
     )  # fmt: skip
 
-    assert [{"remove": ["a"], "why": "replaced"}, {"add": "b"}] == steps(applied)
+    assert [{"remove": ["a"], "reason": "replaced"}, {"add": "b"}] == steps(applied)
     assert {"x": "", "y": "", "b": ""} == flags(applied.mailbox)
     assert 5 == applied.mailbox.items["b"].seq == applied.mailbox.v
 
@@ -236,7 +236,7 @@ def test_full_mailbox_evicts_its_oldest():
     """The item that makes a mailbox too full pushes out the oldest, in one version."""
     *_, applied = run(*map(note, "abcd"), limits=LIMITS)
 
-    assert [{"remove": ["a"], "why": "evicted"}, {"add": "d"}] == steps(applied)
+    assert [{"remove": ["a"], "reason": "evicted"}, {"add": "d"}] == steps(applied)
     assert ["b", "c", "d"] == list(applied.mailbox.items)
     assert (3, True) == (applied.badge.unread, applied.badge.more)
 
@@ -325,7 +325,7 @@ def test_expiry_is_a_change_and_the_deadline_says_when():
 
     assert 5.0 == before.expires_at
     assert early.change is None
-    assert [{"remove": ["a", "d"], "why": "expired"}] == steps(due)
+    assert [{"remove": ["a", "d"], "reason": "expired"}] == steps(due)
     assert (5, 2) == (due.badge.v, due.badge.unread)
     assert 9.0 == due.mailbox.expires_at
     assert inf == apply(due.mailbox, Expire(), now=9.0, limits=MANY).mailbox.expires_at
@@ -338,7 +338,7 @@ def test_item_that_was_to_expire_goes_before():
     due = apply(nothing.mailbox, Expire(), now=9.0, limits=MANY)
 
     assert (None, 9.0) == (nothing.change, nothing.mailbox.expires_at)
-    assert [{"remove": ["b"], "why": "expired"}] == steps(due)
+    assert [{"remove": ["b"], "reason": "expired"}] == steps(due)
 
 
 def test_renewed_mailbox_goes_on_under_another_epoch():
@@ -366,5 +366,5 @@ def test_retraction(retract, removed):
         ops({"read": ["a"]}), retract,
     )  # fmt: skip
 
-    assert [{"remove": removed, "why": "retracted"}] == steps(applied)
+    assert [{"remove": removed, "reason": "retracted"}] == steps(applied)
     assert {"a", "b", "c"} - set(removed) == set(applied.mailbox.items)

@@ -178,7 +178,7 @@ async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path
             status = await served.process.wait()
 
     assert ["hello", "badge", "bye"] == [event.type for event in events(wire)]
-    assert "drain" == bye(wire)["why"]
+    assert "drain" == bye(wire)["reason"]
     assert (503, 200) == (ready.status_code, alive.status_code)
     assert {"draining": "the service is about to end"} == ready.json()["reasons"]
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -229,7 +229,7 @@ async def test_returns_are_spread_over_the_time_it_takes_to_take_them_back(tmp_p
         told = [bye(opening + await read_until(s)) for s, opening in streams]
 
     retries = [end["retry"] for end in told]
-    assert {"drain"} == {end["why"] for end in told}
+    assert {"drain"} == {end["reason"] for end in told}
     assert 1_000 <= min(retries) <= max(retries) <= 1_000 + 1_000 * 200 / 500
     assert len(set(retries)) > 50
 
@@ -368,7 +368,7 @@ async def test_no_peer_holds_up_the_end(tmp_path, peer):
         nursery.cancel_scope.cancel()
 
         assert 0 == status
-        assert "drain" == bye(wire)["why"]
+        assert "drain" == bye(wire)["reason"]
         assert [] == [line for line in served.lines() if line["level"] == "error"]
 
 
@@ -378,6 +378,6 @@ async def test_max_age_ends_a_stream_the_same_way(tmp_path):
         stream, opening = await served.stream()
         end = bye(opening + await read_until(stream))
 
-        assert "max_age" == end["why"]
+        assert "max_age" == end["reason"]
         assert 1_000 <= end["retry"] <= 1_002
         assert 0 == await served.end()

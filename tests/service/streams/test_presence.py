@@ -76,7 +76,7 @@ class Node:
             hello, event = await stream.next_event(), await stream.next_event()
             assert "hello" == hello.type
             if event.type == "bye":
-                assert "shed" == data(event)["why"]
+                assert "shed" == data(event)["reason"]
                 assert await stream.next_event() is None
                 task_status.started(None)
                 return
@@ -209,7 +209,7 @@ async def test_nothing_begins_while_others_cannot_be_asked(
     await trio.sleep(1.5 * RETRY_DELAY)
     others = [await nursery.start(other.opens) for _ in range(3)]
 
-    assert ("bye", "shed") == (told.type, data(told)["why"])
+    assert ("bye", "shed") == (told.type, data(told)["reason"])
     assert tries == pytest.approx(TTL / RETRY_DELAY, abs=2)
     assert 1 == are_served
     assert [True, True, False] == [bool(scope) for scope in others]

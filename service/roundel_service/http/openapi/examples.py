@@ -353,7 +353,7 @@ STORY = (
                     "source": "issue:42",
                     "seen": True,
                     "expires_at": 1763776400.0,
-                    "why": "read",
+                    "reason": "read",
                 }
             ],
             "gauges": [{"category": "invoices", "count": 7, "source_version": 91}],
@@ -362,7 +362,7 @@ STORY = (
                     "v": 4,
                     "at": 1763690000.0,
                     "by": "user",
-                    "did": "ops",
+                    "operation": "ops",
                     "steps": [
                         {
                             "set": ["01KAJ1VBM07Q3V9D2MXKAE5TRW"],
@@ -377,7 +377,7 @@ STORY = (
                     "v": 3,
                     "at": 1763690000.0,
                     "by": "producer",
-                    "did": "gauge",
+                    "operation": "gauge",
                     "steps": [],
                     "unread": 9,
                 },
@@ -385,7 +385,7 @@ STORY = (
                     "v": 2,
                     "at": 1763690000.0,
                     "by": "producer",
-                    "did": "notify",
+                    "operation": "notify",
                     "steps": [{"add": "01KAJ1VBM0M5T0R9QWVK2EXD3A"}],
                     "unread": 2,
                 },
@@ -393,7 +393,7 @@ STORY = (
                     "v": 1,
                     "at": 1763690000.0,
                     "by": "producer",
-                    "did": "notify",
+                    "operation": "notify",
                     "steps": [{"add": "01KAJ1VBM07Q3V9D2MXKAE5TRW"}],
                     "unread": 1,
                 },
@@ -542,8 +542,8 @@ EVENTS: Mapping[str, Any] = {
     },
     "ping": {"v": 4},
     "auth": {"expires_in": 60},
-    "reset": {"why": "epoch"},
-    "bye": {"why": "drain", "retry": 1007},
+    "reset": {"reason": "epoch"},
+    "bye": {"reason": "drain", "retry": 1007},
 }
 """The data of each event, as streams that follow the story are told it."""
 

@@ -220,9 +220,9 @@ _PRODUCERS = (
         tag="Producer",
         summary="End a user's streams",
         description=(
-            'Ends them with `bye`, `why: "revoked"`. With `revoke`, every proof that '
-            "was issued before now is refused for 24 h: with 204 on the stream, with "
-            "401 elsewhere."
+            'Ends them with `bye`, `reason: "revoked"`. With `revoke`, every proof '
+            "issued before now is refused for 24 h: with 204 on the stream, with 401 "
+            "elsewhere."
         ),
         proofs=_PRODUCER,
         parts=schemas.UserPath,

@@ -193,7 +193,7 @@ class ExplainedItem(Struct, forbid_unknown_fields=True):
     source: str | None
     seen: bool
     expires_at: Time | None
-    why: Literal["archived", "read"] | UnsetType = UNSET
+    reason: Literal["archived", "read"] | UnsetType = UNSET
 
 
 @final
@@ -219,7 +219,7 @@ class ExplainedOperation(Struct, forbid_unknown_fields=True):
     v: Version
     at: Time
     by: Literal["producer", "user", "time"]
-    did: str
+    operation: str
     steps: Annotated[
         list[dict[str, Any]],
         Meta(description="As in a `change` event; of an added item just the id."),
@@ -328,7 +328,7 @@ class RemoveStep(Struct, forbid_unknown_fields=True):
     """Items that went, and why."""
 
     remove: list[ItemId]
-    why: Literal["expired", "evicted", "retracted", "replaced"]
+    reason: Literal["expired", "evicted", "retracted", "replaced"]
 
 
 @final
@@ -359,7 +359,7 @@ class PingEvent(Struct, forbid_unknown_fields=True):
 class ResetEvent(Struct, forbid_unknown_fields=True):
     """Another epoch begins: forget everything."""
 
-    why: Literal["epoch"]
+    reason: Literal["epoch"]
 
 
 @final
@@ -373,5 +373,5 @@ class AuthEvent(Struct, forbid_unknown_fields=True):
 class ByeEvent(Struct, forbid_unknown_fields=True):
     """The stream ends here, as planned; come back after `retry` milliseconds."""
 
-    why: Literal["drain", "max_age", "expired", "shed", "revoked", "slow"]
+    reason: Literal["drain", "max_age", "expired", "shed", "revoked", "slow"]
     retry: Count
