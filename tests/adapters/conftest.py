@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from support.server import serve
+from support.server import connect_tls, serve, serve_tls, tls_contexts
 
-__all__ = ["serve"]  # Fixtures are found by their names.
+# pytest finds fixtures by their names.
+__all__ = ["connect_tls", "serve", "serve_tls", "tls_contexts"]

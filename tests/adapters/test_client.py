@@ -10,8 +10,7 @@ import trio
 
 from roundel import stream_headers
 from roundel_adapters.client import StreamEnded, connect
-
-from .server.test_serve import app_of
+from support.asgi_apps import app_of
 
 pytestmark = pytest.mark.slow
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 
 import trio
 
 from roundel import CloseMessage, Event, History, Stream
-from roundel_adapters import server
 from roundel_adapters.server.fastpath.http1 import Http1Connection
 from roundel_adapters.server.fastpath.interface import (
     EventStreamResponse,
@@ -17,7 +16,6 @@ from roundel_adapters.server.fastpath.interface import (
 )
 from roundel_adapters.server.fastpath.request_parser import IncompleteBody
 from roundel_adapters.wakeup import Wakeup
-from support.server import Served
 
 DATE = b"Date: "
 
@@ -165,34 +163,6 @@ def undated(written):
     return b"\r\n".join(line for line in lines if not line.startswith(DATE))
 
 
-@asynccontextmanager
-async def serving(app, short=None, **limits):
-    """Serve *app*, and *short* the short way, on any port for the length of a block."""
-    listeners = await server.listen("127.0.0.1", 0)
-    port = listeners[0].socket.getsockname()[1]
-    served = Served(port, trio.Event(), trio.Event())
-
-    async def run(*, task_status):
-        await server.serve(
-            app,
-            listeners,
-            shutdown=served.stop.wait,
-            limits=server.ServerLimits(**limits),
-            fastpath=short,
-            task_status=task_status,
-        )
-        served.gone.set()
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(run)
-        try:
-            yield served
-        finally:
-            for stream in served.streams:
-                stream.socket.close()
-            served.stop.set()
-
-
 async def connected(served, data=b""):
     """Connect to a server, and send *data*."""
     stream = await trio.open_tcp_stream("127.0.0.1", served.port)
@@ -200,6 +170,13 @@ async def connected(served, data=b""):
     if data:
         await stream.send_all(data)
     return stream
+
+
+async def until(is_reached):
+    """Let other tasks run until *is_reached* is true."""
+    with trio.fail_after(10):
+        while not is_reached():
+            await trio.lowlevel.checkpoint()
 
 
 def tasks():

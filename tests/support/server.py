@@ -1,7 +1,8 @@
-"""A Hypercorn of ours on loopback, for the tests that need sockets."""
+"""A server of ours on loopback, for the tests that need sockets."""
 
 from __future__ import annotations
 
+import ssl
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -10,11 +11,14 @@ import pytest
 import trio
 
 from roundel_adapters import server
+from support.certificates import Authority
+
+TLS_NAME = "roundel.test"
 
 
 @attrs.define
 class Served:
-    """A running server: where it is, how to stop it, and when it is gone."""
+    """A running server: its port, the event that stops it, the event that it ended."""
 
     port: int
     stop: trio.Event
@@ -30,11 +34,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(app, **limits):
-    """Serve *app* on any port, and stop it at the end."""
-    listeners = await server.listen("127.0.0.1", 0)
-    port = listeners[0].socket.getsockname()[1]
-    served = Served(port, trio.Event(), trio.Event())
+async def serving(app, fastpath=None, *, tls=None, **limits):
+    """Serve *app*, and *fastpath* if there is one, on any port; stop at the end."""
+    listeners = await server.listen("127.0.0.1", 0, tls=tls)
+    listener = listeners[0].transport_listener if tls else listeners[0]
+    served = Served(listener.socket.getsockname()[1], trio.Event(), trio.Event())
 
     async def run(*, task_status) -> None:
         await server.serve(
@@ -42,6 +46,7 @@ async def serving(app, **limits):
             listeners,
             shutdown=served.stop.wait,
             limits=server.ServerLimits(**limits),
+            fastpath=fastpath,
             task_status=task_status,
         )
         served.gone.set()
@@ -60,6 +65,37 @@ async def serving(app, **limits):
 def serve():
     """Serve an ASGI app for the length of a block."""
     return partial(serving)
+
+
+@pytest.fixture(scope="module")
+def tls_contexts(tmp_path_factory):
+    """Make the TLS contexts of a server, and of a client that trusts it."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*authority.issue(TLS_NAME))
+    return server, ssl.create_default_context(cafile=authority.file)
+
+
+@pytest.fixture
+def serve_tls(tls_contexts):
+    """Serve an ASGI app over TLS for the length of a block."""
+    return partial(serving, tls=tls_contexts[0])
+
+
+@pytest.fixture
+def connect_tls(tls_contexts):
+    """Connect a TLS client that offers the given ALPN protocols."""
+    _, client = tls_contexts
+
+    async def connect(served, *protocols):
+        client.set_alpn_protocols(list(protocols))
+        plain = await trio.open_tcp_stream("127.0.0.1", served.port)
+        served.streams.append(plain)
+        return trio.SSLStream(
+            plain, client, server_hostname=TLS_NAME, https_compatible=True
+        )
+
+    return connect
 
 
 async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:

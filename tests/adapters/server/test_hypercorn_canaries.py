@@ -16,10 +16,17 @@ from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
 
 from support import server
+from support.asgi_apps import (
+    START,
+    Ticker,
+    answer,
+    app_of,
+    body_message,
+    flood,
+    until_disconnect,
+)
+from support.http2 import connect_http2
 from support.server import Served, read_until
-
-from .asgi.test_http2 import START, Ticker, connect, piece
-from .test_serve import answer, app_of, flood, until_disconnect
 
 
 @asynccontextmanager
@@ -88,11 +95,11 @@ async def test_peer_that_takes_nothing_is_cut(serve, patience):
 async def test_error_in_one_connection_ends_no_other(serve):
     """Trap 2: a peer that overfills Hypercorn's tree of priorities harms itself."""
     async with serve(app_of(answer)) as served:
-        peer = await connect(served)
+        peer = await connect_http2(served)
         for stream_id in range(1, 2_100, 2):
             peer.h2.prioritize(stream_id)
         await peer.flush()
-        await peer.until(lambda: SettingsAcknowledged in peer.heard)
+        await peer.until(lambda: SettingsAcknowledged in peer.event_types)
         healthy = await served.get("/")
 
         assert b"ok" in await read_until(healthy, b"ok")
@@ -104,18 +111,18 @@ async def test_streams_that_are_taken_back_leave_nothing_behind(serve, monkeypat
     monkeypatch.setattr(stock, "max_requests", 100_000)
     ticker = Ticker()
     async with serve(ticker.app, max_resets=5_000) as served:
-        peer = await connect(served)
+        peer = await connect_http2(served)
         for _ in range(33):
-            asked = [await peer.ask("/stream", flush=False) for _ in range(90)]
+            asked = [await peer.request("/stream", flush=False) for _ in range(90)]
             await peer.flush()
             await peer.until(
-                lambda asked=asked: all(peer.told[s].status for s in asked)
+                lambda asked=asked: all(peer.responses[s].status for s in asked)
             )
             for stream in asked:
                 peer.h2.reset_stream(stream)
             await peer.flush()
 
-        assert await peer.answer(await peer.ask()) == (200, b"ok")
+        assert await peer.response(await peer.request()) == (200, b"ok")
 
 
 @pytest.mark.slow
@@ -123,15 +130,15 @@ async def test_stream_outlives_any_number_of_requests_beside_it(serve, patience)
     """Trap 4: the thousandth request does not silence the stream."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
-        peer = await connect(served)
-        stream = await peer.ask("/stream")
+        peer = await connect_http2(served)
+        stream = await peer.request("/stream")
         for _ in range(1_005):
             with trio.fail_after(patience):
-                assert await peer.answer(await peer.ask()) == (200, b"ok")
+                assert await peer.response(await peer.request()) == (200, b"ok")
         await ticker.send.send(b"news")
 
         with trio.fail_after(patience):
-            assert await peer.until(lambda: peer.told[stream].body == b"news")
+            assert await peer.until(lambda: peer.responses[stream].body == b"news")
 
 
 async def test_closed_window_stops_the_app(serve, patience):
@@ -142,13 +149,13 @@ async def test_closed_window_stops_the_app(serve, patience):
         nonlocal sent
         await send(START)
         while True:
-            await send(piece(bytes(16_384)))
+            await send(body_message(bytes(16_384)))
             sent += 16_384
 
     async with serve(app_of(pour), drain_timeout=0.1) as served:
-        peer = await connect(served, INITIAL_WINDOW_SIZE=0)
-        stream = await peer.ask()
-        assert await peer.until(lambda: peer.told[stream].status)
+        peer = await connect_http2(served, INITIAL_WINDOW_SIZE=0)
+        stream = await peer.request()
+        assert await peer.until(lambda: peer.responses[stream].status)
         with trio.fail_after(patience / 5):
             await trio.testing.wait_all_tasks_blocked(0.01)
 
@@ -205,12 +212,12 @@ async def pour_into(peer):
 async def test_answer_before_the_end_of_an_upload_harms_no_stream(serve):
     """What comes of a request after its HTTP/2 answer is no error."""
     async with serve(app_of(answer)) as served:
-        peer = await connect(served)
-        stream = await peer.ask(method="POST", body=...)
-        told = peer.told[stream]
+        peer = await connect_http2(served)
+        stream = await peer.request(method="POST", body=...)
+        told = peer.responses[stream]
         assert await peer.until(lambda: told.is_ended or told.body == b"ok")
         if told.reset is None:
             peer.h2.send_data(stream, b"late")
             await peer.flush()
 
-        assert await peer.answer(await peer.ask()) == (200, b"ok")
+        assert await peer.response(await peer.request()) == (200, b"ok")

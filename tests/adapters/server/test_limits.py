@@ -10,10 +10,9 @@ from quart_trio import QuartTrio
 
 from roundel_adapters import server
 from roundel_adapters.server.serve import RESERVE
+from support.asgi_apps import Ticker, answer, app_of
+from support.http2 import connect_http2
 from support.server import read_until
-
-from .asgi.test_http2 import Ticker, connect
-from .test_serve import answer, app_of
 
 
 async def silent(served):
@@ -121,16 +120,16 @@ async def test_quiet_stream_is_not_idle(serve):
     limits = {"head_timeout": 0.05, "keep_alive_timeout": 0.05}
     async with serve(ticker.app, **limits) as served:
         over_1 = await served.get("/stream")
-        peer = await connect(served)
-        over_2 = await peer.ask("/stream")
-        await peer.until(lambda: peer.told[over_2].status)
+        peer = await connect_http2(served)
+        over_2 = await peer.request("/stream")
+        await peer.until(lambda: peer.responses[over_2].status)
         await trio.sleep(0.15)
         await ticker.send.send(b"news;")
         await ticker.send.send(b"news;")
         ticker.send.close()
 
         assert b"news" in await read_until(over_1, b"0\r\n\r\n")
-        assert await peer.answer(over_2) == (200, b"news;")
+        assert await peer.response(over_2) == (200, b"news;")
 
 
 @pytest.mark.parametrize(

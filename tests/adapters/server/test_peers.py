@@ -9,10 +9,17 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from support.asgi_apps import (
+    START,
+    Ticker,
+    answer,
+    app_of,
+    body_message,
+    flood,
+    until_disconnect,
+)
+from support.http2 import connect_http2
 from support.server import read_until
-
-from .asgi.test_http2 import START, Ticker, connect, piece
-from .test_serve import answer, app_of, flood, until_disconnect
 
 pytestmark = pytest.mark.slow
 
@@ -26,18 +33,18 @@ async def never_read(served):
 
 async def never_read_2(served):
     """Ask for many floods over HTTP/2, with windows to spare, and take none."""
-    peer = await connect(served, INITIAL_WINDOW_SIZE=2**31 - 1)
+    peer = await connect_http2(served, INITIAL_WINDOW_SIZE=2**31 - 1)
     for _ in range(50):
-        await peer.ask("/flood", flush=False)
+        await peer.request("/flood", flush=False)
     peer.h2.increment_flow_control_window(2**31 - 1 - 65_535)
     await peer.flush()
 
 
 async def close_window(served):
     """Ask over HTTP/2 and never open the window."""
-    peer = await connect(served, INITIAL_WINDOW_SIZE=0)
+    peer = await connect_http2(served, INITIAL_WINDOW_SIZE=0)
     for _ in range(50):
-        await peer.ask("/flood", flush=False)
+        await peer.request("/flood", flush=False)
     await peer.flush()
 
 
@@ -74,10 +81,10 @@ async def drip_body(served):
 
 async def open_and_reset(served):
     """Open and take back a thousand HTTP/2 streams."""
-    peer = await connect(served)
+    peer = await connect_http2(served)
     for _ in range(20):
         for _ in range(50):
-            peer.h2.reset_stream(await peer.ask("/flood", flush=False))
+            peer.h2.reset_stream(await peer.request("/flood", flush=False))
         await peer.flush()
 
 
@@ -125,8 +132,8 @@ async def test_reader_that_takes_a_little_all_the_time_is_not_cut(serve):
 
     async def large(scope, receive, send):
         await send(START)
-        await send(piece(bytes(size)))
-        await send(piece(b"end", more=False))
+        await send(body_message(bytes(size)))
+        await send(body_message(b"end", more=False))
 
     async with serve(app_of(large), write_timeout=0.2) as served:
         stream = await served.get("/")
@@ -144,18 +151,18 @@ async def test_thousand_streams_opened_and_reset_leave_the_connection_well(serve
     """A page may leave as often as the allowance, and its streams go on."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
-        peer = await connect(served)
-        kept = await peer.ask("/stream")
+        peer = await connect_http2(served)
+        kept = await peer.request("/stream")
         for _ in range(20):
             for _ in range(50):
-                peer.h2.reset_stream(await peer.ask("/stream", flush=False))
+                peer.h2.reset_stream(await peer.request("/stream", flush=False))
             await peer.flush()
-            assert await peer.answer(await peer.ask()) == (200, b"ok")
+            assert await peer.response(await peer.request()) == (200, b"ok")
         await trio.testing.wait_all_tasks_blocked()
         assert ticker.open == 1
         await ticker.send.send(b"news")
 
-        assert await peer.until(lambda: peer.told[kept].body == b"news")
+        assert await peer.until(lambda: peer.responses[kept].body == b"news")
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["told", "untold"])
@@ -165,8 +172,8 @@ async def test_app_that_sends_for_ever_to_nobody_lets_others_run(serve, is_told)
     app = until_disconnect(handle, over) if is_told else app_of(handle)
     async with serve(app, drain_timeout=0.2) as served:
         await reset_mid_stream(served)
-        peer = await connect(served)
-        peer.h2.reset_stream(await peer.ask("/flood", flush=False))
+        peer = await connect_http2(served)
+        peer.h2.reset_stream(await peer.request("/flood", flush=False))
         await peer.flush()
         healthy = await served.get("/")
 
@@ -198,7 +205,7 @@ async def test_fast_reader_does_not_keep_its_app_from_letting_others_run(serve):
             return
         await send(START)
         while True:
-            await send(piece(b"x"))
+            await send(body_message(b"x"))
 
     async with serve(app_of(tiny), drain_timeout=0.1) as served, taking(served):
         healthy = await served.get("/")

@@ -13,65 +13,10 @@ from quart_trio import QuartTrio
 from roundel import CloseMessage, Event, History, Stream
 from roundel_adapters.quart import stream_response
 from roundel_adapters.wakeup import Wakeup
+from support.asgi_apps import answer, app_of, flood, until_disconnect
 from support.server import read_until
 
 pytestmark = pytest.mark.slow
-
-ANSWER = [
-    {"type": "http.response.start", "status": 200, "headers": []},
-    {"type": "http.response.body", "body": b"ok"},
-]
-
-
-async def lifespan(receive, send):
-    """Take part in the start and the end of the server."""
-    while True:
-        event = await receive()
-        await send({"type": f"{event['type']}.complete"})
-        if event["type"] == "lifespan.shutdown":
-            return
-
-
-def app_of(handler):
-    """Make an ASGI app whose requests go to *handler*."""
-
-    async def app(scope, receive, send):
-        if scope["type"] == "lifespan":
-            await lifespan(receive, send)
-        else:
-            await handler(scope, receive, send)
-
-    return app
-
-
-async def answer(scope, receive, send):
-    for message in ANSWER:
-        await send(message)
-
-
-# More than any kernel buffers for a peer that does not read.
-MUCH = {"type": "http.response.body", "body": bytes(1 << 26), "more_body": True}
-
-
-async def flood(scope, receive, send):
-    """Write for ever, to whoever takes it."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    while True:
-        await send(MUCH)
-
-
-def until_disconnect(handler, over: trio.Event):
-    """Run *handler* until the peer is gone, and say so by *over*."""
-
-    async def watched(scope, receive, send):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(handler, scope, receive, send)
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            over.set()
-            nursery.cancel_scope.cancel()
-
-    return app_of(watched)
 
 
 async def test_request_is_answered_and_the_server_ends_when_told(serve):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.server import read_until
-
-from ..test_serve import answer, app_of
-from .test_http2 import START, Ticker, piece
 
 
 async def say(served, sent):
@@ -26,7 +24,7 @@ async def echo(scope, receive, send):
         body, more = body + message["body"], message["more_body"]
     size = [(b"content-length", b"%d" % len(body))]
     await send({**START, "headers": size})
-    await send(piece(body, more=False))
+    await send(body_message(body, more=False))
 
 
 async def test_upgrades_are_not_made(serve):

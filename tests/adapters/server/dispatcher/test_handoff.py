@@ -8,21 +8,15 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from adapters.server import test_tls as test_hypercorn_tls
 from roundel import CloseMessage, Event, History, Stream
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.wakeup import Wakeup
-from support.fastpath_app import asked, connected, serving, tasks
-from support.server import read_until
-
-from ..asgi.test_http2 import connect
+from support.fastpath_app import asked, connected, tasks
+from support.http2 import connect_http2
+from support.server import read_until, serving
 
 pytestmark = pytest.mark.slow
-
-connect_tls = test_hypercorn_tls.connect
-contexts = test_hypercorn_tls.contexts
-serve_tls = test_hypercorn_tls.serve_tls
 
 STATE = b"data: start\nid: e.0\n\n"
 
@@ -159,14 +153,14 @@ async def test_http_1_0_is_served_without_chunks(page):
 async def test_http_2_is_served_by_ordinary_writes(page):
     """Its connection is not the stream's alone."""
     async with serving(page.app) as served:
-        peer = await connect(served)
-        stream = await peer.ask("/")
-        assert await peer.until(lambda: peer.told[stream].body == STATE)
-        assert (200, b"a page") == await peer.answer(await peer.ask("/page"))
+        peer = await connect_http2(served)
+        stream = await peer.request("/")
+        assert await peer.until(lambda: peer.responses[stream].body == STATE)
+        assert (200, b"a page") == await peer.response(await peer.request("/page"))
         page.end()
 
-        assert await peer.until(lambda: peer.told[stream].is_ended)
-        assert peer.told[stream].body.endswith(b"data: over\n\n")
+        assert await peer.until(lambda: peer.responses[stream].is_ended)
+        assert peer.responses[stream].body.endswith(b"data: over\n\n")
 
 
 async def test_tls_is_served_by_ordinary_writes(page, serve_tls, connect_tls):

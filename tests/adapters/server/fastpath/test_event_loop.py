@@ -13,18 +13,17 @@ import trio
 from roundel_adapters.server.fastpath import event_loop as _reception
 from roundel_adapters.server.fastpath.connection import FastConnection
 from roundel_adapters.server.fastpath.interface import Response
+from support.asgi_apps import ECHO_APP
 from support.fastpath_app import (
     ShortApp,
     asked,
     connected,
     posted,
-    serving,
     tasks,
     undated,
+    until,
 )
-from support.server import read_until
-
-from .test_served import APP, until
+from support.server import read_until, serving
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +54,7 @@ def short():
 
 async def test_request_costs_no_task(short):
     """Nor does a connection that waits for one, or for the next."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         before = tasks()
         peers = [await connected(served) for _ in range(5)]
         for _ in range(2):
@@ -67,7 +66,7 @@ async def test_request_costs_no_task(short):
 
 async def test_answer_that_waits_holds_up_nobody(short):
     """Another task attends meanwhile, and a few of them are kept."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         before = tasks()
         slow = [await connected(served, asked("/wait")) for _ in range(40)]
         await until(lambda: short.waiting == 40)
@@ -88,7 +87,7 @@ async def test_what_comes_in_pieces_is_answered_the_same(short, target):
     short.go_on.set()
     data, answers = asked(target), []
     for size in (len(data), 9):
-        async with serving(APP, short) as served:
+        async with serving(ECHO_APP, short) as served:
             peer = await connected(served)
             for start in range(0, len(data), size):
                 await peer.send_all(data[start : start + size])
@@ -116,7 +115,7 @@ def sent_together(served, *requests):
 @pytest.mark.parametrize("place", [0, 2, 4])
 async def test_answer_does_not_wait_for_that_of_another(short, place):
     """Requests are read together, and one of them has to be waited for."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         for number in range(5):
             requests = [posted(b"%d" % each) for each in range(4)]
             requests.insert(place, asked("/wait"))
@@ -134,7 +133,7 @@ async def test_answer_does_not_wait_for_that_of_another(short, place):
 async def test_fault_costs_the_connection_that_has_done_well_before(short, caplog):
     """Nobody knows what its peer would take for the answer."""
     caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         peer, other = sent_together(served, posted(b"hello"), posted(b"hello"))
         for each in (peer, other):
             assert b"hello" in await read_until(each, b"hello")
@@ -155,7 +154,7 @@ async def test_request_that_was_read_is_answered_at_the_end(short):
 
     short.wait = wait
     for _ in range(5):
-        async with serving(APP, short) as ending:
+        async with serving(ECHO_APP, short) as ending:
             slow, quick = sent_together(ending, asked("/wait"), posted(b"hello"))
             assert b"waited" in await read_until(slow, b"waited")
             assert b"hello" in await read_until(quick, b"hello")
@@ -164,7 +163,7 @@ async def test_request_that_was_read_is_answered_at_the_end(short):
 
 async def test_peer_that_takes_its_time_holds_up_nobody(short):
     """What is too much for its socket is sent to it by a task, all of it."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         before = tasks()
         slow, quick = sent_together(served, posted(b"hello"), posted(b"hello"))
         await read_until(slow, b"hello")
@@ -187,7 +186,7 @@ async def test_peer_that_takes_its_time_holds_up_nobody(short):
 
 async def test_peer_that_leaves_meanwhile_is_let_go(short):
     """Neither its place nor its file is kept."""
-    async with serving(APP, short, max_connections=1) as served:
+    async with serving(ECHO_APP, short, max_connections=1) as served:
         for data in (b"", asked("/wait")):
             peer = await connected(served, data)
             await until(lambda data=data: short.waiting or not data)
@@ -201,7 +200,7 @@ async def test_peer_that_leaves_meanwhile_is_let_go(short):
 
 async def test_end_waits_for_an_answer_and_no_longer(short):
     """One that waits is given the time to end, and is cut after it."""
-    async with serving(APP, short, drain_timeout=1) as served:
+    async with serving(ECHO_APP, short, drain_timeout=1) as served:
         peer = await connected(served, asked("/wait"))
         await until(lambda: short.waiting)
         served.stop.set()
@@ -224,7 +223,7 @@ async def test_task_that_takes_over_has_nothing_of_another_request(short):
         return Response()
 
     short.wait = wait
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         for number in range(3):
             await connected(served, asked("/wait", f"X-Name: {number}"))
             await until(lambda number=number: len(told) > number)
@@ -239,7 +238,7 @@ async def test_connection_that_is_over_leaves_nothing_to_the_collector(short):
     def guests():
         return sum(type(each) is FastConnection for each in gc.get_objects())
 
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         gc.collect()
         before = guests()
         gc.disable()

@@ -7,37 +7,20 @@ from contextlib import suppress
 import pytest
 import trio
 
+from support.asgi_apps import ECHO_APP
 from support.fastpath_app import (
     ShortApp,
     asked,
     chunked,
     connected,
     posted,
-    serving,
     tasks,
+    until,
 )
-from support.server import read_until
-
-from ..asgi.test_http2 import connect
-from ..test_serve import app_of
+from support.http2 import connect_http2
+from support.server import read_until, serving
 
 pytestmark = pytest.mark.slow
-
-
-async def usual(scope, receive, send):
-    """Answer with the request's line and body, the usual way."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    told = f"usual {scope['method']} {scope['path']} ".encode() + body
-    headers = [(b"content-length", b"%d" % len(told))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": told})
-
-
-APP = app_of(usual)
 
 
 @pytest.fixture
@@ -49,14 +32,14 @@ async def test_both_ways_share_a_connection(short):
     """What is not taken goes on from there the usual way, with all that came."""
     data = posted(b"one") + asked("/other") + posted(b"two")
     for size in (len(data), 7):
-        async with serving(APP, short) as served:
+        async with serving(ECHO_APP, short) as served:
             peer = await connected(served)
             for start in range(0, len(data), size):
                 await peer.send_all(data[start : start + size])
             received = await read_until(peer, b"two")
 
-            assert received.index(b"\r\n\r\none") < received.index(b"usual GET /other")
-            assert received.endswith(b"usual POST /echo two")
+            assert received.index(b"\r\n\r\none") < received.index(b"asgi GET /other")
+            assert received.endswith(b"asgi POST /echo two")
     assert ["/echo"] * 2 == short.done
 
 
@@ -82,7 +65,7 @@ async def test_what_is_not_usual_is_answered_as_without_a_short_way(short, data)
     """Status, fields and framing are those of the ASGI server."""
     answers = []
     for taken in (short, None):
-        async with serving(APP, taken) as served:
+        async with serving(ECHO_APP, taken) as served:
             peer = await connected(served, data)
             answers.append((await read_until(peer, b"\r\n\r\n")).splitlines()[0])
 
@@ -92,16 +75,18 @@ async def test_what_is_not_usual_is_answered_as_without_a_short_way(short, data)
 
 async def test_http_2_by_prior_knowledge_is_served(short):
     """The preface finds its way through."""
-    async with serving(APP, short) as served:
-        peer = await connect(served)
+    async with serving(ECHO_APP, short) as served:
+        peer = await connect_http2(served)
 
-        assert (200, b"usual GET /echo ") == await peer.answer(await peer.ask("/echo"))
+        assert (200, b"asgi GET /echo ") == await peer.response(
+            await peer.request("/echo")
+        )
 
 
 async def test_two_lengths_at_once_are_refused(short):
     """RFC 9112 6.1: who sends both may be smuggling; nothing behind it is served."""
     data = chunked(b"x").replace(b"\r\n", b"\r\nContent-Length: 3\r\n", 1)
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         peer = await connected(served, data + asked("/smuggled"))
         received = await read_until(peer, b"smuggled")
 
@@ -113,7 +98,7 @@ async def test_answer_to_a_body_that_nobody_reads_can_be_read(short, chunks):
     """The connection ends without a reset, which would take the answer away."""
     body = bytes(1 << 23)
     make = chunked if chunks else posted
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         peer = await connected(served)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pour, peer, make(body, target="/deaf"))
@@ -123,12 +108,6 @@ async def test_answer_to_a_body_that_nobody_reads_can_be_read(short, chunks):
         assert received.endswith(b"Connection: close\r\n\r\nno")
 
 
-async def until(is_so):
-    with trio.fail_after(10):
-        while not is_so():
-            await trio.lowlevel.checkpoint()
-
-
 async def pour(peer, data):
     with suppress(trio.BrokenResourceError):
         await peer.send_all(data)
@@ -136,7 +115,7 @@ async def pour(peer, data):
 
 async def test_body_that_is_cut_short_is_forgotten(short, caplog):
     """Nothing is done about it, and it is nothing to write about."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         peer = await connected(served, posted(b"hello")[:-1])
         await peer.send_eof()
 
@@ -147,7 +126,7 @@ async def test_body_that_is_cut_short_is_forgotten(short, caplog):
 
 async def test_fault_costs_its_own_connection(short, caplog):
     """Others go on, and the log tells."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         broken = await connected(served, asked("/fail"))
         assert b"" == await read_until(broken, b"never")
         healthy = await connected(served, asked())
@@ -161,7 +140,7 @@ async def test_fault_costs_its_own_connection(short, caplog):
 async def test_connection_that_waits_for_too_long_is_ended(short, begun):
     """A head has its time, an idle connection has its own."""
     limits = {"head_timeout": 0.1, "keep_alive_timeout": 0.1}
-    async with serving(APP, short, **limits) as served:
+    async with serving(ECHO_APP, short, **limits) as served:
         peer = await connected(served, begun)
 
         received = await read_until(peer, b"never")
@@ -170,7 +149,7 @@ async def test_connection_that_waits_for_too_long_is_ended(short, begun):
 
 async def test_head_behind_another_request_has_the_time_of_a_head(short):
     """However long an idle connection may wait."""
-    async with serving(APP, short, head_timeout=0.1) as served:
+    async with serving(ECHO_APP, short, head_timeout=0.1) as served:
         peer = await connected(served, asked() + asked()[:9])
 
         assert 1 == (await read_until(peer, b"never")).count(b"200 OK")
@@ -178,7 +157,7 @@ async def test_head_behind_another_request_has_the_time_of_a_head(short):
 
 async def test_peer_that_takes_nothing_of_an_answer_is_cut(short):
     """As everywhere."""
-    async with serving(APP, short, write_timeout=0.1) as served:
+    async with serving(ECHO_APP, short, write_timeout=0.1) as served:
         await connected(served, asked("/much"))
         await until(lambda: short.done)
         with trio.fail_after(10):
@@ -188,7 +167,7 @@ async def test_peer_that_takes_nothing_of_an_answer_is_cut(short):
 
 async def test_idle_connection_does_not_hold_the_end_up(short):
     """Whether it has served something or nothing."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         fresh = await connected(served)
         used = await connected(served, asked())
         await read_until(used, b"\r\n\r\n")
@@ -203,7 +182,7 @@ async def test_idle_connection_does_not_hold_the_end_up(short):
 async def test_running_request_is_answered_before_the_end(short):
     """A body that is coming may come."""
     data = posted(b"hello", target="/echo")
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         peer = await connected(served, data[:-1])
         await until(lambda: short.asked)
         served.stop.set()
@@ -219,7 +198,7 @@ async def test_running_request_is_answered_before_the_end(short):
 
 async def test_stream_costs_no_task(short):
     """Head, frames and end come from the one switchboard."""
-    async with serving(APP, short) as served:
+    async with serving(ECHO_APP, short) as served:
         before = tasks()
         peers = [await connected(served, asked("/events")) for _ in range(5)]
         for peer in peers:
@@ -236,7 +215,7 @@ async def test_stream_costs_no_task(short):
 
 async def test_streams_are_waited_for_and_then_cut(short):
     """The end waits for streams as long as for requests."""
-    async with serving(APP, short, drain_timeout=0.2) as served:
+    async with serving(ECHO_APP, short, drain_timeout=0.2) as served:
         peer = await connected(served, asked("/events"))
         await read_until(peer, b"e.0\n\n\r\n")
         served.stop.set()
