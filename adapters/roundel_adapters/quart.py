@@ -21,7 +21,7 @@ from quart_trio.wrappers.request import TrioRequest
 from roundel import stream_headers
 
 from .driver import EventStream, iter_chunks
-from .server.dispatcher.handoff import EVENTS
+from .server.dispatcher.handoff import EXTENSION
 from .wakeup import Wakeup
 
 
@@ -168,11 +168,11 @@ class _PullingASGIConnection(TrioASGIHTTPConnection):
     ) -> None:
         extensions = self.scope.get("extensions") or {}
         body = response.response
-        if not (isinstance(body, _EventStreamBody) and EVENTS in extensions):
+        if not (isinstance(body, _EventStreamBody) and EXTENSION in extensions):
             await super()._send_response(send, response)
             return
         headers = encode_headers(response.headers)
         start = {"type": "http.response.start", "status": 200, "headers": headers}
-        given = {"type": EVENTS, "talker": body.stream, "bell": body.wakeup}
+        hand_off = {"type": EXTENSION, "stream": body.stream, "wakeup": body.wakeup}
         await send(cast(ASGISendEvent, start))
-        await send(cast(ASGISendEvent, {**given, "within": body.lifespan}))
+        await send(cast(ASGISendEvent, {**hand_off, "lifespan": body.lifespan}))

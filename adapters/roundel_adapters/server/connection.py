@@ -16,7 +16,8 @@ from ..wakeup import Wakeup
 from .asgi.app_task import AppRunner
 from .asgi.http1 import GuardedH11Protocol
 from .asgi.http2 import Http2Connection
-from .context import Address, ConnectionContext, HttpProtocol, ServerContext
+from .asgi.interface import Address, ConnectionContext, HttpProtocol
+from .context import ServerContext
 from .fastpath.http1 import Http1Connection
 from .fastpath.interface import App
 from .fastpath.request_parser import IncompleteBody
@@ -42,7 +43,10 @@ class Connection:
     and nothing that an application's cancellation could interrupt.
     """
 
-    def __init__(self, site: ServerContext, stream: AnyStream) -> None:
+    def __init__(
+        self, site: ServerContext, stream: AnyStream, fastpath: App | None = None
+    ) -> None:
+        self._fastpath = fastpath
         self._site = site
         self._limits = site.limits
         self._tls = stream if isinstance(stream, trio.SSLStream) else None
@@ -93,9 +97,9 @@ class Connection:
         return not self._site.is_draining
 
     async def _serve(self, begun: bytes) -> None:
-        if self._site.fastpath is not None and not self._tls:
+        if self._fastpath is not None and not self._tls:
             with self._idle_timeout.scope as scope:
-                begun = await self._serve_shortly(self._site.fastpath, begun)
+                begun = await self._serve_shortly(self._fastpath, begun)
             if not begun or scope.cancelled_caught:
                 return
             self._idle_timeout.rearm()
@@ -184,7 +188,7 @@ class Connection:
             apps=apps,
             send=self._send,
             receive=self._receive,
-            adopt=None if self._tls or self._site.dispatcher is None else self.adopt,
+            hand_off=None if self._tls or self._site.dispatcher is None else self.adopt,
             ssl=self._tls is not None,
             client=client,
             server=server,

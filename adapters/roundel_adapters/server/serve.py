@@ -95,9 +95,9 @@ class _Server:
             config=config,
             limits=limits,
             counters=counters,
-            fastpath=fastpath if self._dispatcher is not None else None,
             dispatcher=self._dispatcher,
         )
+        self._fastpath = fastpath if self._dispatcher is not None else None
         self._max_connections = min(limits.max_connections, _open_files() - RESERVE)
         if self._max_connections < limits.max_connections:
             log.info(
@@ -136,10 +136,10 @@ class _Server:
     ) -> None:
         """Begin to accept: by the reception what is for it, by trio what is not."""
         plain = [each for each in listeners if isinstance(each, trio.SocketListener)]
-        if self.site.fastpath is not None and plain:
+        if self._fastpath is not None and plain:
             self._fast_loop = FastLoop(
                 self.site,
-                self.site.fastpath,
+                self._fastpath,
                 plain,
                 has_room=self._below_connection_limit,
                 hand_over=partial(self._resume_with, connections),
@@ -154,7 +154,7 @@ class _Server:
         at = trio.current_time() + self.site.limits.drain_timeout
         connections.deadline = at
         self.site.shutdown_deadline.set(at)
-        await self.site.context.terminated.set()
+        await self.site.worker_context.terminated.set()
         for connection in self._connections:
             connection.drain()
         if self._fast_loop is not None:
@@ -180,7 +180,7 @@ class _Server:
         connections.start_soon(self._serve, self._open_connection(stream), begun)
 
     def _open_connection(self, stream: AnyStream) -> Connection:
-        connection = Connection(self.site, stream)
+        connection = Connection(self.site, stream, self._fastpath)
         self._connections.add(connection)
         self.site.counters.open += 1
         return connection

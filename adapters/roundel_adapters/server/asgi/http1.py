@@ -20,9 +20,10 @@ from hypercorn.typing import (
     Scope,
 )
 
-from ..context import ConnectionContext, ServerContext, http_stream
-from ..dispatcher.handoff import offer, take
+from ..context import ServerContext
+from ..dispatcher.handoff import advertise, with_hand_off
 from .app_task import ReceiveQueue
+from .interface import ConnectionContext, http_stream
 
 BODY_AHEAD = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""
@@ -46,7 +47,7 @@ class GuardedH11Protocol(H11Protocol):
         super().__init__(
             site.app,
             site.config,
-            site.context,
+            site.worker_context,
             self,  # type: ignore[arg-type]
             site.connection_state(),
             link.ssl,
@@ -80,10 +81,10 @@ class GuardedH11Protocol(H11Protocol):
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application of a request, as `HTTPStream` asks for it."""
         inbox = ReceiveQueue(limit=BODY_AHEAD)
-        adopt = self._link.adopt
-        if adopt is not None and scope["type"] == "http":
-            offer(scope)
-            send = take(send, adopt)
+        hand_off = self._link.hand_off
+        if hand_off is not None and scope["type"] == "http":
+            advertise(scope)
+            send = with_hand_off(send, hand_off)
         self._link.apps.start(app, scope, inbox, send)
         return inbox.put
 

@@ -29,11 +29,12 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody
 
-from ..context import ConnectionContext, ServerContext
+from ..context import ServerContext
 from ..limits import TokenBucket
 from .http2_codec import bound_table, h2_connection, partial_head
 from .http2_exchange import Http2Exchange, request_of
 from .http2_streams import Http2Streams
+from .interface import ConnectionContext
 
 
 @final

@@ -17,8 +17,9 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import filter_pseudo_headers
 
-from ..context import ConnectionContext, ServerContext, http_stream
+from ..context import ServerContext
 from .app_task import OnReceived, ReceiveQueue
+from .interface import ConnectionContext, http_stream
 
 
 @final

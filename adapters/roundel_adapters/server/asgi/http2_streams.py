@@ -12,10 +12,11 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClosed
 
-from ..context import ConnectionContext, ServerContext
+from ..context import ServerContext
 from ..paced_stream import WriteDeadline
 from .http2_codec import frame_size, head_of
 from .http2_exchange import Http2Exchange
+from .interface import ConnectionContext
 
 
 @final
