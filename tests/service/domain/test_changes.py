@@ -7,10 +7,9 @@ import pytest
 
 from roundel_service.domain.badge import Badge, Count
 from roundel_service.domain.changes import Added, Change, Flagged, Removed
+from support.mailboxes import apply_all, note
 
-from .test_mailbox import note, run
-
-[ADDED] = run(note("n", "a"))[0].change.steps
+[ADDED] = apply_all(note("n", "a"))[0].change.steps
 FLAGGED = Flagged({"1": "a", "2": "b"}, {"read": True, "seen": True})
 REMOVED = Removed({"1": "b", "2": "a"}, "evicted")
 WHOLE = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})

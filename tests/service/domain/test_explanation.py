@@ -12,13 +12,12 @@ from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import DeleteGauge, Expire, Retract
 from roundel_service.domain.record import Record
 from roundel_service.engines.memory import MemoryEngine
-
-from .test_mailbox import gauge, note, ops, run
+from support.mailboxes import apply_all, gauge, note, ops
 
 
 def explained(*story) -> dict:
     """Return the explanation of the mailbox that the story ends with."""
-    applied = run(*story)
+    applied = apply_all(*story)
     changes = tuple(a.change for a in applied if a.change is not None)
     return explanation(Record(applied[-1].mailbox, changes))
 

@@ -5,74 +5,29 @@ from __future__ import annotations
 from math import inf
 
 import attrs
-import msgspec
 import pytest
 
 from roundel_service.domain.badge import Count
-from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.mailbox import Applied, Mailbox, apply
+from roundel_service.domain.mailbox import Mailbox, apply
 from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
     Expire,
-    MarkAll,
-    Notify,
     Retract,
-    SetGauge,
     StartNewEpoch,
 )
-from roundel_service.http.schemas import OpsRequest
-
-LIMITS = MailboxLimits(items=3, bytes=100, categories=3)
-MANY = MailboxLimits()
-
-
-def note(name: str, category: str = "c", **fields) -> Notify:
-    return Notify(id=name, category=category, title=name, **fields)
-
-
-def ops(*told, op_id: str = "op") -> MarkAll:
-    """Make the operation from what the contract has a user send; it may be nothing."""
-    request = {"op_id": op_id, "ops": told or [{"read": []}]}
-    return msgspec.convert(request, OpsRequest).operation()
-
-
-def gauge(count: int, version: int, category: str = "g") -> SetGauge:
-    return SetGauge(category=category, count=count, source_version=version)
-
-
-def run(*story, limits: MailboxLimits = MANY) -> list[Applied]:
-    """Apply the operations to an empty mailbox; a number is the time from then on."""
-    mailbox, now, applied = Mailbox(epoch="e"), 0.0, []
-    for part in story:
-        if isinstance(part, float):
-            now = part
-            continue
-        applied.append(apply(mailbox, part, now=now, limits=limits))
-        mailbox = applied[-1].mailbox
-    return applied
-
-
-def made(*story, limits: MailboxLimits = MANY) -> Mailbox:
-    """Return the mailbox that the story ends with."""
-    return run(*story, limits=limits)[-1].mailbox
-
-
-def steps(applied: Applied) -> list[dict]:
-    """Return what the change says, each added item by its id alone."""
-    assert applied.change is not None
-    told = [step.document() for step in applied.change.steps]
-    return [{"add": step["add"]["id"]} if "add" in step else step for step in told]
-
-
-def flags(mailbox: Mailbox) -> dict[str, str]:
-    """Return the first letters of the flags that are set, by item."""
-    return {
-        name: "s" * item.seen + "r" * item.read + "a" * item.archived
-        for name, item in mailbox.items.items()
-    }
-
+from support.mailboxes import (
+    DEFAULT_LIMITS,
+    LIMITS,
+    apply_all,
+    flags,
+    gauge,
+    mailbox_after,
+    note,
+    ops,
+    steps,
+)
 
 # One version for each visible change, and none for anything else.
 
@@ -129,14 +84,14 @@ INVISIBLE = [
 
 def furnished() -> Mailbox:
     """Return a mailbox that knows items, gauges and operations."""
-    return made(*FURNISHED)
+    return mailbox_after(*FURNISHED)
 
 
 @pytest.mark.parametrize("operation", VISIBLE)
 def test_visible_change_makes_one_version(operation):
     """What somebody can see makes exactly one version, which tells the whole badge."""
     before = furnished()
-    applied = apply(before, operation, now=0.0, limits=MANY)
+    applied = apply(before, operation, now=0.0, limits=DEFAULT_LIMITS)
 
     assert before.v + 1 == applied.mailbox.v == applied.change.v == applied.badge.v
     assert applied.mailbox.badge == applied.change.badge == applied.badge
@@ -147,7 +102,7 @@ def test_visible_change_makes_one_version(operation):
 def test_change_that_nobody_sees_makes_no_version(operation):
     """What changes nothing makes no version, and is answered the badge there is."""
     before = furnished()
-    applied = apply(before, operation, now=0.0, limits=MANY)
+    applied = apply(before, operation, now=0.0, limits=DEFAULT_LIMITS)
 
     assert applied.change is None
     assert (before.v, before.items) == (applied.mailbox.v, applied.mailbox.items)
@@ -163,14 +118,14 @@ def test_nothing_to_keep_is_the_same_mailbox(operation):
     """An operation that leaves nothing behind leaves the very same mailbox."""
     before = furnished()
 
-    assert before is apply(before, operation, now=0.0, limits=MANY).mailbox
+    assert before is apply(before, operation, now=0.0, limits=DEFAULT_LIMITS).mailbox
 
 
 @pytest.mark.parametrize("operation", [*VISIBLE, *INVISIBLE])
 def test_mailbox_is_never_changed_in_place(operation):
     """What was read at a version stays true of that version."""
     before = furnished()
-    apply(before, operation, now=60.0, limits=MANY)
+    apply(before, operation, now=60.0, limits=DEFAULT_LIMITS)
 
     assert furnished() == before
 
@@ -187,7 +142,7 @@ def test_mailbox_is_never_changed_in_place(operation):
 )
 def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
     """A change can be explained; only the id that a user chose is told to users."""
-    change = apply(furnished(), operation, now=77.0, limits=MANY).change
+    change = apply(furnished(), operation, now=77.0, limits=DEFAULT_LIMITS).change
 
     assert (did, by, 77.0, op_id) == (
         change.operation,
@@ -203,7 +158,7 @@ def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
 def test_new_item_is_unseen_and_unread():
     """An item appears whole, at the version and the time of its notification."""
     fields = {"body": "b", "url": "/u", "icon": "/i", "source": "s", "data": {"x": 1}}
-    [_, applied] = run(note("a"), 7.0, note("n", "d", key="k", ttl=5, **fields))
+    [_, applied] = apply_all(note("a"), 7.0, note("n", "d", key="k", ttl=5, **fields))
     document = applied.mailbox.items["n"].document()
 
     assert document == {
@@ -217,7 +172,7 @@ def test_new_item_is_unseen_and_unread():
 
 def test_key_collapses():
     """A new item replaces that of its category and key in the same version, as new."""
-    *_, applied = run(
+    *_, applied = apply_all(
         note("a", key="k"), note("x", "d", key="k"), note("y"),
         ops({"read": ["a"]}), note("b", key="k"),
     )  # fmt: skip
@@ -229,12 +184,12 @@ def test_key_collapses():
 
 def test_items_without_a_key_do_not_collapse():
     """Two items are two, whatever else they have in common."""
-    assert ["a", "b"] == list(made(note("a"), note("b")).items)
+    assert ["a", "b"] == list(mailbox_after(note("a"), note("b")).items)
 
 
 def test_full_mailbox_evicts_its_oldest():
     """The item that makes a mailbox too full pushes out the oldest, in one version."""
-    *_, applied = run(*map(note, "abcd"), limits=LIMITS)
+    *_, applied = apply_all(*map(note, "abcd"), limits=LIMITS)
 
     assert [{"remove": ["a"], "reason": "evicted"}, {"add": "d"}] == steps(applied)
     assert ["b", "c", "d"] == list(applied.mailbox.items)
@@ -256,12 +211,12 @@ def test_bytes_are_bounded(sizes, kept):
     """As many of the oldest go as the newest needs bytes, whatever they are."""
     notes = [note(name, size=size) for name, size in zip("abcd", sizes, strict=False)]
 
-    assert list(kept) == list(made(*notes, limits=LIMITS).items)
+    assert list(kept) == list(mailbox_after(*notes, limits=LIMITS).items)
 
 
 def test_replaced_item_makes_room_first():
     """A collapse in a full mailbox costs no other item."""
-    *_, applied = run(
+    *_, applied = apply_all(
         note("a"), note("b"), note("c", key="k"), note("d", key="k"), limits=LIMITS
     )
 
@@ -282,7 +237,7 @@ def test_loss_of_what_counted_makes_a_lower_bound(mark, more):
     """The number is a lower bound once an unread item was evicted, not before."""
     story = (note("a"), ops(mark), *map(note, "bcd"))
 
-    assert more is made(*story, limits=LIMITS).badge.more
+    assert more is mailbox_after(*story, limits=LIMITS).badge.more
 
 
 MORE = (*map(note, "abcd"), ops({"read": ["b", "c"]}, op_id="1"))
@@ -308,7 +263,7 @@ MORE = (*map(note, "abcd"), ops({"read": ["b", "c"]}, op_id="1"))
 )
 def test_lower_bound_until_nothing_is_unread(story, badges):
     """`more` ends at the version whose number is 0, and not before."""
-    applied = run(*MORE, *story, limits=LIMITS)[-len(story) :]
+    applied = apply_all(*MORE, *story, limits=LIMITS)[-len(story) :]
 
     assert badges == [f"{a.badge.unread}{'+' * a.badge.more}" for a in applied]
 
@@ -319,23 +274,28 @@ def test_lower_bound_until_nothing_is_unread(story, badges):
 def test_expiry_is_a_change_and_the_deadline_says_when():
     """Items go together at the moment when they are over, not a moment before."""
     story = (note("a", ttl=5), note("b", ttl=9), note("c"), note("d", "x", ttl=5))
-    before = made(*story)
-    early = apply(before, Expire(), now=4.9, limits=MANY)
-    due = apply(before, Expire(), now=5.0, limits=MANY)
+    before = mailbox_after(*story)
+    early = apply(before, Expire(), now=4.9, limits=DEFAULT_LIMITS)
+    due = apply(before, Expire(), now=5.0, limits=DEFAULT_LIMITS)
 
     assert 5.0 == before.expires_at
     assert early.change is None
     assert [{"remove": ["a", "d"], "reason": "expired"}] == steps(due)
     assert (5, 2) == (due.badge.v, due.badge.unread)
     assert 9.0 == due.mailbox.expires_at
-    assert inf == apply(due.mailbox, Expire(), now=9.0, limits=MANY).mailbox.expires_at
+    assert (
+        inf
+        == apply(
+            due.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS
+        ).mailbox.expires_at
+    )
 
 
 def test_item_that_was_to_expire_goes_before():
     """Nothing expires then, and the next item still does, in its time."""
     story = (note("a", ttl=5, source="s"), note("b", ttl=9), Retract(source="s"))
-    nothing = apply(made(*story), Expire(), now=5.0, limits=MANY)
-    due = apply(nothing.mailbox, Expire(), now=9.0, limits=MANY)
+    nothing = apply(mailbox_after(*story), Expire(), now=5.0, limits=DEFAULT_LIMITS)
+    due = apply(nothing.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS)
 
     assert (None, 9.0) == (nothing.change, nothing.mailbox.expires_at)
     assert [{"remove": ["b"], "reason": "expired"}] == steps(due)
@@ -343,8 +303,8 @@ def test_item_that_was_to_expire_goes_before():
 
 def test_renewed_mailbox_goes_on_under_another_epoch():
     """All that it holds stays; no version of the line before can be told from it."""
-    before = made(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
-    renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=MANY)
+    before = mailbox_after(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
+    renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=DEFAULT_LIMITS)
 
     assert attrs.evolve(before, epoch="f", v=before.v + 1) == renewed.mailbox
     assert (None, 5.0) == (renewed.change, renewed.mailbox.expires_at)
@@ -361,7 +321,7 @@ def test_renewed_mailbox_goes_on_under_another_epoch():
 )
 def test_retraction(retract, removed):
     """What is taken back goes in one version, read or not."""
-    *_, applied = run(
+    *_, applied = apply_all(
         note("a", source="s"), note("b", key="k"), note("c", "d", key="k", source="s"),
         ops({"read": ["a"]}), retract,
     )  # fmt: skip

@@ -15,8 +15,17 @@ from roundel_service.domain.operations import (
     Expire,
     Retract,
 )
-
-from .test_mailbox import LIMITS, MANY, flags, gauge, made, note, ops, run, steps
+from support.mailboxes import (
+    DEFAULT_LIMITS,
+    LIMITS,
+    apply_all,
+    flags,
+    gauge,
+    mailbox_after,
+    note,
+    ops,
+    steps,
+)
 
 # What a user does.
 
@@ -62,14 +71,14 @@ SHELF = (
 )
 def test_ops(told, expected):
     """An operation does what the contract says, and touches nothing else."""
-    mailbox = made(*SHELF, ops(*told))
+    mailbox = mailbox_after(*SHELF, ops(*told))
 
     assert expected == " ".join(f"{k}:{v}" for k, v in flags(mailbox).items())
 
 
 def test_read_upto_needs_no_clock():
     """What comes after the version that a client saw is not read by it."""
-    *_, applied = run(
+    *_, applied = apply_all(
         note("a"), 5.0, note("b"), 1.0, note("new"),
         ops({"read_all": True, "as_of": 2}),
     )  # fmt: skip
@@ -80,7 +89,7 @@ def test_read_upto_needs_no_clock():
 
 def test_item_that_came_back_is_above_what_was_read():
     """An item that was replaced meanwhile is a new one to those who read the old."""
-    *_, applied = run(
+    *_, applied = apply_all(
         note("a", key="k"), note("b"), note("a2", key="k"),
         ops({"read_all": True, "as_of": 2}, {"seen_upto": 2}, {"read": ["a"]}),
     )  # fmt: skip
@@ -90,7 +99,7 @@ def test_item_that_came_back_is_above_what_was_read():
 
 def test_ops_are_told_once_for_each_item():
     """A change names just the items it changed, with what was set on them."""
-    *_, applied = run(*SHELF, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
+    *_, applied = apply_all(*SHELF, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
 
     assert [
         {"set": ["a"], "read": True, "seen": True},
@@ -101,7 +110,7 @@ def test_ops_are_told_once_for_each_item():
 def test_many_marks_make_a_small_change():
     """However much a user does in one call, each item is told once: rings are kept."""
     back_and_forth = [{"archive": ["a", "b"]}, {"unarchive": ["a", "b"]}] * 50
-    *_, applied = run(*SHELF, ops(*back_and_forth[:-1], {"unarchive": ["b"]}))
+    *_, applied = apply_all(*SHELF, ops(*back_and_forth[:-1], {"unarchive": ["b"]}))
 
     assert [{"set": ["a"], "archived": True}] == steps(applied)
 
@@ -111,7 +120,7 @@ def test_many_marks_make_a_small_change():
 
 def test_gauge_counts_into_unread():
     """A gauge adds to its category's unread count, has no items and is never unseen."""
-    mailbox = made(gauge(7, 1), note("a"), gauge(2, 1, "c"))
+    mailbox = mailbox_after(gauge(7, 1), note("a"), gauge(2, 1, "c"))
 
     assert (10, 1) == (mailbox.badge.unread, mailbox.badge.unseen)
     assert {"g": Count(7, 0), "c": Count(3, 1)} == mailbox.badge.by
@@ -120,7 +129,7 @@ def test_gauge_counts_into_unread():
 
 def test_gauge_of_nothing_is_left_out():
     """A category whose gauge is 0 is not told, as any without an unread item."""
-    badge = made(gauge(7, 1), gauge(3, 1, "h"), gauge(0, 2)).badge
+    badge = mailbox_after(gauge(7, 1), gauge(3, 1, "h"), gauge(0, 2)).badge
 
     assert {"h": Count(3)} == badge.by
 
@@ -139,7 +148,7 @@ def test_gauge_of_nothing_is_left_out():
 )
 def test_source_version(count, version, ignored, told, kept):
     """A count that is not newer is ignored and said so; a newer one is kept."""
-    *_, applied = run(gauge(2, 5), gauge(count, version))
+    *_, applied = apply_all(gauge(2, 5), gauge(count, version))
 
     assert (ignored, told) == (applied.ignored, applied.change is not None)
     assert {"g": kept} == applied.mailbox.gauges
@@ -148,7 +157,7 @@ def test_source_version(count, version, ignored, told, kept):
 
 def test_gauge_changes_without_a_step():
     """The change of a gauge is in its badge: there is no item to tell of."""
-    *_, applied = run(gauge(2, 5))
+    *_, applied = apply_all(gauge(2, 5))
 
     assert () == applied.change.steps
     assert {"g": Count(2)} == applied.change.badge.by
@@ -156,7 +165,7 @@ def test_gauge_changes_without_a_step():
 
 def test_gauge_that_was_dropped_begins_anew():
     """A gauge that was removed is gone with its source_version."""
-    dropped, again = run(gauge(2, 5), DeleteGauge("g"), gauge(1, 1))[1:]
+    dropped, again = apply_all(gauge(2, 5), DeleteGauge("g"), gauge(1, 1))[1:]
 
     assert (0, {}) == (dropped.badge.unread, dropped.mailbox.gauges)
     assert {"g": ExternalCount(1, 1)} == again.mailbox.gauges
@@ -177,14 +186,14 @@ FULL = (note("a", "x"), gauge(1, 1, "y"), note("b", "z"), ops({"read": ["b"]}))
 )
 def test_too_many_categories(operation):
     """A category too many is refused, and nothing at all is changed by it."""
-    before = made(*FULL, limits=LIMITS)
+    before = mailbox_after(*FULL, limits=LIMITS)
     with pytest.raises(TooManyCategories) as caught:
         apply(before, operation, now=0.0, limits=LIMITS)
 
     assert str(caught.value) == (
         "'w' would be one more than the 3 categories that a mailbox may have"
     )
-    assert made(*FULL, limits=LIMITS) == before
+    assert mailbox_after(*FULL, limits=LIMITS) == before
 
 
 @pytest.mark.parametrize(
@@ -203,7 +212,7 @@ def test_too_many_categories(operation):
 )
 def test_as_many_categories_as_fit(operations):
     """Categories that are known, or for which there is room, are taken."""
-    applied = run(*FULL, *operations, limits=LIMITS)[-1]
+    applied = apply_all(*FULL, *operations, limits=LIMITS)[-1]
 
     assert applied.change is not None
 
@@ -220,7 +229,7 @@ def test_as_many_categories_as_fit(operations):
 )
 def test_notification_that_is_repeated(again):
     """The same op id from a producer answers the first item and badge, for a day."""
-    first, _, repeated, late = run(
+    first, _, repeated, late = apply_all(
         10.0, note("a", op_id="o"), 11.0, note("x"), 10.0 + DAY - 0.1, again,
         10.0 + DAY, again,
     )  # fmt: skip
@@ -236,7 +245,7 @@ def test_notification_that_is_repeated(again):
 
 def test_ops_that_are_repeated():
     """The same op id from a user answers the first badge and does nothing for a day."""
-    *_, first, _, repeated, late = run(
+    *_, first, _, repeated, late = apply_all(
         note("a"), 10.0, ops({"read": ["a"]}), 11.0, ops({"unread": ["a"]}, op_id="2"),
         10.0 + DAY - 0.1, ops({"read": ["a"]}), 10.0 + DAY, ops({"read": ["a"]}),
     )  # fmt: skip
@@ -249,14 +258,14 @@ def test_ops_that_are_repeated():
 
 def test_ops_that_changed_nothing_are_remembered():
     """An operation id is used up also where there was nothing to do."""
-    *_, repeated = run(ops({"read_all": True, "as_of": 9}), note("a"), ops())
+    *_, repeated = apply_all(ops({"read_all": True, "as_of": 9}), note("a"), ops())
 
     assert (0, 0) == (repeated.badge.v, repeated.badge.unread)
 
 
 def test_producers_and_users_ids_are_apart():
     """Neither a user nor a producer can use up an id of the other."""
-    mailbox = made(note("a", op_id="o"), ops({"read": ["a"]}, op_id="o"))
+    mailbox = mailbox_after(note("a", op_id="o"), ops({"read": ["a"]}, op_id="o"))
 
     assert {"a": "sr"} == flags(mailbox)
     assert {"producer o", "user o"} == set(mailbox.results)
@@ -264,14 +273,14 @@ def test_producers_and_users_ids_are_apart():
 
 def test_notification_without_an_op_id_is_never_repeated():
     """Without an id, the same again is another item."""
-    assert {} == made(note("a"), note("b")).results
+    assert {} == mailbox_after(note("a"), note("b")).results
 
 
 @pytest.mark.slow
 def test_op_ids_are_bounded_and_the_oldest_goes():
     """A user who never stops cannot make a mailbox grow."""
     repeats = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
-    answers = made(*repeats).results
+    answers = mailbox_after(*repeats).results
 
     assert MAX_OP_IDS == len(answers)
     assert "user 4" not in answers
@@ -282,7 +291,7 @@ def test_op_ids_are_bounded_and_the_oldest_goes():
 def test_user_does_not_push_out_what_a_producer_may_repeat():
     """Who does much makes the mailbox forget only what is the own."""
     marks = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
-    mailbox = made(note("a", op_id="key"), *marks)
+    mailbox = mailbox_after(note("a", op_id="key"), *marks)
 
     assert "producer key" in mailbox.results
     assert MAX_OP_IDS + 1 == len(mailbox.results)
@@ -290,7 +299,9 @@ def test_user_does_not_push_out_what_a_producer_may_repeat():
 
 def test_op_ids_that_are_over_are_let_go():
     """A day later an id is kept no longer than until the next one comes."""
-    mailbox = made(0.0, ops(op_id="a"), 1.0, ops(op_id="b"), DAY, ops(op_id="c"))
+    mailbox = mailbox_after(
+        0.0, ops(op_id="a"), 1.0, ops(op_id="b"), DAY, ops(op_id="c")
+    )
 
     assert {"user b", "user c"} == set(mailbox.results)
 
@@ -310,15 +321,15 @@ def test_op_ids_that_are_over_are_let_go():
 )
 def test_revocation(issued_at, now, refused):
     """Every proof that was issued before is refused, for a day."""
-    mailbox = made(100.0, Disconnect(revoke=True))
+    mailbox = mailbox_after(100.0, Disconnect(revoke=True))
 
     assert refused is mailbox.refuses(issued_at, now=now)
 
 
 def test_disconnect_alone_refuses_nothing():
     """To end a user's streams does not take the proofs back, nor give them back."""
-    ended = made(100.0, Disconnect())
-    both = made(100.0, Disconnect(revoke=True), 200.0, Disconnect())
+    ended = mailbox_after(100.0, Disconnect())
+    both = mailbox_after(100.0, Disconnect(revoke=True), 200.0, Disconnect())
 
     assert not ended.refuses(99.0, now=100.0)
     assert (100.0, 0.0) == (ended.ended_at, ended.revoked_at)
@@ -328,9 +339,11 @@ def test_disconnect_alone_refuses_nothing():
 @pytest.mark.parametrize("now", [0.0, 50.0, 100.0, 100.5])
 def test_disconnect_while_the_clock_stands_or_goes_back(now):
     """Streams are ended, and proofs stay taken back, whatever the clock does."""
-    never = made(0.0, Disconnect(revoke=True))
-    first = made(100.0, Disconnect(revoke=True))
-    again = apply(first, Disconnect(revoke=True), now=now, limits=MANY).mailbox
+    never = mailbox_after(0.0, Disconnect(revoke=True))
+    first = mailbox_after(100.0, Disconnect(revoke=True))
+    again = apply(
+        first, Disconnect(revoke=True), now=now, limits=DEFAULT_LIMITS
+    ).mailbox
 
     assert never.ended_at > Mailbox(epoch="e").ended_at
     assert again.ended_at > first.ended_at
@@ -339,7 +352,7 @@ def test_disconnect_while_the_clock_stands_or_goes_back(now):
 
 def test_forgotten_user():
     """Nothing is left but that proofs were revoked, and another epoch begins."""
-    *_, before, forgotten, after = run(
+    *_, before, forgotten, after = apply_all(
         note("a", op_id="o"), gauge(3, 9), 5.0, Disconnect(revoke=True),
         DeleteUser("f"), note("b", op_id="o"),
     )  # fmt: skip
@@ -358,4 +371,6 @@ def test_forgotten_user():
 
 def test_expiry_after_a_user_was_forgotten():
     """What was to expire is not missed: it is gone."""
-    assert run(note("a", ttl=1), DeleteUser("f"), 9.0, Expire())[-1].change is None
+    assert (
+        apply_all(note("a", ttl=1), DeleteUser("f"), 9.0, Expire())[-1].change is None
+    )

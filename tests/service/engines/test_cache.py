@@ -5,8 +5,7 @@ from __future__ import annotations
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.engines.cache import Cache, weight
-
-from ..domain.test_mailbox import note
+from support.mailboxes import note
 
 
 def filled(*users: str, room: int = 30) -> Cache[str]:

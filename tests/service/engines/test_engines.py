@@ -8,8 +8,7 @@ from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.testing import CHECKS, Check
 from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
-
-from ..domain.test_mailbox import note
+from support.mailboxes import note
 
 # Fixtures are found by their names.
 __all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]

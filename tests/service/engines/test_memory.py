@@ -5,38 +5,23 @@ from __future__ import annotations
 import tracemalloc
 from functools import partial
 
-import attrs
 import pytest
 import trio
 
 from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.mailbox import Applied
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Operation,
     Retract,
     SetGauge,
 )
-from roundel_service.domain.record import Record, RecordLimits
-from roundel_service.engines.base import Engine
+from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.memory import PAGE, YIELD_AFTER, MemoryEngine
-
-from ..domain.test_mailbox import note, ops
+from support.mailboxes import Clock, note, ops, put, record_changes
 
 NONE = RecordLimits(mailbox=MailboxLimits(categories=0))
-
-
-@attrs.define
-class Clock:
-    """A clock that is set by hand."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -47,25 +32,6 @@ def clock() -> Clock:
 @pytest.fixture
 def engine(clock) -> MemoryEngine:
     return MemoryEngine(clock=clock)
-
-
-def listening(engine: Engine) -> list[tuple[str, int, int]]:
-    """Return what the engine tells, as it comes: user, version and unread items."""
-    told: list[tuple[str, int, int]] = []
-
-    def listen(user: str, record: Record) -> None:
-        told.append((user, record.mailbox.v, record.badge.unread))
-
-    engine.listen(listen, ())
-    return told
-
-
-async def put(engine: Engine, user: str, operation: Operation) -> Applied:
-    """Apply one operation."""
-    (result,) = await engine.apply([(user, operation)])
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 async def fill(engine: MemoryEngine, *users: str, **fields) -> None:
@@ -108,7 +74,7 @@ NOTHING = [
 @pytest.mark.parametrize("operation", NOTHING)
 async def test_users_who_have_nothing_cost_nothing(engine, operation):
     """To look at a mailbox, or to take back what is not there, keeps nothing."""
-    told = listening(engine)
+    told = record_changes(engine)
     for number in range(10):
         await engine.read(f"{number}")
         await put(engine, f"{number}", operation)
@@ -158,7 +124,7 @@ TOLD = [
 async def test_listeners(engine, operation, expected):
     """Every listener is told once of what was done, and nothing of what was not."""
     await fill(engine, "alice", source="s")
-    first, second = listening(engine), listening(engine)
+    first, second = record_changes(engine), record_changes(engine)
     applied = await put(engine, "alice", operation)
 
     assert expected == first == second
@@ -168,7 +134,7 @@ async def test_listeners(engine, operation, expected):
 async def test_repeated_operation_is_told_to_nobody(engine):
     """What was done before is answered again, and wakes no stream."""
     await put(engine, "alice", note("1", op_id="o"))
-    told = listening(engine)
+    told = record_changes(engine)
     applied = await put(engine, "alice", note("2", op_id="o"))
 
     assert ("1", []) == (applied.item, told)
@@ -180,7 +146,7 @@ async def test_refused_operation_changes_nothing(clock):
         RecordLimits(mailbox=MailboxLimits(categories=1)), clock=clock
     )
     await fill(engine, "alice")
-    before, told = await engine.read("alice"), listening(engine)
+    before, told = await engine.read("alice"), record_changes(engine)
     with pytest.raises(TooManyCategories):
         await put(engine, "alice", note("2", "other"))
     with pytest.raises(TooManyCategories):
@@ -215,7 +181,7 @@ async def test_another_epoch_begins_without_changes(engine):
 
 async def test_what_is_over_is_gone_for_whoever_asks(engine, clock):
     """Nobody reads or changes a mailbox before what is over has left it."""
-    told = listening(engine)
+    told = record_changes(engine)
     await fill(engine, "alice", "bob", "carol", ttl=5)
     clock.now = 5.0
     read = await engine.read("alice")

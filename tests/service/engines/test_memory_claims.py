@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from roundel_service.engines.memory import MemoryEngine
-
-from .test_memory import Clock
+from support.mailboxes import Clock
 
 
 @pytest.fixture

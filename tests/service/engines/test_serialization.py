@@ -20,8 +20,7 @@ from roundel_service.domain.operations import (
 )
 from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.engines import serialization as stored
-
-from ..domain.test_mailbox import note, ops
+from support.mailboxes import note, ops
 
 RULES = RecordLimits(mailbox=MailboxLimits(items=4, categories=3), change_log_size=3)
 EMPTY = Record(Mailbox(epoch="e"))

@@ -19,8 +19,7 @@ from roundel_service.engines.base import (
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.streams.channel import UserChannel
 from roundel_service.streams.hub import Hub
-
-from ..domain.test_mailbox import note
+from support.mailboxes import note
 
 
 class Flaky:

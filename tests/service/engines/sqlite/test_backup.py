@@ -9,12 +9,18 @@ import trio
 
 from roundel_service.domain.operations import Retract
 from roundel_service.engines.sqlite.backup import back_up
+from support.mailboxes import note, put
+from support.sqlite_files import (
+    damage,
+    execute,
+    fetch_all,
+    fill_pages,
+    open_once,
+    path,
+    running,
+)
 
 from ...cli.test_main import run
-from ...domain.test_mailbox import note
-from ..test_memory import put
-from .test_engine import asked, opened, path, running, told
-from .test_faults import damage, fill_pages
 
 __all__ = ["path"]  # A fixture is found by its name.
 
@@ -83,7 +89,7 @@ async def test_clients_of_a_restored_backup_are_told(path, copy):
 
 async def test_backup_takes_nobodys_place(path, copy):
     """A copy of yesterday is not overwritten by accident, nor one in the making."""
-    await opened(path)
+    await open_once(path)
     copy.write_text("yesterday's")
     with pytest.raises(FileExistsError, match="is there already"):
         back_up(path, copy)
@@ -131,5 +137,5 @@ async def test_command_copies_what_is_in_use(path, copy):
     assert str(copy) in done.stdout
     assert "is there already" in again.stderr
     assert "expected sqlite:PATH" in other.stderr
-    assert [("alice",)] == asked(copy, "SELECT name FROM user")
-    told(copy, "PRAGMA integrity_check")
+    assert [("alice",)] == fetch_all(copy, "SELECT name FROM user")
+    execute(copy, "PRAGMA integrity_check")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import asynccontextmanager, closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 import trio
@@ -19,9 +17,8 @@ from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.sqlite import schema
 from roundel_service.engines.sqlite.engine import YIELD_AFTER, SqliteEngine
 from roundel_service.engines.sqlite.group_commit import MAX_BATCH
-
-from ...domain.test_mailbox import note, ops
-from ..test_memory import Clock, listening, put
+from support.mailboxes import Clock, note, ops, put, record_changes
+from support.sqlite_files import execute, fetch_all, open_once, refusal, running
 
 pytestmark = pytest.mark.slow
 
@@ -41,35 +38,6 @@ trio.run(main)
 """A process that has the file until its input ends."""
 
 
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "a name with ? and #.db"
-
-
-@asynccontextmanager
-async def running(path, *arguments, **options):
-    """Run an engine on the file."""
-    options = {"durability": "off", **options}
-    engine = SqliteEngine(path, *arguments, **options)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(engine.run)
-        yield engine
-        nursery.cancel_scope.cancel()
-
-
-async def opened(path, **options) -> None:
-    """Open the file and let it go."""
-    async with running(path, **options):
-        pass
-
-
-async def refusal(path) -> str:
-    """Return why the file cannot be opened."""
-    with pytest.raises(OSError, match=r".") as error:
-        await SqliteEngine(path).run()
-    return str(error.value)
-
-
 @contextmanager
 def holding(path):
     """Run a process that has the file."""
@@ -79,16 +47,6 @@ def holding(path):
     ) as process:
         assert process.stdout.readline() == b"open\n"
         yield process
-
-
-def asked(path, query: str) -> list:
-    with closing(sqlite3.connect(path)) as file:
-        return file.execute(query).fetchall()
-
-
-def told(path, script: str) -> None:
-    with closing(sqlite3.connect(path)) as file:
-        file.executescript(script)
 
 
 # What is found again.
@@ -109,13 +67,13 @@ async def test_file_is_what_it_was(path, durability):
         assert unwritten == (await engine.read("bob")).mailbox.epoch
         assert (await put(engine, "alice", note("2", op_id="o"))).item == "1"
         assert ["alice"] == await engine.holders(Retract(source="s"))
-    assert [("ok",)] == asked(path, "PRAGMA integrity_check")
+    assert [("ok",)] == fetch_all(path, "PRAGMA integrity_check")
 
 
 async def test_reader_is_told_nothing_that_is_not_in_the_file(path):
     """What waits for the disk is nobody's to see, and then everybody's."""
     async with running(path) as engine, trio.open_nursery() as nursery:
-        news = listening(engine)
+        news = record_changes(engine)
         await put(engine, "alice", note("1"))
         nursery.start_soon(put, engine, "alice", note("2"))
         # It is staged now, and its group is on the way.
@@ -226,10 +184,10 @@ async def test_file_does_not_grow_by_what_is_replaced(path):
             await engine.apply(work)
             await put(engine, "alice", DeleteUser(f"{number}"))
             await put(engine, "alice", Disconnect())
-            sizes.append(asked(path, "PRAGMA page_count"))
+            sizes.append(fetch_all(path, "PRAGMA page_count"))
 
     assert sizes[1:] == [sizes[1]] * 5
-    assert [(0,)] == asked(path, "SELECT count(*) FROM change")
+    assert [(0,)] == fetch_all(path, "SELECT count(*) FROM change")
 
 
 @pytest.mark.parametrize("first", [2, 9])
@@ -259,7 +217,7 @@ async def test_claims_are_bounded(path):
 
         assert await engine.claimed("0") is None
         assert await engine.claimed("4") == "v"
-    assert [(3,)] == asked(path, "SELECT count(*) FROM claim")
+    assert [(3,)] == fetch_all(path, "SELECT count(*) FROM claim")
 
 
 # Who may have the file.
@@ -273,7 +231,7 @@ async def test_second_process_is_refused_by_name(path):
         assert 0 == other.wait()
 
     assert f"{path}: is in use by another process ({other.pid})" in refused
-    await opened(path)
+    await open_once(path)
 
 
 async def test_second_engine_in_one_process_is_refused(path):
@@ -287,7 +245,7 @@ async def test_process_that_was_killed_does_not_keep_the_file(path):
     with holding(path) as other:
         other.kill()
 
-    await opened(path)
+    await open_once(path)
 
 
 # What cannot be opened.
@@ -305,16 +263,16 @@ async def test_file_that_is_no_database(path):
 
 async def test_file_of_something_else(path):
     """A database that is not ours is left as it is."""
-    told(path, "CREATE TABLE sheep (name TEXT)")
+    execute(path, "CREATE TABLE sheep (name TEXT)")
 
     assert "something else than Roundel" in await refusal(path)
-    assert [("sheep",)] == asked(path, "SELECT name FROM sqlite_master")
+    assert [("sheep",)] == fetch_all(path, "SELECT name FROM sqlite_master")
 
 
 async def test_file_of_a_newer_version(path):
     """What an older program does not understand it does not write to."""
-    await opened(path)
-    told(path, f"PRAGMA user_version = {schema.VERSION + 1}")
+    await open_once(path)
+    execute(path, f"PRAGMA user_version = {schema.VERSION + 1}")
     refused = await refusal(path)
 
     assert f"newer Roundel (schema {schema.VERSION + 1}, " in refused
@@ -349,12 +307,12 @@ async def test_file_of_an_older_version_is_migrated(path):
         await put(engine, "alice", note("1"))
         before = await engine.read("alice")
     # The first version knew no claims.
-    told(path, "DROP TABLE claim; PRAGMA user_version = 1")
+    execute(path, "DROP TABLE claim; PRAGMA user_version = 1")
     async with running(path) as engine:
         assert before == await engine.read("alice")
         assert await engine.claim("k", "v", ttl=9) == "v"
 
-    assert [(schema.VERSION,)] == asked(path, "PRAGMA user_version")
+    assert [(schema.VERSION,)] == fetch_all(path, "PRAGMA user_version")
 
 
 # Lines of versions.
@@ -373,7 +331,7 @@ async def test_power_loss_that_may_have_taken_something(path):
                 await put(engine, "alice", note(durability))
                 before = (await engine.read("alice")).mailbox.epoch
         if boot:
-            told(path, f"UPDATE meta SET value = '{boot}' WHERE key = 'risked'")
+            execute(path, f"UPDATE meta SET value = '{boot}' WHERE key = 'risked'")
         async with running(path) as engine:
             after = (await engine.read("alice")).mailbox
 

@@ -15,11 +15,18 @@ from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.sqlite import engine as sqlite
 from roundel_service.engines.sqlite import writer
 from roundel_service.engines.sqlite.database import PROBE_BYTES
+from support.mailboxes import Clock, note, put, record_changes
+from support.sqlite_files import (
+    damage,
+    execute,
+    fetch_all,
+    fill_pages,
+    path,
+    refusal,
+    running,
+)
 
-from ...domain.test_mailbox import note
 from ...streams.test_drain import serving
-from ..test_memory import Clock, listening, put
-from .test_engine import asked, path, refusal, running, told
 
 __all__ = ["path"]  # A fixture is found by its name.
 
@@ -60,7 +67,7 @@ async def test_full_disk_refuses_and_goes_on_when_there_is_room(path):
             await engine.check()
             limit(engine, 40)
             names = await fill(engine)
-            news = listening(engine)
+            news = record_changes(engine)
             record = await engine.read("alice")
             for _ in range(3):
                 with pytest.raises(EngineUnavailable):
@@ -78,7 +85,7 @@ async def test_full_disk_refuses_and_goes_on_when_there_is_room(path):
         assert [*names, "after"] == list((await engine.read("alice")).mailbox.items)
 
     assert ["engine fails", "engine writes again"] == [line["event"] for line in logged]
-    assert [("ok",)] == asked(path, "PRAGMA integrity_check")
+    assert [("ok",)] == fetch_all(path, "PRAGMA integrity_check")
 
 
 async def test_all_that_stands_on_a_failed_commit_is_refused(path):
@@ -191,24 +198,10 @@ async def test_claim_that_is_not_found_again(path):
 # Damage.
 
 
-async def fill_pages(path) -> None:
-    async with running(path) as engine:
-        work = [(f"user-{n}", note("1", body="b" * 900, source="s")) for n in range(99)]
-        await engine.apply(work)
-
-
-def damage(path, first: int = 2) -> None:
-    """Overwrite all but the first pages."""
-    size = path.stat().st_size
-    with path.open("rb+") as file:
-        file.seek(first * 4096)
-        file.write(b"\xa5" * (size - first * 4096))
-
-
 async def test_damaged_pages_stop_the_engine_and_are_told(path):
     """What is not readable is not guessed at, and nothing more is acknowledged."""
     await fill_pages(path)
-    pages = asked(path, "SELECT rootpage FROM sqlite_master WHERE name = 'user'")
+    pages = fetch_all(path, "SELECT rootpage FROM sqlite_master WHERE name = 'user'")
     with structlog.testing.capture_logs() as logged:
         async with running(path) as engine:
             damage(path, pages[0][0])
@@ -246,7 +239,7 @@ async def test_damaged_pages_stop_the_engine_and_are_told(path):
 async def test_rows_that_make_no_sense_are_damage(path, spoil):
     """What SQLite itself does not notice is not taken for a mailbox either."""
     await fill_pages(path)
-    told(path, spoil)
+    execute(path, spoil)
     async with running(path) as engine:
         assert (await engine.read("user-7")).badge.unread == 1
         with pytest.raises(EngineUnavailable, match="is damaged"):
@@ -299,4 +292,4 @@ async def test_disk_that_is_full_is_told_by_every_answer(tmp_path):
         record = await again.read("alice")
 
     assert acknowledged <= record.badge.unread <= acknowledged + 1
-    assert [("ok",)] == asked(tmp_path / "roundel.db", "PRAGMA integrity_check")
+    assert [("ok",)] == fetch_all(tmp_path / "roundel.db", "PRAGMA integrity_check")

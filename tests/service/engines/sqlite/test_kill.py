@@ -21,9 +21,9 @@ from roundel_adapters.client import connect
 from roundel_adapters.wakeup import Wakeup
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from support.service import KEY, Client
+from support.sqlite_files import fetch_all, running
 
 from ...streams.test_drain import Served, serving, token
-from .test_engine import asked, running
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "30"))
 USERS = [f"user-{number}" for number in range(24)]
@@ -162,7 +162,7 @@ class Story:
 
     async def check_file(self) -> None:
         """Check that all that was acknowledged is in the file."""
-        assert [("ok",)] == asked(self.path, "PRAGMA integrity_check")
+        assert [("ok",)] == fetch_all(self.path, "PRAGMA integrity_check")
         async with running(self.path) as engine:
             for user, names in self.items.items():
                 await self._check(engine, user, names)
