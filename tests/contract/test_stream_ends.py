@@ -113,7 +113,7 @@ async def test_planned_end_is_told_with_bye_and_nothing_comes_after_it(
         assert {"reason": why, "retry": stream.retry} == data(bye)
         assert "bye" == bye.type
         assert 0 == world.service.hub.streams
-        assert 1 == counted(world, "roundel_streams_ended_total", why=why)
+        assert 1 == counted(world, "roundel_streams_ended_total", reason=why)
 
 
 @LEVELS
@@ -130,7 +130,7 @@ async def test_stream_above_the_limit_is_shed(
 
             assert (200, "hello") == (second.status, hello.type)
             assert {"reason": "shed", "retry": second.retry} == data(bye)
-            assert 1 == counted(world, "roundel_shed_total")
+            assert 1 == counted(world, "roundel_streams_rejected_total")
 
 
 async def test_retry_is_a_line_before_bye(autojump_clock, world):

@@ -644,7 +644,7 @@ async def test_frames_are_counted_by_event(autojump_clock, world):
         "hello": 1, "badge": 0, "snapshot": 2, "change": 2, "ping": 2, "reset": 1,
         "auth": 1, "bye": 1,
     } == {
-        event: counted(world, "roundel_frames_sent_total", event=event)
+        event: counted(world, "roundel_events_sent_total", event=event)
         for event in (
             "hello", "badge", "snapshot", "change", "ping", "reset", "auth", "bye",
         )

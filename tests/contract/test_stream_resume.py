@@ -310,6 +310,6 @@ async def test_every_outcome_is_counted_as_what_hello_said(
         await told(world, level, cursor, by_ticket=False)
 
     assert {"current": 1, "replayed": 1, "snapshot": 2, "reset": 1} == {
-        outcome: counted(world, "roundel_resume_total", outcome=outcome)
+        outcome: counted(world, "roundel_streams_opened_total", resume=outcome)
         for outcome in ("current", "replayed", "snapshot", "reset")
     }

@@ -206,7 +206,7 @@ async def test_versions_not_told_one_by_one_are_counted(
     world = make_world(ring_changes=ring)
     await slow_story(world, level, before=1, during=5)
 
-    assert conflated == counted(world, "roundel_conflated_total")
+    assert conflated == counted(world, "roundel_versions_coalesced_total")
 
 
 async def test_first_write_that_is_slow_counts_like_any_other(autojump_clock, world):
@@ -219,7 +219,7 @@ async def test_first_write_that_is_slow_counts_like_any_other(autojump_clock, wo
         valve.open()
         await frames_so_far(stream)
 
-        assert 2 == counted(world, "roundel_conflated_total")
+        assert 2 == counted(world, "roundel_versions_coalesced_total")
 
 
 async def test_quick_reader_conflates_nothing(autojump_clock, world):
@@ -230,7 +230,7 @@ async def test_quick_reader_conflates_nothing(autojump_clock, world):
             await world.notify(category=category)
             await frames_so_far(stream)
 
-    assert 0 == counted(world, "roundel_conflated_total")
+    assert 0 == counted(world, "roundel_versions_coalesced_total")
 
 
 async def test_delivery_is_timed_from_the_change_that_is_told(autojump_clock, world):
@@ -284,4 +284,4 @@ async def test_end_of_who_never_read_is_counted_as_what_it_was(
 
         nursery.start_soon(read)
 
-    assert 1 == counted(world, "roundel_streams_ended_total", why=why)
+    assert 1 == counted(world, "roundel_streams_ended_total", reason=why)

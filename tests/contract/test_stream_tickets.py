@@ -452,5 +452,5 @@ async def test_outcome_of_a_tickets_stream_is_counted_as_hello_tells_it(
         hello = data(await stream.next_event())
 
         assert "current" == hello["resume"]
-        assert 1 == counted(world, "roundel_resume_total", outcome="current")
-        assert 0 == counted(world, "roundel_resume_total", outcome="snapshot")
+        assert 1 == counted(world, "roundel_streams_opened_total", resume="current")
+        assert 0 == counted(world, "roundel_streams_opened_total", resume="snapshot")

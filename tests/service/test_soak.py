@@ -270,5 +270,5 @@ def report(samples, slope, pages, load, told) -> None:
     print(f"slope of the last half: {slope:.3f} MiB a minute")
     print(f"{sum(p.connections for p in pages)} connections, {load.calls} calls")
     for name, value in told.items():
-        if name.startswith(("roundel_frames", "roundel_resume", "roundel_streams_e")):
+        if name.startswith(("roundel_events", "roundel_streams_")):
             print(f"{name} {value:g}")

@@ -258,7 +258,7 @@ class _Supervisor:
                     self._serves(number)
             # Whatever it has closed, its end is for others to see.
             await trio.sleep_forever()
-        log.error("worker did not start", worker=number, seconds=START_TIMEOUT)
+        log.error("worker did not start", worker=number, timeout_s=START_TIMEOUT)
         kill()
 
     def _serves(self, number: int) -> None:

@@ -22,10 +22,10 @@ LAG = 60.0
 """For how many seconds the hub may be behind a remote engine before it is wrong."""
 
 REST = 60.0
-"""For how many seconds the audit rests at the most, and after an engine has failed."""
+"""For how many seconds the audit paused at the most, and after an engine has failed."""
 
 SHARE = 50
-"""The audit rests so many times as long as it works."""
+"""The audit paused so many times as long as it works."""
 
 MAX_BEHIND = 1_000
 """How many users the audit remembers whose hub was behind."""
@@ -119,7 +119,7 @@ class Audit:
                 await self._audit_page()
             except Exception:
                 # An engine that is away must not end the service.
-                log.warning("audit rests", exc_info=True)
+                log.warning("audit paused", exc_info=True)
                 rest = REST
             else:
                 # Mailboxes that are not at hand take the time of those in use.

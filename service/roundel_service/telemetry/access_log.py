@@ -69,7 +69,7 @@ def request_line(
     path = path.partition("?")[0]
     ms = round(seconds * 1_000, 3)
     if isinstance(last, Renderer):
-        said = f'"status":{status},"ms":{ms},"request_id":{_text(request_id)}'
+        said = f'"status":{status},"duration_ms":{ms},"request_id":{_text(request_id)}'
         if problem is not None:
             said += f',"problem":{_text(problem)}'
         _write(last, level, f"{{{_asked(method, path)},{said}")
@@ -77,7 +77,7 @@ def request_line(
     fields: dict[str, Any] = {
         **_method_and_path(method, path),
         "status": status,
-        "ms": ms,
+        "duration_ms": ms,
         "request_id": cleaned(request_id),
     }
     if problem is not None:

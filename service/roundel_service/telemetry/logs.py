@@ -122,9 +122,9 @@ def stream_line(
         user=user,
         # A line's `level` is how bad it is.
         stream_level=level,
-        why=reason,
-        seconds=round(seconds, 3),
-        frames=events_sent,
-        skipped=versions_skipped,
+        reason=reason,
+        duration_s=round(seconds, 3),
+        events_sent=events_sent,
+        versions_skipped=versions_skipped,
         request_id=request_id,
     )

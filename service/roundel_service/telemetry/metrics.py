@@ -1,4 +1,4 @@
-"""What an operator can watch: everything that is counted, by its name and its words."""
+"""The metrics of the service, with their names, labels and help texts."""
 
 from __future__ import annotations
 
@@ -11,173 +11,181 @@ from prometheus_client import CollectorRegistry, generate_latest
 from .prometheus import Counter, Families, Gauge, Histogram, Info, Process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""The media type of `Metrics.text()`."""
+"""Media type of `Metrics.text()`."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-"""The methods counted by name: a peer can make up any number of others."""
+"""Methods with a label of their own; clients could invent any number of others."""
 
-# The words of the contract are there from the start: a rate needs a first value.
+# Known label values are exported from the start, since rate() needs a first sample.
 _EVENTS = ("hello", "badge", "snapshot", "change", "ping", "reset", "auth", "bye")
-_OUTCOMES = ("current", "replayed", "snapshot", "reset")
-_WHYS = ("drain", "max_age", "expired", "shed", "revoked", "slow")
+_RESUME_OUTCOMES = ("current", "replayed", "snapshot", "reset")
+_CLOSE_REASONS = ("drain", "max_age", "expired", "shed", "revoked", "slow")
 _ROLES = ("producer", "user")
 
-# Upper bounds, in seconds.
-_SHORT = (
+# Upper bounds of the buckets, in seconds.
+_LATENCY_BOUNDS = (
     *(0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-_LONG = (1, 5, 15, 60, 180, 300, 450, 600, 900, 1_800, 3_600, 21_600, 86_400)
+_LIFETIME_BOUNDS = (
+    *(1, 5, 15, 60, 180, 300, 450, 600, 900),
+    *(1_800, 3_600, 21_600, 86_400),
+)
 
 
 @final
 class Metrics:
-    """Counts what the service does; times are seconds of a clock that never steps.
+    """Holds the metrics of one process; durations are seconds of a monotonic clock.
 
-    *version* is told as it is; without it, it is that of the installed package.
+    The default *version* is that of the installed package.
     """
 
     def __init__(self, version: str | None = None) -> None:
-        self._count_streams()
-        self._count_requests()
-        self._count_mailboxes()
-        # Every attribute so far is a series.
-        counted = tuple(vars(self).values())
-        about = Info(version or version_of("roundel"))
+        self._create_stream_metrics()
+        self._create_request_metrics()
+        self._create_mailbox_metrics()
+        # Each attribute so far is a series.
+        series = tuple(vars(self).values())
+        info = Info(version or version_of("roundel"))
         self._registry = CollectorRegistry()
-        self._registry.register(Families((*counted, about, Process())))
+        self._registry.register(Families((*series, info, Process())))
 
-    def _count_streams(self) -> None:
-        self._streams = Gauge("roundel_streams", "Streams that are open.", int)
+    def _create_stream_metrics(self) -> None:
+        self._streams_open = Gauge("roundel_streams_open", "Open streams.", int)
         self._draining = Gauge("roundel_draining", "1 while draining, else 0.", bool)
-        self._frames = Counter(
-            "roundel_frames_sent",
-            "Frames handed to connections, by event.",
+        self._events_sent = Counter(
+            "roundel_events_sent",
+            "Events handed to connections, by event type.",
             ("event",),
             _EVENTS,
         )
-        self._conflated = Counter(
-            "roundel_conflated", "Versions that slow readers were not told one by one."
+        self._versions_coalesced = Counter(
+            "roundel_versions_coalesced",
+            "Versions that slow subscribers skipped: a later state replaced them.",
         )
-        self._resumes = Counter(
-            "roundel_resume",
-            "Streams opened, by the outcome of their resume.",
-            ("outcome",),
-            _OUTCOMES,
+        self._streams_opened = Counter(
+            "roundel_streams_opened",
+            "Streams opened, by resume outcome.",
+            ("resume",),
+            _RESUME_OUTCOMES,
         )
-        self._delivered = Histogram(
+        self._delivery_seconds = Histogram(
             "roundel_delivery_seconds",
-            "Time of a change from applied to handed to the connection, in seconds.",
-            _SHORT,
+            "Seconds from a change applied to its event handed to the connection.",
+            _LATENCY_BOUNDS,
         )
-        self._shed = Counter("roundel_shed", "Streams turned away at a limit.")
-        self._ended = Counter(
-            "roundel_streams_ended", "Streams that ended, by why.", ("why",), _WHYS
+        self._streams_rejected = Counter(
+            "roundel_streams_rejected", "Streams rejected at a limit."
         )
-        self._lifetimes = Histogram(
-            "roundel_stream_seconds", "How long streams lasted, in seconds.", _LONG
+        self._streams_ended = Counter(
+            "roundel_streams_ended",
+            "Streams ended, by reason.",
+            ("reason",),
+            _CLOSE_REASONS,
+        )
+        self._stream_seconds = Histogram(
+            "roundel_stream_seconds",
+            "Lifetime of streams in seconds.",
+            _LIFETIME_BOUNDS,
         )
 
-    def _count_requests(self) -> None:
+    def _create_request_metrics(self) -> None:
         self._requests = Counter(
             "roundel_requests",
             "Requests answered, by method, route and status.",
             ("method", "route", "status"),
         )
-        self._answers = Histogram(
+        self._request_seconds = Histogram(
             "roundel_request_seconds",
-            "Time to the answer of a request, by route, in seconds.",
-            _SHORT,
+            "Seconds from a request to its response, by route.",
+            _LATENCY_BOUNDS,
             ("route",),
         )
-        self._limited = Counter(
+        self._rate_limited = Counter(
             "roundel_rate_limited",
-            "Requests that a rate limit refused, by role.",
+            "Requests rejected by a rate limit, by role.",
             ("role",),
             _ROLES,
         )
 
-    def _count_mailboxes(self) -> None:
-        self._users = Gauge("roundel_users", "Mailboxes that are known.")
-        self._published = Histogram(
+    def _create_mailbox_metrics(self) -> None:
+        self._publish_seconds = Histogram(
             "roundel_publish_seconds",
-            "Time of a notification from accepted to applied, in seconds.",
-            _SHORT,
+            "Seconds from a notification accepted to applied.",
+            _LATENCY_BOUNDS,
         )
-        self._stale_gauges = Counter(
-            "roundel_stale_gauges",
-            "Gauges ignored: their source_version was not newer.",
+        self._gauge_updates_ignored = Counter(
+            "roundel_gauge_updates_ignored",
+            "Gauge updates ignored: their source_version was not newer.",
         )
-        self._audited = Counter(
-            "roundel_badge_audit_checked", "Mailboxes that the audit counted again."
+        self._audit_checked = Counter(
+            "roundel_badge_audit_checked", "Mailboxes recounted by the audit."
         )
-        self._mismatches = Counter(
-            "roundel_badge_audit_mismatch", "Wrong badges that were found; must stay 0."
+        self._audit_mismatch = Counter(
+            "roundel_badge_audit_mismatch", "Wrong badges found by the audit; expect 0."
         )
 
     def events_sent(self, event: str, count: int = 1) -> None:
-        """Count frames that were handed to a connection."""
-        self._frames.add(count, (event,))
+        """Count events of the type *event* that were handed to a connection."""
+        self._events_sent.add(count, (event,))
 
     def versions_coalesced(self, versions: int) -> None:
-        """Count the versions that a slow reader was not told one by one."""
-        self._conflated.add(versions)
+        """Count versions that a slow subscriber skipped."""
+        self._versions_coalesced.add(versions)
 
-    def stream_opened(self, outcome: str) -> None:
-        """Count a stream that was opened."""
-        self._resumes.add(1, (outcome,))
+    def stream_opened(self, resume: str) -> None:
+        """Count an opened stream with its resume outcome."""
+        self._streams_opened.add(1, (resume,))
 
     def published(self, seconds: float) -> None:
-        """Count a notification, and how long it took from accepted to applied."""
-        self._published.observe(seconds)
+        """Count a notification and its *seconds* from accepted to applied."""
+        self._publish_seconds.observe(seconds)
 
     def delivered(self, seconds: float) -> None:
-        """Count a change told, and how long it took from applied to handed over."""
-        self._delivered.observe(seconds)
+        """Count a delivered change and its *seconds* from applied to handed over."""
+        self._delivery_seconds.observe(seconds)
 
     def stream_rejected(self) -> None:
-        """Count a stream that was turned away at a limit."""
-        self._shed.add(1)
+        """Count a stream rejected at a limit."""
+        self._streams_rejected.add(1)
 
     def stream_ended(self, reason: str, seconds: float) -> None:
-        """Count a stream that ended after so many *seconds*."""
-        self._ended.add(1, (reason,))
-        self._lifetimes.observe(seconds)
+        """Count an ended stream and its lifetime of *seconds*."""
+        self._streams_ended.add(1, (reason,))
+        self._stream_seconds.observe(seconds)
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answer; *route* is the template, never the path that was asked."""
+        """Count a response; *route* is the template, never the requested path."""
         known = method if method in METHODS else "other"
         self._requests.add(1, (known, route, str(status)))
-        self._answers.observe(seconds, (route,))
+        self._request_seconds.observe(seconds, (route,))
 
     def limited(self, role: str) -> None:
-        """Count a request that a rate limit refused."""
-        self._limited.add(1, (role,))
+        """Count a request rejected by a rate limit."""
+        self._rate_limited.add(1, (role,))
 
     def gauge_update_ignored(self) -> None:
-        """Count a gauge that was not newer than what is known."""
-        self._stale_gauges.add(1)
+        """Count a gauge update that was not newer than the stored gauge."""
+        self._gauge_updates_ignored.add(1)
 
     def audited(self, mailboxes: int) -> None:
-        """Count mailboxes that the audit counted again."""
-        self._audited.add(mailboxes)
+        """Count mailboxes recounted by the audit."""
+        self._audit_checked.add(mailboxes)
 
     def mismatch(self) -> None:
         """Count a wrong badge."""
-        self._mismatches.add(1)
+        self._audit_mismatch.add(1)
 
     def observe(
         self,
         *,
         streams: Callable[[], int] | None = None,
-        users: Callable[[], int] | None = None,
         draining: Callable[[], bool] | None = None,
     ) -> None:
-        """Read these at each scrape; they have to be quick."""
-        self._streams.read = streams or self._streams.read
-        self._users.read = users or self._users.read
+        """Set the functions that return gauges; each scrape calls them, so O(1)."""
+        self._streams_open.read = streams or self._streams_open.read
         self._draining.read = draining or self._draining.read
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

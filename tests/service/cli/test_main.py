@@ -111,7 +111,7 @@ def test_signal_ends_fifty_open_streams_with_bye_and_the_process_in_time(end):
         assert {"drain"} == {json.loads(events[-1].data)["reason"] for events in told}
         lines = [json.loads(line) for line in process.stderr]
         ends = [line for line in lines if line["event"] == "stream ended"]
-        assert ["drain"] * len(told) == [line["why"] for line in ends]
+        assert ["drain"] * len(told) == [line["reason"] for line in ends]
 
 
 def test_second_signal_ends_the_process_at_once():

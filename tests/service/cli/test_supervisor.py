@@ -377,7 +377,9 @@ async def streams_of(operators: list[str]) -> list[int]:
     async with httpx2.AsyncClient() as client:
         texts = [(await client.get(f"{each}/metrics")).text for each in operators]
     lines = [line for text in texts for line in text.splitlines()]
-    return [int(float(n.split()[1])) for n in lines if n.startswith("roundel_streams ")]
+    return [
+        int(float(n.split()[1])) for n in lines if n.startswith("roundel_streams_open ")
+    ]
 
 
 @pytest.mark.slow

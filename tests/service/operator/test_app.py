@@ -96,7 +96,7 @@ async def test_scrape_is_what_was_counted(autojump_clock):
 
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert b"\nroundel_shed_total 1.0\n" in answer.body
+    assert b"\nroundel_streams_rejected_total 1.0\n" in answer.body
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

@@ -343,7 +343,7 @@ async def test_mailbox_that_cannot_be_read_is_passed_by(autojump_clock, house):
     house.records = {"a": Record(mailbox()), "b": None, "c": Record(mailbox())}
     lines = await audited(house, REST + 1.5)
 
-    assert ["audit rests"] == [line["event"] for line in lines]
+    assert ["audit paused"] == [line["event"] for line in lines]
     assert [(0, None), (REST + 1, "b")] == house.pages
     assert 2 == house.count(CHECKED)
 

@@ -114,7 +114,7 @@ async def test_cap_holds_for_all_nodes_together(autojump_clock, make_node, nurse
 
     assert [None] * 6 == refused
     assert (2, 1) == (one.served(), other.served())
-    assert 3 == counted(one.world, "roundel_shed_total")
+    assert 3 == counted(one.world, "roundel_streams_rejected_total")
     assert await nursery.start(other.opens, "bob")
 
 

@@ -301,7 +301,7 @@ def test_request_is_one_line(log):
         "method": "GET",
         "path": "/v1/badge",
         "status": 200,
-        "ms": 12.3,
+        "duration_ms": 12.3,
         "request_id": "r",
     } == log.line
 
@@ -381,10 +381,10 @@ def test_end_of_a_stream_is_one_line(log):
         "level": "info",
         "user": "alice",
         "stream_level": "items",
-        "why": "max_age",
-        "seconds": 512.346,
-        "frames": 30,
-        "skipped": 4,
+        "reason": "max_age",
+        "duration_s": 512.346,
+        "events_sent": 30,
+        "versions_skipped": 4,
         "request_id": "r",
     } == log.line
 

@@ -33,18 +33,18 @@ OUTCOMES = ["current", "replayed", "snapshot", "reset"]
 WHYS = ["drain", "max_age", "expired", "shed", "revoked", "slow"]
 
 FROM_THE_START = [
-    "roundel_streams",
+    "roundel_streams_open",
     "roundel_draining",
-    *(f"roundel_frames_sent_total{{event={event}}}" for event in EVENTS),
-    "roundel_conflated_total",
-    *(f"roundel_resume_total{{outcome={outcome}}}" for outcome in OUTCOMES),
+    *(f"roundel_events_sent_total{{event={event}}}" for event in EVENTS),
+    "roundel_versions_coalesced_total",
+    *(f"roundel_streams_opened_total{{resume={outcome}}}" for outcome in OUTCOMES),
     "roundel_publish_seconds_count",
     "roundel_delivery_seconds_count",
     "roundel_stream_seconds_count",
-    "roundel_shed_total",
-    *(f"roundel_streams_ended_total{{why={why}}}" for why in WHYS),
+    "roundel_streams_rejected_total",
+    *(f"roundel_streams_ended_total{{reason={why}}}" for why in WHYS),
     *(f"roundel_rate_limited_total{{role={role}}}" for role in ("producer", "user")),
-    "roundel_stale_gauges_total",
+    "roundel_gauge_updates_ignored_total",
     "roundel_badge_audit_checked_total",
     "roundel_badge_audit_mismatch_total",
 ]
@@ -65,10 +65,13 @@ def test_every_series_says_what_it_is():
 
 
 COUNTED = [
-    (lambda m: m.events_sent("badge"), {"roundel_frames_sent_total{event=badge}": 1}),
-    (lambda m: m.events_sent("ping", 3), {"roundel_frames_sent_total{event=ping}": 3}),
-    (lambda m: m.versions_coalesced(7), {"roundel_conflated_total": 7}),
-    (lambda m: m.stream_opened("reset"), {"roundel_resume_total{outcome=reset}": 1}),
+    (lambda m: m.events_sent("badge"), {"roundel_events_sent_total{event=badge}": 1}),
+    (lambda m: m.events_sent("ping", 3), {"roundel_events_sent_total{event=ping}": 3}),
+    (lambda m: m.versions_coalesced(7), {"roundel_versions_coalesced_total": 7}),
+    (
+        lambda m: m.stream_opened("reset"),
+        {"roundel_streams_opened_total{resume=reset}": 1},
+    ),
     (
         lambda m: m.published(0.003),
         {
@@ -80,11 +83,11 @@ COUNTED = [
         },
     ),
     (lambda m: m.delivered(0.5), {"roundel_delivery_seconds_sum": 0.5}),
-    (lambda m: m.stream_rejected(), {"roundel_shed_total": 1}),
+    (lambda m: m.stream_rejected(), {"roundel_streams_rejected_total": 1}),
     (
         lambda m: m.stream_ended("drain", 500.0),
         {
-            "roundel_streams_ended_total{why=drain}": 1,
+            "roundel_streams_ended_total{reason=drain}": 1,
             "roundel_stream_seconds_bucket{le=450.0}": 0,
             "roundel_stream_seconds_bucket{le=600.0}": 1,
             "roundel_stream_seconds_sum": 500,
@@ -98,11 +101,10 @@ COUNTED = [
         },
     ),
     (lambda m: m.limited("user"), {"roundel_rate_limited_total{role=user}": 1}),
-    (lambda m: m.gauge_update_ignored(), {"roundel_stale_gauges_total": 1}),
+    (lambda m: m.gauge_update_ignored(), {"roundel_gauge_updates_ignored_total": 1}),
     (lambda m: m.audited(100), {"roundel_badge_audit_checked_total": 100}),
     (lambda m: m.mismatch(), {"roundel_badge_audit_mismatch_total": 1}),
-    (lambda m: m.observe(streams=lambda: 4), {"roundel_streams": 4}),
-    (lambda m: m.observe(users=lambda: 9), {"roundel_users": 9}),
+    (lambda m: m.observe(streams=lambda: 4), {"roundel_streams_open": 4}),
     (lambda m: m.observe(draining=lambda: True), {"roundel_draining": 1}),
 ]
 
@@ -148,7 +150,7 @@ def test_numbers_add_up_and_a_scrape_takes_nothing_away():
 
     after = scraped(metrics)
 
-    assert after["roundel_frames_sent_total{event=badge}"] == 6
+    assert after["roundel_events_sent_total{event=badge}"] == 6
     assert after["roundel_delivery_seconds_count"] == 3
     assert after["roundel_delivery_seconds_sum"] == pytest.approx(0.03)
 
@@ -197,8 +199,7 @@ def test_gauges_are_read_when_they_are_scraped_and_others_keep_their_reader():
     streams.append("one")
     after = scraped(metrics)
 
-    assert (1, 1) == (after["roundel_streams"], after["roundel_draining"])
-    assert "roundel_users" not in after
+    assert (1, 1) == (after["roundel_streams_open"], after["roundel_draining"])
 
 
 @pytest.mark.parametrize(

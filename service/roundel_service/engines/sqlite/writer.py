@@ -167,7 +167,7 @@ class Writer:
 
     def _on_committed(self, group: CommitBatch) -> None:
         if self._fault is not None and not self._is_damaged:
-            log.info("engine writes again", path=str(self._file.path))
+            log.info("engine recovered", path=str(self._file.path))
             self._fault = None
         for user, step in group.steps.items():
             if self._pending[user][0] is step.after:
@@ -186,5 +186,5 @@ class Writer:
         self._fault = reason(self._file.path, error)
         self._is_damaged |= is_damage(error)
         if is_news:
-            log.error("engine fails", reason=self._fault)
+            log.error("engine unavailable", reason=self._fault)
         return EngineUnavailable(DAMAGED if self._is_damaged else FAILED)
