@@ -22,9 +22,8 @@ import trio
 
 from roundel import Parser
 from roundel_adapters.wakeup import Wakeup
+from support.process import ServiceProcess, get, run_service, token
 from support.service import KEY, Client
-
-from .streams.test_drain import Served, get, serving, token
 
 pytestmark = pytest.mark.nightly
 
@@ -59,7 +58,7 @@ dice = random.Random(25)
 class Page:
     """A browser's tab: it comes back by its last event id whenever it was cut off."""
 
-    served: Served
+    served: ServiceProcess
     user: str
     level: str
     is_slow: bool
@@ -133,7 +132,7 @@ class Page:
 class Load:
     """What writes: producers, and users who read what they got."""
 
-    served: Served
+    served: ServiceProcess
     client: httpx2.AsyncClient
     calls: int = 0
 
@@ -192,7 +191,9 @@ async def sampled(pid: int, seconds: float) -> list[tuple[float, float]]:
     return samples
 
 
-async def numbers(served: Served, client: httpx2.AsyncClient) -> dict[str, float]:
+async def numbers(
+    served: ServiceProcess, client: httpx2.AsyncClient
+) -> dict[str, float]:
     """Return what the operator is told, by name and labels."""
     text = (await client.get(f"{served.ops}/metrics")).text
     lines = [line for line in text.splitlines() if not line.startswith("#")]
@@ -202,7 +203,7 @@ async def numbers(served: Served, client: httpx2.AsyncClient) -> dict[str, float
 async def test_twelve_minutes_of_everything_leave_nothing_behind(tmp_path):
     """Memory levels off, nothing fails, and every page shows what the server has."""
     async with (
-        serving(tmp_path, **SETTINGS) as served,
+        run_service(tmp_path, **SETTINGS) as served,
         httpx2.AsyncClient(timeout=60) as client,
         trio.open_nursery() as nursery,
     ):
@@ -251,7 +252,7 @@ async def agrees(page: Page, client: httpx2.AsyncClient) -> None:
             agreed.set()
 
 
-def page(served: Served, number: int) -> Page:
+def page(served: ServiceProcess, number: int) -> Page:
     level = "items" if number % 2 else "badge"
     user = f"user-{number % USERS}"
     return Page(served, user, level, is_slow=number % SLOW == 0)

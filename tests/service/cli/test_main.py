@@ -19,57 +19,9 @@ import pytest
 
 from roundel import Parser
 from roundel_service import settings as config
+from support.process import SECRETS, command, environment, run, started
 
 pytestmark = pytest.mark.slow
-
-SECRETS = {
-    "ROUNDEL_PRODUCER_KEYS": "a-producer-key",
-    "ROUNDEL_JWT_SECRET": "a-secret-of-more-than-32-bytes-for-tests",
-    "ROUNDEL_OPS_BIND": "",
-    "ROUNDEL_ENGINE": "memory",
-}
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """Return this process's environment with just these settings of ours."""
-    others = {k: v for k, v in os.environ.items() if not k.startswith("ROUNDEL_")}
-    return {**others, **SECRETS, **changes}
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "roundel_service", *arguments]
-
-
-def run(*arguments: str, env: dict[str, str] | None = None):
-    """Run a command to its end."""
-    return subprocess.run(
-        command(*arguments),
-        env=env or environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-@contextmanager
-def started(*arguments: str, env: dict[str, str] | None = None):
-    """Start a command that serves; give the process and its URL, and end it."""
-    process = subprocess.Popen(
-        command(*arguments),
-        env=env or environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline()
-        match = re.search(r"http://\S+", line)
-        assert match, line + process.stderr.read()
-        yield process, match[0]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextmanager

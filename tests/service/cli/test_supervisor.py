@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import attrs
-import httpx2
 import pytest
 import trio
 from trio.testing import open_stream_to_socket_listener
@@ -20,10 +19,17 @@ from roundel_adapters import server
 from roundel_service import settings as config
 from roundel_service.cli import supervisor as workers
 from roundel_service.settings import ConfigError
+from support.process import (
+    LONG,
+    SECRETS,
+    SLACK,
+    bye,
+    read_until,
+    run,
+    run_service,
+    streams_of,
+)
 from support.service import settings
-
-from ..streams.test_drain import LONG, SLACK, bye, read_until, serving
-from .test_main import SECRETS, run
 
 WORKER = """
 import os, socket, sys
@@ -366,20 +372,10 @@ def test_engine_that_cannot_be_shared_is_refused_with_the_reason():
 @asynccontextmanager
 async def two_workers(folder: Path, **changes: str):
     """Serve with two workers, and say where their operators ask."""
-    arguments = partial(serving, folder, "--workers", "2", program=("-c", SHARING))
+    arguments = partial(run_service, folder, "--workers", "2", program=("-c", SHARING))
     async with arguments(**changes) as served:
         host = served.ops.rpartition(":")[0]
         yield served, [f"{host}:{port}" for port in (9180, 9181)]
-
-
-async def streams_of(operators: list[str]) -> list[int]:
-    """Return how many streams each worker serves, as its operator is told."""
-    async with httpx2.AsyncClient() as client:
-        texts = [(await client.get(f"{each}/metrics")).text for each in operators]
-    lines = [line for text in texts for line in text.splitlines()]
-    return [
-        int(float(n.split()[1])) for n in lines if n.startswith("roundel_streams_open ")
-    ]
 
 
 @pytest.mark.slow

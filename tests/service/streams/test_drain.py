@@ -2,124 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import re
-import secrets
 import signal
 import socket
 import struct
-import sys
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from subprocess import PIPE
+from contextlib import suppress
 
-import attrs
 import h2.config
 import h2.connection
 import httpx2
 import pytest
 import trio
 
-from roundel import Event, Parser
-from roundel_service import app as service
-from support.service import KEY, settings
-
-from ..cli.test_main import environment
+from support.process import (
+    LONG,
+    SLACK,
+    bye,
+    events,
+    get,
+    read_until,
+    run_service,
+    token,
+)
+from support.service import KEY
 
 pytestmark = pytest.mark.slow
 
-LONG = 60.0
-"""A time to drain that a test would not wait for, in seconds."""
 SHORT = 1.0
-SLACK = 15.0
-"""What a slow machine may take for what takes none, in seconds; far below `LONG`."""
 PERIOD = 1.0
 """After how many seconds a peer that is slow on purpose does something again."""
 BODY = b'{"to": {"user": "bob"}, "title": "Hello"}'
-
-
-@attrs.define
-class Served:
-    """A running `roundel serve`: where it is, and what it has logged."""
-
-    process: trio.Process
-    port: int
-    ops: str
-    log: Path
-    peers: list[trio.socket.SocketType] = attrs.field(factory=list)
-
-    async def send(self, request: bytes, *, buffer: int | None = None):
-        """Send a request on a connection of its own, closed at the end."""
-        sock = trio.socket.socket()
-        self.peers.append(sock)
-        if buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        await sock.connect(("127.0.0.1", self.port))
-        stream = trio.SocketStream(sock)
-        await stream.send_all(request)
-        return stream
-
-    async def stream(self, user: str = "alice", level: str = "badge", **options):
-        """Open a stream, and wait for its state."""
-        target = f"/v1/stream?level={level}"
-        stream = await self.send(get(target, user), **options)
-        return stream, await read_until(stream, b"\nid: ")
-
-    async def wait_closed(self) -> None:
-        """Wait until nobody is let in any more."""
-        with trio.fail_after(SLACK), suppress(ConnectionRefusedError):
-            while True:
-                stream = await self.send(b"")
-                with suppress(trio.BrokenResourceError):
-                    assert b"" == await stream.receive_some()
-
-    async def end(self, within: float = SLACK) -> int:
-        """Send SIGTERM, and return how the process has ended in that time."""
-        self.process.send_signal(signal.SIGTERM)
-        with trio.fail_after(within):
-            return await self.process.wait()
-
-    def lines(self) -> list[dict]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-@asynccontextmanager
-async def serving(
-    folder: Path, *arguments: str, program=("-m", "roundel_service"), **changes: str
-):
-    """Run `roundel serve` on any port, with an operator's listener."""
-    # Of all the addresses of loopback, one where nobody else is: its port is known.
-    low = ".".join(str(1 + secrets.randbelow(250)) for _ in range(3))
-    ops, log = f"127.{low}:9180", folder / "log"
-    command = [sys.executable, *program, "serve", "--bind", "127.0.0.1:0", *arguments]
-    env = environment(**{"ROUNDEL_OPS_BIND": ops, **changes})
-    with log.open("w") as stderr:
-        process = await trio.lowlevel.open_process(
-            command, env=env, stdout=PIPE, stderr=stderr
-        )
-    served = Served(process, 0, f"http://{ops}", log)
-    try:
-        with trio.fail_after(60):
-            line = await read_until(process.stdout, b"\n")
-        assert line, log.read_text()
-        served.port = int(line.split(b"\n")[0].rpartition(b":")[2])
-        yield served
-    finally:
-        for peer in served.peers:
-            peer.close()
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-        await trio.aclose_forcefully(process.stdout)
-
-
-def token(user: str) -> str:
-    return service.build_authenticator(settings()).sign(user, ttl=3_600)
-
-
-def get(target: str, user: str) -> bytes:
-    head = f"GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token(user)}"
-    return f"{head}\r\n\r\n".encode()
 
 
 def upload(length: int = len(BODY)) -> bytes:
@@ -130,40 +42,9 @@ def upload(length: int = len(BODY)) -> bytes:
     ).encode()
 
 
-async def read_until(stream, mark: bytes | None = None) -> bytes:
-    """Read until *mark* has come, or to the end."""
-    received = b""
-    with trio.fail_after(30):
-        while mark is None or mark not in received:
-            piece = await stream.receive_some()
-            if not piece:
-                break
-            received += piece
-    return received
-
-
-def events(wire: bytes) -> list[Event]:
-    """Return the events of a whole response in chunks."""
-    _, _, rest = wire.partition(b"\r\n\r\n")
-    body = b""
-    while rest:
-        size, _, rest = rest.partition(b"\r\n")
-        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
-    return Parser().receive_data(body)
-
-
-def bye(wire: bytes) -> dict:
-    """Return what the last event says, which has to be `bye`, and its retry."""
-    *_, last = events(wire)
-    assert "bye" == last.type
-    told = json.loads(last.data)
-    assert f"retry: {told['retry']}\n".encode() in wire
-    return told
-
-
 async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path):
     """A load balancer learns of the end before it comes, and no answer is lost."""
-    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+    async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         running = await served.send(upload() + BODY[:5])
         stream, opening = await served.stream()
         served.process.send_signal(signal.SIGTERM)
@@ -188,7 +69,7 @@ async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path
 
 async def test_stream_asked_for_meanwhile_is_sent_away_or_not_begun(tmp_path):
     """Who asks while the service ends is told to come back, or nothing: never cut."""
-    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+    async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         running = await served.send(upload() + BODY[:5])
         stream, _ = await served.stream()
         served.process.send_signal(signal.SIGTERM)
@@ -203,7 +84,7 @@ async def test_stream_asked_for_meanwhile_is_sent_away_or_not_begun(tmp_path):
 
 async def test_last_answer_of_a_connection_says_that_it_is_the_last(tmp_path):
     """A client that keeps connections does not send a request into the void."""
-    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+    async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         running = await served.send(upload() + BODY[:5])
         idle = await served.send(b"")
         stream, _ = await served.stream()
@@ -223,7 +104,7 @@ async def test_last_answer_of_a_connection_says_that_it_is_the_last(tmp_path):
 async def test_returns_are_spread_over_the_time_it_takes_to_take_them_back(tmp_path):
     """*N* streams come back within floor and floor + N/R, and not all at once."""
     room = {"ROUNDEL_MAX_STREAMS_PER_USER": "200"}
-    async with serving(tmp_path, **room) as served:
+    async with run_service(tmp_path, **room) as served:
         streams = [await served.stream() for _ in range(200)]
         served.process.send_signal(signal.SIGTERM)
         told = [bye(opening + await read_until(s)) for s, opening in streams]
@@ -236,7 +117,7 @@ async def test_returns_are_spread_over_the_time_it_takes_to_take_them_back(tmp_p
 
 async def test_long_poll_is_answered_at_once(tmp_path):
     """Who waits for a change is not waited for."""
-    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+    async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         badge = await read_until(
             await served.send(get("/v1/badge", "alice")), b'"by":{}}'
         )
@@ -260,7 +141,7 @@ def _etag(answer: bytes) -> bytes:
 
 async def test_second_signal_ends_it_at_once(tmp_path):
     """Who cannot wait for what runs does not have to."""
-    async with serving(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
+    async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         await served.send(upload())
         stream, _ = await served.stream()
         served.process.send_signal(signal.SIGTERM)
@@ -360,7 +241,10 @@ async def run_peer(peer, served, *, task_status):
 async def test_no_peer_holds_up_the_end(tmp_path, peer):
     """Whatever a client does or leaves undone, the process is gone in time."""
     patience = {"ROUNDEL_WRITE_TIMEOUT": f"{LONG}", "ROUNDEL_DRAIN_TIMEOUT": f"{SHORT}"}
-    async with serving(tmp_path, **patience) as served, trio.open_nursery() as nursery:
+    async with (
+        run_service(tmp_path, **patience) as served,
+        trio.open_nursery() as nursery,
+    ):
         stream, opening = await served.stream()
         await nursery.start(run_peer, peer, served)
         status = await served.end(SHORT + SLACK)
@@ -374,7 +258,7 @@ async def test_no_peer_holds_up_the_end(tmp_path, peer):
 
 async def test_max_age_ends_a_stream_the_same_way(tmp_path):
     """A stream that is to be renewed is told so, and when to come back."""
-    async with serving(tmp_path, ROUNDEL_MAX_AGE="1") as served:
+    async with run_service(tmp_path, ROUNDEL_MAX_AGE="1") as served:
         stream, opening = await served.stream()
         end = bye(opening + await read_until(stream))
 

@@ -10,6 +10,7 @@ import trio
 from roundel_service.domain.operations import Retract
 from roundel_service.engines.sqlite.backup import back_up
 from support.mailboxes import note, put
+from support.process import run
 from support.sqlite_files import (
     damage,
     execute,
@@ -19,8 +20,6 @@ from support.sqlite_files import (
     path,
     running,
 )
-
-from ...cli.test_main import run
 
 __all__ = ["path"]  # A fixture is found by its name.
 

@@ -16,6 +16,7 @@ from roundel_service.engines.sqlite import engine as sqlite
 from roundel_service.engines.sqlite import writer
 from roundel_service.engines.sqlite.database import PROBE_BYTES
 from support.mailboxes import Clock, note, put, record_changes
+from support.process import run_service
 from support.sqlite_files import (
     damage,
     execute,
@@ -25,8 +26,6 @@ from support.sqlite_files import (
     refusal,
     running,
 )
-
-from ...streams.test_drain import serving
 
 __all__ = ["path"]  # A fixture is found by its name.
 
@@ -273,7 +272,7 @@ async def test_disk_that_is_full_is_told_by_every_answer(tmp_path):
     headers = {"Authorization": "Bearer a-producer-key"}
     acknowledged = 0
     async with (
-        serving(tmp_path, program=(str(program), size), **engine) as served,
+        run_service(tmp_path, program=(str(program), size), **engine) as served,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client,
     ):
         request = {"to": {"user": "alice"}, "title": "t", "body": "b" * 1_000}

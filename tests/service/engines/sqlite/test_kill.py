@@ -20,10 +20,9 @@ from roundel import Event
 from roundel_adapters.client import connect
 from roundel_adapters.wakeup import Wakeup
 from roundel_service.engines.sqlite.engine import SqliteEngine
+from support.process import ServiceProcess, run_service, token
 from support.service import KEY, Client
 from support.sqlite_files import fetch_all, running
-
-from ...streams.test_drain import Served, serving, token
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "30"))
 USERS = [f"user-{number}" for number in range(24)]
@@ -95,7 +94,7 @@ class Story:
     async def round(self) -> None:
         """Start, see that all is there, write, and be killed."""
         engine = {"ROUNDEL_ENGINE": f"sqlite:{self.path}", **ROOM}
-        async with serving(self.folder, **engine) as served, _client() as client:
+        async with run_service(self.folder, **engine) as served, _client() as client:
             url = f"http://127.0.0.1:{served.port}"
             async with trio.open_nursery() as nursery:
                 for page in self.pages:
@@ -108,7 +107,7 @@ class Story:
                 nursery.cancel_scope.cancel()
         await self.check_file()
 
-    async def kill(self, served: Served) -> None:
+    async def kill(self, served: ServiceProcess) -> None:
         served.process.kill()
         await served.process.wait()
 
@@ -193,7 +192,7 @@ async def lives(folder: Path, rounds: int) -> Story:
         await story.round()
     engine = {"ROUNDEL_ENGINE": f"sqlite:{story.path}", **ROOM}
     async with (
-        serving(folder, **engine) as served,
+        run_service(folder, **engine) as served,
         _client() as client,
         trio.open_nursery() as nursery,
     ):

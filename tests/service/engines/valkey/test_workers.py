@@ -8,10 +8,15 @@ import pytest
 import trio
 
 from support import valkey_server
-
-from ...cli.test_main import SECRETS
-from ...cli.test_supervisor import streams_of
-from ...streams.test_drain import SLACK, Served, get, read_until, serving
+from support.process import (
+    SECRETS,
+    SLACK,
+    ServiceProcess,
+    get,
+    read_until,
+    run_service,
+    streams_of,
+)
 
 BODY = json.dumps({"to": {"user": "alice"}, "title": "x"}).encode()
 NOTIFY = (
@@ -27,7 +32,7 @@ async def test_tabs_at_different_workers_agree(tmp_path, kind):
     """Each of twenty tabs, spread over two processes, has every badge in its turn."""
     with valkey_server.server(kind) as store:
         arguments = ("--workers", "2", "--engine", store.url)
-        async with serving(tmp_path, *arguments) as served:
+        async with run_service(tmp_path, *arguments) as served:
             host = served.ops.rpartition(":")[0]
             tabs = [(await served.stream())[0] for _ in range(20)]
             shares = await streams_of([f"{host}:9180", f"{host}:9181"])
@@ -44,7 +49,7 @@ async def test_tabs_at_different_workers_agree(tmp_path, kind):
     assert 0 == status
 
 
-async def is_let_in(served: Served) -> bool:
+async def is_let_in(served: ServiceProcess) -> bool:
     """Open a stream of one user's; tell whether it begins, or is to come later."""
     stream, wire = await served.send(get("/v1/stream", "alice")), b""
     with trio.fail_after(SLACK):
@@ -66,7 +71,7 @@ async def test_cap_of_a_user_holds_over_workers(tmp_path, kind):
 
     with valkey_server.server(kind) as store:
         arguments = ("--workers", "2", "--engine", store.url)
-        async with serving(tmp_path, *arguments, **room) as served:
+        async with run_service(tmp_path, *arguments, **room) as served:
             host = served.ops.rpartition(":")[0]
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
