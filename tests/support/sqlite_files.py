@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 import pytest
 import trio
@@ -12,11 +11,6 @@ import trio
 from roundel_service.engines.sqlite.engine import SqliteEngine
 
 from .mailboxes import note
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "a name with ? and #.db"
 
 
 @asynccontextmanager

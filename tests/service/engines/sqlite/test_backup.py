@@ -17,11 +17,8 @@ from support.sqlite_files import (
     fetch_all,
     fill_pages,
     open_once,
-    path,
     running,
 )
-
-__all__ = ["path"]  # A fixture is found by its name.
 
 pytestmark = pytest.mark.slow
 

@@ -22,12 +22,9 @@ from support.sqlite_files import (
     execute,
     fetch_all,
     fill_pages,
-    path,
     refusal,
     running,
 )
-
-__all__ = ["path"]  # A fixture is found by its name.
 
 pytestmark = pytest.mark.slow
 
