@@ -16,10 +16,8 @@ from roundel_adapters import server
 
 from .domain.items import MailboxLimits
 from .domain.record import RecordLimits
+from .engines import open_engine
 from .engines.base import Engine, EngineUnavailable
-from .engines.memory import MemoryEngine
-from .engines.sqlite.default_path import data_file
-from .engines.sqlite.engine import SqliteEngine
 from .http.access_control import AccessControl, RateLimits
 from .http.cors import Cors
 from .http.dispatcher import Dispatcher
@@ -78,7 +76,19 @@ def build(
 
     *clock* returns seconds since 1970. `Service.run()` has to run beside its apps.
     """
-    engine = engine or make_engine(settings, clock=clock)
+    engine = engine or open_engine(
+        settings.engine,
+        RecordLimits(
+            mailbox=MailboxLimits(
+                items=settings.mailbox_items, bytes=settings.mailbox_bytes
+            ),
+            change_log_size=settings.ring_changes,
+        ),
+        clock=clock,
+        durability=settings.durability,
+        cache_bytes=settings.cache_bytes,
+        user_ttl=settings.user_ttl,
+    )
     hub = Hub(
         engine,
         timeouts=StreamTimeouts(
@@ -109,35 +119,6 @@ def build(
     desk, routes = Dispatcher(door.cors, hub.metrics), create_routes(hub, door)
     app, short = create_app(desk, routes), FastpathApp(desk, routes)
     return Service(hub, gate, app, short, operator_app, audit)
-
-
-def make_engine(settings: Settings, *, clock: Callable[[], float]) -> Engine:
-    """Make the engine that *settings* name."""
-    limits = MailboxLimits(items=settings.mailbox_items, bytes=settings.mailbox_bytes)
-    rules = RecordLimits(mailbox=limits, change_log_size=settings.ring_changes)
-    scheme, _, place = settings.engine.partition(":")
-    match scheme:
-        case "memory":
-            return MemoryEngine(rules, clock=clock)
-        case "sqlite":
-            return SqliteEngine(
-                place or data_file(),
-                rules,
-                clock=clock,
-                durability=settings.durability,
-                cache_bytes=settings.cache_bytes,
-            )
-        case _:
-            # Its client is an extra.
-            from .engines.valkey.engine import ValkeyEngine
-
-            return ValkeyEngine(
-                settings.engine,
-                rules,
-                clock=clock,
-                user_ttl=settings.user_ttl,
-                cache_bytes=settings.cache_bytes,
-            )
 
 
 def build_authenticator(

@@ -24,9 +24,10 @@ from roundel_adapters.client import StreamEnded, connect
 from .. import app as service
 from .. import settings as config
 from ..demo import app as demo
+from ..domain.names import is_user_name
 from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import data_file
-from ..identity.authenticator import Authenticator, HmacKey, is_user_name
+from ..identity.authenticator import Authenticator, HmacKey
 from ..identity.tickets import Tickets
 from ..operator.doctor import examine
 from ..settings import Address, ConfigError, Settings

@@ -7,7 +7,7 @@ makes that durable and shared, and assigns the version in the same atomic step.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 import trio
 
@@ -16,8 +16,11 @@ from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Operation, Retract
 from ..domain.record import Record
 
-RETRY_AFTER = 2.0
-"""After how many seconds to try an engine again that did not do its work."""
+RETRY_AFTER: Final = 2.0
+"""Delay in seconds before a failed engine is tried again."""
+
+USER_TTL: Final = 90 * 86_400.0
+"""Default time in seconds after which a shared engine removes an idle mailbox."""
 
 
 @final

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar, final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ..domain.names import CATEGORY_NAME, USER_NAME
 from ..domain.operations import Mark, MarkAll, Notify, Retract
-from ..identity.authenticator import USER_NAME
 from ..identity.tickets import MAX_SESSION
 
 MAX_SEQ = 2**42 - 1
@@ -19,11 +19,11 @@ MAX_COUNT = 2**53 - 1
 # A bare `$` would let a line end through behind the last character.
 _END = r"$(?!\n)"
 User = Annotated[str, Meta(pattern=f"^{USER_NAME}{_END}")]
-Category = Annotated[str, Meta(pattern=rf"^[a-z0-9._-]{{1,64}}{_END}")]
+Category = Annotated[str, Meta(pattern=f"^{CATEGORY_NAME}{_END}")]
 # As many as a mailbox may have, and a comma between each two.
 Categories = Annotated[
     str,
-    Meta(pattern=rf"^[a-z0-9._-]{{1,64}}(?:,[a-z0-9._-]{{1,64}}){{0,63}}{_END}"),
+    Meta(pattern=f"^{CATEGORY_NAME}(?:,{CATEGORY_NAME}){{0,63}}{_END}"),
 ]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1_000)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
@@ -13,14 +12,12 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
+from ..domain.names import is_user_name
 from ..http.problems import Problem, forbidden, unauthorized
 from .jwk_set import Claims, token_rules
 from .jwks import JwkSet
 from .tickets import Ticket, Tickets
 from .verified_tokens import VerifiedTokenCache
-
-USER_NAME = r"[A-Za-z0-9._~@:+-]{1,128}"
-"""What the name of a user is made of."""
 
 MIN_SECRET = 32
 """The shortest secret, in bytes, that tokens may be signed with (RFC 7518 3.2)."""
@@ -31,7 +28,6 @@ MAX_CREDENTIAL = 8_192
 CLOCK_SKEW = 60.0
 """For how many seconds the clock of who issues tokens may be ahead."""
 
-_USER = re.compile(USER_NAME)
 _RULES = token_rules({"HS256": "HS256"})
 _END_OF_TIME = 253_402_300_800.0
 """The year 10000: no time of a token is meant to be later, or as long ago."""
@@ -237,11 +233,6 @@ class Authenticator:
         told = {"aud": self.audience, "iss": self.issuer}
         claims |= {name: value for name, value in told.items() if value is not None}
         return self.keys.sign(claims)
-
-
-def is_user_name(name: str) -> bool:
-    """Tell whether *name* may be the name of a user."""
-    return _USER.fullmatch(name) is not None
 
 
 def _bounded(text: str) -> str:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, cast, final
+from typing import cast, final
 
 import trio
 
 from ...domain.operations import Retract
 from ...domain.record import Record, RecordLimits
 from .. import serialization as stored
-from ..base import ChangeListener, EngineUnavailable, Result, UserOperation
+from ..base import USER_TTL, ChangeListener, EngineUnavailable, Result, UserOperation
 
 try:
     from .store import Store
@@ -32,15 +32,12 @@ from .keys import Keys
 from .log_follower import BLOCK, LogFollower
 from .mailboxes import MailboxStore
 from .metadata import IncompatibleLayout, StoreMetadata
-from .planner import DAY, WritePlanner
+from .planner import WritePlanner
 from .presence import PresenceStore
 from .transactions import TRANSACTION_TIMEOUT
 from .url import parse_url
 
-__all__ = ["USER_TTL", "IncompatibleLayout", "ValkeyEngine"]
-
-USER_TTL: Final = 90 * DAY
-"""After how many seconds without a write a mailbox may go, if nothing else is said."""
+__all__ = ["IncompatibleLayout", "ValkeyEngine"]
 
 
 @final
