@@ -1,16 +1,22 @@
-"""What holds for all tests: the profiles, and what a machine may lack."""
+"""For all tests: the long profile, the mark of the core, and absent programs."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+CORE = Path(__file__).parent / "core"
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave the long profile out unless it is asked for by its mark."""
+    """Mark the core's tests; deselect nightly ones unless `-m` asks for them."""
+    for item in items:
+        if CORE in item.path.parents:
+            item.add_marker("core")
     if "nightly" in (config.option.markexpr or ""):
         return
     nightly = [item for item in items if "nightly" in item.keywords]
@@ -20,7 +26,7 @@ def pytest_collection_modifyitems(
 
 @pytest.fixture
 def lacking():
-    """Skip a test for want of a program; in CI, where it must be there, fail."""
+    """Skip a test because a program is absent; fail it in CI."""
 
     def skip(reason: str) -> None:
         if os.environ.get("CI") == "true":

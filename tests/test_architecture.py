@@ -1,4 +1,4 @@
-"""The house keeps its layers: what is imported, what is exported, what is where."""
+"""The architecture: layers, purity, folders, exports and names."""
 
 from __future__ import annotations
 
@@ -8,22 +8,34 @@ import inspect
 import json
 import subprocess
 import sys
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["core/roundel", "adapters/roundel_adapters", "service/roundel_service"]
+NAMES = [path.split("/")[1] for path in PACKAGES]
 IMPURE = {
     *("anyio", "asyncio", "concurrent.futures", "http", "logging", "msgspec"),
     *("multiprocessing", "os.path", "quart", "quart_trio", "random", "secrets"),
     *("select", "selectors", "signal", "socket", "ssl", "subprocess", "tempfile"),
     *("threading", "time", "trio", "urllib", "hypercorn", "httpx2", "h11"),
 }
+PURE = ["core/roundel", "service/roundel_service/domain"]
+
+MAX_LEVELS = 11
+"""Levels of imports between the folders of the three packages."""
+MAX_FILES = 20
+"""Python files in a folder; `engines/valkey` may have more."""
+SAME_CONCEPT = {"StoredRecord"}
+"""Class names that two packages use for the same concept."""
 
 
-def loaded_by(statement: str) -> set[str]:
-    """Return the modules that a fresh interpreter has after *statement*."""
+def modules_loaded_by(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after *statement*."""
     program = f"{statement}; import sys, json; print(json.dumps([*sys.modules]))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -31,9 +43,24 @@ def loaded_by(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_importing_the_core_loads_no_io_no_clock_and_no_dice():
-    """The core brings attrs and itself, and nothing that could reach outside."""
-    added = loaded_by("import roundel") - loaded_by("import attrs, json")
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def public_definitions(path: Path) -> list[ast.ClassDef | ast.FunctionDef]:
+    """Return the public classes and functions that a module defines."""
+    return [
+        node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+    ]
+
+
+def test_importing_the_core_loads_attrs_and_no_io():
+    """`import roundel` loads attrs, and no module for I/O, time or randomness."""
+    added = modules_loaded_by("import roundel")
+    added -= modules_loaded_by("import attrs, json")
 
     assert added & IMPURE == set()
     assert {name.split(".")[0] for name in added} - sys.stdlib_module_names == {
@@ -41,22 +68,24 @@ def test_importing_the_core_loads_no_io_no_clock_and_no_dice():
     }
 
 
-def sources(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
-
-
 @pytest.mark.parametrize(
-    "path", sources("core/roundel"), ids=lambda path: path.relative_to(ROOT).as_posix()
+    "path",
+    [path for folder in PURE for path in sources(folder)],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
-def test_core_imports_nothing_impure_and_awaits_nothing(path):
-    """A module of the core is told the time, and has nobody to ask for it."""
+def test_pure_module_imports_nothing_impure_and_awaits_nothing(path):
+    """The core and the domain get time, randomness and bytes as arguments."""
     tree = ast.parse(path.read_text())
     imported = {
         alias.name
         for node in ast.walk(tree)
         if isinstance(node, ast.Import)
         for alias in node.names
-    } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    } | {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and not node.level
+    }
 
     assert imported & IMPURE == set()
     assert not any(
@@ -65,7 +94,7 @@ def test_core_imports_nothing_impure_and_awaits_nothing(path):
 
 
 def test_core_exports_what_it_imports_and_nothing_else():
-    """`__all__` is the public face: sorted, whole, each name documented."""
+    """`__all__` is sorted and complete, and each name is documented."""
     package = importlib.import_module("roundel")
     public = {name for name in vars(package) if not name.startswith("_")}
     public -= {"annotations", "testing"}
@@ -80,22 +109,77 @@ def test_core_exports_what_it_imports_and_nothing_else():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_package_is_typed_and_its_public_names_are_documented(package):
-    """Whoever opens a module reads first what it is for."""
+    """Each module, public class and public function has a docstring."""
     assert (ROOT / package / "py.typed").exists()
     for path in sources(package):
-        tree = ast.parse(path.read_text())
-        public = [
-            node
-            for node in tree.body
-            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and not node.name.startswith("_")
-        ]
-        for node in public:
+        content = path.read_text()
+        assert not content or ast.get_docstring(ast.parse(content)), path
+        for node in public_definitions(path):
             assert ast.get_docstring(node), f"{path.name}: {node.name}"
 
 
-def test_nothing_stands_beside_the_houses_own_folders():
-    """The top level is what everybody agreed on, and stays so."""
+def test_class_name_means_one_thing():
+    """No public class name is defined in two modules."""
+    defined = defaultdict(set)
+    for package in PACKAGES:
+        for path in sources(package):
+            for node in public_definitions(path):
+                if isinstance(node, ast.ClassDef):
+                    defined[node.name].add(path.relative_to(ROOT).as_posix())
+    homonyms = {name: paths for name, paths in defined.items() if len(paths) > 1}
+
+    assert SAME_CONCEPT >= homonyms.keys(), homonyms
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Return the modules that each module imports, type-checking imports included."""
+    graph = grimp.build_graph(*NAMES, cache_dir=None)
+    return {
+        module: graph.find_modules_directly_imported_by(module)
+        for module in graph.modules
+    }
+
+
+def folder_of(module: str) -> str:
+    """Return the top-level folder or module of a package that has *module*."""
+    parts = module.split(".")
+    return ".".join(parts[:2] if parts[0] == "roundel_service" else parts[:1])
+
+
+def levels_of(graph: dict[str, set[str]]) -> dict[str, int]:
+    """Return the length of the longest import chain below each node.
+
+    Raises `graphlib.CycleError` with the nodes of a cycle.
+    """
+    levels: dict[str, int] = {}
+    for node in TopologicalSorter(graph).static_order():
+        levels[node] = 1 + max((levels[each] for each in graph[node]), default=0)
+    return levels
+
+
+def test_no_import_cycle_and_few_levels():
+    """Modules import without a cycle, and folders on at most 11 levels."""
+    modules = import_graph()
+    folders = defaultdict(set)
+    for module, imported in modules.items():
+        folders[folder_of(module)] |= {folder_of(each) for each in imported}
+
+    assert levels_of(modules)
+    assert max(levels_of({f: fs - {f} for f, fs in folders.items()}).values()) <= (
+        MAX_LEVELS
+    )
+
+
+def test_folders_are_small():
+    """No folder has more than 20 Python files, `engines/valkey` aside."""
+    for package in PACKAGES:
+        for folder in {path.parent for path in sources(package)}:
+            if folder.name != "valkey":
+                assert len([*folder.glob("*.py")]) <= MAX_FILES, folder
+
+
+def test_top_level_has_the_agreed_folders_only():
+    """No other file or folder is at the top level, dot-files aside."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     )
