@@ -1,4 +1,4 @@
-"""The documents tell the truth: their examples run, their links lead somewhere."""
+"""The docs are right: their examples run, and their links resolve."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pages("python")
 def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
-    """What a page says in Python is true, from its first block to its last."""
+    """The Python blocks of a page run in order."""
     monkeypatch.chdir(tmp_path)
     document = Document.parse(str(page), PythonCodeBlockParser())
     examples = list(document.examples())
@@ -85,14 +85,14 @@ def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
 
 @pages("json")
 def test_json_blocks_are_json(page):
-    """An example body can be sent as it is."""
+    """Each JSON block parses."""
     for block in blocks(page, "json"):
         assert json.loads(block)
 
 
 @pages("toml")
 def test_toml_blocks_are_settings(page, tmp_path):
-    """An example file is one that the service starts with."""
+    """The service starts with each TOML block as its settings."""
     for block in blocks(page, "toml"):
         file = tmp_path / "roundel.toml"
         file.write_text(block)
@@ -103,7 +103,7 @@ def test_toml_blocks_are_settings(page, tmp_path):
 
 @pages("sh")
 def test_commands_exist(page):
-    """Each `roundel` command that a page shows is one, with these options."""
+    """Each `roundel` command in a shell block exists and has the options shown."""
     text = "\n".join(blocks(page, "sh"))
     for line in re.findall(r"(?:^|\(|/)roundel (\w+[^)&\n]*)", text, re.MULTILINE):
         command, *arguments = line.split()
@@ -119,8 +119,8 @@ def test_commands_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_what_is_there(page):
-    """No page sends its reader into the void."""
+def test_links_resolve(page):
+    """Each relative link points to an existing file."""
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not urlsplit(target).scheme:
             assert (page.parent / target).exists(), target
@@ -128,14 +128,14 @@ def test_links_lead_to_what_is_there(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_is_of_a_language_that_is_tested_or_known(page):
-    """A block of a new kind brings the test that runs it."""
+    """Each code block has a language that a test runs or that is known."""
     languages = re.findall(r"^```(\S+)$", page.read_text(), re.MULTILINE)
 
     assert set(languages) <= KNOWN
 
 
 def test_settings_page_names_every_setting_with_its_default():
-    """The table is whole, and its defaults are those of the code."""
+    """The table of settings is complete, and its defaults are the code's."""
     table = (ROOT / "docs" / "reference" / "settings.md").read_text()
     rows = dict(
         re.findall(r"^\| `ROUNDEL_(\w+)` \| `?([^|`]+?)`? \|", table, re.MULTILINE)
@@ -144,42 +144,43 @@ def test_settings_page_names_every_setting_with_its_default():
     defaults = config.load(given, {})
 
     for name in config.Settings.__annotations__:
-        told, value = rows.pop(name.upper()), getattr(defaults, name)
+        documented, value = rows.pop(name.upper()), getattr(defaults, name)
         if name in given:
-            assert told.startswith("required")
+            assert documented.startswith("required")
         elif value in (None, ()):
-            assert told == "none"
+            assert documented == "none"
         elif isinstance(value, float):
-            assert float(told) == value
+            assert float(documented) == value
         else:
-            assert told == str(value)
+            assert documented == str(value)
     assert rows == {}
 
 
 def test_readme_is_short():
-    """The first page fits into a visit."""
-    assert len((ROOT / "README.md").read_text().splitlines()) < 80
+    """The README has fewer than 90 lines."""
+    assert len((ROOT / "README.md").read_text().splitlines()) < 90
 
 
-def test_picture_of_the_source_is_drawn_from_its_table():
-    """The states that a reader sees are those that the code has."""
-    script = ROOT / "docs" / "images" / "draw_source.py"
-    draw = runpy.run_path(str(script))["draw"]
-    picture = (ROOT / "docs" / "images" / "source.svg").read_text()
+@pytest.mark.parametrize("name", ["architecture", "source"])
+def test_drawn_picture_is_up_to_date(name):
+    """The picture in the docs is what its script draws from the code today."""
+    images = ROOT / "docs" / "images"
+    draw = runpy.run_path(str(images / f"draw_{name}.py"))["draw"]
+    picture = (images / f"{name}.svg").read_text()
 
     assert draw() == picture
 
 
 def test_reference_has_every_public_name():
-    """What can be imported from the core is told of in its reference."""
+    """The reference documents each public name of the core."""
     page = (ROOT / "docs" / "reference" / "core.md").read_text()
-    told = set(re.findall(r"^\.\. auto\w+:: roundel\.(\w+)$", page, re.MULTILINE))
+    documented = set(re.findall(r"^\.\. auto\w+:: roundel\.(\w+)$", page, re.MULTILINE))
     types = {"ResumeOutcome", "Input", "TRANSITIONS"}
 
-    assert set(roundel.__all__) | {"testing"} == told | types
+    assert set(roundel.__all__) | {"testing"} == documented | types
 
 
-# Calls, as pages tell them
+# HTTP requests and responses in the docs
 
 
 def blocks_in_order(page: Path) -> Iterator[tuple[str, str, int]]:
@@ -190,34 +191,33 @@ def blocks_in_order(page: Path) -> Iterator[tuple[str, str, int]]:
 
 
 @pages("http")
-async def test_calls_are_answered_as_told(
+async def test_http_blocks_are_answered_as_documented(
     page, mock_clock, nursery, tmp_path, monkeypatch
 ):
-    """A block is a request, or what the service answers to the request before.
+    """An HTTP block is a request, or the response to the request before it.
 
-    What stands between plays along: a page's settings begin another service, and what
-    its Python does has been done.
+    A TOML block starts another service with these settings. Python blocks run in order.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.time", lambda: START + mock_clock.current_time())
-    teller = Teller(nursery, mock_clock)
+    runner = PageRunner(nursery, mock_clock)
     for language, text, line in blocks_in_order(page):
         if language == "python":
             source = "\n" * line + text
-            exec(compile(source, page, "exec", dont_inherit=True), teller.python)
+            exec(compile(source, page, "exec", dont_inherit=True), runner.python)
         elif language == "toml":
-            await teller.serve(text)
+            await runner.serve(text)
         elif language == "http" and text.startswith("HTTP/"):
-            await teller.compare(Message.read(text))
+            await runner.compare(Message.read(text))
         elif language == "http":
-            await teller.ask(Message.read(text))
-    await teller.compare(None)
+            await runner.ask(Message.read(text))
+    await runner.compare(None)
     nursery.cancel_scope.cancel()
 
 
 @attrs.frozen
 class Message:
-    """A request or an answer: its first line, its header and its body."""
+    """A request or a response: its start line, headers and body."""
 
     start: list[str]
     headers: dict[str, str]
@@ -235,85 +235,96 @@ class Message:
 
 
 RANDOM = ("epoch", "item", "id", "add", "ticket", "key of the ids")
-"""Where answers have words that are others each time."""
+"""Fields whose values are random."""
 
 
 @attrs.define
-class Teller:
-    """Asks what a page asks, and puts what is random in answers into its words."""
+class PageRunner:
+    """Sends the requests of a page, and replaces random values by those on the page."""
 
     nursery: trio.Nursery
     clock: trio.testing.MockClock
     python: dict[str, Any] = attrs.field(factory=dict)
     service: service.Service | None = None
     token: str = ""
-    words: dict[str, str] = attrs.field(factory=dict)
+    names: dict[str, str] = attrs.field(factory=dict)
     asked: Message | None = None
 
     async def serve(self, toml: str = "") -> None:
         given = tomllib.loads(toml) or {"producer_keys": KEY, "jwt_secret": SECRET}
         settings = config.load({"engine": "memory", **given}, {})
-        # The clock of a page is read when it is asked for, and not when it is given.
+        # Looked up at each call: the test replaces `time.time` for the page.
         self.service = service.build(settings, clock=lambda: time.time())
         await self.nursery.start(self.service.run)
-        self.words = {}
+        self.names = {}
         if settings.jwt_secret:
             self.token = self.service.authenticator.sign("alice", ttl=3_600)
 
     async def ask(self, request: Message) -> None:
-        """Keep a request until its answer is told; one without has to be answered."""
+        """Store a request until its response follows; send the stored one first."""
         if self.service is None:
             await self.serve()
         await self.compare(None)
         self.asked = request
 
-    async def compare(self, told: Message | None) -> None:
-        """Send what was asked, and compare the answer with what is told of it."""
+    async def compare(self, documented: Message | None) -> None:
+        """Send the stored request, and compare the response with the documented one."""
         if self.asked is None:
-            assert told is None, f"nothing was asked: {told}"
+            assert documented is None, f"a response without a request: {documented}"
             return
         asked, self.asked = self.asked, None
         self.clock.jump(1.0)
-        if told is not None and told.is_stream:
-            await self._compare_stream(asked, told)
+        if documented is not None and documented.is_stream:
+            await self._compare_stream(asked, documented)
             return
         method, target, _ = asked.start
         answer = await self._client(asked).request(
             method,
-            self._real(target),
+            self._with_real_values(target),
             headers=self._headers(asked),
-            body=self._real(asked.body).encode(),
+            body=self._with_real_values(asked.body).encode(),
         )
-        if told is None:
+        if documented is None:
             assert answer.status < 400, (asked, answer)
             return
-        self._learn(_parsed(told.body), _parsed(answer.body.decode()))
-        body = self.told(answer.body.decode())
+        self._learn_names(_parsed(documented.body), _parsed(answer.body.decode()))
+        body = self._as_documented(answer.body.decode())
 
-        assert (asked.start, told.start[1:]) == (asked.start, _status(answer.status))
-        assert told.headers == self._those(told, answer.headers)
-        if told.headers.get("Content-Type", "").startswith("text/plain"):
-            assert set(told.body.splitlines()) <= set(body.splitlines())
+        assert (asked.start, documented.start[1:]) == (
+            asked.start,
+            _status(answer.status),
+        )
+        assert documented.headers == self._named_headers(documented, answer.headers)
+        if documented.headers.get("Content-Type", "").startswith("text/plain"):
+            assert set(documented.body.splitlines()) <= set(body.splitlines())
         else:
-            assert _parsed(told.body) == _parsed(body)
+            assert _parsed(documented.body) == _parsed(body)
 
-    async def _compare_stream(self, asked: Message, told: Message) -> None:
-        target = self._real(asked.start[1])
+    async def _compare_stream(self, asked: Message, documented: Message) -> None:
+        target = self._with_real_values(asked.start[1])
         client = self._client(asked)
         async with client.stream(target, headers=self._headers(asked)) as stream:
             await trio.testing.wait_all_tasks_blocked()
             events = stream.ready_events()
-        expected = Parser().receive_data(told.body.encode() + b"\n")
+        expected = Parser().receive_data(documented.body.encode() + b"\n")
         for one, other in zip(expected, events, strict=True):
-            self._learn(_parsed(one.data), _parsed(other.data))
-            self._learn(_key(one), _key(other))
+            self._learn_names(_parsed(one.data), _parsed(other.data))
+            self._learn_names(_key(one), _key(other))
 
-        assert told.start[1:] == _status(stream.status)
-        assert told.headers == self._those(told, stream.headers)
+        assert documented.start[1:] == _status(stream.status)
+        assert documented.headers == self._named_headers(documented, stream.headers)
         assert [_event(e) for e in expected] == [
-            _event(Event(self.told(e.data), e.type, self.told(e.id or "")))
+            _event(
+                Event(
+                    self._as_documented(e.data), e.type, self._as_documented(e.id or "")
+                )
+            )
             for e in events
         ]
+
+    def _as_documented_event(self, event: Event) -> Event:
+        data, last_event_id = map(self._as_documented, (event.data, event.id or ""))
+        return Event(data, event.type, last_event_id)
 
     def _client(self, asked: Message) -> AsgiClient:
         assert self.service is not None
@@ -326,32 +337,38 @@ class Teller:
         token = self.python.get("token", self.token)
         assert self.service is not None
         key = self.service.authenticator.producer_keys[0]
-        proofs = {"Bearer KEY": f"Bearer {key}", "Bearer JWT": f"Bearer {token}"}
-        proofs["roundel=JWT"] = f"roundel={token}"
-        return {n: proofs.get(v, self._real(v)) for n, v in asked.headers.items()}
+        credentials = {"Bearer KEY": f"Bearer {key}", "Bearer JWT": f"Bearer {token}"}
+        credentials["roundel=JWT"] = f"roundel={token}"
+        return {
+            n: credentials.get(v, self._with_real_values(v))
+            for n, v in asked.headers.items()
+        }
 
-    def _those(self, told: Message, headers: Any) -> dict[str, str]:
-        return {n: self.told(headers.get(n.lower(), "none")) for n in told.headers}
+    def _named_headers(self, documented: Message, headers: Any) -> dict[str, str]:
+        return {
+            n: self._as_documented(headers.get(n.lower(), "none"))
+            for n in documented.headers
+        }
 
-    def _learn(self, told: Any, actual: Any) -> None:
-        """Take what is random for what the page calls it, where it does first."""
-        match told, actual:
+    def _learn_names(self, documented: Any, actual: Any) -> None:
+        """Map each random value to the one on the page, at its first occurrence."""
+        match documented, actual:
             case dict(), dict():
-                for name in told.keys() & actual.keys():
-                    if name in RANDOM and isinstance(told[name], str):
-                        self.words.setdefault(actual[name], told[name])
-                    self._learn(told[name], actual[name])
+                for name in documented.keys() & actual.keys():
+                    if name in RANDOM and isinstance(documented[name], str):
+                        self.names.setdefault(actual[name], documented[name])
+                    self._learn_names(documented[name], actual[name])
             case list(), list():
-                for one, other in zip(told, actual, strict=False):
-                    self._learn(one, other)
+                for one, other in zip(documented, actual, strict=False):
+                    self._learn_names(one, other)
 
-    def told(self, text: str) -> str:
-        for actual, word in self.words.items():
+    def _as_documented(self, text: str) -> str:
+        for actual, word in self.names.items():
             text = text.replace(actual, word)
         return text
 
-    def _real(self, text: str) -> str:
-        for actual, word in self.words.items():
+    def _with_real_values(self, text: str) -> str:
+        for actual, word in self.names.items():
             text = text.replace(word, actual)
         return text
 
@@ -361,7 +378,7 @@ def _status(status: int) -> list[str]:
 
 
 def _parsed(text: str) -> Any:
-    """Read JSON, or JSON a line; whatever else there is stays as it is."""
+    """Parse JSON or NDJSON; return other text unchanged."""
     text = text.strip()
     for read in (json.loads, lambda text: [*map(json.loads, text.splitlines())]):
         try:
@@ -372,14 +389,14 @@ def _parsed(text: str) -> Any:
 
 
 def _key(event: Event) -> dict[str, str]:
-    """Return the resume key in the id of an event that a ticket's stream tells."""
+    """Return the resume key in the id of an event of a ticket's stream."""
     found = re.match(r"k\.([^.]+)\.0~", event.id or "")
     return {"key of the ids": found[1]} if found else {}
 
 
 def _event(event: Event) -> tuple[Any, ...]:
     data = _parsed(event.data)
-    # One is drawn by the service, the other hangs on how many calls were made before.
+    # `max_age` is random; `expires_in` depends on the number of earlier calls.
     for name, low, high in [("max_age", 480, 600), ("expires_in", 1, 7_200)]:
         if name in data:
             assert low <= data[name] <= high
@@ -393,20 +410,22 @@ def _event(event: Event) -> tuple[Any, ...]:
 def rows(page: str) -> dict[str, list[str]]:
     """Return the rows of a reference page's tables by their first cells."""
     text = (ROOT / "docs" / "reference" / page).read_text()
-    told = [line.strip("| ").split(" | ") for line in text.splitlines()]
-    return {cells[0].strip("`"): cells[1:] for cells in told if len(cells) > 1}
+    documented = [line.strip("| ").split(" | ") for line in text.splitlines()]
+    return {cells[0].strip("`"): cells[1:] for cells in documented if len(cells) > 1}
 
 
 def test_problems_page_names_every_problem_with_its_status():
-    """A program can be written by the table."""
-    told = {name: cells[0] for name, cells in rows("problems.md").items()}
+    """The table has each problem type with its status."""
+    documented = {name: cells[0] for name, cells in rows("problems.md").items()}
     made = {name: str(each.problem.status) for name, each in PROBLEM_EXAMPLES.items()}
 
-    assert made == {name: told[name] for name in told if told[name].isdecimal()}
+    assert made == {
+        name: documented[name] for name in documented if documented[name].isdecimal()
+    }
 
 
 async def test_metrics_page_names_every_series_with_its_type():
-    """What a scrape finds is in the table, and nothing else is."""
+    """The table has each series of a scrape, and no other."""
     given = {"engine": "memory", "producer_keys": KEY, "jwt_secret": SECRET}
     settings = config.load(given, {})
     metrics = service.build(settings).hub.metrics
@@ -418,8 +437,8 @@ async def test_metrics_page_names_every_series_with_its_type():
         name = family.name + "_total" * (family.type == "counter")
         found[name + f"{{{labels}}}" * bool(labels)] = family.type
 
-    told = {name: cells[0] for name, cells in rows("metrics.md").items()}
-    assert found == {name: told[name] for name in told if "_" in name}
+    documented = {name: cells[0] for name, cells in rows("metrics.md").items()}
+    assert found == {name: documented[name] for name in documented if "_" in name}
 
 
 LIMITS = {
@@ -453,26 +472,26 @@ LIMITS = {
 
 @pytest.mark.parametrize(("what", "limit"), LIMITS.items(), ids=LIMITS)
 def test_limits_are_those_of_the_code(what, limit):
-    """The number that a page tells is the number that holds."""
+    """A documented limit is the limit in the code."""
     assert rows("http.md")[what.strip("`")][0] == f"{limit:,.0f}"
 
 
-def test_limits_with_a_setting_are_told_with_its_default():
-    """Whatever can be set has the default that the settings have."""
+def test_limits_with_a_setting_have_its_default():
+    """A documented limit with a setting has the default of that setting."""
     given = {"producer_keys": KEY, "jwt_secret": SECRET}
     defaults = config.load(given, {})
-    told = [
+    documented = [
         (found[1].lower(), cells[0])
         for what, cells in rows("http.md").items()
         if (found := re.search(r", `ROUNDEL_(\w+)`?$", what))
     ]
 
-    assert len(told) == 7
-    for name, value in told:
+    assert len(documented) == 7
+    for name, value in documented:
         assert value == f"{getattr(defaults, name):,.0f}"
 
 
-# What pages tell to do in a shell or in a page
+# Shell and browser examples in the docs
 
 
 @pytest.fixture
@@ -482,7 +501,7 @@ def port() -> Iterator[int]:
 
 
 def commands(page: Path) -> list[str]:
-    """Return the blocks that call a service, without what starts one."""
+    """Return the blocks with curl, without the line that starts the service."""
     return [
         re.sub(r"^roundel serve.*\n", "", block, flags=re.MULTILINE)
         for block in blocks(page, "sh")
@@ -496,18 +515,23 @@ def commands(page: Path) -> list[str]:
     [*filter(commands, PAGES)],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
-def test_curl_is_answered(page, port, start, lacking, tmp_path):
-    """Every call that a page makes from a shell is answered, and none is refused."""
+def test_curl_examples_succeed(page, port, start, lacking, tmp_path):
+    """Each curl example gets a response that is no error."""
     if shutil.which("curl") is None:
         lacking("expected curl")
     operators = f"127.0.0.1:{port}"
-    proofs = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": SECRET}
-    settings = {**proofs, "ROUNDEL_OPS_BIND": operators}
+    credentials = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": SECRET}
+    settings = {**credentials, "ROUNDEL_OPS_BIND": operators}
     server: Server = start("serve", "--bind", "127.0.0.1:0", **settings)
     (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\nmax-time = 2\n")
     folder = Path(sys.executable).parent
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **proofs, "PATH": path, "CURL_HOME": str(tmp_path)}
+    environment = {
+        **os.environ,
+        **credentials,
+        "PATH": path,
+        "CURL_HOME": str(tmp_path),
+    }
     for block in commands(page):
         script = block.replace("127.0.0.1:8080", server.address)
         script = script.replace("127.0.0.1:9180", operators)
@@ -515,7 +539,7 @@ def test_curl_is_answered(page, port, start, lacking, tmp_path):
             ["bash", "-euc", script], env=environment, capture_output=True, text=True
         )
 
-        # A stream goes on, and is left after its time; it is the last of its block.
+        # curl leaves a stream after `max-time`; the stream is the last in its block.
         assert done.returncode in (0, 28 if "curl -N" in block else 0), done.stderr
         assert done.stdout
 
@@ -530,10 +554,10 @@ def token_of(server: Server, ttl: float = 3600) -> str:
     return service.build_authenticator(config.load(given, {})).sign("alice", ttl=ttl)
 
 
-def site(context: BrowserContext, url: str) -> Any:
-    """Open a page with a bell, and with what a script has to be given."""
+def open_page(context: BrowserContext, url: str) -> Any:
+    """Open a page with an element for the number and a function that sets it."""
     page = context.new_page()
-    # A page that is served: made up ones may not call this machine in Chromium.
+    # A served page: Chromium lets synthetic pages not connect to loopback.
     page.goto(f"{url}/livez")
     page.evaluate("""() => {
       document.body.innerHTML = "<b id=bell>";
@@ -548,11 +572,11 @@ def wait_for(page: Any, text: str) -> None:
 
 @pytest.mark.slow
 def test_client_of_the_reference_follows_the_badge(start: Start, context):
-    """The lines that the page tells show the number, over a restart as well."""
+    """The documented client shows the number, also after a restart."""
     server = start("serve", "--bind", "127.0.0.1:0")
     cookie = {"name": "roundel", "value": token_of(server), "url": server.url}
     context.add_cookies([cookie])
-    page = site(context, server.url)
+    page = open_page(context, server.url)
     page.evaluate(
         f"() => {{ const renew = () => {{}}; {script_of('reference/http.md')} }}"
     )
@@ -570,11 +594,11 @@ def test_client_of_the_reference_follows_the_badge(start: Start, context):
 
 @pytest.mark.slow
 def test_script_of_another_origin_follows_the_badge(port, start: Start, context):
-    """A ticket opens the stream, and the next one does when the token has run out."""
-    # By its name this machine is another origin than by its number.
+    """A ticket opens the stream, and another one after the token has expired."""
+    # `localhost` is another origin than 127.0.0.1.
     origin = f"http://localhost:{port}"
     server = start("serve", "--bind", f"127.0.0.1:{port}", ROUNDEL_CORS_ORIGINS=origin)
-    page = site(context, origin)
+    page = open_page(context, origin)
     script = script_of("how-to/call-from-another-origin.md")
     script = script.replace("https://badges.example.org", server.url)
     page.evaluate(
