@@ -12,7 +12,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from .dispatcher.dispatcher import StreamDispatcher
 from .limits import ServerCounters, ServerLimits
 from .paced_stream import ShutdownDeadline
-from .timeouts import TimeoutQueue
+from .timeouts import IdleTimeouts
 
 
 @final
@@ -30,7 +30,7 @@ class ServerContext:
     counters: ServerCounters
     worker_context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
     shutdown_deadline: ShutdownDeadline = attrs.field(factory=ShutdownDeadline)
-    timeouts: TimeoutQueue = attrs.field(factory=TimeoutQueue)
+    timeouts: IdleTimeouts = attrs.field(factory=IdleTimeouts)
     dispatcher: StreamDispatcher | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
 

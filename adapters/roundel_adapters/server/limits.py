@@ -57,21 +57,3 @@ class ServerCounters:
     rejected: int = 0
     cut: int = 0
     failed: int = 0
-
-
-@final
-class TokenBucket:
-    """What may be done *burst* times at once, and then so often *per_second*."""
-
-    def __init__(self, burst: int, *, per_second: float) -> None:
-        self._burst = burst
-        self._per_second = per_second
-        self._left = float(burst)
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Use one, and tell whether it was there to be used."""
-        grown = self._left + (now - self._at) * self._per_second
-        self._left = min(self._burst, grown) - 1
-        self._at = now
-        return self._left >= 0

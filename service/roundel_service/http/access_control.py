@@ -111,7 +111,7 @@ class AccessControl:
         """Count so many *mailboxes*; return for how many seconds to pause then."""
         now = trio.current_time()
         bucket = str(producer.number)
-        return self._producers.take(bucket, mailboxes, now=now, borrow=True)
+        return self._producers.take(bucket, mailboxes, now=now, reserve=True)
 
     def _limit(self, role: str, delay: float) -> None:
         if delay:

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from roundel import CloseMessage
+from roundel_adapters.timer_queue import TimerQueue
 from roundel_adapters.wakeup import Wakeup
 
 from ..domain.badge import Badge
@@ -28,7 +29,6 @@ from ..telemetry.metrics import Metrics
 from . import events as frames
 from .channel import UserChannel, View
 from .events import CloseReason
-from .expiry import ExpiryQueue
 from .lease import StreamLease
 from .presence import StreamPresence, StreamSlot
 from .subscribe import StreamTimeouts, SubscribeRequest, open_subscriber
@@ -96,7 +96,7 @@ class Hub:
         self._pending_reads: dict[str, _PendingRead] = {}
         self._subscribers: set[Subscriber] = set()
         self._nursery: trio.Nursery | None = None
-        self._expiries = ExpiryQueue()
+        self._expiries: TimerQueue[str] = TimerQueue()
         self._expiry_changed = Wakeup()
         self.is_draining = False
         self.presence = (

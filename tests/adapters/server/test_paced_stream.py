@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from roundel_adapters.server import paced_stream as _writing
-from roundel_adapters.server.limits import TokenBucket
 from roundel_adapters.server.paced_stream import (
     STEP,
     PacedStream,
@@ -57,14 +56,6 @@ def test_pace_is_something_in_time_and_a_step_in_four_times():
     assert pace.deadline == 120
     pace.took(STEP, 119)
     assert pace.deadline == 149
-
-
-def test_allowance_is_a_burst_and_then_a_rate():
-    """What has been used up comes back with time, up to the burst."""
-    allowance = TokenBucket(2, per_second=1)
-    assert [allowance.take(100) for _ in range(3)] == [True, True, False]
-    assert not allowance.take(100.5)
-    assert [allowance.take(200) for _ in range(3)] == [True, True, False]
 
 
 async def test_reader_that_takes_nothing_is_given_up_after_the_patience(autojump_clock):

@@ -29,8 +29,8 @@ from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody
 
+from ...token_bucket import TokenBucket
 from ..context import ServerContext
-from ..limits import TokenBucket
 from .http2_codec import bound_table, h2_connection, partial_head
 from .http2_exchange import Http2Exchange, request_of
 from .http2_streams import Http2Streams
@@ -47,9 +47,7 @@ class Http2Connection:
         self._limits = limits = site.limits
         self._h2 = h2_connection(limits)
         self._streams = Http2Streams(self._h2, site, link)
-        self._resets = TokenBucket(
-            limits.max_resets, per_second=limits.resets_per_second
-        )
+        self._resets = TokenBucket(limits.resets_per_second, limits.max_resets)
         self._has_begun = self._has_failed = False
 
     @property
@@ -110,7 +108,7 @@ class Http2Connection:
                     await exchange.http.handle(EndBody(stream_id=stream_id))
             case StreamReset(stream_id=int(stream_id)):
                 await self._streams.forget(stream_id)
-                if not self._resets.take(trio.current_time()):
+                if self._resets.take(now=trio.current_time()):
                     await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
             case WindowUpdated():
                 self._streams.open_windows()

@@ -1,100 +1,103 @@
-"""One stream on one socket, of those that a switchboard drives."""
+"""One event stream on one socket."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from ...driver import EventStream
 from ...wakeup import Wakeup
-
-if TYPE_CHECKING:
-    from .dispatcher import StreamDispatcher
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
 @final
 class SocketStream:
-    """One stream on one socket."""
+    """Holds an event stream, its socket and the state of the current write.
+
+    *on_wake* is called when the stream may have data, once until `next_data()`.
+    """
 
     __slots__ = (
+        "_on_wake",
         "chunked",
-        "dispatcher",
-        "due",
-        "due_whole",
+        "event_stream",
         "head",
-        "is_ended",
-        "is_over",
+        "is_closed",
+        "is_finished",
         "is_scheduled",
         "lifespan",
-        "scheduled_at",
         "sock",
-        "stream",
+        "stall_deadline",
         "unsent",
         "wakeup",
-    )  # fmt: skip
+        "write_deadline",
+    )
 
     def __init__(
         self,
-        board: StreamDispatcher,
         sock: socket.socket,
-        talker: EventStream,
-        bell: Wakeup,
-        within: AbstractContextManager[object],
+        event_stream: EventStream,
+        wakeup: Wakeup,
+        lifespan: AbstractContextManager[object],
         *,
+        on_wake: Callable[[SocketStream], None],
         chunked: bool,
         head: bytes = b"",
     ) -> None:
-        self.dispatcher = board
+        self._on_wake = on_wake
         self.sock = sock
-        self.stream = talker
-        self.wakeup = bell
-        self.lifespan = within
+        self.event_stream = event_stream
+        self.wakeup = wakeup
+        self.lifespan = lifespan
         self.chunked = chunked
         self.head = head
+        self.is_scheduled = self.is_closed = False
+        self.is_finished = False
+        """Whether `next_data()` has returned the end of the response."""
         self.unsent: bytes | memoryview = b""
-        self.is_scheduled = self.is_ended = self.is_over = False
-        # The moment it is put down for, and by when its peer has to take something, and
-        # all of what is being written.
-        self.scheduled_at = self.due = self.due_whole = inf
+        """The rest of a write that the socket did not take."""
+        self.stall_deadline = inf
+        """The time by which the peer has to take some of `unsent`."""
+        self.write_deadline = inf
+        """The time by which the peer has to take all of `unsent`."""
 
     @property
     def deadline(self) -> float:
-        """When something has to be done about it even without news."""
-        return self.due if self.unsent else self.stream.deadline
+        """The time at which the stream needs attention without a wake-up."""
+        return self.stall_deadline if self.unsent else self.event_stream.deadline
 
     def wake(self) -> None:
-        """Have it asked, soon, what it has to say."""
+        """Schedule a call of `next_data()`."""
         if not self.is_scheduled:
             self.is_scheduled = True
-            self.dispatcher.schedule(self)
+            self._on_wake(self)
 
     def next_data(self, now: float) -> bytes:
-        """Return what to write next, with the end of the response at the end."""
-        if self.is_ended:
+        """Return the bytes to write next, or ``b""`` if there are none.
+
+        The end of the response follows the last bytes of the event stream.
+        """
+        if self.is_finished:
             return b""
         if self.head:
             head, self.head = self.head, b""
             return head + self.next_data(now)
-        talker = self.stream
-        chunks = talker.data_to_send(now)
-        if not chunks and talker.is_open:
+        event_stream = self.event_stream
+        chunks = event_stream.data_to_send(now)
+        if not chunks and event_stream.is_open:
             return b""
-        self.is_ended = not talker.is_open
+        self.is_finished = not event_stream.is_open
         if not self.chunked:
             return b"".join(chunks)
-        # One frame is what all live streams are told; several are for one alone.
-        data = _chunk(chunks[0]) if len(chunks) == 1 else _chunk_of(b"".join(chunks))
-        return data + _LAST_CHUNK if self.is_ended else data
+        # A cache of the last chunks would save 24 ns of the 7 µs that a delivery takes.
+        data = _chunk(b"".join(chunks))
+        return data + _LAST_CHUNK if self.is_finished else data
 
 
-def _chunk_of(body: bytes) -> bytes:
-    # RFC 9112 7.1: a chunk of nothing would be the last one.
+def _chunk(body: bytes) -> bytes:
+    # RFC 9112 7.1: an empty chunk would be the last one.
     return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-
-
-_chunk = lru_cache(maxsize=16)(_chunk_of)

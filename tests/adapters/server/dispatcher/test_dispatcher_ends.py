@@ -218,7 +218,7 @@ async def test_all_can_be_cut_without_a_word(autojump_clock, room):
     """Their bodies have no end, so that the peers know better than to be content."""
     peers = [room.connect() for _ in range(3)]
     await room.settle()
-    room.board.cut_all()
+    room.board.close_all()
 
     assert [["start"]] * 3 == [peer.events() for peer in peers]
     assert all(peer.is_ended for peer in peers)
@@ -231,11 +231,11 @@ async def test_end_of_one_may_be_the_end_of_all(autojump_clock, room):
 
     class Last(Faulty):
         def close(self):
-            room.board.cut_all()
+            room.board.close_all()
 
     peers = [room.connect(Last()), room.connect(), room.connect()]
     await room.settle()
-    room.board.cut_all()
+    room.board.close_all()
     for peer in peers:
         peer.read()
 
