@@ -33,12 +33,11 @@ from roundel_adapters import server
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
-from roundel_service.domain import explanation as explain
 from roundel_service.domain import items, mailbox
 from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http import decoding as requests
+from roundel_service.http import explanation, schemas
 from roundel_service.http import messages as service_http
-from roundel_service.http import schemas
 from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import CLOCK_SKEW, MAX_CREDENTIAL
@@ -456,7 +455,7 @@ LIMITS = {
         items.MailboxLimits().categories
     ),
     "items of a snapshot": frames.PAGE,
-    "operations that are explained": explain.LAST,
+    "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
     "head of a request, bytes": server.ServerLimits().max_head,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -58,10 +59,13 @@ def test_every_call_is_shown(opened):
 
 def test_problems_and_events_unfold(opened):
     """A problem and an event show their example when they are opened."""
-    problem = opened.locator("#notify [data-problem=idempotency-key-reused]")
-    problem.locator("summary").click()
-    told = PROBLEM_EXAMPLES["idempotency-key-reused"].problem.document()
-    assert told == json.loads(problem.locator("pre").text_content())
+    card = opened.locator("#notify [data-problem=idempotency-key-reused]")
+    card.locator("summary").click()
+    expected = PROBLEM_EXAMPLES["idempotency-key-reused"].problem.document()
+
+    assert msgspec.to_builtins(expected) == json.loads(
+        card.locator("pre").text_content()
+    )
 
     event = opened.locator("#stream [data-event=hello]")
     event.locator("summary").click()

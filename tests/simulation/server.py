@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final, final
 
+import msgspec
 import trio
 from trio.testing import MockClock
 
@@ -13,12 +14,13 @@ from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import Operation
 from roundel_service.domain.record import Record, RecordLimits
-from roundel_service.streams import events as frames
 from roundel_service.streams.channel import View
+from roundel_service.streams.events import PAGE, item_page
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import StreamTimeouts
 from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
+from support.documents import document
 
 from .faults import Wakeups
 from .peers import RING
@@ -148,12 +150,13 @@ class Server:
         """Answer as `GET /v1/badge` does, or `GET /v1/items` at that level."""
         if view.level == "badge":
             channel = await self.hub.channel(USER)
-            return {"badge": channel.badge.document()}
+            return {"badge": document(channel.badge)}
         mailbox = (await self.wakeups.read(USER)).mailbox
-        return {"badge": mailbox.badge.document(), **_listed(mailbox, view.categories)}
+        return {"badge": document(mailbox.badge), **_listed(mailbox, view.categories)}
 
 
 def _listed(mailbox: Mailbox, only: frozenset[str] | None) -> dict[str, Any]:
     held = mailbox.items.values()
     listed = [item for item in held if not only or item.category in only]
-    return frames.page(listed[::-1], frames.PAGE)
+    items, following = item_page(listed[::-1], PAGE)
+    return {"items": msgspec.to_builtins(items), "next": following}

@@ -12,6 +12,8 @@ from roundel_service.domain.record import Record
 from roundel_service.engines.base import Engine
 from roundel_service.http.schemas import OpsRequest
 
+from .documents import document
+
 DEFAULT_LIMITS = MailboxLimits()
 
 LIMITS = MailboxLimits(items=3, bytes=100, categories=3)
@@ -64,7 +66,7 @@ def mailbox_after(*operations, limits: MailboxLimits = DEFAULT_LIMITS) -> Mailbo
 def steps(applied: Applied) -> list[dict]:
     """Return the steps of the change as JSON; an added item by its id alone."""
     assert applied.change is not None
-    documents = [step.document() for step in applied.change.steps]
+    documents = [document(step) for step in applied.change.steps]
     return [{"add": step["add"]["id"]} if "add" in step else step for step in documents]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import Any, final
+from typing import final
 
 import attrs
 
@@ -57,20 +57,6 @@ class Badge:
             other.unread,
             other.unseen,
         ) and self.by == other.by
-
-    def document(self) -> dict[str, Any]:
-        """Return the badge as the contract's JSON object."""
-        return {
-            "epoch": self.epoch,
-            "v": self.v,
-            "unread": self.unread,
-            "unseen": self.unseen,
-            "more": self.more,
-            "by": {
-                name: {"unread": count.unread, "unseen": count.unseen}
-                for name, count in self.by.items()
-            },
-        }
 
 
 _count_key: Callable[[Item], CountKey] = attrgetter("count_key")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 import attrs
 
@@ -26,10 +26,6 @@ class Added:
         """Return what of it is in *categories*."""
         return self if self.item.category in categories else None
 
-    def document(self) -> dict[str, Any]:
-        """Return the step in the contract's words."""
-        return {"add": self.item.document()}
-
 
 @final
 @attrs.frozen
@@ -44,10 +40,6 @@ class Flagged:
         ids = _filter_ids(self.ids, categories)
         return Flagged(ids, self.flags) if ids else None
 
-    def document(self) -> dict[str, Any]:
-        """Return the step in the contract's words."""
-        return {"set": list(self.ids), **self.flags}
-
 
 @final
 @attrs.frozen
@@ -61,10 +53,6 @@ class Removed:
         """Return what of it is in *categories*."""
         ids = _filter_ids(self.ids, categories)
         return Removed(ids, self.reason) if ids else None
-
-    def document(self) -> dict[str, Any]:
-        """Return the step in the contract's words."""
-        return {"remove": list(self.ids), "reason": self.reason}
 
 
 Step: TypeAlias = Added | Flagged | Removed

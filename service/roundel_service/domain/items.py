@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from operator import attrgetter
 from sys import intern
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
 import attrs
 
@@ -55,10 +54,6 @@ class Item:
         """Whether the badge counts it."""
         return self.count_key is not None
 
-    def document(self) -> dict[str, Any]:
-        """Return the item as the contract's JSON object."""
-        return dict(zip(_ITEM_FIELDS, _item_fields(self), strict=True))
-
 
 def size_of(items: Iterable[Item]) -> int:
     """Return how many bytes *items* count together."""
@@ -69,10 +64,6 @@ def next_end(items: Iterable[Item]) -> float:
     """Return when the first of *items* expires; ``inf`` is never."""
     ends = [item.expires_at for item in items if item.expires_at is not None]
     return min(ends, default=inf)
-
-
-_ITEM_FIELDS = tuple(f.name for f in attrs.fields(Item) if f.init and f.name != "size")
-_item_fields = attrgetter(*_ITEM_FIELDS)
 
 
 @final

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Annotated, final
 
 import attrs
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 MEDIA_TYPE = "application/problem+json"
 
 
 @final
-@attrs.frozen
-class FieldError:
-    """One bad *field* of a request, as a path like ``to.users[2]``."""
+class FieldError(Struct, forbid_unknown_fields=True, frozen=True):
+    """One bad field of a request."""
 
-    field: str
+    field: Annotated[str, Meta(description="A path like `to.users[2]`.")]
     detail: str
+
+
+@final
+class ProblemDocument(Struct, forbid_unknown_fields=True):
+    """A problem document (RFC 9457); the request took no effect."""
+
+    type: Annotated[
+        str,
+        Meta(
+            pattern="^urn:roundel:problem:[a-z0-9-]+$",
+            description="Identifies the problem for programs; it never changes.",
+        ),
+    ]
+    title: Annotated[str, Meta(description="The same for people.")]
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="What was wrong this time.")]
+    errors: (
+        Annotated[list[FieldError], Meta(description="One entry for each bad field.")]
+        | UnsetType
+    ) = UNSET
 
 
 @final
@@ -34,17 +54,15 @@ class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
     errors: tuple[FieldError, ...] = ()
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
-    def document(self) -> dict[str, Any]:
-        """Return the problem as the JSON object of RFC 9457."""
-        document: dict[str, Any] = {
-            "type": f"urn:roundel:problem:{self.name}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.errors:
-            document["errors"] = [attrs.asdict(error) for error in self.errors]
-        return document
+    def document(self) -> ProblemDocument:
+        """Return the problem as the JSON document of RFC 9457."""
+        return ProblemDocument(
+            type=f"urn:roundel:problem:{self.name}",
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            errors=list(self.errors) or UNSET,
+        )
 
 
 def invalid(*errors: FieldError) -> Problem:

@@ -12,10 +12,12 @@ from roundel_adapters.server.fastpath.interface import AnyResponse, Response
 from ..streams.hub import Hub
 from . import openapi
 from .access_control import AccessControl
+from .handlers.notify import NotifyHandlers
 from .handlers.producers import ProducerHandlers
 from .handlers.stream import StreamHandler
 from .handlers.users import UserHandlers
 from .messages import Request, json_response
+from .responses import LiveResponse
 
 Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]
 
@@ -32,11 +34,12 @@ class Route:
 
 def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
     """Return every call of the contract."""
-    producers, users = ProducerHandlers(hub, access), UserHandlers(hub, access)
+    notify, users = NotifyHandlers(hub, access), UserHandlers(hub, access)
+    producers = ProducerHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
-        Route("POST", "/v1/notify", producers.notify),
-        Route("POST", "/v1/batch", producers.batch),
+        Route("POST", "/v1/notify", notify.notify),
+        Route("POST", "/v1/batch", notify.batch),
         Route("DELETE", "/v1/items", producers.retract),
         Route("PUT", gauge, producers.set_gauge),
         Route("DELETE", gauge, producers.drop_gauge),
@@ -55,4 +58,4 @@ def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
 
 
 async def _live(request: Request) -> Response:
-    return json_response({"status": "ok"})
+    return json_response(LiveResponse("ok"))

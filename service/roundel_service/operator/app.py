@@ -15,6 +15,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from ..http.problems import Problem
+from ..http.responses import LiveResponse, NotReadyResponse, ReadyResponse
 from ..telemetry.metrics import CONTENT_TYPE, Metrics
 
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
@@ -51,13 +52,13 @@ class _Operator:
     readiness: Readiness
 
     async def live(self) -> Response:
-        return _json(200, {"status": "ok"})
+        return _json(200, LiveResponse("ok"))
 
     async def ready(self) -> Response:
         reasons = await self._reasons()
         if reasons:
-            return _json(503, {"status": "not ready", "reasons": reasons})
-        return _json(200, {"status": "ready"})
+            return _json(503, NotReadyResponse("not ready", reasons))
+        return _json(200, ReadyResponse("ready"))
 
     async def _reasons(self) -> Mapping[str, str]:
         reasons: Mapping[str, str] = {

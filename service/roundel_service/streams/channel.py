@@ -112,15 +112,15 @@ class ViewHistory:
 
     def _append(
         self,
-        event: frames.Maker | Delta,
+        event: frames.EventFactory | Delta,
         v: int,
-        snapshot: frames.Maker | None = None,
+        snapshot: frames.EventFactory | None = None,
     ) -> None:
         self.events += 1
         self.appended_at = trio.current_time()
         self.history.append(event, offset=v, snapshot=snapshot, now=self.appended_at)
 
-    def _snapshot(self, record: Record) -> frames.Maker:
+    def _snapshot(self, record: Record) -> frames.EventFactory:
         if self.view.level == "badge":
             return partial(frames.badge_event, self.badge)
         return partial(frames.snapshot_event, record.mailbox, self.view.categories)

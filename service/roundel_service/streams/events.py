@@ -1,128 +1,208 @@
-"""What the contract's events say: one function a frame, from values to an `Event`."""
+"""The events of a stream: their data as types, and functions that encode them.
+
+The OpenAPI document is generated from the same types.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, final
 
 import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from roundel import CloseMessage, Cursor, Event, Position, ResumeInfo
+from roundel import CloseMessage, Cursor, Event, Position, ResumeInfo, ResumeOutcome
 
+from ..documents import (
+    BadgeDocument,
+    Epoch,
+    ItemDocument,
+    NonNegative,
+    Version,
+    badge_document,
+    item_document,
+    step_document,
+)
 from ..domain.badge import Badge
 from ..domain.changes import Categories, Change
 from ..domain.items import Item
 from ..domain.mailbox import Mailbox
 
-Maker: TypeAlias = Callable[[], Event]
+EventFactory: TypeAlias = Callable[[], Event]
+
+CloseReason: TypeAlias = Literal[
+    "drain", "max_age", "expired", "shed", "revoked", "slow"
+]
+Seconds = Annotated[float, Meta(ge=0)]
 
 PAGE = 50
-"""How many items a snapshot tells."""
+"""Maximum number of items in a snapshot."""
+
+
+@final
+class HelloData(Struct, forbid_unknown_fields=True):
+    """How the stream was resumed, and its intervals."""
+
+    proto: Literal[1]
+    resume: ResumeOutcome
+    epoch: Epoch
+    v: Version
+    ping: Annotated[Seconds, Meta(description="Seconds of silence before a `ping`.")]
+    max_age: Annotated[Seconds, Meta(description="Seconds until the stream ends.")]
+    expires_in: Annotated[
+        Seconds, Meta(description="Seconds until the credential expires.")
+    ]
+
+
+@final
+class SnapshotData(Struct, forbid_unknown_fields=True):
+    """The badge and the newest items; `next` is the `before` of the next page."""
+
+    epoch: Epoch
+    v: Version
+    badge: BadgeDocument
+    items: Annotated[list[ItemDocument], Meta(max_length=PAGE)]
+    next: NonNegative | None
+
+
+@final
+class ChangeData(Struct, forbid_unknown_fields=True):
+    """The change of one version; a *from* that is not your own `v` reveals a gap."""
+
+    epoch: Epoch
+    from_: Annotated[
+        int, Meta(ge=0, description="The version sent before it on this stream.")
+    ] = msgspec.field(name="from")
+    v: Version
+    ops: list[Any]
+    badge: BadgeDocument
+    op_id: (
+        Annotated[str, Meta(description="The `op_id` of the `POST /v1/ops` behind it.")]
+        | UnsetType
+    ) = UNSET
+
+
+@final
+class PingData(Struct, forbid_unknown_fields=True):
+    """The newest version sent on this stream: a client with a lower one reconnects."""
+
+    v: Version
+
+
+@final
+class ResetData(Struct, forbid_unknown_fields=True):
+    """Another epoch begins: discard all state."""
+
+    reason: Literal["epoch"]
+
+
+@final
+class AuthData(Struct, forbid_unknown_fields=True):
+    """The credential expires soon: renew it."""
+
+    expires_in: Seconds
+
+
+@final
+class ByeData(Struct, forbid_unknown_fields=True):
+    """The stream ends here, as planned; reconnect after `retry` milliseconds."""
+
+    reason: CloseReason
+    retry: NonNegative
 
 
 def cursor_of(mailbox: Mailbox) -> str:
-    """Return the cursor of a client that has everything up to now."""
+    """Return the cursor of a client that has seen the whole *mailbox*."""
     return str(Cursor({"": Position(mailbox.epoch, mailbox.v)}))
 
 
-def page(items: list[Item], limit: int) -> dict[str, Any]:
-    """Return the first *limit* of *items*, newest first, and where the rest begins."""
+def item_page(items: list[Item], limit: int) -> tuple[list[ItemDocument], int | None]:
+    """Return the first *limit* of *items*, newest first, and the next page's `before`.
+
+    The latter is `None` at the end.
+    """
     shown = items[:limit]
     following = shown[-1].seq if len(items) > limit else None
-    return {"items": [item.document() for item in shown], "next": following}
+    return [item_document(item) for item in shown], following
 
 
 def badge_event(badge: Badge) -> Event:
-    """Tell the whole badge."""
-    return _event("badge", badge.document())
+    """Return the event that carries the whole badge."""
+    return _event("badge", badge_document(badge))
 
 
 def snapshot_event(mailbox: Mailbox, categories: Categories | None) -> Event:
-    """Tell the newest items and the badge, of just these *categories* if given."""
+    """Return the newest items and the badge, of *categories* only if given."""
     newest = [
         item
         for item in reversed(list(mailbox.items.values()))
         if categories is None or item.category in categories
     ]
-    return _event(
-        "snapshot",
-        {
-            "epoch": mailbox.epoch,
-            "v": mailbox.v,
-            "badge": mailbox.badge.filter(categories).document(),
-            **page(newest, PAGE),
-        },
+    badge = badge_document(mailbox.badge.filter(categories))
+    items, following = item_page(newest, PAGE)
+    data = SnapshotData(mailbox.epoch, mailbox.v, badge, items, following)
+    return _event("snapshot", data)
+
+
+def change_event(change: Change, previous: int) -> Event:
+    """Return the change of one version; *previous* was the version sent before."""
+    data = ChangeData(
+        epoch=change.badge.epoch,
+        from_=previous,
+        v=change.v,
+        ops=[step_document(step) for step in change.steps],
+        badge=badge_document(change.badge),
+        op_id=UNSET if change.op_id is None else change.op_id,
     )
-
-
-def change_event(change: Change, told: int) -> Event:
-    """Tell what one version changed, to a reader that was *told* that one before."""
-    document = {
-        "epoch": change.badge.epoch,
-        "from": told,
-        "v": change.v,
-        "ops": [step.document() for step in change.steps],
-        "badge": change.badge.document(),
-    }
-    if change.op_id is not None:
-        document["op_id"] = change.op_id
-    return _event("change", document)
+    return _event("change", data)
 
 
 def hello_event(resume: ResumeInfo, *, ping: float, expires_in: float) -> Event:
-    """Tell how the stream was resumed, and what to expect of it."""
+    """Return the first event: how the stream was resumed, and its intervals."""
     at = resume.cursor.positions[""]
-    document = {
-        "proto": 1,
-        # Of the mailbox alone: where a resume key stands is nobody's business.
-        "resume": resume.outcomes[""],
-        "epoch": at.epoch,
-        "v": at.offset,
-        "ping": _seconds(ping),
-        "max_age": _seconds(resume.max_age),
-        "expires_in": _seconds(min(expires_in, 1e9)),
-    }
-    return _event("hello", document)
+    data = HelloData(
+        proto=1,
+        # The mailbox's outcome only: the topic of a resume key is internal.
+        resume=resume.outcomes[""],
+        epoch=at.epoch,
+        v=at.offset,
+        ping=_seconds(ping),
+        max_age=_seconds(resume.max_age),
+        expires_in=_seconds(min(expires_in, 1e9)),
+    )
+    return _event("hello", data)
 
 
 def ping_event(cursor: Cursor) -> Event:
-    """Tell the version that the client should have by now."""
+    """Return the version that the client should have by now."""
     return _ping(cursor.positions[""].offset)
 
 
 @lru_cache(maxsize=1_024)
 def _ping(v: int) -> Event:
-    # Thousands of idle streams are at few versions, and events cannot be changed.
-    return _event("ping", {"v": v})
+    # Thousands of idle streams share few versions, and events are immutable.
+    return _event("ping", PingData(v))
 
 
 @lru_cache(maxsize=64)
 def auth_event(expires_in: float) -> Event:
-    """Tell after how many seconds the proof of identity runs out."""
-    return _event("auth", {"expires_in": _seconds(expires_in)})
+    """Return the warning that the credential expires in so many seconds."""
+    return _event("auth", AuthData(_seconds(expires_in)))
 
 
 def close_message(reason: CloseReason, retry: int) -> CloseMessage:
-    """Say *why* the stream ends, and after how many milliseconds to come back."""
-    return CloseMessage(_event("bye", {"reason": reason, "retry": retry}), retry)
-
-
-CloseReason: TypeAlias = Literal[
-    "drain", "max_age", "expired", "shed", "revoked", "slow"
-]
-
-RESET = Event('{"reason":"epoch"}', "reset")
-"""Goes before the state of another epoch, in a running stream."""
+    """Return the message that ends a stream; *retry* is in milliseconds."""
+    return CloseMessage(_event("bye", ByeData(reason, retry)), retry)
 
 
 def _seconds(value: float) -> float:
     return int(value) if value >= 1 else round(value, 3)
 
 
-def _event(kind: str, document: dict[str, Any]) -> Event:
-    return Event(_json(document), kind)
+def _event(kind: str, data: Struct) -> Event:
+    return Event(msgspec.json.encode(data).decode(), kind)
 
 
-def _json(document: dict[str, Any]) -> str:
-    return msgspec.json.encode(document).decode()
+RESET = _event("reset", ResetData("epoch"))
+"""Precedes the state of another epoch in a running stream."""

@@ -79,7 +79,10 @@ def check_record(expected: Record, actual: Record, what: str) -> None:
 
 
 def _orders(record: Record) -> object:
-    steps = [[step.document() for step in change.steps] for change in record.changes]
+    steps = [
+        [list(getattr(step, "ids", ())) for step in change.steps]
+        for change in record.changes
+    ]
     return list(record.mailbox.items), steps
 
 

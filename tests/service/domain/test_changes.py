@@ -16,26 +16,6 @@ WHOLE = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})
 
 
 @pytest.mark.parametrize(
-    ("step", "document"),
-    [
-        pytest.param(ADDED, {"add": ADDED.item.document()}, id="add"),
-        pytest.param(
-            FLAGGED, {"set": ["1", "2"], "read": True, "seen": True}, id="set"
-        ),
-        pytest.param(REMOVED, {"remove": ["1", "2"], "reason": "evicted"}, id="remove"),
-    ],
-)
-def test_step_in_the_words_of_the_contract(step, document):
-    """A step is told as the contract writes it."""
-    assert document == step.document()
-
-
-def test_item_is_told_without_its_size():
-    """What an item takes of the mailbox's bytes is nobody's business."""
-    assert "size" not in ADDED.item.document()
-
-
-@pytest.mark.parametrize(
     ("step", "categories", "expected"),
     [
         pytest.param(ADDED, "a", ADDED, id="item"),
@@ -112,10 +92,6 @@ def test_badge_that_shows_the_same(changed, same):
     assert same is attrs.evolve(WHOLE, **changed).is_visually_equal(WHOLE)
 
 
-def test_badge_in_the_words_of_the_contract():
-    """The badge is told whole, with where it is true."""
+def test_etag_of_a_badge():
+    """The entity tag of a badge is its epoch and version."""
     assert "e.7" == WHOLE.etag
-    assert WHOLE.document() == {
-        "epoch": "e", "v": 7, "unread": 5, "unseen": 1, "more": True,
-        "by": {"a": {"unread": 2, "unseen": 1}, "b": {"unread": 3, "unseen": 0}},
-    }  # fmt: skip

@@ -17,6 +17,7 @@ from roundel_service.domain.operations import (
     Retract,
     StartNewEpoch,
 )
+from support.documents import document
 from support.mailboxes import (
     DEFAULT_LIMITS,
     LIMITS,
@@ -159,9 +160,8 @@ def test_new_item_is_unseen_and_unread():
     """An item appears whole, at the version and the time of its notification."""
     fields = {"body": "b", "url": "/u", "icon": "/i", "source": "s", "data": {"x": 1}}
     [_, applied] = apply_all(note("a"), 7.0, note("n", "d", key="k", ttl=5, **fields))
-    document = applied.mailbox.items["n"].document()
 
-    assert document == {
+    assert document(applied.mailbox.items["n"]) == {
         "id": "n", "seq": 2, "category": "d", "title": "n", "key": "k", **fields,
         "created_at": 7.0, "expires_at": 12.0, "seen": False, "read": False,
         "archived": False,

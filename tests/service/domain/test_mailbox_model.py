@@ -38,6 +38,7 @@ from roundel_service.domain.operations import (
     Retract,
     SetGauge,
 )
+from support.documents import document
 
 LIMITS = MailboxLimits(items=4, bytes=100, categories=3)
 
@@ -146,23 +147,23 @@ class Page:
     def take(self, mailbox: Mailbox) -> None:
         """Forget everything and begin with the mailbox as it is."""
         self.items = {
-            item.id: item.document()
+            item.id: document(item)
             for item in mailbox.items.values()
             if self.only is None or item.category in self.only
         }
-        self.badge = mailbox.badge.filter(self.only).document()
+        self.badge = document(mailbox.badge.filter(self.only))
 
     def hear(self, change: Change) -> None:
         """Apply a change, unless it is one that such a page is not told of."""
         told = change.filter(self.only)
-        badge = told.badge.document()
+        badge = document(told.badge)
         shows_another = badge | {"v": 0} != self.badge | {"v": 0}
         assert self.only is not None or told.steps or shows_another
         if told.steps or shows_another:
             assert self.badge["v"] < badge["v"] == change.v
             self.badge = badge
         for step in told.steps:
-            self.apply(step.document())
+            self.apply(document(step))
 
     def apply(self, step: dict[str, Any]) -> None:
         match step:
@@ -342,12 +343,12 @@ class Mailboxes(RuleBasedStateMachine):
 
     @invariant()
     def mailbox_is_what_the_model_is(self) -> None:
-        items = [item.document() for item in self.mailbox.items.values()]
+        items = [document(item) for item in self.mailbox.items.values()]
         where = {"epoch": self.mailbox.epoch, "v": self.mailbox.v}
         seen, numbers = self.model.view()
 
         assert seen == items
-        assert where | numbers == self.mailbox.badge.document()
+        assert where | numbers == document(self.mailbox.badge)
         ends = [item["expires_at"] for item in seen if item["expires_at"] is not None]
         assert self.mailbox.expires_at <= min(ends, default=inf)
 

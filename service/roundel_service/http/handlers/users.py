@@ -10,17 +10,18 @@ import trio
 
 from roundel_adapters.server.fastpath.interface import Response
 
+from ...documents import badge_document
 from ...domain.badge import Badge
 from ...domain.items import Item
 from ...identity.authenticator import Producer, User
 from ...identity.tickets import SESSION, TICKET_TTL
-from ...streams import events as frames
 from ...streams.channel import UserChannel
+from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
-from .. import decoding as requests
-from .. import schemas
+from .. import decoding, schemas
 from ..access_control import AccessControl
 from ..messages import Request, json_response
+from ..responses import ItemsResponse, TicketResponse, badge_state
 
 
 @final
@@ -39,14 +40,14 @@ class UserHandlers:
     async def badge_of_user(self, request: Request) -> Response:
         """Return a user's badge to a producer."""
         await self.access.producer(request)
-        user = requests.path(request.params, schemas.UserPath).user
+        user = decoding.path(request.params, schemas.UserPath).user
         return await self._badge_of(user, request)
 
     async def _badge_of(
         self, user: str, request: Request, *, caller: User | None = None
     ) -> Response:
-        wait = requests.query(request.parameters, schemas.BadgeQuery).wait
-        known = requests.if_none_match(
+        wait = decoding.query(request.parameters, schemas.BadgeQuery).wait
+        known = decoding.if_none_match(
             ", ".join(request.headers.getlist("If-None-Match"))
         )
         channel = await self.hub.channel(user)
@@ -63,7 +64,7 @@ class UserHandlers:
         }
         if badge.etag in known:
             return Response(status=304, headers=headers)
-        answer = json_response(badge.document())
+        answer = json_response(badge_document(badge))
         return attrs.evolve(answer, headers={**answer.headers, **headers})
 
     async def _change(self, channel: UserChannel, known: Badge, wait: float) -> None:
@@ -74,7 +75,7 @@ class UserHandlers:
     async def items(self, request: Request) -> Response:
         """Return a page of the caller's list, newest first."""
         user = await self.access.user(request)
-        query = requests.query(request.parameters, schemas.ItemsQuery)
+        query = decoding.query(request.parameters, schemas.ItemsQuery)
         mailbox = (await self.hub.engine.read(user.name)).mailbox
         matching = [
             item
@@ -83,47 +84,43 @@ class UserHandlers:
             and query.category in (None, item.category)
             and _is_in(item, query.state)
         ]
-        return json_response(
-            {
-                "cursor": frames.cursor_of(mailbox),
-                "badge": mailbox.badge.document(),
-                **frames.page(matching, query.limit),
-            }
-        )
+        items, following = item_page(matching, query.limit)
+        badge = badge_document(mailbox.badge)
+        return json_response(ItemsResponse(cursor_of(mailbox), badge, items, following))
 
     async def ops(self, request: Request) -> Response:
         """Do what the caller does to the own mailbox, all of it or nothing."""
         user = await self.access.user(request)
-        requests.query(request.parameters, schemas.NoQuery)
-        body = requests.decode(
-            await request.whole_body(requests.MAX_BODY), schemas.OpsRequest
+        decoding.query(request.parameters, schemas.NoQuery)
+        body = decoding.decode(
+            await request.whole_body(decoding.MAX_BODY), schemas.OpsRequest
         )
         badge = (await self.hub.apply(user.name, body.operation())).badge
-        document = {"epoch": badge.epoch, "v": badge.v, "badge": badge.document()}
-        return json_response(document)
+        return json_response(badge_state(badge))
 
     async def ticket(self, request: Request) -> Response:
         """Return a ticket that opens one stream, to a user or to a producer."""
         caller = await self.access.caller(request)
-        requests.query(request.parameters, schemas.NoQuery)
-        body, now = await request.whole_body(requests.MAX_BODY), self.hub.clock()
+        decoding.query(request.parameters, schemas.NoQuery)
+        body, now = await request.whole_body(decoding.MAX_BODY), self.hub.clock()
         if isinstance(caller, Producer):
-            asked = requests.decode(body, schemas.TicketRequest)
+            asked = decoding.decode(body, schemas.TicketRequest)
             user, issued_at = asked.user, now
             holds_until = now + (asked.session or SESSION)
         else:
-            requests.decode(body, schemas.NoFields)
+            decoding.decode(body, schemas.NoFields)
             user, issued_at = caller.name, caller.issued_at
             holds_until = caller.expires_at
         ticket = self.access.authenticator.tickets.issue(
             user, holds_until=holds_until, issued_at=issued_at
         )
-        document = {
-            "ticket": ticket,
-            "expires_in": int(min(TICKET_TTL, holds_until - now)),
-            "url": f"/v1/stream?ticket={ticket}",
-        }
-        return json_response(document)
+        return json_response(
+            TicketResponse(
+                ticket=ticket,
+                expires_in=int(min(TICKET_TTL, holds_until - now)),
+                url=f"/v1/stream?ticket={ticket}",
+            )
+        )
 
 
 def _is_in(item: Item, state: Literal["unread", "active", "archived", "all"]) -> bool:

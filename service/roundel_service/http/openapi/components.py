@@ -1,4 +1,4 @@
-"""The document's schemas, made from the types that requests are read with."""
+"""Schemas, generated from the types of requests, responses and events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from .. import schemas
-from . import schemas as answers
+from ... import documents
+from ...streams import events
+from .. import explanation, problems, responses, schemas
 from .descriptions import FIELDS, PARAMETERS
 
 Json: TypeAlias = dict[str, Any]
 
 _PREFIX = "#/components/schemas/"
+_RESPONSE_MODULES = (documents, explanation, problems, responses, events)
 _BODIES = (
     schemas.NotifyRequest,
     schemas.GaugeRequest,
@@ -27,8 +29,13 @@ _BODIES = (
 
 
 def ref(name: str) -> Json:
-    """Return a reference to the schema of that *name*."""
-    return {"$ref": _PREFIX + name}
+    """Return a reference to the schema of the type *name*."""
+    return {"$ref": _PREFIX + component_name(name)}
+
+
+def component_name(name: str) -> str:
+    """Return the component's name of the type *name*: `BadgeDocument` is `Badge`."""
+    return name.removesuffix("Document")
 
 
 def any_of(*names: str) -> Json:
@@ -56,85 +63,93 @@ _RULES: Mapping[str, Json] = {
 }
 _ITEMS = {
     # Unions that msgspec does not know.
-    ("NotifyAnswer", "results"): any_of("Notified", "NotNotified"),
-    ("ExplainedOperation", "steps"): any_of("AddedStep", "SetStep", "RemoveStep"),
-    ("ChangeEvent", "ops"): any_of("AddStep", "SetStep", "RemoveStep"),
+    ("NotifyResponse", "results"): any_of("RecipientResult", "RecipientProblem"),
+    ("ExplainedOperation", "steps"): any_of(
+        "ExplainedAddStep", "SetStep", "RemoveStep"
+    ),
+    ("ChangeData", "ops"): any_of("AddStep", "SetStep", "RemoveStep"),
 }
 
 
 def component_schemas() -> Json:
     """Return every schema that the document refers to, by its name."""
-    types = [*_BODIES, *_answers()]
+    types = [*_BODIES, *_response_types()]
     _, found = msgspec.json.schema_components(types, ref_template=_PREFIX + "{name}")
-    told = {name: _plain(schema) for name, schema in found.items()}
+    components = {component_name(name): _simplify(each) for name, each in found.items()}
     for name, rules in _RULES.items():
-        told[name] |= rules
+        components[name] |= rules
     for (name, field), items in _ITEMS.items():
-        told[name]["properties"][field]["items"] = items
-    for (name, field), note in FIELDS.items():
-        told[name]["properties"][field].setdefault("description", note)
-    return dict(sorted(told.items()))
+        components[name]["properties"][field]["items"] = items
+    for (name, field), description in FIELDS.items():
+        components[name]["properties"][field].setdefault("description", description)
+    return dict(sorted(components.items()))
 
 
-def _answers() -> list[type[Struct]]:
+def _response_types() -> list[type[Struct]]:
     return [
         kind
-        for kind in vars(answers).values()
-        if inspect.isclass(kind) and issubclass(kind, Struct) and kind is not Struct
+        for module in _RESPONSE_MODULES
+        for kind in vars(module).values()
+        if inspect.isclass(kind)
+        and issubclass(kind, Struct)
+        and kind.__module__ == module.__name__
     ]
 
 
 def parameters(kind: type[Struct], where: str) -> list[Json]:
-    """Return the fields of *kind* as the parameters that are found *where*."""
+    """Return the fields of *kind* as parameters *where*: in "path" or "query"."""
     _, components = msgspec.json.schema_components([kind])
-    told = components[kind.__name__]
+    schema = components[kind.__name__]
     return [
         {
             "name": name,
             "in": where,
             "description": PARAMETERS[kind.__name__, name],
-            "required": name in told["required"],
-            "schema": _without_null(_plain(field)),
+            "required": name in schema["required"],
+            "schema": _without_null(_simplify(field)),
         }
-        for name, field in told["properties"].items()
+        for name, field in schema["properties"].items()
     ]
 
 
 def _without_null(schema: Json) -> Json:
-    """Leave out null, which no query can say: there it is a parameter left out."""
-    told = dict(schema)
-    if isinstance(told.get("type"), list):
-        told["type"] = told["type"][0]
-    if told.get("default") in ("", told.get("maximum", "")):
-        # It is what leaving the parameter out means, in words of the inside.
-        del told["default"]
-    return told
+    """Remove null: a query has no null, a parameter is absent instead."""
+    schema = dict(schema)
+    if isinstance(schema.get("type"), list):
+        schema["type"] = schema["type"][0]
+    if schema.get("default") in ("", schema.get("maximum", "")):
+        # These defaults are internal stand-ins for an absent parameter.
+        del schema["default"]
+    return schema
 
 
-def _plain(schema: Any) -> Any:  # noqa: ANN401, JSON is anything
-    """Say the same in fewer words, and in patterns that ECMA's engines know too."""
+def _simplify(schema: Any) -> Any:  # noqa: ANN401, JSON is anything
+    """Return an equivalent schema that is shorter and valid for ECMA 262 patterns."""
     match schema:
         case {"anyOf": [{"type": str(kind), **rest}, {"type": "null"}], **others}:
-            return {"type": [kind, "null"], **_plain(rest), **_plain(others)}
+            return {"type": [kind, "null"], **_simplify(rest), **_simplify(others)}
+        case {"$ref": str(target), **rest}:
+            name = target.removeprefix(_PREFIX)
+            return {**ref(name), **_simplify(rest)}
         case {"type": "object", "title": str(), "properties": dict(), **rest}:
-            fields = {n: _plain(field) for n, field in schema["properties"].items()}
-            return {"type": "object", **_plain(rest), "properties": fields}
+            fields = {n: _simplify(f) for n, f in schema["properties"].items()}
+            return {"type": "object", **_simplify(rest), "properties": fields}
         case dict():
-            return {n: _part(n, part) for n, part in schema.items() if _says(n, part)}
+            return {
+                name: _simplify_part(name, part)
+                for name, part in schema.items()
+                if (name, part) not in [("required", []), ("default", None)]
+            }
         case list():
-            return [_plain(part) for part in schema]
+            return [_simplify(part) for part in schema]
         case _:
             return schema
 
 
-def _says(name: str, part: object) -> bool:
-    return (name, part) not in [("required", []), ("default", None)]
-
-
-def _part(name: str, part: Any) -> Any:  # noqa: ANN401, JSON is anything
+def _simplify_part(name: str, part: Any) -> Any:  # noqa: ANN401, JSON is anything
     if name == "description":
         return inspect.cleandoc(part)
     if name == "pattern":
-        # ECMA's `$` lets no line end through, so it needs no help there.
+        # ECMA 262: without the flag m, `$` does not match before a line end.
         return part.removesuffix(r"(?!\n)")
-    return _plain(part)
+    return _simplify(part)

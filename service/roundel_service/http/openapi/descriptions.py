@@ -58,13 +58,13 @@ FIELDS: Mapping[tuple[str, str], str] = {
     ("Item", "seen"): "A client has shown it.",
     ("Badge", "more"): "Unread items were evicted: the number is a lower bound.",
     ("BadgeState", "badge"): "The badge at that version.",
-    ("ItemsAnswer", "next"): "The `before` of the next page; null at the end.",
-    ("HelloEvent", "resume"): (
+    ("ItemsResponse", "next"): "The `before` of the next page; null at the end.",
+    ("HelloData", "resume"): (
         "`current`: you have everything; `replayed`: what you missed follows; "
         "`snapshot`: the state follows; `reset`: forget everything, then the same."
     ),
-    ("HelloEvent", "proto"): "The version of this protocol.",
-    ("ChangeEvent", "ops"): "What happened, in order; of a gauge, nothing.",
+    ("HelloData", "proto"): "The version of this protocol.",
+    ("ChangeData", "ops"): "What happened, in order; of a gauge, nothing.",
 }
 
 PARAMETERS: Mapping[tuple[str, str], str] = {

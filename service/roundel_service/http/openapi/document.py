@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypeAlias
 
+import msgspec
+
 from .components import any_of, component_schemas, parameters, ref
 from .info import (
     HEADERS,
@@ -51,9 +53,9 @@ def _made_schemas() -> Json:
     return {
         "BatchLine": {
             "description": "One line of a batch's answer.",
-            **any_of("NotifyAnswer", "Problem"),
+            **any_of("NotifyResponse", "Problem"),
         },
-        "Document": {
+        "OpenApi": {
             "description": "An OpenAPI document.",
             "type": "object",
             "required": ["openapi", "info", "paths", "components"],
@@ -66,7 +68,7 @@ def _failure(name: str) -> Json:
     return {
         "summary": failure.problem.title,
         "description": failure.when,
-        "value": failure.problem.document(),
+        "value": msgspec.to_builtins(failure.problem.document()),
     }
 
 

@@ -49,7 +49,7 @@ class StreamEvent:
 STREAM_EVENTS = (
     StreamEvent(
         name="hello",
-        schema="HelloEvent",
+        schema="HelloData",
         has_id=False,
         when="Always first. It has no id, so that a connection cut right after it "
         "cannot move the cursor.",
@@ -63,40 +63,40 @@ STREAM_EVENTS = (
     ),
     StreamEvent(
         name="snapshot",
-        schema="SnapshotEvent",
+        schema="SnapshotData",
         has_id=True,
         when="Level `items`: at the first connect, and after a gap, an overrun or a "
         "reset.",
     ),
     StreamEvent(
         name="change",
-        schema="ChangeEvent",
+        schema="ChangeData",
         has_id=True,
         when="Level `items`: one for each version that the stream's categories let "
         "through, in order, none skipped.",
     ),
     StreamEvent(
         name="ping",
-        schema="PingEvent",
+        schema="PingData",
         has_id=False,
         when="When nothing was sent for `ping` seconds. A client whose own `v` is "
         "lower has lost something and reconnects.",
     ),
     StreamEvent(
         name="reset",
-        schema="ResetEvent",
+        schema="ResetData",
         has_id=False,
         when="Before state of another epoch, in a running stream.",
     ),
     StreamEvent(
         name="auth",
-        schema="AuthEvent",
+        schema="AuthData",
         has_id=False,
         when="60 seconds before the proof runs out.",
     ),
     StreamEvent(
         name="bye",
-        schema="ByeEvent",
+        schema="ByeData",
         has_id=False,
         when="Last, before a planned end, after a line `retry:` that says the same.",
     ),

@@ -113,7 +113,7 @@ _PRODUCERS = (
         query=schemas.NoQuery,
         headers=_HEADED,
         body=("NotifyRequest",),
-        answers=_ok("NotifyAnswer", "One result for each recipient, in order."),
+        answers=_ok("NotifyResponse", "One result for each recipient, in order."),
         failures=("idempotency-key-reused", "too-many-categories"),
     ),
     Operation(
@@ -153,7 +153,7 @@ _PRODUCERS = (
         ),
         proofs=_PRODUCER,
         query=schemas.RetractQuery,
-        answers=_ok("RetractAnswer", "How many items of how many users."),
+        answers=_ok("RetractResponse", "How many items of how many users."),
     ),
     Operation(
         id="setGauge",
@@ -170,7 +170,7 @@ _PRODUCERS = (
         parts=schemas.GaugePath,
         query=schemas.NoQuery,
         body=("GaugeRequest",),
-        answers=_ok("GaugeAnswer", "What holds now."),
+        answers=_ok("GaugeResponse", "What holds now."),
         failures=("too-many-categories",),
     ),
     Operation(
@@ -228,7 +228,7 @@ _PRODUCERS = (
         parts=schemas.UserPath,
         query=schemas.NoQuery,
         body=("DisconnectRequest",),
-        answers=_ok("DisconnectAnswer", "Done."),
+        answers=_ok("DisconnectResponse", "Done."),
     ),
     Operation(
         id="forget",
@@ -240,7 +240,7 @@ _PRODUCERS = (
         proofs=_PRODUCER,
         parts=schemas.UserPath,
         query=schemas.NoQuery,
-        answers=_ok("ForgetAnswer", "The empty mailbox."),
+        answers=_ok("DeleteUserResponse", "The empty mailbox."),
     ),
 )
 
@@ -273,7 +273,7 @@ _USERS = (
         ),
         proofs=_USER,
         query=schemas.ItemsQuery,
-        answers=_ok("ItemsAnswer", "A page."),
+        answers=_ok("ItemsResponse", "A page."),
     ),
     Operation(
         id="ops",
@@ -309,7 +309,7 @@ _USERS = (
         proofs=(*_PRODUCER, *_USER),
         query=schemas.NoQuery,
         body=("NoFields", "TicketRequest"),
-        answers=_ok("TicketAnswer", "The ticket."),
+        answers=_ok("TicketResponse", "The ticket."),
         failures=("invalid-request",),
     ),
 )
@@ -352,7 +352,7 @@ _OPERATORS = (
         tag="Operator",
         summary="Ask whether the process lives",
         description="On both listeners; no proof is needed.",
-        answers=_ok("Alive", "It does."),
+        answers=_ok("LiveResponse", "It does."),
     ),
     Operation(
         id="readyz",
@@ -362,12 +362,12 @@ _OPERATORS = (
         summary="Ask whether to send requests here",
         description="On the operator's listener alone.",
         answers=(
-            SuccessResponse(description="Yes.", schema="Ready"),
+            SuccessResponse(description="Yes.", schema="ReadyResponse"),
             SuccessResponse(
                 status=503,
                 description="No: it is about to end, or the engine or the keys are "
                 "out of reach.",
-                schema="NotReady",
+                schema="NotReadyResponse",
             ),
         ),
         is_operators=True,
@@ -395,7 +395,7 @@ _OPERATORS = (
         headers=("ifNoneMatch",),
         answers=(
             SuccessResponse(
-                description="The document.", schema="Document", headers=("ETag",)
+                description="The document.", schema="OpenApi", headers=("ETag",)
             ),
             SuccessResponse(
                 status=304,

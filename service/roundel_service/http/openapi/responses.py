@@ -122,7 +122,7 @@ def _bad(status: int, some: list[Problem]) -> Json:
                 "schema": {
                     **ref("Problem"),
                     "properties": {
-                        "type": {"enum": [each.document()["type"] for each in some]},
+                        "type": {"enum": [each.document().type for each in some]},
                         "status": {"const": int(status)},
                     },
                 },

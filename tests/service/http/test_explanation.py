@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 
 import attrs
+import msgspec
 import pytest
 
-from roundel_service.domain.explanation import LAST, explanation
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import DeleteGauge, Expire, Retract
 from roundel_service.domain.record import Record
 from roundel_service.engines.memory import MemoryEngine
+from roundel_service.http.explanation import MAX_OPERATIONS, explain
 from support.mailboxes import apply_all, gauge, note, ops
+
+
+def explanation(record: Record) -> dict:
+    """Return the explanation of *record* as JSON types."""
+    return msgspec.to_builtins(explain(record))
 
 
 def explained(*story) -> dict:
@@ -113,13 +119,13 @@ def test_operations():
     ]
 
 
-@pytest.mark.parametrize("done", [1, LAST, LAST + 9])
+@pytest.mark.parametrize("done", [1, MAX_OPERATIONS, MAX_OPERATIONS + 9])
 def test_latest_operations(done):
     """Not more than the latest operations are told, newest first."""
     told = explained(*(note(str(number)) for number in range(done)))
     versions = [operation["v"] for operation in told["operations"]]
 
-    assert list(range(done, max(0, done - LAST), -1)) == versions
+    assert list(range(done, max(0, done - MAX_OPERATIONS), -1)) == versions
 
 
 SECRET = {

@@ -1,0 +1,138 @@
+"""JSON documents that responses and events share: badges, items and change steps.
+
+Responses and events are encoded from these types. The OpenAPI document is generated
+from them too, so each field is declared once.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Annotated, Any, TypeAlias, final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from .domain.badge import Badge
+from .domain.changes import Added, Flagged, RemovalReason, Removed, Step
+from .domain.items import Item
+
+NonNegative = Annotated[int, Meta(ge=0)]
+Version = Annotated[int, Meta(ge=0, description="A version of the mailbox.")]
+Epoch = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Names an unbroken line of versions; compare it, never sort it.",
+    ),
+]
+Time = Annotated[float, Meta(ge=0, description="Seconds since 1970.")]
+ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+@final
+class CategoryCount(Struct, forbid_unknown_fields=True):
+    """The unread items of one category, and the unseen ones among them."""
+
+    unread: NonNegative
+    unseen: NonNegative
+
+
+@final
+class BadgeDocument(Struct, forbid_unknown_fields=True):
+    """The whole number that is true at version `v` of the epoch.
+
+    With *more*, unread items were evicted from a full mailbox, and `unread` is a
+    lower bound: show it as "200+". Categories with no unread item are left out of
+    `by`.
+    """
+
+    epoch: Epoch
+    v: Version
+    unread: Annotated[
+        NonNegative,
+        Meta(description="Items neither read, archived nor expired, and gauges."),
+    ]
+    unseen: Annotated[
+        NonNegative, Meta(description="Unread items that no client has shown.")
+    ]
+    more: bool
+    by: Annotated[dict[str, CategoryCount], Meta(description="Counts by category.")]
+
+
+@final
+class ItemDocument(Struct, forbid_unknown_fields=True):
+    """One notification of a mailbox."""
+
+    id: ItemId
+    seq: Annotated[
+        NonNegative, Meta(description="The version at which it (re)appeared.")
+    ]
+    category: str
+    title: str
+    body: str | None
+    url: str | None
+    icon: str | None
+    key: str | None
+    source: str | None
+    data: Any
+    created_at: Time
+    expires_at: Time | None
+    seen: bool
+    read: bool
+    archived: bool
+
+
+@final
+class AddStep(Struct, forbid_unknown_fields=True):
+    """An item that appeared."""
+
+    add: ItemDocument
+
+
+@final
+class SetStep(Struct, forbid_unknown_fields=True):
+    """Items whose flags were set or cleared."""
+
+    set: list[ItemId]
+    archived: bool | UnsetType = UNSET
+    read: bool | UnsetType = UNSET
+    seen: bool | UnsetType = UNSET
+
+
+@final
+class RemoveStep(Struct, forbid_unknown_fields=True):
+    """Items that were removed, and the reason."""
+
+    remove: list[ItemId]
+    reason: RemovalReason
+
+
+StepDocument: TypeAlias = AddStep | SetStep | RemoveStep
+
+_item_fields = attrgetter(*ItemDocument.__struct_fields__)
+
+
+def badge_document(badge: Badge) -> BadgeDocument:
+    """Return the JSON document of *badge*."""
+    by = {
+        name: CategoryCount(count.unread, count.unseen)
+        for name, count in badge.by.items()
+    }
+    return BadgeDocument(
+        badge.epoch, badge.v, badge.unread, badge.unseen, badge.more, by
+    )
+
+
+def item_document(item: Item) -> ItemDocument:
+    """Return the JSON document of *item*, which leaves out its size."""
+    return ItemDocument(*_item_fields(item))
+
+
+def step_document(step: Step) -> StepDocument:
+    """Return the JSON document of one step of a change."""
+    match step:
+        case Added(item):
+            return AddStep(item_document(item))
+        case Flagged(ids, flags):
+            return SetStep(list(ids), **flags)
+        case Removed(ids, reason):
+            return RemoveStep(list(ids), reason)

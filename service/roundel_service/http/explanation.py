@@ -1,0 +1,131 @@
+"""Explains a badge: counted items, other items, gauges and the latest operations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ..documents import (
+    BadgeDocument,
+    ItemId,
+    NonNegative,
+    Time,
+    Version,
+    badge_document,
+    step_document,
+)
+from ..domain.changes import Added, Change, Step
+from ..domain.items import Item
+from ..domain.record import Record
+
+MAX_OPERATIONS = 50
+"""Maximum number of operations in an explanation."""
+
+
+@final
+class ExplainedItem(Struct, forbid_unknown_fields=True):
+    """An item without its text; an item that is not counted has a *reason*."""
+
+    id: ItemId
+    seq: NonNegative
+    category: str
+    key: str | None
+    source: str | None
+    seen: bool
+    expires_at: Time | None
+    reason: Literal["archived", "read"] | UnsetType = UNSET
+
+
+@final
+class ExplainedGauge(Struct, forbid_unknown_fields=True):
+    """A count that another database owns."""
+
+    category: str
+    count: NonNegative
+    source_version: NonNegative
+
+
+@final
+class ExplainedAddStep(Struct, forbid_unknown_fields=True):
+    """An item that appeared, by its id."""
+
+    add: ItemId
+
+
+@final
+class ExplainedOperation(Struct, forbid_unknown_fields=True):
+    """The change of one version: author, time, operation and the number after it."""
+
+    v: Version
+    at: Time
+    by: Annotated[str, Meta(extra_json_schema={"enum": ["producer", "user", "time"]})]
+    operation: str
+    steps: Annotated[
+        list[Any],
+        Meta(description="As in a `change` event; an added item is named by its id."),
+    ]
+    unread: NonNegative
+
+
+@final
+class Explanation(Struct, forbid_unknown_fields=True):
+    """The parts of a badge, newest first, without the text of any item."""
+
+    badge: BadgeDocument
+    counted: list[ExplainedItem]
+    not_counted: list[ExplainedItem]
+    gauges: list[ExplainedGauge]
+    operations: Annotated[list[ExplainedOperation], Meta(max_length=MAX_OPERATIONS)]
+
+
+def explain(record: Record) -> Explanation:
+    """Return the explanation of the badge of *record*."""
+    mailbox = record.mailbox
+    newest = list(mailbox.items.values())[::-1]
+    return Explanation(
+        badge=badge_document(mailbox.badge),
+        counted=[_item(item, UNSET) for item in newest if item.counts],
+        not_counted=[
+            _item(item, "archived" if item.archived else "read")
+            for item in newest
+            if not item.counts
+        ],
+        gauges=[
+            ExplainedGauge(category, gauge.count, gauge.source_version)
+            for category, gauge in mailbox.gauges.items()
+        ],
+        operations=[
+            _operation(change) for change in record.changes[: -MAX_OPERATIONS - 1 : -1]
+        ],
+    )
+
+
+def _item(item: Item, reason: Literal["archived", "read"] | UnsetType) -> ExplainedItem:
+    return ExplainedItem(
+        id=item.id,
+        seq=item.seq,
+        category=item.category,
+        key=item.key,
+        source=item.source,
+        seen=item.seen,
+        expires_at=item.expires_at,
+        reason=reason,
+    )
+
+
+def _operation(change: Change) -> ExplainedOperation:
+    return ExplainedOperation(
+        v=change.v,
+        at=change.time,
+        by=change.by,
+        operation=change.operation,
+        steps=[_step(step) for step in change.steps],
+        unread=change.badge.unread,
+    )
+
+
+def _step(step: Step) -> Struct:
+    if isinstance(step, Added):
+        return ExplainedAddStep(step.item.id)
+    return step_document(step)

@@ -1,0 +1,215 @@
+"""Handlers of `POST /v1/notify` and `POST /v1/batch`.
+
+Both parse their input into publish requests. All publish requests of a call, or of one
+body chunk of a batch, are handed to the hub in one `apply_all()`, so that an engine can
+commit them together. A publish request that fails gets a `Problem` in its place; the
+others take effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from hashlib import blake2b
+from typing import final
+
+import attrs
+import msgspec
+import trio
+
+from roundel_adapters.server.fastpath.interface import Response, StreamingResponse
+
+from ...domain.mailbox import DAY
+from ...domain.mailbox_builder import TooManyCategories
+from ...engines.base import EngineUnavailable, Result, UserOperation
+from ...identity.authenticator import Producer
+from ...streams.hub import Hub
+from .. import decoding, problems, schemas
+from ..access_control import AccessControl
+from ..messages import BODY_TIMEOUT, Request, body_too_slow, json_response
+from ..ndjson import Line, split
+from ..problems import Problem
+from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
+from ..ulid import new_id
+
+
+@final
+@attrs.frozen
+class PublishRequest:
+    """A valid *notification*, its *size* in bytes, and the *op_id* of its key."""
+
+    notification: schemas.NotifyRequest
+    size: int
+    op_id: str | None
+
+
+@final
+@attrs.frozen
+class NotifyHandlers:
+    """Handlers that put notifications into mailboxes."""
+
+    hub: Hub
+    access: AccessControl
+
+    async def notify(self, request: Request) -> Response:
+        """Put one notification into the mailbox of each recipient."""
+        producer = await self.access.known_producer(request)
+        decoding.query(request.parameters, schemas.NoQuery)
+        key = decoding.idempotency_key(request.headers.getlist("Idempotency-Key"))
+        body = await request.whole_body(decoding.MAX_BODY)
+        publish = _parse(body, key)
+        if isinstance(publish, Problem):
+            raise publish
+        # Charged at once: charges per recipient would be lost if the last one failed.
+        self.access.charge(producer, _recipient_count(publish))
+        (response,) = await self._publish([publish])
+        if isinstance(response, Problem):
+            raise response
+        return json_response(response)
+
+    async def batch(self, request: Request) -> StreamingResponse:
+        """Read one notification a line, and write one result a line meanwhile."""
+        producer = await self.access.producer(request)
+        decoding.query(request.parameters, schemas.NoQuery)
+        key = decoding.idempotency_key(request.headers.getlist("Idempotency-Key"))
+        headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
+        return StreamingResponse(
+            body=self._batch_results(request, producer, key), headers=headers
+        )
+
+    async def _batch_results(
+        self, request: Request, producer: Producer, key: str | None
+    ) -> AsyncGenerator[bytes, None]:
+        count = 0
+        async with aclosing(split(request.body, limit=decoding.MAX_LINE)) as chunks:
+            while (lines := await _next_lines(chunks)) is not None:
+                publishes = [
+                    _parse(line, None if key is None else f"{key} {number}")
+                    for number, line in enumerate(lines, count + 1)
+                ]
+                count += len(lines)
+                # Back-pressure: a producer above its rate waits, its body is not read.
+                delays = [
+                    self.access.reserve(producer, _recipient_count(publish))
+                    for publish in publishes
+                ]
+                await trio.sleep(max(delays, default=0))
+                yield b"".join(map(_encode_line, await self._publish(publishes)))
+
+    async def _publish(
+        self, publishes: Sequence[Problem | PublishRequest]
+    ) -> list[Problem | NotifyResponse]:
+        """Apply all *publishes* together, and return the response of each."""
+        rejected = await self._claim_keys(publishes)
+        work = [self._operations(publish, rejected) for publish in publishes]
+        operations = [op for ops in work if isinstance(ops, list) for op in ops]
+        results = iter(await self.hub.apply_all(operations))
+        return [
+            ops if isinstance(ops, Problem) else _response(ops, results) for ops in work
+        ]
+
+    def _operations(
+        self,
+        publish: Problem | PublishRequest,
+        rejected: Mapping[str | None, Problem],
+    ) -> Problem | list[UserOperation]:
+        """Return an operation for each recipient, or the problem of *publish*."""
+        if isinstance(publish, Problem):
+            return publish
+        notification, size, op_id = publish.notification, publish.size, publish.op_id
+        if op_id in rejected:
+            return rejected[op_id]
+        now = self.hub.clock()
+        return [
+            (user, notification.operation(new_id(now), size=size, op_id=op_id))
+            for user in notification.to.names
+        ]
+
+    async def _claim_keys(
+        self, publishes: Sequence[Problem | PublishRequest]
+    ) -> dict[str | None, Problem]:
+        """Claim each idempotency key for its body; return the problems by *op_id*.
+
+        The claims run concurrently: each may wait for the engine.
+        """
+        rejected: dict[str | None, Problem] = {}
+        keyed = [
+            (publish.op_id, publish.notification)
+            for publish in publishes
+            if isinstance(publish, PublishRequest) and publish.op_id is not None
+        ]
+        if not keyed:
+            return rejected
+
+        async def claim(op_id: str, notification: schemas.NotifyRequest) -> None:
+            body = _hash(msgspec.json.encode(notification, order="deterministic"))
+            try:
+                first = await self.hub.engine.claim(f"notify {op_id}", body, ttl=DAY)
+                if first != body:
+                    rejected[op_id] = problems.key_reused()
+            except EngineUnavailable as error:
+                rejected[op_id] = problems.engine_unavailable(str(error))
+
+        async with trio.open_nursery() as nursery:
+            for op_id, notification in keyed:
+                nursery.start_soon(claim, op_id, notification)
+        return rejected
+
+
+def _parse(body: Line, key: str | None) -> Problem | PublishRequest:
+    if isinstance(body, Problem):
+        return body
+    try:
+        notification = decoding.decode(body, schemas.NotifyRequest)
+        op_id = None if key is None else _hash(key.encode())
+        return PublishRequest(notification, decoding.item_size(notification), op_id)
+    except Problem as problem:
+        return problem
+
+
+def _recipient_count(publish: Problem | PublishRequest) -> int:
+    return 0 if isinstance(publish, Problem) else len(publish.notification.to.names)
+
+
+def _response(
+    operations: list[UserOperation], results: Iterator[Result]
+) -> Problem | NotifyResponse:
+    """Take the results of *operations*; the problem of a sole recipient is returned."""
+    found = [_recipient_result(user, next(results)) for user, _ in operations]
+    if len(found) == 1 and isinstance(found[0], Problem):
+        return found[0]
+    return NotifyResponse(
+        [
+            RecipientProblem(user, result.document())
+            if isinstance(result, Problem)
+            else result
+            for (user, _), result in zip(operations, found, strict=True)
+        ]
+    )
+
+
+def _recipient_result(user: str, result: Result) -> Problem | RecipientResult:
+    if isinstance(result, TooManyCategories):
+        return problems.too_many_categories(str(result))
+    if isinstance(result, EngineUnavailable):
+        return problems.engine_unavailable(str(result))
+    badge = result.badge
+    assert result.item is not None
+    total = BadgeTotal(badge.unread, badge.unseen, badge.more)
+    return RecipientResult(user, result.item, badge.v, badge.epoch, total)
+
+
+async def _next_lines(chunks: AsyncIterator[list[Line]]) -> list[Line] | None:
+    """Return the next lines: `None` at the end, a 408 problem after `BODY_TIMEOUT`."""
+    with trio.move_on_after(BODY_TIMEOUT):
+        return await anext(chunks, None)
+    return [body_too_slow()]
+
+
+def _encode_line(response: Problem | NotifyResponse) -> bytes:
+    document = response.document() if isinstance(response, Problem) else response
+    return msgspec.json.encode(document) + b"\n"
+
+
+def _hash(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,64 @@
+"""The JSON documents of badges, items and change steps have the contract's fields."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from roundel_service.documents import badge_document, item_document, step_document
+from roundel_service.domain.badge import Badge, Count
+from roundel_service.domain.changes import Added, Flagged, Removed
+from roundel_service.domain.items import Item
+
+ITEM = Item(
+    id="i", seq=3, category="c", title="t", body="b", url="/u", icon=None, key="k",
+    source=None, data={"x": [1]}, created_at=7.5, expires_at=None, size=99, seen=True,
+)  # fmt: skip
+ITEM_JSON = (
+    '{"id":"i","seq":3,"category":"c","title":"t","body":"b","url":"/u","icon":null,'
+    '"key":"k","source":null,"data":{"x":[1]},"created_at":7.5,"expires_at":null,'
+    '"seen":true,"read":false,"archived":false}'
+)
+FLAGS = {"archived": False, "read": True, "seen": True}
+
+
+def encoded(document: object) -> str:
+    return msgspec.json.encode(document).decode()
+
+
+def test_badge():
+    """A badge has its version, its sums and its categories, in this order."""
+    badge = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})
+
+    assert encoded(badge_document(badge)) == (
+        '{"epoch":"e","v":7,"unread":5,"unseen":1,"more":true,'
+        '"by":{"a":{"unread":2,"unseen":1},"b":{"unread":3,"unseen":0}}}'
+    )
+
+
+def test_item():
+    """An item has all its fields, null too, except its size."""
+    assert ITEM_JSON == encoded(item_document(ITEM))
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        pytest.param(Added(ITEM), f'{{"add":{ITEM_JSON}}}', id="add"),
+        pytest.param(
+            Flagged({"1": "a", "2": "b"}, {"read": True, "seen": True}),
+            '{"set":["1","2"],"read":true,"seen":true}', id="some flags",
+        ),
+        pytest.param(
+            Flagged({"1": "a"}, FLAGS),
+            '{"set":["1"],"archived":false,"read":true,"seen":true}', id="all flags",
+        ),
+        pytest.param(
+            Removed({"1": "b", "2": "a"}, "evicted"),
+            '{"remove":["1","2"],"reason":"evicted"}', id="remove",
+        ),
+    ],
+)  # fmt: skip
+def test_step(step, expected):
+    """A step names its ids and flags; a flag that it leaves alone is absent."""
+    assert expected == encoded(step_document(step))
