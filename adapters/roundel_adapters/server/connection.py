@@ -55,7 +55,9 @@ class Connection:
         )
         self._socket = plain.socket
         self._paced = PacedStream(
-            plain, patience=site.limits.write_timeout, last_call=site.shutdown_deadline
+            plain,
+            write_timeout=site.limits.write_timeout,
+            shutdown_deadline=site.shutdown_deadline,
         )
         if self._tls:
             self._tls.transport_stream = self._paced  # type: ignore[assignment]
@@ -137,7 +139,7 @@ class Connection:
         # Closing now would reset the connection, and with it take from the peer the
         # answer that tells it to stop (RFC 9112 9.6).
         self._is_over = True
-        self._paced.shut_down()
+        self._paced.shutdown_write()
         with trio.move_on_after(LINGER):
             while await self._receive():
                 pass
@@ -248,7 +250,7 @@ class Connection:
         if self._protocol.is_unread and self._tls is None:
             # Closing now would reset the connection, and with it take from the peer
             # the answer that tells it to stop (RFC 9112 9.6).
-            self._paced.shut_down()
+            self._paced.shutdown_write()
             self._idle_timeout.reset(LINGER)
         else:
             self._idle_timeout.scope.cancel()
@@ -274,7 +276,7 @@ class Connection:
                 try:
                     await self._stream.send_all(rest)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    self._site.counters.cut += self._paced.is_stuck
+                    self._site.counters.cut += self._paced.has_timed_out
                     self._is_over = True
                     self._idle_timeout.scope.cancel()
 

@@ -13,7 +13,7 @@ import trio
 
 # Elsewhere a socket is no file.
 IS_POSIX = os.name == "posix"
-STEP = 64 * 1024
+STEP_SIZE = 64 * 1024
 """Bytes of which each may take four times the patience that nothing may take."""
 
 
@@ -23,23 +23,23 @@ class WriteDeadline:
 
     __slots__ = ("_all", "_patience", "_some", "_taken")
 
-    def __init__(self, patience: float, now: float) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float, now: float) -> None:
+        self._patience = timeout
         self._taken = 0
-        self._some = now + patience
-        self._all = now + 4 * patience
+        self._some = now + timeout
+        self._all = now + 4 * timeout
 
     @property
     def deadline(self) -> float:
         """When the peer has run out of time."""
         return min(self._some, self._all)
 
-    def took(self, size: int, now: float) -> None:
+    def extend(self, size: int, now: float) -> None:
         """Note that the peer took *size* bytes."""
         self._some = now + self._patience
         self._taken += size
-        if self._taken >= STEP:
-            self._taken %= STEP
+        if self._taken >= STEP_SIZE:
+            self._taken %= STEP_SIZE
             self._all = now + 4 * self._patience
 
 
@@ -79,12 +79,16 @@ class PacedStream(trio.abc.Stream):
     """
 
     def __init__(
-        self, stream: trio.SocketStream, *, patience: float, last_call: ShutdownDeadline
+        self,
+        stream: trio.SocketStream,
+        *,
+        write_timeout: float,
+        shutdown_deadline: ShutdownDeadline,
     ) -> None:
         self._stream = stream
-        self._patience = patience
-        self._last_call = last_call
-        self.is_stuck = False
+        self._patience = write_timeout
+        self._last_call = shutdown_deadline
+        self.has_timed_out = False
         """Whether the peer ran out of time."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
@@ -105,7 +109,7 @@ class PacedStream(trio.abc.Stream):
             with self._last_call.scope() as scope:
                 await self._send_slowly(rest, scope)
             if scope.cancelled_caught:
-                self.is_stuck = True
+                self.has_timed_out = True
                 raise trio.BrokenResourceError("the peer takes nothing")
 
     async def _send_slowly(self, rest: memoryview, scope: trio.CancelScope) -> None:
@@ -116,7 +120,7 @@ class PacedStream(trio.abc.Stream):
                 sent = await self._stream.socket.send(rest)
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            pace.took(sent, trio.current_time())
+            pace.extend(sent, trio.current_time())
             rest = rest[sent:]
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -133,7 +137,7 @@ class PacedStream(trio.abc.Stream):
             await trio.lowlevel.wait_readable(sock)
             try:
                 # Asked for anew: a number may be another connection's by now.
-                return os.read(sock.fileno(), max_bytes or STEP)
+                return os.read(sock.fileno(), max_bytes or STEP_SIZE)
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -148,7 +152,7 @@ class PacedStream(trio.abc.Stream):
         given.setblocking(False)
         return given
 
-    def shut_down(self) -> None:
+    def shutdown_write(self) -> None:
         """Tell the peer that nothing more will come."""
         with suppress(OSError):
             self._stream.socket.shutdown(socket.SHUT_WR)

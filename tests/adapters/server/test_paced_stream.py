@@ -11,7 +11,7 @@ import trio
 
 from roundel_adapters.server import paced_stream as _writing
 from roundel_adapters.server.paced_stream import (
-    STEP,
+    STEP_SIZE,
     PacedStream,
     ShutdownDeadline,
     WriteDeadline,
@@ -42,19 +42,21 @@ class SlowStream:
 
 
 def paced(stream, last_call=None):
-    return PacedStream(stream, patience=30, last_call=last_call or ShutdownDeadline())
+    return PacedStream(
+        stream, write_timeout=30, shutdown_deadline=last_call or ShutdownDeadline()
+    )
 
 
 def test_pace_is_something_in_time_and_a_step_in_four_times():
     """Each take earns the patience anew, until a step has taken too long."""
     pace = WriteDeadline(30, 0)
     assert pace.deadline == 30
-    pace.took(1, 29)
+    pace.extend(1, 29)
     assert pace.deadline == 59
     for now in (58, 87, 110):
-        pace.took(1, now)
+        pace.extend(1, now)
     assert pace.deadline == 120
-    pace.took(STEP, 119)
+    pace.extend(STEP_SIZE, 119)
     assert pace.deadline == 149
 
 
@@ -65,7 +67,7 @@ async def test_reader_that_takes_nothing_is_given_up_after_the_patience(autojump
         await stream.send_all(b"news")
 
     assert trio.current_time() == pytest.approx(30)
-    assert stream.is_stuck
+    assert stream.has_timed_out
 
 
 async def test_reader_that_takes_a_little_all_the_time_is_served(autojump_clock):

@@ -34,10 +34,10 @@ class ReceiveQueue:
     """
 
     def __init__(
-        self, *, limit: float = math.inf, taken: OnReceived | None = None
+        self, *, limit: float = math.inf, on_received: OnReceived | None = None
     ) -> None:
         self._limit = limit
-        self._taken = taken
+        self._taken = on_received
         self._body = bytearray()
         self._is_whole = self._is_told = self._is_over = False
         self._changed = trio.lowlevel.ParkingLot()
@@ -93,18 +93,18 @@ class AppRunner:
         self.running = 0
 
     def start(
-        self, app: AppWrapper, scope: Scope, inbox: ReceiveQueue, send: Send
+        self, app: AppWrapper, scope: Scope, receive_queue: ReceiveQueue, send: Send
     ) -> None:
         """Run *app* for a request; *send* gets `None` when it has ended."""
         self.running += 1
-        self._nursery.start_soon(self._run, app, scope, inbox, send)
+        self._nursery.start_soon(self._run, app, scope, receive_queue, send)
 
     async def _run(
-        self, app: AppWrapper, scope: Scope, inbox: ReceiveQueue, send: Send
+        self, app: AppWrapper, scope: Scope, receive_queue: ReceiveQueue, send: Send
     ) -> None:
         to_thread, from_thread = trio.to_thread.run_sync, trio.from_thread.run
         try:
-            await app(scope, inbox.receive, send, to_thread, from_thread)
+            await app(scope, receive_queue.receive, send, to_thread, from_thread)
         except* trio.Cancelled:
             raise
         except* Exception:

@@ -25,7 +25,7 @@ from ..dispatcher.handoff import advertise, with_hand_off
 from .app_task import ReceiveQueue
 from .interface import ConnectionContext, http_stream
 
-BODY_AHEAD = 64 * 1024
+MAX_UNREAD_BODY = 64 * 1024
 """Bytes of a body that are read before its application asks for them."""
 
 
@@ -43,22 +43,22 @@ class GuardedH11Protocol(H11Protocol):
 
     connection: h11.Connection
 
-    def __init__(self, site: ServerContext, link: ConnectionContext) -> None:
+    def __init__(self, server: ServerContext, connection: ConnectionContext) -> None:
         super().__init__(
-            site.app,
-            site.config,
-            site.worker_context,
+            server.app,
+            server.config,
+            server.worker_context,
             self,  # type: ignore[arg-type]
-            site.connection_state(),
-            link.ssl,
-            link.client,
-            link.server,
-            link.send,
+            server.connection_state(),
+            connection.ssl,
+            connection.client,
+            connection.server,
+            connection.send,
         )
-        self._site = site
-        self._limits = site.limits
-        self._link = link
-        self._holds, self._held = False, b""
+        self._server_context = server
+        self._limits = server.limits
+        self._connection_context = connection
+        self._is_head_buffered, self._buffered_head = False, b""
 
     @property
     def is_mid_head(self) -> bool:
@@ -80,12 +80,12 @@ class GuardedH11Protocol(H11Protocol):
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application of a request, as `HTTPStream` asks for it."""
-        inbox = ReceiveQueue(limit=BODY_AHEAD)
-        hand_off = self._link.hand_off
+        inbox = ReceiveQueue(limit=MAX_UNREAD_BODY)
+        hand_off = self._connection_context.hand_off
         if hand_off is not None and scope["type"] == "http":
             advertise(scope)
             send = with_hand_off(send, hand_off)
-        self._link.apps.start(app, scope, inbox, send)
+        self._connection_context.apps.start(app, scope, inbox, send)
         return inbox.put
 
     async def _handle_events(self) -> None:
@@ -109,9 +109,9 @@ class GuardedH11Protocol(H11Protocol):
     ) -> bool:
         """Act on an event of h11's, and tell whether there may be more."""
         if isinstance(event, h11.Request):
-            return await self._begin(event)
+            return await self._handle_request(event)
         if event is h11.PAUSED:
-            return await self._wait_for_turn()
+            return await self._wait_for_response()
         if self.stream is None:
             return False
         if isinstance(event, h11.Data):
@@ -122,7 +122,7 @@ class GuardedH11Protocol(H11Protocol):
             return False
         return True
 
-    async def _begin(self, request: h11.Request) -> bool:
+    async def _handle_request(self, request: h11.Request) -> bool:
         if request.method == b"PRI" and request.http_version == b"2.0":
             rest, _ = self.connection.trailing_data
             raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + rest)
@@ -147,7 +147,11 @@ class GuardedH11Protocol(H11Protocol):
         self, request: h11.Request, headers: list[tuple[bytes, bytes]]
     ) -> None:
         self.stream = http_stream(
-            self._site, self._link, self, self.stream_send, STREAM_ID
+            self._server_context,
+            self._connection_context,
+            self,
+            self.stream_send,
+            STREAM_ID,
         )
         opened = Request(
             stream_id=STREAM_ID,
@@ -164,7 +168,7 @@ class GuardedH11Protocol(H11Protocol):
             await self._send_error_response(status)
         await self.send(Closed())
 
-    async def _wait_for_turn(self) -> bool:
+    async def _wait_for_response(self) -> bool:
         """Wait until the request before has been answered; `False` is the end.
 
         Meanwhile the peer is watched, or its end would go unnoticed for as long as
@@ -182,7 +186,7 @@ class GuardedH11Protocol(H11Protocol):
     async def _read_ahead(self, waiting: trio.CancelScope) -> None:
         kept = len(self.connection.trailing_data[0])
         while kept <= self._limits.max_head:
-            data = await self._link.receive()
+            data = await self._connection_context.receive()
             if not data:
                 waiting.cancel()
                 return
@@ -194,7 +198,9 @@ class GuardedH11Protocol(H11Protocol):
         if isinstance(event, Response):
             # The body is at hand or soon will be: one write takes both. The head of
             # a stream is not kept, for nobody knows when the first event comes.
-            self._holds = any(n.lower() == b"content-length" for n, _ in event.headers)
+            self._is_head_buffered = any(
+                n.lower() == b"content-length" for n, _ in event.headers
+            )
         await super().stream_send(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
@@ -204,8 +210,8 @@ class GuardedH11Protocol(H11Protocol):
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        if self._holds:
-            self._holds, self._held = False, data
-        elif data := self._held + data:
-            self._held = b""
+        if self._is_head_buffered:
+            self._is_head_buffered, self._buffered_head = False, data
+        elif data := self._buffered_head + data:
+            self._buffered_head = b""
             await self.send(RawData(data))

@@ -31,8 +31,8 @@ from hypercorn.protocol.events import Body, EndBody
 
 from ...token_bucket import TokenBucket
 from ..context import ServerContext
-from .http2_codec import bound_table, h2_connection, partial_head
-from .http2_exchange import Http2Exchange, request_of
+from .http2_codec import h2_connection, limit_encoder_table, partial_head_size
+from .http2_exchange import Http2Exchange, decode_request
 from .http2_streams import Http2Streams
 from .interface import ConnectionContext
 
@@ -41,19 +41,19 @@ from .interface import ConnectionContext
 class Http2Connection:
     """One HTTP/2 connection."""
 
-    def __init__(self, site: ServerContext, link: ConnectionContext) -> None:
-        self._site = site
-        self._link = link
-        self._limits = limits = site.limits
+    def __init__(self, server: ServerContext, connection: ConnectionContext) -> None:
+        self._server = server
+        self._connection = connection
+        self._limits = limits = server.limits
         self._h2 = h2_connection(limits)
-        self._streams = Http2Streams(self._h2, site, link)
+        self._streams = Http2Streams(self._h2, server, connection)
         self._resets = TokenBucket(limits.resets_per_second, limits.max_resets)
-        self._has_begun = self._has_failed = False
+        self._has_settings = self._has_failed = False
 
     @property
     def is_mid_head(self) -> bool:
         """Whether a request, or the connection, has begun and not got further."""
-        return not self._has_begun or partial_head(self._h2) > 0
+        return not self._has_settings or partial_head_size(self._h2) > 0
 
     @property
     def is_unread(self) -> bool:
@@ -70,7 +70,7 @@ class Http2Connection:
         if isinstance(event, RawData):
             await self._receive(event.data)
         elif isinstance(event, Closed):
-            await self._streams.forget_all()
+            await self._streams.remove_all()
             if not self._has_failed:
                 self._h2.close_connection()
                 await self._streams.flush()
@@ -83,7 +83,7 @@ class Http2Connection:
             return
         for event in events:
             await self._handle_event(event)
-        if partial_head(self._h2) > self._limits.max_head:
+        if partial_head_size(self._h2) > self._limits.max_head:
             await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
         await self._streams.flush()
 
@@ -94,58 +94,58 @@ class Http2Connection:
             if code is not None:
                 self._h2.close_connection(code)
             await self._streams.flush()
-            await self._link.send(Closed())
+            await self._connection.send(Closed())
 
     async def _handle_event(self, event: FrameEvent) -> None:
         match event:
             case RequestReceived():
                 await self._open(event)
             case DataReceived():
-                await self._take_in(event)
+                await self._receive_body(event)
             case StreamEnded(stream_id=int(stream_id)):
                 if exchange := self._streams.get(stream_id):
-                    exchange.is_asked = True
+                    exchange.is_request_complete = True
                     await exchange.http.handle(EndBody(stream_id=stream_id))
             case StreamReset(stream_id=int(stream_id)):
-                await self._streams.forget(stream_id)
+                await self._streams.remove(stream_id)
                 if self._resets.take(now=trio.current_time()):
                     await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
             case WindowUpdated():
-                self._streams.open_windows()
+                self._streams.on_window_update()
             case RemoteSettingsChanged():
-                self._has_begun = True
-                bound_table(self._h2)
-                self._streams.open_windows()
+                self._has_settings = True
+                limit_encoder_table(self._h2)
+                self._streams.on_window_update()
             case ConnectionTerminated():
-                await self._link.send(Closed())
+                await self._connection.send(Closed())
 
     async def _open(self, event: RequestReceived) -> None:
         stream_id = event.stream_id
         assert stream_id is not None
-        request = request_of(event, self._site.connection_state())
-        if self._site.is_draining or self._is_crowded():
+        request = decode_request(event, self._server.connection_state())
+        if self._server.is_draining or self._has_too_many_apps():
             self._streams.reset(stream_id, ErrorCodes.REFUSED_STREAM)
         elif request is None:
             self._streams.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
         elif len(request.raw_path) > self._limits.max_target:
-            self._streams.answer(stream_id, 414)
+            self._streams.respond(stream_id, 414)
         else:
             exchange = Http2Exchange(
-                self._site,
-                self._link,
+                self._server,
+                self._connection,
                 stream_id,
                 send=self._streams.send,
-                taken=partial(self._taken, stream_id),
+                on_received=partial(self._acknowledge, stream_id),
             )
             self._streams.add(stream_id, exchange)
-            await self._link.send(Updated(idle=False))
+            await self._connection.send(Updated(idle=False))
             await exchange.http.handle(request)
 
-    def _is_crowded(self) -> bool:
+    def _has_too_many_apps(self) -> bool:
         # A stream that was taken back is over for h2, but its application may go on.
-        return self._link.apps.running >= 2 * self._limits.max_streams
+        return self._connection.apps.running >= 2 * self._limits.max_streams
 
-    async def _take_in(self, event: DataReceived) -> None:
+    async def _receive_body(self, event: DataReceived) -> None:
         stream_id, size = event.stream_id, event.flow_controlled_length
         assert stream_id is not None
         assert size is not None
@@ -156,6 +156,6 @@ class Http2Connection:
         # Padding, or what nobody is there to receive.
         self._h2.acknowledge_received_data(size, stream_id)
 
-    async def _taken(self, stream_id: int, size: int) -> None:
+    async def _acknowledge(self, stream_id: int, size: int) -> None:
         self._h2.acknowledge_received_data(size, stream_id)
         await self._streams.flush()

@@ -32,25 +32,25 @@ def h2_connection(limits: ServerLimits) -> H2Connection:
     return connection
 
 
-def partial_head(connection: H2Connection) -> int:
+def partial_head_size(connection: H2Connection) -> int:
     """Return the bytes of a head of which more has to come."""
     # h2 itself bounds them by 64 frames, which is a mebibyte, and has no way to ask.
     frames = connection.incoming_buffer._headers_buffer
     return sum(len(frame.data) for frame in frames)
 
 
-def bound_table(connection: H2Connection) -> None:
+def limit_encoder_table(connection: H2Connection) -> None:
     """Remember no more for the peer than we would have by default."""
     encoder = connection.encoder
     encoder.header_table_size = min(encoder.header_table_size, MAX_TABLE)
 
 
-def frame_size(connection: H2Connection, stream_id: int) -> int:
+def sendable_size(connection: H2Connection, stream_id: int) -> int:
     """Return how many bytes may be sent on a stream in one frame now."""
     window = connection.local_flow_control_window(stream_id)
     return max(0, min(window, connection.max_outbound_frame_size, MAX_FRAME))
 
 
-def head_of(status: int, headers: Iterable[Field]) -> list[Field]:
+def response_head(status: int, headers: Iterable[Field]) -> list[Field]:
     """Return the head of a response, in HTTP/2's form."""
     return [(b":status", b"%d" % status), *headers]

@@ -28,20 +28,20 @@ class Http2Exchange:
 
     def __init__(
         self,
-        site: ServerContext,
-        link: ConnectionContext,
+        server: ServerContext,
+        connection: ConnectionContext,
         stream_id: int,
         *,
         send: Callable[[Event], Awaitable[None]],
-        taken: OnReceived,
+        on_received: OnReceived,
     ) -> None:
-        self._apps = link.apps
-        self.inbox = ReceiveQueue(taken=taken)
-        self.is_asked = False
+        self._apps = connection.apps
+        self.receive_queue = ReceiveQueue(on_received=on_received)
+        self.is_request_complete = False
         """Whether the peer has sent the whole request."""
-        self.is_answered = False
+        self.is_response_complete = False
         """Whether the whole response has been sent."""
-        self.http = http_stream(site, link, self, send, stream_id)
+        self.http = http_stream(server, connection, self, send, stream_id)
 
     async def spawn_app(
         self,
@@ -51,11 +51,11 @@ class Http2Exchange:
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application of the request, as `HTTPStream` asks for it."""
-        self._apps.start(app, scope, self.inbox, send)
-        return self.inbox.put
+        self._apps.start(app, scope, self.receive_queue, send)
+        return self.receive_queue.put
 
 
-def request_of(event: RequestReceived, state: ConnectionState) -> Request | None:
+def decode_request(event: RequestReceived, state: ConnectionState) -> Request | None:
     """Return the request that *event* begins, or `None` if it cannot be served."""
     fields = [(bytes(name), bytes(value)) for name, value in event.headers]
     pseudo = {name: value for name, value in fields if name.startswith(b":")}

@@ -14,7 +14,7 @@ from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClos
 
 from ..context import ServerContext
 from ..paced_stream import WriteDeadline
-from .http2_codec import frame_size, head_of
+from .http2_codec import response_head, sendable_size
 from .http2_exchange import Http2Exchange
 from .interface import ConnectionContext
 
@@ -24,41 +24,44 @@ class Http2Streams:
     """The streams that are open, by number."""
 
     def __init__(
-        self, connection: H2Connection, site: ServerContext, link: ConnectionContext
+        self,
+        connection: H2Connection,
+        server: ServerContext,
+        context: ConnectionContext,
     ) -> None:
         self._h2 = connection
-        self._site = site
-        self._link = link
-        self._by_id: dict[int, Http2Exchange] = {}
-        self._opened = trio.lowlevel.ParkingLot()
+        self._server = server
+        self._connection = context
+        self._exchanges: dict[int, Http2Exchange] = {}
+        self._window_opened = trio.lowlevel.ParkingLot()
 
-    def open_windows(self) -> None:
+    def on_window_update(self) -> None:
         """Let whoever waits for a window look again."""
-        self._opened.unpark_all()
+        self._window_opened.unpark_all()
 
     def get(self, stream_id: int) -> Http2Exchange | None:
         """Return the exchange on a stream that is open."""
-        return self._by_id.get(stream_id)
+        return self._exchanges.get(stream_id)
 
     def add(self, stream_id: int, exchange: Http2Exchange) -> None:
         """Open a stream."""
-        self._by_id[stream_id] = exchange
+        self._exchanges[stream_id] = exchange
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Say that a stream has ended before its time, unless it is closed already."""
         with suppress(ProtocolError):
             self._h2.reset_stream(stream_id, code)
 
-    def answer(self, stream_id: int, status: int) -> None:
+    def respond(self, stream_id: int, status: int) -> None:
         """Answer a request without an application, and want no more of it."""
         with suppress(ProtocolError):
-            head = head_of(status, [(b"content-length", b"0")])
+            head = response_head(status, [(b"content-length", b"0")])
             self._h2.send_headers(stream_id, head, end_stream=True)
             self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
     async def send(self, event: Event) -> None:
         """Send a part of a response, in the task of its application."""
-        exchange = self._by_id.get(event.stream_id)
+        exchange = self._exchanges.get(event.stream_id)
         if exchange is None:
             # An application may send for ever.
             await trio.lowlevel.checkpoint()
@@ -67,7 +70,7 @@ class Http2Streams:
             await self._send_part(event, exchange)
         except ProtocolError:
             # Whoever sends to a stream that has been reset meanwhile did not err.
-            if event.stream_id in self._by_id:
+            if event.stream_id in self._exchanges:
                 raise
 
     async def _send_part(self, event: Event, exchange: Http2Exchange) -> None:
@@ -78,27 +81,27 @@ class Http2Streams:
                 await self._send_body(event.stream_id, event.data)
             case EndBody():
                 self._h2.end_stream(event.stream_id)
-                exchange.is_answered = True
+                exchange.is_response_complete = True
                 await self.flush()
             case StreamClosed():
                 await self._close(event.stream_id, exchange)
 
     async def _send_head(self, event: Response) -> None:
-        fields = [*event.headers, *self._site.config.response_headers("h2")]
-        self._h2.send_headers(event.stream_id, head_of(event.status_code, fields))
+        fields = [*event.headers, *self._server.config.response_headers("h2")]
+        self._h2.send_headers(event.stream_id, response_head(event.status_code, fields))
         # As for HTTP/1.1: if a body of some length follows, one write takes both.
         if not any(name.lower() == b"content-length" for name, _ in fields):
             await self.flush()
 
     async def _send_body(self, stream_id: int, data: bytes) -> None:
         rest = memoryview(data)
-        pace = WriteDeadline(self._site.limits.write_timeout, trio.current_time())
-        while rest and stream_id in self._by_id:
-            size = frame_size(self._h2, stream_id)
+        pace = WriteDeadline(self._server.limits.write_timeout, trio.current_time())
+        while rest and stream_id in self._exchanges:
+            size = sendable_size(self._h2, stream_id)
             if size:
                 self._h2.send_data(stream_id, rest[:size])
                 await self.flush()
-                pace.took(size, trio.current_time())
+                pace.extend(size, trio.current_time())
                 rest = rest[size:]
             else:
                 await self._wait_for_window(stream_id, pace.deadline)
@@ -106,40 +109,40 @@ class Http2Streams:
     async def _wait_for_window(self, stream_id: int, deadline: float) -> None:
         """Wait until some window changes; the stream is reset at the *deadline*."""
         with trio.move_on_at(deadline) as scope:
-            await self._opened.park()
+            await self._window_opened.park()
         if scope.cancelled_caught:
-            self._site.counters.cut += 1
+            self._server.counters.cut += 1
             self.reset(stream_id, ErrorCodes.CANCEL)
-            await self.forget(stream_id)
+            await self.remove(stream_id)
             await self.flush()
 
     async def _close(self, stream_id: int, exchange: Http2Exchange) -> None:
         """End a stream whose application has ended, or has ended its response."""
-        if not exchange.is_answered:
+        if not exchange.is_response_complete:
             self.reset(stream_id, ErrorCodes.INTERNAL_ERROR)
-        elif not exchange.is_asked:
+        elif not exchange.is_request_complete:
             # RFC 9113 8.1: the rest of the request is not wanted.
             self.reset(stream_id, ErrorCodes.NO_ERROR)
-        await self.forget(stream_id)
+        await self.remove(stream_id)
         await self.flush()
 
-    async def forget(self, stream_id: int) -> None:
+    async def remove(self, stream_id: int) -> None:
         """Tell the application of the end of its stream, and whoever waits for it."""
-        exchange = self._by_id.pop(stream_id, None)
+        exchange = self._exchanges.pop(stream_id, None)
         if exchange is None:
             return
-        self._h2.acknowledge_received_data(exchange.inbox.discard(), stream_id)
+        self._h2.acknowledge_received_data(exchange.receive_queue.discard(), stream_id)
         await exchange.http.handle(StreamClosed(stream_id=stream_id))
-        self._opened.unpark_all()
-        if not self._by_id:
-            await self._link.send(Updated(idle=True))
+        self._window_opened.unpark_all()
+        if not self._exchanges:
+            await self._connection.send(Updated(idle=True))
 
-    async def forget_all(self) -> None:
+    async def remove_all(self) -> None:
         """Tell all applications that the peer is gone."""
-        for stream_id in list(self._by_id):
-            await self.forget(stream_id)
+        for stream_id in list(self._exchanges):
+            await self.remove(stream_id)
 
     async def flush(self) -> None:
         """Send the frames that are due."""
         if data := self._h2.data_to_send():
-            await self._link.send(RawData(data))
+            await self._connection.send(RawData(data))

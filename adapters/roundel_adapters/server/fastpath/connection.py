@@ -141,7 +141,7 @@ class FastConnection:
         try:
             await paced.send_all(rest)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._site.counters.cut += paced.is_stuck
+            self._site.counters.cut += paced.has_timed_out
             self.is_over = True
         await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -168,6 +168,6 @@ class FastConnection:
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
             limits, last_call = self._site.limits, self._site.shutdown_deadline
             self._paced = PacedStream(
-                stream, patience=limits.write_timeout, last_call=last_call
+                stream, write_timeout=limits.write_timeout, shutdown_deadline=last_call
             )
         return self._paced
