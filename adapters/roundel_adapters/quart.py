@@ -62,12 +62,12 @@ class _EventStreamBody(ResponseBody):
         self.stream = stream
         self.wakeup = wakeup
         self.lifespan = lifespan
-        self._frames = iter_chunks(stream, wakeup)
+        self._chunks = iter_chunks(stream, wakeup)
         self._exit = ExitStack()
 
     async def __aenter__(self) -> AsyncGenerator[bytes, None]:
         self._exit.enter_context(self.lifespan)
-        return self._frames
+        return self._chunks
 
     async def __aexit__(
         self,
@@ -77,7 +77,7 @@ class _EventStreamBody(ResponseBody):
     ) -> None:
         self.stream.close()
         self._exit.close()
-        await self._frames.aclose()
+        await self._chunks.aclose()
 
 
 def prepare(app: QuartTrio) -> None:

@@ -25,9 +25,9 @@ from hypercorn.typing import Framework
 
 from roundel import Event, Parser
 
-Headers: TypeAlias = Mapping[str, str]
+ResponseHeaders: TypeAlias = Mapping[str, str]
 
-Fields: TypeAlias = Mapping[str, str | list[str]]
+RequestHeaders: TypeAlias = Mapping[str, str | list[str]]
 """What a request is headed by; a field with a list is sent once for each value."""
 
 Body: TypeAlias = bytes | AsyncIterable[bytes]
@@ -42,7 +42,7 @@ class AsgiResponse:
     """A response that is over; the names of *headers* are in lower case."""
 
     status: int
-    headers: Headers
+    headers: ResponseHeaders
     body: bytes
 
 
@@ -59,13 +59,13 @@ class AsgiOpenResponse:
         return self._exchange.status
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> ResponseHeaders:
         """The header of the response, names in lower case."""
         return self._exchange.headers
 
-    async def next_piece(self) -> bytes | None:
+    async def next_chunk(self) -> bytes | None:
         """Wait for the next piece of the body; `None` when it has ended."""
-        return await self._exchange.next_piece()
+        return await self._exchange.next_chunk()
 
 
 @final
@@ -83,7 +83,7 @@ class AsgiEventStream:
         return self._exchange.status
 
     @property
-    def headers(self) -> Headers:
+    def headers(self) -> ResponseHeaders:
         """The header of the response, names in lower case."""
         return self._exchange.headers
 
@@ -100,7 +100,7 @@ class AsgiEventStream:
     async def next_event(self) -> Event | None:
         """Wait for the next event; `None` when the stream has ended."""
         while not self._events:
-            piece = await self._exchange.next_piece()
+            piece = await self._exchange.next_chunk()
             if piece is None:
                 return None
             self._events.extend(self._parser.receive_data(piece))
@@ -108,7 +108,7 @@ class AsgiEventStream:
 
     def ready_events(self) -> list[Event]:
         """Return the events that have come already, without waiting."""
-        for piece in self._exchange.ready_pieces():
+        for piece in self._exchange.ready_chunks():
             self._events.extend(self._parser.receive_data(piece))
         ready = list(self._events)
         self._events.clear()
@@ -119,11 +119,13 @@ class AsgiEventStream:
 class AsgiClient:
     """Sends requests to *app*; *headers* go with each of them."""
 
-    def __init__(self, app: Framework, *, headers: Fields | None = None) -> None:
+    def __init__(
+        self, app: Framework, *, headers: RequestHeaders | None = None
+    ) -> None:
         self._app = app
         self._headers = dict(headers or {})
 
-    def __call__(self, headers: Fields) -> AsgiClient:
+    def __call__(self, headers: RequestHeaders) -> AsgiClient:
         """Return a client that sends these *headers* too."""
         return AsgiClient(self._app, headers={**self._headers, **headers})
 
@@ -132,7 +134,7 @@ class AsgiClient:
         method: str,
         target: str,
         *,
-        headers: Fields | None = None,
+        headers: RequestHeaders | None = None,
         body: Body = b"",
     ) -> AsgiResponse:
         """Send a request and wait for the whole answer."""
@@ -146,7 +148,7 @@ class AsgiClient:
         method: str,
         target: str,
         *,
-        headers: Fields | None = None,
+        headers: RequestHeaders | None = None,
         body: Body = b"",
     ) -> AsyncIterator[AsgiOpenResponse]:
         """Send a request while its answer is read; leaving the block disconnects."""
@@ -155,7 +157,7 @@ class AsgiClient:
 
     @asynccontextmanager
     async def stream(
-        self, target: str, *, headers: Fields | None = None
+        self, target: str, *, headers: RequestHeaders | None = None
     ) -> AsyncIterator[AsgiEventStream]:
         """Open an event stream; leaving the block is the peer's disconnect."""
         async with self._exchange("GET", target, headers, b"") as exchange:
@@ -166,7 +168,7 @@ class AsgiClient:
         self,
         method: str,
         target: str,
-        headers: Fields | None,
+        headers: RequestHeaders | None,
         body: Body,
         ahead: int = _AHEAD,
     ) -> AsyncIterator[_AsgiExchange]:
@@ -189,7 +191,7 @@ class _AsgiExchange:
 
     def __init__(self, ahead: int) -> None:
         self.status = 0
-        self.headers: Headers = {}
+        self.headers: ResponseHeaders = {}
         self.started = trio.Event()
         self._sending = trio.CancelScope()
         self._requests, self._received = trio.open_memory_channel[dict[str, Any]](0)
@@ -239,13 +241,13 @@ class _AsgiExchange:
             if not message.get("more_body", False):
                 self._sender.close()
 
-    async def next_piece(self) -> bytes | None:
+    async def next_chunk(self) -> bytes | None:
         try:
             return await self._pieces.receive()
         except trio.EndOfChannel:
             return None
 
-    def ready_pieces(self) -> list[bytes]:
+    def ready_chunks(self) -> list[bytes]:
         pieces: list[bytes] = []
         while self._pieces.statistics().current_buffer_used:
             pieces.append(self._pieces.receive_nowait())
@@ -260,11 +262,11 @@ def _request(body: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
     return {name.decode().lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _scope(method: str, target: str, headers: Fields) -> dict[str, Any]:
+def _scope(method: str, target: str, headers: RequestHeaders) -> dict[str, Any]:
     path, _, query = target.partition("?")
     fields = {"host": "roundel.test", **{n.lower(): v for n, v in headers.items()}}
     lines = [

@@ -1,4 +1,10 @@
-"""Positions in one lane or several, and the event id that carries them."""
+"""Positions in topics, and the event id that carries them.
+
+A cursor is written as ``NAME.EPOCH.OFFSET``, or ``EPOCH.OFFSET`` for an unnamed topic,
+joined by ``~``. Offsets are in radix 64: seven digits instead of thirteen let eight
+topics fit into the 128 bytes that a browser sends without a CORS preflight. All
+characters are safe in a header, a query and a cookie.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +18,11 @@ from ._errors import LocalProtocolError
 from ._event import MAX_ID_LENGTH
 
 MAX_TOPICS = 8
-"""The most lanes that one cursor holds."""
+"""The most topics in one cursor."""
 
 MAX_OFFSET = 2**42 - 1
-"""The highest offset: seven digits of a cursor, or 139 years of 1,000 a second."""
+"""The highest offset: seven digits, or 1,000 events a second for 139 years."""
 
-# Offsets are written in radix 64: seven digits instead of thirteen are what lets
-# eight lanes fit into the 128 bytes that a browser sends without a preflight. The
-# alphabet is safe in a header, a query and a cookie, and holds neither separator.
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _MAX_DIGITS = 7
@@ -34,70 +37,72 @@ _TOPIC = re.compile(
 @final
 @attrs.frozen
 class Position:
-    """A place in one lane: *offset* events into the unbroken line named *epoch*.
+    """A position in one topic: an *offset* in the sequence that *epoch* names.
 
-    An offset means nothing without its epoch: a line that was begun anew counts
-    from the start, and must never be taken for the old one (Centrifugo's rule).
+    Offsets of different epochs are not comparable, since a new epoch may count from
+    the start again (as in Centrifugo).
     """
 
     epoch: str
     offset: int
 
 
-FOREIGN = Position("", -1)
-"""Where a peer stands whose cursor nobody here has written: nowhere."""
+INVALID_POSITION = Position("", -1)
+"""The position in every topic of an invalid cursor; no history contains it."""
 
 
 @final
 @attrs.frozen
 class Cursor:
-    """Where one reader stands in each lane it follows; its text is the event id.
+    """A subscriber's position in each of its topics; its text is the event id.
 
-    *positions* maps the lane's name to its `Position`; a stream of one lane may
-    call it ``""``. `str()` and `parse()` are exact inverses. The text uses only
-    ``A-Z a-z 0-9 . _ ~ -``, so that no browser needs a preflight to send it.
+    *positions* maps the topic's name to its `Position`; a stream of one topic may
+    name it ``""``. `str()` and `parse()` are exact inverses. The text uses only
+    ``A-Z a-z 0-9 . _ ~ -``, so that a browser sends it without a CORS preflight.
     """
 
     positions: Mapping[str, Position] = attrs.field(factory=dict)
-    foreign: bool = False
+    is_invalid: bool = False
 
     def __str__(self) -> str:
-        """Write the cursor as an event id; an empty one is the empty string."""
+        """Return the event id; an empty cursor is the empty string."""
         return "~".join(
-            f"{name}.{_topic_text(at)}" if name else _topic_text(at)
-            for name, at in self.positions.items()
+            f"{name}.{_position_text(position)}" if name else _position_text(position)
+            for name, position in self.positions.items()
         )
 
     def position(self, topic: str) -> Position | None:
-        """Tell where the reader stands in *lane*; ``None`` if it was never there.
+        """Return the position in *topic*, or `None` if the cursor has none.
 
-        In a foreign cursor that is `FOREIGN`, a position of no history.
+        An invalid cursor returns a position that no history contains.
         """
-        return FOREIGN if self.foreign else self.positions.get(topic)
+        return INVALID_POSITION if self.is_invalid else self.positions.get(topic)
 
     @classmethod
     def parse(cls, text: str | bytes | None) -> Cursor:
-        """Read what a peer presents as its last event id; never raises.
+        """Parse the last event id that a peer presents; never raises.
 
-        Nothing, or an empty id, is a reader without a position. Whatever `str()`
-        could not have written is foreign.
+        `None` and an empty id are the empty cursor. Text that `str()` cannot return is
+        an invalid cursor.
         """
         if not text:
-            return NOWHERE
+            return EMPTY_CURSOR
         if isinstance(text, bytes):
             text = text.decode("latin-1")
-        lanes = [_TOPIC.fullmatch(part) for part in text[:MAX_ID_LENGTH].split("~")]
+        topics = [_TOPIC.fullmatch(part) for part in text[:MAX_ID_LENGTH].split("~")]
         positions = {
-            lane["name"] or "": Position(lane["epoch"], _number(lane["offset"]))
-            for lane in lanes
-            if lane
+            topic["name"] or "": Position(topic["epoch"], _number(topic["offset"]))
+            for topic in topics
+            if topic
         }
-        whole = len(positions) == len(lanes) <= MAX_TOPICS
-        return cls(positions) if whole and len(text) <= MAX_ID_LENGTH else UNREADABLE
+        is_complete = len(positions) == len(topics) <= MAX_TOPICS
+        if is_complete and len(text) <= MAX_ID_LENGTH:
+            return cls(positions)
+        return INVALID_CURSOR
 
 
-NOWHERE = Cursor()
-UNREADABLE = Cursor(foreign=True)
+EMPTY_CURSOR = Cursor()
+INVALID_CURSOR = Cursor(is_invalid=True)
 
 
 def check_name(name: str, what: str) -> str:
@@ -110,28 +115,27 @@ def check_name(name: str, what: str) -> str:
 
 
 def check_topics(epochs: Mapping[str, str]) -> None:
-    """Refuse lanes whose cursor might outgrow an event id, before it does.
+    """Raise `LocalProtocolError` if a cursor of these topics can exceed an event id.
 
-    *epochs* maps each lane's name to its epoch. With eight lanes a name and its
-    epoch may take six characters together, with three lanes 33.
+    *epochs* maps each topic's name to its epoch. With eight topics a name and its
+    epoch may have six characters together, with three topics 33.
     """
     if len(epochs) > MAX_TOPICS:
         raise LocalProtocolError(
-            f"lanes: expected at most {MAX_TOPICS}, got {len(epochs)}"
+            f"topics: expected at most {MAX_TOPICS}, got {len(epochs)}"
         )
-    # Each is written as NAME.EPOCH.OFFSET or EPOCH.OFFSET, with a ~ between two.
-    names = sum([len(lane) + 1 for lane in epochs if lane])
+    names = sum([len(name) + 1 for name in epochs if name])
     widest = sum([len(epoch) + _MAX_DIGITS + 2 for epoch in epochs.values()])
     length = names + widest - 1
     if length > MAX_ID_LENGTH:
         raise LocalProtocolError(
-            f"lanes: expected names and epochs whose cursor takes at most "
+            f"topics: expected names and epochs whose cursor takes at most "
             f"{MAX_ID_LENGTH} characters, these can take {length}"
         )
 
 
-def _topic_text(at: Position) -> str:
-    return f"{at.epoch}.{_digits(at.offset)}"
+def _position_text(position: Position) -> str:
+    return f"{position.epoch}.{_digits(position.offset)}"
 
 
 def _digits(number: int) -> str:

@@ -1,4 +1,4 @@
-"""One event of a lane: made when it is needed, encoded once, shared by all readers."""
+"""One event of a topic: made when needed, encoded once, shared by all subscribers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ._errors import LocalProtocolError
 from ._event import Event, encode_fields, encode_id
 
 EventOrFactory: TypeAlias = Event | Callable[[], Event]
-"""An event, or a function that makes it when the first reader needs it."""
+"""An event, or a function that makes it when the first subscriber needs it."""
 
 
 @final
 @attrs.frozen
 class Delta:
-    """An event that goes on from the offset its reader was told before, and says so.
+    """An event whose content depends on the offset that its subscriber had before.
 
-    *make* makes it for that offset. Where no version is silent all readers come from
-    the same one, and it is made once.
+    *make* makes it for that offset. Subscribers of one topic usually have the same
+    one, so that it is made once.
     """
 
     make: Callable[[int], Event]
@@ -29,58 +29,67 @@ class Delta:
 
 @final
 class EncodedEvent:
-    """An event at its position, encoded once for all readers.
+    """An event at its position, encoded once for all subscribers.
 
-    An event is encoded here and now, so that one that cannot be written is refused
-    to whom it is from, and not to each reader. A function is asked when needed.
+    An `Event` is encoded by the constructor, so that the publisher gets the error if it
+    cannot be encoded. A factory or a `Delta` is called when its bytes are needed.
     """
 
-    __slots__ = ("_before", "_delta", "_fields", "_frame", "_make", "at", "time")
+    __slots__ = (
+        "_base_offset", "_chunk", "_delta", "_factory", "_fields_size", "position",
+        "time",
+    )  # fmt: skip
 
     def __init__(
-        self, event: EventOrFactory | Delta, at: Position, time: float, before: int = 0
+        self,
+        event: EventOrFactory | Delta,
+        position: Position,
+        time: float,
+        base_offset: int = 0,
     ) -> None:
-        self.at = at
+        self.position = position
         self.time = time
-        self._make: Callable[[], Event] | None = None
+        self._factory: Callable[[], Event] | None = None
         self._delta: Delta | None = None
-        self._before = before
-        self._frame = b""
+        self._base_offset = base_offset
+        self._chunk = b""
         if isinstance(event, Event):
             self._encode(event)
         elif isinstance(event, Delta):
             self._delta = event
         else:
-            self._make = event
+            self._factory = event
 
-    def rebased_on(self, told: Position | None) -> EncodedEvent:
-        """Return the entry for a reader that was told *told* before it."""
-        if self._delta is None or told is None or told.offset == self._before:
+    def rebased_on(self, previous: Position | None) -> EncodedEvent:
+        """Return the event for a subscriber whose last position was *previous*."""
+        if self._delta is None or previous is None:
             return self
-        return EncodedEvent(self._delta, self.at, self.time, told.offset)
+        if previous.offset == self._base_offset:
+            return self
+        return EncodedEvent(self._delta, self.position, self.time, previous.offset)
 
     def _encode(self, event: Event) -> None:
         if event.id is not None:
             raise LocalProtocolError("id: expected none, since the history assigns it")
         fields = encode_fields(event)
-        self._frame = b"%b%b\n" % (fields, encode_id(str(Cursor({"": self.at}))))
-        self._fields = len(fields)
+        self._chunk = b"%b%b\n" % (fields, encode_id(str(Cursor({"": self.position}))))
+        self._fields_size = len(fields)
 
     @property
-    def frame(self) -> bytes:
-        """The bytes for a reader whose only lane is this one, id line included."""
-        if not self._frame:
-            self._encode(self._made())
-            self._make = None
-        return self._frame
+    def chunk(self) -> bytes:
+        """The bytes for a subscriber of this topic alone, id line included."""
+        if not self._chunk:
+            self._encode(self._make_event())
+            self._factory = None
+        return self._chunk
 
-    def _made(self) -> Event:
+    def _make_event(self) -> Event:
         if self._delta is not None:
-            return self._delta.make(self._before)
-        assert self._make is not None
-        return self._make()
+            return self._delta.make(self._base_offset)
+        assert self._factory is not None
+        return self._factory()
 
-    def frame_at(self, cursor: Cursor) -> bytes:
-        """Return the bytes for a reader of several lanes, who stands at *cursor*."""
-        frame = self.frame
-        return b"%b%b\n" % (frame[: self._fields], encode_id(str(cursor)))
+    def chunk_with_cursor(self, cursor: Cursor) -> bytes:
+        """Return the bytes for a subscriber of several topics, with *cursor* as id."""
+        chunk = self.chunk
+        return b"%b%b\n" % (chunk[: self._fields_size], encode_id(str(cursor)))

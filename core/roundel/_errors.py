@@ -1,25 +1,27 @@
+"""The two errors of the core: the caller's and the peer's."""
+
 from __future__ import annotations
 
 
 class ProtocolError(Exception):
-    """The event stream protocol was broken, by you or by the peer.
+    """The caller or the peer broke the event stream protocol.
 
-    It is only ever raised as one of its two subclasses. Any other exception that
-    comes out of the core is a bug in the core.
+    Only its two subclasses are raised. Any other exception out of the core is a bug of
+    the core, or comes from a function that the caller gave.
     """
 
 
 class LocalProtocolError(ProtocolError, ValueError):
-    """You called the core in a way the protocol does not allow.
+    """The caller used the core in a way that the protocol does not allow.
 
-    Nothing was changed and nothing was written; the message names the argument,
-    what was expected and what came.
+    The call changed nothing. The message names the argument, the expected and the
+    given value.
     """
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol or went over one of your bounds.
+    """The peer broke the protocol or exceeded a bound.
 
-    The message names the rule or the bound. The object that raised it takes no
-    more input.
+    The message names the rule or the bound. The object that raised it accepts no more
+    input.
     """

@@ -1,4 +1,4 @@
-"""Events and the only code that writes the wire format (WHATWG HTML 9.2.5)."""
+"""Events and their encoding (WHATWG HTML 9.2.5); no other module writes the format."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import attrs
 from ._errors import LocalProtocolError
 
 MAX_ID_LENGTH = 128
-"""The longest id, in bytes, that a browser sends back without a CORS preflight."""
+"""Longest id, in bytes, that a browser sends back without a CORS preflight."""
 
 MAX_RETRY = 999_999_999_999_999
-"""The longest reconnection time, in milliseconds: some 31 700 years.
+"""Longest reconnection time in milliseconds, about 31,700 years.
 
-The standard knows no largest number. This one is exact as a float too, and spares
-everybody the conversion of as many digits as a peer cares to send.
+The standard has no limit. This one is exact as a float, and bounds the digits that a
+parser converts.
 """
 
-# Fetch, "CORS-unsafe request-header byte": a Last-Event-ID that holds one of these
-# costs every cross-origin reconnect a preflight request.
+# Fetch, "CORS-unsafe request-header byte": with one of these in Last-Event-ID every
+# cross-origin reconnect needs a preflight request.
 _CORS_UNSAFE = frozenset('"():<>?@[\\]{}')
 
-# What nearly every id is: resumable, and without a space. One match instead of five
-# tests, since this is most of what encoding a badge costs.
+# Most ids are resumable and have no space. One match replaces the five tests of
+# is_resumable_id(), which are most of the cost of encoding a badge.
 _is_plain_id = re.compile(rf"[!#-'*-9;=A-Z^-z|~]{{1,{MAX_ID_LENGTH}}}").fullmatch
 
 
 @final
 @attrs.frozen(init=False)
 class Event:
-    """One server-sent event: what is written on one side and dispatched on the other.
+    """A server-sent event, as it is written by a server and dispatched by a client.
 
-    *data* is any text; its line ends arrive as LF. *type* is the name that listeners
-    are registered by; an empty one means ``"message"``, the type that `onmessage`
-    hears. *id* is what the peer will present as ``Last-Event-ID`` when it comes
-    back: ``None`` leaves the peer's as it is, ``""`` clears it (WHATWG HTML 9.2.6).
+    *data* is any text; its line ends arrive as LF. *type* is the name for which a page
+    registers listeners; an empty one means ``"message"``. *id* is what the peer
+    presents as ``Last-Event-ID`` when it reconnects: `None` leaves the peer's id
+    unchanged, ``""`` clears it (WHATWG HTML 9.2.6).
     """
 
     data: str
@@ -44,8 +44,8 @@ class Event:
     id: str | None
 
     def __init__(self, data: str, type: str = "message", id: str | None = None) -> None:  # noqa: A002, WHATWG's names
-        # A frozen class looks its slots up by name whenever it fills them. Filled by
-        # their descriptors an event costs half, and reading a stream two thirds.
+        # The generated __init__ of a frozen class looks up each slot by name. Calling
+        # the slots' descriptors halves the cost of an event.
         _set_data(self, data)
         _set_type(self, type)
         _set_id(self, id)
@@ -59,14 +59,13 @@ _set_id = Event.__dict__["id"].__set__
 def encode(event: Event, *, retry: int | None = None, any_id: bool = False) -> bytes:
     """Encode one event as the bytes of a stream.
 
-    Encode once and share the bytes among all readers. *retry* is the reconnection
-    time to set with it, in milliseconds. Nothing is ever stripped or repaired: a
-    value that could not arrive as it is (a line end, NUL, a lone surrogate, a wrong
-    type) raises `LocalProtocolError`, which names the field.
+    Encode once and share the bytes among all subscribers. *retry* also sets the peer's
+    reconnection time, in milliseconds. No value is stripped or repaired: one that
+    cannot arrive unchanged (a line end, NUL, a lone surrogate, a wrong type) raises
+    `LocalProtocolError`, which names the field.
 
-    An id must also be one that a browser can send back (`is_resumable_id()`);
-    *any_id* says that you mean it all the same, for peers that are no browsers.
-    Follows WHATWG HTML 9.2.5.
+    An id must also be one that a browser can send back (`is_resumable_id()`), unless
+    *any_id* is true. Follows WHATWG HTML 9.2.5.
     """
     chunk = encode_fields(event)
     if event.id is not None:
@@ -89,7 +88,7 @@ def encode_fields(event: Event) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # One of the two holds a lone surrogate; this says which.
+        # The type or the data holds a lone surrogate; the error must name the field.
         return _utf8(f"event: {kind}\n", "type") + _utf8(f"data: {data}\n", "data")
 
 
@@ -99,22 +98,22 @@ def encode_id(value: str, *, any_id: bool = False) -> bytes:
         return f"id: {value}\n".encode()
     line = _single_line(value, "id")
     if "\0" in line:
-        raise LocalProtocolError("id: expected no NUL, which peers ignore the id for")
+        raise LocalProtocolError("id: expected no NUL, since peers ignore such an id")
     if not any_id and not is_resumable_id(line):
         raise LocalProtocolError(
             f"id: expected at most {MAX_ID_LENGTH} printable ASCII characters that "
             f"browsers send back without a preflight, got {line!r}; "
-            "pass any_id=True if no browser will read it"
+            "pass any_id=True if no browser reads the stream"
         )
     return _utf8(f"id: {line}\n", "id")
 
 
 def encode_retry(milliseconds: int) -> bytes:
     """Encode the line that sets the peer's reconnection time."""
-    whole = type(milliseconds) is int
-    if not whole or not 0 <= milliseconds <= MAX_RETRY:
-        # Python refuses to write a number of thousands of digits, so none is.
-        got = "another number" if whole else repr(milliseconds)
+    is_int = type(milliseconds) is int
+    if not is_int or not 0 <= milliseconds <= MAX_RETRY:
+        # Python raises ValueError for the repr() of an int of thousands of digits.
+        got = "another number" if is_int else repr(milliseconds)
         raise LocalProtocolError(
             f"retry: expected a whole number of milliseconds, 0 to {MAX_RETRY}, "
             f"got {got}"
@@ -123,10 +122,10 @@ def encode_retry(milliseconds: int) -> bytes:
 
 
 def encode_comment(text: str = "") -> bytes:
-    """Encode a comment: bytes that keep a connection busy and that no page sees.
+    """Encode a comment, which keeps a connection busy and which no page sees.
 
-    Text of several lines becomes several comment lines. There is no blank line
-    behind it, since parsers are known that take one for an event.
+    Text of several lines becomes several comment lines. No blank line follows, since
+    some parsers dispatch an event for it.
     """
     lines = _text(text, "comment").replace("\r\n", "\n").replace("\r", "\n")
     return _utf8(
@@ -136,11 +135,11 @@ def encode_comment(text: str = "") -> bytes:
 
 
 def is_resumable_id(value: str) -> bool:
-    """Tell whether a browser can send *value* back as ``Last-Event-ID``, for free.
+    """Return whether a browser can send *value* as ``Last-Event-ID`` without preflight.
 
     True for at most 128 printable ASCII characters, none of them CORS-unsafe
-    (Fetch, "CORS-safelisted request-header") and no space at either end (an HTTP
-    field value has none). The empty id counts: it clears the peer's.
+    (Fetch, "CORS-safelisted request-header") and no space at either end (RFC 9110
+    5.5). The empty id is resumable: it clears the peer's.
     """
     return (
         value.isascii()
@@ -156,7 +155,7 @@ def _text(value: str, field: str) -> str:
         return value
     if not isinstance(value, str):
         raise LocalProtocolError(f"{field}: expected str, got {value!r}")
-    # The text that a subclass holds, whatever it would rather be formatted as.
+    # A subclass may override __str__() and __format__().
     return str.__str__(value)
 
 

@@ -1,4 +1,4 @@
-"""What an adapter must know of HTTP: the head to answer with, the id to read."""
+"""The HTTP headers of an event stream: those to send and those to read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ MEDIA_TYPE = "text/event-stream"
 
 
 def stream_headers(http_version: str = "1.1") -> list[tuple[str, str]]:
-    """Return the head of an event stream's response, for this version of HTTP.
+    """Return the headers of an event stream's response.
 
-    The stream is not to be stored, nor compressed or buffered on the way
-    (``X-Accel-Buffering`` is nginx's word for it). ``Connection`` appears only where
-    it is needed, with HTTP/1.0: HTTP/2 forbids it.
+    They forbid storing, compressing and buffering (``X-Accel-Buffering`` is nginx's
+    header). ``Connection: close`` is only for HTTP/1.0, since HTTP/2 forbids it.
     """
     headers = [
         ("Content-Type", f"{MEDIA_TYPE}; charset=utf-8"),
@@ -27,11 +26,10 @@ def read_last_event_id(
 ) -> str:
     """Return the last event id that a request presents, ``""`` if there is none.
 
-    *header* is the field ``Last-Event-ID``, as bytes or as the latin-1 text that
-    servers make of them; it wins over *query*, a parameter for clients that can set
-    no header, since that one is stale after the first reconnection. Both are
-    untrusted input. Field values are UTF-8 (WHATWG HTML 9.2.3); bytes that are not
-    are replaced.
+    *header* is the ``Last-Event-ID`` field, as bytes or decoded as latin-1. *query* is
+    a parameter for clients that cannot set a header; the header takes precedence,
+    since the parameter is outdated after the first reconnection. Both are untrusted.
+    They are UTF-8 (WHATWG HTML 9.2.3); invalid bytes are replaced.
     """
     if header:
         raw = header.encode("latin-1", "replace") if isinstance(header, str) else header
@@ -42,16 +40,16 @@ def read_last_event_id(
 
 
 def accepts_stream(accept: str | None) -> bool:
-    """Tell whether an ``Accept`` field lets the answer be an event stream.
+    """Return whether an ``Accept`` header allows an event stream.
 
-    No field accepts everything; a range with ``q=0`` excludes what it names, and
+    A missing header accepts everything. A range with ``q=0`` excludes its types, and
     the most specific range counts (RFC 9110 12.5.1).
     """
     if not accept or not accept.strip():
         return True
     quality = {}
     for part in accept.split(","):
-        name, *parameters = [piece.strip().lower() for piece in part.split(";")]
+        name, *parameters = [word.strip().lower() for word in part.split(";")]
         quality[name] = not any(_is_zero(parameter) for parameter in parameters)
     ranges = (MEDIA_TYPE, "text/*", "*/*")
     return next((quality[name] for name in ranges if name in quality), False)

@@ -1,15 +1,30 @@
-"""One lane: a bounded ring of events and the snapshot that stands in for the rest.
+"""The history of one topic: a bounded ring of events, and a snapshot.
 
-A reader is a position, and `since()` is all there is to reading. Replay after a
-reconnect, live delivery, a slow reader and an overrun ring are the same question,
-"what comes after this position?", and the answer is either the exact events or, if
-they are gone, the snapshot and the events after it. There is no third one, and the
-reader is told which it was.
+A subscriber is a position: an epoch and an offset. Replay after a reconnect, live
+delivery, a slow subscriber and an overrun ring are one question, "which events come
+after this position?", and `History.since()` answers it. The answer is the exact list
+of events or, if some are gone, the snapshot and the events after it; its outcome says
+which. A position is one of
+
+- the head: nothing is missing;
+- inside the ring: the events after it are replayed;
+- below the ring, or none at all: the snapshot is sent;
+- of another epoch or above the head: the snapshot is sent, and the subscriber has to
+  discard what it has.
+
+Invariants: offsets rise, and may skip numbers. The ring holds every event above
+`_evicted_offset`; no event is above `_last_event_offset`; the head may be above both
+after `advance()`. The snapshot is of its own position, and can be used if that is not
+below `_evicted_offset`.
+
+Cost: a live subscriber misses one event, which `single_event_after()` finds in O(1)
+and caches, because live subscribers share one position. `since()` is O(events that
+are missing). `append()` is O(1) amortised until the ring is full; from then on each
+append shifts the ring, O(capacity) of one `memmove`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf
 from typing import Literal, TypeAlias, final
 
@@ -20,48 +35,49 @@ from ._encoded_event import Delta, EncodedEvent, EventOrFactory
 from ._errors import LocalProtocolError
 
 ResumeOutcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]
-"""What a reader is answered with, from "nothing is missing" to "forget everything"."""
+"""How a subscriber is resumed, from "nothing is missing" to "discard everything"."""
 
 
 @final
 @attrs.frozen
 class Replay:
-    """What `History.since()` answers: the *outcome*, and *entries* to send in order.
+    """The answer of `History.since()`: an *outcome*, and *events* to send in order.
 
-    After them the reader stands at *position*. They are *exact* if they are just
-    what the reader missed, and stand in for it otherwise. An outcome of
-    ``"snapshot"`` or ``"reset"`` without entries says that nothing could.
+    *position* is the subscriber's position after them. *is_contiguous* is true if the
+    events are exactly the missing ones, and false if a snapshot replaces some. If the
+    *outcome* is ``"snapshot"`` or ``"reset"`` and there are no *events*, there is no
+    usable snapshot.
     """
 
     outcome: ResumeOutcome
-    entries: tuple[EncodedEvent, ...]
+    events: tuple[EncodedEvent, ...]
     position: Position
     is_contiguous: bool
 
 
 @final
 class History:
-    """The bounded history of one lane, which any number of readers follow.
+    """The bounded history of one topic, for any number of subscribers.
 
     Args:
-        epoch: Names the unbroken line that the offsets count; 1 to 32 of
-            ``A-Z a-z 0-9 _ -``. Mint another whenever continuity is in doubt.
-        offset: Where the line stands at the start.
+        epoch: Names one unbroken sequence of offsets; 1 to 32 of ``A-Z a-z 0-9 _ -``.
+            Use a new epoch whenever continuity cannot be proved.
+        offset: The first position's offset.
         snapshot: The state at that offset, if there is one.
-        capacity: How many events the ring keeps. With 0 it keeps none and the
-            newest event is the state: the latest wins, and no reader ever misses it.
-        max_bytes: How many bytes of encoded events the ring keeps; unbounded if
-            ``None``. A function is then asked when it is appended.
-        retention: For how many seconds an event can be replayed.
+        capacity: The most events in the ring. With 0 the newest event is the snapshot:
+            each subscriber gets the newest state, and no gap is reported.
+        max_bytes: The most bytes of encoded events in the ring; `None` for no bound.
+            With a bound, `append()` calls an event's factory at once.
+        retention: Seconds for which an event can be replayed.
     """
 
     __slots__ = (
-        "_asked", "_bytes", "_capacity", "_floor", "_max_bytes", "_newest",
-        "_retention", "_ring", "_snapshot", "_sole", "head",
+        "_bytes", "_cached_event", "_cached_position", "_capacity", "_evicted_offset",
+        "_last_event_offset", "_max_bytes", "_retention", "_ring", "_snapshot", "head",
     )  # fmt: skip
 
     head: Position
-    """Where a reader stands that has everything."""
+    """The position of a subscriber that misses nothing."""
 
     def __init__(
         self,
@@ -83,21 +99,21 @@ class History:
     def _start_epoch(
         self, epoch: str, offset: int, snapshot: EventOrFactory | None
     ) -> None:
-        head = Position(check_name(epoch, "epoch"), _checked(offset, 0))
+        head = Position(check_name(epoch, "epoch"), _check_offset(offset, 0))
         self._snapshot = None if snapshot is None else EncodedEvent(snapshot, head, inf)
         self.head = head
-        self._asked: Position | None = None
-        self._floor = self._newest = offset
+        self._cached_position: Position | None = None
+        self._evicted_offset = self._last_event_offset = offset
         self._bytes = 0
         self._ring: list[EncodedEvent] | None = None
 
     def reset(
         self, epoch: str, *, offset: int = 0, snapshot: EventOrFactory | None = None
     ) -> None:
-        """Begin a new line: readers of the old one are told to forget it.
+        """Start another epoch: subscribers of the old one get outcome ``"reset"``.
 
-        *epoch* may not be longer than the one before, since running streams have
-        reserved room for it in their cursors.
+        *epoch* may not be longer than the one before, because running streams have
+        checked that the old one fits into their cursors.
         """
         if epoch == self.head.epoch or len(epoch) > len(self.head.epoch):
             raise LocalProtocolError(
@@ -116,112 +132,116 @@ class History:
     ) -> Position:
         """Add *event* and return its position.
 
-        *offset* is the next one if it is not given, and must be above the head
-        otherwise. *snapshot* is the state right after the event; the one before
-        stays in use, with the events after it, until a new one comes.
+        *offset* defaults to the head's offset + 1 and may not be below that.
+        *snapshot* is the state right after the event. Without one the last snapshot
+        stays in use, together with the events after it.
         """
-        entry = EncodedEvent(event, self._next(offset), now, self._newest)
-        size = 0 if self._max_bytes is None else len(entry.frame)
-        self._move(entry.at, snapshot)
-        self._newest = entry.at.offset
+        position = self._next_position(offset)
+        encoded = EncodedEvent(event, position, now, self._last_event_offset)
+        size = 0 if self._max_bytes is None else len(encoded.chunk)
+        self._move_head(position, snapshot)
+        self._last_event_offset = position.offset
         if self._capacity == 0:
-            self._floor = self._newest
-            self._snapshot = entry if snapshot is None else self._snapshot
-            return self.head
+            self._evicted_offset = position.offset
+            self._snapshot = encoded if snapshot is None else self._snapshot
+            return position
         if self._ring is None:
             self._ring = []
-        self._ring.append(entry)
+        self._ring.append(encoded)
         self._bytes += size
-        self._trim(now)
-        return self.head
+        self._evict(now)
+        return position
 
     def advance(
         self, *, offset: int | None = None, snapshot: EventOrFactory | None = None
     ) -> Position:
-        """Move the head without an event: a change that no reader here need see.
+        """Move the head without an event, for a change that no subscriber needs.
 
-        Running streams stay silent. A reader that connects from before it is
-        answered as one that missed something.
+        Running streams send nothing. A subscriber that connects with an older position
+        is resumed as if it had missed an event.
         """
-        self._move(self._next(offset), snapshot)
+        self._move_head(self._next_position(offset), snapshot)
         return self.head
 
     def skip_to_snapshot(
         self, snapshot: EventOrFactory, *, offset: int | None = None
     ) -> Position:
-        """Move the head over events that nobody here has, to the state behind them.
+        """Move the head over events that are not available, to a *snapshot*.
 
-        Every reader from before it is told the *snapshot*, a running one too.
+        Each subscriber with an older position gets the snapshot, also in a running
+        stream.
         """
-        self._move(self._next(offset), snapshot)
-        self._newest = self._floor = self.head.offset
+        self._move_head(self._next_position(offset), snapshot)
+        self._last_event_offset = self._evicted_offset = self.head.offset
         self._bytes, self._ring = 0, None
         return self.head
 
-    def _next(self, offset: int | None) -> Position:
-        floor = self.head.offset + 1
+    def _next_position(self, offset: int | None) -> Position:
+        least = self.head.offset + 1
         return Position(
-            self.head.epoch, _checked(floor if offset is None else offset, floor)
+            self.head.epoch, _check_offset(least if offset is None else offset, least)
         )
 
-    def _move(self, head: Position, snapshot: EventOrFactory | None) -> None:
+    def _move_head(self, head: Position, snapshot: EventOrFactory | None) -> None:
         if snapshot is not None:
             self._snapshot = EncodedEvent(snapshot, head, inf)
         self.head = head
-        self._asked = None
+        self._cached_position = None
 
     def contains(self, position: Position) -> bool:
-        """Tell whether *position* is one of this line, gone from the ring or not."""
+        """Return whether *position* is of this epoch and not above the head."""
         head = self.head
         return position.epoch == head.epoch and position.offset <= head.offset
 
     def has_events_after(self, position: Position | None) -> bool:
-        """Tell whether a running reader at *position* has anything to be told."""
+        """Return whether a running stream at *position* has anything to send."""
         return (
             position is None
-            or position.offset < self._newest
+            or position.offset < self._last_event_offset
             or not self.contains(position)
         )
 
     def single_event_after(self, position: Position) -> tuple[bytes, Position] | None:
-        """Return what a running reader at *position* misses, if it is one event.
+        """Return the missing event's chunk and position, if exactly one is missing.
 
-        That is its bytes, and where the reader stands behind it: what `since()`
-        answers then, for less, since this is the step of every live reader at every
-        event. `None` says nothing at all; ask `since()`.
+        It is the answer of `since()` for a live subscriber, at a lower cost. `None`
+        means "call `since()`": none, several or lost events.
         """
-        # All who have been told the same stand at one and the same position, and are
-        # told the same again: so the last answer is the next one too.
-        if position is not self._asked:
-            entry = self._single_encoded_event(position)
-            self._sole = entry and (entry.rebased_on(position).frame, entry.at)
-            self._asked = position
-        return self._sole
+        # Streams that have sent the same event hold the same position object.
+        if position is not self._cached_position:
+            event = self._single_encoded_event(position)
+            self._cached_event = event and (
+                event.rebased_on(position).chunk,
+                event.position,
+            )
+            self._cached_position = position
+        return self._cached_event
 
     def _single_encoded_event(self, position: Position) -> EncodedEvent | None:
-        ring = self._ring
         if self._retention != inf or not self.contains(position):
             return None
-        if position.offset >= self._newest:
+        if position.offset >= self._last_event_offset:
             return None
         if self._capacity == 0:
-            snapshot = self._snapshot
-            return snapshot if snapshot and snapshot.at.offset >= self._floor else None
-        if not ring or position.offset < self._floor:
+            return self._usable_snapshot()
+        ring = self._ring
+        if not ring or position.offset < self._evicted_offset:
             return None
-        is_sole = len(ring) == 1 or ring[-2].at.offset <= position.offset
-        return ring[-1] if is_sole else None
+        is_single = len(ring) == 1 or ring[-2].position.offset <= position.offset
+        return ring[-1] if is_single else None
 
     def since(self, position: Position | None, *, now: float) -> Replay:
-        """Answer a reader that stands at *position*, or nowhere (``None``).
+        """Return what a subscriber at *position* misses; `None` is a new subscriber.
 
-        The answer is the exact suffix (``"replayed"``, or ``"current"`` if nothing
-        is missing), or else what stands in for it: ``"snapshot"`` for a new reader
-        or one that fell off the ring, ``"reset"`` for a position of another epoch
-        or beyond the head. With capacity 0 the state is all there ever was to tell,
-        so that a late reader is ``"replayed"`` it.
+        The outcome is
+
+        - ``"current"``: nothing is missing;
+        - ``"replayed"``: exactly the missing events follow. With capacity 0 that is the
+          snapshot, since no event before it matters;
+        - ``"snapshot"``: the subscriber is new, or events are gone from the ring;
+        - ``"reset"``: the position is of another epoch or above the head.
         """
-        self._trim(now)
+        self._evict(now)
         if position is None:
             return self._snapshot_replay("snapshot")
         if not self.contains(position):
@@ -230,51 +250,53 @@ class History:
             return Replay("current", (), self.head, is_contiguous=True)
         if self._capacity == 0:
             return self._snapshot_replay("replayed")
-        if position.offset < self._floor:
+        if position.offset < self._evicted_offset:
             return self._snapshot_replay("snapshot")
-        entries = self._after(position.offset)
-        # Where nothing newer was told, the reader stands where it stood: the head may
-        # have moved on in silence.
-        told = entries[-1].at if entries else position
-        return Replay("replayed", entries, told, is_contiguous=True)
+        events = self._events_after(position.offset)
+        # Without an event the position stays, even if the head advanced.
+        last = events[-1].position if events else position
+        return Replay("replayed", events, last, is_contiguous=True)
 
     def _snapshot_replay(self, outcome: ResumeOutcome) -> Replay:
-        snapshot = self._snapshot
-        if snapshot is None or snapshot.at.offset < self._floor:
+        snapshot = self._usable_snapshot()
+        if snapshot is None:
             return Replay(outcome, (), self.head, is_contiguous=False)
-        entries = (snapshot, *self._after(snapshot.at.offset))
-        return Replay(outcome, entries, entries[-1].at, is_contiguous=False)
+        events = (snapshot, *self._events_after(snapshot.position.offset))
+        return Replay(outcome, events, events[-1].position, is_contiguous=False)
 
-    def _after(self, offset: int) -> tuple[EncodedEvent, ...]:
-        # From the right: a live reader misses one event, not the whole ring.
-        return tuple(self._newer_than(offset))[::-1]
+    def _usable_snapshot(self) -> EncodedEvent | None:
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.position.offset < self._evicted_offset:
+            return None
+        return snapshot
 
-    def _newer_than(self, offset: int) -> Iterator[EncodedEvent]:
-        for entry in reversed(self._ring or ()):
-            if entry.at.offset <= offset:
-                return
-            yield entry
+    def _events_after(self, offset: int) -> tuple[EncodedEvent, ...]:
+        # From the end: most subscribers miss few events.
+        ring = self._ring or []
+        start = len(ring)
+        while start and ring[start - 1].position.offset > offset:
+            start -= 1
+        return tuple(ring[start:])
 
-    def _trim(self, now: float) -> None:
-        # Cut at once, which takes as long as to cut one. A deque would cut one in no
-        # time, and takes the memory of 64 where most rings hold one or two.
-        ring, gone = self._ring or [], 0
-        while gone < len(ring) and (
-            len(ring) - gone > self._capacity
+    def _evict(self, now: float) -> None:
+        # Most rings hold one or two events; an empty deque takes the memory of 64.
+        ring, count = self._ring or [], 0
+        while count < len(ring) and (
+            len(ring) - count > self._capacity
             or (self._max_bytes is not None and self._bytes > self._max_bytes)
-            or ring[gone].time + self._retention <= now
+            or ring[count].time + self._retention <= now
         ):
             if self._max_bytes is not None:
-                self._bytes -= len(ring[gone].frame)
-            gone += 1
-        if gone:
-            self._floor = ring[gone - 1].at.offset
-            del ring[:gone]
+                self._bytes -= len(ring[count].chunk)
+            count += 1
+        if count:
+            self._evicted_offset = ring[count - 1].position.offset
+            del ring[:count]
 
 
-def _checked(offset: int, floor: int) -> int:
-    if not floor <= offset <= MAX_OFFSET:
+def _check_offset(offset: int, least: int) -> int:
+    if not least <= offset <= MAX_OFFSET:
         raise LocalProtocolError(
-            f"offset: expected {floor} to {MAX_OFFSET}, got {offset}"
+            f"offset: expected {least} to {MAX_OFFSET}, got {offset}"
         )
     return offset

@@ -1,9 +1,14 @@
-"""The client half of the wire format: bytes in any pieces become events.
+"""The parser of the wire format: chunks of bytes become events (WHATWG HTML 9.2.6).
 
-The rules are those of WHATWG HTML 9.2.6. Each chunk is decoded once, its line ends
-become LF, and it is split by the string methods that run in C. Only what outlives a
-chunk is copied, as UTF-8 into bytearrays: they grow in amortised constant time, hold
-nothing but the text, and their length is what the budget counts.
+Each chunk is decoded once, its line ends become LF, and string methods that run in C
+split it. Text that outlives its chunk, the unfinished line and the data of the
+unfinished event, is copied as UTF-8 into bytearrays: they grow in amortised O(1), and
+their length is what *max_event_size* bounds. Parsing is O(n) in the bytes received,
+however they are cut into chunks.
+
+Measuring each line would cost more than parsing it. `_unchecked_budget` counts the
+characters that certainly fit, at 4 bytes each. While a chunk fits, `_parse()` takes
+its lines without measuring them; otherwise `_parse_measured()` checks each line.
 """
 
 from __future__ import annotations
@@ -15,24 +20,24 @@ from ._errors import LocalProtocolError, RemoteProtocolError
 from ._event import MAX_RETRY, Event
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:")
-_IGNORED = "ignored"  # stands in for a line that was not kept: no field's name
+_IGNORED = "ignored"  # Replaces a line that was not kept; no field has this name.
 
 
 @final
 class Parser:
-    """Turns the bytes of one event stream into events.
+    """Parses the bytes of one connection into events.
 
-    A parser serves one connection. *last_event_id* is the one the request carried;
-    events without an id go on reporting it (WPT format-field-id).
+    *last_event_id* is the id that the request presented. Events without an id inherit
+    it (WPT format-field-id).
 
-    *max_event_size* bounds, in bytes of UTF-8, all that a peer can make a parser
-    hold: the unfinished line, the data, the type and the id. What is ignored takes no
-    memory and does not count. An event that crosses it is lost as a whole, with its
-    id, and `RemoteProtocolError` is raised: at once or, if the same chunk completed
-    events before, by the next call, and by each one after that.
+    *max_event_size* bounds, in bytes of UTF-8, the memory that a peer can fill: the
+    unfinished line, the data, the type and the id. Ignored lines take no memory. An
+    event over the bound is discarded with its id, and `RemoteProtocolError` is raised:
+    at once or, if the same chunk completed other events, by the next call. Each later
+    call raises it too.
 
-    With *comments*, those that the latest `receive_data()` completed are in
-    `comments`, and they count like fields.
+    With *comments*, `comments` holds the comments of the latest `receive_data()`, and
+    they count like fields.
     """
 
     def __init__(
@@ -47,64 +52,64 @@ class Parser:
                 f"last_event_id: expected at most {max_event_size} bytes, got {size}"
             )
         self.last_event_id = last_event_id
-        """What a reconnect presents as ``Last-Event-ID``; empty means nothing."""
+        """The id that a reconnect presents as ``Last-Event-ID``; empty sends none."""
         self.retry: int | None = None
-        """The reconnection time in milliseconds; ``None`` if the peer set none."""
+        """The reconnection time in milliseconds; `None` if the peer set none."""
         self.comments: list[str] = []
         self._fields = (*_FIELDS, b":") if comments else _FIELDS
         self._max_event_size = max_event_size
-        self._allowance = 0
+        self._unchecked_budget = 0
         self._open = True
         self._failed = False
-        # The start of a character whose other bytes are still to come.
+        # The first bytes of a character that the chunk cut.
         self._partial = b""
-        # A character that is swallowed if it comes next: the BOM of the stream (WHATWG
-        # Encoding, "UTF-8 decode"), or the LF of a CRLF that was cut.
-        self._skip = "\ufeff"
-        # The unfinished line, and whether its end is awaited only to forget it.
+        # A character to ignore if it comes next: the BOM of the stream (WHATWG
+        # Encoding, "UTF-8 decode"), or the LF of a CRLF that the chunk cut.
+        self._skip_next = "\ufeff"
+        # The unfinished line, or nothing if the line is ignored.
         self._line = bytearray()
-        self._ignoring = False
-        # The buffers of WHATWG HTML 9.2.6. The data buffer is in two parts: what came
-        # in earlier chunks, each line with its LF, and the lines of this one.
+        self._ignoring_line = False
+        # The buffers of WHATWG HTML 9.2.6. The data buffer has two parts: the lines of
+        # earlier chunks, each with its LF, and the lines of this chunk.
         self._data = bytearray()
         self._lines: list[str] = []
         self._type = ""
         self._id = last_event_id
 
     def receive_data(self, data: bytes) -> list[Event]:
-        """Take the next bytes and give the events they complete.
+        """Parse the next bytes and return the events that they complete.
 
-        An event comes with the byte that ends its blank line, be it a CR. Its ``id``
-        is the last event id of the connection at that moment, ``""`` if there is none.
+        An event is complete with the first byte of the line end of its blank line. Its
+        ``id`` is the connection's last event id at that moment, ``""`` without one.
         """
         if not self._open:
-            self._refuse()
+            self._raise_error()
         if self.comments:
             self.comments = []
         text = self._decode(data)
-        self._allowance -= len(text)
-        roomy = self._allowance >= 0 or self._has_room(text)
+        self._unchecked_budget -= len(text)
+        fits = self._unchecked_budget >= 0 or self._surely_fits(text)
         lines = text.split("\n")
         rest = lines.pop()
-        if lines and (self._line or self._ignoring):
+        if lines and (self._line or self._ignoring_line):
             lines[0] = self._finish_line(lines[0])
-        events = self._parse(lines) if roomy else self._parse_measured(lines)
+        events = self._parse(lines) if fits else self._parse_measured(lines)
         if self._lines:
-            self._keep_data()
+            self._buffer_data()
         if rest and not self._failed:
-            self._keep_line(rest)
+            self._buffer_line(rest)
         if self._failed:
             self._open = False
-            return events or self._refuse()
+            return events or self._raise_error()
         return events
 
     def receive_eof(self) -> None:
-        """Take the end of the stream: what is unfinished is discarded, even an id."""
+        """End the stream; an unfinished event is discarded, with its id."""
         if self._failed:
-            self._refuse()
+            self._raise_error()
         self._open = False
 
-    def _refuse(self) -> NoReturn:
+    def _raise_error(self) -> NoReturn:
         if self._failed:
             raise RemoteProtocolError(
                 "expected events, with their ids, of at most "
@@ -113,35 +118,33 @@ class Parser:
         raise LocalProtocolError("receive_data: not possible after receive_eof()")
 
     def _decode(self, data: bytes) -> str:
-        """Decode *data* and make all its line ends LF."""
+        """Decode *data* and convert its line ends to LF."""
         if self._partial:
             data = self._partial + data
             self._partial = b""
         text, used = utf_8_decode(data, "replace", False)
         if used < len(data):
             self._partial = bytes(data[used:])
-        if self._skip and text:
-            text = text.removeprefix(self._skip)
-            self._skip = ""
+        if self._skip_next and text:
+            text = text.removeprefix(self._skip_next)
+            self._skip_next = ""
         if "\r" in text:
-            # A CR ends its line now. To wait for the LF that may follow would hold an
-            # event back for as long as the peer is silent.
-            self._skip = "\n" if text[-1] == "\r" else ""
+            # A CR ends its line: waiting for an LF would delay the event until
+            # the peer sends something else.
+            self._skip_next = "\n" if text[-1] == "\r" else ""
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         return text
 
-    def _has_room(self, text: str) -> bool:
-        """Tell whether the budget suffices, however much of *text* will be held.
+    def _surely_fits(self, text: str) -> bool:
+        """Recompute the unchecked budget; return whether all of *text* fits."""
+        self._unchecked_budget = (
+            self._remaining_budget() - len(self._line)
+        ) // 4 - len(text)
+        return self._unchecked_budget >= 0
 
-        If so, no line need be measured. The allowance counts characters, of 4 bytes at
-        most: all that arrive are taken off it, and only when spent is it found anew.
-        """
-        self._allowance = (self._room() - len(self._line)) // 4 - len(text)
-        return self._allowance >= 0
-
-    def _room(self) -> int:
-        held = len(self._data) + _size(self._type) + _size(self._id)
-        return self._max_event_size - held
+    def _remaining_budget(self) -> int:
+        used = len(self._data) + _size(self._type) + _size(self._id)
+        return self._max_event_size - used
 
     def _parse(self, lines: list[str]) -> list[Event]:
         events = []
@@ -150,11 +153,11 @@ class Parser:
             if line.startswith("data: "):
                 data.append(line[6:])
             elif line:
-                # An idle stream is made of comments, so they are dropped right here.
+                # An idle stream consists of comments; skip them without a call.
                 if line[0] != ":" or self._fields is not _FIELDS:
                     self._parse_field(line)
             else:
-                # An id counts here, and even if there is no data to dispatch.
+                # The id takes effect here, even without data to dispatch.
                 self.last_event_id = self._id
                 if data or self._data:
                     events.append(self._take_event())
@@ -162,15 +165,15 @@ class Parser:
         return events
 
     def _parse_measured(self, lines: list[str]) -> list[Event]:
-        """Parse up to the line that crosses the budget, if there is one."""
+        """Parse up to the line that exceeds the budget, if there is one."""
         events: list[Event] = []
         for line in lines:
             if f"{line}:".encode().startswith(self._fields):
-                self._failed = _size(line) > self._room()
+                self._failed = _size(line) > self._remaining_budget()
                 if self._failed:
                     break
             events += self._parse([line])
-            self._keep_data()
+            self._buffer_data()
         return events
 
     def _parse_field(self, line: str) -> None:
@@ -190,7 +193,7 @@ class Parser:
                 self.retry = min(int(digits), MAX_RETRY)
 
     def _take_event(self) -> Event:
-        """Empty the data buffer into an event, less the LF of its last line."""
+        """Move the data buffer into an event, without the LF of its last line."""
         if self._data:
             self._lines.insert(0, self._data[:-1].decode())
             self._data.clear()
@@ -198,28 +201,28 @@ class Parser:
         self._lines.clear()
         return event
 
-    def _keep_data(self) -> None:
+    def _buffer_data(self) -> None:
         self._data += "".join([f"{line}\n" for line in self._lines]).encode()
         self._lines.clear()
 
-    def _keep_line(self, text: str) -> None:
-        """Keep a piece of the unfinished line, unless the line cannot matter."""
-        if self._ignoring:
+    def _buffer_line(self, text: str) -> None:
+        """Buffer a part of the unfinished line, unless the line is ignored."""
+        if self._ignoring_line:
             return
         self._line += text.encode()
         if self._line.startswith(self._fields):
-            self._failed = len(self._line) > self._room()
+            self._failed = len(self._line) > self._remaining_budget()
         elif not any(field.startswith(self._line) for field in self._fields):
-            self._ignoring = True
+            self._ignoring_line = True
             self._line.clear()
 
     def _finish_line(self, text: str) -> str:
-        line = _IGNORED if self._ignoring else self._line.decode() + text
-        self._ignoring = False
+        line = _IGNORED if self._ignoring_line else self._line.decode() + text
+        self._ignoring_line = False
         self._line.clear()
         return line
 
 
 def _size(text: str) -> int:
-    # Only an id that the caller gave can hold a lone surrogate.
+    # Only the caller's last_event_id can hold a lone surrogate.
     return len(text.encode(errors="surrogatepass"))

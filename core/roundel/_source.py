@@ -1,7 +1,13 @@
-"""The client half of a connection: what an EventSource does (WHATWG HTML 9.2.2-9.2.3).
+"""The client half of a connection: an EventSource (WHATWG HTML 9.2.2-9.2.3).
 
-A source is told what its transport met, and says what to request, which events came
-and when to act next. The machine is the table `TRANSITIONS`; the methods name inputs.
+A driver reports what its transport met, each by a method. The source returns events,
+and its attributes tell the driver what to do: `state` and `deadline`. The state machine
+is the table `TRANSITIONS`; each method is one or two of its inputs.
+
+After a lost connection the source waits for the reconnection time plus a random part
+of a span. The span doubles with each failure up to *max_backoff* and is reset by a
+connection that stayed open for *stable_after* seconds. The first reconnect is random
+too, because a restarted server loses all its subscribers at once.
 """
 
 from __future__ import annotations
@@ -17,49 +23,45 @@ from ._parser import Parser
 from ._source_states import TRANSITIONS, Input, State
 
 MAX_HEADER_ID = 4096
-"""The longest id that is sent: half of what common servers take for all headers."""
+"""Longest id to send, in bytes: half of what common servers accept for all headers."""
 
 
 @final
 class Source:
-    """One subscription to a stream, over as many connections as it takes.
+    """A subscription to one URL, over any number of connections.
 
-    Make the request while `state` is CONNECTING, tell what came of it, and call
-    `handle_timeout()` by `deadline`; calling it early or twice changes nothing.
-    When the state leaves CONNECTING and OPEN, the connection is to be dropped. What
-    a peer does never raises: at worst the source is CLOSED, and `reason` says why.
-
-    After a loss it waits for the reconnection time and a random part of a span that
-    doubles with each connection that was lost before *stable_after*.
+    A driver makes the request while `state` is CONNECTING, reports the response and its
+    body, and calls `handle_timeout()` at `deadline`; an early or repeated call changes
+    nothing. It drops the connection when the state is neither CONNECTING nor OPEN. No
+    behaviour of a peer raises: at worst the source is CLOSED, and `reason` says why.
 
     Args:
-        now: Seconds, of the clock that every later *now* is of.
+        now: Time in seconds, of the same clock as every later *now*.
         random: Draws from [0, 1).
-        last_event_id: Where to resume, if you have kept it.
-        retry: The reconnection time in milliseconds, until the peer sets another.
-        min_retry: The least of the peer's that is honoured, in milliseconds.
-        max_retry: The most of the peer's that is honoured, in milliseconds.
-        max_backoff: The most seconds that are waited beyond the reconnection time.
-        stable_after: For how many seconds a stream must have been open for its loss
-            to be no failure.
-        idle_timeout: After how many seconds without a byte a peer is taken for dead.
-        retry_statuses: Statuses to come back after. None, for a browser: there all
-            but 200 are final. A client of its own may add 429, 502, 503 and 504.
-        max_event_size: The bound of `Parser`. To cross it is final, since the event
-            would come again with each connection.
+        last_event_id: The id at which to resume.
+        retry: Reconnection time in milliseconds, until the peer sets another.
+        min_retry: Lower bound of the reconnection time in milliseconds.
+        max_retry: Upper bound of the reconnection time in milliseconds.
+        max_backoff: Longest random part of a delay in seconds.
+        stable_after: Seconds after which the loss of an open stream is no failure.
+        idle_timeout: Seconds without a byte after which the connection is lost.
+        retry_statuses: Statuses after which the source reconnects. Empty as in a
+            browser, where all but 200 are final; 429, 502, 503 and 504 are candidates.
+        max_event_size: The bound of `Parser`. An event over it closes the source,
+            because the peer would send it again on each connection.
     """
 
     __slots__ = (
-        "_failures", "_idle_timeout", "_max_backoff", "_max_event_size", "_opened",
+        "_failures", "_idle_timeout", "_max_backoff", "_max_event_size", "_opened_at",
         "_parser", "_random", "_retry", "_retry_range", "_retry_statuses",
         "_stable_after", "deadline", "reason", "state",
     )  # fmt: skip
 
     state: State
     deadline: float
-    """When to call `handle_timeout()`; ``-inf`` when it is over."""
+    """When to call `handle_timeout()`; ``-inf`` in state CLOSED."""
     reason: str
-    """Why the last connection was lost, or why it is over; empty while all is well."""
+    """Why the last connection ended or the source is closed; empty while OPEN."""
 
     def __init__(
         self,
@@ -88,30 +90,30 @@ class Source:
         self._max_event_size = max_event_size
         self._parser = Parser(last_event_id, max_event_size=max_event_size)
         self._failures = 0
-        self._opened = inf
+        self._opened_at = inf
         self.state = State.CONNECTING
         self.deadline = now + idle_timeout
         self.reason = ""
 
     @property
     def last_event_id(self) -> str:
-        """Where the next connection resumes; keep it if you mean to go on later."""
+        """The id that the next request presents."""
         return self._parser.last_event_id
 
     @property
     def retry(self) -> int:
-        """The reconnection time in milliseconds, within its bounds."""
+        """The reconnection time in milliseconds, between its bounds."""
         least, most = self._retry_range
         return min(max(self._retry, least), most)
 
     def request_headers(self) -> list[tuple[str, str]]:
-        """Return what the request is to carry, beside your own.
+        """Return the request's headers, to add to the driver's own.
 
-        An id travels if it is printable ASCII of at most 4096 characters without a
-        space at either end. Any other is left out: it must not keep one from coming
-        back, or a peer could end a subscription by sending it.
+        The id is sent if it is printable ASCII of at most 4096 characters without a
+        space at either end. Any other id is left out: the request would fail, so that
+        a peer could end a subscription by sending it.
         """
-        # WPT request-accept, request-cache-control: this is what is on the wire.
+        # As browsers send them (WPT request-accept, request-cache-control).
         headers = [("Accept", MEDIA_TYPE), ("Cache-Control", "no-cache")]
         if _is_header_safe(self.last_event_id):
             headers.append(("Last-Event-ID", self.last_event_id))
@@ -120,105 +122,108 @@ class Source:
     def receive_response(
         self, status: int, headers: Iterable[tuple[str, str]], *, now: float
     ) -> None:
-        """Take the head of the response, after whatever redirects led to it."""
+        """Report the head of the response, after all redirects."""
         reason = _rejection_reason(status, headers)
         if not reason:
-            self.state = self._after(Input.ACCEPT, "receive_response")
+            self.state = self._next_state(Input.ACCEPT, "receive_response")
             self._parser = Parser(
                 self.last_event_id, max_event_size=self._max_event_size
             )
-            self._opened, self.deadline = now, now + self._idle_timeout
+            self._opened_at, self.deadline = now, now + self._idle_timeout
             self.reason = ""
         elif status in self._retry_statuses:
-            self._lose(Input.DEFER, "receive_response", reason, now)
+            self._reconnect_later(Input.RETRY, "receive_response", reason, now)
         else:
-            self._fail(Input.REFUSE, "receive_response", reason)
+            self._close_for(Input.REJECT, "receive_response", reason)
 
     def receive_data(self, data: bytes, *, now: float) -> list[Event]:
-        """Take bytes of the body and give the events they complete."""
-        self.state = self._after(Input.DATA, "receive_data")
+        """Report bytes of the body; return the events that they complete."""
+        self.state = self._next_state(Input.DATA, "receive_data")
         self.deadline = now + self._idle_timeout
         events: list[Event] = []
         try:
             events = self._parser.receive_data(data)
             if events:
-                # A crossing behind them would not show before the next byte.
+                # The parser raises for an oversized event after them by the next call.
                 self._parser.receive_data(b"")
         except RemoteProtocolError as error:
-            self._fail(Input.BREAK, "receive_data", str(error))
+            self._close_for(Input.OVERFLOW, "receive_data", str(error))
         if self._parser.retry is not None:
             self._retry = self._parser.retry
         return events
 
     def receive_eof(self, *, now: float) -> None:
-        """Take the end of the body: however clean it is, one comes back."""
-        self._lose(Input.LOSS, "receive_eof", "the stream ended", now)
+        """Report the end of the body; the source reconnects even if it is clean."""
+        self._reconnect_later(Input.DISCONNECT, "receive_eof", "the stream ended", now)
 
     def receive_error(self, *, now: float) -> None:
-        """Take a failure of the network, before or behind the response's head."""
-        self._lose(Input.LOSS, "receive_error", "the network failed", now)
+        """Report a network error, before or after the response's head."""
+        self._reconnect_later(
+            Input.DISCONNECT, "receive_error", "the network failed", now
+        )
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due by *now*, if anything is."""
+        """Handle a passed `deadline`: a lost connection, or the time to reconnect."""
         if now < self.deadline:
             return
-        match self._after(Input.TIMEOUT, "handle_timeout"):
+        match self._next_state(Input.TIMEOUT, "handle_timeout"):
             case State.WAITING:
                 reason = f"nothing was received for {self._idle_timeout} seconds"
-                self._lose(Input.TIMEOUT, "handle_timeout", reason, now)
+                self._reconnect_later(Input.TIMEOUT, "handle_timeout", reason, now)
             case State.CONNECTING:
                 self.state = State.CONNECTING
                 self.deadline = now + self._idle_timeout
 
     def close(self) -> None:
-        """End it for good; the first reason is kept."""
+        """Close the source; the first reason is kept."""
         if self.state is not State.CLOSED:
-            self._fail(Input.CLOSE, "close", "closed")
+            self._close_for(Input.CLOSE, "close", "closed")
 
-    def _after(self, what: Input, method: str) -> State:
+    def _next_state(self, received: Input, method: str) -> State:
         try:
-            return TRANSITIONS[self.state, what]
+            return TRANSITIONS[self.state, received]
         except KeyError:
             raise LocalProtocolError(
                 f"{method}: not possible while {self.state.name}"
             ) from None
 
-    def _lose(self, what: Input, method: str, reason: str, now: float) -> None:
-        self.state = self._after(what, method)
-        stable = now - self._opened >= self._stable_after
-        self._failures = 0 if stable else self._failures + 1
-        self._opened = inf
+    def _reconnect_later(
+        self, received: Input, method: str, reason: str, now: float
+    ) -> None:
+        self.state = self._next_state(received, method)
+        was_stable = now - self._opened_at >= self._stable_after
+        self._failures = 0 if was_stable else self._failures + 1
+        self._opened_at = inf
         self.reason = reason
         self.deadline = now + self._delay()
 
-    def _fail(self, what: Input, method: str, reason: str) -> None:
-        self.state = self._after(what, method)
+    def _close_for(self, received: Input, method: str, reason: str) -> None:
+        self.state = self._next_state(received, method)
         self.deadline = -inf
         self.reason = reason
 
     def _delay(self) -> float:
-        """Draw a delay: never less than the reconnection time (WHATWG HTML 9.2.3)."""
+        """Draw a delay of at least the reconnection time (WHATWG HTML 9.2.3)."""
         retry = self.retry / 1000
-        # Even the first return is spread, since a restart loses all readers at once.
         span = min(retry * 2.0 ** min(self._failures, 64), self._max_backoff)
         return retry + self._random() * span
 
 
 def _rejection_reason(status: int, headers: Iterable[tuple[str, str]]) -> str:
-    """Return what keeps a response from being an event stream, or nothing."""
+    """Return why a response is not an event stream, or the empty string."""
     if status != 200:
         return f"expected status 200, got {status}"
-    kind = ""
+    media_type = ""
     for name, value in headers:
         if name.lower() == "content-type":
-            kind = value
-    if kind.partition(";")[0].strip(" \t").lower() != MEDIA_TYPE:
-        return f"expected content type {MEDIA_TYPE}, got {kind[:100]!r}"
+            media_type = value
+    if media_type.partition(";")[0].strip(" \t").lower() != MEDIA_TYPE:
+        return f"expected content type {MEDIA_TYPE}, got {media_type[:100]!r}"
     return ""
 
 
 def _is_header_safe(value: str) -> bool:
-    """Tell whether *value* arrives as it is, whoever carries it as a header."""
-    # A browser sends UTF-8; HTTP libraries refuse it or disagree on how to write it.
-    plain = value.isascii() and value.isprintable() and value == value.strip(" ")
-    return plain and 0 < len(value) <= MAX_HEADER_ID
+    """Return whether every HTTP library sends *value* unchanged as a header."""
+    # A browser sends UTF-8; HTTP libraries reject it or encode it differently.
+    is_plain = value.isascii() and value.isprintable() and value == value.strip(" ")
+    return is_plain and 0 < len(value) <= MAX_HEADER_ID

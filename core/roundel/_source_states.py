@@ -1,4 +1,4 @@
-"""The states of a `Source` and the table of all that can happen to it."""
+"""The states and inputs of a `Source`, and the table of its transitions."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where a `Source` is between its connections."""
+    """The state of a `Source`."""
 
     CONNECTING = "connecting"
-    """A request is to be made, or under way."""
+    """The request has to be made, or is being made."""
     OPEN = "open"
-    """The response is an event stream and is being read."""
+    """The response is an event stream and is read."""
     WAITING = "waiting"
-    """The reconnection time is passing; a browser shows it as CONNECTING, too."""
+    """The reconnection time has not passed. A browser reports it as CONNECTING."""
     CLOSED = "closed"
-    """It is over for good."""
+    """The source does not reconnect."""
 
 
 class Input(Enum):
-    """What can happen to a `Source`."""
+    """An input of a `Source`; the value is its label in the diagram."""
 
     ACCEPT = "response is an event stream"
-    REFUSE = "response is anything else"
-    DEFER = "status is in retry_statuses"
+    REJECT = "response is not an event stream"
+    RETRY = "status is in retry_statuses"
     DATA = "data"
-    LOSS = "end or network error"
-    BREAK = "event over the bound"
+    DISCONNECT = "end or network error"
+    OVERFLOW = "event over max_event_size"
     TIMEOUT = "deadline"
     CLOSE = "close"
 
 
 TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.CONNECTING, Input.ACCEPT): State.OPEN,
-    (State.CONNECTING, Input.REFUSE): State.CLOSED,
-    (State.CONNECTING, Input.DEFER): State.WAITING,
-    (State.CONNECTING, Input.LOSS): State.WAITING,
+    (State.CONNECTING, Input.REJECT): State.CLOSED,
+    (State.CONNECTING, Input.RETRY): State.WAITING,
+    (State.CONNECTING, Input.DISCONNECT): State.WAITING,
     (State.CONNECTING, Input.TIMEOUT): State.WAITING,
     (State.CONNECTING, Input.CLOSE): State.CLOSED,
     (State.OPEN, Input.DATA): State.OPEN,
-    (State.OPEN, Input.LOSS): State.WAITING,
-    (State.OPEN, Input.BREAK): State.CLOSED,
+    (State.OPEN, Input.DISCONNECT): State.WAITING,
+    (State.OPEN, Input.OVERFLOW): State.CLOSED,
     (State.OPEN, Input.TIMEOUT): State.WAITING,
     (State.OPEN, Input.CLOSE): State.CLOSED,
     (State.WAITING, Input.TIMEOUT): State.CONNECTING,
@@ -48,4 +48,4 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.CLOSED, Input.TIMEOUT): State.CLOSED,
     (State.CLOSED, Input.CLOSE): State.CLOSED,
 }
-"""The whole machine. An input that is not here is refused and changes nothing."""
+"""The state machine. Any other pair raises `LocalProtocolError`."""

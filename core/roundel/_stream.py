@@ -1,13 +1,40 @@
-"""The server half of one response: what to write next, and when to ask again."""
+"""The server half of one response: what to write next, and when to ask again.
+
+A stream keeps no queue. Its state is one position per topic, and its pending data are
+the events that the histories hold after these positions. Replay after a reconnect,
+live delivery and a slow subscriber are therefore the same step: take chunks from the
+histories and move the positions behind them.
+
+One write consists of these parts, each only if it is due: the unsent rest of the
+chunk before, hello, the close message or the timed event, a block that corrects the
+peer's last event id, and the events of each topic. A served topic moves to the end of
+the dict, so that no topic starves the others. A heartbeat is sent if nothing else is.
+
+Invariant: a position moves only together with the chunk that is handed out, so that
+`Stream.cursor` is where the peer will be after reading it. `_next_chunks()` is a
+generator for that reason: it stops where *max_write* is reached. An exception in a
+caller's function loses chunks, hence it closes the stream.
+
+Most calls find one topic with no event or exactly one. `_fast_path()` answers these in
+0.3 µs where the general way takes 2.9 µs (0.2 and 0.9 µs without an event). It is used
+before `_fast_path_until`, the first time at which anything but an event or a heartbeat
+is due; whatever else makes output due sets that time to ``-inf``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from math import inf
 from typing import final
 
-from ._cursor import FOREIGN, NOWHERE, Cursor, Position, check_name, check_topics
+from ._cursor import (
+    EMPTY_CURSOR,
+    INVALID_POSITION,
+    Cursor,
+    Position,
+    check_name,
+    check_topics,
+)
 from ._encoded_event import EncodedEvent
 from ._errors import LocalProtocolError
 from ._event import Event, encode, encode_comment, encode_id
@@ -16,68 +43,65 @@ from ._stream_messages import CloseMessage, ResumeInfo
 
 _COMMENT = encode_comment()
 
-# Thousands of idle streams say one of a few things, again and again.
-_heartbeat = lru_cache(maxsize=256)(encode)
-
 
 @final
 class Stream:
-    """One reader of one lane, or of several under one cursor.
+    """One subscription to one topic, or to several under one cursor.
 
-    It keeps no queue: it is a position in each lane, and what it has to say is what
-    the lanes hold after that. Ask `data_to_send()` until there is nothing, wait for
-    news or for `deadline`, whichever is first, and ask again. Asking early or twice
-    changes nothing. If a function of yours raises, the stream ends there and then:
-    nothing is skipped, and the reader's next connection is told what it missed.
+    A driver calls `data_to_send()` until it returns nothing, waits for an event or for
+    `deadline`, and calls it again. An early or repeated call changes nothing. If a
+    function that the caller gave raises, the stream is closed; the peer's next
+    connection resumes after the last chunk that was sent.
 
     Args:
-        lanes: A `History`, or several by name; 1 to 32 of ``A-Z a-z 0-9 _ -``
-            each, or ``""``. `check_lanes()` says how many fit into one cursor.
-        now: Seconds, of the clock that every later *now* is of.
-        last_event_id: What the peer presents; untrusted, see `Cursor.parse()`.
-        hello: Makes the first frame, from how the reader was resumed.
-        gap: Makes a frame to go before the state that stands in for lost events in a
-            *running* stream, from the lane's name and outcome; `None` makes none.
-        ping: Makes what is sent when nothing was for *heartbeat* seconds, from
-            where the reader stands, and not again while it stands there; an empty
-            comment if it is not given.
-        max_age: For how many seconds the stream is served, before its *last_words*.
-        last_words: Those, or what makes them when the time has come.
-        notice: After how many seconds an event is to be said, and which: once.
-        random: Draws from [0, 1); with it the *max_age* is shortened by up to a
-            fifth, so that streams that began together do not end together.
-        max_write: The most bytes that one `data_to_send()` answers.
+        topics: A `History`, or a mapping of names to histories. A name has 1 to 32 of
+            ``A-Z a-z 0-9 _ -`` or is ``""``. The names and epochs must fit into one
+            cursor.
+        now: Time in seconds, of the same clock as every later *now*.
+        last_event_id: The id that the peer presents; untrusted (see `Cursor.parse()`).
+        hello: Makes the first event, from how the subscriber was resumed.
+        gap: Makes an event to send before the snapshot that replaces lost events in a
+            *running* stream, from the topic's name and outcome. `None` sends none.
+        ping: Makes the heartbeat's event from the cursor; it is made once per position.
+            The default heartbeat is an empty comment.
+        heartbeat: Seconds without output after which a heartbeat is sent.
+        max_age: Seconds after which the stream closes with *close_message*.
+        random: Draws from [0, 1). With it *max_age* is shortened by up to a fifth, so
+            that streams that were opened together do not end together.
+        close_message: The message for *max_age*, or a function that makes it then.
+        timed_event: Seconds and an event: the event is sent once, after that time.
+        max_write: The most bytes that one `data_to_send()` returns.
     """
 
     __slots__ = (
-        "_calm_until",
+        "_close_chunk",
         "_close_message",
         "_closing",
         "_cursor",
-        "_due",
-        "_ends",
+        "_expires_at",
+        "_fast_path_until",
         "_gap",
-        "_greeted",
         "_heartbeat",
+        "_heartbeat_at",
         "_hello",
-        "_left",
+        "_hello_sent",
+        "_id_outdated",
         "_max_age",
         "_max_write",
-        "_only",
         "_ping",
-        "_pinged",
-        "_pings",
+        "_ping_chunk",
+        "_ping_position",
         "_positions",
-        "_rest",
+        "_single_history",
         "_timed_event",
         "_timed_event_at",
         "_topics",
-        "_words",
+        "_unsent",
         "is_open",
     )  # fmt: skip
 
     is_open: bool
-    """False once the last words are taken, or at once if there are none."""
+    """False once the close message is taken, or at once if there is none."""
 
     def __init__(
         self,
@@ -98,17 +122,18 @@ class Stream:
         if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
             raise LocalProtocolError("expected times and bounds above 0")
         self._cursor = Cursor.parse(last_event_id)
-        self._greeted = self._left = False
+        self._hello_sent = self._id_outdated = False
         self._positions: dict[str, Position | None] = {}
-        self._follow(_by_name(topics))
-        for name, lane in self._topics.items():
-            self._positions[name] = self._resume_position(name, lane)
+        self._set_topics(_by_name(topics))
+        for name, history in self._topics.items():
+            self._positions[name] = self._resume_position(name, history)
         self._hello, self._gap, self._ping = hello, gap, ping
-        self._pinged: Position | None = None
-        self._pings = b""
+        self._ping_position: Position | None = None
+        self._ping_chunk = b""
         self._heartbeat = heartbeat
+        self._heartbeat_at = now
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
-        self._ends = now + self._max_age
+        self._expires_at = now + self._max_age
         self._close_message = (
             close_message.encode()
             if isinstance(close_message, CloseMessage)
@@ -116,242 +141,243 @@ class Stream:
         )
         self._timed_event_at, self._timed_event = inf, b""
         if timed_event is not None:
-            self._timed_event_at, self._timed_event = (
-                now + timed_event[0],
-                encode(timed_event[1]),
-            )
+            delay, event = timed_event
+            self._timed_event_at, self._timed_event = now + delay, encode(event)
         self._max_write = max_write
-        self._due = now
-        self._rest = self._words = b""
+        self._unsent = self._close_chunk = b""
         self._closing = False
-        # Until then nothing can have to be said but news of the lanes, or a heartbeat.
-        self._calm_until = -inf
+        self._fast_path_until = -inf
         self.is_open = True
 
     @property
     def deadline(self) -> float:
-        """When to call `data_to_send()` at the latest, even without news.
+        """The latest time for the next `data_to_send()`, even without an event.
 
-        ``-inf`` while there is an end to be told, and for ever after it: a closed
-        stream is overdue, not idle.
+        It is ``-inf`` from `close()` on: a closed stream is overdue, not idle.
         """
         if self._closing:
             return -inf
-        return min(self._due, self._ends, self._timed_event_at)
+        return min(self._heartbeat_at, self._expires_at, self._timed_event_at)
 
     @property
     def cursor(self) -> Cursor:
-        """Where the reader stands after all that was handed out."""
+        """The subscriber's positions after everything that was handed out."""
         return Cursor(
             {
-                lane: at
-                for lane, at in self._positions.items()
-                if at is not None and at is not FOREIGN
+                name: position
+                for name, position in self._positions.items()
+                if position is not None and position is not INVALID_POSITION
             }
         )
 
     def position(self, topic: str = "") -> Position | None:
-        """Tell where the reader stands in *lane*; ``None`` before its first state."""
-        at = self._positions[topic]
-        return None if at is FOREIGN else at
+        """Return the position in *topic*; `None` before its first snapshot."""
+        position = self._positions[topic]
+        return None if position is INVALID_POSITION else position
 
     def subscribe(self, name: str, history: History) -> None:
-        """Follow one more lane; once the stream has begun it is new to the reader.
+        """Add a topic.
 
-        The ids that were sent since do not have it, so that what the peer presented
-        at the beginning says nothing any more.
+        In a running stream the topic has no position, whatever the peer presented: the
+        ids that were sent since do not contain it.
         """
         if name in self._topics:
-            raise LocalProtocolError(f"lanes: {name!r} is followed already")
-        self._follow({**self._topics, check_name(name, "lane"): history})
+            raise LocalProtocolError(f"topics: already subscribed to {name!r}")
+        self._set_topics({**self._topics, check_name(name, "topic"): history})
         self._positions[name] = (
-            None if self._greeted else self._resume_position(name, history)
+            None if self._hello_sent else self._resume_position(name, history)
         )
-        self._calm_until = -inf
+        self._fast_path_until = -inf
 
     def unsubscribe(self, name: str) -> None:
-        """Follow one lane less; the peer is told that its position is gone."""
+        """Remove a topic, and its position from the peer's last event id."""
         if name not in self._topics:
-            raise LocalProtocolError(f"lanes: {name!r} is not followed")
-        lanes = dict(self._topics)
-        del lanes[name]
-        self._follow(lanes)
+            raise LocalProtocolError(f"topics: not subscribed to {name!r}")
+        topics = dict(self._topics)
+        del topics[name]
+        self._set_topics(topics)
         del self._positions[name]
-        self._left = True
-        self._calm_until = -inf
+        self._id_outdated = True
+        self._fast_path_until = -inf
 
-    def _follow(self, topics: dict[str, History]) -> None:
-        check_topics({name: lane.head.epoch for name, lane in topics.items()})
+    def _set_topics(self, topics: dict[str, History]) -> None:
+        check_topics({name: history.head.epoch for name, history in topics.items()})
         self._topics = topics
-        # The lane whose own ids are the stream's: with another they would be longer.
-        self._only = topics.get("") if len(topics) == 1 else None
+        # Only a single unnamed topic has the same ids as its history.
+        self._single_history = topics.get("") if len(topics) == 1 else None
 
-    def _resume_position(self, name: str, lane: History) -> Position | None:
-        # A position that this lane never had is not kept, since no id of ours may
-        # hold it: nobody has measured whether it fits.
-        at = self._cursor.position(name)
-        return at if at is None or lane.contains(at) else FOREIGN
+    def _resume_position(self, name: str, history: History) -> Position | None:
+        # A position of another history must not reach our ids: check_topics() has
+        # measured the epochs of the histories alone.
+        position = self._cursor.position(name)
+        if position is None or history.contains(position):
+            return position
+        return INVALID_POSITION
 
     def close(self, close_message: CloseMessage | None = None) -> None:
-        """End the stream, with its *last_words*; the first call counts.
+        """Close the stream, with a *close_message*; the first call counts.
 
-        A stream that has not begun says hello before them, since that is always first.
-        What the reader has not been told waits in the lanes for its next connection.
+        A stream that has sent nothing sends hello before the message. Pending events
+        stay in the histories for the peer's next connection.
         """
-        self._end(close_message.encode() if close_message else b"")
+        self._start_closing(close_message.encode() if close_message else b"")
 
-    def _end(self, close_message: bytes) -> None:
+    def _start_closing(self, chunk: bytes) -> None:
         if not self._closing:
             self._closing = True
-            self._calm_until = -inf
-            self._words = close_message
-            self.is_open = bool(self._rest or self._words)
+            self._fast_path_until = -inf
+            self._close_chunk = chunk
+            self.is_open = bool(self._unsent or chunk)
 
     def data_to_send(self, now: float) -> list[bytes]:
-        """Hand out what is to be written now; nothing, if it is all said.
+        """Return the chunks to write now; an empty list if nothing is due.
 
-        The chunks are taken as written: the reader's position moves behind them.
+        The stream takes them as written and moves its positions behind them.
         """
         try:
-            if now < self._calm_until and (live := self._fast_path(now)) is not None:
-                return live
+            if now < self._fast_path_until:
+                chunks = self._fast_path(now)
+                if chunks is not None:
+                    return chunks
             return self._next_write(now)
         except BaseException:
             # Positions have moved behind chunks that are lost with the exception.
-            self._rest = self._words = b""
+            self._unsent = self._close_chunk = b""
             self._closing, self.is_open = True, False
-            self._calm_until = -inf
+            self._fast_path_until = -inf
             raise
 
+    def _fast_path(self, now: float) -> list[bytes] | None:
+        """Return what `_next_write()` would, or `None` if that takes more work."""
+        history = self._single_history
+        if history is None or (position := self._positions[""]) is None:
+            return None
+        is_current = position is history.head
+        event = None if is_current else history.single_event_after(position)
+        if event is None:
+            if not is_current and history.has_events_after(position):
+                return None
+            if now < self._heartbeat_at:
+                return []
+            event = self._heartbeat_chunk(), position
+        chunk, next_position = event
+        if len(chunk) > self._max_write:
+            return None
+        self._positions[""] = next_position
+        self._heartbeat_at = now + self._heartbeat
+        return [chunk]
+
     def _next_write(self, now: float) -> list[bytes]:
-        if now >= self._ends and not self._closing:
-            words = self._close_message
-            self._end(words().encode() if callable(words) else words or b"")
+        if now >= self._expires_at and not self._closing:
+            message = self._close_message
+            self._start_closing(
+                message().encode() if callable(message) else message or b""
+            )
         chunks = self._bounded(self._next_chunks(now))
-        if not chunks and now >= self._due and self.is_open:
+        if not chunks and now >= self._heartbeat_at and self.is_open:
             chunks = self._bounded([self._heartbeat_chunk()])
         if chunks:
-            self._due = now + self._heartbeat
-        is_busy = self._closing or self._rest
-        self._calm_until = -inf if is_busy else min(self._ends, self._timed_event_at)
+            self._heartbeat_at = now + self._heartbeat
+        is_busy = self._closing or self._unsent
+        self._fast_path_until = (
+            -inf if is_busy else min(self._expires_at, self._timed_event_at)
+        )
         return chunks
 
-    def _fast_path(self, now: float) -> list[bytes] | None:
-        """Answer in short for one lane and at most one frame; `None` is no answer.
-
-        It says what `_said()` would. Most steps of most streams are these.
-        """
-        lane = self._only
-        if lane is None or (at := self._positions[""]) is None:
-            return None
-        news = None if at is lane.head else lane.single_event_after(at)
-        if news is None:
-            if at is not lane.head and lane.has_events_after(at):
-                return None
-            if now < self._due:
-                return []
-            news = self._heartbeat_chunk(), at
-        frame, told = news
-        if len(frame) > self._max_write:
-            return None
-        self._positions[""] = told
-        self._due = now + self._heartbeat
-        return [frame]
-
     def _bounded(self, chunks: Iterable[bytes]) -> list[bytes]:
-        """Take chunks while there is room, and keep what is left of the last one."""
+        """Take chunks up to *max_write* bytes, and keep the rest of the last one."""
         taken: list[bytes] = []
         room = self._max_write
         for chunk in chunks:
             taken.append(chunk[:room])
-            self._rest = chunk[room:]
+            self._unsent = chunk[room:]
             room -= len(chunk)
             if room <= 0:
                 break
         if self._closing:
-            self.is_open = bool(self._rest or self._words)
+            self.is_open = bool(self._unsent or self._close_chunk)
         return taken
 
     def _next_chunks(self, now: float) -> Iterator[bytes]:
-        # A generator, so that no position moves behind a chunk that found no room.
-        if self._rest:
-            yield self._rest
-        if self._closing and not self._words:
+        if self._unsent:
+            yield self._unsent
+        if self._closing and not self._close_chunk:
             return
-        if not self._greeted:
-            self._greeted = True
+        if not self._hello_sent:
+            self._hello_sent = True
             yield from self._encode_hello(now)
         if self._closing:
-            words, self._words = self._words, b""
-            yield words
+            chunk, self._close_chunk = self._close_chunk, b""
+            yield chunk
             return
         if now >= self._timed_event_at:
             self._timed_event_at = inf
             yield self._timed_event
-        if self._left:
-            self._left = False
+        if self._id_outdated:
+            self._id_outdated = False
             yield self._id_only_block()
-        for name, lane in list(self._topics.items()):
-            if lane.has_events_after(self._positions[name]):
-                # To the back of the line: no lane can keep the others from talking.
+        for name, history in list(self._topics.items()):
+            if history.has_events_after(self._positions[name]):
                 self._topics[name] = self._topics.pop(name)
-                yield from self._encode_topic_updates(name, lane, now)
+                yield from self._encode_topic_updates(name, history, now)
 
     def _encode_hello(self, now: float) -> Iterator[bytes]:
         replays = {
-            name: lane.since(self._positions[name], now=now)
-            for name, lane in self._topics.items()
+            name: history.since(self._positions[name], now=now)
+            for name, history in self._topics.items()
         }
-        told = {name: replay.position for name, replay in replays.items()}
         for name, replay in replays.items():
             if not replay.is_contiguous:
                 self._positions[name] = None
-        # A lane that the peer knows and that is not followed has been left: it could
-        # join again, and what the peer knew of it would be out of date.
-        self._left |= not self._cursor.positions.keys() <= self._topics.keys()
-        # What is only for the beginning need not be kept for as long as all the rest.
-        hello, self._hello, self._cursor = self._hello, None, NOWHERE
+        # A topic that the peer knows and that is not subscribed to must leave its id:
+        # a later subscription would resume from an outdated position.
+        self._id_outdated |= not self._cursor.positions.keys() <= self._topics.keys()
+        # Neither is needed again: free their memory.
+        hello, self._hello, self._cursor = self._hello, None, EMPTY_CURSOR
         if hello:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
-            yield encode(hello(ResumeInfo(outcomes, Cursor(told), self._max_age)))
+            cursor = Cursor({name: replay.position for name, replay in replays.items()})
+            yield encode(hello(ResumeInfo(outcomes, cursor, self._max_age)))
 
     def _encode_topic_updates(
-        self, name: str, lane: History, now: float
+        self, name: str, history: History, now: float
     ) -> Iterator[bytes]:
-        at = self._positions[name]
-        replay = lane.since(at, now=now)
-        # A late reader of a latest-wins lane is "replayed" its state: nothing is lost.
-        if at is not None and replay.outcome in ("snapshot", "reset"):
+        position = self._positions[name]
+        replay = history.since(position, now=now)
+        # A topic of capacity 0 answers "replayed" with its snapshot: nothing is lost.
+        if position is not None and replay.outcome in ("snapshot", "reset"):
             self._positions[name] = None
-            if notice := self._gap and self._gap(name, replay.outcome):
-                yield encode(notice)
-        for entry in replay.entries:
-            told, self._positions[name] = self._positions[name], entry.at
-            yield self._frame(entry.rebased_on(told))
+            if event := self._gap and self._gap(name, replay.outcome):
+                yield encode(event)
+        for encoded in replay.events:
+            previous, self._positions[name] = self._positions[name], encoded.position
+            yield self._chunk_of(encoded.rebased_on(previous))
         self._positions[name] = replay.position
-        if not replay.entries:
-            # So that what is lost is not asked for again.
+        if not replay.events:
+            # Without a snapshot the lost events must not be requested again.
             yield self._id_only_block()
 
     def _id_only_block(self) -> bytes:
-        # WHATWG 9.2.6: a block without data moves the last event id and is no event.
+        # WHATWG HTML 9.2.6: a block without data sets the last event id and dispatches
+        # no event.
         return encode_id(str(self.cursor)) + b"\n"
 
-    def _frame(self, entry: EncodedEvent) -> bytes:
-        return entry.frame if self._only else entry.frame_at(self.cursor)
+    def _chunk_of(self, event: EncodedEvent) -> bytes:
+        if self._single_history:
+            return event.chunk
+        return event.chunk_with_cursor(self.cursor)
 
     def _heartbeat_chunk(self) -> bytes:
         if self._ping is None:
             return _COMMENT
-        # Who stands where it stood is told the same again.
-        at = self._positions[""] if self._only else None
-        if at is None or at is not self._pinged:
-            self._pinged = at
-            self._pings = _heartbeat(self._ping(self.cursor))
-        return self._pings
+        position = self._positions[""] if self._single_history else None
+        if position is None or position is not self._ping_position:
+            self._ping_position = position
+            self._ping_chunk = encode(self._ping(self.cursor))
+        return self._ping_chunk
 
 
-def _by_name(lanes: History | Mapping[str, History]) -> dict[str, History]:
-    if isinstance(lanes, History):
-        return {"": lanes}
-    return {name and check_name(name, "lane"): lane for name, lane in lanes.items()}
+def _by_name(topics: History | Mapping[str, History]) -> dict[str, History]:
+    if isinstance(topics, History):
+        return {"": topics}
+    return {name and check_name(name, "topic"): h for name, h in topics.items()}

@@ -1,4 +1,4 @@
-"""What a stream says of itself: how its reader was resumed, and why it ends."""
+"""What a stream reports of itself: how it was resumed, and why it closes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SEVERITY: tuple[ResumeOutcome, ...] = ("current", "replayed", "snapshot", "rese
 @final
 @attrs.frozen
 class ResumeInfo:
-    """How a reader was resumed: what its first frame may tell it.
+    """How a subscriber was resumed, for the hello event.
 
-    *outcomes* has one for each lane. After the frames that follow the reader stands
-    at *cursor*. *max_age* is for how many seconds the stream will be served.
+    *outcomes* has one entry per topic. *cursor* is the subscriber's after the events
+    that follow hello. *max_age* is the stream's lifetime in seconds.
     """
 
     outcomes: Mapping[str, ResumeOutcome]
@@ -30,14 +30,14 @@ class ResumeInfo:
 
     @property
     def outcome(self) -> ResumeOutcome:
-        """The gravest of the lanes' outcomes; ``"current"`` without a lane."""
+        """The most severe outcome of all topics; ``"current"`` without a topic."""
         return max(self.outcomes.values(), key=_SEVERITY.index, default="current")
 
 
 @final
 @attrs.frozen
 class CloseMessage:
-    """What a stream says before a planned end: an *event*, and when to come back.
+    """The last output of a stream: an *event*, and the time before a reconnect.
 
     *retry* is in milliseconds; the peer keeps it for its later reconnections.
     """
@@ -46,7 +46,7 @@ class CloseMessage:
     retry: int | None = None
 
     def encode(self) -> bytes:
-        """Encode them, the reconnection time first."""
+        """Encode the message, the reconnection time first."""
         if self.event is not None:
             return encode(self.event, retry=self.retry)
         return b"" if self.retry is None else encode_retry(self.retry) + b"\n"

@@ -1,10 +1,9 @@
-"""Both halves over a bad wire, in virtual time: to test without sockets or sleeps.
+"""Tests without sockets or sleeps: both halves over a lossy link, in virtual time.
 
-A `LossyLink` is the wire of one connection. A `Pair` joins a `Source` to any
-`Stream` that you serve it, and moves from one deadline to the next, so that an hour of
-reconnections takes milliseconds. All chance is a *random* of yours: the
-same seed gives the same run.
-The strategies at the end are for hypothesis, which is imported when one is called.
+A `LossyLink` carries the bytes of one connection. A `Pair` connects a `Source` to the
+streams that a test serves, and moves the time from one deadline to the next, so that
+an hour of reconnections takes milliseconds. All randomness is the *random* that a test
+gives: the same seed gives the same run. The strategies need hypothesis.
 """
 
 from __future__ import annotations
@@ -24,31 +23,31 @@ from ._stream import Stream
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-Ending: TypeAlias = Literal["eof", "error"]
-"""How a connection ends for its reader: as its peer meant it to, or not."""
+LinkEnd: TypeAlias = Literal["eof", "error"]
+"""How a connection ends for the client: a clean end or a network error."""
 
 
 @final
 class LossyLink:
-    """The way of one connection's bytes from a server to a client.
+    """A one-way link from a server to a client, for one connection.
 
-    It splits what it is sent, delays the pieces and keeps their order. When it is
-    cut, the pieces that have not arrived are lost.
+    It splits the data into chunks, delays them and keeps their order. A cut loses the
+    chunks in flight.
 
     Args:
         random: Draws from [0, 1).
-        latency: The most seconds that a piece is under way.
-        cut_rate: How likely a write is to be cut within, from 0 to 1.
-        max_in_flight: With how many bytes under way the server has to wait.
+        latency: Longest delay of a chunk in seconds.
+        cut_rate: Probability that a write is cut within, from 0 to 1.
+        max_in_flight: Bytes in flight at which the link is not writable.
     """
 
     __slots__ = (
-        "_arrivals", "_cut_rate", "_is_over", "_latency", "_max_in_flight", "_random",
+        "_arrivals", "_cut_rate", "_has_ended", "_latency", "_max_in_flight", "_random",
         "in_flight",
     )  # fmt: skip
 
     in_flight: int
-    """How many bytes were sent and have not arrived."""
+    """Bytes that were sent and have not arrived."""
 
     def __init__(
         self,
@@ -66,106 +65,106 @@ class LossyLink:
         self._latency = latency
         self._cut_rate = cut_rate
         self._max_in_flight = max_in_flight
-        self._arrivals: deque[tuple[float, bytes | Ending]] = deque()
-        self._is_over = False
+        self._arrivals: deque[tuple[float, bytes | LinkEnd]] = deque()
+        self._has_ended = False
         self.in_flight = 0
 
     @property
     def deadline(self) -> float:
-        """When the next piece arrives."""
+        """The time at which the next chunk arrives."""
         return self._arrivals[0][0] if self._arrivals else inf
 
     @property
     def is_writable(self) -> bool:
-        """Tell whether a server that heeds back-pressure would write now."""
+        """Whether a server that respects back-pressure may write."""
         return self.in_flight < self._max_in_flight
 
     def send(self, data: bytes, now: float) -> None:
-        """Send *data*; behind an end or a cut it goes nowhere."""
+        """Send *data*; after an end or a cut it is lost."""
         is_cut = self._random() < self._cut_rate
         rest = data[: int(self._random() * len(data))] if is_cut else data
         while rest:
-            # Mostly small pieces: the smaller, the more often within a line.
+            # Mostly small chunks, because they split lines more often.
             size = 1 + int(self._random() ** 3 * len(rest))
-            self._put(rest[:size], now)
+            self._schedule(rest[:size], now)
             rest = rest[size:]
         if is_cut:
             self._end("error", now)
 
     def end(self, now: float) -> None:
-        """End the connection behind all that was sent."""
+        """End the connection after all data that was sent."""
         self._end("eof", now)
 
     def cut(self, now: float, *, silently: bool = False) -> None:
-        """Lose all that is under way; *silently*, and only a timeout will tell."""
+        """Lose the data in flight; *silently* the client gets no error."""
         self._arrivals.clear()
         self.in_flight = 0
         if silently:
-            self._is_over = True
+            self._has_ended = True
         else:
-            self._is_over = False
+            self._has_ended = False
             self._end("error", now)
 
-    def receive(self, now: float) -> list[bytes | Ending]:
-        """Take what has arrived by *now*, in the order in which it was sent."""
-        arrived: list[bytes | Ending] = []
+    def receive(self, now: float) -> list[bytes | LinkEnd]:
+        """Return the chunks, and the end, that have arrived by *now*."""
+        arrived: list[bytes | LinkEnd] = []
         while self.deadline <= now:
-            piece = self._arrivals.popleft()[1]
-            if isinstance(piece, bytes):
-                self.in_flight -= len(piece)
-            arrived.append(piece)
+            chunk = self._arrivals.popleft()[1]
+            if isinstance(chunk, bytes):
+                self.in_flight -= len(chunk)
+            arrived.append(chunk)
         return arrived
 
-    def _end(self, how: Ending, now: float) -> None:
-        self._put(how, now)
-        self._is_over = True
+    def _end(self, end: LinkEnd, now: float) -> None:
+        self._schedule(end, now)
+        self._has_ended = True
 
-    def _put(self, piece: bytes | Ending, now: float) -> None:
-        if not self._is_over:
+    def _schedule(self, chunk: bytes | LinkEnd, now: float) -> None:
+        if not self._has_ended:
             last = self._arrivals[-1][0] if self._arrivals else now
             arrival = max(last, now + self._random() * self._latency)
-            self._arrivals.append((arrival, piece))
-            self.in_flight += len(piece) if isinstance(piece, bytes) else 0
+            self._arrivals.append((arrival, chunk))
+            self.in_flight += len(chunk) if isinstance(chunk, bytes) else 0
 
 
 @final
 class Pair:
-    """A `Source` and the `Stream` it reads, joined by one `LossyLink` after another.
+    """A `Source` and its streams, over one `LossyLink` per connection.
 
     Args:
         source: The client.
-        serve: Answers a request, from the last event id that it presents and the
-            time: with a stream, or with the status of a refusal.
-        wire: Lays the link of one connection.
-        now: When it begins; the clock of *source*.
+        serve: Answers a request, from its last event id and the time: with a stream, or
+            with an error status.
+        make_link: Makes the link of one connection.
+        now: The time at the start, of the clock of *source*.
     """
 
-    __slots__ = ("_serve", "_wire", "link", "now", "source", "stream")
+    __slots__ = ("_make_link", "_serve", "link", "now", "source", "stream")
 
     now: float
     link: LossyLink | None
-    """The wire of the connection that is up, if there is one."""
+    """The link of the current connection, if there is one."""
     stream: Stream | None
-    """What is being served on it, until it has said all."""
+    """The stream on the link, until it is closed and drained."""
 
     def __init__(
         self,
         source: Source,
         serve: Callable[[str, float], Stream | int],
         *,
-        wire: Callable[[], LossyLink],
+        make_link: Callable[[], LossyLink],
         now: float = 0.0,
     ) -> None:
         self.source = source
         self._serve = serve
-        self._wire = wire
+        self._make_link = make_link
         self.link = None
         self.stream = None
         self.now = now
 
     @property
     def deadline(self) -> float:
-        """When anything happens next by itself; news of yours is told at once."""
+        """The time of the next step; an appended event is sent without one."""
         if self.source.state is State.CLOSED:
             return inf
         if self.source.state is State.CONNECTING:
@@ -178,43 +177,43 @@ class Pair:
         return deadline
 
     @property
-    def is_quiet(self) -> bool:
-        """Tell whether the stream is open and nothing of it is under way."""
+    def is_idle(self) -> bool:
+        """Whether the stream is open and nothing is in flight."""
         return self.stream is not None and self.link is not None and (
             self.link.deadline == inf
         )  # fmt: skip
 
     def step(self) -> list[Event]:
-        """Do all that is due, then pass the time to the next deadline, if any.
+        """Run all that is due, then move the time to the next deadline, if any.
 
-        Returns the events that the source was told.
+        Returns the events that the source received.
         """
-        events = self._do_all_due()
+        events = self._run_due()
         if self.deadline < inf:
             self.now = max(self.now, self.deadline)
         return events
 
     def run_until(self, time: float) -> list[Event]:
-        """Do all that is due up to *time*, and return the events."""
-        events = self._do_all_due()
+        """Run all that is due up to *time*; return the events."""
+        events = self._run_due()
         while self.deadline <= time:
             self.now = max(self.now, self.deadline)
-            events += self._do_all_due()
+            events += self._run_due()
         self.now = max(self.now, time)
         return events
 
     def cut(self, *, silently: bool = False) -> None:
-        """Cut the link that is up, if there is one."""
+        """Cut the current link, if there is one."""
         if self.link:
             self.link.cut(self.now, silently=silently)
 
-    def _do_all_due(self) -> list[Event]:
-        events = self._turn()
+    def _run_due(self) -> list[Event]:
+        events = self._run_once()
         while self.deadline <= self.now:
-            events += self._turn()
+            events += self._run_once()
         return events
 
-    def _turn(self) -> list[Event]:
+    def _run_once(self) -> list[Event]:
         events = self._read()
         self.source.handle_timeout(self.now)
         if self.source.state is not State.OPEN:
@@ -226,25 +225,25 @@ class Pair:
 
     def _read(self) -> list[Event]:
         events: list[Event] = []
-        for piece in self.link.receive(self.now) if self.link else ():
+        for chunk in self.link.receive(self.now) if self.link else ():
             if self.source.state is State.OPEN:
-                match piece:
+                match chunk:
                     case "eof":
                         self.source.receive_eof(now=self.now)
                     case "error":
                         self.source.receive_error(now=self.now)
                     case _:
-                        events += self.source.receive_data(piece, now=self.now)
+                        events += self.source.receive_data(chunk, now=self.now)
         return events
 
     def _connect(self) -> None:
-        field = dict(self.source.request_headers()).get("Last-Event-ID")
-        answer = self._serve(read_last_event_id(field), self.now)
-        if isinstance(answer, int):
-            self.source.receive_response(answer, [], now=self.now)
+        header = dict(self.source.request_headers()).get("Last-Event-ID")
+        response = self._serve(read_last_event_id(header), self.now)
+        if isinstance(response, int):
+            self.source.receive_response(response, [], now=self.now)
         else:
             self.source.receive_response(200, stream_headers(), now=self.now)
-            self.link, self.stream = self._wire(), answer
+            self.link, self.stream = self._make_link(), response
 
     def _write(self) -> None:
         while self.link and self.stream and self.link.is_writable:
@@ -258,7 +257,7 @@ class Pair:
 
 
 def events() -> SearchStrategy[Event]:
-    """Return a strategy for events that can be written, without ids."""
+    """Return a strategy for events that can be encoded, without ids."""
     from hypothesis import strategies as st
 
     text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -266,19 +265,19 @@ def events() -> SearchStrategy[Event]:
     return st.builds(Event, text, line)
 
 
-def pieces(data: bytes) -> SearchStrategy[list[bytes]]:
-    """Return a strategy for ways to cut *data*: a peer may send it in any."""
+def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
+    """Return a strategy for all ways to split *data* into chunks."""
     from hypothesis import strategies as st
 
-    def cut(places: set[int]) -> list[bytes]:
-        ends = [*sorted(places), len(data)]
+    def split(offsets: set[int]) -> list[bytes]:
+        ends = [*sorted(offsets), len(data)]
         return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
-    return st.sets(st.integers(0, len(data))).map(cut)
+    return st.sets(st.integers(0, len(data))).map(split)
 
 
-def chances() -> SearchStrategy[Callable[[], float]]:
-    """Return a strategy for the *random* of a `Source`, a `Stream` or a `LossyLink`."""
+def randoms() -> SearchStrategy[Callable[[], float]]:
+    """Return a strategy for the *random* of a `Source`, `Stream` or `LossyLink`."""
     from hypothesis import strategies as st
 
-    return st.randoms(use_true_random=False).map(lambda source: source.random)
+    return st.randoms(use_true_random=False).map(lambda generator: generator.random)

@@ -31,13 +31,13 @@ async def test_body_is_sent_while_the_answer_is_read(autojump_clock):
     sender, body = trio.open_memory_channel[bytes](0)
     async with AsgiClient(echo).open("POST", "/", body=body) as answer:
         await sender.send(b"one")
-        first = await answer.next_piece()
+        first = await answer.next_chunk()
         await sender.send(b"two")
-        second = await answer.next_piece()
+        second = await answer.next_chunk()
         sender.close()
 
-        assert [b"ONE", b"TWO", b""] == [first, second, await answer.next_piece()]
-        assert await answer.next_piece() is None
+        assert [b"ONE", b"TWO", b""] == [first, second, await answer.next_chunk()]
+        assert await answer.next_chunk() is None
         assert answer.status == 200
 
 
@@ -54,7 +54,7 @@ async def test_open_answer_is_not_taken_before_it_is_read(autojump_clock):
     async with AsgiClient(app).open("GET", "/") as answer:
         await wait_all_tasks_blocked()
         before = len(sent)
-        await answer.next_piece()
+        await answer.next_chunk()
         await wait_all_tasks_blocked()
 
         assert (0, 1) == (before, len(sent))

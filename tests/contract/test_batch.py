@@ -76,10 +76,10 @@ async def test_first_result_arrives_before_the_last_line_is_sent(autojump_clock,
         for number in (1, 2, 3):
             await sender.send(line())
 
-            assert [number] == numbers(await answer.next_piece())
+            assert [number] == numbers(await answer.next_chunk())
         sender.close()
 
-        assert not await answer.next_piece()
+        assert not await answer.next_chunk()
 
 
 async def test_line_is_answered_as_soon_as_it_ends(autojump_clock, world):
@@ -88,10 +88,10 @@ async def test_line_is_answered_as_soon_as_it_ends(autojump_clock, world):
     async with world.producer.open("POST", "/v1/batch", body=content) as answer:
         await sender.send(line() + line()[:20])
 
-        assert [1] == numbers(await answer.next_piece())
+        assert [1] == numbers(await answer.next_chunk())
         await sender.send(line()[20:])
 
-        assert [2] == numbers(await answer.next_piece())
+        assert [2] == numbers(await answer.next_chunk())
         sender.close()
 
 
@@ -118,7 +118,7 @@ async def test_fast_sender_waits_for_a_slow_reader(autojump_clock, world):
     async with world.producer.open("POST", "/v1/batch", body=pieces()) as answer:
         await wait_all_tasks_blocked()
         first = sent
-        await answer.next_piece()
+        await answer.next_chunk()
         await trio.sleep(100)
 
         assert first <= 5
@@ -134,7 +134,7 @@ async def test_slow_reader_is_not_taken_for_a_slow_sender(autojump_clock, world)
 
     results = []
     async with world.producer.open("POST", "/v1/batch", body=pieces()) as answer:
-        while piece := await answer.next_piece():
+        while piece := await answer.next_chunk():
             results += numbers(piece)
             await trio.sleep(60)
 
@@ -177,12 +177,12 @@ async def test_line_that_is_too_long_is_told_before_it_ends(autojump_clock, worl
     async with world.producer.open("POST", "/v1/batch", body=content) as answer:
         await sender.send(b"x" * 65_537)
 
-        assert [413] == numbers(await answer.next_piece())
+        assert [413] == numbers(await answer.next_chunk())
         for _ in range(20):
             await sender.send(b"x" * 65_536)
         await sender.send(b"\n" + line())
 
-        assert [1] == numbers(await answer.next_piece())
+        assert [1] == numbers(await answer.next_chunk())
         sender.close()
 
 
@@ -259,7 +259,7 @@ async def test_sender_that_disconnects_has_done_what_was_answered(
     sender, content = trio.open_memory_channel[bytes](0)
     async with world.producer.open("POST", "/v1/batch", body=content) as answer:
         await sender.send(line() + line().rstrip())
-        await answer.next_piece()
+        await answer.next_chunk()
     await trio.sleep(60)
 
     assert (await world.badge())["v"] == 1

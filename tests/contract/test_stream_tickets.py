@@ -209,7 +209,7 @@ async def test_key_comes_in_a_block_of_an_id_before_any_state(
     valve.open()
     async with valve.world.anonymous.stream(f"{url}&level={level}") as stream:
         await trio.testing.wait_all_tasks_blocked()
-        pieces = [piece for piece in stream._exchange.ready_pieces() if piece]
+        pieces = [piece for piece in stream._exchange.ready_chunks() if piece]
     hello, key, state, _ = b"".join(pieces).split(b"\n\n")
 
     assert hello.startswith(b"event: hello\n")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roundel._cursor import (
-    FOREIGN,
+    INVALID_POSITION,
     MAX_OFFSET,
     MAX_TOPICS,
     Cursor,
@@ -77,8 +77,8 @@ def test_foreign(text: str) -> None:
     """What no cursor is written as is foreign, and stands nowhere in each lane."""
     cursor = Cursor.parse(text)
 
-    assert Cursor(foreign=True) == cursor
-    assert FOREIGN == cursor.position("badge")
+    assert Cursor(is_invalid=True) == cursor
+    assert INVALID_POSITION == cursor.position("badge")
 
 
 @pytest.mark.parametrize(("length", "foreign"), [(128, False), (129, True)])
@@ -88,7 +88,7 @@ def test_longest(length: int, foreign: bool) -> None:
     text = f"{head}~{'d' * (length - len(head) - 5)}.e.1"
 
     assert length == len(text)
-    assert foreign == Cursor.parse(text).foreign
+    assert foreign == Cursor.parse(text).is_invalid
 
 
 def test_bytes() -> None:
@@ -96,7 +96,7 @@ def test_bytes() -> None:
     position = Position("e", 10)
 
     assert Cursor({"": position}) == Cursor.parse(b"e.A")
-    assert Cursor(foreign=True) == Cursor.parse(b"e.A\xff")
+    assert Cursor(is_invalid=True) == Cursor.parse(b"e.A\xff")
 
 
 @pytest.mark.parametrize("text", [None, "", b""])
@@ -126,7 +126,7 @@ def test_parse_is_total(text: str | bytes) -> None:
     cursor = Cursor.parse(text)
     plain = text.decode("latin-1") if isinstance(text, bytes) else text
 
-    assert cursor.foreign or plain == str(cursor)
+    assert cursor.is_invalid or plain == str(cursor)
 
 
 @given(OFFSETS, OFFSETS)
@@ -161,7 +161,7 @@ def test_lanes_that_just_fit() -> None:
     [
         pytest.param(
             {f"{n}": "e" for n in range(9)},
-            "lanes: expected at most 8, got 9",
+            "topics: expected at most 8, got 9",
             id="too many",
         ),
         pytest.param(

@@ -17,8 +17,8 @@ def test_event_is_encoded_at_once() -> None:
     """Its id is where it stands, and time and place are as they were given."""
     entry = EncodedEvent(Event("x"), AT, 7.0)
 
-    assert FRAME == entry.frame
-    assert (AT, 7.0) == (entry.at, entry.time)
+    assert FRAME == entry.chunk
+    assert (AT, 7.0) == (entry.position, entry.time)
 
 
 def test_function_is_asked_once_when_it_is_needed() -> None:
@@ -31,7 +31,7 @@ def test_function_is_asked_once_when_it_is_needed() -> None:
 
     entry = EncodedEvent(make, AT, 0.0)
     made_early = list(made)
-    one, two = entry.frame, entry.frame
+    one, two = entry.chunk, entry.chunk
 
     assert [] == made_early
     assert ["x"] == made
@@ -44,10 +44,10 @@ def test_function_that_raises_is_asked_again() -> None:
     answers: list[Event] = []
     entry = EncodedEvent(lambda: answers.pop(), AT, 0.0)
     with pytest.raises(IndexError):
-        _ = entry.frame
+        _ = entry.chunk
     answers.append(Event("x"))
 
-    assert FRAME == entry.frame
+    assert FRAME == entry.chunk
 
 
 def test_id_is_refused() -> None:
@@ -56,7 +56,7 @@ def test_id_is_refused() -> None:
     with pytest.raises(LocalProtocolError, match="id: expected none"):
         EncodedEvent(mine, AT, 0.0)
     with pytest.raises(LocalProtocolError, match="id: expected none"):
-        _ = EncodedEvent(lambda: mine, AT, 0.0).frame
+        _ = EncodedEvent(lambda: mine, AT, 0.0).chunk
 
 
 def test_several_lanes() -> None:
@@ -64,8 +64,8 @@ def test_several_lanes() -> None:
     entry = EncodedEvent(Event("x"), AT, 0.0)
     cursor = Cursor({"a": AT, "b": Position("f", 5)})
 
-    assert encode(Event("x", id="a.e.3~b.f.5")) == entry.frame_at(cursor)
-    assert FRAME == entry.frame
+    assert encode(Event("x", id="a.e.3~b.f.5")) == entry.chunk_with_cursor(cursor)
+    assert FRAME == entry.chunk
 
 
 # Events that say from where they go on.
@@ -79,21 +79,21 @@ def test_delta_is_made_for_where_its_reader_was() -> None:
         made.append(told)
         return Event(f"from {told}")
 
-    entry = EncodedEvent(Delta(make), AT, 7.0, before=1)
+    entry = EncodedEvent(Delta(make), AT, 7.0, base_offset=1)
     usual = [
-        entry.rebased_on(told).frame
+        entry.rebased_on(told).chunk
         for told in (Position("e", 1), None, Position("e", 1))
     ]
     apart = entry.rebased_on(Position("e", 2))
 
     assert [b"data: from 1\nid: e.3\n\n"] * 3 == usual
-    assert b"data: from 2\nid: e.3\n\n" == apart.frame
-    assert (AT, 7.0) == (apart.at, apart.time)
+    assert b"data: from 2\nid: e.3\n\n" == apart.chunk
+    assert (AT, 7.0) == (apart.position, apart.time)
     assert [1, 2] == made
 
 
 def test_plain_event_is_the_same_for_all() -> None:
     """An event that is no delta does not care from where its reader comes."""
-    entry = EncodedEvent(Event("x"), AT, 0.0, before=1)
+    entry = EncodedEvent(Event("x"), AT, 0.0, base_offset=1)
 
     assert entry is entry.rebased_on(Position("e", 0))

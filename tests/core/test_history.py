@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from roundel._cursor import FOREIGN, MAX_OFFSET, Cursor, Position
+from roundel._cursor import INVALID_POSITION, MAX_OFFSET, Cursor, Position
 from roundel._encoded_event import Delta, EventOrFactory
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
@@ -41,7 +41,7 @@ def filled(count: int, **bounds: Any) -> History:
 
 
 def told(history: History, position: Position | None, now: float = 0.0) -> list[bytes]:
-    return [entry.frame for entry in history.since(position, now=now).entries]
+    return [entry.chunk for entry in history.since(position, now=now).events]
 
 
 class Maker:
@@ -66,7 +66,7 @@ class Maker:
     ("position", "outcome", "offsets"),
     [
         pytest.param(None, "snapshot", [3, 4, 5], id="new"),
-        pytest.param(FOREIGN, "reset", [3, 4, 5], id="foreign"),
+        pytest.param(INVALID_POSITION, "reset", [3, 4, 5], id="foreign"),
         pytest.param(at(4, "old"), "reset", [3, 4, 5], id="another epoch"),
         pytest.param(at(6), "reset", [3, 4, 5], id="ahead"),
         pytest.param(at(0), "snapshot", [3, 4, 5], id="evicted"),
@@ -88,9 +88,9 @@ def test_since(
     replay = history.since(position, now=5.0)
 
     assert outcome == replay.outcome
-    assert offsets == [entry.at.offset for entry in replay.entries]
+    assert offsets == [entry.position.offset for entry in replay.events]
     assert [frame(f"event {n}", n) for n in offsets] == [
-        entry.frame for entry in replay.entries
+        entry.chunk for entry in replay.events
     ]
     assert at(5) == replay.position
     assert (outcome in ("current", "replayed")) == replay.is_contiguous
@@ -207,7 +207,7 @@ def test_bounds_are_not_negative() -> None:
 # The latest wins.
 
 
-@pytest.mark.parametrize("position", [None, FOREIGN, at(0), at(2), at(9)])
+@pytest.mark.parametrize("position", [None, INVALID_POSITION, at(0), at(2), at(9)])
 def test_latest_wins(position: Position | None) -> None:
     """With capacity 0 the newest event is the state, wherever a reader comes from."""
     history = filled(3, capacity=0)
@@ -221,7 +221,7 @@ def test_latest_wins_outcome() -> None:
     history = filled(3, capacity=0)
     outcomes = [
         history.since(position, now=0.0).outcome
-        for position in (None, FOREIGN, at(1), at(3))
+        for position in (None, INVALID_POSITION, at(1), at(3))
     ]
 
     assert ["snapshot", "reset", "replayed", "current"] == outcomes
@@ -266,7 +266,7 @@ def test_silent_advance_of_the_latest() -> None:
     ("position", "news"),
     [
         pytest.param(None, True, id="new"),
-        pytest.param(FOREIGN, True, id="foreign"),
+        pytest.param(INVALID_POSITION, True, id="foreign"),
         pytest.param(at(3, "old"), True, id="another epoch"),
         pytest.param(at(2), True, id="one behind"),
         pytest.param(at(3), False, id="the newest event"),
@@ -317,7 +317,7 @@ def test_made_once_if_needed() -> None:
     history.append(Event("event 1"), snapshot=needed, now=0.0)
     live = told(history, at(0))
     asked_live = needed.asked
-    twice = [told(history, None), told(history, FOREIGN)]
+    twice = [told(history, None), told(history, INVALID_POSITION)]
 
     assert [frame("event 1", 1)] == live
     assert 0 == asked_live
@@ -604,13 +604,13 @@ class HistoryModel(RuleBasedStateMachine):
 
     @invariant()
     def every_answer_is_right(self) -> None:
-        positions = [None, FOREIGN, Position("zz", self.head)]
+        positions = [None, INVALID_POSITION, Position("zz", self.head)]
         offsets = range(max(0, self.head - 12), self.head + 3)
         positions += [Position(self.epoch, offset) for offset in offsets]
         for position in positions:
             outcome, expected = self.answer(position)
             replay = self.history.since(position, now=self.now)
-            got = [entry.frame for entry in replay.entries]
+            got = [entry.chunk for entry in replay.events]
 
             assert outcome == replay.outcome, position
             assert [self.frame(logged) for logged in expected] == got, position
@@ -671,11 +671,11 @@ def test_sole_news_is_what_since_answers(
         assert news == history.single_event_after(position)
         if news is not None:
             replay = history.since(position, now=0.0)
-            (entry,) = replay.entries
+            (entry,) = replay.events
 
             assert history.has_events_after(position)
             assert "replayed" == replay.outcome
-            assert (entry.rebased_on(position).frame, replay.position) == news
+            assert (entry.rebased_on(position).chunk, replay.position) == news
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])

@@ -114,7 +114,7 @@ class World:
         self.pair = Pair(
             Source(now=0.0, random=chance, idle_timeout=30.0, retry_statuses={503}),
             self.serve,
-            wire=lambda: LossyLink(
+            make_link=lambda: LossyLink(
                 chance, latency=0.5, cut_rate=self.cut_rate, max_in_flight=100
             ),
         )
@@ -177,11 +177,11 @@ def tell(seed: int, shape: dict[str, dict[str, Any]]) -> World:
         world.happen()
     world.cut_rate = 0.0
     # A silent cut takes 30 s to be found, a return at most 60 s more.
-    while not (world.pair.is_quiet and world.pair.source.reason == ""):
+    while not (world.pair.is_idle and world.pair.source.reason == ""):
         world.pass_time(1.0)
         assert world.pair.now < 5000.0
     world.pass_time(300.0)
-    while not world.pair.is_quiet:
+    while not world.pair.is_idle:
         world.pass_time(0.1)
     return world
 

@@ -53,12 +53,12 @@ CALLS: list[tuple[Input, str, Callable[[Source], object]]] = [
         lambda source: source.receive_response(200, STREAM, now=1.0),
     ),
     (
-        Input.REFUSE,
+        Input.REJECT,
         "receive_response",
         lambda source: source.receive_response(404, STREAM, now=1.0),
     ),
     (
-        Input.DEFER,
+        Input.RETRY,
         "receive_response",
         lambda source: source.receive_response(503, [], now=1.0),
     ),
@@ -68,12 +68,12 @@ CALLS: list[tuple[Input, str, Callable[[Source], object]]] = [
         lambda source: source.receive_data(b"data: 1\n\n", now=1.0),
     ),
     (
-        Input.BREAK,
+        Input.OVERFLOW,
         "receive_data",
         lambda source: source.receive_data(b"data: 1" + b"0" * 20, now=1.0),
     ),
-    (Input.LOSS, "receive_eof", lambda source: source.receive_eof(now=1.0)),
-    (Input.LOSS, "receive_error", lambda source: source.receive_error(now=1.0)),
+    (Input.DISCONNECT, "receive_eof", lambda source: source.receive_eof(now=1.0)),
+    (Input.DISCONNECT, "receive_error", lambda source: source.receive_error(now=1.0)),
     (Input.TIMEOUT, "handle_timeout", lambda source: source.handle_timeout(99.0)),
     (Input.CLOSE, "close", lambda source: source.close()),
 ]

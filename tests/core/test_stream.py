@@ -428,15 +428,15 @@ def test_lanes_refused() -> None:
     """Lanes that no cursor can carry are refused, and the stream is as it was."""
     stream = Stream(lanes(a=filled(1)), now=0.0, last_event_id="a.e.1")
     stream.subscribe("b" * 32, filled(0, "e" * 32))
-    with pytest.raises(LocalProtocolError, match="'a' is followed already"):
+    with pytest.raises(LocalProtocolError, match="already subscribed to 'a'"):
         stream.subscribe("a", filled(1))
-    with pytest.raises(LocalProtocolError, match="lane: expected 1 to 32"):
+    with pytest.raises(LocalProtocolError, match="topic: expected 1 to 32"):
         stream.subscribe("", filled(1))
-    with pytest.raises(LocalProtocolError, match="'b' is not followed"):
+    with pytest.raises(LocalProtocolError, match="not subscribed to 'b'"):
         stream.unsubscribe("b")
     with pytest.raises(LocalProtocolError, match="at most 128 characters"):
         stream.subscribe("c" * 32, filled(0, "f" * 32))
-    with pytest.raises(LocalProtocolError, match="lane: expected 1 to 32"):
+    with pytest.raises(LocalProtocolError, match="topic: expected 1 to 32"):
         Stream({"a b": filled(1)}, now=0.0)
 
     drain(stream, 0.0)

@@ -18,7 +18,7 @@ from roundel._parser import Parser
 from roundel._source import Source
 from roundel._source_states import State
 from roundel._stream import CloseMessage, Stream
-from roundel.testing import LossyLink, Pair, chances, events, pieces
+from roundel.testing import LossyLink, Pair, chunkings, events, randoms
 
 
 def rolled(*chances: float) -> Callable[[], float]:
@@ -103,7 +103,7 @@ def test_link_heeds_back_pressure() -> None:
 
 
 @pytest.mark.slow
-@given(chances(), st.lists(st.binary(max_size=50)))
+@given(randoms(), st.lists(st.binary(max_size=50)))
 def test_link_loses_nothing(chance: Callable[[], float], writes: list[bytes]) -> None:
     """A link that is not cut brings all that was sent."""
     link = LossyLink(chance)
@@ -116,7 +116,7 @@ def test_link_loses_nothing(chance: Callable[[], float], writes: list[bytes]) ->
 
 
 @pytest.mark.slow
-@given(chances(), st.lists(st.binary(max_size=50)))
+@given(randoms(), st.lists(st.binary(max_size=50)))
 def test_cut_link_brings_a_beginning(
     chance: Callable[[], float], writes: list[bytes]
 ) -> None:
@@ -162,7 +162,7 @@ def joined(server: Server, latency: float = 0.0, **options: Any) -> Pair:
     return Pair(
         Source(now=0.0, random=lambda: 0.0, **options),
         server.serve,
-        wire=lambda: LossyLink(chance, latency=latency, max_in_flight=100),
+        make_link=lambda: LossyLink(chance, latency=latency, max_in_flight=100),
     )
 
 
@@ -203,15 +203,15 @@ def test_pair_is_quiet() -> None:
     """A pair is quiet when it is connected and nothing is under way."""
     server = Server()
     pair = joined(server, latency=2.0)
-    quiet = [pair.is_quiet]
+    quiet = [pair.is_idle]
     assert 0.0 == pair.deadline
     pair.run_until(0.0)
-    quiet.append(pair.is_quiet)
+    quiet.append(pair.is_idle)
     pair.run_until(2.0)
-    quiet.append(pair.is_quiet)
+    quiet.append(pair.is_idle)
     server.lane.append(Event("one"), now=2.0)
     pair.run_until(2.0)
-    quiet.append(pair.is_quiet)
+    quiet.append(pair.is_idle)
 
     assert [False, False, True, False] == quiet
 
@@ -221,7 +221,7 @@ def test_pair_refused() -> None:
     pair = Pair(
         Source(now=0.0, random=lambda: 0.0),
         lambda last_event_id, now: 204,
-        wire=lambda: LossyLink(Random(1).random),
+        make_link=lambda: LossyLink(Random(1).random),
     )
     told = [pair.step(), pair.step(), pair.run_until(99.0)]
 
@@ -237,7 +237,7 @@ def test_pair_and_an_unready_server() -> None:
     pair = Pair(
         Source(now=0.0, random=lambda: 0.0, retry_statuses={503}),
         lambda last_event_id, now: next(answers, 0) or server.serve("", now),
-        wire=lambda: LossyLink(Random(1).random),
+        make_link=lambda: LossyLink(Random(1).random),
     )
 
     assert ["state"] == data(pair.run_until(7.0))
@@ -328,12 +328,12 @@ def test_events(event: Event) -> None:
 @given(st.data(), st.binary(max_size=40))
 def test_pieces(drawn: st.DataObject, whole: bytes) -> None:
     """However it is cut, the pieces are the whole."""
-    cut = drawn.draw(pieces(whole))
+    cut = drawn.draw(chunkings(whole))
 
     assert whole == b"".join(cut)
 
 
-@given(chances())
+@given(randoms())
 def test_chances(chance: Callable[[], float]) -> None:
     """What is drawn is from 0 to below 1."""
     assert all(0 <= chance() < 1 for _ in range(5))
