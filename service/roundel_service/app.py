@@ -24,8 +24,9 @@ from .http.dispatcher import Dispatcher
 from .http.fastpath_app import FastpathApp
 from .http.quart_app import create_app
 from .http.routes import create_routes
-from .identity.authenticator import Authenticator, HmacKey
-from .identity.jwks import JwkSet
+from .identity.authenticator import Authenticator
+from .identity.hmac_key import HmacKey
+from .identity.jwks import JwksClient
 from .identity.tickets import Tickets
 from .operator.app import create_operator_app
 from .operator.audit import Audit
@@ -60,7 +61,7 @@ class Service:
             # First, since all others ask it, and they are told if it cannot begin.
             await nursery.start(self.hub.engine.run)
             await nursery.start(self.hub.run)
-            if isinstance(self.authenticator.keys, JwkSet):
+            if isinstance(self.authenticator.keys, JwksClient):
                 await nursery.start(self.authenticator.keys.run)
             nursery.start_soon(self.audit.run)
             task_status.started()
@@ -125,9 +126,9 @@ def build_authenticator(
     settings: Settings, *, clock: Callable[[], float] = time.time
 ) -> Authenticator:
     """Build what tells who calls."""
-    keys: HmacKey | JwkSet
+    keys: HmacKey | JwksClient
     if settings.jwks is not None:
-        keys = JwkSet(settings.jwks, clock=clock)
+        keys = JwksClient(settings.jwks, clock=clock)
     else:
         assert settings.jwt_secret is not None
         keys = HmacKey(settings.jwt_secret)
@@ -146,7 +147,7 @@ async def _reasons(hub: Hub, gate: Authenticator) -> Mapping[str, str]:
     reasons = {}
     if hub.is_draining:
         reasons["draining"] = "the service is about to end"
-    if isinstance(gate.keys, JwkSet) and not gate.keys.is_loaded:
+    if isinstance(gate.keys, JwksClient) and not gate.keys.is_loaded:
         reasons["jwks"] = "no key to verify tokens with was read yet"
     try:
         await hub.engine.check()

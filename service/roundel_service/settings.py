@@ -14,7 +14,7 @@ import attrs
 from .engines.cache import CACHE_BYTES
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
-from .identity.authenticator import MIN_SECRET
+from .identity.hmac_key import MIN_SECRET
 from .identity.jwks import check_source
 
 PREFIX = "ROUNDEL_"

@@ -296,7 +296,7 @@ class Workbench:
     def tokens(self) -> Path:
         """Return the file with the tokens of all users, one a line."""
         # Imported here, so that peers can be measured without Roundel.
-        from roundel_service.identity.authenticator import HmacKey
+        from roundel_service.identity.hmac_key import HmacKey
 
         file = self.folder / "tokens"
         if not file.exists():

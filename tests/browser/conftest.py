@@ -21,7 +21,8 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from roundel_service.identity.authenticator import Authenticator, HmacKey
+from roundel_service.identity.authenticator import Authenticator
+from roundel_service.identity.hmac_key import HmacKey
 from roundel_service.identity.tickets import Tickets
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

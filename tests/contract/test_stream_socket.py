@@ -54,7 +54,7 @@ class Served:
     def ticket(self) -> str:
         now = wall_clock()
         issue = self.service.authenticator.tickets.issue
-        ticket = issue("alice", holds_until=now + 3_600, issued_at=now)
+        ticket = issue("alice", expires_at=now + 3_600, issued_at=now)
         return f"{ITEMS}&ticket={ticket}"
 
 

@@ -27,7 +27,8 @@ from ..demo import app as demo
 from ..domain.names import is_user_name
 from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import data_file
-from ..identity.authenticator import Authenticator, HmacKey
+from ..identity.authenticator import Authenticator
+from ..identity.hmac_key import HmacKey
 from ..identity.tickets import Tickets
 from ..operator.doctor import examine
 from ..settings import Address, ConfigError, Settings

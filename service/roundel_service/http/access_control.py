@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import ceil
-from typing import final
+from typing import TypeVar, final
 
 import attrs
 import trio
 
 from ..engines.base import Engine
-from ..identity.authenticator import Authenticator, Credentials, Producer, User
+from ..identity.authenticator import Authenticator
+from ..identity.callers import Caller, Credentials, Producer, User
+from ..identity.errors import InvalidCredentials, KeysUnavailable, WrongRole
 from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
 from .messages import Request
 from .token_bucket import TokenBuckets
 
+_Caller = TypeVar("_Caller")
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 
 
@@ -63,7 +66,7 @@ class AccessControl:
 
     async def known_producer(self, request: Request) -> Producer:
         """Return the calling producer, however often it calls: `spend()` later."""
-        return await self.authenticator.producer(_credentials(request))
+        return await _identified(self.authenticator.producer(_credentials(request)))
 
     async def user(self, request: Request) -> User:
         """Return the calling user, or raise a 401, 403 or 429 `Problem`."""
@@ -72,9 +75,9 @@ class AccessControl:
         self._limit("user", self.throttle_delay(user))
         return user
 
-    async def caller(self, request: Request) -> Producer | User:
+    async def caller(self, request: Request) -> Caller:
         """Return whoever calls, or raise a 401, 403 or 429 `Problem`."""
-        caller = await self.authenticator.caller(_credentials(request))
+        caller = await _identified(self.authenticator.caller(_credentials(request)))
         if isinstance(caller, Producer):
             self.charge(caller, 1)
             return caller
@@ -87,7 +90,8 @@ class AccessControl:
 
         It may have been revoked: whoever looks at the mailbox can tell.
         """
-        user = await self.authenticator.user(_credentials(request, ticket))
+        credentials = _credentials(request, ticket)
+        user = await _identified(self.authenticator.user(credentials))
         self._check_origin(request, user)
         return user
 
@@ -129,6 +133,18 @@ class AccessControl:
             raise problems.forbidden(
                 "Origin: expected this service's own with a cookie"
             )
+
+
+async def _identified(caller: Awaitable[_Caller]) -> _Caller:
+    """Await the authentication; raise its errors as a 401, 403 or 503 `Problem`."""
+    try:
+        return await caller
+    except InvalidCredentials as error:
+        raise problems.unauthorized(str(error)) from None
+    except WrongRole as error:
+        raise problems.forbidden(str(error)) from None
+    except KeysUnavailable:
+        raise problems.keys_unavailable() from None
 
 
 def _credentials(request: Request, ticket: str | None = None) -> Credentials:

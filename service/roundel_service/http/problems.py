@@ -178,6 +178,17 @@ def internal_error() -> Problem:
     )
 
 
+def keys_unavailable() -> Problem:
+    """Make the problem of a token before the service has loaded a key (503)."""
+    return Problem(
+        status=503,
+        name="keys-unavailable",
+        title="Tokens cannot be verified now",
+        detail="the keys that tokens are verified with could not be read yet",
+        headers={"Retry-After": "5"},
+    )
+
+
 def engine_unavailable(detail: str) -> Problem:
     """Make the problem of an engine that cannot promise anything now (503)."""
     return Problem(

@@ -1,1 +1,1 @@
-"""Who calls: keys, tokens and tickets. Knows no HTTP."""
+"""Authentication: producer keys, JSON Web Tokens and tickets. Knows no HTTP."""

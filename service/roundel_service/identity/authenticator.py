@@ -1,4 +1,4 @@
-"""Who calls: producers by a shared key, users by a signed token or a ticket."""
+"""Authentication: producers by a shared key, users by a signed token or a ticket."""
 
 from __future__ import annotations
 
@@ -8,115 +8,36 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias, final
 
 import attrs
-from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
 
 from ..domain.names import is_user_name
-from ..http.problems import Problem, forbidden, unauthorized
-from .jwk_set import Claims, token_rules
-from .jwks import JwkSet
-from .tickets import Ticket, Tickets
-from .verified_tokens import VerifiedTokenCache
-
-MIN_SECRET = 32
-"""The shortest secret, in bytes, that tokens may be signed with (RFC 7518 3.2)."""
+from .callers import Caller, Credentials, Producer, User
+from .errors import InvalidCredentials, WrongRole
+from .hmac_key import HmacKey
+from .jwk_set import Claims
+from .jwks import JwksClient
+from .tickets import Tickets
 
 MAX_CREDENTIAL = 8_192
-"""The longest token or ticket, in characters, that is looked at."""
+"""Maximum length of a token or ticket, in characters."""
 
 CLOCK_SKEW = 60.0
-"""For how many seconds the clock of who issues tokens may be ahead."""
+"""Seconds that the `iat` and `nbf` of a token may lie in the future."""
 
-_RULES = token_rules({"HS256": "HS256"})
-_END_OF_TIME = 253_402_300_800.0
-"""The year 10000: no time of a token is meant to be later, or as long ago."""
+_MAX_TIME = 253_402_300_800.0
+"""The year 10000 in seconds since 1970: a larger value is in other units."""
 
-
-@final
-@attrs.frozen(kw_only=True, repr=False)
-class Credentials:
-    """What a request presents; *ticket* is for the stream alone."""
-
-    authorization: str | None = None
-    cookie: str | None = None
-    ticket: str | None = None
-
-
-@final
-@attrs.frozen
-class Producer:
-    """A backend that holds a producer key; *number* says which, from 1 on."""
-
-    number: int
-
-
-@final
-@attrs.frozen(kw_only=True)
-class User:
-    """A user, until *expires_at*; times are in seconds since 1970.
-
-    *issued_at* is the proof's, and 0 if it tells none, so that any revocation refuses
-    it. *by_cookie* says that a browser added the proof by itself, whoever wrote the
-    page; *ticket* is the proof itself if it is one.
-    """
-
-    name: str
-    expires_at: float
-    issued_at: float
-    by_cookie: bool = False
-    ticket: Ticket | None = None
-
-
-Caller: TypeAlias = Producer | User
-
-
-def _as_key(secret: str) -> OctKey:
-    if len(secret.encode()) < MIN_SECRET:
-        raise ValueError(f"expected a secret of at least {MIN_SECRET} bytes")
-    return OctKey.import_key(secret)
-
-
-@final
-@attrs.frozen(repr=False)
-class HmacKey:
-    """Signs and verifies tokens by HS256.
-
-    What is too short, or is somebody's public key, is a `ValueError`.
-    """
-
-    _key: OctKey = attrs.field(converter=_as_key)
-    _verified: VerifiedTokenCache = attrs.field(
-        factory=VerifiedTokenCache, init=False, eq=False
-    )
-
-    async def claims(self, token: str) -> Claims:
-        """Return the claims of a *token* that this secret has signed.
-
-        Any other is a `JoseError`, `ValueError`, `TypeError` or `RecursionError`.
-        """
-        claims = self._verified.get(token)
-        if claims is None:
-            claims = jwt.decode(token, self._key, registry=_RULES).claims
-            self._verified.keep(token, claims)
-        return claims
-
-    def sign(self, claims: Claims) -> str:
-        """Return the token that says so."""
-        return jwt.encode({"alg": "HS256"}, claims, self._key, registry=_RULES)
-
-
-Keys: TypeAlias = HmacKey | JwkSet
-"""What tokens are verified with; it fixes the algorithm, the token never does."""
+Keys: TypeAlias = HmacKey | JwksClient
+"""The keys that verify tokens; they fix the algorithm, a token never does."""
 
 
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Authenticator:
-    """Tells from the proofs that a request presents who its caller is.
+    """Identifies the caller from the credentials of a request.
 
-    *producer_keys* are secrets; nothing prints them. A token's *audience* and
-    *issuer* are checked where they are given. *clock* returns seconds since 1970.
+    *producer_keys* are secrets and are never printed. The *audience* and *issuer* of a
+    token are checked if given. *clock* returns seconds since 1970.
     """
 
     producer_keys: Sequence[str]
@@ -132,86 +53,89 @@ class Authenticator:
         return tuple(key.encode() for key in self.producer_keys)
 
     async def producer(self, credentials: Credentials) -> Producer:
-        """Return the calling producer; anybody else is a 401 or 403 `Problem`."""
+        """Return the calling producer; raise `WrongRole` if the caller is a user."""
         caller = await self.caller(credentials)
         if not isinstance(caller, Producer):
-            raise forbidden("this call is for producers, the proof is a user's")
+            raise WrongRole("expected a producer key, got credentials of a user")
         return caller
 
     async def user(self, credentials: Credentials) -> User:
-        """Return the calling user; anybody else is a 401 or 403 `Problem`."""
+        """Return the calling user; raise `WrongRole` if the caller is a producer."""
         caller = await self.caller(credentials)
         if not isinstance(caller, User):
-            raise forbidden("this call is for users, the proof is a producer's")
+            raise WrongRole("expected credentials of a user, got a producer key")
         return caller
 
     async def caller(self, credentials: Credentials) -> Caller:
-        """Return who calls, by the first of the *proofs*, if all of them are good.
+        """Return the caller: the first of the credentials, if all of them are valid.
 
-        If one is bad, or none is there, it is a 401 `Problem`; a 503 one while there
-        are no keys to tell.
+        Raises `InvalidCredentials`, or `KeysUnavailable` before a key is loaded.
         """
-        # Every proof that is there is checked: a bad one is never made up for by
-        # another, and there is no anonymous caller to fall back to.
+        # All credentials are checked: a valid one does not make up for an invalid one,
+        # and no request is anonymous.
         callers: list[Caller] = []
         if credentials.authorization is not None:
-            callers.append(await self._bearer(credentials.authorization))
+            callers.append(await self._from_bearer(credentials.authorization))
         if credentials.cookie is not None:
-            callers.append(await self._token(credentials.cookie, by_cookie=True))
+            callers.append(await self._from_token(credentials.cookie, by_cookie=True))
         if credentials.ticket is not None:
-            callers.append(self._ticket(credentials.ticket))
+            callers.append(self._from_ticket(credentials.ticket))
         if not callers:
-            raise unauthorized("expected Authorization: Bearer, or the cookie roundel")
+            raise InvalidCredentials(
+                "expected Authorization: Bearer, or the cookie roundel"
+            )
         return callers[0]
 
-    async def _bearer(self, authorization: str) -> Caller:
-        scheme, _, proof = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not proof:
-            raise unauthorized("Authorization: expected the scheme Bearer and a proof")
-        proof = proof.strip()
-        return self._producer(proof) or await self._token(proof)
+    async def _from_bearer(self, authorization: str) -> Caller:
+        scheme, _, credential = authorization.partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential:
+            raise InvalidCredentials("Authorization: expected Bearer and a credential")
+        return self._producer_with(credential) or await self._from_token(credential)
 
-    def _producer(self, proof: str) -> Producer | None:
-        # Every key is compared, so that the time tells nothing of which it was.
-        presented = proof.encode(errors="surrogatepass")
+    def _producer_with(self, credential: str) -> Producer | None:
+        # Every key is compared, so that the duration does not depend on the match.
+        presented = credential.encode(errors="surrogatepass")
         matches = [hmac.compare_digest(key, presented) for key in self._encoded_keys]
         return Producer(matches.index(True) + 1) if any(matches) else None
 
-    def _ticket(self, text: str) -> User:
-        ticket = self.tickets.read(_bounded(text))
+    def _from_ticket(self, text: str) -> User:
+        ticket = self.tickets.verify(_check_length(text))
         return User(
             name=ticket.user,
-            expires_at=ticket.holds_until,
+            expires_at=ticket.expires_at,
             issued_at=ticket.issued_at,
             ticket=ticket,
         )
 
-    async def _token(self, text: str, *, by_cookie: bool = False) -> User:
+    async def _from_token(self, text: str, *, by_cookie: bool = False) -> User:
         try:
-            claims = await self.keys.claims(_bounded(text))
+            claims = await self.keys.verify(_check_length(text))
         except (JoseError, ValueError, TypeError, RecursionError) as error:
-            raise _bad_token(error) from None
-        self._check_whose(claims)
-        return self._user(claims, by_cookie=by_cookie)
+            # Only the library's name of the rule: its messages quote the token.
+            rule = error.error if isinstance(error, JoseError) else "not a JWT"
+            raise InvalidCredentials(f"the token is not valid: {rule}") from None
+        self._check_audience_and_issuer(claims)
+        return self._user_from(claims, by_cookie=by_cookie)
 
-    def _check_whose(self, claims: Claims) -> None:
+    def _check_audience_and_issuer(self, claims: Claims) -> None:
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         if self.audience is not None and self.audience not in audiences:
-            raise unauthorized("the token's aud is not this service's")
+            raise InvalidCredentials("the token's aud is not the expected audience")
         if self.issuer is not None and self.issuer != claims.get("iss"):
-            raise unauthorized("the token's iss is not the one that is believed")
+            raise InvalidCredentials("the token's iss is not the expected issuer")
 
-    def _user(self, claims: Claims, *, by_cookie: bool) -> User:
+    def _user_from(self, claims: Claims, *, by_cookie: bool) -> User:
         name, now = claims.get("sub"), self.clock()
-        expires_at = _time(claims, "exp")
-        issued_at = _time(claims, "iat", 0.0)
+        expires_at = _time_claim(claims, "exp")
+        issued_at = _time_claim(claims, "iat", 0.0)
         if not isinstance(name, str) or not is_user_name(name):
-            raise unauthorized("the token's sub is no user name")
+            raise InvalidCredentials("the token's sub is not a user name")
         if expires_at <= now:
-            raise unauthorized("the token has expired")
-        if max(issued_at, _time(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
-            raise unauthorized("the token is of the future, by its iat or nbf")
+            raise InvalidCredentials("the token has expired")
+        if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
+            raise InvalidCredentials("the token's iat or nbf is in the future")
         return User(
             name=name,
             expires_at=expires_at,
@@ -222,37 +146,32 @@ class Authenticator:
     def sign(self, user: str, *, ttl: float) -> str:
         """Return a token for *user* that is valid for *ttl* seconds.
 
-        A `ValueError` if tokens are verified by a JWK set: others sign those.
+        Raises `ValueError` with a JWK set: it holds no private keys.
         """
         if not isinstance(self.keys, HmacKey):
-            raise ValueError(  # noqa: TRY004, it is a setting that does not fit
+            raise ValueError(  # noqa: TRY004, a setting is missing
                 "not possible with ROUNDEL_JWKS: expected ROUNDEL_JWT_SECRET"
             )
         now = self.clock()
         claims = {"sub": user, "exp": round(now + ttl, 3), "iat": round(now, 3)}
-        told = {"aud": self.audience, "iss": self.issuer}
-        claims |= {name: value for name, value in told.items() if value is not None}
+        expected = {"aud": self.audience, "iss": self.issuer}
+        claims |= {name: value for name, value in expected.items() if value is not None}
         return self.keys.sign(claims)
 
 
-def _bounded(text: str) -> str:
+def _check_length(text: str) -> str:
     if len(text) > MAX_CREDENTIAL:
-        raise unauthorized(f"the proof is longer than {MAX_CREDENTIAL} characters")
+        raise InvalidCredentials(
+            f"expected a credential of at most {MAX_CREDENTIAL} characters"
+        )
     return text
 
 
-def _time(claims: Claims, name: str, missing: float | None = None) -> float:
-    """Return the time that a claim tells; what is none is a 401 `Problem`."""
+def _time_claim(claims: Claims, name: str, missing: float | None = None) -> float:
     match claims.get(name, missing):
         case bool():
             pass
-        # NaN, and an int that is too long for a float, are not below it either.
-        case int() | float() as seconds if abs(seconds) < _END_OF_TIME:
+        # False for NaN too, and safe for an int that is too large for a float.
+        case int() | float() as seconds if abs(seconds) < _MAX_TIME:
             return float(seconds)
-    raise unauthorized(f"the token's {name} is no time in seconds since 1970")
-
-
-def _bad_token(error: Exception) -> Problem:
-    # The library's name of the rule alone: its words quote what the token says.
-    rule = error.error if isinstance(error, JoseError) else "no JSON Web Token"
-    return unauthorized(f"the token is not valid: {rule}")
+    raise InvalidCredentials(f"the token's {name} is not a time in seconds since 1970")

@@ -1,4 +1,4 @@
-"""A JWK set (RFC 7517): which keys in it tokens may be signed with, and how."""
+"""JWK sets (RFC 7517): selects the keys for tokens and verifies signatures."""
 
 from __future__ import annotations
 
@@ -14,95 +14,97 @@ from joserfc.registry import HeaderParameter
 from joserfc.util import base64_to_int
 
 MAX_KEYS = 100
-"""The longest set, in keys."""
+"""Maximum number of keys in a set."""
 
 RSA_BITS = range(2_048, 16_385)
-"""How long an RSA key may be (RFC 7518 3.3, and what OpenSSL can do)."""
+"""Allowed lengths of an RSA key in bits (RFC 7518 3.3, and the limit of OpenSSL)."""
+
+EXPECTED_KEY = "a signature key: RSA (2048 bits or more), P-256 or Ed25519"
 
 Claims: TypeAlias = dict[str, Any]
 
 
-def token_rules(algorithms: Mapping[str, str]) -> jws.JWSRegistry:
-    """Return the rules for tokens of *algorithms* alone, and what each name means.
+def jws_registry(algorithms: Mapping[str, str]) -> jws.JWSRegistry:
+    """Return a registry of only these *algorithms*: the name in a header to its rule.
 
-    Whatever else a header says is ignored, as RFC 7515 4 wants it, except `crit`.
+    Other header parameters are ignored, as RFC 7515 4 requires, except `crit`.
     """
-    # RFC 7515 4.1.11: to demand what is not understood makes a token invalid.
+    # RFC 7515 4.1.11: a token with an unknown critical parameter is invalid.
     critical = {"crit": HeaderParameter("Critical", "none")}
-    rules = jws.JWSRegistry(critical, tuple(algorithms), strict_check_header=False)
+    registry = jws.JWSRegistry(critical, tuple(algorithms), strict_check_header=False)
     known = jws.JWSRegistry.algorithms
-    rules.algorithms = {name: known[meaning] for name, meaning in algorithms.items()}
-    rules.max_header_length = 2048
-    return rules
+    registry.algorithms = {name: known[rule] for name, rule in algorithms.items()}
+    registry.max_header_length = 2048
+    return registry
 
 
-_MEANING = {"RS256": "RS256", "ES256": "ES256", "Ed25519": "Ed25519"}
-# The old name (RFC 9864), which by itself would allow another curve as well.
-_MEANING["EdDSA"] = "Ed25519"
+_ALGORITHM_NAMES = {"RS256": "RS256", "ES256": "ES256", "Ed25519": "Ed25519"}
+# The old name of Ed25519 (RFC 9864), which would also allow Ed448.
+_ALGORITHM_NAMES["EdDSA"] = "Ed25519"
 
-_RULES = token_rules(_MEANING)
-
-
-class UnreadableError(Exception):
-    """A set that cannot be read; the message quotes nothing of it."""
+_REGISTRY = jws_registry(_ALGORITHM_NAMES)
 
 
-def _claims(payload: bytes) -> Claims:
-    claims = json.loads(payload)
-    if not isinstance(claims, dict):
-        raise InvalidPayloadError
-    return claims
+class JwksError(Exception):
+    """A set that cannot be read; the message quotes nothing of its content."""
 
 
 @final
 @attrs.frozen
 class VerificationKey:
-    """A key for tokens of one *algorithm*, whoever asks."""
+    """A public key for tokens of one *algorithm*."""
 
     kid: str | None
     algorithm: str
     key: jwk.Key
 
-    def has_signed(self, signed: jws.CompactSignature) -> bool:
-        return jws.validate_compact(signed, self.key, registry=_RULES)
+    def verifies(self, signed: jws.CompactSignature) -> bool:
+        return jws.validate_compact(signed, self.key, registry=_REGISTRY)
 
 
 @final
 @attrs.frozen
-class Token:
-    """A token that is not verified yet; *kid* names its key, if it says which."""
+class UnverifiedToken:
+    """A parsed token; *kid* is the id of its key, if the header has one."""
 
     kid: str | None
     algorithm: str
     signed: jws.CompactSignature
 
-    def claims(self, keys: Iterable[VerificationKey]) -> Claims:
-        """Return its claims if one of *keys* has signed it, else raise `JoseError`."""
+    def verify(self, keys: Iterable[VerificationKey]) -> Claims:
+        """Return the claims if one of *keys* signed the token, or raise `JoseError`."""
         for key in keys:
-            # Each key is for the one algorithm that its type fits, whoever asks.
-            if key.algorithm == self.algorithm and key.has_signed(self.signed):
-                return _claims(self.signed.payload)
+            # The type of the key fixes the algorithm, not the token.
+            if key.algorithm == self.algorithm and key.verifies(self.signed):
+                claims = json.loads(self.signed.payload)
+                if not isinstance(claims, dict):
+                    raise InvalidPayloadError
+                return claims
         raise BadSignatureError
 
 
-def parse_token(text: str) -> Token:
-    """Read a token; raises `JoseError`, `ValueError`, `TypeError`, `RecursionError`."""
-    signed = jws.extract_compact(text.encode(), registry=_RULES)
+def parse_token(text: str) -> UnverifiedToken:
+    """Parse a token.
+
+    Raises `JoseError`, `ValueError`, `TypeError` or `RecursionError`.
+    """
+    signed = jws.extract_compact(text.encode(), registry=_REGISTRY)
     header = signed.headers()
-    _RULES.check_header(header)
-    return Token(header.get("kid"), _RULES.get_alg(header["alg"]).name, signed)
+    _REGISTRY.check_header(header)
+    algorithm = _REGISTRY.get_alg(header["alg"]).name
+    return UnverifiedToken(header.get("kid"), algorithm, signed)
 
 
 @final
 @attrs.frozen
-class KeySet:
-    """What is in a set: the keys for tokens, and what the others are called."""
+class JwkSet:
+    """Holds the *keys* for tokens, and the ids of the *ignored* other keys."""
 
     keys: tuple[VerificationKey, ...] = ()
     ignored: frozenset[str] = frozenset()
 
     def named(self, kid: str | None) -> list[VerificationKey]:
-        """Return the keys that a token may be signed with that names this *kid*."""
+        """Return the keys with this *kid*; all keys if the token has none."""
         return [key for key in self.keys if kid is None or key.kid == kid]
 
 
@@ -111,7 +113,7 @@ class _Document(msgspec.Struct):
 
 
 class _Jwk(msgspec.Struct):
-    """What a key says of its use."""
+    """The members of a key that restrict its use."""
 
     kty: str
     kid: str | None = None
@@ -122,43 +124,42 @@ class _Jwk(msgspec.Struct):
     n: str = ""
 
 
-FIT = "one for signatures by RSA (2048 bits or more), P-256 or Ed25519"
 _ALGORITHMS = {
     ("RSA", None): "RS256",
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): "Ed25519",
 }
-_PUBLIC = ("kty", "n", "e", "crv", "x", "y")
+_PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
 
-def parse(content: bytes) -> KeySet:
-    """Read a set; raises `UnreadableError` for what is none."""
+def parse_jwk_set(content: bytes) -> JwkSet:
+    """Parse a set; raise `JwksError` if *content* is not one."""
     try:
         document = msgspec.json.decode(content, type=_Document)
     except (ValueError, RecursionError):
-        raise UnreadableError(f"no JWK set of up to {MAX_KEYS} keys") from None
+        raise JwksError(f"not a JWK set of up to {MAX_KEYS} keys") from None
     keys, ignored = [], set()
     for members in document.keys:
         try:
-            keys.append(_import(members))
+            keys.append(_verification_key(members))
         except (JoseError, ValueError, KeyError):
-            ignored.add(_name(members.get("kid")))
-    return KeySet(tuple(keys), frozenset(ignored))
+            ignored.add(_key_id(members.get("kid")))
+    return JwkSet(tuple(keys), frozenset(ignored))
 
 
-def _name(kid: object) -> str:
+def _key_id(kid: object) -> str:
     return repr(kid[:64]) if isinstance(kid, str) else "without kid"
 
 
-def _import(members: dict[str, Any]) -> VerificationKey:
-    """Return the key for tokens that this is; one that is not raises an error."""
-    told = msgspec.convert(members, _Jwk)
-    algorithm = _ALGORITHMS[told.kty, told.crv]
-    is_meant = _MEANING.get(told.alg or algorithm) == algorithm
-    if not is_meant or "verify" not in (told.key_ops or ("verify",)):
+def _verification_key(members: dict[str, Any]) -> VerificationKey:
+    """Return the key; raise `JoseError`, `ValueError` or `KeyError` if it is unfit."""
+    key = msgspec.convert(members, _Jwk)
+    algorithm = _ALGORITHMS[key.kty, key.crv]
+    has_algorithm = _ALGORITHM_NAMES.get(key.alg or algorithm) == algorithm
+    if not has_algorithm or "verify" not in (key.key_ops or ("verify",)):
         raise ValueError
-    if told.kty == "RSA" and base64_to_int(told.n).bit_length() not in RSA_BITS:
+    if key.kty == "RSA" and base64_to_int(key.n).bit_length() not in RSA_BITS:
         raise ValueError
-    # Only these: the rest has been judged, and a private part is never wanted.
-    public = {name: members[name] for name in _PUBLIC if name in members}
-    return VerificationKey(told.kid, algorithm, jwk.import_key(public))
+    # The other members are checked above; a private part is never imported.
+    public = {name: members[name] for name in _PUBLIC_MEMBERS if name in members}
+    return VerificationKey(key.kid, algorithm, jwk.import_key(public))

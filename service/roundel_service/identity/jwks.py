@@ -1,8 +1,10 @@
-"""The keys that an issuer of tokens publishes: a JWK set (RFC 7517), kept fresh.
+"""The published keys of an issuer: a JWK set (RFC 7517), refreshed in the background.
 
-The set is read at the start, every few minutes, and when a token names a key that is
-not in it. What cannot be read changes nothing; what was read replaces all there was,
-so that a key which the issuer has retired is believed no longer.
+`JwksClient.run()` reads the set at the start, every `REFRESH_INTERVAL`, and when a
+token names a key that the set lacks. A failed read keeps the keys and is retried with
+backoff. A successful read replaces all keys: a key that the issuer has removed no
+longer verifies a token. A request with an unknown key waits `REFRESH_WAIT` for the
+read, and such requests cause at most one read per `MIN_REQUEST_INTERVAL`.
 """
 
 from __future__ import annotations
@@ -20,40 +22,40 @@ import trio
 
 from roundel_adapters.wakeup import Wakeup
 
-from ..http.problems import Problem
+from .errors import KeysUnavailable
 from .jwk_set import (
-    FIT,
+    EXPECTED_KEY,
     Claims,
-    KeySet,
-    UnreadableError,
+    JwksError,
+    JwkSet,
     VerificationKey,
-    parse,
+    parse_jwk_set,
     parse_token,
 )
-from .jwks_fetch import read
+from .jwks_fetch import fetch
 from .verified_tokens import VerifiedTokenCache
 
 log = logging.getLogger(__name__)
 
-REFRESH = 300.0
-"""Seconds between two readings of the set."""
+REFRESH_INTERVAL = 300.0
+"""Seconds between two scheduled reads of the set."""
 
 MAX_BACKOFF = 60.0
-"""Seconds, at the most, until a reading that failed is tried again; at least one."""
+"""Maximum delay before a failed read is retried, in seconds; the minimum is 1."""
 
-ASK_EVERY = 10.0
-"""Seconds between two readings that tokens with an unknown key can cause."""
+MIN_REQUEST_INTERVAL = 10.0
+"""Minimum interval between two reads that unknown keys cause, in seconds."""
 
-REFRESH_TIMEOUT = 5.0
-"""Seconds that such a token waits for a reading."""
+REFRESH_WAIT = 5.0
+"""Maximum time that a token with an unknown key waits for a read, in seconds."""
 
 
 @final
-class JwkSet:
-    """The keys at *source*: a path or a URL that `check_source()` lets through.
+class JwksClient:
+    """Verifies tokens with the keys at *source*: a path or URL of `check_source()`.
 
-    `run()` has to run beside those who ask. *clock* returns seconds since 1970;
-    *random* spreads the processes that try again.
+    `run()` must run in the background. *clock* returns seconds since 1970; *random*
+    spreads the retries of several processes.
     """
 
     def __init__(
@@ -67,96 +69,94 @@ class JwkSet:
         self.loaded_at: float | None = None
         self._clock = clock
         self._random = random
-        self._found = KeySet()
+        self._key_set = JwkSet()
         self._verified = VerifiedTokenCache()
-        self._wanted = trio.Event()
-        self._asked_at = -inf
-        self._over = Wakeup()
+        self._refresh_requested = trio.Event()
+        self._requested_at = -inf
+        self._refreshed = Wakeup()
 
     @property
     def is_loaded(self) -> bool:
-        """Whether there ever was a key to verify a token with."""
+        """Whether a set with at least one key has been read."""
         return self.loaded_at is not None
 
-    async def claims(self, token: str) -> Claims:
-        """Return the claims of a *token* that one of the keys has signed.
+    async def verify(self, token: str) -> Claims:
+        """Return the claims of a *token* that one of the keys signed.
 
-        Any other is a `JoseError`, `ValueError`, `TypeError` or `RecursionError`. As
-        long as there never was a key, it is a 503 `Problem`.
+        Raises `JoseError`, `ValueError`, `TypeError` or `RecursionError` for others,
+        and `KeysUnavailable` until a key has been loaded.
         """
         claims = self._verified.get(token)
         if claims is None:
             parsed = parse_token(token)
-            claims = parsed.claims(await self._keys(parsed.kid))
-            self._verified.keep(token, claims)
+            claims = parsed.verify(await self._matching_keys(parsed.kid))
+            self._verified.add(token, claims)
         return claims
 
-    async def _keys(self, kid: str | None) -> list[VerificationKey]:
-        keys = self._found.named(kid)
+    async def _matching_keys(self, kid: str | None) -> list[VerificationKey]:
+        keys = self._key_set.named(kid)
         if not keys:
-            await self._ask()
-            keys = self._found.named(kid)
+            await self._request_refresh()
+            keys = self._key_set.named(kid)
         if not self.is_loaded:
-            raise keys_unavailable()
+            raise KeysUnavailable
         return keys
 
-    async def _ask(self) -> None:
-        """Wait a little for a reading; it is asked for unless one was just now."""
-        if not self._wanted.is_set():
-            if trio.current_time() < self._asked_at + ASK_EVERY:
+    async def _request_refresh(self) -> None:
+        """Request a read and wait for it, unless one was requested recently."""
+        if not self._refresh_requested.is_set():
+            if trio.current_time() < self._requested_at + MIN_REQUEST_INTERVAL:
                 return
-            self._asked_at = trio.current_time()
-            self._wanted.set()
-        with trio.move_on_after(REFRESH_TIMEOUT):
-            await self._over.wait()
+            self._requested_at = trio.current_time()
+            self._refresh_requested.set()
+        with trio.move_on_after(REFRESH_WAIT):
+            await self._refreshed.wait()
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Keep the keys fresh, for ever.
-
-        Started means that the set was read once, or that this has failed.
-        """
+        """Refresh the keys until cancelled; started after the first read or failure."""
         failures = 0 if await self._refresh() else 1
         task_status.started()
         while True:
-            with trio.move_on_after(self._pause(failures)):
-                await self._wanted.wait()
+            with trio.move_on_after(self._refresh_delay(failures)):
+                await self._refresh_requested.wait()
             failures = 0 if await self._refresh() else failures + 1
 
-    def _pause(self, failures: int) -> float:
+    def _refresh_delay(self, failures: int) -> float:
         if not failures:
-            return REFRESH
+            return REFRESH_INTERVAL
         longest = min(MAX_BACKOFF, 2.0 ** min(failures, 10))
         return 1 + self._random() * (longest - 1)
 
     async def _refresh(self) -> bool:
-        """Read the set, and tell whether that was possible."""
+        """Read the set; return whether that succeeded."""
         try:
-            self._take(parse(await read(self.source)))
-        except UnreadableError as error:
+            self._replace(parse_jwk_set(await fetch(self.source)))
+        except JwksError as error:
             log.warning("ROUNDEL_JWKS could not be read: %s", error)
             return False
         finally:
-            self._wanted = trio.Event()
-            self._over.notify()
+            self._refresh_requested = trio.Event()
+            self._refreshed.notify()
         return True
 
-    def _take(self, found: KeySet) -> None:
-        # Told once, not at each reading: a set may have keys for other things in it.
-        for kid in found.ignored - self._found.ignored:
-            log.warning("ROUNDEL_JWKS: the key %s is ignored, expected %s", kid, FIT)
-        if found.keys:
+    def _replace(self, key_set: JwkSet) -> None:
+        # Logged once, not at each read: a set may have keys for other purposes.
+        for kid in key_set.ignored - self._key_set.ignored:
+            log.warning("ROUNDEL_JWKS: key %s ignored: expected %s", kid, EXPECTED_KEY)
+        if key_set.keys:
             self.loaded_at = self._clock()
-        self._found = found
-        self._verified.forget()
+        self._key_set = key_set
+        self._verified.clear()
 
 
 def check_source(text: str) -> str:
-    """Return *text* if a set of keys may be read from it; a `ValueError` if not.
+    """Return *text* if keys can be read from it securely, or raise `ValueError`.
 
-    It is the path of a file, an https URL, or an http URL of this machine: who can
-    change keys on their way can be any user. A password in a URL is refused.
+    Allowed are the path of a file, an https URL, and an http URL of loopback: an
+    attacker that changes keys in transit could act as any user. A URL must have no
+    password.
     """
     if text and "://" not in text:
         return text
@@ -175,14 +175,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def keys_unavailable() -> Problem:
-    """Make the problem of a token while no key to verify it was ever read (503)."""
-    return Problem(
-        status=503,
-        name="keys-unavailable",
-        title="Tokens cannot be verified now",
-        detail="the keys that tokens are verified with could not be read yet",
-        headers={"Retry-After": "5"},
-    )

@@ -1,9 +1,15 @@
-"""Tickets: what opens one stream in the place of a proof that no URL may carry.
+"""Tickets: short-lived credentials that open one stream from a URL.
 
-Native `EventSource` cannot send a header, and a URL ends up in logs. So a ticket is
-short-lived, opens nothing but a stream, and after its first use is worth nothing
-without a *resume key* that it does not contain: only the reader of its stream, whose
-cursors carry that key, can open the stream again.
+A browser's `EventSource` cannot send a header, and URLs appear in logs. A ticket is
+therefore limited in three ways: it opens only streams, it opens a new stream only for
+`TICKET_TTL` seconds, and only once. To reopen its stream, a client needs the *resume
+key* as well, which the ticket does not contain. Only the cursors of that stream carry
+it, so only the client that read the stream can reopen it.
+
+Tickets are signed tokens, and no process stores them. Both secrets of a ticket are
+derived from a producer key: all processes with the same keys accept the same tickets,
+also after a restart. The first producer key signs, and every key verifies, so that
+keys can be rotated.
 """
 
 from __future__ import annotations
@@ -22,79 +28,75 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from ..http.problems import unauthorized
+from .errors import InvalidCredentials
 
 TICKET_TTL = 60.0
-"""For how many seconds a ticket can be used first."""
+"""Seconds in which a ticket can open its stream for the first time."""
 
-SESSION = 3_600.0
-"""For how many seconds it reopens its stream, if whoever asks for it does not say."""
+DEFAULT_SESSION = 3_600.0
+"""Seconds in which a producer's ticket reopens its stream, by default."""
 
 MAX_SESSION = 86_400
-"""For how many seconds it may be asked to."""
+"""Maximum session of a producer's ticket, in seconds."""
 
 
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Ticket:
-    """What a good ticket says; whether it was used already is for others to know.
+    """The content of a valid ticket, which may have been used; times are Unix times.
 
-    It opens a stream first until *opens_until*, and that stream again until
-    *holds_until*, when the proof behind it is over. *issued_at* is that proof's too.
-    All are seconds since 1970. *resume_key* is 1 to 32 of ``A-Z a-z 0-9 _ -``.
+    The ticket opens a stream until *first_use_until*, and reopens it until
+    *expires_at*. *issued_at* is that of the credentials that requested the ticket.
+    *resume_key* is 1 to 32 of ``A-Z a-z 0-9 _ -``.
     """
 
     id: str
     user: str
-    opens_until: float
-    holds_until: float
+    first_use_until: float
+    expires_at: float
     issued_at: float
     resume_key: str
 
-    def reopens(self, cursor_key: str | None) -> bool:
-        """Tell whether a cursor with this key is of a stream that the ticket opened."""
-        # As bytes: the cursor is untrusted, and of text only ASCII can be compared.
-        presented = (cursor_key or "").encode(errors="surrogatepass")
+    def matches_resume_key(self, key: str | None) -> bool:
+        """Return whether *key*, of a cursor, is the resume key of this ticket."""
+        # As bytes: `compare_digest()` accepts only ASCII text, and cursors are
+        # untrusted.
+        presented = (key or "").encode(errors="surrogatepass")
         return hmac.compare_digest(presented, self.resume_key.encode())
 
 
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Tickets:
-    """Issues tickets and reads them, by keys that are derived from *producer_keys*.
-
-    So all processes that share those share the tickets, over restarts as well. The
-    first key signs and each one verifies: keys are rotated by having two for a while.
-    *clock* returns seconds since 1970.
-    """
+    """Issues and verifies tickets; *clock* returns seconds since 1970."""
 
     producer_keys: Sequence[str]
     clock: Callable[[], float] = time.time
 
-    def issue(self, user: str, *, holds_until: float, issued_at: float) -> str:
-        """Return a new ticket for *user*, for a proof that holds until then."""
+    def issue(self, user: str, *, expires_at: float, issued_at: float) -> str:
+        """Return a new ticket for *user*, on credentials with these times."""
         claims = {
             "jti": secrets.token_urlsafe(16),
             "sub": user,
-            "opens": min(self.clock() + TICKET_TTL, holds_until),
-            "holds": holds_until,
+            "opens": min(self.clock() + TICKET_TTL, expires_at),
+            "holds": expires_at,
             "iat": issued_at,
         }
-        return jwt.encode({"alg": "HS256"}, claims, self._keys[0].signing)
+        return jwt.encode({"alg": "HS256"}, claims, self._keys[0].signing_key)
 
-    def read(self, text: str) -> Ticket:
-        """Return the ticket that *text* is, or was: `opens_until` is not checked.
+    def verify(self, text: str) -> Ticket:
+        """Return the ticket in *text*; the caller checks `first_use_until`.
 
-        Raises a 401 `Problem` if it is none of ours, or can reopen nothing any more.
+        Raises `InvalidCredentials` if it was not issued here or has expired.
         """
         for key in self._keys:
-            ticket = key.read(text)
+            ticket = key.verify(text)
             if ticket is not None:
                 break
         else:
-            raise unauthorized("the ticket is none that this service has issued")
-        if ticket.holds_until <= self.clock():
-            raise unauthorized("the ticket is over")
+            raise InvalidCredentials("the ticket was not issued by this service")
+        if ticket.expires_at <= self.clock():
+            raise InvalidCredentials("the ticket has expired")
         return ticket
 
     @cached_property
@@ -105,39 +107,40 @@ class Tickets:
 @final
 @attrs.frozen(repr=False)
 class _TicketKey:
-    """Signs tickets and makes their resume keys, by two secrets that tell nothing."""
+    """Holds the two secrets of one producer key."""
 
-    signing: OctKey
-    resuming: bytes
+    signing_key: OctKey
+    resume_secret: bytes
 
-    def read(self, text: str) -> Ticket | None:
-        """Return the ticket if this key has signed it."""
+    def verify(self, text: str) -> Ticket | None:
+        """Return the ticket if this key signed it."""
         try:
-            token = jwt.decode(text, self.signing, algorithms=["HS256"])
+            # The claims need no checks: only `issue()` signs with this key.
+            claims = jwt.decode(text, self.signing_key, algorithms=["HS256"]).claims
         except (JoseError, ValueError, TypeError, RecursionError):
             return None
-        return self._ticket(token.claims)
+        return self._ticket(claims)
 
     def _ticket(self, claims: dict[str, Any]) -> Ticket:
-        # Nobody else has the key, so the claims are what `issue()` has put there.
         return Ticket(
             id=claims["jti"],
             user=claims["sub"],
-            opens_until=claims["opens"],
-            holds_until=claims["holds"],
+            first_use_until=claims["opens"],
+            expires_at=claims["holds"],
             issued_at=claims["iat"],
             resume_key=self._resume_key(claims["jti"]),
         )
 
     def _resume_key(self, ticket_id: str) -> str:
-        told = blake2b(ticket_id.encode(), key=self.resuming, digest_size=16).digest()
-        return urlsafe_b64encode(told).decode().rstrip("=")
+        secret = self.resume_secret
+        digest = blake2b(ticket_id.encode(), key=secret, digest_size=16).digest()
+        return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def _derive(producer_key: str) -> _TicketKey:
-    # Derived, so that a secret of users' tokens that is the same as a producer's key
-    # does not make the one kind of token pass for the other.
+    # Derived, so that a ticket is not a valid token for a site that uses one secret as
+    # both producer key and token secret.
     secret = producer_key.encode()
     signing = blake2b(secret, digest_size=32, person=b"roundel.ticket").digest()
-    resuming = blake2b(secret, digest_size=32, person=b"roundel.resume").digest()
-    return _TicketKey(OctKey.import_key(signing), resuming)
+    resume = blake2b(secret, digest_size=32, person=b"roundel.resume").digest()
+    return _TicketKey(OctKey.import_key(signing), resume)

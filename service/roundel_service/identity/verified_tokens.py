@@ -1,8 +1,8 @@
-"""What tokens claim whose signature was verified, so that it is not done each time.
+"""A cache of tokens whose signature was verified.
 
-To verify one takes longer than all else in a user's call, and a page calls again and
-again with the same. What is kept is that the signature is good, and nothing else:
-times, audience, issuer and revocation are looked at in each call, by whoever asks.
+Verification is the largest cost of a user's request, and a page sends the same token
+with each request. The cache holds only the claims of a valid signature. The caller
+checks times, audience, issuer and revocation in each request.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import final
 
 from .jwk_set import Claims
 
-CAPACITY = 4_096
-"""How many tokens are known at the most; the least recently used goes first."""
+MAX_TOKENS = 4_096
+"""Maximum number of tokens; the least recently used one is evicted first."""
 
-MAX_LENGTH = 1_024
-"""The longest token, in characters, that is kept."""
+MAX_TOKEN_LENGTH = 1_024
+"""Maximum length of a cached token, in characters."""
 
 
 @final
 class VerifiedTokenCache:
-    """The claims of verified tokens; nobody changes them.
+    """Holds the claims of verified tokens, which must not be changed.
 
-    A token is known by its digest: neither is it held here, nor does the time that a
-    look takes tell how much of one was guessed.
+    The key is the token's digest. The cache thus stores no token, and the duration of
+    a lookup reveals nothing about one.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int = MAX_TOKENS) -> None:
         self._capacity = capacity
         self._claims: OrderedDict[bytes, Claims] = OrderedDict()
 
@@ -36,23 +36,23 @@ class VerifiedTokenCache:
         return len(self._claims)
 
     def get(self, token: str) -> Claims | None:
-        """Return what *token* claims if it was verified."""
+        """Return the claims of *token* if its signature was verified."""
         digest = _digest(token)
         claims = self._claims.get(digest)
         if claims is not None:
             self._claims.move_to_end(digest)
         return claims
 
-    def keep(self, token: str, claims: Claims) -> None:
-        """Keep what *token*, which was verified just now, *claims*."""
-        if len(token) > MAX_LENGTH:
+    def add(self, token: str, claims: Claims) -> None:
+        """Add the *claims* of a verified *token*, unless it is too long."""
+        if len(token) > MAX_TOKEN_LENGTH:
             return
         self._claims[_digest(token)] = claims
         if len(self._claims) > self._capacity:
             self._claims.popitem(last=False)
 
-    def forget(self) -> None:
-        """Forget all: the keys are others now."""
+    def clear(self) -> None:
+        """Remove all tokens, because the keys have changed."""
         self._claims.clear()
 
 

@@ -19,7 +19,7 @@ from openapi_spec_validator import validate
 import roundel_service
 from roundel import Parser
 from roundel_adapters.testing import AsgiClient
-from roundel_service.http import schemas
+from roundel_service.http import problems, schemas
 from roundel_service.http.decoding import MAX_BODY
 from roundel_service.http.messages import BODY_TIMEOUT
 from roundel_service.http.openapi import document, pages
@@ -28,7 +28,6 @@ from roundel_service.http.openapi.examples import EVENTS, START, STORY, Example
 from roundel_service.http.openapi.operations import NDJSON, OPERATIONS, Operation
 from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 from roundel_service.http.routes import create_routes
-from roundel_service.identity import jwks
 from support import service as conftest
 from support.service import RunningService, body, data, post
 
@@ -480,7 +479,7 @@ async def test_problem_is_told_in_the_same_words(
 def test_problems_that_take_their_time_are_told_in_the_same_words():
     """A slow body and keys out of reach have tests elsewhere; these are their words."""
     examples = document()["components"]["examples"]
-    keys = jwks.keys_unavailable()
+    keys = problems.keys_unavailable()
 
     assert msgspec.to_builtins(keys.document()) == examples["keys-unavailable"]["value"]
     assert f"{BODY_TIMEOUT:.0f} s" in examples["request-timeout"]["value"]["detail"]

@@ -1,4 +1,4 @@
-"""Proofs of identity: what is believed, and what is not."""
+"""The authenticator: which credentials are valid, and for which caller."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, OctKey
 
-from roundel_service.http.problems import Problem
 from roundel_service.identity.authenticator import (
     MAX_CREDENTIAL,
     Authenticator,
-    Credentials,
-    HmacKey,
-    Producer,
-    User,
 )
-from roundel_service.identity.jwks import JwkSet
+from roundel_service.identity.callers import Credentials, Producer, User
+from roundel_service.identity.errors import InvalidCredentials, WrongRole
+from roundel_service.identity.hmac_key import HmacKey
+from roundel_service.identity.jwks import JwksClient
 from roundel_service.identity.tickets import Tickets
 
 NOW = 1_000_000.25
@@ -30,7 +28,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 KEYS = ("one", "two")
 
 
-def gate(secret: str = SECRET, **changes) -> Authenticator:
+def make_authenticator(secret: str = SECRET, **changes) -> Authenticator:
     made = {
         "producer_keys": KEYS,
         "keys": HmacKey(secret),
@@ -41,8 +39,8 @@ def gate(secret: str = SECRET, **changes) -> Authenticator:
     return Authenticator(**made)
 
 
-def bearer(proof: str) -> Credentials:
-    return Credentials(authorization=f"Bearer {proof}")
+def bearer(credential: str) -> Credentials:
+    return Credentials(authorization=f"Bearer {credential}")
 
 
 def signed(claims, secret=SECRET, **header) -> str:
@@ -53,31 +51,33 @@ def coded(part: bytes) -> str:
     return base64.urlsafe_b64encode(part).decode().rstrip("=")
 
 
-def by_hand(header: str, claims: str, secret: str = SECRET) -> str:
-    """Sign what a library would not: the header and the claims are any text."""
+def sign_text(header: str, claims: str, secret: str = SECRET) -> str:
+    """Sign any text as header and claims, also what a library refuses to sign."""
     message = f"{coded(header.encode())}.{coded(claims.encode())}"
     mac = hmac.digest(secret.encode(), message.encode(), hashlib.sha256)
     return f"{message}.{coded(mac)}"
 
 
-def saying(claims: str) -> str:
-    return by_hand('{"alg":"HS256"}', claims)
+def with_claims(claims: str) -> str:
+    return sign_text('{"alg":"HS256"}', claims)
 
 
-def headed(header: str) -> str:
-    return by_hand(header, json.dumps(GOOD))
+def with_header(header: str) -> str:
+    return sign_text(header, json.dumps(GOOD))
 
 
-def ticket(user: str = "alice", *, holds_until: float = NOW + 100, keys=KEYS) -> str:
+def ticket(user: str = "alice", *, expires_at: float = NOW + 100, keys=KEYS) -> str:
     some = Tickets(producer_keys=keys, clock=lambda: NOW)
-    return some.issue(user, holds_until=holds_until, issued_at=NOW - 1)
+    return some.issue(user, expires_at=expires_at, issued_at=NOW - 1)
 
 
-async def refused(proofs: Credentials, gate_: Authenticator | None = None) -> Problem:
-    """Return the problem that these proofs are answered with."""
-    with pytest.raises(Problem) as problem:
-        await (gate_ or gate()).user(proofs)
-    return problem.value
+async def refused(
+    credentials: Credentials, authenticator: Authenticator | None = None
+) -> InvalidCredentials | WrongRole:
+    """Return the error that these credentials cause."""
+    with pytest.raises((InvalidCredentials, WrongRole)) as error:
+        await (authenticator or make_authenticator()).user(credentials)
+    return error.value
 
 
 GOOD = {"sub": "alice", "exp": NOW + 60}
@@ -100,41 +100,42 @@ REFUSED = {
     "exp-null": signed({**GOOD, "exp": None}),
     "exp-list": signed({**GOOD, "exp": [9]}),
     "exp-in-milliseconds": signed({**GOOD, "exp": 1_763_690_000_000}),
-    "exp-infinite": saying('{"sub":"alice","exp":Infinity}'),
-    "exp-over-a-float": saying('{"sub":"alice","exp":1e400}'),
-    "exp-of-400-digits": saying('{"sub":"alice","exp":' + "9" * 400 + "}"),
-    "exp-of-5000-digits": saying('{"sub":"alice","exp":' + "9" * 5_000 + "}"),
-    "exp-no-number": saying('{"sub":"alice","exp":NaN}'),
+    "exp-infinite": with_claims('{"sub":"alice","exp":Infinity}'),
+    "exp-over-a-float": with_claims('{"sub":"alice","exp":1e400}'),
+    "exp-of-400-digits": with_claims('{"sub":"alice","exp":' + "9" * 400 + "}"),
+    "exp-of-5000-digits": with_claims('{"sub":"alice","exp":' + "9" * 5_000 + "}"),
+    "exp-no-number": with_claims('{"sub":"alice","exp":NaN}'),
     "iat-text": signed({**GOOD, "iat": "now"}),
     "iat-true": signed({**GOOD, "iat": True}),
     "iat-null": signed({**GOOD, "iat": None}),
-    "iat-over-a-float": saying('{"sub":"alice","exp":9e9,"iat":-1e400}'),
+    "iat-over-a-float": with_claims('{"sub":"alice","exp":9e9,"iat":-1e400}'),
     "nbf-text": signed({**GOOD, "nbf": "now"}),
     "sub-number": signed({**GOOD, "sub": 7}),
     "sub-no-name": signed({**GOOD, "sub": "alice smith"}),
     "sub-line-end": signed({**GOOD, "sub": "alice\n"}),
-    "claims-no-object": saying('["sub","exp"]'),
-    "claims-no-json": saying("{"),
-    "claims-deep": saying("[" * 5_000),
+    "claims-no-object": with_claims('["sub","exp"]'),
+    "claims-no-json": with_claims("{"),
+    "claims-deep": with_claims("[" * 5_000),
     "not-signed": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6OTk5OTk5OTk5OX0.",
-    "none-but-signed": headed('{"alg":"none"}'),
-    "another-case": headed('{"alg":"hs256"}'),
-    "no-alg": headed("{}"),
-    "alg-list": headed('{"alg":["HS256"]}'),
-    "alg-null": headed('{"alg":null}'),
-    "header-list": headed('["alg","crit","b64"]'),
-    "header-text": headed('"alg"'),
-    "header-number": headed("7"),
-    "header-deep": headed("[" * 1_500),
-    "header-huge": headed('{"alg":"HS256","more":"' + "x" * 2_048 + '"}'),
-    "typ-number": headed('{"alg":"HS256","typ":7}'),
-    "kid-number": headed('{"alg":"HS256","kid":7}'),
-    "crit-unknown": headed('{"alg":"HS256","crit":["exp"],"exp":1}'),
-    "crit-known": headed('{"alg":"HS256","crit":["kid"],"kid":"k"}'),
-    "crit-empty": headed('{"alg":"HS256","crit":[]}'),
-    "crit-number": headed('{"alg":"HS256","crit":7}'),
-    "crit-of-lists": headed('{"alg":"HS256","crit":[[]]}'),
-    "crit-b64": headed('{"alg":"HS256","crit":["b64"],"b64":false}'),
+    "none-but-signed": with_header('{"alg":"none"}'),
+    "another-case": with_header('{"alg":"hs256"}'),
+    "rs256": with_header('{"alg":"RS256"}'),
+    "no-alg": with_header("{}"),
+    "alg-list": with_header('{"alg":["HS256"]}'),
+    "alg-null": with_header('{"alg":null}'),
+    "header-list": with_header('["alg","crit","b64"]'),
+    "header-text": with_header('"alg"'),
+    "header-number": with_header("7"),
+    "header-deep": with_header("[" * 1_500),
+    "header-huge": with_header('{"alg":"HS256","more":"' + "x" * 2_048 + '"}'),
+    "typ-number": with_header('{"alg":"HS256","typ":7}'),
+    "kid-number": with_header('{"alg":"HS256","kid":7}'),
+    "crit-unknown": with_header('{"alg":"HS256","crit":["exp"],"exp":1}'),
+    "crit-known": with_header('{"alg":"HS256","crit":["kid"],"kid":"k"}'),
+    "crit-empty": with_header('{"alg":"HS256","crit":[]}'),
+    "crit-number": with_header('{"alg":"HS256","crit":7}'),
+    "crit-of-lists": with_header('{"alg":"HS256","crit":[[]]}'),
+    "crit-b64": with_header('{"alg":"HS256","crit":["b64"],"b64":false}'),
     "es256": jwt.encode({"alg": "ES256"}, GOOD, ECKey.generate_key()),
     "hs512": jwt.encode(
         {"alg": "HS512"}, GOOD, OctKey.import_key(SECRET), algorithms=["HS512"]
@@ -147,62 +148,65 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
-async def test_token_that_proves_nothing_is_401_and_not_repeated(token):
-    """Every defect of a token is refused the same way, and no token is printed."""
-    for proofs in (bearer(token), Credentials(cookie=token)):
-        problem = await refused(proofs)
+async def test_invalid_token_is_refused_and_not_printed(token):
+    """Each defect of a token has the same result, and no error quotes the token."""
+    for credentials in (bearer(token), Credentials(cookie=token)):
+        error = await refused(credentials)
 
-        assert 401 == problem.status
-        assert not token or token not in f"{problem!r}{proofs!r}"
-        assert problem.__suppress_context__ or problem.__context__ is None
+        assert isinstance(error, InvalidCredentials)
+        assert not token or token not in f"{error!r}{credentials!r}"
+        assert error.__suppress_context__ or error.__context__ is None
 
 
-BELIEVED = {
-    "iat-of-this-very-moment": {"iat": NOW},
-    "iat-a-little-ahead": {"iat": NOW + 60},
+VALID = {
+    "iat-now": {"iat": NOW},
+    "iat-within-the-clock-skew": {"iat": NOW + 60},
     "iat-whole": {"iat": 1_000_000},
-    "iat-long-ago": {"iat": 0},
-    "nbf-a-little-ahead": {"nbf": NOW + 60},
+    "iat-zero": {"iat": 0},
+    "nbf-within-the-clock-skew": {"nbf": NOW + 60},
     "exp-whole": {"exp": 1_000_001},
-    "exp-in-a-moment": {"exp": NOW + 0.125},
+    "exp-in-an-eighth": {"exp": NOW + 0.125},
     "foreign-claims": {"aud": "any", "iss": 7, "jti": 7},
 }
 
 
-@pytest.mark.parametrize("claims", BELIEVED.values(), ids=BELIEVED)
-async def test_token_is_believed_for_what_it_says(claims):
-    """Times may have fractions, and clocks may differ by a minute, but for `exp`."""
-    user = await gate().user(bearer(signed({**GOOD, **claims})))
+@pytest.mark.parametrize("claims", VALID.values(), ids=VALID)
+async def test_valid_token_identifies_its_user(claims):
+    """Times may have fractions; `iat` and `nbf` may be 60 s ahead, but not `exp`."""
+    user = await make_authenticator().user(bearer(signed({**GOOD, **claims})))
 
-    told = {**GOOD, "iat": 0, **claims}
-    assert User(name="alice", expires_at=told["exp"], issued_at=told["iat"]) == user
+    expected = {**GOOD, "iat": 0, **claims}
+    assert (
+        User(name="alice", expires_at=expected["exp"], issued_at=expected["iat"])
+        == user
+    )
 
 
-async def test_header_may_say_more_than_is_understood():
-    """What a header says besides is ignored (RFC 7515 4)."""
+async def test_unknown_header_parameters_are_ignored():
+    """Header parameters without `crit` change nothing (RFC 7515 4)."""
     token = signed(GOOD, kid="any")
-    more = headed('{"alg":"HS256","cat":"any","jku":"https://evil.example/"}')
+    more = with_header('{"alg":"HS256","cat":"any","jku":"https://evil.example/"}')
 
-    assert "alice" == (await gate().user(bearer(token))).name
-    assert "alice" == (await gate().user(bearer(more))).name
+    assert "alice" == (await make_authenticator().user(bearer(token))).name
+    assert "alice" == (await make_authenticator().user(bearer(more))).name
 
 
-async def test_token_proves_its_user_until_it_expires():
-    """What is signed here is believed here, and tells when it was signed."""
-    token = gate().sign("alice", ttl=60)
+async def test_signed_token_is_valid_until_it_expires():
+    """`sign()` makes tokens that `user()` accepts, with their time of issue."""
+    token = make_authenticator().sign("alice", ttl=60)
     alice = {"name": "alice", "expires_at": NOW + 60, "issued_at": NOW}
 
-    assert User(**alice) == await gate().user(bearer(token))
-    assert User(**alice, by_cookie=True) == await gate().user(Credentials(cookie=token))
+    assert User(**alice) == await make_authenticator().user(bearer(token))
+    assert User(**alice, by_cookie=True) == await make_authenticator().user(
+        Credentials(cookie=token)
+    )
 
 
-async def test_ticket_proves_its_user_until_the_proof_behind_it_is_over():
-    """A ticket stands for the proof that it was issued for."""
-    user = await gate().user(Credentials(ticket=ticket()))
+async def test_ticket_has_the_times_of_the_credentials_behind_it():
+    """A user with a ticket has the expiry and the time of issue of the ticket."""
+    user = await make_authenticator().user(Credentials(ticket=ticket()))
 
-    assert "alice" == user.name
-    assert NOW + 100 == user.expires_at
-    assert NOW - 1 == user.issued_at
+    assert ("alice", NOW + 100, NOW - 1) == (user.name, user.expires_at, user.issued_at)
     assert not user.by_cookie
     assert user.ticket is not None
     assert user.ticket.resume_key not in repr(user)
@@ -214,102 +218,124 @@ async def test_ticket_proves_its_user_until_the_proof_behind_it_is_over():
         "",
         "nonsense",
         ticket(keys=("three",)),
-        ticket(holds_until=NOW),
+        ticket(expires_at=NOW),
         signed(GOOD),
         signed({**GOOD, "more": "x" * MAX_CREDENTIAL}),
     ],
-    ids=["nothing", "nonsense", "foreign", "over", "token", "huge"],
+    ids=["empty", "nonsense", "foreign", "expired", "token", "too-long"],
 )
-async def test_ticket_that_is_none_is_401(text):
-    """A stream is not opened by what was not issued for it."""
-    problem = await refused(Credentials(ticket=text))
+async def test_invalid_ticket_is_refused_and_not_printed(text):
+    """A text that is not a valid ticket opens no stream."""
+    error = await refused(Credentials(ticket=text))
 
-    assert 401 == problem.status
-    assert not text or text not in repr(problem)
+    assert isinstance(error, InvalidCredentials)
+    assert not text or text not in repr(error)
 
 
-async def test_tokens_and_tickets_are_not_each_other_even_by_the_same_secret():
-    """A site that uses one secret for both has not made them the same thing."""
-    careless = gate(
+async def test_token_and_ticket_differ_even_with_one_secret():
+    """With one secret as producer key and token secret, neither passes as the other."""
+    authenticator = make_authenticator(
         producer_keys=(SECRET,),
         tickets=Tickets(producer_keys=(SECRET,), clock=lambda: NOW),
     )
-    token = careless.sign("alice", ttl=60)
+    token = authenticator.sign("alice", ttl=60)
     its_ticket = ticket(keys=(SECRET,))
 
-    assert "alice" == (await careless.user(bearer(token))).name
-    assert "alice" == (await careless.user(Credentials(ticket=its_ticket))).name
-    for proofs in (
+    assert "alice" == (await authenticator.user(bearer(token))).name
+    assert "alice" == (await authenticator.user(Credentials(ticket=its_ticket))).name
+    for credentials in (
         bearer(its_ticket),
         Credentials(cookie=its_ticket),
         Credentials(ticket=token),
         Credentials(ticket=SECRET),
     ):
-        assert 401 == (await refused(proofs, careless)).status
+        error = await refused(credentials, authenticator)
+
+        assert isinstance(error, InvalidCredentials)
 
 
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer   "])
 @pytest.mark.parametrize(("number", "key"), list(enumerate(KEYS, 1)))
-async def test_each_key_proves_a_producer(number, key):
-    """Keys are rotated by having two for a while."""
-    proofs = Credentials(authorization=f"bearer {key}")
+async def test_each_producer_key_is_valid(scheme, number, key):
+    """Keys can be rotated; the scheme has any case (RFC 9110 11.1)."""
+    credentials = Credentials(authorization=f"{scheme}{key} ")
 
-    assert Producer(number) == await gate().producer(proofs)
-    assert Producer(number) == await gate().caller(proofs)
-
-
-@pytest.mark.parametrize(
-    "header",
-    ["Basic b25l", "Bearer", "Bearer ", "Bearer  ", "one", "", "Bearer \ud800"],
-)
-async def test_header_that_is_no_bearer_is_401(header):
-    """Another scheme proves nothing, and neither does what is not a key."""
-    problem = await refused(Credentials(authorization=header))
-
-    assert 401 == problem.status
-    assert {"WWW-Authenticate": "Bearer"} == problem.headers
+    assert Producer(number) == await make_authenticator().producer(credentials)
+    assert Producer(number) == await make_authenticator().caller(credentials)
 
 
-async def test_nobody_is_anonymous():
-    """A request without a proof is not let through as somebody."""
-    for call in (gate().user, gate().producer, gate().caller):
-        with pytest.raises(Problem) as problem:
+BAD_HEADERS = {
+    "basic": "Basic b25l",
+    "scheme-alone": "Bearer",
+    "one-space": "Bearer ",
+    "two-spaces": "Bearer  ",
+    "key-alone": "one",
+    "empty": "",
+    "surrogate": "Bearer \ud800",
+    "prefix-of-key": "Bearer on",
+    "longer-than-key": "Bearer onex",
+    "other-case": "Bearer ONE",
+    "both-keys": "Bearer one,two",
+    "not-ascii": "Bearer cl\xe9",
+    "long": f"Bearer {'one' * 1_000}",
+}
+
+
+@pytest.mark.parametrize("header", BAD_HEADERS.values(), ids=BAD_HEADERS)
+async def test_authorization_without_a_valid_credential_is_refused(header):
+    """Other schemes are refused, and producer keys are compared whole."""
+    assert isinstance(
+        await refused(Credentials(authorization=header)), InvalidCredentials
+    )
+
+
+async def test_request_without_credentials_is_refused():
+    """There is no anonymous caller."""
+    authenticator = make_authenticator()
+    for call in (authenticator.user, authenticator.producer, authenticator.caller):
+        with pytest.raises(InvalidCredentials, match="expected Authorization"):
             await call(Credentials())
 
-        assert 401 == problem.value.status
 
+async def test_credentials_of_the_other_role_are_the_wrong_role():
+    """A valid credential of the wrong role differs from an invalid one."""
+    with pytest.raises(WrongRole):
+        await make_authenticator().producer(bearer(signed(GOOD)))
 
-async def test_wrong_role_is_403():
-    """A good proof of the other role is told from a bad one."""
-    with pytest.raises(Problem) as problem:
-        await gate().producer(bearer(signed(GOOD)))
-
-    assert 403 == problem.value.status
-    assert 403 == (await refused(bearer("one"))).status
+    assert isinstance(await refused(bearer("one")), WrongRole)
 
 
 @pytest.mark.parametrize("claim", ["audience", "issuer"])
 async def test_audience_and_issuer_are_checked_where_they_are_set(claim):
-    """A token for somebody else's service is not one for this."""
-    mine, other = gate(**{claim: "me"}), gate(**{claim: "you"})
+    """A token with another audience or issuer, or without one, is refused."""
+    mine, other = (
+        make_authenticator(**{claim: "me"}),
+        make_authenticator(**{claim: "you"}),
+    )
 
     assert "alice" == (await mine.user(bearer(mine.sign("alice", ttl=9)))).name
-    for token in (other.sign("alice", ttl=9), gate().sign("alice", ttl=9)):
-        assert 401 == (await refused(bearer(token), mine)).status
+    for token in (
+        other.sign("alice", ttl=9),
+        make_authenticator().sign("alice", ttl=9),
+    ):
+        assert isinstance(await refused(bearer(token), mine), InvalidCredentials)
 
 
-@pytest.mark.parametrize(
-    ("audience", "status"),
-    [("me", 200), (["you", "me"], 200), ([], 401), (["you", ["me"]], 401), (7, 401)],
-)
-async def test_token_may_be_for_many_audiences(audience, status):
-    """One of several is enough (RFC 7519 4.1.3)."""
-    proofs = bearer(signed({**GOOD, "aud": audience}))
-    mine = gate(audience="me")
+@pytest.mark.parametrize("audience", ["me", ["you", "me"]])
+async def test_one_of_several_audiences_is_enough(audience):
+    """`aud` is a text or a list (RFC 7519 4.1.3)."""
+    token = signed({**GOOD, "aud": audience})
 
-    if status == 200:
-        assert "alice" == (await mine.user(proofs)).name
-    else:
-        assert status == (await refused(proofs, mine)).status
+    assert "alice" == (await make_authenticator(audience="me").user(bearer(token))).name
+
+
+@pytest.mark.parametrize("audience", [[], ["you", ["me"]], 7])
+async def test_other_audiences_are_refused(audience):
+    """A list without the audience, and a value that is no text, do not match."""
+    credentials = bearer(signed({**GOOD, "aud": audience}))
+    error = await refused(credentials, make_authenticator(audience="me"))
+
+    assert isinstance(error, InvalidCredentials)
 
 
 BAD, ALICE, BOB = "nonsense", signed(GOOD), signed({**GOOD, "sub": "bob"})
@@ -318,32 +344,35 @@ ORDER = {
     "bearer-before-ticket": (f"Bearer {BOB}", None, ticket(), "bob"),
     "cookie-before-ticket": (None, BOB, ticket(), "bob"),
     "all": (f"Bearer {BOB}", ALICE, ticket(), "bob"),
-    "bad-bearer": (f"Bearer {BAD}", ALICE, ticket(), 401),
-    "bad-cookie": (f"Bearer {ALICE}", BAD, ticket(), 401),
-    "empty-cookie": (f"Bearer {ALICE}", "", None, 401),
-    "bad-ticket": (f"Bearer {ALICE}", BOB, BAD, 401),
-    "producer-with-bad-cookie": ("Bearer one", BAD, None, 401),
-    "producer-with-bad-ticket": ("Bearer one", None, BAD, 401),
-    "producer-with-ticket": ("Bearer one", None, ticket(), 403),
-    "producer-with-cookie": ("Bearer one", ALICE, None, 403),
+    "bad-bearer": (f"Bearer {BAD}", ALICE, ticket(), InvalidCredentials),
+    "bad-cookie": (f"Bearer {ALICE}", BAD, ticket(), InvalidCredentials),
+    "bad-cookie-with-ticket": (None, BAD, ticket(), InvalidCredentials),
+    "empty-cookie": (f"Bearer {ALICE}", "", None, InvalidCredentials),
+    "other-scheme": ("Basic eA==", ALICE, None, InvalidCredentials),
+    "empty-bearer": ("", ALICE, None, InvalidCredentials),
+    "bad-ticket": (f"Bearer {ALICE}", BOB, BAD, InvalidCredentials),
+    "producer-with-bad-cookie": ("Bearer one", BAD, None, InvalidCredentials),
+    "producer-with-bad-ticket": ("Bearer one", None, BAD, InvalidCredentials),
+    "producer-with-ticket": ("Bearer one", None, ticket(), WrongRole),
+    "producer-with-cookie": ("Bearer one", ALICE, None, WrongRole),
 }
 
 
 @pytest.mark.parametrize(
     ("authorization", "cookie", "given_ticket", "expected"), ORDER.values(), ids=ORDER
 )
-async def test_first_proof_names_the_caller_if_all_are_good(
+async def test_first_of_several_valid_credentials_identifies_the_caller(
     authorization, cookie, given_ticket, expected
 ):
-    """What was presented on purpose comes first, and nothing makes up for a bad one."""
-    proofs = Credentials(
+    """The header comes first, then the cookie; one invalid credential refuses all."""
+    credentials = Credentials(
         authorization=authorization, cookie=cookie, ticket=given_ticket
     )
 
-    if isinstance(expected, int):
-        assert expected == (await refused(proofs)).status
+    if isinstance(expected, str):
+        assert expected == (await make_authenticator().user(credentials)).name
     else:
-        assert expected == (await gate().user(proofs)).name
+        assert isinstance(await refused(credentials), expected)
 
 
 @pytest.mark.parametrize("kind", ["bearer", "cookie", "ticket", "authorization"])
@@ -355,21 +384,21 @@ async def test_first_proof_names_the_caller_if_all_are_good(
     | st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=9),
         lambda some: st.lists(some) | st.dictionaries(st.text(max_size=9), some),
-    ).map(lambda some: headed(json.dumps(some)))
+    ).map(lambda some: with_header(json.dumps(some)))
     | st.dictionaries(
         st.sampled_from(["alg", "kid", "crit", "b64", "typ", "jwk", "x5c", "jku"]),
         st.none() | st.just("HS256") | st.just(["b64"]) | st.booleans(),
-    ).map(lambda some: by_hand(json.dumps(some), "{}"))
+    ).map(lambda some: sign_text(json.dumps(some), "{}"))
 )
-async def test_whatever_is_presented_is_a_401_at_the_worst(kind, text):
-    """No text gets anything out of the gate but a problem, or an identity."""
-    proofs = bearer(text) if kind == "bearer" else Credentials(**{kind: text})
+async def test_any_text_is_refused_without_another_error(kind, text):
+    """No credential causes an error other than `InvalidCredentials`."""
+    credentials = bearer(text) if kind == "bearer" else Credentials(**{kind: text})
 
-    assert 401 == (await refused(proofs)).status
+    assert isinstance(await refused(credentials), InvalidCredentials)
 
 
-def test_secret_that_is_none_is_refused_at_the_start():
-    """A short one can be guessed, and anybody can have a public key."""
+def test_unfit_secret_is_refused_at_the_start():
+    """A short secret can be guessed, and a public key is not secret."""
     public = ECKey.generate_key().as_pem(private=False).decode()
     for text in ("", "x" * 31, public):
         with pytest.raises(ValueError, match=r"expected a secret|public key") as error:
@@ -378,14 +407,15 @@ def test_secret_that_is_none_is_refused_at_the_start():
         assert not text or text not in str(error.value)
 
 
-def test_only_a_secret_signs():
-    """Where tokens are verified by published keys, others have the private ones."""
+def test_published_keys_sign_no_token():
+    """A JWK set has only public keys, so `sign()` fails."""
     with pytest.raises(ValueError, match="ROUNDEL_JWKS"):
-        gate(keys=JwkSet("keys.json")).sign("alice", ttl=9)
+        make_authenticator(keys=JwksClient("keys.json")).sign("alice", ttl=9)
 
 
-def test_gate_prints_no_secret():
-    """A gate in a log line or a traceback tells nothing."""
-    some = gate()
+def test_authenticator_prints_no_secret():
+    """The `repr` of an authenticator or of credentials shows no secret."""
+    authenticator = make_authenticator()
+    shown = f"{authenticator!r}{authenticator.keys!r}{Credentials(cookie=SECRET)!r}"
 
-    assert SECRET not in f"{some!r}{some.keys!r}{Credentials(cookie=SECRET)!r}"
+    assert SECRET not in shown

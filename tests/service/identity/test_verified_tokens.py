@@ -1,121 +1,125 @@
-"""Verified tokens: what is remembered of them, and what is not."""
+"""The cache of verified tokens: what it holds, and what each request still checks."""
 
 from __future__ import annotations
 
 import pytest
 
-from roundel_service.http.problems import Problem
-from roundel_service.identity.authenticator import Authenticator, Credentials, HmacKey
+from roundel_service.identity.authenticator import Authenticator
+from roundel_service.identity.callers import Credentials
+from roundel_service.identity.errors import InvalidCredentials
+from roundel_service.identity.hmac_key import HmacKey
 from roundel_service.identity.tickets import Tickets
-from roundel_service.identity.verified_tokens import MAX_LENGTH, VerifiedTokenCache
+from roundel_service.identity.verified_tokens import (
+    MAX_TOKEN_LENGTH,
+    VerifiedTokenCache,
+)
 
 SECRET = "0123456789abcdef0123456789abcdef"
 CLAIMS = {"sub": "alice", "exp": 200.0, "iat": 100.0, "aud": "us", "iss": "them"}
 
 
 @pytest.fixture
-def secret() -> HmacKey:
+def key() -> HmacKey:
     return HmacKey(SECRET)
 
 
-def gate(secret: HmacKey, *, now: float = 100.0, **changes: str) -> Authenticator:
-    return Authenticator(
+async def user_or_error(
+    key: HmacKey, token: str, *, now: float = 100.0, **changes: str
+) -> str:
+    """Return the user whom *token* identifies, or the message of the error."""
+    authenticator = Authenticator(
         producer_keys=("one",),
-        keys=secret,
+        keys=key,
         tickets=Tickets(producer_keys=("one",), clock=lambda: now),
         clock=lambda: now,
         **changes,
     )
-
-
-async def detail(made: Authenticator, token: str) -> str:
-    """Return what is wrong with a token, or the name of its user."""
     try:
-        return (await made.user(Credentials(cookie=token))).name
-    except Problem as problem:
-        return f"{problem.status}: {problem.detail}"
+        return (await authenticator.user(Credentials(cookie=token))).name
+    except InvalidCredentials as error:
+        return str(error)
 
 
-def test_what_was_kept_is_found():
-    """A token is known by all of it; what it claims is what was kept."""
-    believed = VerifiedTokenCache()
-    believed.keep("a.b.c", {"sub": "alice"})
+def test_added_token_is_found():
+    """The cache compares whole tokens and returns the added claims."""
+    cache = VerifiedTokenCache()
+    cache.add("a.b.c", {"sub": "alice"})
 
-    assert {"sub": "alice"} == believed.get("a.b.c")
+    assert {"sub": "alice"} == cache.get("a.b.c")
     for other in ("a.b.d", "a.b.c ", "a.b", "", "é"):
-        assert believed.get(other) is None
+        assert cache.get(other) is None
 
 
-def test_least_recently_used_goes_first():
-    """However many tokens there are, so much is kept and no more."""
-    believed = VerifiedTokenCache(capacity=2)
+def test_least_recently_used_token_is_evicted():
+    """The cache never holds more tokens than its capacity."""
+    cache = VerifiedTokenCache(capacity=2)
     for token in ("a", "b"):
-        believed.keep(token, {"sub": token})
-    believed.get("a")
-    believed.keep("c", {"sub": "c"})
+        cache.add(token, {"sub": token})
+    cache.get("a")
+    cache.add("c", {"sub": "c"})
 
-    assert 2 == len(believed)
-    assert [True, False, True] == [believed.get(t) is not None for t in "abc"]
-
-
-def test_long_token_is_not_kept():
-    """What a token claims may be as long as the token is."""
-    believed = VerifiedTokenCache()
-    for length in (MAX_LENGTH, MAX_LENGTH + 1):
-        believed.keep("a" * length, {})
-
-    assert 1 == len(believed)
+    assert 2 == len(cache)
+    assert [True, False, True] == [cache.get(t) is not None for t in "abc"]
 
 
-def test_all_is_forgotten_at_once():
-    """A key that is retired is believed no longer, by whatever it has signed."""
-    believed = VerifiedTokenCache()
-    believed.keep("a", {})
-    believed.forget()
+def test_long_token_is_not_cached():
+    """The size of the claims is bounded by the length of the token."""
+    cache = VerifiedTokenCache()
+    for length in (MAX_TOKEN_LENGTH, MAX_TOKEN_LENGTH + 1):
+        cache.add("a" * length, {})
 
-    assert believed.get("a") is None
+    assert 1 == len(cache)
 
 
-async def test_token_claims_the_same_each_time(secret):
-    """Whether it was verified now or before makes no difference."""
-    token = secret.sign(CLAIMS)
+def test_clear_removes_every_token():
+    """After a change of keys, each token is verified again."""
+    cache = VerifiedTokenCache()
+    cache.add("a", {})
+    cache.clear()
 
-    assert CLAIMS == await secret.claims(token) == await secret.claims(token)
+    assert cache.get("a") is None
+
+
+async def test_cached_token_has_the_same_claims(key):
+    """The first and the second verification return the same claims."""
+    token = key.sign(CLAIMS)
+
+    assert CLAIMS == await key.verify(token) == await key.verify(token)
 
 
 @pytest.mark.parametrize("at", [5, 40, -1])
-async def test_token_that_is_changed_is_verified_anew(secret, at):
-    """To know a good one is no help with another."""
-    token = secret.sign(CLAIMS)
-    assert "alice" == await detail(gate(secret), token)
+async def test_changed_token_is_verified_again(key, at):
+    """A cached token does not make a similar one valid."""
+    token = key.sign(CLAIMS)
+    assert "alice" == await user_or_error(key, token)
     letters = [*token]
     letters[at] = "A" if letters[at] != "A" else "Q"
 
-    assert "not valid" in await detail(gate(secret), "".join(letters))
+    assert "not valid" in await user_or_error(key, "".join(letters))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"now": 199.9}, "alice"),
-        ({"now": 200.0}, "401: the token has expired"),
-        ({"now": 39.0}, "of the future"),
+        ({"now": 200.0}, "the token has expired"),
+        ({"now": 39.0}, "in the future"),
         ({"audience": "us", "issuer": "them"}, "alice"),
         ({"audience": "others"}, "aud"),
         ({"issuer": "others"}, "iss"),
     ],
 )
-async def test_verified_token_is_judged_in_each_call(secret, changes, told):
-    """Its times, its audience and its issuer are looked at every time."""
-    token = secret.sign(CLAIMS)
-    assert "alice" == await detail(gate(secret), token)
+async def test_claims_of_a_cached_token_are_checked_each_time(key, changes, expected):
+    """Times, audience and issuer are checked in each request."""
+    token = key.sign(CLAIMS)
+    assert "alice" == await user_or_error(key, token)
 
-    assert told in await detail(gate(secret, **changes), token)
+    assert expected in await user_or_error(key, token, **changes)
 
 
-async def test_each_secret_believes_its_own(secret):
-    """What another has verified is verified here, by the secret that is here."""
-    token = secret.sign(CLAIMS)
-    assert "alice" == await detail(gate(secret), token)
+async def test_each_key_has_its_own_cache(key):
+    """A token that one key verified is not valid for another key."""
+    token = key.sign(CLAIMS)
+    assert "alice" == await user_or_error(key, token)
 
-    assert "not valid" in await detail(gate(HmacKey(SECRET[::-1])), token)
+    assert "not valid" in await user_or_error(HmacKey(SECRET[::-1]), token)

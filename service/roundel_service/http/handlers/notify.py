@@ -22,7 +22,7 @@ from roundel_adapters.server.fastpath.interface import Response, StreamingRespon
 from ...domain.mailbox import DAY
 from ...domain.mailbox_builder import TooManyCategories
 from ...engines.base import EngineUnavailable, Result, UserOperation
-from ...identity.authenticator import Producer
+from ...identity.callers import Producer
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
 from ..access_control import AccessControl

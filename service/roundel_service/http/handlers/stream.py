@@ -17,7 +17,7 @@ from roundel_adapters.server.fastpath.interface import (
 )
 
 from ...engines.base import EngineUnavailable
-from ...identity.authenticator import User
+from ...identity.callers import User
 from ...identity.tickets import TICKET_TTL, Ticket
 from ...streams.channel import UserChannel, View
 from ...streams.hub import Hub
@@ -105,9 +105,9 @@ class StreamHandler:
 
     async def _is_new(self, ticket: Ticket | None, last_event_id: str | None) -> bool:
         """Tell whether *ticket* opens its stream first; raises if it opens none."""
-        if ticket is None or ticket.reopens(resume_key(last_event_id)):
+        if ticket is None or ticket.matches_resume_key(resume_key(last_event_id)):
             return False
-        if self.hub.clock() >= ticket.opens_until:
+        if self.hub.clock() >= ticket.first_use_until:
             raise problems.unauthorized("the ticket is too old to open a stream with")
         if await self.hub.engine.claimed(_claim(ticket)) is not None:
             raise problems.unauthorized("the ticket was used")

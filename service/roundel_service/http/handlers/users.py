@@ -13,8 +13,8 @@ from roundel_adapters.server.fastpath.interface import Response
 from ...documents import badge_document
 from ...domain.badge import Badge
 from ...domain.items import Item
-from ...identity.authenticator import Producer, User
-from ...identity.tickets import SESSION, TICKET_TTL
+from ...identity.callers import Producer, User
+from ...identity.tickets import DEFAULT_SESSION, TICKET_TTL
 from ...streams.channel import UserChannel
 from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
@@ -106,13 +106,13 @@ class UserHandlers:
         if isinstance(caller, Producer):
             asked = decoding.decode(body, schemas.TicketRequest)
             user, issued_at = asked.user, now
-            holds_until = now + (asked.session or SESSION)
+            holds_until = now + (asked.session or DEFAULT_SESSION)
         else:
             decoding.decode(body, schemas.NoFields)
             user, issued_at = caller.name, caller.issued_at
             holds_until = caller.expires_at
         ticket = self.access.authenticator.tickets.issue(
-            user, holds_until=holds_until, issued_at=issued_at
+            user, expires_at=holds_until, issued_at=issued_at
         )
         return json_response(
             TicketResponse(

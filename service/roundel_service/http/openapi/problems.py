@@ -7,7 +7,6 @@ from typing import final
 
 import attrs
 
-from ...identity.jwks import keys_unavailable
 from .. import messages as http
 from .. import problems
 from ..problems import FieldError, Problem
@@ -40,7 +39,7 @@ _EVERY = (
         "this is 204, which tells a browser never to come back.",
     ),
     ProblemExample(
-        problems.forbidden("this call is for producers, the proof is a user's"),
+        problems.forbidden("expected a producer key, got credentials of a user"),
         "The proof is good and of the wrong role; or a write came by cookie from a "
         "page that is neither the service's own nor on the CORS list.",
     ),
@@ -114,7 +113,7 @@ _EVERY = (
         "A fault of the service, which it logged with the `X-Request-Id`.",
     ),
     ProblemExample(
-        keys_unavailable(),
+        problems.keys_unavailable(),
         "The keys that tokens are verified with (`ROUNDEL_JWKS`) could not be read "
         "yet. A stream is shed instead.",
     ),

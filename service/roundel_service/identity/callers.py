@@ -1,0 +1,47 @@
+"""Credentials, and the callers that they identify."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, final
+
+import attrs
+
+from .tickets import Ticket
+
+
+@final
+@attrs.frozen(kw_only=True, repr=False)
+class Credentials:
+    """The credentials in a request; only the stream route accepts a *ticket*."""
+
+    authorization: str | None = None
+    cookie: str | None = None
+    ticket: str | None = None
+
+
+@final
+@attrs.frozen
+class Producer:
+    """A backend that presented a producer key; *number* is its position, from 1."""
+
+    number: int
+
+
+@final
+@attrs.frozen(kw_only=True)
+class User:
+    """A user, authenticated until *expires_at*; times are in seconds since 1970.
+
+    *issued_at* is 0 for a token without `iat`, so that any revocation applies to it.
+    *by_cookie* marks a credential that a browser adds to requests of any page.
+    *ticket* is set if the credential was a ticket.
+    """
+
+    name: str
+    expires_at: float
+    issued_at: float
+    by_cookie: bool = False
+    ticket: Ticket | None = None
+
+
+Caller: TypeAlias = Producer | User
