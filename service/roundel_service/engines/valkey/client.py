@@ -1,6 +1,7 @@
-"""The client library as a store uses it: how it connects, and is asked much at once.
+"""The client library's configuration and its pipelined commands.
 
-It connects by itself, again and again, and finds its way in a cluster.
+The library connects on the first command, reconnects, and follows the redirections of
+a cluster.
 """
 
 from __future__ import annotations
@@ -30,79 +31,81 @@ from .url import StoreUrl
 
 Command: TypeAlias = list[str | bytes]
 
-CONNECT: Final = 0.5
-"""For how many seconds a connection is waited for."""
+CONNECT_TIMEOUT: Final = 0.5
+"""Connect timeout in seconds."""
+
+_RECONNECT: Final = BackoffStrategy(num_of_retries=4, factor=50, exponent_base=2)
 
 
 @final
 class Client:
-    """A client of the library, which is made when something is asked first."""
+    """A client of one server or of a cluster."""
 
     def __init__(self, client: GlideClient | GlideClusterClient) -> None:
         self._client = client
 
     async def execute(self, commands: Sequence[Command]) -> list[object]:
-        """Return the answer to each command; an error may be one."""
-        answers: list[object] | None
+        """Return the reply to each command; an error reply is an exception object."""
+        replies: list[object] | None
         if isinstance(self._client, GlideClusterClient):
             cluster_batch = ClusterBatch(is_atomic=False)
             for command in commands:
                 cluster_batch.custom_command(command)
-            answers = await self._client.exec(cluster_batch, raise_on_error=False)
+            replies = await self._client.exec(cluster_batch, raise_on_error=False)
         else:
             batch = Batch(is_atomic=False)
             for command in commands:
                 batch.custom_command(command)
-            answers = await self._client.exec(batch, raise_on_error=False)
-        return answers or []
+            replies = await self._client.exec(batch, raise_on_error=False)
+        return replies or []
 
     async def close(self) -> None:
-        """Close it; whoever waits for an answer gets an error."""
+        """Close the client; pending commands raise an error."""
         await self._client.close()
 
 
-async def connect(url: StoreUrl, *, patience: float) -> Client:
-    """Return a client that waits for an answer for *patience* seconds.
+async def connect(url: StoreUrl, *, command_timeout: float) -> Client:
+    """Return a client whose commands time out after *command_timeout* seconds.
 
     Raises `CaFileError` and `GlideError`.
     """
-    # Whatever the library has to say is in its exceptions, too.
+    # The library's exceptions contain everything that it would log.
     Logger.init(LogLevel.OFF)
     if url.is_cluster:
-        configuration = _cluster_configuration(url, patience)
+        configuration = _cluster_configuration(url, command_timeout)
         return Client(await GlideClusterClient.create(configuration))
-    return Client(await GlideClient.create(_configuration(url, patience)))
+    return Client(await GlideClient.create(_configuration(url, command_timeout)))
 
 
-def _configuration(url: StoreUrl, patience: float) -> GlideClientConfiguration:
+def _configuration(url: StoreUrl, timeout: float) -> GlideClientConfiguration:
     return GlideClientConfiguration(
         _addresses(url),
         use_tls=url.has_tls,
         credentials=_credentials(url),
-        request_timeout=round(1_000 * patience),
+        request_timeout=round(1_000 * timeout),
         reconnect_strategy=_RECONNECT,
         database_id=url.database,
         client_name="roundel",
         lazy_connect=True,
         advanced_config=AdvancedGlideClientConfiguration(
-            connection_timeout=round(1_000 * CONNECT), tls_config=_tls(url)
+            connection_timeout=round(1_000 * CONNECT_TIMEOUT), tls_config=_tls(url)
         ),
     )
 
 
 def _cluster_configuration(
-    url: StoreUrl, patience: float
+    url: StoreUrl, timeout: float
 ) -> GlideClusterClientConfiguration:
     return GlideClusterClientConfiguration(
         _addresses(url),
         use_tls=url.has_tls,
         credentials=_credentials(url),
-        request_timeout=round(1_000 * patience),
+        request_timeout=round(1_000 * timeout),
         reconnect_strategy=_RECONNECT,
         client_name="roundel",
         lazy_connect=True,
         advanced_config=AdvancedGlideClusterClientConfiguration(
-            connection_timeout=round(1_000 * CONNECT), tls_config=_tls(url)
+            connection_timeout=round(1_000 * CONNECT_TIMEOUT), tls_config=_tls(url)
         ),
     )
 
@@ -121,6 +124,3 @@ def _credentials(url: StoreUrl) -> ServerCredentials | None:
     if url.password is None:
         return None
     return ServerCredentials(url.password, url.user)
-
-
-_RECONNECT: Final = BackoffStrategy(num_of_retries=4, factor=50, exponent_base=2)

@@ -1,7 +1,7 @@
-"""Which primary of a cluster is the home of a key.
+"""The slot map of a cluster: which primary serves a key.
 
-It is a hint, by which is asked apart what does not depend on each other. The client
-library finds the way by itself, and what is moved meanwhile is grouped less well.
+The map groups commands by primary. The client library routes each command and follows
+redirections, so a stale map makes batches smaller and does no other harm.
 """
 
 from __future__ import annotations
@@ -16,58 +16,64 @@ import attrs
 from .client import Command
 
 SLOTS: Final = 16_384
+"""Number of hash slots of a cluster."""
 
 
 @final
 @attrs.frozen
 class SlotMap:
-    """So many homes by *count*, and at *firsts* the slots at which another begins.
+    """Maps keys to primaries, which are numbered from 0 to *count* - 1.
 
-    Each of *numbers* is whose slots those are. Where nothing is known all is one home.
+    *starts* holds the first slot of each range, in ascending order, and *owners* the
+    primary of each range. By default one primary serves all keys.
     """
 
     count: int = 1
-    firsts: Sequence[int] = ()
-    numbers: Sequence[int] = ()
+    starts: Sequence[int] = ()
+    owners: Sequence[int] = ()
 
     def primary(self, key: str) -> int:
-        """Return the number of the home of *key*."""
+        """Return the number of the primary that serves *key*."""
         if self.count == 1:
             return 0
-        return self.numbers[bisect_right(self.firsts, slot(key)) - 1]
+        return self.owners[bisect_right(self.starts, slot(key)) - 1]
 
     def split(self, commands: Sequence[Command]) -> dict[int, Sequence[int]]:
-        """Return the places of *commands* that belong to each home."""
+        """Return the indexes of *commands* for each primary."""
         if self.count == 1:
             return {0: range(len(commands))}
-        places: dict[int, list[int]] = {}
-        for place, command in enumerate(commands):
-            places.setdefault(self.primary(_key(command)), []).append(place)
-        return {**places}
+        indexes: dict[int, list[int]] = {}
+        for index, command in enumerate(commands):
+            indexes.setdefault(self.primary(_key(command)), []).append(index)
+        return {**indexes}
 
 
-def parse_slots(told: object) -> SlotMap | None:
-    """Read what `CLUSTER SLOTS` answers; there is none if that says nothing.
+def parse_slots(reply: object) -> SlotMap | None:
+    """Parse the reply to `CLUSTER SLOTS`; return `None` if it contains no slots.
 
-    They are numbered by their slots, so that a replica has the number of its primary.
+    Primaries are numbered in the order of their slots. So a replica that is promoted
+    keeps the number of its primary.
     """
-    ranges = sorted(_ranges(told))
-    known: dict[bytes, int] = {}
-    numbers = [known.setdefault(node, len(known)) for _, node in ranges]
-    return (
-        SlotMap(len(known), [first for first, _ in ranges], numbers) if known else None
-    )
+    ranges = sorted(_ranges(reply))
+    numbers: dict[bytes, int] = {}
+    owners = [numbers.setdefault(node, len(numbers)) for _, node in ranges]
+    if not numbers:
+        return None
+    return SlotMap(len(numbers), [first for first, _ in ranges], owners)
 
 
-def _ranges(told: object) -> Iterator[tuple[int, bytes]]:
-    for part in told if isinstance(told, list) else ():
+def _ranges(reply: object) -> Iterator[tuple[int, bytes]]:
+    for part in reply if isinstance(reply, list) else ():
         match part:
             case [int(first), int(), [_, _, bytes(node), *_], *_]:
                 yield first, node
 
 
 def slot(key: str) -> int:
-    """Return the slot of *key*: by what it has in braces, if it has."""
+    """Return the hash slot of *key*, by the Redis Cluster specification.
+
+    If the key contains a hash tag, `{tag}`, only the tag is hashed.
+    """
     _, _, rest = key.partition("{")
     tag, brace, _ = rest.partition("}")
     return crc_hqx((tag if tag and brace else key).encode(), 0) % SLOTS

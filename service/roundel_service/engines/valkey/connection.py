@@ -1,4 +1,4 @@
-"""A connection to a store: commands in, answers out, and never for long."""
+"""A connection to the store: commands in, replies out, in bounded time."""
 
 from __future__ import annotations
 
@@ -9,115 +9,112 @@ import trio
 from glide import GlideError, RequestError
 
 from ..base import EngineUnavailable
-from .client import CONNECT, Client, Command, connect
-from .scripts import ALL
-from .tls import CaFileError, distrust
+from .client import CONNECT_TIMEOUT, Client, Command, connect
+from .scripts import SCRIPTS
+from .tls import CaFileError, find_tls_error
 from .url import StoreUrl
 
-_RENEW_AFTER: Final = 1.0
-_TEXTS: Final = {script.sha: script.text for script in ALL}
+_RECONNECT_AFTER: Final = 1.0
+"""Time without a reply after which a new client is created, in seconds."""
 
 
 @final
 class ValkeyConnection:
-    """A connection to the store at *url*, which is made when it is needed.
+    """A connection to the store at *url* that connects on its first command.
 
-    A read that blocks, or a server that does not answer, holds up whatever else is
-    asked of the same connection. An answer is waited for *timeout* seconds.
+    A command that blocks delays all other commands of the connection. Each command
+    times out after *timeout* seconds.
     """
 
     def __init__(self, url: StoreUrl, *, timeout: float) -> None:
         self.url = url
         self._timeout = timeout
         self._client: Client | None = None
-        self._connecting = trio.Lock()
+        self._connect_lock = trio.Lock()
         self._failing_since: float | None = None
-        self._is_over = False
+        self._is_closed = False
 
     async def run(self, commands: Sequence[Command]) -> list[object]:
-        """Return the answer to each command, or an `EngineUnavailable` in its place.
+        """Return the reply to each command, or an `EngineUnavailable` in its place.
 
-        What became of one that has no answer is not known.
+        A command without a reply may have been executed.
         """
-        answers = await self._run(commands)
-        unknown = [number for number, answer in enumerate(answers) if _is_new(answer)]
+        replies = await self._run(commands)
+        unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
-            # A server that was restarted knows no script any more, until it is shown.
-            again = await self._run([_shown(commands[number]) for number in unknown])
-            for number, answer in zip(unknown, again, strict=True):
-                answers[number] = answer
-        return [self._translate_error(answer) for answer in answers]
+            # A server loses its scripts when it restarts.
+            retried = await self._run([_with_script(commands[i]) for i in unknown])
+            for i, reply in zip(unknown, retried, strict=True):
+                replies[i] = reply
+        return [
+            self._unavailable(reply) if isinstance(reply, GlideError) else reply
+            for reply in replies
+        ]
 
     async def _run(self, commands: Sequence[Command]) -> list[object]:
-        if self._is_over:
-            return [EngineUnavailable("the engine has ended")] * len(commands)
+        if self._is_closed:
+            return [EngineUnavailable("the engine is not running")] * len(commands)
         try:
-            # The library keeps its own time; this is for when that goes wrong.
-            with trio.fail_after(self._timeout + 2 * CONNECT):
-                answers = await self._ask(commands)
+            # The library has a timeout of its own; this is a second bound.
+            with trio.fail_after(self._timeout + 2 * CONNECT_TIMEOUT):
+                client = self._client or await self._connect()
+                replies = await client.execute(commands)
         except (GlideError, trio.TooSlowError, CaFileError) as error:
-            await self._failed()
-            # Of a server that is not trusted the library says that it was too slow.
-            failure = self._unavailable(await distrust(self.url) or error)
+            await self._on_failure()
+            # The library reports a certificate that is not trusted as a timeout.
+            failure = self._unavailable(await find_tls_error(self.url) or error)
             return [failure] * len(commands)
-        if any(map(_is_demoted, answers)):
-            await self._failed()
+        if any(map(_is_from_replica, replies)):
+            await self._on_failure()
         else:
             self._failing_since = None
-        return answers
+        return replies
 
-    async def _ask(self, commands: Sequence[Command]) -> list[object]:
-        client = self._client or await self._connected()
-        return await client.execute(commands)
-
-    async def _connected(self) -> Client:
-        # Of those who come at once one connects.
-        async with self._connecting:
+    async def _connect(self) -> Client:
+        # Concurrent callers share one client.
+        async with self._connect_lock:
             if self._client is None:
-                self._client = await connect(self.url, patience=self._timeout)
+                self._client = await connect(self.url, command_timeout=self._timeout)
             return self._client
 
-    async def _failed(self) -> None:
-        """Begin anew where nothing was answered for long.
+    async def _on_failure(self) -> None:
+        """Discard a client that has failed for a while.
 
-        So the name of the store is looked up again, and which address is the primary.
+        The next client resolves the host name and looks for the primary again.
         """
         now = trio.current_time()
         if self._failing_since is None:
             self._failing_since = now
-        elif now >= self._failing_since + _RENEW_AFTER:
+        elif now >= self._failing_since + _RECONNECT_AFTER:
             await self._disconnect()
 
     async def close(self) -> None:
-        """Close the connection for good."""
-        self._is_over = True
+        """Close the connection; later commands return `EngineUnavailable`."""
+        self._is_closed = True
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        old, self._client = self._client, None
+        client, self._client = self._client, None
         self._failing_since = None
-        if old is not None:
-            await old.close()
-
-    def _translate_error(self, answer: object) -> object:
-        return self._unavailable(answer) if isinstance(answer, GlideError) else answer
+        if client is not None:
+            await client.close()
 
     def _unavailable(self, error: Exception | str) -> EngineUnavailable:
-        said = str(error).strip().replace("\n", " ") or "no answer in time"
-        return EngineUnavailable(f"the store at {self.url}: {said[:200]}")
+        message = str(error).strip().replace("\n", " ") or "command timed out"
+        return EngineUnavailable(f"the store at {self.url}: {message[:200]}")
 
 
-def _is_demoted(answer: object) -> bool:
-    """Tell whether a replica answers, which was the primary when it was connected."""
-    return isinstance(answer, RequestError) and "readonly" in str(answer).lower()
+def _is_from_replica(reply: object) -> bool:
+    """Return whether the server was a primary and is a replica now."""
+    return isinstance(reply, RequestError) and "readonly" in str(reply).lower()
 
 
-def _is_new(answer: object) -> bool:
-    return isinstance(answer, RequestError) and "NoScript" in str(answer)
+def _is_unknown_script(reply: object) -> bool:
+    return isinstance(reply, RequestError) and "NoScript" in str(reply)
 
 
-def _shown(command: Command) -> Command:
-    """Return the command that runs the same script, with its text."""
-    # To load it would be asked of all servers of a cluster, also those that are away.
+def _with_script(command: Command) -> Command:
+    """Return the `EVAL` command for an `EVALSHA` command."""
+    # SCRIPT LOAD would need a reply from every primary, even from unreachable ones.
     _, sha, *rest = command
-    return ["EVAL", _TEXTS[str(sha)], *rest]
+    return ["EVAL", SCRIPTS[str(sha)].text, *rest]

@@ -1,40 +1,43 @@
-"""The engine that several nodes share: mailboxes in Valkey, or in Redis.
+"""The Valkey engine: stores mailboxes in Valkey or Redis, shared by several nodes.
 
-What a mailbox becomes is reduced here, by the node that is asked; a script in the
-store compares and writes it, so that of two nodes one is first and the other reduces
-again. What the store forgot, as after the loss of a primary, nobody can bring back:
-but then each mailbox goes on in another epoch, and all who watch it are told so.
+The node that receives an operation runs the reducer. A script in the store writes the
+result if the mailbox is unchanged; otherwise the node runs the reducer again on the
+current record. The nodes follow a log of all writes to notify their streams.
+
+The store may lose acknowledged writes, for example in a failover. The engine detects
+that this is possible by the store's *timeline*. Then each mailbox continues in a new
+epoch, and its clients get the whole state.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import cast, final
 
 import trio
 
 from ...domain.operations import Retract
 from ...domain.record import Record, RecordLimits
-from .. import serialization as stored
+from .. import serialization
 from ..base import USER_TTL, ChangeListener, EngineUnavailable, Result, UserOperation
 
 try:
-    from .store import Store
+    from .store import RETRY_TIMEOUT, Store
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"the engine valkey needs {error.name}: pip install 'roundel[valkey]'",
+        f"the Valkey engine needs {error.name}: pip install 'roundel[valkey]'",
         name=error.name,
     ) from error
 from ..cache import CACHE_BYTES
 from .index import Index
 from .keys import Keys
-from .log_follower import BLOCK, LogFollower
+from .log_follower import BLOCK_TIME, LogFollower
 from .mailboxes import MailboxStore
 from .metadata import IncompatibleLayout, StoreMetadata
 from .planner import WritePlanner
 from .presence import PresenceStore
-from .transactions import TRANSACTION_TIMEOUT
 from .url import parse_url
 
 __all__ = ["IncompatibleLayout", "ValkeyEngine"]
@@ -42,13 +45,13 @@ __all__ = ["IncompatibleLayout", "ValkeyEngine"]
 
 @final
 class ValkeyEngine:
-    """Mailboxes in the store at *url*, which other nodes use at the same time.
+    """Stores mailboxes in the store at *url*.
 
-    *clock* returns seconds since 1970. A mailbox is gone *user_ttl* seconds, and a
-    day, after the last write to it. Records of *cache_bytes* are at hand, so that a
-    write need not look up what it changes.
+    *clock* returns seconds since 1970. A mailbox expires *user_ttl* seconds and a day
+    after its last write. Up to *cache_bytes* of records are cached, so that most writes
+    need not load the record first.
 
-    Raises `ValueError` for a *url* that is none.
+    Raises `ValueError` if *url* is invalid.
     """
 
     is_shared = True
@@ -62,14 +65,14 @@ class ValkeyEngine:
         user_ttl: float = USER_TTL,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        place = parse_url(url)
+        parsed = parse_url(url)
         self._listeners: list[tuple[ChangeListener, Collection[str]]] = []
-        self._keys = Keys(place.prefix)
-        self._store = Store(place)
-        # In a cluster no read blocks.
-        self._reader = (
-            self._store if place.is_cluster else Store(place, timeout=BLOCK + 1.0)
-        )
+        self._keys = Keys(parsed.prefix)
+        self._store = Store(parsed)
+        # A blocking read needs a connection of its own. In a cluster no read blocks.
+        self._reader = self._store
+        if not parsed.is_cluster:
+            self._reader = Store(parsed, timeout=BLOCK_TIME + 1.0)
         self._metadata = StoreMetadata(self._store, self._keys)
         self._index = Index(self._store, self._keys, self._metadata)
         self._presence = PresenceStore(self._store, self._keys, self._metadata)
@@ -82,7 +85,7 @@ class ValkeyEngine:
         self._mailboxes = MailboxStore(
             self._store,
             planner,
-            on_change=self._tell,
+            on_change=self._notify,
             is_watched=self._is_watched,
             cache_bytes=cache_bytes,
         )
@@ -96,10 +99,10 @@ class ValkeyEngine:
         )
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        """Tell *listener* of the changes of *users*, a live collection, from now on."""
+        """Call *listener* for changes of *users*, which is a live collection."""
         self._listeners.append((listener, users))
 
-    def _tell(self, user: str, record: Record) -> None:
+    def _notify(self, user: str, record: Record) -> None:
         for listener, users in self._listeners:
             if user in users:
                 listener(user, record)
@@ -114,13 +117,12 @@ class ValkeyEngine:
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Follow what others write, and take turns, until cancelled.
+        """Run transactions and follow the log until cancelled.
 
-        A store that is away is waited for, but not before it is said that this runs.
-        Raises `IncompatibleLayout`.
+        Starts also if the store is unavailable. Raises `IncompatibleLayout`.
         """
         try:
-            await self._begin()
+            await self._connect()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._store.watch_topology)
                 nursery.start_soon(self._mailboxes.run)
@@ -130,61 +132,61 @@ class ValkeyEngine:
             await self._store.close()
             await self._reader.close()
 
-    async def _begin(self) -> None:
-        try:
-            with trio.move_on_after(TRANSACTION_TIMEOUT):
-                await self._store.refresh_topology()
-                await self._metadata.check()
-                await self._log_follower.look()
-        except EngineUnavailable:
-            # From now on `check()` says why, and all that is asked is refused.
-            return
+    async def _connect(self) -> None:
+        # `check()` reports a store that is unavailable.
+        with suppress(EngineUnavailable), trio.move_on_after(RETRY_TIMEOUT):
+            await self._store.refresh_topology()
+            await self._metadata.verify()
+            await self._log_follower.check_timelines()
 
     async def check(self) -> None:
-        """Raise `EngineUnavailable`, and why, if what is asked now would not be done.
+        """Raise `EngineUnavailable` with the reason if a write made now would fail.
 
-        In a cluster, if nothing would be that is asked of anybody.
+        In a cluster it raises only if every primary refuses writes.
         """
-        await self._metadata.see_writes()
+        await self._metadata.check_writable()
 
     async def read(self, user: str) -> Record:
-        """Return the user's record as of now: what is over is expired first."""
-        await self._metadata.ensure()
-        (outcome,) = await self._mailboxes.submit([(user, None)])
-        if isinstance(outcome, EngineUnavailable):
-            raise outcome
-        return cast(Record, outcome)
+        """Return the user's record, without expired items."""
+        await self._metadata.ensure_verified()
+        (result,) = await self._mailboxes.submit([(user, None)])
+        if isinstance(result, EngineUnavailable):
+            raise result
+        return cast(Record, result)
 
     async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
-        """Do all of *work*, in its order for each user; return what became of each.
+        """Apply operations, in order for each user; return the result of each.
 
-        When this returns, the store's primary has all that was applied.
+        The store's primary has acknowledged all applied operations on return.
         """
         try:
-            await self._metadata.ensure()
+            await self._metadata.ensure_verified()
         except EngineUnavailable as error:
             return [EngineUnavailable(*error.args) for _ in work]
         return cast(list[Result], await self._mailboxes.submit(work))
 
     async def holders(self, retract: Retract) -> list[str]:
-        """Return the users who hold an item that *retract* selects; maybe others."""
-        tag = stored.tag(retract)
+        """Return the users with an item that *retract* selects, and possibly others."""
+        tag = serialization.tag(retract)
         return [] if tag is None else await self._index.holders(tag)
 
     async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return the next users behind *after*, by shard and by name."""
+        """Return up to *limit* users after *after*, ordered by shard and name."""
         return await self._index.users(after, limit)
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Keep *value* under *key* for *ttl* seconds, unless there is one already."""
+        """Store *value* for *ttl* seconds unless the key exists; return the value."""
         return await self._index.claim(key, value, ttl=ttl)
 
     async def claimed(self, key: str) -> str | None:
-        """Return what is kept under *key*, if anything is."""
+        """Return the value of a claim, or `None`."""
         return await self._index.claimed(key)
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        """Say how many *streams* of each user this node serves, for *ttl* seconds."""
+        """Report the number of *streams* of each user at this node for *ttl* seconds.
+
+        Returns the number at other nodes for each user, in the same order.
+        """
         return await self._presence.report_presence(streams, ttl=ttl)

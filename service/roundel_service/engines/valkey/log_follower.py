@@ -1,9 +1,19 @@
-"""How a node hears of what others write: by the logs of all shards.
+"""Follows the logs of all shards, to learn about the writes of other nodes.
 
-The ids of a log are without a gap. So whoever reads on finds out by the first id
-what was trimmed away meanwhile, and by the last one that a log went back; and by the
-line that a primary may have lost something. After each of those all users who are
-watched here are looked up, and the log is followed from where it ends then.
+Each committed write is an entry in the log of its shard. The ids of a log are
+contiguous, so the follower detects what it has missed:
+
+- A gap before the next id: entries were trimmed before they were read.
+- A last id below the position of the follower, or an emptied log: the log went back.
+- Another timeline: the primary may have lost writes.
+
+In each case the records of all watched users of the shard are loaded again. After the
+last two, the follower continues at the end of the log.
+
+The timelines are checked once a second, and at once when a transaction finds a record
+of an earlier timeline. At a single server one `XREAD` blocks for all logs, so a write
+arrives within milliseconds. In a cluster an `XREAD` covers one hash slot, and blocking
+reads would need a connection for each, so every log is polled each 50 ms.
 """
 
 from __future__ import annotations
@@ -15,29 +25,31 @@ from typing import Any, Final, final
 import trio
 
 from ..base import EngineUnavailable
+from .client import Command
 from .keys import Keys
 from .mailboxes import MailboxStore
 from .metadata import StoreMetadata
-from .scripts import ENDS
-from .store import Store, call
+from .scripts import LOG_END
+from .store import Store
 
-POLL_INTERVAL: Final = 1.0
-"""How often it is looked whether a line is still the same, in seconds."""
+BLOCK_TIME: Final = 1.0
+"""Maximum time that a read blocks in the store, in seconds."""
 
-BLOCK: Final = 1.0
-"""For how many seconds a read waits in the store."""
+_CHECK_INTERVAL: Final = 1.0
+"""Time between two checks of the timelines, in seconds."""
 
-_PAGE: Final = 500
-_POLL: Final = 0.05
-_GATHER: Final = 0.01
+_MAX_ENTRIES: Final = 500
+_POLL_INTERVAL: Final = 0.05
+_COLLECT_TIME: Final = 0.01
 _RETRY_DELAY: Final = 0.2
 
 
 @final
 class LogFollower:
-    """Follows the logs for *mailboxes*, by a *reader*, of its own where reads block.
+    """Follows the logs, and reports their entries to *mailboxes*.
 
-    *watched* returns whoever is watched in some shards.
+    *reader* is the store for reads; its connection blocks. *watched* returns the
+    watched users of some shards.
     """
 
     def __init__(
@@ -46,139 +58,134 @@ class LogFollower:
         reader: Store,
         keys: Keys,
         mailboxes: MailboxStore,
-        meta: StoreMetadata,
+        metadata: StoreMetadata,
         watched: Callable[[Collection[int]], Iterable[str]],
     ) -> None:
         self._store = store
         self._reader = reader
         self._keys = keys
         self._mailboxes = mailboxes
-        self._meta = meta
+        self._metadata = metadata
         self._watched = watched
-        self._lines: dict[int, bytes] = {}
-        self._at: dict[int, int] = {}
+        self._timelines: dict[int, bytes] = {}
+        self._last_ids: dict[int, int] = {}
         self._shards = {keys.log(shard).encode(): shard for shard in range(keys.shards)}
 
     async def run(self) -> None:
         """Follow the logs until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_looking)
+            nursery.start_soon(self._keep_checking)
             followed = 0
             while True:
-                for home in range(followed, self._reader.slots.count):
-                    nursery.start_soon(self._keep_reading, home)
+                for primary in range(followed, self._reader.slots.count):
+                    nursery.start_soon(self._keep_reading, primary)
                     followed += 1
-                await trio.sleep(POLL_INTERVAL)
+                await trio.sleep(_CHECK_INTERVAL)
 
-    async def _keep_reading(self, home: int) -> None:
+    async def _keep_reading(self, primary: int) -> None:
         while True:
             try:
-                await self._read(home)
+                await self._read(primary)
             except EngineUnavailable:
                 await trio.sleep(_RETRY_DELAY)
 
-    async def _keep_looking(self) -> None:
+    async def _keep_checking(self) -> None:
         while True:
-            with trio.move_on_after(POLL_INTERVAL):
-                await self._mailboxes.line_changed.wait()
+            with trio.move_on_after(_CHECK_INTERVAL):
+                await self._mailboxes.timeline_changed.wait()
             try:
-                await self.look()
+                await self.check_timelines()
             except EngineUnavailable:
                 await trio.sleep(_RETRY_DELAY)
 
-    async def look(self) -> None:
-        """See whether all lines are as they were; raises `EngineUnavailable`."""
-        await self._meta.ensure()
-        before, keys = dict(self._at), self._keys
-        offered = [secrets.token_urlsafe(9)]
+    async def check_timelines(self) -> None:
+        """Compare timelines and last ids of all logs; raises `EngineUnavailable`."""
+        await self._metadata.ensure_verified()
+        positions, keys = dict(self._last_ids), self._keys
+        new_data_id = [secrets.token_urlsafe(9)]
         commands = [
-            call(ENDS, [keys.line(shard), keys.log(shard)], offered)
+            LOG_END.call([keys.data_id(shard), keys.log(shard)], new_data_id)
             for shard in range(keys.shards)
         ]
-        answers = await self._store.run(commands)
-        broken: list[int] = []
+        replies = await self._store.run(commands)
+        restarted: list[int] = []
         failure = None
-        for shard, answer in enumerate(answers):
-            match answer:
-                case [bytes(line), bytes(last), *empty]:
+        for shard, reply in enumerate(replies):
+            match reply:
+                case [bytes(timeline), bytes(last), *trimmed]:
                     end = _number(last)
-                    is_unread = bool(empty) and end != self._at.get(shard)
-                    if is_unread or self._is_broken(shard, line, end, before):
-                        self._begin(shard, line, end)
-                        broken.append(shard)
+                    has_changed = timeline != self._timelines.get(shard)
+                    is_unread = bool(trimmed) and end != self._last_ids.get(shard)
+                    if has_changed or is_unread or end < positions[shard]:
+                        self._restart(shard, timeline, end)
+                        restarted.append(shard)
                 case EngineUnavailable():
-                    failure = answer
-        self._reconcile(broken)
+                    failure = reply
+        self._refresh_watched(restarted)
         if failure is not None:
             raise failure
 
-    def _is_broken(
-        self, shard: int, line: bytes, end: int, before: dict[int, int]
-    ) -> bool:
-        """Tell whether a line is another one, or its log went back."""
-        return line != self._lines.get(shard) or end < before[shard]
+    def _restart(self, shard: int, timeline: bytes, end: int) -> None:
+        # With the timeline the store may have lost its metadata, too.
+        if self._timelines.get(shard, timeline) != timeline:
+            self._metadata.is_verified = False
+        self._timelines[shard], self._last_ids[shard] = timeline, end
 
-    def _begin(self, shard: int, line: bytes, end: int) -> None:
-        # Whatever took a line may have taken more.
-        self._meta.is_sure &= self._lines.get(shard, line) == line
-        self._lines[shard], self._at[shard] = line, end
-
-    def _reconcile(self, shards: Collection[int]) -> None:
+    def _refresh_watched(self, shards: Collection[int]) -> None:
         if shards:
             self._mailboxes.refresh(list(self._watched(shards)))
 
-    async def _read(self, home: int) -> None:
-        """Read once what is new at a home; whatever is, is heard."""
-        homes, keys = self._reader.slots, self._keys
-        shards = [shard for shard in self._at if homes.primary(keys.log(shard)) == home]
+    async def _read(self, primary: int) -> None:
+        """Read new entries of one primary's logs once."""
+        slots, keys = self._reader.slots, self._keys
+        shards = [s for s in self._last_ids if slots.primary(keys.log(s)) == primary]
         if not shards:
-            await trio.sleep(_POLL)
+            await trio.sleep(_POLL_INTERVAL)
             return
-        if self._reader.url.is_cluster:
-            # What shares no slot is not read at once, and so many reads that wait
-            # would take as many connections.
-            commands = [self._reading([shard]) for shard in shards]
-            pause = _POLL
+        is_cluster = self._reader.url.is_cluster
+        if is_cluster:
+            commands = [self._read_command([shard]) for shard in shards]
         else:
-            commands = [self._reading(shards, "BLOCK", f"{BLOCK * 1_000:.0f}")]
-            pause = _GATHER
-        failure, is_news = None, False
-        for answer in await self._reader.run(commands):
-            match answer:
+            block = f"{BLOCK_TIME * 1_000:.0f}"
+            commands = [self._read_command(shards, "BLOCK", block)]
+        failure, has_entries = None, False
+        for reply in await self._reader.run(commands):
+            match reply:
                 case EngineUnavailable():
-                    failure = answer
+                    failure = reply
                 case dict():
-                    is_news = True
-                    self._hear_all(answer)
+                    has_entries = True
+                    self._on_entries(reply)
         if failure is not None:
             raise failure
-        if is_news or self._reader.url.is_cluster:
-            # Under load it costs less to hear of much at once.
-            await trio.sleep(pause)
+        if is_cluster:
+            await trio.sleep(_POLL_INTERVAL)
+        elif has_entries:
+            # Under load one read of many entries costs less than many reads.
+            await trio.sleep(_COLLECT_TIME)
 
-    def _reading(self, shards: list[int], *block: str) -> list[str | bytes]:
-        ids = [f"0-{self._at[shard]}" for shard in shards]
-        logs = self._keys.logs(shards)
-        return ["XREAD", "COUNT", f"{_PAGE}", *block, "STREAMS", *logs, *ids]
+    def _read_command(self, shards: list[int], *block: str) -> Command:
+        logs = [self._keys.log(shard) for shard in shards]
+        ids = [f"0-{self._last_ids[shard]}" for shard in shards]
+        return ["XREAD", "COUNT", f"{_MAX_ENTRIES}", *block, "STREAMS", *logs, *ids]
 
-    def _hear_all(self, news: dict[bytes, dict[bytes, Any]]) -> None:
+    def _on_entries(self, reply: dict[bytes, dict[bytes, Any]]) -> None:
         gaps: list[int] = []
-        for log, entries in news.items():
+        for log, entries in reply.items():
             shard = self._shards[log]
-            for entry, fields in entries.items():
-                number, at = _number(entry), self._at[shard]
-                if number <= at:
+            for entry_id, fields in entries.items():
+                number, last = _number(entry_id), self._last_ids[shard]
+                if number <= last:
                     continue
-                if number > at + 1:
+                if number > last + 1:
                     gaps.append(shard)
-                self._at[shard] = number
-                self._hear(dict(fields))
-        self._reconcile(gaps)
+                self._last_ids[shard] = number
+                entry: dict[bytes, bytes] = dict(fields)
+                self._mailboxes.on_log_entry(
+                    entry[b"u"].decode(), entry[b"p"], entry[b"w"], entry.get(b"e")
+                )
+        self._refresh_watched(gaps)
 
-    def _hear(self, entry: dict[bytes, bytes]) -> None:
-        user, packed = entry[b"u"].decode(), entry.get(b"e")
-        self._mailboxes.on_log_entries(user, entry[b"p"], entry[b"w"], packed)
 
-
-def _number(entry: bytes) -> int:
-    return int(entry.rpartition(b"-")[2])
+def _number(entry_id: bytes) -> int:
+    return int(entry_id.rpartition(b"-")[2])

@@ -1,11 +1,18 @@
-"""All that is asked of mailboxes: who waits, whose turn it is, and what is known.
+"""The mailboxes of the store, with a cache, and notifications about their changes.
 
-A user's turns are taken one after the other, those of many users of a home together.
+A record reaches the cache in two ways: from this node's transactions, and from other
+nodes' writes in the log. A write in the log is applied to the cached record if it
+directly follows the cached revision. Otherwise a watched user's record is loaded
+again, and another user's is dropped from the cache. A user is watched while streams of
+the user are open at this node.
+
+A record whose timeline has changed is not delivered to listeners, because a write that
+a client saw may be missing. The log follower loads it again, and the transaction puts
+it into a new epoch. Listeners are notified before the caller gets its result.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, final
 
@@ -19,7 +26,6 @@ from ..base import EngineUnavailable
 from ..cache import CACHE_BYTES, Cache, weight
 from . import rows
 from .pending import (
-    Batch,
     MailboxTransaction,
     OperationResult,
     OwnWriteIds,
@@ -27,21 +33,20 @@ from .pending import (
     StoredRecord,
 )
 from .planner import WritePlanner
-from .queue import PendingQueue
-from .scripts import ID_SIZE
+from .scheduler import OperationScheduler
 from .store import Store
-from .transactions import TRANSACTION_TIMEOUT, OptimisticTransactions
+from .transactions import OptimisticTransactions
 
 _RETRY_DELAY: Final = 0.5
-
-OnChange = Callable[[str, Record], None]
+"""Delay before a record is loaded again after a failure, in seconds."""
 
 
 @final
 class MailboxStore:
-    """Reads and writes mailboxes; *told* hears of those of watched users.
+    """Reads and writes mailboxes, and calls *on_change* for watched users.
 
-    *users* tells who is watched.
+    *is_watched* returns whether a user is watched. `timeline_changed` is notified when
+    a record of an earlier timeline is found.
     """
 
     def __init__(
@@ -49,170 +54,128 @@ class MailboxStore:
         store: Store,
         planner: WritePlanner,
         *,
-        on_change: OnChange,
+        on_change: Callable[[str, Record], None],
         is_watched: Callable[[str], bool],
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.line_changed = Wakeup()
+        self.timeline_changed = Wakeup()
         self._store = store
         self._planner = planner
         self._on_change = on_change
         self._is_watched = is_watched
         self._cache: Cache[StoredRecord] = Cache(cache_bytes)
-        self._writes = OwnWriteIds()
+        self._own_writes = OwnWriteIds()
         self._transactions = OptimisticTransactions(
-            store, planner, self._keep, self._writes
+            store, planner, self._on_stored, self._own_writes
         )
-        self._queues: defaultdict[int, PendingQueue] = defaultdict(PendingQueue)
-        self._busy: set[str] = set()
-        self._wakeup = Wakeup()
+        self._scheduler = OperationScheduler(
+            self._primary, self._begin, self._run_batch
+        )
         self._stale: set[str] = set()
-        self._is_stale = Wakeup()
-        self._is_over = False
+        self._stale_added = Wakeup()
+
+    def _primary(self, user: str) -> int:
+        return self._store.slots.primary(self._planner.keys.user(user))
 
     async def submit(
         self, work: Sequence[tuple[str, Operation | None]]
-    ) -> Sequence[OperationResult]:
-        """Do all of *work*, in its order for each user; no operation is to read."""
-        if self._is_over:
-            return [EngineUnavailable("the engine has ended") for _ in work]
-        call, now = Batch(len(work)), trio.current_time()
-        pieces = [
-            PendingOperation(user, operation, call, now) for user, operation in work
-        ]
-        for piece in pieces:
-            self._queue(piece.user).add(piece)
-        self._wakeup.notify()
-        await call.wait()
-        return [piece.result for piece in pieces if piece.result is not None]
+    ) -> list[OperationResult]:
+        """Run operations, in order for each user; `None` reads the record."""
+        return await self._scheduler.submit(work)
 
-    def _queue(self, user: str) -> PendingQueue:
-        return self._queues[self._store.slots.primary(self._planner.keys.user(user))]
+    async def run(self) -> None:
+        """Run transactions and refresh stale records until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._scheduler.run)
+            nursery.start_soon(self._refresh_stale)
 
     def refresh(self, users: Collection[str]) -> None:
-        """Look up soon what *users*, who are watched, have."""
+        """Load the records of watched *users* again, in the background."""
         self._stale.update(users)
-        self._is_stale.notify()
+        self._stale_added.notify()
 
-    def on_log_entries(
-        self, user: str, before: bytes, write: bytes, packed: bytes | None
+    def on_log_entry(
+        self, user: str, previous_id: bytes, write_id: bytes, packed: bytes | None
     ) -> None:
-        """Take note that the log has the *write* of somebody, after the one *before*.
+        """Apply a write from the log to the cache.
 
-        *packed* is what was written, if that was not too much to be logged.
+        *packed* holds the fields of the write, or `None` if they were too large for
+        the log.
         """
-        held = self._cache.get(user)
-        if write in self._writes or (held and held.at[:ID_SIZE] == write):
+        cached = self._cache.get(user)
+        if write_id in self._own_writes or (cached and cached.write_id == write_id):
             return
         if not self._is_watched(user):
             self._cache.drop(user)
         elif (
-            held is None
-            or not held.is_whole
-            or held.at[:ID_SIZE] != before
-            or user in self._busy
+            cached is None
+            or not cached.is_complete
+            or cached.write_id != previous_id
+            or self._scheduler.is_busy(user)
             or packed is None
         ):
             self.refresh([user])
         else:
-            ring = self._planner.limits.change_log_size
-            record = rows.advanced(held.record, packed, ring=ring)
-            self._keep(user, held.after(record, write))
+            size = self._planner.limits.change_log_size
+            record = rows.apply_write(cached.record, packed, change_log_size=size)
+            self._on_stored(user, cached.after(record, write_id))
 
-    async def run(self) -> None:
-        """Take turns until cancelled; then nobody waits any more."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._give_up)
-                nursery.start_soon(self._look_up)
-                while True:
-                    for lane in list(self._queues.values()):
-                        while turns := self._next(lane):
-                            nursery.start_soon(self._run_batch, lane, turns)
-                    await self._wakeup.wait()
-        finally:
-            self._is_over = True
-            for lane in self._queues.values():
-                lane.fail_before(trio.current_time(), "the engine has ended")
-
-    def _next(self, lane: PendingQueue) -> list[MailboxTransaction]:
-        turns = [self._next_batch(*whose) for whose in lane.next(self._busy).items()]
-        self._busy.update(turn.user for turn in turns)
-        lane.running += bool(turns)
-        return turns
-
-    def _next_batch(
-        self, user: str, pieces: list[PendingOperation]
+    def _begin(
+        self, user: str, operations: list[PendingOperation]
     ) -> MailboxTransaction:
-        known = self._cache.get(user)
-        reads = any(piece.operation is None for piece in pieces)
-        is_whole = reads or self._is_watched(user)
-        if known is not None and not is_whole:
-            # Most mailboxes are written to more often than they are looked at.
-            known = known.without_changes()
-        elif known is not None and not known.is_whole:
-            known = None
-        return MailboxTransaction(
-            user, pieces, is_whole, known, stored=None if reads else known
-        )
+        cached = self._cache.get(user)
+        has_reads = any(pending.operation is None for pending in operations)
+        is_complete = has_reads or self._is_watched(user)
+        if cached is not None and not is_complete:
+            # Most mailboxes are written more often than read, and a write does not
+            # need the changes: without them more records fit into the cache.
+            cached = cached.without_changes()
+        elif cached is not None and not cached.is_complete:
+            cached = None
+        # A read compares nothing with the store, so it must load the record.
+        stored = None if has_reads else cached
+        return MailboxTransaction(user, operations, is_complete, cached, stored)
 
-    async def _run_batch(
-        self, lane: PendingQueue, turns: Sequence[MailboxTransaction]
-    ) -> None:
+    async def _run_batch(self, batch: Sequence[MailboxTransaction]) -> None:
         try:
-            await self._transactions.run(turns)
+            await self._transactions.run(batch)
         finally:
-            self._busy.difference_update(turn.user for turn in turns)
-            lane.running -= 1
-            self._wakeup.notify()
-            self._forget([turn.user for turn in turns if turn.has_failed])
+            # The write of a failed transaction may still be applied.
+            failed = [each.user for each in batch if each.has_failed]
+            for user in failed:
+                self._cache.drop(user)
+            self.refresh([user for user in failed if self._is_watched(user)])
 
-    def _forget(self, users: Collection[str]) -> None:
-        # What was sent may still be done, and then who watches has to be told.
-        for user in users:
-            self._cache.drop(user)
-        self.refresh([user for user in users if self._is_watched(user)])
-
-    def _keep(self, user: str, held: StoredRecord) -> None:
-        self._queue(user).progress = trio.current_time()
-        known = self._cache.get(user)
-        if known is held:
+    def _on_stored(self, user: str, stored: StoredRecord) -> None:
+        self._scheduler.record_progress(user)
+        cached = self._cache.get(user)
+        if cached is stored:
             return
-        self._cache.put(user, held, weight(held.record))
-        if held.is_lost:
-            # Nobody is shown it: it goes on in another epoch first.
-            self.line_changed.notify()
-        elif known is not None and known.record is held.record:
+        self._cache.put(user, stored, weight(stored.record))
+        if stored.needs_new_epoch:
+            self.timeline_changed.notify()
+        elif cached is not None and cached.record is stored.record:
             return
-        elif held.is_whole:
-            self._on_change(user, held.record)
+        elif stored.is_complete:
+            self._on_change(user, stored.record)
         elif self._is_watched(user):
             self.refresh([user])
 
-    async def _give_up(self) -> None:
-        """Let nobody wait for long while nothing goes on."""
-        while True:
-            await trio.sleep(TRANSACTION_TIMEOUT / 10)
-            since = trio.current_time() - TRANSACTION_TIMEOUT
-            for lane in self._queues.values():
-                if lane.progress < since:
-                    lane.fail_before(since, "the store: others are waiting for it")
-
-    async def _look_up(self) -> None:
+    async def _refresh_stale(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
                 if self._stale:
                     users, self._stale = self._stale, set()
-                    nursery.start_soon(self._look_up_all, users)
-                await self._is_stale.wait()
+                    nursery.start_soon(self._load, users)
+                await self._stale_added.wait()
 
-    async def _look_up_all(self, users: Collection[str]) -> None:
+    async def _load(self, users: Collection[str]) -> None:
         watched = [user for user in users if self._is_watched(user)]
-        outcomes = await self.submit([(user, None) for user in watched])
+        results = await self.submit([(user, None) for user in watched])
         failed = [
             user
-            for user, outcome in zip(watched, outcomes, strict=True)
-            if isinstance(outcome, EngineUnavailable)
+            for user, result in zip(watched, results, strict=True)
+            if isinstance(result, EngineUnavailable)
         ]
         if failed:
             await trio.sleep(_RETRY_DELAY)

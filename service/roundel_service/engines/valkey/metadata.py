@@ -1,4 +1,4 @@
-"""What a deployment was begun with, and all nodes have to agree on."""
+"""The store's layout and number of shards, on which all nodes must agree."""
 
 from __future__ import annotations
 
@@ -6,80 +6,84 @@ from typing import Final, final
 
 import trio
 
-from .. import serialization as stored
+from .. import serialization
 from ..base import EngineUnavailable
+from .client import Command
 from .keys import Keys
-from .scripts import TAKES
-from .store import Command, Store, call
+from .scripts import CHECK_WRITABLE
+from .store import Store
 
-LAYOUT: Final = f"1.{stored.VERSION}"
-"""Of the keys and of the rows; another one is converted or refused."""
+LAYOUT: Final = f"1.{serialization.VERSION}"
+"""Version of the keys, then of the rows. Another layout is refused."""
 
 
 @final
 class IncompatibleLayout(Exception):  # noqa: N818, it names the state of the store
-    """The store holds what this version cannot read, or a node counts otherwise."""
+    """The store has another layout or another number of shards than this node."""
 
 
 @final
 class StoreMetadata:
-    """Makes sure that the store is laid out as this node expects."""
+    """Creates the store's metadata, and verifies that they match this node."""
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
         self._keys = keys
-        self.is_sure = False
+        self.is_verified = False
 
-    async def check(self) -> None:
-        """Begin a deployment, or see whether there is one like this.
+    async def verify(self) -> None:
+        """Create the metadata of a new store, or compare those of an existing one.
 
-        It writes, so it fails on a read-only store. Raises `IncompatibleLayout` and
-        `EngineUnavailable`.
+        Raises `IncompatibleLayout`, and `EngineUnavailable`, also if the store is
+        read-only.
         """
-        key, shards = self._keys.meta, f"{self._keys.shards}"
+        key, shards = self._keys.metadata, f"{self._keys.shards}"
         commands: list[Command] = [
             ["HSETNX", key, "layout", LAYOUT],
             ["HSETNX", key, "shards", shards],
             ["HMGET", key, "layout", "shards"],
         ]
-        answers = await self._store.run(commands)
-        for answer in answers:
-            if isinstance(answer, EngineUnavailable):
-                raise answer
-        if answers[2] != [LAYOUT.encode(), shards.encode()]:
+        replies = await self._store.run(commands)
+        for reply in replies:
+            if isinstance(reply, EngineUnavailable):
+                raise reply
+        if replies[2] != [LAYOUT.encode(), shards.encode()]:
             raise IncompatibleLayout(
                 f"the store at {self._store.url}: expected layout {LAYOUT} in "
-                f"{shards} shards, got {answers[2]!r}"
+                f"{shards} shards, got {replies[2]!r}"
             )
-        self.is_sure = True
+        self.is_verified = True
 
-    async def ensure(self) -> None:
-        """Check once; raises `EngineUnavailable` for whatever is the matter."""
-        if self.is_sure:
+    async def ensure_verified(self) -> None:
+        """Verify unless verified before; raises only `EngineUnavailable`."""
+        if self.is_verified:
             return
         try:
-            await self.check()
+            await self.verify()
         except IncompatibleLayout as error:
             raise EngineUnavailable(*error.args) from None
 
-    async def see_writes(self) -> None:
-        """Raise `EngineUnavailable` unless at least one primary takes writes."""
-        await self.ensure()
+    async def check_writable(self) -> None:
+        """Raise `EngineUnavailable` unless at least one primary accepts writes."""
+        await self.ensure_verified()
         keys, store = self._keys, self._store
-        shards = {store.slots.primary(keys.line(n)): n for n in range(keys.shards)}
+        by_primary = {
+            store.slots.primary(keys.data_id(shard)): shard
+            for shard in range(keys.shards)
+        }
         failures: list[EngineUnavailable] = []
 
-        async def ask(shard: int) -> None:
-            names = [keys.line(shard), keys.nothing(shard)]
-            (answer,) = await store.run([call(TAKES, names, [])])
-            if isinstance(answer, EngineUnavailable):
-                failures.append(answer)
+        async def check(shard: int) -> None:
+            names = [keys.data_id(shard), keys.unused(shard)]
+            (reply,) = await store.run([CHECK_WRITABLE.call(names, [])])
+            if isinstance(reply, EngineUnavailable):
+                failures.append(reply)
             else:
                 nursery.cancel_scope.cancel()
 
-        # One that does not answer is not waited for where another one does.
+        # The first success ends the wait for primaries that do not answer.
         async with trio.open_nursery() as nursery:
-            for shard in shards.values():
-                nursery.start_soon(ask, shard)
-        if len(failures) == len(shards):
+            for shard in by_primary.values():
+                nursery.start_soon(check, shard)
+        if len(failures) == len(by_primary):
             raise failures[0]

@@ -1,4 +1,4 @@
-"""What is asked of a mailbox, and how it is waited for."""
+"""The values that a transaction works on: operations, records, and planned writes."""
 
 from __future__ import annotations
 
@@ -14,126 +14,120 @@ from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import Operation
 from ...domain.record import Record
 from ..base import EngineUnavailable
+from .scripts import WRITE_ID_SIZE
 
 OperationResult: TypeAlias = Record | Applied | TooManyCategories | EngineUnavailable
 
 
 @final
-class Batch:
-    """Pieces that somebody waits for together."""
-
-    def __init__(self, open_pieces: int) -> None:
-        self._open = open_pieces
-        self._over = trio.Event()
-        self._close()
-
-    def _close(self) -> None:
-        if not self._open:
-            self._over.set()
-
-    def resolved(self) -> None:
-        """Take note that one more has come out."""
-        self._open -= 1
-        self._close()
-
-    async def wait(self) -> None:
-        """Wait until all have come out."""
-        await self._over.wait()
-
-
-@final
 @attrs.define(eq=False)
 class PendingOperation:
-    """An *operation* on a user's mailbox, or none just to read it, and its *outcome*.
+    """An operation on a user's mailbox, or `None` for a read, and its result.
 
-    *since* is when it was asked for, by trio's clock.
+    *since* is when it was submitted, by trio's clock.
     """
 
     user: str
     operation: Operation | None
-    batch: Batch
     since: float
     result: OperationResult | None = None
+    _resolved: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
-    def resolve(self, outcome: OperationResult) -> None:
-        """Say what became of it; only the first word counts."""
+    def resolve(self, result: OperationResult) -> None:
+        """Set the result, unless it is set already."""
         if self.result is None:
-            self.result = outcome
-            self.batch.resolved()
+            self.result = result
+            self._resolved.set()
+
+    async def wait(self) -> OperationResult:
+        """Wait for the result."""
+        while self.result is None:
+            await self._resolved.wait()
+        return self.result
 
 
 @final
 @attrs.frozen(kw_only=True)
 class StoredRecord:
-    """A *record* as the store has it: written by *at*, when *line* was its line.
+    """A *record* as it is stored.
 
-    *at* is empty where nothing was ever written. *indexed* is when all that it holds
-    was indexed last, in seconds since 1970. One that is not *is_whole* lacks changes.
+    *revision* is the id of the last write followed by the timeline of that write. It
+    is empty if the mailbox was never written. *timeline* is the current timeline.
+    *indexed_at* is when all items were last indexed, in seconds since 1970. The record
+    has its changes only if it *is_complete*.
     """
 
     record: Record
-    at: bytes
-    line: bytes
-    indexed: float = 0.0
-    is_whole: bool = True
+    revision: bytes
+    timeline: bytes
+    indexed_at: float = 0.0
+    is_complete: bool = True
 
     @property
-    def is_lost(self) -> bool:
-        """Whether a write that somebody saw may be missing."""
-        return bool(self.at) and not self.at.endswith(self.line)
+    def write_id(self) -> bytes:
+        """The id of the last write, empty if there is none."""
+        return self.revision[:WRITE_ID_SIZE]
+
+    @property
+    def needs_new_epoch(self) -> bool:
+        """Whether the timeline has changed since the last write.
+
+        A later write may have been lost, so the mailbox continues in a new epoch.
+        """
+        return bool(self.revision) and not self.revision.endswith(self.timeline)
 
     def without_changes(self) -> StoredRecord:
-        """Return as much of it as it takes to write."""
+        """Return the record without its changes; a write does not need them."""
         if not self.record.changes:
             return self
         record = Record(self.record.mailbox)
-        return attrs.evolve(self, record=record, is_whole=False)
+        return attrs.evolve(self, record=record, is_complete=False)
 
-    def after(self, record: Record, write: bytes) -> StoredRecord:
-        """Return what there is after a *write* that made it this *record*."""
-        return attrs.evolve(self, record=record, at=write + self.line)
+    def after(self, record: Record, write_id: bytes) -> StoredRecord:
+        """Return what is stored after a write that results in *record*."""
+        return attrs.evolve(self, record=record, revision=write_id + self.timeline)
 
 
 @final
 class OwnWriteIds:
-    """The ids of this node's own writes, which are no news when the log has them.
+    """The ids of this node's writes, to recognize them in the log.
 
-    Of those that are *done* the last *bound* are known.
+    Keeps the ids of all unfinished writes and of the last *max_finished* others.
     """
 
-    def __init__(self, bound: int = 20_000) -> None:
-        self._begun: set[bytes] = set()
-        self._done: OrderedDict[bytes, None] = OrderedDict()
-        self._bound = bound
+    def __init__(self, max_finished: int = 20_000) -> None:
+        self._unfinished: set[bytes] = set()
+        self._finished: OrderedDict[bytes, None] = OrderedDict()
+        self._max_finished = max_finished
 
-    def __contains__(self, write: object) -> bool:
-        """Tell whether somebody here did it, or is about to."""
-        return write in self._begun or write in self._done
+    def __contains__(self, write_id: object) -> bool:
+        """Return whether this node wrote or is about to write *write_id*."""
+        return write_id in self._unfinished or write_id in self._finished
 
-    def begin(self, write: bytes) -> None:
-        """Take note of what is going to be written."""
-        self._begun.add(write)
+    def begin(self, write_id: bytes) -> None:
+        """Add the id of a planned write."""
+        self._unfinished.add(write_id)
 
-    def drop(self, write: bytes) -> None:
-        """Take note that whoever began it does not wait for it any more."""
-        self._begun.discard(write)
+    def discard(self, write_id: bytes) -> None:
+        """Remove the id of a planned write that is not tried again."""
+        self._unfinished.discard(write_id)
 
-    def done(self, write: bytes) -> None:
-        """Take note that it was written, and whoever watches was told."""
-        self._begun.discard(write)
-        self._done[write] = None
-        if len(self._done) > self._bound:
-            self._done.popitem(last=False)
+    def finish(self, write_id: bytes) -> None:
+        """Mark a write as applied, after its listeners were notified."""
+        self._unfinished.discard(write_id)
+        self._finished[write_id] = None
+        if len(self._finished) > self._max_finished:
+            self._finished.popitem(last=False)
 
 
 @final
 @attrs.frozen(kw_only=True)
 class PlannedWrite:
-    """A write named *id* that is to make *after* of *before*, and its *outcomes*.
+    """A write that replaces *before* by *after*, and the *results* of its operations.
 
-    *packed* is what is written, *add* and *remove* are tags. All of this stays as it
-    is when it is tried again. Where nothing changes there is no id. One that *is_due*
-    to be indexed is, with all that it holds.
+    A write that is tried again is the same write with the same *id*. The id is empty
+    if nothing changes. *packed* holds the fields to write. With *index_all* all items
+    are indexed, otherwise only the new ones.
     """
 
     before: StoredRecord
@@ -141,47 +135,47 @@ class PlannedWrite:
     results: Sequence[OperationResult]
     id: bytes = b""
     packed: bytes = b""
-    add: Sequence[str] = ()
-    remove: Sequence[str] = ()
-    is_due: bool = False
+    added_tags: Sequence[str] = ()
+    removed_tags: Sequence[str] = ()
+    index_all: bool = False
 
 
 @final
 @attrs.define(eq=False)
 class MailboxTransaction:
-    """One user's turn at the store, with all *pieces* that wait for it.
+    """All pending *operations* on one user's mailbox, executed as one write.
 
-    *known* may be out of date, *held* is what a write is planned on, which *is_fresh*
-    if it was looked up in this turn. What somebody is going to see *is_whole*.
-    *is_doubtful* says that the plan may have been done.
+    *cached* may be out of date. *stored* is the record that the plan is based on; it
+    *is_fresh* if this transaction loaded it. With *is_complete* the record is loaded
+    with its changes. *is_doubtful* means that the planned write may have been applied.
     """
 
     user: str
     operations: list[PendingOperation]
-    is_whole: bool
-    known: StoredRecord | None
+    is_complete: bool
+    cached: StoredRecord | None
     stored: StoredRecord | None = None
     plan: PlannedWrite | None = None
     is_fresh: bool = False
     is_doubtful: bool = False
-    is_over: bool = False
+    is_resolved: bool = False
     has_failed: bool = False
 
-    def set_stored(self, held: StoredRecord) -> None:
-        """Take note of what the store has."""
-        self.stored, self.is_fresh = held, True
+    def set_stored(self, stored: StoredRecord) -> None:
+        """Set the record that was loaded from the store."""
+        self.stored, self.is_fresh = stored, True
 
-    def reload(self, known: StoredRecord) -> None:
-        """Take note that the store may not be as *known* any more."""
-        self.known, self.stored, self.is_fresh = known, None, False
+    def reload(self, cached: StoredRecord) -> None:
+        """Load again before the next step; *cached* may be out of date."""
+        self.cached, self.stored, self.is_fresh = cached, None, False
 
-    def resolve(self, outcomes: Sequence[OperationResult]) -> None:
-        """Say what became of each piece."""
-        self.is_over = True
-        for piece, outcome in zip(self.operations, outcomes, strict=True):
-            piece.resolve(outcome)
+    def resolve(self, results: Sequence[OperationResult]) -> None:
+        """Set the result of each operation."""
+        self.is_resolved = True
+        for operation, result in zip(self.operations, results, strict=True):
+            operation.resolve(result)
 
     def fail(self, error: EngineUnavailable) -> None:
-        """Say of every piece that it may or may not have been done."""
+        """Fail all operations; they may or may not have been applied."""
         self.has_failed = True
         self.resolve([EngineUnavailable(*error.args) for _ in self.operations])

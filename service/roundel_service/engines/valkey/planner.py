@@ -1,4 +1,4 @@
-"""What a turn at the store comes to: the reducer's answer, and the write it takes."""
+"""Plans the write of a transaction: runs the reducer, and computes what to write."""
 
 from __future__ import annotations
 
@@ -14,136 +14,169 @@ from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import StartNewEpoch
 from ...domain.record import Record, RecordLimits
-from .. import serialization as stored
+from .. import serialization
 from ..epochs import first_epoch
 from ..serialization import RecordDiff
 from . import rows
+from .client import Command
 from .keys import Keys
-from .pending import OperationResult, PendingOperation, PlannedWrite, StoredRecord
-from .scripts import COMMIT, ID_SIZE
-from .store import Command, call
+from .pending import (
+    MailboxTransaction,
+    OperationResult,
+    PendingOperation,
+    PlannedWrite,
+    StoredRecord,
+)
+from .scripts import COMMIT, LOAD, WRITE_ID_SIZE
 
-_packed: Final = msgspec.msgpack.Encoder().encode
+_pack: Final = msgspec.msgpack.Encoder().encode
 
 DAY: Final = 86_400.0
-"""After how many seconds all that a mailbox holds is indexed again."""
+"""Interval in seconds at which all items of a written mailbox are indexed again."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class WritePlanner:
-    """Makes records of what is stored, and plans of what is asked.
+    """Decodes stored records, and plans and encodes writes.
 
-    A mailbox goes *user_ttl* seconds, and a day, after the last write to it.
+    A mailbox expires *user_ttl* seconds and a day after its last write.
     """
 
     keys: Keys
     limits: RecordLimits
     clock: Callable[[], float]
     user_ttl: float
-    # The id of a write has to differ from others', and nobody may gain by guessing it.
-    draw: Callable[[int], int] = attrs.field(
+    # Write ids must differ between nodes, so the seed is from the system.
+    random_bits: Callable[[int], int] = attrs.field(
         factory=lambda: Random(secrets.randbits(128)).getrandbits  # noqa: S311
     )
 
-    def decode(
-        self, user: str, line: bytes, flat: Sequence[bytes], *, is_whole: bool
-    ) -> StoredRecord:
-        """Return what the fields of a hash, names and values in turn, tell.
+    def load(self, transaction: MailboxTransaction) -> Command:
+        """Return the command that loads the record, unless it is as cached."""
+        keys, user, cached = self.keys, transaction.user, transaction.cached
+        new_data_id = secrets.token_urlsafe(9)
+        return LOAD.call(
+            [keys.data_id(keys.shard(user)), keys.user(user)],
+            [new_data_id, cached.revision if cached is not None else b""],
+        )
 
-        What nobody is to see needs no changes, and so is not whole.
+    def decode(
+        self, transaction: MailboxTransaction, timeline: bytes, flat: Sequence[bytes]
+    ) -> StoredRecord:
+        """Return the record in *flat*, a hash's names and values alternately.
+
+        The changes are decoded only if the transaction *is_complete*.
         """
         if not flat:
-            # An idle mailbox is gone at the end of the next of these spans, and does
-            # not come back with an epoch that it had; nor does one that was lost.
-            span = int(self.clock() // self.user_ttl)
-            epoch = first_epoch(line, f"{user}/{span}")
-            return StoredRecord(record=Record(Mailbox(epoch=epoch)), at=b"", line=line)
+            return self._never_written(transaction.user, timeline)
+        is_complete = transaction.is_complete
         fields = {
             name.decode(): value.decode()
             for name, value in zip(flat[::2], flat[1::2], strict=True)
-            if is_whole or name[:2] != b"c:"
+            if is_complete or name[:2] != b"c:"
         }
         return StoredRecord(
-            record=rows.record(fields),
-            at=fields["w"].encode(),
-            line=line,
-            indexed=float(fields["x"]),
-            is_whole=is_whole,
+            record=rows.decode(fields),
+            revision=fields["w"].encode(),
+            timeline=timeline,
+            indexed_at=float(fields["x"]),
+            is_complete=is_complete,
         )
 
+    def _never_written(self, user: str, timeline: bytes) -> StoredRecord:
+        # A mailbox expires later than user_ttl after its last write, so in a later
+        # span. Span and timeline keep an expired or lost epoch from coming back.
+        span = int(self.clock() // self.user_ttl)
+        epoch = first_epoch(timeline, f"{user}/{span}")
+        record = Record(Mailbox(epoch=epoch))
+        return StoredRecord(record=record, revision=b"", timeline=timeline)
+
     def plan(
-        self, held: StoredRecord, pieces: Sequence[PendingOperation]
+        self, stored: StoredRecord, operations: Sequence[PendingOperation]
     ) -> PlannedWrite:
-        """Return what *pieces*, one after the other, make of what is *held*."""
-        record, outcomes = self._apply_operations(held, pieces)
-        if record is held.record:
-            return PlannedWrite(before=held, after=held, results=outcomes)
-        was = held.record if held.at else None
-        edit = stored.diff(was, record)
-        is_due = edit.replace or held.indexed + DAY < self.clock()
-        indexed = self.clock() if is_due else held.indexed
-        write = rows.write(edit, ring=self.limits.change_log_size)
-        if is_due:
-            write.put.extend(("x", repr(indexed)))
-        add = rows.tags((record.mailbox.items if is_due else edit.items).values())
-        identity = f"{self.draw(4 * ID_SIZE):0{ID_SIZE}x}".encode()
+        """Return the write that applies *operations*, in order, to *stored*."""
+        record, results = self._apply_operations(stored, operations)
+        if record is stored.record:
+            return PlannedWrite(before=stored, after=stored, results=results)
+        before = stored.record if stored.revision else None
+        diff = serialization.diff(before, record)
+        index_all = diff.replace or stored.indexed_at + DAY < self.clock()
+        indexed_at = self.clock() if index_all else stored.indexed_at
+        write = rows.encode(diff, change_log_size=self.limits.change_log_size)
+        if index_all:
+            write.put.extend(("x", repr(indexed_at)))
+        items = record.mailbox.items if index_all else diff.items
+        write_id = f"{self.random_bits(4 * WRITE_ID_SIZE):0{WRITE_ID_SIZE}x}".encode()
         return PlannedWrite(
-            id=identity,
-            before=held,
+            id=write_id,
+            before=stored,
             after=StoredRecord(
                 record=record,
-                at=identity + held.line,
-                line=held.line,
-                indexed=indexed,
-                is_whole=held.is_whole,
+                revision=write_id + stored.timeline,
+                timeline=stored.timeline,
+                indexed_at=indexed_at,
+                is_complete=stored.is_complete,
             ),
-            results=outcomes,
+            results=results,
             packed=write.packed(),
-            add=sorted(add),
-            remove=sorted(_dropped(was, record, edit)),
-            is_due=is_due,
+            added_tags=sorted(rows.tags(items.values())),
+            removed_tags=sorted(_removed_tags(before, record, diff)),
+            index_all=index_all,
         )
 
     def _apply_operations(
-        self, held: StoredRecord, pieces: Sequence[PendingOperation]
+        self, stored: StoredRecord, operations: Sequence[PendingOperation]
     ) -> tuple[Record, list[OperationResult]]:
-        now, rules, record = self.clock(), self.limits, held.record
-        if held.is_lost:
+        now, limits, record = self.clock(), self.limits, stored.record
+        if stored.needs_new_epoch:
             renew = StartNewEpoch(secrets.token_urlsafe(9))
-            record, _ = record.applied(renew, now=now, limits=rules)
-        outcomes: list[OperationResult] = []
-        for piece in pieces:
-            record = record.expired(now=now, limits=rules)
-            if piece.operation is None:
-                outcomes.append(record)
+            record, _ = record.applied(renew, now=now, limits=limits)
+        results: list[OperationResult] = []
+        for pending in operations:
+            record = record.expired(now=now, limits=limits)
+            if pending.operation is None:
+                results.append(record)
                 continue
             try:
-                record, applied = record.applied(piece.operation, now=now, limits=rules)
+                record, applied = record.applied(
+                    pending.operation, now=now, limits=limits
+                )
             except TooManyCategories as error:
-                outcomes.append(error)
+                results.append(error)
             else:
-                outcomes.append(applied)
-        return record, outcomes
+                results.append(applied)
+        return record, results
 
     def commit(self, user: str, plan: PlannedWrite) -> Command:
-        """Return the command that does what was planned, if nothing came between."""
+        """Return the command that writes *plan* if the stored record is unchanged."""
         keys, shard = self.keys, self.keys.shard(user)
-        names = [keys.line(shard), keys.user(user), keys.log(shard), keys.users(shard)]
-        names += [keys.tag(shard, tag) for tag in (*plan.add, *plan.remove)]
-        # The store's library knows no bytes but those of a text.
-        writes = (plan.before.at, plan.before.line, plan.id)
-        at, line, identity = [told.decode() for told in writes]
-        ttl = round(self.user_ttl + DAY)
-        told = (at, line, user, identity, ttl, len(plan.add), plan.is_due)
-        return call(COMMIT, names, [_packed(told), plan.packed])
+        names = [
+            keys.data_id(shard),
+            keys.user(user),
+            keys.log(shard),
+            keys.users(shard),
+        ]
+        names += [keys.tag(shard, tag) for tag in plan.added_tags]
+        names += [keys.tag(shard, tag) for tag in plan.removed_tags]
+        # The store's MessagePack library decodes no binary type, so these are text.
+        header = (
+            plan.before.revision.decode(),
+            plan.before.timeline.decode(),
+            user,
+            plan.id.decode(),
+            round(self.user_ttl + DAY),
+            len(plan.added_tags),
+            plan.index_all,
+        )
+        return COMMIT.call(names, [_pack(header), plan.packed])
 
 
-def _dropped(was: Record | None, record: Record, edit: RecordDiff) -> set[str]:
-    """Return the tags of which nothing is left."""
-    if was is None:
+def _removed_tags(before: Record | None, after: Record, diff: RecordDiff) -> set[str]:
+    """Return the tags that no item has any more."""
+    if before is None:
         return set()
-    old, new = was.mailbox.items, record.mailbox.items
-    names = old.keys() - new.keys() if edit.replace else edit.gone
-    gone = rows.tags(old[name] for name in names)
-    return gone - rows.tags(new.values()) if gone else gone
+    old, new = before.mailbox.items, after.mailbox.items
+    names = old.keys() - new.keys() if diff.replace else diff.gone
+    removed = rows.tags(old[name] for name in names)
+    return removed - rows.tags(new.values()) if removed else removed

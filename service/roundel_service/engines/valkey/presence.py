@@ -1,4 +1,12 @@
-"""How nodes tell each other how many streams they serve: by a hash for each user."""
+"""Presence: how many streams of a user the other nodes serve.
+
+Each user has a hash with one field per node: the number of the user's streams at that
+node, and when the report expires. A node reports again before that. One script stores
+the node's own number and sums the others, so of two nodes that report at once at least
+one sees the report of the other. Times are by the store's clock, because the clocks of
+the nodes differ. A killed node stays in the sum until its report expires. A failover
+may lose reports until each node reports again.
+"""
 
 from __future__ import annotations
 
@@ -9,47 +17,46 @@ from typing import final
 from ..base import EngineUnavailable
 from .keys import Keys
 from .metadata import StoreMetadata
-from .scripts import ATTEND
-from .store import Store, call
+from .scripts import REPORT_PRESENCE
+from .store import Store, failure_of
 
 
 @final
 class PresenceStore:
-    """Says what this node serves, and hears of the others.
+    """Reports this node's streams and returns the number at other nodes.
 
-    A node is another one each time that it is started, so that it never takes over
-    what the one before it has said.
+    Each start of a node has a new random id, so a restarted node does not overwrite
+    the reports of its previous process.
     """
 
-    def __init__(self, store: Store, keys: Keys, meta: StoreMetadata) -> None:
+    def __init__(self, store: Store, keys: Keys, metadata: StoreMetadata) -> None:
         self._store = store
         self._keys = keys
-        self._meta = meta
+        self._metadata = metadata
         self._node = secrets.token_urlsafe(9)
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        """Say how many *streams* of each user are here; return how many are not."""
+        """Report the number of *streams* of each user at this node for *ttl* seconds.
+
+        Returns the number of streams at other nodes for each user, in the same order.
+        """
         try:
-            await self._meta.ensure()
+            await self._metadata.ensure_verified()
         except EngineUnavailable as error:
             return [error] * len(streams)
         milliseconds = f"{max(1, round(ttl * 1_000))}"
-        answers = await self._store.run(
+        replies = await self._store.run(
             [
-                call(
-                    ATTEND,
-                    [self._keys.presence(user)],
-                    [self._node, f"{count}", milliseconds],
+                REPORT_PRESENCE.call(
+                    [self._keys.presence(user)], [self._node, f"{count}", milliseconds]
                 )
                 for user, count in streams.items()
             ]
         )
-        return [_heard(answer) for answer in answers]
+        return [_count(reply) for reply in replies]
 
 
-def _heard(answer: object) -> int | EngineUnavailable:
-    if isinstance(answer, int | EngineUnavailable):
-        return answer
-    return EngineUnavailable(f"the store: expected a number, got {answer!r:.100}")
+def _count(reply: object) -> int | EngineUnavailable:
+    return reply if isinstance(reply, int) else failure_of(reply)

@@ -1,4 +1,4 @@
-"""What waits for a home of the store, so that no home holds up another."""
+"""The queue of operations that wait for one primary."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from ..base import EngineUnavailable
 from .pending import PendingOperation
 
 MAX_BATCH: Final = 128
-"""How many users' turns are taken together, at the most."""
+"""Maximum number of users in one batch."""
 
 MAX_CONCURRENT: Final = 2
-"""How often that is done at once, so that neither the store nor this node idles."""
+"""Maximum number of concurrent batches, so that store and node work in parallel."""
 
 
 @final
 class PendingQueue:
-    """Those who wait for one home, how often turns are *running*, and the *progress*.
+    """Operations by user, and the number of batches that are *running*.
 
-    That is when something came out last, by trio's clock.
+    *progress_at* is when an operation was last completed, by trio's clock.
     """
 
     def __init__(self) -> None:
         self.running = 0
-        self.progress = 0.0
-        # Unlike a dict's, its first key is found at once also where many went before.
+        self.progress_at = 0.0
+        # An OrderedDict finds its first key in O(1) after many deletions; a dict scans.
         self._waiting: OrderedDict[str, list[PendingOperation]] = OrderedDict()
 
-    def add(self, piece: PendingOperation) -> None:
-        """Let *piece* wait for the next turn of its user."""
-        self._waiting.setdefault(piece.user, []).append(piece)
+    def add(self, operation: PendingOperation) -> None:
+        """Add *operation* to the next batch that includes its user."""
+        self._waiting.setdefault(operation.user, []).append(operation)
 
-    def next(self, busy: Container[str]) -> dict[str, list[PendingOperation]]:
-        """Take out whose turn it is now, unless they are *busy*, with all they want."""
+    def next_batch(self, busy: Container[str]) -> dict[str, list[PendingOperation]]:
+        """Remove and return the operations of the next users who are not *busy*."""
         if self.running >= MAX_CONCURRENT:
             return {}
         users: list[str] = []
@@ -45,9 +45,9 @@ class PendingQueue:
                     break
         return {user: self._waiting.pop(user) for user in users}
 
-    def fail_before(self, since: float, why: str) -> None:
-        """Fail what has waited at least *since* then."""
-        for user, pieces in list(self._waiting.items()):
-            if pieces[0].since <= since:
-                for piece in self._waiting.pop(user):
-                    piece.resolve(EngineUnavailable(why))
+    def fail_before(self, since: float, reason: str) -> None:
+        """Fail the users whose oldest operation was submitted before *since*."""
+        for user, operations in list(self._waiting.items()):
+            if operations[0].since <= since:
+                for operation in self._waiting.pop(user):
+                    operation.resolve(EngineUnavailable(reason))

@@ -1,4 +1,15 @@
-"""A mailbox as one hash: which fields a change writes, and back again."""
+"""A mailbox as a hash in the store.
+
+| field | value |
+|---|---|
+| `h` | the head: everything without a field of its own |
+| `w` | the revision: id and timeline of the last write |
+| `x` | when all items were last indexed, in seconds since 1970 |
+| `i:ID` | an item without its flags |
+| `f:ID` | the flags of an item, absent if it has none |
+| `a:OP_ID` | the result of an idempotent operation |
+| `c:NUMBER` | a change; the number is its version modulo the size of the change log |
+"""
 
 from __future__ import annotations
 
@@ -11,54 +22,53 @@ import msgspec
 from ...domain.change_log import ChangeLog
 from ...domain.items import Item, next_end, size_of
 from ...domain.record import Record
-from .. import serialization as stored
+from .. import serialization
 from ..serialization import RecordDiff
 
-FIXED: Final = ("h", "w", "x")
-"""The head row, the last write with its line, and when it was last indexed."""
+_FIXED: Final = ("h", "w", "x")
 
 
 @final
 @attrs.frozen
-class Write:
-    """The fields to *put*, each with its value behind it, and those to *drop*.
+class HashWrite:
+    """The fields of a hash to *put* and to *delete*.
 
-    With *anew* all that is there goes first.
+    *put* holds names and values alternately. With *replace* the hash is deleted first.
     """
 
     replace: bool
     put: list[str]
-    drop: list[str]
+    delete: list[str]
 
     def packed(self) -> bytes:
-        """Return what the script takes, and others read from the log."""
-        return msgspec.msgpack.encode((self.replace, self.put, self.drop))
+        """Return the write as MessagePack, for the script and for the log."""
+        return msgspec.msgpack.encode((self.replace, self.put, self.delete))
 
 
-def write(edit: RecordDiff, *, ring: int) -> Write:
-    """Return what *edit* does to the hash, where a *ring* of changes is kept."""
-    put = ["h", stored.head_row(edit.head)]
-    for name, item in edit.items.items():
-        put += (f"i:{name}", stored.item_row(item))
-    for name, flags in edit.flags.items():
+def encode(diff: RecordDiff, *, change_log_size: int) -> HashWrite:
+    """Return the write that applies *diff* to the hash of a mailbox."""
+    put = ["h", serialization.head_row(diff.head)]
+    for name, item in diff.items.items():
+        put += (f"i:{name}", serialization.item_row(item))
+    for name, flags in diff.flags.items():
         put += (f"f:{name}", str(flags))
-    for name, answer in edit.answers.items():
-        put += (f"a:{name}", stored.answer_row(answer))
-    for change in edit.changes:
-        put += (f"c:{change.v % ring}", stored.change_row(change))
-    drop = [f"{kind}:{name}" for name in edit.gone for kind in "if"]
-    drop += [f"a:{name}" for name in edit.forgotten]
-    return Write(edit.replace, put, drop)
+    for name, answer in diff.answers.items():
+        put += (f"a:{name}", serialization.answer_row(answer))
+    for change in diff.changes:
+        put += (f"c:{change.v % change_log_size}", serialization.change_row(change))
+    delete = [f"{kind}:{name}" for name in diff.gone for kind in "if"]
+    delete += [f"a:{name}" for name in diff.forgotten]
+    return HashWrite(diff.replace, put, delete)
 
 
-def record(fields: Mapping[str, str]) -> Record:
-    """Return the record that all the *fields* of a hash tell."""
+def decode(fields: Mapping[str, str]) -> Record:
+    """Return the record that is stored in the *fields* of a hash."""
     by_kind: dict[str, list[tuple[str, str]]] = {kind: [] for kind in "ifac"}
     for field, value in fields.items():
-        if field not in FIXED:
+        if field not in _FIXED:
             by_kind[field[0]].append((field[2:], value))
     flags = dict(by_kind["f"])
-    return stored.record(
+    return serialization.record(
         fields["h"],
         items=((row, int(flags.get(name, 0))) for name, row in by_kind["i"]),
         answers=by_kind["a"],
@@ -66,51 +76,55 @@ def record(fields: Mapping[str, str]) -> Record:
     )
 
 
-def advanced(before: Record, packed: bytes, *, ring: int) -> Record:
-    """Return what a write, as it was *packed*, made of the record *before* it."""
-    anew, put, drop = msgspec.msgpack.decode(
+def apply_write(before: Record, packed: bytes, *, change_log_size: int) -> Record:
+    """Return the record after a *packed* write to the record *before*."""
+    replace, put, delete = msgspec.msgpack.decode(
         packed, type=tuple[bool, list[str], list[str]]
     )
     fields = dict(zip(put[::2], put[1::2], strict=True))
-    if anew:
-        return record(fields)
-    gone = {name[2:] for name in drop if name[0] == "i"}
-    held = {k: v for k, v in before.mailbox.items.items() if k not in gone}
-    # An item whose flags alone were written has its row from here.
+    if replace:
+        return decode(fields)
+    removed = {name[2:] for name in delete if name[0] == "i"}
+    items = {k: v for k, v in before.mailbox.items.items() if k not in removed}
+    # A write of flags alone contains no item, and decode() needs one.
     for name in [field[2:] for field in fields if field[0] == "f"]:
-        if name in held:
-            fields[f"i:{name}"] = stored.item_row(held[name])
-    new = record(fields)
-    forgotten = {name[2:] for name in drop if name[0] == "a"}
-    return _joined(before, new, held, forgotten, ring)
+        if name in items:
+            fields[f"i:{name}"] = serialization.item_row(items[name])
+    written = decode(fields)
+    forgotten = {name[2:] for name in delete if name[0] == "a"}
+    return _merge(before, written, items, forgotten, change_log_size)
 
 
-def _joined(
-    before: Record, new: Record, held: dict[str, Item], forgotten: set[str], ring: int
+def _merge(
+    before: Record,
+    written: Record,
+    items: dict[str, Item],
+    forgotten: set[str],
+    change_log_size: int,
 ) -> Record:
-    held |= new.mailbox.items
-    answers = {
-        name: answer
-        for name, answer in before.mailbox.results.items()
-        if name not in forgotten and name not in new.mailbox.results
+    items |= written.mailbox.items
+    results = {
+        name: result
+        for name, result in before.mailbox.results.items()
+        if name not in forgotten and name not in written.mailbox.results
     }
-    answers |= new.mailbox.results
+    results |= written.mailbox.results
     mailbox = attrs.evolve(
-        new.mailbox,
-        items=held,
-        results=answers,
-        expires_at=next_end(held.values()),
-        size=size_of(held.values()),
+        written.mailbox,
+        items=items,
+        results=results,
+        expires_at=next_end(items.values()),
+        size=size_of(items.values()),
     )
-    follows = len(new.changes) == new.mailbox.v - before.mailbox.v
-    changes = before.changes if follows else ChangeLog()
-    return Record(mailbox, changes.after(new.changes, keep=ring))
+    is_contiguous = len(written.changes) == written.mailbox.v - before.mailbox.v
+    changes = before.changes if is_contiguous else ChangeLog()
+    return Record(mailbox, changes.after(written.changes, keep=change_log_size))
 
 
 def tags(items: Iterable[Item]) -> set[str]:
-    """Return all names under which a retraction finds one of *items*."""
+    """Return the tags of *items*, by which retractions find them."""
     found: set[str] = set()
     for item in items:
         if item.source is not None or item.key is not None:
-            found.update(stored.tags(item))
+            found.update(serialization.tags(item))
     return found

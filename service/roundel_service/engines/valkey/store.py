@@ -1,7 +1,7 @@
-"""The store as this engine asks it: of each home by a connection of its own.
+"""The store: sends commands to its primaries, over one connection for each.
 
-The client library holds up what is asked of others, for moments, while a server does
-not answer. So in a cluster there are as many connections as there are primaries.
+While one server does not answer, the client library delays commands to the others
+too. So in a cluster each primary gets a connection of its own.
 """
 
 from __future__ import annotations
@@ -11,89 +11,90 @@ from typing import Final, final
 
 import trio
 
+from ..base import EngineUnavailable
 from .client import Command
 from .cluster import SlotMap, parse_slots
 from .connection import ValkeyConnection
-from .scripts import Script
 from .url import StoreUrl
 
-__all__ = ["TIMEOUT", "Command", "Store", "call"]
+COMMAND_TIMEOUT: Final = 1.0
+"""Timeout of a command in seconds."""
 
-TIMEOUT: Final = 1.0
-"""For how many seconds an answer is waited for."""
+RETRY_TIMEOUT: Final = 3.0
+"""Time for which a failed operation is retried, in seconds."""
 
-_POLL_INTERVAL: Final = 1.0
-
-
-def call(
-    script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]
-) -> Command:
-    """Return the command that runs *script*."""
-    return ["EVALSHA", script.sha, str(len(keys)), *keys, *arguments]
+_TOPOLOGY_INTERVAL: Final = 1.0
+"""Time between two reads of the cluster's topology, in seconds."""
 
 
 @final
 class Store:
-    """The store at *url*, of which no home holds up another.
+    """The store at *url*. A slow primary delays only its own commands.
 
-    An answer is waited for *timeout* seconds. Where there are several homes, they are
-    known as long as `keep()` runs.
+    Commands time out after *timeout* seconds. `watch_topology()` keeps *slots* current.
     """
 
-    def __init__(self, url: StoreUrl, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: StoreUrl, *, timeout: float = COMMAND_TIMEOUT) -> None:
         self.url = url
         self.slots = SlotMap()
-        self.is_over = False
+        self.is_closed = False
         self._timeout = timeout
         self._connections = [self._connection()]
-        self._scout = self._connection()
+        self._topology_connection = self._connection()
 
     def _connection(self) -> ValkeyConnection:
         return ValkeyConnection(self.url, timeout=self._timeout)
 
     async def run(self, commands: Sequence[Command]) -> list[object]:
-        """Return the answer to each command, or an `EngineUnavailable` in its place.
+        """Return the reply to each command, or an `EngineUnavailable` in its place.
 
-        What became of one that has no answer is not known.
+        A command without a reply may have been executed.
         """
         if not commands:
             return []
-        answers: list[object] = [None] * len(commands)
+        replies: list[object] = [None] * len(commands)
 
-        async def ask(home: int, places: Sequence[int]) -> None:
-            asked = [commands[place] for place in places]
-            some = await self._connections[home].run(asked)
-            for place, answer in zip(places, some, strict=True):
-                answers[place] = answer
+        async def run_at(primary: int, indexes: Sequence[int]) -> None:
+            batch = [commands[index] for index in indexes]
+            results = await self._connections[primary].run(batch)
+            for index, reply in zip(indexes, results, strict=True):
+                replies[index] = reply
 
         (first, *others) = self.slots.split(commands).items()
         if not others:
-            await ask(*first)
-            return answers
+            await run_at(*first)
+            return replies
         async with trio.open_nursery() as nursery:
             for group in (first, *others):
-                nursery.start_soon(ask, *group)
-        return answers
+                nursery.start_soon(run_at, *group)
+        return replies
 
     async def watch_topology(self) -> None:
-        """Keep up with where the homes are, until cancelled."""
+        """Refresh the topology once a second until cancelled."""
         while True:
             await self.refresh_topology()
-            await trio.sleep(_POLL_INTERVAL)
+            await trio.sleep(_TOPOLOGY_INTERVAL)
 
     async def refresh_topology(self) -> None:
-        """See where the homes are, if there may be several and that is told."""
+        """Update the slot map of a cluster; keep the old one if no server answers."""
         if not self.url.is_cluster:
             return
-        # By a connection of its own, as any server may be asked.
-        (told,) = await self._scout.run([["CLUSTER", "SLOTS"]])
-        found = parse_slots(told) or self.slots
-        while len(self._connections) < found.count:
+        # Any server may answer, so this must not wait for a particular primary.
+        (reply,) = await self._topology_connection.run([["CLUSTER", "SLOTS"]])
+        slots = parse_slots(reply) or self.slots
+        while len(self._connections) < slots.count:
             self._connections.append(self._connection())
-        self.slots = found
+        self.slots = slots
 
     async def close(self) -> None:
-        """Close all connections for good."""
-        self.is_over = True
-        for connection in (*self._connections, self._scout):
+        """Close all connections."""
+        self.is_closed = True
+        for connection in (*self._connections, self._topology_connection):
             await connection.close()
+
+
+def failure_of(reply: object) -> EngineUnavailable:
+    """Return *reply*, which is not a valid one, as an error."""
+    if isinstance(reply, EngineUnavailable):
+        return reply
+    return EngineUnavailable(f"the store: unexpected reply {reply!r:.100}")

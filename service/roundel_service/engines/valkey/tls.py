@@ -1,7 +1,8 @@
-"""Whom a store over TLS has to be signed by, and why one is not trusted.
+"""TLS to the store: the certificate authorities, and why a server is not trusted.
 
-The client library verifies each certificate and its name, always. But it tries again
-until its time is over, and then says just that: so it is found out here once more.
+The client library always verifies the certificate and the host name. But it retries a
+failed handshake until its timeout and then reports a timeout. So a second handshake
+here finds the reason.
 """
 
 from __future__ import annotations
@@ -15,62 +16,61 @@ import trio
 
 from .url import StoreUrl
 
-_LOOK: Final = 1.5
-"""For how many seconds it is found out, at all addresses."""
+_TIMEOUT: Final = 1.5
+"""Timeout for the checks of all addresses together, in seconds."""
 
-_CONNECT: Final = 0.5
-_HANDSHAKE: Final = 0.5
+_CONNECT_TIMEOUT: Final = 0.5
+_HANDSHAKE_TIMEOUT: Final = 0.5
 
 
 @final
 class CaFileError(Exception):
-    """A file of certificates cannot be used."""
+    """The file of certificate authorities cannot be used."""
 
 
 def root_certificates(ca: str) -> bytes:
-    """Return what is in the file *ca*; raises `CaFileError`."""
+    """Return the content of the PEM file *ca*; raises `CaFileError`."""
     try:
         _context(ca)
         return Path(ca).read_bytes()
-    except OSError as error:
-        # Of the module `ssl`, too.
-        told = error.strerror or "it cannot be read"
-        raise CaFileError(f"its ca={ca}: {told}") from None
+    except OSError as error:  # ssl.SSLError is an OSError
+        reason = error.strerror or "cannot be read"
+        raise CaFileError(f"ca={ca}: {reason}") from None
 
 
 def _context(ca: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca)
 
 
-async def distrust(url: StoreUrl) -> str | None:
-    """Return why a server of the store at *url* is not trusted; none if it is.
+async def find_tls_error(url: StoreUrl) -> str | None:
+    """Return why a server of the store at *url* is not trusted.
 
-    None, too, if it is away, or if the store is not asked over TLS.
+    Returns `None` if all reachable servers are trusted or the URL is without TLS.
     """
     if not url.has_tls:
         return None
     try:
         context = _context(url.ca)
     except OSError:
-        return None  # That is an error of its own, and the one to be told.
-    with trio.move_on_after(_LOOK):
+        return None  # `root_certificates()` has reported this error.
+    with trio.move_on_after(_TIMEOUT):
         for host, port in url.addresses:
-            if told := await _refused(host, port, context):
-                return f"no TLS with {host}:{port}: {told}"
+            if reason := await _handshake_error(host, port, context):
+                return f"no TLS with {host}:{port}: {reason}"
     return None
 
 
-async def _refused(host: str, port: int, context: ssl.SSLContext) -> str | None:
+async def _handshake_error(host: str, port: int, context: ssl.SSLContext) -> str | None:
     stream = None
-    with trio.move_on_after(_CONNECT), suppress(OSError):
+    with trio.move_on_after(_CONNECT_TIMEOUT), suppress(OSError):
         stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context)
     if stream is None:
         return None
     try:
-        with trio.fail_after(_HANDSHAKE):
+        with trio.fail_after(_HANDSHAKE_TIMEOUT):
             await stream.do_handshake()
     except trio.TooSlowError:
-        return "no answer to a handshake, as of one that speaks no TLS"
+        return "handshake timed out; the server may not speak TLS"
     except trio.BrokenResourceError as error:
         return _reason(error.__cause__)
     finally:

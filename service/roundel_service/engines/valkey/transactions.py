@@ -1,15 +1,26 @@
-"""How users' turns are taken at the store: load, reduce, compare and write, again.
+"""Optimistic transactions: read, plan, commit if unchanged.
 
-A write is done if the mailbox is still at the write before it, in the same line. So
-it is done once or never, however often it is sent. Where an answer is missing, what
-is there now tells: the mailbox is at this write; or at the one before, and the very
-same is sent again; or others came later, and the log tells what came after the one
-before. Where the log does not reach so far, nobody knows, and the caller is told so.
+A transaction executes all pending operations of one user as one write. It repeats
+rounds until it has results:
+
+1. Load the stored record, unless a cached one is there. The cached record may be out of
+   date; a wrong guess costs one more round.
+2. Plan: the reducer computes the new record in Python. If nothing changes, a loaded
+   record is the result, and a cached one is loaded first, because only a write compares
+   the revision.
+3. Commit: a script writes if the stored revision and timeline are still those of the
+   plan. A conflict returns the current record, and the next round plans on it.
+
+A lost reply leaves the write in doubt. The plan is then kept as it is, the record is
+loaded again, and `recovery` finds out whether the write was applied. Only if that
+remains unknown, or after `RETRY_TIMEOUT`, the operations fail.
+
+Each step sends the commands of a whole batch in one pipeline. Without conflicts a write
+with a cached record takes one round trip and a read takes one.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
@@ -19,218 +30,184 @@ import trio
 from ..base import EngineUnavailable
 from .pending import MailboxTransaction, OwnWriteIds, PlannedWrite, StoredRecord
 from .planner import WritePlanner
-from .scripts import FIND, ID_SIZE, LOAD, LOG
-from .store import Command, Store, call
+from .recovery import find_writes
+from .store import RETRY_TIMEOUT, Store, failure_of
 
-TRANSACTION_TIMEOUT: Final = 3.0
-"""For how many seconds a turn is tried."""
-
-ROUNDS: Final = 50
-"""How often others may come between, at the most."""
+MAX_ROUNDS: Final = 50
+"""Maximum number of rounds, most of which end in a conflict."""
 
 _YIELD_AFTER: Final = 32
-_PAUSE: Final = 0.05
+_RETRY_DELAY: Final = 0.05
+"""First delay after a failure in seconds; it doubles up to 0.4 seconds."""
 
 
 @final
 class OptimisticTransactions:
-    """Takes the turns of many users together; *kept* is told what comes of them.
+    """Runs the transactions of many users together.
 
-    *writes* knows what this node writes.
+    Calls *on_stored* with each user's record before the operations get their results.
     """
 
     def __init__(
         self,
         store: Store,
         planner: WritePlanner,
-        kept: Callable[[str, StoredRecord], None],
-        writes: OwnWriteIds,
+        on_stored: Callable[[str, StoredRecord], None],
+        own_writes: OwnWriteIds,
     ) -> None:
         self._store = store
         self._planner = planner
-        self._kept = kept
-        self._writes = writes
+        self._on_stored = on_stored
+        self._own_writes = own_writes
 
-    async def run(self, turns: Sequence[MailboxTransaction]) -> None:
-        """Take all *turns*; what does not come out in bounded time is said to fail."""
-        why = EngineUnavailable("the store: too many others write the same")
+    async def run(self, transactions: Sequence[MailboxTransaction]) -> None:
+        """Run *transactions*; those without results in bounded time fail."""
+        error = EngineUnavailable("the store: too many concurrent writes to a mailbox")
         try:
-            with trio.move_on_after(TRANSACTION_TIMEOUT):
-                for number in range(ROUNDS):
-                    left = [turn for turn in turns if not turn.is_over]
-                    if not left:
+            with trio.move_on_after(RETRY_TIMEOUT):
+                for number in range(MAX_ROUNDS):
+                    open_ = [each for each in transactions if not each.is_resolved]
+                    if not open_:
                         return
-                    failure = await self._round(left)
+                    failure = await self._round(open_)
                     if failure is not None:
-                        why = failure
-                        await trio.sleep(_PAUSE * 2 ** min(number, 3))
+                        error = failure
+                        await trio.sleep(_RETRY_DELAY * 2 ** min(number, 3))
         finally:
-            for turn in turns:
-                if not turn.is_over:
-                    self._fail(turn, why)
+            for transaction in transactions:
+                if not transaction.is_resolved:
+                    self._fail(transaction, error)
 
     async def _round(
-        self, turns: Sequence[MailboxTransaction]
+        self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
-        """Try once; return what went wrong at the store, if anything did."""
+        """Try each transaction once; return a failure of the store, if any."""
         failures = [
-            await self._load([turn for turn in turns if turn.stored is None]),
-            await self._resolve(turns),
+            await self._load([each for each in transactions if each.stored is None]),
+            await self._recover(transactions),
         ]
-        for number, turn in enumerate(turns, 1):
-            if turn.stored is not None and turn.plan is None and not turn.is_over:
-                self._plan(turn, turn.stored)
-            await _let_others_run(number)
-        failures.append(await self._commit(turns))
+        for number, transaction in enumerate(transactions, 1):
+            self._plan(transaction)
+            await _yield_sometimes(number)
+        failures.append(await self._commit(transactions))
         return next((failure for failure in failures if failure is not None), None)
 
     async def _load(
-        self, turns: Sequence[MailboxTransaction]
+        self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
         failure = None
-        answers = await self._store.run([self._loading(turn) for turn in turns])
-        for number, (turn, answer) in enumerate(zip(turns, answers, strict=True), 1):
-            match answer:
-                case [bytes(line)] if turn.known is not None:
-                    turn.set_stored(attrs.evolve(turn.known, line=line))
-                case [bytes(line), list(flat)]:
-                    turn.set_stored(self._decode_stored(turn, line, flat))
+        commands = [self._planner.load(transaction) for transaction in transactions]
+        replies = await self._store.run(commands)
+        pairs = zip(transactions, replies, strict=True)
+        for number, (transaction, reply) in enumerate(pairs, 1):
+            match reply:
+                case [bytes(timeline)] if transaction.cached is not None:
+                    cached = attrs.evolve(transaction.cached, timeline=timeline)
+                    transaction.set_stored(cached)
+                case [bytes(timeline), list(flat)]:
+                    stored = self._planner.decode(transaction, timeline, flat)
+                    transaction.set_stored(stored)
                 case _:
-                    failure = _failure(answer)
-            await _let_others_run(number)
+                    failure = failure_of(reply)
+            await _yield_sometimes(number)
         return failure
 
-    def _loading(self, turn: MailboxTransaction) -> Command:
-        keys = self._planner.keys
-        line = keys.line(keys.shard(turn.user))
-        known = turn.known.at if turn.known is not None else b""
-        arguments = [secrets.token_urlsafe(9).encode(), known]
-        return call(LOAD, [line, keys.user(turn.user)], arguments)
-
-    def _plan(self, turn: MailboxTransaction, held: StoredRecord) -> None:
-        plan = self._planner.plan(held, turn.operations)
+    def _plan(self, transaction: MailboxTransaction) -> None:
+        stored = transaction.stored
+        if stored is None or transaction.plan is not None or transaction.is_resolved:
+            return
+        plan = self._planner.plan(stored, transaction.operations)
         if plan.id:
-            turn.plan = plan
-            self._writes.begin(plan.id)
-        elif turn.is_fresh:
-            self._end(turn, held, plan)
+            transaction.plan = plan
+            self._own_writes.begin(plan.id)
+        elif transaction.is_fresh:
+            self._finish(transaction, stored, plan)
         else:
-            # Nothing is compared where nothing is written: so it is looked up.
-            turn.reload(held)
+            transaction.reload(stored)
 
     async def _commit(
-        self, turns: Sequence[MailboxTransaction]
+        self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
-        ready = [
-            (turn, turn.plan)
-            for turn in turns
-            if turn.plan is not None and turn.stored is not None and not turn.is_over
-        ]
-        failure = None
-        commands = [self._planner.commit(turn.user, plan) for turn, plan in ready]
-        answers = await self._store.run(commands)
-        for (turn, plan), answer in zip(ready, answers, strict=True):
-            match answer:
+        failure, planned = None, _planned(transactions)
+        commands = [self._planner.commit(each.user, plan) for each, plan, _ in planned]
+        replies = await self._store.run(commands)
+        for (transaction, plan, _), reply in zip(planned, replies, strict=True):
+            match reply:
                 case bytes():
-                    self._end(turn, plan.after, plan)
-                case [bytes(line), list(flat)]:
-                    self._handle_conflict(
-                        turn, plan, self._decode_stored(turn, line, flat)
-                    )
+                    self._finish(transaction, plan.after, plan)
+                case [bytes(timeline), list(flat)]:
+                    stored = self._planner.decode(transaction, timeline, flat)
+                    self._on_conflict(transaction, plan, stored)
                 case _:
-                    failure = _failure(answer)
-                    turn.is_doubtful = True
-                    turn.reload(plan.before)
+                    failure = failure_of(reply)
+                    transaction.is_doubtful = True
+                    transaction.reload(plan.before)
         return failure
 
-    def _handle_conflict(
-        self, turn: MailboxTransaction, plan: PlannedWrite, held: StoredRecord
+    def _on_conflict(
+        self, transaction: MailboxTransaction, plan: PlannedWrite, stored: StoredRecord
     ) -> None:
-        """Take note that the mailbox was at another write already."""
-        turn.set_stored(held)
-        if held.at[:ID_SIZE] == plan.id:
-            # What was sent before, and not answered, came through after all.
-            self._end(turn, attrs.evolve(plan.after, line=held.line), plan)
-        elif not turn.is_doubtful:
-            self._drop(turn, plan)
+        transaction.set_stored(stored)
+        if stored.write_id == plan.id:
+            # The command was sent twice, and its first reply was lost.
+            self._finish(transaction, stored, plan)
+        elif not transaction.is_doubtful:
+            self._discard_plan(transaction, plan)
 
-    def _decode_stored(
-        self, turn: MailboxTransaction, line: bytes, flat: Sequence[bytes]
-    ) -> StoredRecord:
-        return self._planner.decode(turn.user, line, flat, is_whole=turn.is_whole)
-
-    async def _resolve(
-        self, turns: Sequence[MailboxTransaction]
+    async def _recover(
+        self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
-        """Find out what became of the writes of which it is not known."""
-        passed: list[tuple[MailboxTransaction, PlannedWrite, StoredRecord]] = []
-        for turn in turns:
-            held, plan = turn.stored, turn.plan
-            if held is None or plan is None or not turn.is_doubtful:
-                continue
-            if held.at[:ID_SIZE] == plan.id:
-                self._end(turn, attrs.evolve(plan.after, line=held.line), plan)
-            elif held.at not in (plan.before.at, b""):
-                passed.append((turn, plan, held))
-            elif (held.at, held.line) != (plan.before.at, plan.before.line):
-                # Of what is gone, or lost, nothing can come any more.
-                self._drop(turn, plan)
-        return await self._find_in_log(passed)
-
-    async def _find_in_log(
-        self, passed: Sequence[tuple[MailboxTransaction, PlannedWrite, StoredRecord]]
-    ) -> EngineUnavailable | None:
-        """Look through the logs for those that others came after."""
+        """Decide the doubtful writes of transactions that loaded their record again."""
+        doubtful = _planned([each for each in transactions if each.is_doubtful])
         failure = None
-        commands = [self._finding(turn.user, plan) for turn, plan, _ in passed]
-        answers = await self._store.run(commands)
-        for (turn, plan, held), answer in zip(passed, answers, strict=True):
-            match answer:
-                case b"done":
-                    self._end(turn, held, plan)
-                case b"not done":
-                    self._drop(turn, plan)
-                case b"unknown":
-                    self._kept(turn.user, held)
-                    self._fail(
-                        turn, EngineUnavailable("the store: its log is too short")
-                    )
-                case _:
-                    failure = _failure(answer)
-                    turn.stored = None
+        writes = [(each.user, plan, stored) for each, plan, stored in doubtful]
+        states = await find_writes(self._store, self._planner.keys, writes)
+        for (transaction, plan, stored), state in zip(doubtful, states, strict=True):
+            match state:
+                case "applied":
+                    self._finish(transaction, stored, plan)
+                case "not applied":
+                    self._discard_plan(transaction, plan)
+                case "unknown":
+                    self._on_stored(transaction.user, stored)
+                    error = EngineUnavailable("the store: its log is too short")
+                    self._fail(transaction, error)
+                case EngineUnavailable():
+                    failure = state
+                    transaction.stored = None
         return failure
 
-    def _finding(self, user: str, plan: PlannedWrite) -> Command:
-        keys = self._planner.keys
-        before = plan.before.at[:ID_SIZE]
-        arguments: list[str | bytes] = [user, before, plan.id, str(2 * LOG)]
-        return call(FIND, [keys.log(keys.shard(user))], arguments)
-
-    def _drop(self, turn: MailboxTransaction, plan: PlannedWrite) -> None:
-        self._writes.drop(plan.id)
-        turn.plan, turn.is_doubtful = None, False
-
-    def _end(
-        self, turn: MailboxTransaction, held: StoredRecord, plan: PlannedWrite
+    def _discard_plan(
+        self, transaction: MailboxTransaction, plan: PlannedWrite
     ) -> None:
-        # Who watches is told before who asked has the answer.
-        self._writes.done(plan.id)
-        self._kept(turn.user, held)
-        turn.resolve(plan.results)
+        self._own_writes.discard(plan.id)
+        transaction.plan, transaction.is_doubtful = None, False
 
-    def _fail(self, turn: MailboxTransaction, why: EngineUnavailable) -> None:
-        if turn.plan is not None:
-            self._drop(turn, turn.plan)
-        turn.fail(why)
+    def _finish(
+        self, transaction: MailboxTransaction, stored: StoredRecord, plan: PlannedWrite
+    ) -> None:
+        # Listeners must be notified before the caller gets its result.
+        self._own_writes.finish(plan.id)
+        self._on_stored(transaction.user, stored)
+        transaction.resolve(plan.results)
+
+    def _fail(self, transaction: MailboxTransaction, error: EngineUnavailable) -> None:
+        if transaction.plan is not None:
+            self._discard_plan(transaction, transaction.plan)
+        transaction.fail(error)
 
 
-def _failure(answer: object) -> EngineUnavailable:
-    if isinstance(answer, EngineUnavailable):
-        return answer
-    return EngineUnavailable(f"the store: expected another answer, got {answer!r:.100}")
+def _planned(
+    transactions: Sequence[MailboxTransaction],
+) -> list[tuple[MailboxTransaction, PlannedWrite, StoredRecord]]:
+    return [
+        (each, each.plan, each.stored)
+        for each in transactions
+        if each.plan is not None and each.stored is not None and not each.is_resolved
+    ]
 
 
-async def _let_others_run(number: int) -> None:
-    # The streams of many must not wait for the writes of many.
+async def _yield_sometimes(number: int) -> None:
+    # Large batches must not delay the streams of this node.
     if number % _YIELD_AFTER == 0:
         await trio.lowlevel.checkpoint()

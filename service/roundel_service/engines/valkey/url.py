@@ -1,4 +1,4 @@
-"""Where a store is, read from its URL; what is secret in it is never repeated."""
+"""The URL of a store. No error message and no repr contains its password."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import attrs
 
 EXPECTED: Final = (
     "valkey://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB][?prefix=NAME], where "
-    "valkey may be redis, valkeys or rediss (with TLS, and with ca=FILE), and each "
+    "valkey may be redis, valkeys or rediss (TLS, which allows ca=FILE), each also "
     "with +cluster"
 )
 
 _SCHEME = re.compile(r"(valkey|redis)(s?)(\+cluster)?")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_PORT: Final = 6379
+_DEFAULT_PORT: Final = 6379
 
 
 @final
 @attrs.frozen(kw_only=True)
 class StoreUrl:
-    """The *addresses* of a store, how to get in, and the *prefix* of all keys.
+    """The *addresses* of a store, its credentials, and the *prefix* of all keys.
 
-    Whoever signed its certificate is in the file *ca*, or is trusted by the system.
+    The file *ca* contains the trusted certificate authorities; by default the
+    system's are trusted.
     """
 
     addresses: tuple[tuple[str, int], ...]
@@ -37,23 +38,23 @@ class StoreUrl:
     prefix: str = "roundel"
 
     def __str__(self) -> str:
-        """Return what may be shown to anybody: the addresses."""
+        """Return the addresses, without the credentials."""
         return ",".join(f"{host}:{port}" for host, port in self.addresses)
 
 
 def parse_url(url: str) -> StoreUrl:
-    """Read the URL of a store; raises `ValueError`, which does not repeat it."""
+    """Parse the URL of a store; raises `ValueError` without the URL in its message."""
     try:
-        return _parsed(urlsplit(url))
+        return _parse(urlsplit(url))
     except ValueError:
-        # What urlsplit() says of a URL can hold the password.
+        # An error of urlsplit() can contain the password.
         raise ValueError(f"expected {EXPECTED}") from None
 
 
-def _parsed(parts: SplitResult) -> StoreUrl:
+def _parse(parts: SplitResult) -> StoreUrl:
     scheme = _SCHEME.fullmatch(parts.scheme)
-    access, at, hosts = parts.netloc.rpartition("@")
-    user, colon, password = access.partition(":")
+    userinfo, at, hosts = parts.netloc.rpartition("@")
+    user, colon, password = userinfo.partition(":")
     query: dict[str, list[str]] = {}
     if parts.query:
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True)
@@ -74,7 +75,7 @@ def _parsed(parts: SplitResult) -> StoreUrl:
     ):
         raise ValueError
     return StoreUrl(
-        addresses=tuple(_address(host) for host in hosts.split(",")),
+        addresses=tuple(_parse_address(host) for host in hosts.split(",")),
         user=unquote(user) or None,
         password=unquote(password) or None,
         database=int(path),
@@ -85,9 +86,9 @@ def _parsed(parts: SplitResult) -> StoreUrl:
     )
 
 
-def _address(text: str) -> tuple[str, int]:
-    # An address of IPv6 has colons of its own and stands in brackets.
+def _parse_address(text: str) -> tuple[str, int]:
+    # An IPv6 address contains colons and is in brackets (RFC 3986 3.2.2).
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::(\d{1,5}))?", text)
-    if match is None or not 0 < (port := int(match[2] or _PORT)) <= 65_535:
+    if match is None or not 0 < (port := int(match[2] or _DEFAULT_PORT)) <= 65_535:
         raise ValueError
     return match[1].strip("[]"), port

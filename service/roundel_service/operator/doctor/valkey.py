@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from ...engines.base import EngineUnavailable
-from ...engines.valkey.store import Command, Store
+from ...engines.valkey.client import Command
+from ...engines.valkey.store import Store
 from ...engines.valkey.url import StoreUrl, parse_url
 from .finding import Finding, failure, latency, ok, warning
 

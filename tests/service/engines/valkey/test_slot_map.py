@@ -6,7 +6,6 @@ import pytest
 
 from roundel_service.engines.valkey.cluster import SlotMap, parse_slots, slot
 from roundel_service.engines.valkey.scripts import LOAD
-from roundel_service.engines.valkey.store import call
 
 
 def part(first: int, last: int, node: bytes) -> list[object]:
@@ -65,7 +64,7 @@ def test_answer_that_says_nothing(told):
         ["GET", "{foo}:1"],
         ["SET", "{foo}:2", "{bar}", "NX"],
         ["XREAD", "COUNT", "500", "STREAMS", "{foo}:3", "0-0"],
-        call(LOAD, ["{foo}:4", "{foo}:5"], ["{bar}"]),
+        LOAD.call(["{foo}:4", "{foo}:5"], ["{bar}"]),
         ["EVAL", LOAD.text, "1", "{foo}:6"],
     ],
 )

@@ -1,0 +1,115 @@
+"""Groups operations into batches of transactions, for each primary on its own.
+
+An operation waits in the queue of its user's primary. All waiting operations of a user
+become one transaction; a user has at most one transaction at a time. A batch is up to
+128 users' transactions, and up to two batches run at each primary. So a primary that
+does not answer delays only its own users.
+
+An operation fails when it has waited for `RETRY_TIMEOUT` seconds without progress at
+its primary. Once started, it fails after another `RETRY_TIMEOUT`. So a result takes at
+most about 6 seconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import final
+
+import trio
+
+from roundel_adapters.wakeup import Wakeup
+
+from ...domain.operations import Operation
+from ..base import EngineUnavailable
+from .pending import MailboxTransaction, OperationResult, PendingOperation
+from .queue import PendingQueue
+from .store import RETRY_TIMEOUT
+
+NOT_RUNNING = "the engine is not running"
+
+
+@final
+class OperationScheduler:
+    """Runs operations in batches.
+
+    *primary* maps a user to a primary, *begin* creates a user's transaction, and
+    *run_batch* runs transactions until all have results.
+    """
+
+    def __init__(
+        self,
+        primary: Callable[[str], int],
+        begin: Callable[[str, list[PendingOperation]], MailboxTransaction],
+        run_batch: Callable[[Sequence[MailboxTransaction]], Awaitable[None]],
+    ) -> None:
+        self._primary = primary
+        self._begin = begin
+        self._run_transactions = run_batch
+        self._queues: defaultdict[int, PendingQueue] = defaultdict(PendingQueue)
+        self._busy: set[str] = set()
+        self._wakeup = Wakeup()
+        self._is_closed = False
+
+    async def submit(
+        self, work: Sequence[tuple[str, Operation | None]]
+    ) -> list[OperationResult]:
+        """Run operations, in order for each user; `None` reads the record."""
+        if self._is_closed:
+            return [EngineUnavailable(NOT_RUNNING) for _ in work]
+        now = trio.current_time()
+        pending = [PendingOperation(user, operation, now) for user, operation in work]
+        for operation in pending:
+            self._queue(operation.user).add(operation)
+        self._wakeup.notify()
+        return [await operation.wait() for operation in pending]
+
+    def is_busy(self, user: str) -> bool:
+        """Return whether a transaction of *user* is running."""
+        return user in self._busy
+
+    def record_progress(self, user: str) -> None:
+        """Record that the primary of *user* answers."""
+        self._queue(user).progress_at = trio.current_time()
+
+    def _queue(self, user: str) -> PendingQueue:
+        return self._queues[self._primary(user)]
+
+    async def run(self) -> None:
+        """Run batches until cancelled; then all waiting operations fail."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._fail_stalled)
+                while True:
+                    for queue in list(self._queues.values()):
+                        while batch := self._next_batch(queue):
+                            nursery.start_soon(self._run_batch, queue, batch)
+                    await self._wakeup.wait()
+        finally:
+            self._is_closed = True
+            for queue in self._queues.values():
+                queue.fail_before(trio.current_time(), NOT_RUNNING)
+
+    def _next_batch(self, queue: PendingQueue) -> list[MailboxTransaction]:
+        by_user = queue.next_batch(self._busy)
+        self._busy.update(by_user)
+        queue.running += bool(by_user)
+        return [self._begin(user, pending) for user, pending in by_user.items()]
+
+    async def _run_batch(
+        self, queue: PendingQueue, batch: Sequence[MailboxTransaction]
+    ) -> None:
+        try:
+            await self._run_transactions(batch)
+        finally:
+            self._busy.difference_update(transaction.user for transaction in batch)
+            queue.running -= 1
+            self._wakeup.notify()
+
+    async def _fail_stalled(self) -> None:
+        while True:
+            await trio.sleep(RETRY_TIMEOUT / 10)
+            since = trio.current_time() - RETRY_TIMEOUT
+            for queue in self._queues.values():
+                if queue.progress_at < since:
+                    queue.fail_before(since, "the store: queue timed out")

@@ -1,0 +1,29 @@
+-- Stores how many streams of a user a node serves. Returns the number of streams at
+-- other nodes, and deletes expired reports.
+-- KEYS: presence of the user, a hash of node to "COUNT EXPIRES_AT".
+-- ARGV: node, number of streams, time to live in milliseconds.
+
+-- The store's clock, because the clocks of the nodes differ.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local node, streams, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local others = 0
+local reports = redis.call('HGETALL', KEYS[1])
+for index = 1, #reports, 2 do
+  local other = reports[index]
+  local count, expires_at = string.match(reports[index + 1], '(%d+) (%d+)')
+  if other ~= node then
+    if tonumber(expires_at) <= now then
+      redis.call('HDEL', KEYS[1], other)
+    else
+      others = others + count
+    end
+  end
+end
+if streams == '0' then
+  redis.call('HDEL', KEYS[1], node)
+else
+  redis.call('HSET', KEYS[1], node, string.format('%s %.0f', streams, now + ttl))
+  if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end
+end
+return others
