@@ -1,169 +1,136 @@
-"""An application for the short way, and a wire to serve it over."""
+"""An application for the fast path, and the requests to send to it."""
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import nullcontext
+from functools import partial
 
+import attrs
 import trio
 
 from roundel import CloseMessage, Event, History, Stream
-from roundel_adapters.server.fastpath.http1 import Http1Connection
-from roundel_adapters.server.fastpath.interface import (
-    EventStreamResponse,
-    Response,
-    StreamingResponse,
-)
-from roundel_adapters.server.fastpath.request_parser import IncompleteBody
 from roundel_adapters.wakeup import Wakeup
 
-DATE = b"Date: "
+LARGE_BODY = bytes(1 << 26)
+"""A body that no socket buffer holds."""
 
 
-class ShortApp:
-    """Takes some paths, and keeps what it was asked and what it has done."""
+@attrs.frozen
+class Call:
+    """The arguments of one call of the application."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: object
+    body: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """A response with the attributes that the fast path uses."""
+
+    status: int = 200
+    headers: dict = attrs.field(factory=dict)
+    body: object = b""
+
+
+@attrs.frozen(kw_only=True)
+class EventsReply:
+    """An event stream with the attributes that the fast path uses."""
+
+    stream: Stream
+    wakeup: Wakeup
+    status: int = 200
+    headers: dict = attrs.field(factory=dict)
+    lifespan: object = attrs.field(factory=nullcontext)
+
+
+class FakeFastpathApp:
+    """Serves a few paths, each by the method of its name, and records the calls."""
+
+    PATHS = frozenset({"/echo", "/status", "/lines", "/events", "/fail", "/large"})
 
     def __init__(self):
-        self.asked = []
+        self.calls = []
         self.done = []
-        self.buffered = []
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Wakeup()
+        self.wakeup = Wakeup()
         self.streams = []
 
-    def handles(self, method, path, query=b""):
-        return method in {"GET", "POST"} and path in {
-            "/echo",
-            "/hand",
-            "/deaf",
-            "/status",
-            "/lines",
-            "/events",
-            "/fail",
-            "/much",
-        }
+    def find_handler(self, method, path, query=b""):
+        if method not in {"GET", "POST"} or path not in self.PATHS:
+            return None
+        return partial(self._handle, method, path, query)
 
-    async def __call__(self, request):
-        self.asked.append(request)
-        reply = await getattr(self, request.path[1:])(request)
-        self.done.append(request.path)
+    async def _handle(self, method, path, query, headers, body):
+        call = Call(method, path, query, headers, body)
+        self.calls.append(call)
+        reply = await getattr(self, path[1:])(call)
+        self.done.append(path)
         return reply
 
-    async def echo(self, request):
-        body = b"".join([piece async for piece in request.body])
-        return Response(headers={"X-Method": request.method}, body=body)
+    async def echo(self, call):
+        return Reply(headers={"X-Method": call.method}, body=call.body)
 
-    async def hand(self, request):
-        body = request.body.buffered()
-        self.buffered.append(body)
-        return await self.echo(request) if body is None else Response(body=body)
+    async def status(self, call):
+        return Reply(status=int(call.query))
 
-    async def deaf(self, request):
-        return Response(body=b"no")
+    async def lines(self, call):
+        return Reply(body=self._lines(call.body))
 
-    async def status(self, request):
-        return Response(status=int(request.query))
-
-    async def lines(self, request):
-        return StreamingResponse(body=self.upper(request.body))
-
-    async def upper(self, body):
-        async for piece in body:
-            yield piece.upper()
+    async def _lines(self, body):
+        for line in body.split(b"\n"):
+            yield line.upper()
         self.done.append("last line")
 
-    async def much(self, request):
-        return Response(body=bytes(1 << 26))
+    async def large(self, call):
+        return Reply(body=LARGE_BODY)
 
-    async def fail(self, request):
+    async def fail(self, call):
         raise RuntimeError("a bug")
 
-    async def events(self, request):
+    async def events(self, call):
         stream = Stream(self.history, now=trio.current_time())
         self.streams.append(stream)
-        return EventStreamResponse(
-            stream=stream, wakeup=self.bell, lifespan=nullcontext()
-        )
+        return EventsReply(stream=stream, wakeup=self.wakeup)
 
-    def tell(self, text):
+    def publish(self, text):
         self.history.append(Event(text), now=trio.current_time())
-        self.bell.notify()
+        self.wakeup.notify()
 
-    def end(self):
+    def close_streams(self):
         for stream in self.streams:
             stream.close(CloseMessage(Event("over", "bye")))
-        self.bell.notify()
+        self.wakeup.notify()
 
 
-class FakeWire:
-    """A wire on which *pieces* come, and then the end."""
-
-    def __init__(self, pieces=()):
-        self.pieces = deque(pieces)
-        self.written = b""
-        self.waits = []
-        self.adopted = []
-        self.is_open = True
-        self.is_draining = False
-
-    async def receive(self):
-        await trio.lowlevel.checkpoint()
-        return self.pieces.popleft() if self.pieces else b""
-
-    async def write(self, data):
-        self.written += data
-        return self.is_open
-
-    def wait(self, patience):
-        self.waits.append(patience)
-
-    def adopt(self, talker, bell, within, head=b""):
-        self.written += head
-        self.adopted.append((talker, bell, within))
-
-
-async def served(pieces, *, max_head=16_384):
-    """Serve what comes in *pieces*; return the app, the wire and what is left."""
-    app, wire = ShortApp(), FakeWire(pieces)
-    plain = Http1Connection(app, wire, max_head=max_head)
-    try:
-        left = await plain.run(10, 75)
-    except IncompleteBody:
-        left = b""
-    return app, wire, left
-
-
-def ways(data):
-    """Return *data* whole, and byte by byte."""
-    return [[data], [data[i : i + 1] for i in range(len(data))]]
-
-
-def asked(target="/echo", *fields, method="GET", body=b"", version="1.1"):
+def request(target="/echo", *fields, method="GET", body=b"", version="1.1"):
     """Return a request as bytes."""
     lines = [f"{method} {target} HTTP/{version}", "Host: x", *fields, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
-def posted(body, *fields, target="/echo"):
-    """Return a request with a body whose length is told."""
+def post(body, *fields, target="/echo"):
+    """Return a POST request with a `Content-Length`."""
     length = f"Content-Length: {len(body)}"
-    return asked(target, length, *fields, method="POST", body=body)
+    return request(target, length, *fields, method="POST", body=body)
 
 
-def chunked(*pieces, target="/echo", end=b"0\r\n\r\n"):
-    """Return a request whose body is in chunks."""
-    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+def post_chunked(*chunks, target="/echo"):
+    """Return a POST request with a chunked body."""
+    encoded = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     field = "Transfer-Encoding: chunked"
-    return asked(target, field, method="POST", body=chunks + end)
+    return request(target, field, method="POST", body=encoded + b"0\r\n\r\n")
 
 
-def undated(written):
-    """Return what was written without the fields that tell the time."""
-    lines = written.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if not line.startswith(DATE))
+def without_date(received):
+    """Return *received* without its `Date` fields."""
+    lines = received.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if not line.startswith(b"Date: "))
 
 
-async def connected(served, data=b""):
+async def connect(served, data=b""):
     """Connect to a server, and send *data*."""
     stream = await trio.open_tcp_stream("127.0.0.1", served.port)
     served.streams.append(stream)
@@ -179,8 +146,8 @@ async def until(is_reached):
             await trio.lowlevel.checkpoint()
 
 
-def tasks():
-    """Count the tasks that there are."""
+def task_count():
+    """Count the tasks that run now."""
     count, left = 0, [trio.lowlevel.current_root_task()]
     while left:
         task = left.pop()

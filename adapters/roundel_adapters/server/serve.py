@@ -180,7 +180,7 @@ class _Server:
         connections.start_soon(self._serve, self._open_connection(stream), begun)
 
     def _open_connection(self, stream: AnyStream) -> Connection:
-        connection = Connection(self.site, stream, self._fastpath)
+        connection = Connection(self.site, stream)
         self._connections.add(connection)
         self.site.counters.open += 1
         return connection

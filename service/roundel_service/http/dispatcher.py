@@ -9,14 +9,12 @@ from typing import final
 
 import attrs
 
-from roundel_adapters.server.fastpath.interface import AnyResponse, Response
-
 from ..engines.base import EngineUnavailable
 from ..telemetry import access_log as access
 from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
-from .messages import Request, problem_response
+from .messages import AnyResponse, Request, Response, problem_response
 from .problems import Problem
 from .routes import Handler
 

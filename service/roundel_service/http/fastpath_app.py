@@ -1,60 +1,70 @@
-"""The contract for a server that calls it the short way, without ASGI."""
+"""Serves the routes of the HTTP contract on the fast path, without ASGI."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import partial
 from typing import final
 
-from roundel_adapters.server.fastpath import interface as plain
+from roundel_adapters.server.fastpath.interface import FastHandler
 
-from ..telemetry import access_log as access
+from ..telemetry import access_log
 from .dispatcher import Dispatcher
-from .messages import Request
+from .messages import AnyResponse, Headers, Request
 from .routes import Route
 
-_NAME = re.compile(r"\{(\w+)\}")
-_PART = r"(?P<\1>[^/%#\\x00-\\x20\\x7f-\\xff]+)"
+_PARAMETER = re.compile(r"\{(\w+)\}")
+# A path with an escape, or with a byte that should be escaped, takes ASGI: so the rules
+# for unescaping are in one place.
+_PLAIN_SEGMENT = r"(?P<\1>[^/%#\\x00-\\x20\\x7f-\\xff]+)"
 
 
 @final
 class FastpathApp:
-    """Takes what *routes* tell, and answers at *desk*, as the ASGI application does."""
+    """Finds the route of a request and passes it to *dispatcher*."""
 
-    def __init__(self, desk: Dispatcher, routes: tuple[Route, ...]) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher, routes: tuple[Route, ...]) -> None:
+        self._dispatcher = dispatcher
         self._routes = [(_pattern(route), route) for route in routes]
-        self._find = lru_cache(maxsize=1_024)(self._match)
 
-    def handles(self, method: str, path: str, query: bytes = b"") -> bool:
-        """Tell whether there is such a call; any other is for the application."""
-        return b"wait=" not in query and self._find(method, path) is not None
+    def find_handler(
+        self, method: str, path: str, query: bytes = b""
+    ) -> FastHandler | None:
+        """Return the handler of a request; `None` if ASGI has to serve it.
 
-    def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        That is also so with a `wait` parameter: a long poll has to notice that its
+        client left.
+        """
+        if b"wait=" in query:
+            return None
+        # Without a cache of its own: 0.7 to 2 µs, of some 150 µs a request.
         for pattern, route in self._routes:
-            if method == route.method and (found := pattern.fullmatch(path)):
-                return route, found.groupdict()
+            if method == route.method and (match := pattern.fullmatch(path)):
+                params = match.groupdict()
+                return partial(self._handle, route, path, params, query)
         return None
 
-    async def __call__(self, asked: plain.FastRequest) -> plain.AnyResponse:
-        """Answer what `takes()` has said to take."""
-        found = self._find(asked.method, asked.path)
-        assert found is not None
-        route, params = found
+    async def _handle(
+        self,
+        route: Route,
+        path: str,
+        params: dict[str, str],
+        query: bytes,
+        headers: Headers,
+        body: bytes,
+    ) -> AnyResponse:
         request = Request(
-            id=access.request_id(asked.headers.get("X-Request-Id")),
-            method=asked.method,
-            path=asked.path,
+            id=access_log.request_id(headers.get("X-Request-Id")),
+            method=route.method,
+            path=path,
             params=params,
-            query=asked.query,
-            headers=asked.headers,
-            body=asked.body,
-            buffered_body=asked.body.buffered,
+            query=query,
+            headers=headers,
+            body=body,
         )
-        return await self._desk.handle(route.path, request, route.handler)
+        return await self._dispatcher.handle(route.path, request, route.handler)
 
 
 def _pattern(route: Route) -> re.Pattern[str]:
-    # What is escaped in a path, or should have been, goes the usual way: what it means
-    # is not decided twice.
-    return re.compile(_NAME.sub(_PART, route.path.replace(".", r"\.")))
+    path = route.path.replace(".", r"\.")
+    return re.compile(_PARAMETER.sub(_PLAIN_SEGMENT, path))

@@ -12,17 +12,17 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from roundel_adapters.quart import prepare, stream_response
-from roundel_adapters.server.fastpath.interface import (
-    AnyResponse,
-    EventStreamResponse,
-    Response,
-    StreamingResponse,
-)
 
 from ..telemetry import access_log as access
 from .cors import Cors
 from .dispatcher import NO_ROUTE, Dispatcher
-from .messages import Request
+from .messages import (
+    AnyResponse,
+    EventStreamResponse,
+    Request,
+    Response,
+    StreamingResponse,
+)
 from .problems import Problem
 from .routes import Handler, Route
 

@@ -7,8 +7,6 @@ from typing import TypeAlias, final
 
 import attrs
 
-from roundel_adapters.server.fastpath.interface import AnyResponse, Response
-
 from ..streams.hub import Hub
 from . import openapi
 from .access_control import AccessControl
@@ -16,7 +14,7 @@ from .handlers.notify import NotifyHandlers
 from .handlers.producers import ProducerHandlers
 from .handlers.stream import StreamHandler
 from .handlers.users import UserHandlers
-from .messages import Request, json_response
+from .messages import AnyResponse, Request, Response, json_response
 from .responses import LiveResponse
 
 Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]

@@ -1,4 +1,4 @@
-"""The short way into the contract: what it handles, and what comes of it."""
+"""`FastpathApp`: the requests that it accepts, and its responses."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundel_adapters.server.fastpath import interface as plain
+from roundel_adapters.server.fastpath.interface import Headers
 from roundel_service import app as service
+from roundel_service.http.messages import EventStreamResponse
 from support.service import KEY, SECRET, settings, wall_clock
 
 
 @pytest.fixture(scope="module")
-def short():
+def app():
     return service.build(settings(), clock=lambda: 0.0).fastpath
 
 
-TAKEN = [
+ROUTES = [
     ("POST", "/v1/notify"),
     ("POST", "/v1/batch"),
     ("DELETE", "/v1/items"),
@@ -36,10 +37,15 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path"), TAKEN)
-def test_calls_of_the_contract_are_taken(short, method, path):
-    """Asked for as they are written down."""
-    assert short.handles(method, path)
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_routes_have_a_handler(app, method, path):
+    """Every route of the contract is served on the fast path."""
+    assert app.find_handler(method, path) is not None
+
+
+def test_long_poll_takes_asgi(app):
+    """ASGI notices that the client left."""
+    assert app.find_handler("GET", "/v1/badge", b"wait=5") is None
 
 
 @pytest.mark.parametrize(
@@ -69,45 +75,28 @@ def test_calls_of_the_contract_are_taken(short, method, path):
         ("GET", ""),
     ],
 )
-def test_everything_else_is_for_the_application(short, method, path):
-    """What a strange path means is decided in one place."""
-    assert not short.handles(method, path)
+def test_other_requests_take_asgi(app, method, path):
+    """What an unusual path means is decided in one place."""
+    assert app.find_handler(method, path) is None
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=12))
-def test_name_in_a_path_is_taken_only_as_it_is(name):
-    """Nothing in it is to be decoded, and nothing ends it early."""
-    taken = _SHORT.handles("GET", f"/v1/users/{name}/badge")
+def test_path_that_has_to_be_unescaped_takes_asgi(name):
+    """A parameter in the path is accepted only if it stands for itself."""
+    handler = _APP.find_handler("GET", f"/v1/users/{name}/badge")
 
     is_plain = all("!" <= letter <= "~" and letter not in "/%#" for letter in name)
-    assert taken == (bool(name) and is_plain)
+    assert (handler is not None) == (bool(name) and is_plain)
 
 
-_SHORT = service.build(settings(), clock=lambda: 0.0).fastpath
+_APP = service.build(settings(), clock=lambda: 0.0).fastpath
 
 
-class Nothing:
-    """A body that is empty."""
-
-    def buffered(self):
-        return b""
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self):
-        raise StopAsyncIteration
-
-
-def asked(method, path, query=b"", **fields):
+async def call(built, method, path, body=b"", **fields):
+    """Return the response of the fast path."""
     given = [(name.lower().replace("_", "-"), text) for name, text in fields.items()]
-    return plain.FastRequest(
-        method=method,
-        path=path,
-        query=query,
-        headers=plain.Headers(given),
-        body=Nothing(),
-    )
+    handler = built.fastpath.find_handler(method, path, b"")
+    return await handler(Headers(given), body)
 
 
 @pytest.fixture
@@ -122,34 +111,32 @@ def bearer(built, user="alice"):
     return f"Bearer {built.authenticator.sign(user, ttl=60)}"
 
 
-async def test_answer_is_whole_and_has_its_fields(autojump_clock, running):
-    """What every answer has, it has too."""
-    request = asked("GET", "/livez", x_request_id="mine")
-    reply = await running.fastpath(request)
+async def test_response_has_body_and_headers(autojump_clock, running):
+    """The headers of every response are there too."""
+    response = await call(running, "GET", "/livez", x_request_id="mine")
 
-    assert isinstance(reply, plain.Response)
-    assert (200, b'{"status":"ok"}') == (reply.status, reply.body)
-    assert "application/json" == reply.headers["Content-Type"]
-    assert "mine" == reply.headers["X-Request-Id"]
+    assert (200, b'{"status":"ok"}') == (response.status, response.body)
+    assert "application/json" == response.headers["Content-Type"]
+    assert "mine" == response.headers["X-Request-Id"]
 
 
-async def test_stream_is_given_with_its_bell(autojump_clock, running):
-    """Who drives it needs the stream, what wakes it, and what it is served within."""
-    request = asked("GET", "/v1/stream", authorization=bearer(running))
-    reply = await running.fastpath(request)
+async def test_event_stream_is_not_open_before_its_lifespan(autojump_clock, running):
+    """The server enters the lifespan when it starts to drive the stream."""
+    token = bearer(running)
+    response = await call(running, "GET", "/v1/stream", authorization=token)
 
-    assert isinstance(reply, plain.EventStreamResponse)
-    assert "text/event-stream; charset=utf-8" == reply.headers["Content-Type"]
+    assert isinstance(response, EventStreamResponse)
+    assert "text/event-stream; charset=utf-8" == response.headers["Content-Type"]
     assert 0 == running.hub.streams
-    with reply.lifespan:
+    with response.lifespan:
         assert 1 == running.hub.streams
-        told = b"".join(reply.stream.data_to_send(trio.current_time()))
-    assert told.startswith((b"retry: ", b"event: hello"))
+        data = b"".join(response.stream.data_to_send(trio.current_time()))
+    assert data.startswith((b"retry: ", b"event: hello"))
     assert 0 == running.hub.streams
 
 
-async def test_failure_is_a_problem_document(autojump_clock, running, monkeypatch):
-    """A fault in a handler is answered, so that its connection can go on."""
+async def test_exception_is_a_problem_document(autojump_clock, running, monkeypatch):
+    """A bug in a handler is a 500 response, and the connection stays usable."""
     users = []
 
     async def fail(user):
@@ -158,14 +145,12 @@ async def test_failure_is_a_problem_document(autojump_clock, running, monkeypatc
 
     monkeypatch.setattr(running.hub, "channel", fail)
     path, producer = "/v1/users/bob@x/badge", f"Bearer {KEY}"
-    reply = await running.fastpath(asked("GET", path, authorization=producer))
+    response = await call(running, "GET", path, authorization=producer)
 
-    assert (500, ["bob@x"]) == (reply.status, users)
-    assert "application/problem+json" == reply.headers["Content-Type"]
+    assert (500, ["bob@x"]) == (response.status, users)
+    assert "application/problem+json" == response.headers["Content-Type"]
 
 
-def test_secret_is_not_in_a_request_as_it_is_shown():
-    """Nobody finds a token in a traceback."""
-    shown = repr(asked("GET", "/v1/badge", authorization=SECRET))
-
-    assert SECRET not in shown
+def test_repr_of_the_headers_has_no_secret():
+    """A traceback with local variables does not show a token."""
+    assert SECRET not in repr(Headers([("authorization", SECRET)]))

@@ -1,173 +1,177 @@
-"""One plain connection that waits for a request without a task."""
+"""One connection of the fast loop."""
 
 from __future__ import annotations
 
 import math
 import socket
-from contextlib import AbstractContextManager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import final
 
 import trio
 
-from ...driver import EventStream
-from ...wakeup import Wakeup
 from ..context import ServerContext
 from ..paced_stream import PacedStream
 from ..timeouts import IdleTimeout
-from .http1 import Http1Connection
-from .interface import App
-from .request_parser import Head
-
-RECEIVE = 64 * 1024
-LINGER = 1.0
-"""Seconds in which a peer that is still sending may read why it should not."""
+from .interface import App, FastEventStream
+from .request_parser import FastRequest, RequestReader
+from .response_encoder import (
+    CHUNKED,
+    LAST_CHUNK,
+    content_length,
+    encode_chunk,
+    encode_head,
+)
 
 
 @final
 class FastConnection:
-    """A connection whose requests come whole, and are answered one by one.
-
-    *patience* ends it when it has waited for too long.
-    """
+    """A connection that the fast loop serves; *idle_timeout* expires while it waits."""
 
     __slots__ = (
+        "_context",
         "_idle_timeout",
         "_paced",
-        "_site",
         "_unsent",
         "file",
-        "http1",
         "is_busy",
+        "is_closed",
         "is_detached",
-        "is_over",
         "is_watched",
         "keep_alive",
+        "reader",
         "sock",
     )  # fmt: skip
 
     def __init__(
-        self, site: ServerContext, app: App, sock: socket.socket, patience: IdleTimeout
+        self,
+        context: ServerContext,
+        app: App,
+        sock: socket.socket,
+        idle_timeout: IdleTimeout,
     ) -> None:
-        self._site = site
-        self._idle_timeout = patience
+        self._context = context
+        self._idle_timeout = idle_timeout
         self._paced: PacedStream | None = None
+        self._unsent = b""
         self.sock = sock
         self.file = sock.fileno()
-        self.http1 = Http1Connection(app, self, max_head=site.limits.max_head)
-        self.is_busy = self.is_over = self.is_watched = False
+        self.reader = RequestReader(app, max_head=context.limits.max_head)
+        self.is_watched = False
+        self.is_busy = False
+        """Whether a request has begun that a shutdown has to wait for."""
+        self.is_closed = False
+        """Whether the loop must not use the socket any more."""
         self.is_detached = False
-        """Whether a stream has it now, or a task."""
+        """Whether the dispatcher or ASGI has the socket."""
         self.keep_alive = False
-        """Whether another request may come behind the one that is answered."""
-        self._unsent = b""
+        """Whether another request may follow the response."""
 
-    async def respond(self, head: Head) -> None:
-        """Make the answer to a request whose body is here, which is to be sent next."""
+    def set_timeout(self, seconds: float = math.inf, *, is_busy: bool) -> None:
+        """Restart the idle timeout; infinity means none."""
+        self.is_busy = is_busy
+        self._idle_timeout.reset(seconds)
+
+    async def respond(self, request: FastRequest) -> None:
+        """Run the handler; `send()` has to send a complete response afterwards."""
         self.keep_alive = False
-        self._unsent, self.keep_alive = await self.http1.answer(head)
+        response = await request.handler(request.head.headers, request.body)
+        if not hasattr(response, "body"):
+            self._start_stream(response)
+            return
+        keep_alive = request.head.keep_alive and not self._context.is_draining
+        body = response.body
+        if isinstance(body, bytes):
+            framing = content_length(response.status, body)
+            head = encode_head(response, framing, keep_alive=keep_alive)
+            self._unsent = head + body
+            self.keep_alive = keep_alive
+        else:
+            head = encode_head(response, CHUNKED, keep_alive=keep_alive)
+            self.keep_alive = await self._send_chunks(head, body) and keep_alive
+
+    def _start_stream(self, response: FastEventStream) -> None:
+        """Give the socket to the dispatcher, which sends head and first events."""
+        dispatcher = self._context.dispatcher
+        assert dispatcher is not None
+        head = encode_head(response, CHUNKED, keep_alive=False)
+        self.is_detached = self.is_closed = True
+        dispatcher.add(
+            self.sock,
+            response.stream,
+            response.wakeup,
+            lifespan=response.lifespan,
+            chunked=True,
+            head=head,
+        )
+
+    async def _send_chunks(
+        self, head: bytes, chunks: AsyncGenerator[bytes, None]
+    ) -> bool:
+        """Send a response while it is generated; return whether the peer took it."""
+        if not await self._write(head):
+            return False
+        async with aclosing(chunks):
+            async for data in chunks:
+                if data and not await self._write(encode_chunk(data)):
+                    return False
+        return await self._write(LAST_CHUNK)
 
     def send(self) -> bool:
-        """Send the answer; tell whether nothing is left that has to be waited for."""
-        data = self._unsent
-        if data:
-            self._unsent = data[self._send(data) :]
-        return not self._unsent and (self.is_over or not self.http1.is_unread)
-
-    async def send_slowly(self) -> None:
-        """Send the rest of the answer to a peer that takes its time."""
+        """Send the response; return whether the socket took all of it."""
         if self._unsent:
-            await self._write_slowly(self._unsent)
-            self._unsent = b""
-        if self.http1.is_unread and not self.is_over:
-            await self._linger()
+            self._unsent = self._unsent[self._send_nowait(self._unsent) :]
+        return not self._unsent
 
-    async def _linger(self) -> None:
-        # As in `Connection`: what it has not read yet must not be reset.
-        self.is_over = True
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
-        with trio.move_on_after(LINGER):
-            while await self.receive():
-                pass
+    async def send_rest(self) -> None:
+        """Send what the socket did not take, at the pace of the peer."""
+        await self._write_slowly(self._unsent)
+        self._unsent = b""
 
     def detach(self) -> trio.SocketStream:
-        """Give the socket to who waits for it in a task."""
-        self._give()
-        return trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
+        """Return the connection for a task of its own."""
+        self.is_detached = self.is_closed = True
+        return self._trio_stream()
 
-    def end(self) -> None:
-        """Close the socket, unless somebody else has it by now."""
+    def close(self) -> None:
+        """Stop the timeout, and close the socket unless it is detached."""
         self._idle_timeout.stop()
+        self.is_closed = True
         if not self.is_detached:
-            self.is_over = True
             self.sock.close()
-        # They hold it too: thousands would be left to the collector of cycles.
-        del self.http1, self._idle_timeout
 
-    def _give(self) -> None:
-        self.is_detached = self.is_over = True
-
-    # What the short way needs of a connection.
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether no further request is taken."""
-        return self._site.is_draining
-
-    async def receive(self) -> bytes:
-        """Receive what has come, or nothing at the end."""
-        try:
-            return await self._slowly().receive_some(RECEIVE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
-
-    async def write(self, data: bytes) -> bool:
-        """Write all, and tell whether the peer still takes something."""
-        sent = self._send(data)
+    async def _write(self, data: bytes) -> bool:
+        """Write all of *data*; return whether the peer is still there."""
+        sent = self._send_nowait(data)
         if sent < len(data):
             await self._write_slowly(memoryview(data)[sent:])
-        return not self.is_over
+        return not self.is_closed
 
-    def _send(self, data: bytes) -> int:
-        """Send what the socket takes, and return how many bytes that was."""
+    def _send_nowait(self, data: bytes) -> int:
+        """Send what the socket takes; return how many bytes that was."""
         try:
             return self.sock.send(data)
         except OSError:
-            # Whoever sends the rest will meet it.
+            # Sending the rest raises it again.
             return 0
 
-    async def _write_slowly(self, rest: bytes | memoryview) -> None:
-        paced = self._slowly()
+    async def _write_slowly(self, data: bytes | memoryview) -> None:
+        paced = self._paced_stream()
         try:
-            await paced.send_all(rest)
+            await paced.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._site.counters.cut += paced.has_timed_out
-            self.is_over = True
+            self._context.counters.cut += paced.has_timed_out
+            self.is_closed = True
         await trio.lowlevel.checkpoint_if_cancelled()
 
-    def wait(self, patience: float | None) -> None:
-        """Be patient for so many seconds, or for as long as a request is served."""
-        self.is_busy = patience is None
-        self._idle_timeout.reset(math.inf if patience is None else patience)
-
-    def adopt(
-        self,
-        talker: EventStream,
-        bell: Wakeup,
-        within: AbstractContextManager[object],
-        head: bytes = b"",
-    ) -> None:
-        """Hand the connection over to a stream."""
-        board = self._site.dispatcher
-        assert board is not None
-        self._give()
-        board.add(self.sock, talker, bell, lifespan=within, chunked=True, head=head)
-
-    def _slowly(self) -> PacedStream:
+    def _paced_stream(self) -> PacedStream:
         if self._paced is None:
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))
-            limits, last_call = self._site.limits, self._site.shutdown_deadline
             self._paced = PacedStream(
-                stream, write_timeout=limits.write_timeout, shutdown_deadline=last_call
+                self._trio_stream(),
+                write_timeout=self._context.limits.write_timeout,
+                shutdown_deadline=self._context.shutdown_deadline,
             )
         return self._paced
+
+    def _trio_stream(self) -> trio.SocketStream:
+        return trio.SocketStream(trio.socket.from_stdlib_socket(self.sock))

@@ -1,18 +1,17 @@
-"""The short way for plain HTTP/1.1: a request is a call, in its connection's own task.
+"""What the fast path requires of an application.
 
-ASGI costs a request some tasks, scopes and queues, which are most of what a short
-answer takes. An application that is a function from `FastRequest` to `AnyResponse`
-needs none of them. Requests that such an application does not handle take the ASGI
-way, together with their connection.
+ASGI costs a request several tasks, scopes and queues, which are most of the CPU time
+of a short response. On the fast path a request is one function call. The application
+offers a handler for each request that it accepts here; all other requests are served
+by ASGI. Response classes need not be imported from here: any class with the
+attributes of `FastResponse` or `FastEventStream` will do.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, final
-
-import attrs
 
 from ...driver import EventStream
 from ...wakeup import Wakeup
@@ -20,7 +19,7 @@ from ...wakeup import Wakeup
 
 @final
 class Headers:
-    """The header of a request; names are compared without regard to case."""
+    """The header fields of a request, by case-insensitive name (RFC 9110 5.1)."""
 
     __slots__ = ("_values",)
 
@@ -30,92 +29,79 @@ class Headers:
             self._values.setdefault(name, []).append(value)
 
     def getlist(self, name: str) -> list[str]:
-        """Return all values of that name."""
+        """Return all values of a field."""
         return [*self._values.get(name.lower(), ())]
 
     def get(self, name: str) -> str | None:
-        """Return the first value of that name."""
+        """Return the first value of a field."""
         values = self._values.get(name.lower())
         return values[0] if values else None
 
 
-class RequestBody(Protocol):
-    """The body of a request, read from the peer as it is iterated over."""
+class FastResponse(Protocol):
+    """A response with a body, which is sent whole or in chunks as it is generated."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Return itself."""
+    @property
+    def status(self) -> int:
+        """The status code."""
         ...
 
-    async def __anext__(self) -> bytes:
-        """Return what comes next."""
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields without those of the framing and without `Date`."""
         ...
 
-    def buffered(self) -> bytes | None:
-        """Take the whole body if it has come, and nothing of it otherwise."""
+    @property
+    def body(self) -> bytes | AsyncGenerator[bytes, None]:
+        """The body, or a generator of its chunks."""
         ...
 
 
-@final
-@attrs.frozen(eq=False)
-class FastRequest:
-    """What is asked for."""
+class FastEventStream(Protocol):
+    """A response whose body is an event stream that the server drives."""
 
-    method: str
-    path: str
-    query: bytes
-    headers: Headers
-    body: RequestBody
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields without those of the framing and without `Date`."""
+        ...
 
-@final
-@attrs.frozen(kw_only=True)
-class Response:
-    """An answer that is there; it is written at once."""
+    @property
+    def stream(self) -> EventStream:
+        """The stream that returns the bytes to send."""
+        ...
 
-    status: int = 200
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    body: bytes = b""
+    @property
+    def wakeup(self) -> Wakeup:
+        """The wakeup that is notified when the stream may have bytes to send."""
+        ...
 
-
-@final
-@attrs.frozen(kw_only=True)
-class StreamingResponse:
-    """An answer that comes piece by piece, for as long as it is read."""
-
-    status: int = 200
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    body: AsyncGenerator[bytes, None]
+    @property
+    def lifespan(self) -> AbstractContextManager[object]:
+        """The context to enter before the stream starts and to leave at its end."""
+        ...
 
 
-@final
-@attrs.frozen(kw_only=True)
-class EventStreamResponse:
-    """An answer that is an event stream, for as long as *talker* is open.
+AnyFastResponse: TypeAlias = FastResponse | FastEventStream
 
-    *bell* is rung when there may be news; *within* is entered when the stream begins.
-    """
+FastHandler: TypeAlias = Callable[[Headers, bytes], Awaitable[AnyFastResponse]]
+"""Responds to a request with these header fields and this body.
 
-    stream: EventStream
-    wakeup: Wakeup
-    lifespan: AbstractContextManager[object]
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    status: int = 200
-
-
-AnyResponse: TypeAlias = Response | StreamingResponse | EventStreamResponse
+An exception is a bug: it is logged, and the connection is closed without a response.
+"""
 
 
 class App(Protocol):
-    """An application that can be called the short way."""
+    """An application that serves some of its requests on the fast path."""
 
-    def handles(self, method: str, path: str, query: bytes) -> bool:
-        """Tell whether it answers such requests, written as the peer wrote them.
+    def find_handler(self, method: str, path: str, query: bytes) -> FastHandler | None:
+        """Return the handler of a request; `None` if ASGI has to serve it.
 
-        Nothing notices here that a peer has gone before its answer is there: what
-        waits for long goes the usual way.
+        *path* is not unescaped. The fast path does not notice a peer that leaves
+        before its response is complete: offer no handler for a long poll.
         """
-        ...
-
-    async def __call__(self, request: FastRequest, /) -> AnyResponse:
-        """Answer; an exception is a fault, and costs the peer its connection."""
         ...

@@ -17,8 +17,6 @@ import attrs
 import msgspec
 import trio
 
-from roundel_adapters.server.fastpath.interface import Response, StreamingResponse
-
 from ...domain.mailbox import DAY
 from ...domain.mailbox_builder import TooManyCategories
 from ...engines.base import EngineUnavailable, Result, UserOperation
@@ -26,7 +24,14 @@ from ...identity.callers import Producer
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
 from ..access_control import AccessControl
-from ..messages import BODY_TIMEOUT, Request, body_too_slow, json_response
+from ..messages import (
+    BODY_TIMEOUT,
+    Request,
+    Response,
+    StreamingResponse,
+    body_too_slow,
+    json_response,
+)
 from ..ndjson import Line, split
 from ..problems import Problem
 from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
@@ -81,8 +86,11 @@ class NotifyHandlers:
         self, request: Request, producer: Producer, key: str | None
     ) -> AsyncGenerator[bytes, None]:
         count = 0
-        async with aclosing(split(request.body, limit=decoding.MAX_LINE)) as chunks:
-            while (lines := await _next_lines(chunks)) is not None:
+        async with (
+            aclosing(request.body_chunks()) as chunks,
+            aclosing(split(chunks, limit=decoding.MAX_LINE)) as batches,
+        ):
+            while (lines := await _next_lines(batches)) is not None:
                 publishes = [
                     _parse(line, None if key is None else f"{key} {number}")
                     for number, line in enumerate(lines, count + 1)

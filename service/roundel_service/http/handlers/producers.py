@@ -6,8 +6,6 @@ from typing import final
 
 import attrs
 
-from roundel_adapters.server.fastpath.interface import Response
-
 from ...documents import badge_document
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import DeleteGauge, Disconnect, SetGauge
@@ -15,7 +13,7 @@ from ...streams.hub import Hub
 from .. import decoding, problems, schemas
 from ..access_control import AccessControl
 from ..explanation import explain
-from ..messages import Request, json_response
+from ..messages import Request, Response, json_response
 from ..responses import (
     DeleteUserResponse,
     DisconnectResponse,

@@ -10,11 +10,6 @@ from typing import final
 import attrs
 
 from roundel import accepts_stream, read_last_event_id, stream_headers
-from roundel_adapters.server.fastpath.interface import (
-    AnyResponse,
-    EventStreamResponse,
-    Response,
-)
 
 from ...engines.base import EngineUnavailable
 from ...identity.callers import User
@@ -26,7 +21,7 @@ from ...streams.subscriber import Subscriber
 from .. import decoding as requests
 from .. import problems, schemas
 from ..access_control import AccessControl
-from ..messages import Request
+from ..messages import AnyResponse, EventStreamResponse, Request, Response
 from ..problems import Problem
 
 _HEADERS = dict(stream_headers())

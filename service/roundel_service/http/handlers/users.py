@@ -8,8 +8,6 @@ from typing import Literal, final
 import attrs
 import trio
 
-from roundel_adapters.server.fastpath.interface import Response
-
 from ...documents import badge_document
 from ...domain.badge import Badge
 from ...domain.items import Item
@@ -20,7 +18,7 @@ from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
 from .. import decoding, schemas
 from ..access_control import AccessControl
-from ..messages import Request, json_response
+from ..messages import Request, Response, json_response
 from ..responses import ItemsResponse, TicketResponse, badge_state
 
 

@@ -11,10 +11,8 @@ from typing import TypeAlias, final
 import attrs
 import msgspec
 
-from roundel_adapters.server.fastpath.interface import Response
-
 from .. import decoding as requests
-from ..messages import Request
+from ..messages import Request, Response
 from .document import document
 
 Page: TypeAlias = Callable[[Request], Awaitable[Response]]

@@ -12,7 +12,7 @@ from roundel import CloseMessage, Event, History, Stream
 from roundel_adapters.quart import prepare, stream_response
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.wakeup import Wakeup
-from support.fastpath_app import asked, connected, tasks
+from support.fastpath_app import connect, request, task_count
 from support.http2 import connect_http2
 from support.server import read_until, serving
 
@@ -66,14 +66,14 @@ def page():
 async def test_stream_that_was_given_away_costs_no_task(page):
     """It goes on when the application's part is over, to its end."""
     async with serving(page.app) as served:
-        await connected(served)
+        await connect(served)
         await trio.testing.wait_all_tasks_blocked()
-        before = tasks()
-        peers = [await connected(served, asked("/")) for _ in range(5)]
+        before = task_count()
+        peers = [await connect(served, request("/")) for _ in range(5)]
         heads = [await read_until(peer, STATE + b"\r\n") for peer in peers]
         await trio.testing.wait_all_tasks_blocked()
 
-        assert before == tasks()
+        assert before == task_count()
         for head in heads:
             assert head.startswith(b"HTTP/1.1 200")
             assert b"text/event-stream" in head
@@ -90,7 +90,7 @@ async def test_stream_that_was_given_away_costs_no_task(page):
 async def test_stream_behind_another_answer_is_given_away_too(page):
     """A connection that was kept alive is as good as a new one."""
     async with serving(page.app) as served:
-        peer = await connected(served, asked("/page") + asked("/"))
+        peer = await connect(served, request("/page") + request("/"))
         received = await read_until(peer, STATE + b"\r\n")
         page.tell("news")
 
@@ -101,7 +101,7 @@ async def test_stream_behind_another_answer_is_given_away_too(page):
 async def test_peer_that_leaves_ends_the_stream_that_was_given_away(page):
     """At once, and what was claimed within it is given back."""
     async with serving(page.app) as served:
-        peer = await connected(served, asked("/"))
+        peer = await connect(served, request("/"))
         await read_until(peer, STATE)
         peer.socket.close()
         with trio.fail_after(10):
@@ -114,7 +114,7 @@ async def test_peer_that_leaves_ends_the_stream_that_was_given_away(page):
 async def test_end_of_the_server_waits_for_the_last_words(page):
     """A stream that was given away is one of its own."""
     async with serving(page.app) as served:
-        peer = await connected(served, asked("/"))
+        peer = await connect(served, request("/"))
         await read_until(peer, STATE)
         served.stop.set()
         await trio.testing.wait_all_tasks_blocked()
@@ -129,7 +129,7 @@ async def test_end_of_the_server_waits_for_the_last_words(page):
 async def test_head_is_answered_without_a_stream(page):
     """HEAD has nothing to give away."""
     async with serving(page.app) as served:
-        peer = await connected(served, asked("/", method="HEAD") + asked("/page"))
+        peer = await connect(served, request("/", method="HEAD") + request("/page"))
         received = await read_until(peer, b"a page")
 
         assert b"text/event-stream" in received
@@ -140,7 +140,7 @@ async def test_head_is_answered_without_a_stream(page):
 async def test_http_1_0_is_served_without_chunks(page):
     """It has none: the end of the connection is the end of the stream."""
     async with serving(page.app) as served:
-        peer = await connected(served, asked("/", version="1.0"))
+        peer = await connect(served, request("/", version="1.0"))
         head, _, body = (await read_until(peer, STATE)).partition(b"\r\n\r\n")
         page.end()
 
@@ -167,7 +167,7 @@ async def test_tls_is_served_by_ordinary_writes(page, serve_tls, connect_tls):
     """What is written has to be encrypted."""
     async with serve_tls(page.app) as served:
         stream = await connect_tls(served, "http/1.1")
-        await stream.send_all(asked("/"))
+        await stream.send_all(request("/"))
         await read_until(stream, STATE + b"\r\n")
         page.tell("news")
         assert b"data: news" in await read_until(stream, b"e.1\n\n\r\n")
@@ -193,6 +193,6 @@ async def test_server_without_the_extension_serves_the_stream(autojump_clock, pa
 async def test_page_of_such_an_application_is_as_before(page):
     """What is no stream is answered as ever."""
     async with serving(page.app) as served:
-        peer = await connected(served, asked("/page"))
+        peer = await connect(served, request("/page"))
 
         assert b"a page" in await read_until(peer, b"a page")

@@ -14,7 +14,7 @@ import trio
 from roundel_adapters.server.fastpath import acceptor as _doors
 from roundel_adapters.server.fastpath.acceptor import Acceptor
 from roundel_adapters.server.fastpath.event_loop import FastLoop
-from support.fastpath_app import ShortApp
+from support.fastpath_app import FakeFastpathApp
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ async def test_want_of_files_is_waited_for(autojump_clock, caplog, nursery, list
     caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
     made = FastLoop(
         SimpleNamespace(),
-        ShortApp(),
+        FakeFastpathApp(),
         [listener],
         has_room=lambda: True,
         hand_over=print,

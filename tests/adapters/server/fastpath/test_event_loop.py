@@ -1,4 +1,4 @@
-"""The reception: connections without tasks, beside those that need one."""
+"""`FastLoop`: many connections, one worker, and handlers that block."""
 
 from __future__ import annotations
 
@@ -10,98 +10,94 @@ from contextvars import ContextVar
 import pytest
 import trio
 
-from roundel_adapters.server.fastpath import event_loop as _reception
+from roundel_adapters.server.fastpath import event_loop
 from roundel_adapters.server.fastpath.connection import FastConnection
-from roundel_adapters.server.fastpath.interface import Response
 from support.asgi_apps import ECHO_APP
 from support.fastpath_app import (
-    ShortApp,
-    asked,
-    connected,
-    posted,
-    tasks,
-    undated,
+    LARGE_BODY,
+    FakeFastpathApp,
+    Reply,
+    connect,
+    post,
+    request,
+    task_count,
     until,
 )
 from support.server import read_until, serving
 
 pytestmark = pytest.mark.slow
 
-bound = ContextVar("bound", default="nobody")
+variable = ContextVar("variable", default="unset")
 
 
-class PatientApp(ShortApp):
-    """Has some answers wait until it is told to go on."""
+class BlockingApp(FakeFastpathApp):
+    """Has `/wait` block until `resume` is set."""
+
+    PATHS = FakeFastpathApp.PATHS | {"/wait"}
 
     def __init__(self):
         super().__init__()
-        self.go_on = trio.Event()
+        self.resume = trio.Event()
         self.waiting = 0
 
-    def handles(self, method, path, query=b""):
-        return path == "/wait" or super().handles(method, path, query)
-
-    async def wait(self, request):
+    async def wait(self, call):
         self.waiting += 1
-        await self.go_on.wait()
-        return Response(body=b"waited")
+        await self.resume.wait()
+        return Reply(body=b"waited")
 
 
 @pytest.fixture
-def short():
-    return PatientApp()
+def fastpath():
+    return BlockingApp()
 
 
-async def test_request_costs_no_task(short):
-    """Nor does a connection that waits for one, or for the next."""
-    async with serving(ECHO_APP, short) as served:
-        before = tasks()
-        peers = [await connected(served) for _ in range(5)]
+async def test_request_costs_no_task(fastpath):
+    """Neither does an idle connection, new or used."""
+    async with serving(ECHO_APP, fastpath) as served:
+        before = task_count()
+        peers = [await connect(served) for _ in range(5)]
         for _ in range(2):
             for peer in peers:
-                await peer.send_all(posted(b"hello"))
+                await peer.send_all(post(b"hello"))
                 assert b"hello" in await read_until(peer, b"hello")
-        assert before == tasks()
+        assert before == task_count()
 
 
-async def test_answer_that_waits_holds_up_nobody(short):
-    """Another task attends meanwhile, and a few of them are kept."""
-    async with serving(ECHO_APP, short) as served:
-        before = tasks()
-        slow = [await connected(served, asked("/wait")) for _ in range(40)]
-        await until(lambda: short.waiting == 40)
-        quick = await connected(served, asked())
-        assert b"200 OK" in await read_until(quick, b"\r\n\r\n")
-        short.go_on.set()
-        for peer in slow:
-            assert b"waited" in await read_until(peer, b"waited")
-        await quick.send_all(posted(b"again"))
-        assert b"again" in await read_until(quick, b"again")
-
-        assert before < tasks() <= before + _reception._SPARES + 1
-
-
-@pytest.mark.parametrize("target", ["/echo", "/wait", "/status?204", "/deaf"])
-async def test_what_comes_in_pieces_is_answered_the_same(short, target):
-    """With a task or without one, to the letter, and the connection goes on."""
-    short.go_on.set()
-    data, answers = asked(target), []
-    for size in (len(data), 9):
-        async with serving(ECHO_APP, short) as served:
-            peer = await connected(served)
+@pytest.mark.parametrize("size", [1, 9, 60])
+async def test_request_in_packets_costs_no_task(fastpath, size):
+    """A head or a body that comes in packets is collected by the loop."""
+    data = post(b"hello")
+    async with serving(ECHO_APP, fastpath) as served:
+        before = task_count()
+        peer = await connect(served)
+        for _ in range(2):
             for start in range(0, len(data), size):
                 await peer.send_all(data[start : start + size])
                 await trio.testing.wait_all_tasks_blocked()
-            received = await read_until(peer, b"\r\n\r\n")
-            await peer.send_all(posted(b"next"))
-            answers.append(undated(received + await read_until(peer, b"next")))
-
-    assert answers[0].endswith(b"next")
-    assert answers[0] == answers[1]
+            assert b"hello" in await read_until(peer, b"hello")
+        assert before == task_count()
+    assert [b"hello"] * 2 == [call.body for call in fastpath.calls]
 
 
-def sent_together(served, *requests):
-    """Have all of *requests* there, on a connection each, before any is read."""
+async def test_blocked_handlers_do_not_block_the_loop(fastpath):
+    """Other workers take over, and only a few of them are kept."""
+    async with serving(ECHO_APP, fastpath) as served:
+        before = task_count()
+        slow = [await connect(served, request("/wait")) for _ in range(40)]
+        await until(lambda: fastpath.waiting == 40)
+        quick = await connect(served, request())
+        assert b"200 OK" in await read_until(quick, b"\r\n\r\n")
+        fastpath.resume.set()
+        for peer in slow:
+            assert b"waited" in await read_until(peer, b"waited")
+        await quick.send_all(post(b"again"))
+        assert b"again" in await read_until(quick, b"again")
+
+        assert before < task_count() <= before + event_loop.MAX_IDLE_WORKERS + 1
+
+
+def send_together(served, *requests):
+    """Send each of *requests* on a connection of its own before any is read."""
     peers = []
     for data in requests:
         sock = socket.create_connection(("127.0.0.1", served.port))
@@ -113,96 +109,142 @@ def sent_together(served, *requests):
 
 
 @pytest.mark.parametrize("place", [0, 2, 4])
-async def test_answer_does_not_wait_for_that_of_another(short, place):
-    """Requests are read together, and one of them has to be waited for."""
-    async with serving(ECHO_APP, short) as served:
+async def test_response_does_not_wait_for_a_blocked_one(fastpath, place):
+    """Of requests that are read in one batch, one blocks."""
+    async with serving(ECHO_APP, fastpath) as served:
         for number in range(5):
-            requests = [posted(b"%d" % each) for each in range(4)]
-            requests.insert(place, asked("/wait"))
-            peers = sent_together(served, *requests)
+            requests = [post(b"%d" % each) for each in range(4)]
+            requests.insert(place, request("/wait"))
+            peers = send_together(served, *requests)
             slow = peers.pop(place)
             for each, peer in enumerate(peers):
                 body = b"\r\n\r\n%d" % each
                 assert body in await read_until(peer, body)
-            await until(lambda number=number: short.waiting == number + 1)
-            short.go_on.set()
+            await until(lambda number=number: fastpath.waiting == number + 1)
+            fastpath.resume.set()
             assert b"waited" in await read_until(slow, b"waited")
-            short.go_on = trio.Event()
+            fastpath.resume = trio.Event()
 
 
-async def test_fault_costs_the_connection_that_has_done_well_before(short, caplog):
-    """Nobody knows what its peer would take for the answer."""
+async def test_exception_closes_its_own_connection(fastpath, caplog):
+    """It is logged once; other connections, and later ones, are served."""
     caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
-    async with serving(ECHO_APP, short) as served:
-        peer, other = sent_together(served, posted(b"hello"), posted(b"hello"))
+    async with serving(ECHO_APP, fastpath) as served:
+        peer, other = send_together(served, post(b"hello"), post(b"hello"))
         for each in (peer, other):
             assert b"hello" in await read_until(each, b"hello")
-        await peer.send_all(asked("/fail"))
+        caplog.set_level(logging.INFO, "roundel_adapters.server")
+        await peer.send_all(request("/fail"))
         assert b"" == await read_until(peer, b"never")
-        await other.send_all(posted(b"again"))
+        await other.send_all(post(b"again"))
 
         assert b"again" in await read_until(other, b"again")
+        assert ["a connection failed"] == caplog.messages
 
 
-async def test_request_that_was_read_is_answered_at_the_end(short):
-    """Whoever is behind one that is waited for has been taken, too."""
+async def test_request_that_was_read_is_answered_before_the_end(fastpath):
+    """Also one that is behind a blocked one in the same batch."""
 
-    async def wait(request):
+    async def wait(call):
         ending.stop.set()
         await trio.testing.wait_all_tasks_blocked()
-        return Response(body=b"waited")
+        return Reply(body=b"waited")
 
-    short.wait = wait
+    fastpath.wait = wait
     for _ in range(5):
-        async with serving(ECHO_APP, short) as ending:
-            slow, quick = sent_together(ending, asked("/wait"), posted(b"hello"))
+        async with serving(ECHO_APP, fastpath) as ending:
+            slow, quick = send_together(ending, request("/wait"), post(b"hello"))
             assert b"waited" in await read_until(slow, b"waited")
             assert b"hello" in await read_until(quick, b"hello")
             await ending.gone.wait()
 
 
-async def test_peer_that_takes_its_time_holds_up_nobody(short):
-    """What is too much for its socket is sent to it by a task, all of it."""
-    async with serving(ECHO_APP, short) as served:
-        before = tasks()
-        slow, quick = sent_together(served, posted(b"hello"), posted(b"hello"))
+async def test_slow_reader_does_not_block_the_loop(fastpath):
+    """A task sends it what its socket does not take, all of it, in order."""
+    async with serving(ECHO_APP, fastpath) as served:
+        before = task_count()
+        slow, quick = send_together(served, post(b"hello"), post(b"hello"))
         await read_until(slow, b"hello")
-        await slow.send_all(asked("/much"))
+        await slow.send_all(request("/large"))
         assert b"hello" in await read_until(quick, b"hello")
-        await until(lambda: "/much" in short.done)
-        assert before + 1 == tasks()
-        # Nor is what it asks next answered before it has all.
-        await slow.send_all(posted(b"again"))
+        await until(lambda: "/large" in fastpath.done)
+        assert before + 1 == task_count()
+        # The next request waits until the response is sent.
+        await slow.send_all(post(b"again"))
         received = await read_until(slow, b"\r\n\r\n")
         size = len(received.partition(b"\r\n\r\n")[2])
-        while size < 1 << 26:
-            piece = await slow.receive_some((1 << 26) - size)
-            assert b"" == piece.strip(b"\0")
-            size += len(piece)
+        while size < len(LARGE_BODY):
+            chunk = await slow.receive_some(len(LARGE_BODY) - size)
+            assert b"" == chunk.strip(b"\0")
+            size += len(chunk)
 
         assert b"again" in await read_until(slow, b"again")
-        assert before == tasks()
+        assert before == task_count()
 
 
-async def test_peer_that_leaves_meanwhile_is_let_go(short):
-    """Neither its place nor its file is kept."""
-    async with serving(ECHO_APP, short, max_connections=1) as served:
-        for data in (b"", asked("/wait")):
-            peer = await connected(served, data)
-            await until(lambda data=data: short.waiting or not data)
-            await peer.aclose()
-            short.go_on.set()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-        again = await connected(served, posted(b"hello"))
+async def test_peer_that_takes_nothing_is_cut(fastpath):
+    """The write timeout bounds every response, and so the shutdown."""
+    async with serving(ECHO_APP, fastpath, write_timeout=0.1) as served:
+        await connect(served, request("/large"))
+        await until(lambda: fastpath.done)
+        with trio.fail_after(10):
+            served.stop.set()
+            await served.gone.wait()
+
+
+async def test_generated_response_is_chunked_and_keeps_the_connection(fastpath):
+    """RFC 9112 7.1; the next request is answered on the same connection."""
+    async with serving(ECHO_APP, fastpath) as served:
+        peer = await connect(served, post(b"one\n\ntwo", target="/lines"))
+        received = await read_until(peer, b"0\r\n\r\n")
+        assert received.endswith(b"\r\n\r\n3\r\nONE\r\n3\r\nTWO\r\n0\r\n\r\n")
+        await peer.send_all(post(b"next"))
+
+        assert b"next" in await read_until(peer, b"next")
+
+
+async def test_generator_is_closed_when_the_peer_leaves(fastpath):
+    """Its clean-up runs in the same task, and not in the garbage collector."""
+    closed = trio.Event()
+
+    async def chunks():
+        try:
+            while True:
+                yield LARGE_BODY
+        finally:
+            closed.set()
+
+    async def lines(call):
+        return Reply(body=chunks())
+
+    fastpath.lines = lines
+    async with serving(ECHO_APP, fastpath) as served:
+        peer = await connect(served, request("/lines"))
+        await read_until(peer, b"\r\n\r\n")
+        peer.socket.close()
+        with trio.fail_after(10):
+            await closed.wait()
+
+
+@pytest.mark.parametrize("data", [b"", request("/wait")])
+async def test_peer_that_leaves_frees_its_place(fastpath, data):
+    """Also while its handler is blocked."""
+    async with serving(ECHO_APP, fastpath, max_connections=1) as served:
+        peer = await connect(served, data)
+        await until(lambda: fastpath.waiting or not data)
+        await peer.aclose()
+        fastpath.resume.set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        again = await connect(served, post(b"hello"))
 
         assert b"hello" in await read_until(again, b"hello")
 
 
-async def test_end_waits_for_an_answer_and_no_longer(short):
-    """One that waits is given the time to end, and is cut after it."""
-    async with serving(ECHO_APP, short, drain_timeout=1) as served:
-        peer = await connected(served, asked("/wait"))
-        await until(lambda: short.waiting)
+async def test_drain_timeout_bounds_a_blocked_handler(fastpath):
+    """The listener closes at once, the connection at the timeout."""
+    async with serving(ECHO_APP, fastpath, drain_timeout=1) as served:
+        peer = await connect(served, request("/wait"))
+        await until(lambda: fastpath.waiting)
         served.stop.set()
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(OSError, match="failed"):
@@ -212,43 +254,105 @@ async def test_end_waits_for_an_answer_and_no_longer(short):
             await served.gone.wait()
 
 
-async def test_task_that_takes_over_has_nothing_of_another_request(short):
-    """What was bound while one request was served is not told of the next."""
-    told = []
+async def test_idle_connections_do_not_delay_the_shutdown(fastpath):
+    """New ones, used ones and those in the middle of a head are closed."""
+    async with serving(ECHO_APP, fastpath) as served:
+        peers = [await connect(served, data) for data in (b"", request()[:9])]
+        used = await connect(served, request())
+        await read_until(used, b"\r\n\r\n")
+        served.stop.set()
+        with trio.fail_after(10):
+            await served.gone.wait()
 
-    async def wait(request):
-        told.append(bound.get())
-        bound.set(request.headers.get("x-name"))
-        await short.go_on.wait()
-        return Response()
+        for peer in (*peers, used):
+            assert b"" == await read_until(peer, b"never")
 
-    short.wait = wait
-    async with serving(ECHO_APP, short) as served:
+
+async def test_body_may_arrive_during_the_shutdown(fastpath):
+    """Its request has begun; one behind it is not served any more."""
+    data = post(b"hello")
+    async with serving(ECHO_APP, fastpath) as served:
+        peer = await connect(served, data[:-1])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        served.stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send_all(data[-1:])
+        with trio.fail_after(10):
+            received = await read_until(peer, b"never")
+            await served.gone.wait()
+
+        assert b"Connection: close" in received
+        assert received.endswith(b"hello")
+
+
+async def test_worker_starts_without_context_variables_of_a_request(fastpath):
+    """A variable that a handler sets is unset for the next worker."""
+    seen = []
+
+    async def wait(call):
+        seen.append(variable.get())
+        variable.set(call.headers.get("x-name"))
+        await fastpath.resume.wait()
+        return Reply()
+
+    fastpath.wait = wait
+    async with serving(ECHO_APP, fastpath) as served:
         for number in range(3):
-            await connected(served, asked("/wait", f"X-Name: {number}"))
-            await until(lambda number=number: len(told) > number)
-        short.go_on.set()
+            await connect(served, request("/wait", f"X-Name: {number}"))
+            await until(lambda number=number: len(seen) > number)
+        fastpath.resume.set()
 
-    assert ["nobody"] * 3 == told
+    assert ["unset"] * 3 == seen
 
 
-async def test_connection_that_is_over_leaves_nothing_to_the_collector(short):
-    """Neither one that was closed nor one that is a stream now."""
+async def test_closed_connection_leaves_no_reference_cycle(fastpath):
+    """Neither does one that became a stream, or that ASGI serves."""
 
-    def guests():
+    def alive():
         return sum(type(each) is FastConnection for each in gc.get_objects())
 
-    async with serving(ECHO_APP, short) as served:
+    async with serving(ECHO_APP, fastpath) as served:
         gc.collect()
-        before = guests()
+        before = alive()
         gc.disable()
         try:
-            for data in (asked("/events"), asked("/status?204"), asked("/other")) * 5:
-                peer = await connected(served, data)
+            targets = ("/events", "/status?204", "/other")
+            for data in [request(target) for target in targets] * 5:
+                peer = await connect(served, data)
                 await read_until(peer, b"\r\n")
                 await peer.aclose()
-            # Who attends remembers the last two.
-            short.asked.clear()
-            await until(lambda: guests() <= before + 2)
+            # The worker's local variables still hold the last two.
+            fastpath.calls.clear()
+            await until(lambda: alive() <= before + 2)
         finally:
             gc.enable()
+
+
+async def test_stream_costs_no_task(fastpath):
+    """The dispatcher sends head, events and end."""
+    async with serving(ECHO_APP, fastpath) as served:
+        before = task_count()
+        peers = [await connect(served, request("/events")) for _ in range(5)]
+        for peer in peers:
+            assert b"200 OK" in await read_until(peer, b"start\nid: e.0\n\n\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert before == task_count()
+        fastpath.publish("update")
+        for peer in peers:
+            assert b"update" in await read_until(peer, b"e.1\n\n\r\n")
+        fastpath.close_streams()
+        for peer in peers:
+            assert (await read_until(peer, b"never")).endswith(b"0\r\n\r\n")
+
+
+async def test_drain_timeout_bounds_streams(fastpath):
+    """The shutdown waits for streams as long as for requests."""
+    async with serving(ECHO_APP, fastpath, drain_timeout=0.2) as served:
+        peer = await connect(served, request("/events"))
+        await read_until(peer, b"e.0\n\n\r\n")
+        served.stop.set()
+        with trio.fail_after(10):
+            await served.gone.wait()
+
+        assert b"" == await read_until(peer, b"never")
+        assert not fastpath.streams[0].is_open
