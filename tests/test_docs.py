@@ -454,7 +454,7 @@ LIMITS = {
     "categories of a mailbox, those of items and gauges together": (
         items.MailboxLimits().categories
     ),
-    "items of a snapshot": frames.PAGE,
+    "items of a snapshot": frames.SNAPSHOT_ITEMS,
     "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,

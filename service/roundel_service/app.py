@@ -31,7 +31,8 @@ from .identity.tickets import Tickets
 from .operator.app import create_operator_app
 from .operator.audit import Audit
 from .settings import Address, Settings
-from .streams.hub import Hub, StreamLimits
+from .streams.hub import Hub
+from .streams.registry import StreamLimits
 from .streams.subscribe import StreamTimeouts
 
 SPARE_CONNECTIONS = 2_000
@@ -202,7 +203,7 @@ async def run(
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
         if service.hub.presence is not None:
             with trio.move_on_after(FINAL_REPORT_TIMEOUT):
-                await service.hub.presence.settle()
+                await service.hub.presence.flush()
         nursery.cancel_scope.cancel()
 
 

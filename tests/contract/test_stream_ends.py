@@ -300,7 +300,7 @@ async def test_drain_spreads_the_streams_over_the_time_to_take_them_back(
 async def test_retry_is_drawn_between_its_bounds(autojump_clock, world, draw, retry):
     """Five streams and 500 accepts a second spread over ten milliseconds."""
     hub = world.service.hub
-    hub._random = lambda: draw
+    hub._registry._random = lambda: draw
     async with AsyncExitStack() as stack:
         streams = [
             await stack.enter_async_context(world.user(f"u{n}").stream(STREAM))

@@ -289,11 +289,13 @@ async def test_full_house_evicts_nobody(autojump_clock, make_world):
 
 
 async def _full(world) -> None:
-    world.service.hub._limits = attrs.evolve(world.service.hub._limits, streams=0)
+    registry = world.service.hub._registry
+    registry._limits = attrs.evolve(registry._limits, streams=0)
 
 
 async def _full_for_the_user(world) -> None:
-    world.service.hub._limits = attrs.evolve(world.service.hub._limits, per_user=0)
+    registry = world.service.hub._registry
+    registry._limits = attrs.evolve(registry._limits, per_user=0)
 
 
 async def _too_fast(world) -> None:

@@ -12,7 +12,7 @@ from roundel import Cursor, Position
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import ChangeListener, Engine
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.streams.channel import View
+from roundel_service.streams.view_history import View
 from roundel_service.testing import Setup
 
 from .page import Page

@@ -7,7 +7,7 @@ from typing import Any, final
 import msgspec
 
 from roundel import Event
-from roundel_service.streams.channel import View
+from roundel_service.streams.view_history import View
 
 Document = dict[str, Any]
 decode = msgspec.json.decode

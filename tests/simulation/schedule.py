@@ -7,7 +7,7 @@ from typing import Final, final
 
 import attrs
 
-from roundel_service.streams.channel import View
+from roundel_service.streams.view_history import View
 
 from .faults import Fault
 from .page import Page

@@ -14,10 +14,10 @@ from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import Operation
 from roundel_service.domain.record import Record, RecordLimits
-from roundel_service.streams.channel import View
-from roundel_service.streams.events import PAGE, item_page
+from roundel_service.streams.events import SNAPSHOT_ITEMS, item_page
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import StreamTimeouts
+from roundel_service.streams.view_history import View
 from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
 from support.documents import document
@@ -158,5 +158,5 @@ class Server:
 def _listed(mailbox: Mailbox, only: frozenset[str] | None) -> dict[str, Any]:
     held = mailbox.items.values()
     listed = [item for item in held if not only or item.category in only]
-    items, following = item_page(listed[::-1], PAGE)
+    items, following = item_page(listed[::-1], SNAPSHOT_ITEMS)
     return {"items": msgspec.to_builtins(items), "next": following}

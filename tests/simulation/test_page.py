@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roundel import Event
-from roundel_service.streams.channel import View
+from roundel_service.streams.view_history import View
 
 from .page import Page
 

@@ -9,8 +9,9 @@ from roundel import Parser, Stream
 from roundel_service.domain.operations import Mark, MarkAll, Notify
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.memory import MemoryEngine
-from roundel_service.streams.channel import UserChannel, View
+from roundel_service.streams.channel import UserChannel
 from roundel_service.streams.hub import Hub
+from roundel_service.streams.view_history import View
 
 from .faults import Fault, Wakeups
 from .server import METRICS

@@ -36,7 +36,7 @@ CloseReason: TypeAlias = Literal[
 ]
 Seconds = Annotated[float, Meta(ge=0)]
 
-PAGE = 50
+SNAPSHOT_ITEMS = 50
 """Maximum number of items in a snapshot."""
 
 
@@ -62,7 +62,7 @@ class SnapshotData(Struct, forbid_unknown_fields=True):
     epoch: Epoch
     v: Version
     badge: BadgeDocument
-    items: Annotated[list[ItemDocument], Meta(max_length=PAGE)]
+    items: Annotated[list[ItemDocument], Meta(max_length=SNAPSHOT_ITEMS)]
     next: NonNegative | None
 
 
@@ -140,7 +140,7 @@ def snapshot_event(mailbox: Mailbox, categories: Categories | None) -> Event:
         if categories is None or item.category in categories
     ]
     badge = badge_document(mailbox.badge.filter(categories))
-    items, following = item_page(newest, PAGE)
+    items, following = item_page(newest, SNAPSHOT_ITEMS)
     data = SnapshotData(mailbox.epoch, mailbox.v, badge, items, following)
     return _event("snapshot", data)
 
@@ -185,7 +185,6 @@ def _ping(v: int) -> Event:
     return _event("ping", PingData(v))
 
 
-@lru_cache(maxsize=64)
 def auth_event(expires_in: float) -> Event:
     """Return the warning that the credential expires in so many seconds."""
     return _event("auth", AuthData(_seconds(expires_in)))

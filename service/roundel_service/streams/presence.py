@@ -1,10 +1,24 @@
-"""Counts the streams of a user at all nodes, so that their cap holds for all together.
+"""Stream presence: enforces a user's stream limit over all nodes of an engine.
 
-A node says how many of them it serves, those that are about to begin with them, and
-hears in the same step how many the others have said. Who hears of too many lets none
-of its new ones begin. So of two that come at once, at two nodes, both may be sent
-away, but never are both let in. All is said by one task, one batch after the other:
-what the others know of a user is never less than what was let in here.
+Each node reports to the engine how many streams it has of a user: the streams that it
+serves and the slots that it has reserved. The engine stores the report and returns the
+sum of the other nodes' latest reports, in one atomic step. A node grants the new slots
+that fit beside that sum, and denies the others.
+
+Invariant: the stored count of a node is never below the streams that it has granted.
+The node reserves a slot before it reports, and one task sends all reports, one batch
+after another. Two streams that open at once on two nodes may both be denied. They are
+never both granted beyond the limit.
+
+A slot counts as long as it is referenced. If the request ends before its stream starts,
+the weak reference dies and the node reports the lower count.
+
+A report expires after `TTL`, so the streams of a killed node are forgotten. A node
+renews its reports every `RENEW_INTERVAL`. If a report fails, its waiting slots fail and
+open streams stay open. The node retries the report after `RETRY_DELAY`.
+
+Cost: a stream costs two reports (start and end), and one per `RENEW_INTERVAL` per user.
+A batch is one call of the engine for up to `MAX_BATCH` users; waiting slots go first.
 """
 
 from __future__ import annotations
@@ -14,7 +28,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from math import inf
-from typing import final
+from typing import NoReturn, final
 from weakref import ref
 
 import trio
@@ -24,182 +38,183 @@ from roundel_adapters.wakeup import Wakeup
 from ..engines.base import Engine, EngineUnavailable
 
 TTL = 60.0
-"""After how many seconds is forgotten what a node has said and does not say again."""
+"""Time to live of a report, in seconds."""
 
 RENEW_INTERVAL = TTL / 3
-"""After how many seconds a node says it again."""
+"""Interval between reports of an unchanged count, in seconds."""
 
 RETRY_DELAY = 1.0
-"""After how many seconds it is tried again to say what could not be said."""
+"""Delay before a failed report is retried, in seconds."""
 
 REPORT_TIMEOUT = 5.0
-"""For how many seconds a new stream waits to hear of those at other nodes."""
+"""Timeout of a new stream for the counts of the other nodes, in seconds."""
 
 MAX_BATCH = 128
-"""Of how many users is said at once, at the most."""
+"""Maximum number of users in one report."""
 
 
 @final
 class StreamSlot:
-    """The place of a stream that is about to begin, if there *is_free* one.
+    """A reservation for a stream that is about to start, if it was *granted*.
 
-    It is counted for as long as somebody keeps it.
+    The slot counts as a stream as long as it is referenced.
     """
 
-    __slots__ = ("__weakref__", "answered", "failure", "granted")
+    __slots__ = ("__weakref__", "failure", "granted", "resolved")
 
     def __init__(self) -> None:
         self.granted = False
-        self.answered = trio.Event()
+        self.resolved = trio.Event()
         self.failure: EngineUnavailable | None = None
 
 
 @final
 class StreamPresence:
-    """Says at *engine* how many streams are *served* of each user, at most *cap*.
+    """Reports the streams of this node to *engine*, and grants at most *limit* a user.
 
-    `run()` has to run beside it.
+    *streams_of* returns the number of streams that this node serves of a user. `run()`
+    must run as long as slots are reserved.
     """
 
     def __init__(
-        self, engine: Engine, served: Callable[[str], int], *, cap: int
+        self, engine: Engine, streams_of: Callable[[str], int], *, limit: int
     ) -> None:
         self._engine = engine
-        self._served = served
-        self._cap = cap
-        # Kept by those who hold them and by nothing else, so that no path, however it
-        # ends, can leave a place taken.
-        self._coming: dict[str, set[ref[StreamSlot]]] = {}
-        self._asking: dict[str, list[StreamSlot]] = {}
+        self._streams_of = streams_of
+        self._limit = limit
+        # Only requests reference a slot, so none can leak.
+        self._reserved: dict[str, set[ref[StreamSlot]]] = {}
+        self._waiting: dict[str, list[StreamSlot]] = {}
         self._changed: set[str] = set()
         self._failed: set[str] = set()
-        self._again = inf
-        # What the others have been told, and when, in the order of that.
-        self._last_published: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._retry_at = inf
+        # The last report of each user: count and time, oldest first.
+        self._reported: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._wakeup = Wakeup()
-        self._is_publishing = False
-        self._has_published = Wakeup()
+        self._is_reporting = False
+        self._batch_done = Wakeup()
 
     async def reserve(self, user: str) -> StreamSlot:
-        """Take a place for one more stream of *user*; there may be none that is free.
+        """Reserve a slot for one more stream of *user*; it may not be granted.
 
-        Raises `EngineUnavailable`, at the latest after `PATIENCE`.
+        Raises `EngineUnavailable`, at the latest after `REPORT_TIMEOUT`.
         """
-        seat = StreamSlot()
-        if self._count(user) >= self._cap:
-            return seat
-        self._coming.setdefault(user, set()).add(ref(seat, partial(self._leave, user)))
-        self._asking.setdefault(user, []).append(seat)
+        slot = StreamSlot()
+        if self._count(user) >= self._limit:
+            return slot
+        reference = ref(slot, partial(self._release, user))
+        self._reserved.setdefault(user, set()).add(reference)
+        self._waiting.setdefault(user, []).append(slot)
         self._wakeup.notify()
         with trio.move_on_after(REPORT_TIMEOUT) as scope:
-            await seat.answered.wait()
+            await slot.resolved.wait()
         if scope.cancelled_caught:
             raise EngineUnavailable(
-                f"other nodes were not heard of within {REPORT_TIMEOUT:g} s"
+                f"no stream counts of other nodes within {REPORT_TIMEOUT:g} s"
             )
-        if seat.failure is not None:
-            raise EngineUnavailable(*seat.failure.args)
-        return seat
+        if slot.failure is not None:
+            raise EngineUnavailable(*slot.failure.args)
+        return slot
 
-    def look(self, user: str) -> None:
-        """See to it that the others are told soon, if another number is served now."""
-        if self._count(user) != self._published(user):
+    def update(self, user: str) -> None:
+        """Schedule a report of *user* if its count differs from the last report."""
+        if self._count(user) != self._last_count(user):
             self._changed.add(user)
             self._wakeup.notify()
 
     def _count(self, user: str) -> int:
-        return self._served(user) + len(self._coming.get(user, ()))
+        return self._streams_of(user) + len(self._reserved.get(user, ()))
 
-    def _published(self, user: str) -> int:
-        count, _ = self._last_published.get(user, (0, 0.0))
+    def _last_count(self, user: str) -> int:
+        count, _ = self._reported.get(user, (0, 0.0))
         return count
 
-    def _leave(self, user: str, seat: ref[StreamSlot]) -> None:
-        coming = self._coming[user]
-        coming.discard(seat)
-        if not coming:
-            del self._coming[user]
-        self.look(user)
+    def _release(self, user: str, slot: ref[StreamSlot]) -> None:
+        reserved = self._reserved[user]
+        reserved.discard(slot)
+        if not reserved:
+            del self._reserved[user]
+        self.update(user)
 
-    async def run(self) -> None:
-        """Say what there is to say, until cancelled."""
+    async def run(self) -> NoReturn:
+        """Send the reports that are due, until cancelled."""
         while True:
-            if users := self._next(trio.current_time()):
-                self._is_publishing = True
+            if users := self._next_batch(trio.current_time()):
+                self._is_reporting = True
                 await self._publish(users)
-                self._is_publishing = False
-                self._has_published.notify()
+                self._is_reporting = False
+                self._batch_done.notify()
             else:
                 with trio.move_on_at(self._deadline):
                     await self._wakeup.wait()
 
-    async def settle(self) -> None:
-        """Wait until the others are told what is served now, or cannot be."""
-        while self._is_publishing or self._changed:
-            await self._has_published.wait()
+    async def flush(self) -> None:
+        """Wait until all changed counts are reported, or have failed."""
+        while self._is_reporting or self._changed:
+            await self._batch_done.wait()
 
     @property
     def _deadline(self) -> float:
-        """When there is something to say even if nothing changes."""
-        _, said_at = next(iter(self._last_published.values()), (0, inf))
-        return min(said_at + RENEW_INTERVAL, self._again)
+        """The time of the next report if no count changes."""
+        _, reported_at = next(iter(self._reported.values()), (0, inf))
+        return min(reported_at + RENEW_INTERVAL, self._retry_at)
 
-    def _next(self, now: float) -> list[str]:
-        """Return of whom to say something now; those who wait for it come first."""
-        if now >= self._again:
+    def _next_batch(self, now: float) -> list[str]:
+        """Return the users to report *now*; users with waiting slots come first."""
+        if now >= self._retry_at:
             self._changed |= self._failed
             self._failed.clear()
-            self._again = inf
-        for user, (_, said_at) in islice(self._last_published.items(), MAX_BATCH):
-            if said_at + RENEW_INTERVAL > now:
+            self._retry_at = inf
+        for user, (_, reported_at) in islice(self._reported.items(), MAX_BATCH):
+            if reported_at + RENEW_INTERVAL > now:
                 break
             self._changed.add(user)
-        users = dict.fromkeys(islice(self._asking, MAX_BATCH))
+        users = dict.fromkeys(islice(self._waiting, MAX_BATCH))
         users.update(dict.fromkeys(islice(self._changed, MAX_BATCH - len(users))))
         return list(users)
 
     async def _publish(self, users: list[str]) -> None:
-        asking = [self._asking.pop(user, []) for user in users]
+        waiting = [self._waiting.pop(user, []) for user in users]
         self._changed.difference_update(users)
         self._failed.difference_update(users)
         counts = {user: self._count(user) for user in users}
         try:
-            answers = await self._engine.report_presence(counts, ttl=TTL)
+            results = await self._engine.report_presence(counts, ttl=TTL)
         except EngineUnavailable as error:
-            answers = [error for _ in users]
+            results = [error for _ in users]
         now = trio.current_time()
-        for user, seats, answer in zip(users, asking, answers, strict=True):
-            if isinstance(answer, EngineUnavailable):
-                self._fail(user, seats, answer, now)
+        for user, slots, result in zip(users, waiting, results, strict=True):
+            if isinstance(result, EngineUnavailable):
+                self._fail(user, slots, result, now)
             else:
-                self._receive(user, seats, counts[user], answer, now)
+                self._receive(user, slots, counts[user], result, now)
         if self._failed.issuperset(users):
-            # Where nothing can be said, it is not tried for each of thousands.
+            # The engine is away: try one batch per RETRY_DELAY, not all users.
             self._failed |= self._changed
             self._changed.clear()
 
     def _receive(
-        self, user: str, seats: list[StreamSlot], count: int, elsewhere: int, now: float
+        self, user: str, slots: list[StreamSlot], count: int, elsewhere: int, now: float
     ) -> None:
         self._record(user, count, now)
-        room = self._cap - elsewhere - (count - len(seats))
-        for place, seat in enumerate(seats):
-            seat.granted = place < room
-            seat.answered.set()
-        self.look(user)
+        room = self._limit - elsewhere - (count - len(slots))
+        for index, slot in enumerate(slots):
+            slot.granted = index < room
+            slot.resolved.set()
+        self.update(user)
 
     def _fail(
-        self, user: str, seats: list[StreamSlot], failure: EngineUnavailable, now: float
+        self, user: str, slots: list[StreamSlot], failure: EngineUnavailable, now: float
     ) -> None:
-        # The others may have been told, or not: it has to be said again in any case.
+        # The engine may have stored the report or not, so it is repeated in any case.
         self._failed.add(user)
-        self._again = min(self._again, now + RETRY_DELAY)
-        self._record(user, self._published(user), now)
-        for seat in seats:
-            seat.failure = failure
-            seat.answered.set()
+        self._retry_at = min(self._retry_at, now + RETRY_DELAY)
+        self._record(user, self._last_count(user), now)
+        for slot in slots:
+            slot.failure = failure
+            slot.resolved.set()
 
     def _record(self, user: str, count: int, now: float) -> None:
-        self._last_published.pop(user, None)
+        self._reported.pop(user, None)
         if count:
-            self._last_published[user] = (count, now)
+            self._reported[user] = (count, now)

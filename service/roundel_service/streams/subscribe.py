@@ -1,8 +1,9 @@
-"""How a stream begins: what a reader presents, and what is made of it."""
+"""Creates the subscriber of a stream request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from typing import final
 
@@ -19,15 +20,15 @@ from roundel import (
     Stream,
 )
 
-from ..identity.tickets import Ticket
 from ..telemetry.metrics import Metrics
-from . import events as frames
-from .channel import UserChannel, View
+from . import events
+from .channel import UserChannel
 from .events import CloseReason
 from .subscriber import Subscriber
+from .view_history import View
 
-WARNING = 60.0
-"""How many seconds before its proof runs out a stream is told so."""
+EXPIRY_WARNING = 60.0
+"""Time between the `auth` event and the expiry of the credential, in seconds."""
 
 _KEY_TOPIC = "k"
 
@@ -35,9 +36,10 @@ _KEY_TOPIC = "k"
 @final
 @attrs.frozen(kw_only=True)
 class StreamTimeouts:
-    """Of every stream, in seconds: *ping* when idle, *max_age* before it is ended.
+    """Timeouts of every stream, in seconds.
 
-    A reader whose one write takes *write_timeout* is ended too.
+    *ping* is the heartbeat interval, *max_age* the maximum lifetime. A write that takes
+    *write_timeout* ends the stream.
     """
 
     ping: float = 25.0
@@ -48,14 +50,15 @@ class StreamTimeouts:
 @final
 @attrs.frozen(kw_only=True)
 class SubscribeRequest:
-    """How a reader presents itself: where it was, and until when it is known.
+    """A request for a stream.
 
-    With a *ticket*, its ids carry the resume key. A *refused* one is shed at once.
+    *expires_in* is the remaining lifetime of the credential, in seconds. Each event id
+    carries the *resume_key*, if there is one. A *refused* stream ends at once.
     """
 
     last_event_id: str | None = None
     expires_in: float = inf
-    ticket: Ticket | None = None
+    resume_key: str | None = None
     refused: bool = False
     request_id: str = ""
 
@@ -69,78 +72,68 @@ def open_subscriber(
     close_message: Callable[[CloseReason], CloseMessage],
     metrics: Metrics,
 ) -> Subscriber:
-    """Make the stream of one reader, and what keeps its books.
+    """Create the subscriber of *request*.
 
-    It ends at the *timing*'s max age or when the proof runs out, whichever is first.
+    It ends after the maximum age, or when the credential expires.
     """
-    lane = channel.view_history(view)
+    view_history = channel.view_history(view)
     expires_in = request.expires_in
-    ages: CloseReason = "max_age" if timeouts.max_age <= expires_in else "expired"
+    max_age_reason: CloseReason = (
+        "max_age" if timeouts.max_age <= expires_in else "expired"
+    )
 
     def hello(resume: ResumeInfo) -> Event:
         metrics.stream_opened(resume.outcomes[""])
-        return frames.hello_event(resume, ping=timeouts.ping, expires_in=expires_in)
+        return events.hello_event(resume, ping=timeouts.ping, expires_in=expires_in)
 
     stream = Stream(
-        _topics(lane.history, request.ticket),
+        _topics(view_history.history, request.resume_key),
         now=trio.current_time(),
         last_event_id=request.last_event_id,
         hello=hello,
         gap=_gap,
-        ping=frames.ping_event,
+        ping=events.ping_event,
         heartbeat=timeouts.ping,
         max_age=max(min(timeouts.max_age, expires_in), 1e-3),
-        close_message=_CloseOnMaxAge(close_message, ages),
-        timed_event=_warning(expires_in),
+        close_message=partial(close_message, max_age_reason),
+        timed_event=_expiry_warning(expires_in),
     )
-    reader = Subscriber(
+    subscriber = Subscriber(
         stream,
         channel,
-        lane,
-        max_age_reason=ages,
+        view_history,
+        max_age_reason=max_age_reason,
         slow_after=timeouts.write_timeout,
         close_message=close_message,
         request_id=request.request_id,
         metrics=metrics,
     )
     if request.refused:
-        reader.end("shed")
-    return reader
+        subscriber.end("shed")
+    return subscriber
 
 
-@final
-@attrs.define(eq=False)
-class _CloseOnMaxAge:
-    """Makes the last words of a stream that nothing has ended before its time."""
-
-    _last_words: Callable[[CloseReason], CloseMessage]
-    _why: CloseReason
-
-    def __call__(self) -> CloseMessage:
-        return self._last_words(self._why)
-
-
-def _topics(lane: History, ticket: Ticket | None) -> Mapping[str, History]:
-    if ticket is None:
-        return {"": lane}
-    # A lane in which nothing ever happens: it makes every id carry the resume key.
-    # The first, so that a reader has the key before it can have anything to resume.
-    return {_KEY_TOPIC: History(ticket.resume_key), "": lane}
+def _topics(history: History, key: str | None) -> Mapping[str, History]:
+    if key is None:
+        return {"": history}
+    # A topic without events: its epoch, in every id, is the resume key. It comes first,
+    # so that the client has the key before it has a position to resume from.
+    return {_KEY_TOPIC: History(key), "": history}
 
 
 def resume_key(last_event_id: str | None) -> str | None:
-    """Return the resume key that a presented id carries, if it carries one."""
+    """Return the resume key in *last_event_id*, if there is one."""
     position = Cursor.parse(last_event_id).positions.get(_KEY_TOPIC)
     return position.epoch if position else None
 
 
-def _warning(expires_in: float) -> tuple[float, Event] | None:
+def _expiry_warning(expires_in: float) -> tuple[float, Event] | None:
     if expires_in == inf:
         return None
-    event = frames.auth_event(min(WARNING, expires_in))
-    return max(0.0, expires_in - WARNING), event
+    event = events.auth_event(min(EXPIRY_WARNING, expires_in))
+    return max(0.0, expires_in - EXPIRY_WARNING), event
 
 
-def _gap(lane: str, outcome: ResumeOutcome) -> Event | None:
-    # A snapshot speaks for itself; another epoch has to be announced.
-    return frames.RESET if outcome == "reset" and not lane else None
+def _gap(topic: str, outcome: ResumeOutcome) -> Event | None:
+    # A snapshot needs no announcement; a new epoch does.
+    return events.RESET if outcome == "reset" and not topic else None

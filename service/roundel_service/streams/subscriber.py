@@ -1,4 +1,4 @@
-"""One open stream as its driver sees it, with all that is counted of it."""
+"""A subscriber: one open stream with its accounting."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from typing import final
 from roundel import CloseMessage, Stream
 
 from ..telemetry.metrics import Metrics
-from .channel import UserChannel, ViewHistory
+from .channel import UserChannel
 from .events import CloseReason
+from .view_history import ViewHistory
 
 _EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
-# What most frames begin with, so that those are not searched.
-_TYPES = {
-    f"event: {name}".encode(): name for name in ("badge", "snapshot", "change", "ping")
-}
-_STATES = frozenset({"badge", "snapshot", "change"})
+_STATE_EVENTS = frozenset({"badge", "snapshot", "change"})
 
 
 @final
 class Subscriber:
-    """Drives like the *stream* that it wraps, and keeps its books.
+    """Wraps *stream* for its driver, counts its events and ends it if it is slow.
 
-    A write that takes *slow_after* seconds or more ends the stream: such a reader
-    does better to come back than to be fed. *ages* is why the stream ends when it
-    is told nothing else. *last_words* makes what is said before an end. *ended_at*
-    is when the user's streams had last been ended when this one was opened.
+    A write that takes *slow_after* seconds or more ends the stream: a reconnection
+    serves such a client better. *max_age_reason* is the reason of the end at the
+    maximum age. *ended_at* tells whether the user's streams were ended meanwhile.
+
+    Coalesced versions: *view_history* counts the events that it appended. When the
+    stream is drained, events that were appended but not sent have been replaced by a
+    later state. `versions_skipped` counts them.
     """
 
     __slots__ = (
-        "_begun",
         "_close_message",
+        "_counted",
         "_delivered",
-        "_handed",
+        "_handed_at",
         "_has_state",
         "_max_age_reason",
         "_metrics",
-        "_missed",
         "_slow_after",
         "_stream",
         "_view_history",
@@ -72,13 +71,12 @@ class Subscriber:
         self._close_message = close_message
         self.request_id = request_id
         self._metrics = metrics
-        self._handed: float | None = None
-        # How many frames of the lane there were when all of them had been told, and
-        # how many have been told since.
-        self._missed = view_history.events
+        # When the chunks that are being written were handed out.
+        self._handed_at: float | None = None
+        # Events of the view history that are accounted for, and deliveries beyond them.
+        self._counted = view_history.appended
         self._delivered = 0
-        # Whether a state has been handed out, and whether all of it has.
-        self._begun = self._has_state = False
+        self._has_state = False
         self.events_sent = 0
         self.versions_skipped = 0
         self.close_reason: CloseReason | None = None
@@ -86,91 +84,86 @@ class Subscriber:
 
     @property
     def level(self) -> str:
-        """What the stream tells: ``"badge"`` or ``"items"``."""
+        """The level of the view: ``"badge"`` or ``"items"``."""
         return self._view_history.view.level
 
     @property
     def is_open(self) -> bool:
-        """False once the last words are taken."""
+        """Whether the stream has anything to send, now or later."""
         return self._stream.is_open
 
     @property
     def deadline(self) -> float:
-        """When to call `data_to_send()` at the latest, even without news."""
+        """The latest time of the next `data_to_send()`."""
         return self._stream.deadline
 
     def data_to_send(self, now: float) -> list[bytes]:
-        """Hand out what is to be written now; asked again, that has been written."""
-        handed, self._handed = self._handed, None
-        if handed is not None and (self.on_state or now - handed >= self._slow_after):
-            self._written(now - handed)
+        """Return the next chunks to write; the previous chunks count as written."""
+        handed_at, self._handed_at = self._handed_at, None
+        if handed_at is not None and (
+            self.on_state or now - handed_at >= self._slow_after
+        ):
+            self._on_written(now - handed_at)
         chunks = self._stream.data_to_send(now)
         if chunks:
-            self._handed = now
-            self._count(chunks, now)
+            self._handed_at = now
+            self._count_sent(chunks, now)
         elif self._delivered:
-            self._drained()
+            self._on_drained()
         return chunks
 
     def end(self, reason: CloseReason) -> None:
-        """Say *why* the stream ends, and when to come back; the first call counts."""
+        """End the stream with a close message; only the first call counts."""
         if self.close_reason is None:
             self.close_reason = reason
             self._stream.close(self._close_message(reason))
 
     def close(self) -> None:
-        """End the stream without a word: the connection is gone."""
+        """End the stream without a close message: the connection is closed."""
         if self.close_reason is None and not self._stream.is_open:
             self.close_reason = self._max_age_reason
         self._stream.close()
 
     def is_stuck(self, now: float) -> bool:
-        """Tell whether the connection has been busy with one write for too long."""
-        return self._handed is not None and now - self._handed >= self._slow_after
+        """Return whether the current write exceeds the limit of a slow client."""
+        return self._handed_at is not None and now - self._handed_at >= self._slow_after
 
-    def _written(self, seconds: float) -> None:
+    def _on_written(self, seconds: float) -> None:
         if self.on_state is not None and self._has_state:
             on_state, self.on_state = self.on_state, None
             on_state()
         if seconds >= self._slow_after:
             self.end("slow")
 
-    def _count(self, chunks: list[bytes], now: float) -> None:
+    def _count_sent(self, chunks: list[bytes], now: float) -> None:
         if not self.events_sent:
-            # What was told to others until now is in the state that it begins with.
-            self._missed = self._view_history.events
+            # The first state contains the events that were appended before.
+            self._counted = self._view_history.appended
         for chunk in chunks:
-            event = _TYPES.get(chunk[: chunk.find(b"\n")]) or _event_of(chunk)
-            if event is not None:
+            found = _EVENT.match(chunk)
+            if found is not None:
+                event_type = found[1].decode()
                 self.events_sent += 1
-                self._metrics.events_sent(event)
-                if event in _STATES:
+                self._metrics.events_sent(event_type)
+                if event_type in _STATE_EVENTS:
+                    self._has_state = chunks[-1].endswith(b"\n\n")
                     self._record_delivery(now)
-        if self.on_state is not None:
-            self._has_state = self._begun and chunks[-1].endswith(b"\n\n")
 
     def _record_delivery(self, now: float) -> None:
-        self._begun = True
-        lane = self._view_history
-        news = lane.events - self._missed
-        # The state that a stream begins with was not published just now.
-        if news > 0:
-            self._metrics.delivered(now - lane.appended_at)
-            if news == 1:
-                self._missed = lane.events
-            else:
-                self._delivered += 1
+        history = self._view_history
+        undelivered = history.appended - self._counted
+        if undelivered <= 0:
+            # The first state was not published just now.
+            return
+        self._metrics.delivered(now - history.appended_at)
+        if undelivered == 1:
+            self._counted = history.appended
+        else:
+            self._delivered += 1
 
-    def _drained(self) -> None:
-        missed = self._view_history.events - self._missed - self._delivered
-        if missed > 0:
-            self.versions_skipped += missed
-            self._metrics.versions_coalesced(missed)
-        self._missed, self._delivered = self._view_history.events, 0
-
-
-def _event_of(chunk: bytes) -> str | None:
-    """Return the type of the event that *chunk* is."""
-    # The rest of a frame that was handed out in part is no frame.
-    found = _EVENT.match(chunk)
-    return found[1].decode() if found else None
+    def _on_drained(self) -> None:
+        skipped = self._view_history.appended - self._counted - self._delivered
+        if skipped > 0:
+            self.versions_skipped += skipped
+            self._metrics.versions_coalesced(skipped)
+        self._counted, self._delivered = self._view_history.appended, 0

@@ -85,7 +85,7 @@ class Node:
                 await frames_to_the_end(stream)
 
     def served(self, user: str = "alice") -> int:
-        return self.world.service.hub._served(user)
+        return self.world.service.hub._streams_of(user)
 
 
 @pytest.fixture
@@ -299,19 +299,19 @@ async def crowd(nursery):
     """Return an engine, and how many streams are served of each of many."""
     setup = Setup(name="crowd", clock=wall_clock, limits=RecordLimits())
     store, served = Store(making(None)(setup)), dict[str, int]()
-    attendance = StreamPresence(store, lambda user: served.get(user, 0), cap=9)
+    presence = StreamPresence(store, lambda user: served.get(user, 0), limit=9)
     await nursery.start(store.run)
-    nursery.start_soon(attendance.run)
-    return store, served, attendance
+    nursery.start_soon(presence.run)
+    return store, served, presence
 
 
 async def test_what_changed_of_many_is_said_in_pieces(autojump_clock, crowd):
     """No word is longer than its bound, and each user is in one of them."""
-    store, served, attendance = crowd
+    store, served, presence = crowd
     users = [f"user-{number}" for number in range(3 * MAX_BATCH + 1)]
     for user in users:
         served[user] = 1
-        attendance.look(user)
+        presence.update(user)
     await trio.sleep(RENEW_INTERVAL + 1.0)
     sizes = [len(count) for _, count in store.said]
     first = [user for _, count in store.said[:4] for user in count]
@@ -323,31 +323,31 @@ async def test_what_changed_of_many_is_said_in_pieces(autojump_clock, crowd):
 
 async def test_node_that_ends_in_peace_waits_until_all_is_said(autojump_clock, crowd):
     """Its places are free at once, and it does not wait for what cannot be said."""
-    store, served, attendance = crowd
+    store, served, presence = crowd
     users = [f"user-{number}" for number in range(3 * MAX_BATCH)]
     for count in (1, 0):
         for user in users:
             served[user] = count
-            attendance.look(user)
-        await attendance.settle()
+            presence.update(user)
+        await presence.flush()
         assert dict.fromkeys(users, count) == {
             user: told for _, said in store.said for user, told in said.items()
         }
     store.is_away, served["alice"] = True, 1
-    attendance.look("alice")
+    presence.update("alice")
     began = trio.current_time()
-    await attendance.settle()
+    await presence.flush()
 
     assert began == trio.current_time()
 
 
 async def test_who_waits_is_asked_for_before_what_changed(autojump_clock, crowd):
     """Thousands that end keep nobody from beginning."""
-    store, served, attendance = crowd
+    store, served, presence = crowd
     for number in range(3 * MAX_BATCH):
         served[f"user-{number}"] = 1
-        attendance.look(f"user-{number}")
-    seat = await attendance.reserve("alice")
+        presence.update(f"user-{number}")
+    seat = await presence.reserve("alice")
 
     assert seat.granted
     assert "alice" in store.said[0][1]
@@ -355,11 +355,11 @@ async def test_who_waits_is_asked_for_before_what_changed(autojump_clock, crowd)
 
 async def test_of_many_one_is_tried_while_nothing_can_be_said(autojump_clock, crowd):
     """A store that is away is not asked for each of thousands, again and again."""
-    store, served, attendance = crowd
+    store, served, presence = crowd
     store.is_away = True
     for number in range(9 * MAX_BATCH):
         served[f"user-{number}"] = 1
-        attendance.look(f"user-{number}")
+        presence.update(f"user-{number}")
     await trio.sleep(5.5 * RETRY_DELAY)
     tries = len(store.said)
     store.is_away = False
@@ -371,14 +371,14 @@ async def test_of_many_one_is_tried_while_nothing_can_be_said(autojump_clock, cr
 
 async def test_engine_that_raises_is_away(autojump_clock, crowd, monkeypatch):
     """What an engine says by raising it is no end of all."""
-    store, _, attendance = crowd
+    store, _, presence = crowd
 
     async def report_presence(streams, *, ttl):
         raise EngineUnavailable("away")
 
     monkeypatch.setattr(store, "report_presence", report_presence)
     with pytest.raises(EngineUnavailable, match="away"):
-        await attendance.reserve("alice")
+        await presence.reserve("alice")
     monkeypatch.undo()
 
-    assert (await attendance.reserve("alice")).granted
+    assert (await presence.reserve("alice")).granted

@@ -14,10 +14,11 @@ from roundel import accepts_stream, read_last_event_id, stream_headers
 from ...engines.base import EngineUnavailable
 from ...identity.callers import User
 from ...identity.tickets import TICKET_TTL, Ticket
-from ...streams.channel import UserChannel, View
+from ...streams.channel import UserChannel
 from ...streams.hub import Hub
 from ...streams.subscribe import SubscribeRequest, resume_key
 from ...streams.subscriber import Subscriber
+from ...streams.view_history import View
 from .. import decoding as requests
 from .. import problems, schemas
 from ..access_control import AccessControl
@@ -64,7 +65,7 @@ class StreamHandler:
         opening = SubscribeRequest(
             last_event_id=last_event_id,
             expires_in=user.expires_at - self.hub.clock(),
-            ticket=user.ticket,
+            resume_key=user.ticket.resume_key if user.ticket else None,
             # A browser never comes back from a 429: it is asked to come later.
             refused=self.access.throttle_delay(user) > 0
             or not (seat is None or seat.granted),

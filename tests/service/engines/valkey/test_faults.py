@@ -9,9 +9,9 @@ import trio
 
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
-from roundel_service.streams.channel import View
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import SubscribeRequest
+from roundel_service.streams.view_history import View
 from support import valkey_server
 from support.relay import Relay
 from support.valkey_nodes import (

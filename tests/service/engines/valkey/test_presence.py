@@ -13,10 +13,12 @@ import trio
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.streams import presence as attendance
-from roundel_service.streams.channel import UserChannel, View
-from roundel_service.streams.hub import Hub, StreamLimits
+from roundel_service.streams.channel import UserChannel
+from roundel_service.streams.hub import Hub
+from roundel_service.streams.registry import StreamLimits
 from roundel_service.streams.subscribe import SubscribeRequest
 from roundel_service.streams.subscriber import Subscriber
+from roundel_service.streams.view_history import View
 from support import valkey_server
 from support.valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
 

@@ -1,0 +1,161 @@
+"""The registry of open streams: limits, accounting and draining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import final
+
+import attrs
+import trio
+
+from roundel import CloseMessage
+
+from ..telemetry import logs
+from ..telemetry.metrics import Metrics
+from . import events
+from .channel import UserChannel
+from .events import CloseReason
+from .presence import StreamPresence, StreamSlot
+from .subscriber import Subscriber
+
+MIN_RETRY = 1_000
+"""Minimum reconnection time of a planned end, in milliseconds."""
+
+RECONNECTS_PER_SECOND = 500
+"""Streams that a process can accept per second; reconnections are spread over time."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class StreamLimits:
+    """Limits of concurrent streams: *streams* of this process, and *per_user*.
+
+    The limit per user holds for all nodes together if the engine is shared.
+    """
+
+    streams: int = 20_000
+    per_user: int = 32
+
+
+@final
+class StreamRegistry:
+    """Holds the subscribers that are served, within *limits*.
+
+    *random* draws from [0, 1).
+    """
+
+    def __init__(
+        self,
+        limits: StreamLimits,
+        presence: StreamPresence | None,
+        *,
+        random: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._limits = limits
+        self._presence = presence
+        self._random = random
+        self._metrics = metrics
+        self._subscribers: set[Subscriber] = set()
+        self.is_draining = False
+
+    def __len__(self) -> int:
+        """Return the number of streams that are served."""
+        return len(self._subscribers)
+
+    def lease(
+        self, subscriber: Subscriber, slot: StreamSlot | None
+    ) -> AbstractContextManager[None]:
+        """Return a context in which *subscriber* counts as served.
+
+        Entering it ends the subscriber if a limit is reached.
+        """
+        return _StreamLease(self, subscriber, slot)
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Add *subscriber*, or end it at once if it may not be served."""
+        channel = subscriber.channel
+        if self.is_draining:
+            subscriber.end("drain")
+        elif subscriber.ended_at != channel.record.mailbox.ended_at:
+            # The user's streams were ended after this request was authorized.
+            subscriber.end("revoked")
+        elif not self._has_room(channel):
+            subscriber.end("shed")
+        if subscriber.close_reason is None:
+            # A rejected stream ends in a moment and is not counted.
+            self._subscribers.add(subscriber)
+            channel.subscribers.add(subscriber)
+
+    def _has_room(self, channel: UserChannel) -> bool:
+        return (
+            len(self._subscribers) < self._limits.streams
+            and len(channel.subscribers) < self._limits.per_user
+        )
+
+    def remove(self, subscriber: Subscriber, seconds: float) -> None:
+        """Remove *subscriber* and log its end, after *seconds* of service."""
+        channel = subscriber.channel
+        self._subscribers.discard(subscriber)
+        channel.subscribers.discard(subscriber)
+        if self._presence is not None:
+            self._presence.update(channel.user)
+        is_stuck = subscriber.is_stuck(trio.current_time())
+        reason = subscriber.close_reason or ("slow" if is_stuck else "gone")
+        if reason == "shed":
+            self._metrics.stream_rejected()
+        self._metrics.stream_ended(reason, seconds)
+        logs.stream_line(
+            user=channel.user,
+            level=subscriber.level,
+            reason=reason,
+            seconds=seconds,
+            events_sent=subscriber.events_sent,
+            versions_skipped=subscriber.versions_skipped,
+            request_id=subscriber.request_id,
+        )
+
+    def drain(self) -> None:
+        """End all streams, and reject new ones from now on."""
+        self.is_draining = True
+        for subscriber in self._subscribers:
+            subscriber.end("drain")
+
+    def close_message(self, reason: CloseReason) -> CloseMessage:
+        """Return the last event of a stream, with a random reconnection time.
+
+        Streams that end together reconnect one by one, as fast as they can be served.
+        """
+        together = len(self._subscribers) if reason in ("drain", "shed") else 1
+        spread = 1_000 * together / RECONNECTS_PER_SECOND
+        return events.close_message(reason, round(MIN_RETRY + spread * self._random()))
+
+
+@final
+class _StreamLease:
+    """Adds *subscriber* to *registry* on entry, and removes it on exit.
+
+    The lease holds *slot* until the registry counts the stream. A class, since a
+    generator would keep a frame for each of thousands of streams.
+    """
+
+    __slots__ = ("_registry", "_slot", "_started_at", "_subscriber")
+
+    def __init__(
+        self,
+        registry: StreamRegistry,
+        subscriber: Subscriber,
+        slot: StreamSlot | None,
+    ) -> None:
+        self._registry = registry
+        self._subscriber = subscriber
+        self._slot = slot
+
+    def __enter__(self) -> None:
+        self._started_at = trio.current_time()
+        self._registry.add(self._subscriber)
+        self._slot = None
+
+    def __exit__(self, *_: object) -> None:
+        self._registry.remove(self._subscriber, trio.current_time() - self._started_at)
