@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from roundel_service import settings as config
-from roundel_service.engines.sqlite.default_path import data_file
+from roundel_service.engines.sqlite.default_path import default_path
 from roundel_service.settings import Address, ConfigError
 
 KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}
@@ -245,7 +245,7 @@ def test_data_folder_is_the_platforms(tmp_path, monkeypatch, platform, data, exp
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", data.replace("/HOME", str(tmp_path)))
     monkeypatch.setattr(sys, "platform", platform)
-    file = data_file()
+    file = default_path()
 
     assert tmp_path / expected / "roundel.db" == file
     assert file.parent.stat().st_mode & 0o777 == 0o700

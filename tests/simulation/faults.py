@@ -10,7 +10,12 @@ from typing import Any, final
 import trio
 
 from roundel_service.domain.record import Record
-from roundel_service.engines.base import ChangeListener, Engine, Result, UserOperation
+from roundel_service.engines.base import (
+    ApplyResult,
+    ChangeListener,
+    Engine,
+    UserOperation,
+)
 
 
 class Fault(Enum):
@@ -117,7 +122,7 @@ class Wakeups:
         """Tell *listener*, sooner or later."""
         self._listeners.append(listener)
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Do *work*, and know that it is under way."""
         self._calls += 1
         try:

@@ -132,7 +132,7 @@ class World:
         """Do what a handler does that does not look whether an item is read."""
         items = self._record.mailbox.items
         for item in filter(None, map(items.get, ids)):
-            if not item.counts:
+            if not item.is_counted:
                 self._deltas.publish(1, 0)
 
     async def _catch_up(self) -> None:

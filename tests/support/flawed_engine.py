@@ -22,9 +22,9 @@ from roundel_service.domain.operations import (
 )
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import (
+    ApplyResult,
     ChangeListener,
     EngineUnavailable,
-    Result,
     UserOperation,
 )
 from roundel_service.engines.epochs import first_epoch
@@ -133,13 +133,13 @@ class FlawedEngine:
             if self._flaw is Flaw.KEEPS_LOOKS:
                 await self._keep(user, None, before)
             now = self._setup.clock()
-            record = before.expired(now=now, limits=self._setup.limits)
+            record = before.expire(now=now, limits=self._setup.limits)
             if record is not before and self._flaw is not Flaw.FORGETS_EXPIRY:
                 await self._keep(user, before, record)
             self._known[user] = record
             return record
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         await self._reach()
         pieces = list(work)
         if self._flaw is Flaw.REVERSES:
@@ -151,7 +151,7 @@ class FlawedEngine:
                 await trio.lowlevel.checkpoint()
         return results
 
-    async def _apply_one(self, user: str, operation: Operation) -> Result:
+    async def _apply_one(self, user: str, operation: Operation) -> ApplyResult:
         if self._flaw is Flaw.LOSES_UPDATES:
             record = self._record(user)
             await trio.lowlevel.checkpoint()
@@ -167,12 +167,14 @@ class FlawedEngine:
                 await self._change(user, operation, self._record(user))
             return await self._change(user, operation, self._record(user))
 
-    async def _change(self, user: str, operation: Operation, before: Record) -> Result:
+    async def _change(
+        self, user: str, operation: Operation, before: Record
+    ) -> ApplyResult:
         now, rules = self._setup.clock(), self._setup.limits
-        record = before.expired(now=now, limits=rules)
+        record = before.expire(now=now, limits=rules)
         if self._flaw is Flaw.FORGETS_IDS:
             record = attrs.evolve(
-                record, mailbox=attrs.evolve(record.mailbox, answers={})
+                record, mailbox=attrs.evolve(record.mailbox, results={})
             )
         if self._flaw is Flaw.NEVER_RENEWS and isinstance(operation, StartNewEpoch):
             operation = Disconnect()
@@ -182,10 +184,10 @@ class FlawedEngine:
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
         try:
-            record, result = record.applied(operation, now=now, limits=rules)
+            record, result = record.apply(operation, now=now, limits=rules)
         except TooManyCategories as error:
             if self._flaw is Flaw.REFUSES_HALF:
-                record, _ = record.applied(Disconnect(), now=now, limits=rules)
+                record, _ = record.apply(Disconnect(), now=now, limits=rules)
                 await self._keep(user, before, record)
             return error
         if record is not before:

@@ -26,7 +26,7 @@ from .. import settings as config
 from ..demo import app as demo
 from ..domain.names import is_user_name
 from ..engines.sqlite.backup import back_up
-from ..engines.sqlite.default_path import data_file
+from ..engines.sqlite.default_path import default_path
 from ..identity.authenticator import Authenticator
 from ..identity.hmac_key import HmacKey
 from ..identity.tickets import Tickets
@@ -342,7 +342,7 @@ def backup(destination: Path, engine: str | None, file: Path | None) -> None:
         raise ConfigError(
             f"ROUNDEL_ENGINE: expected sqlite:PATH, since {scheme} has no file"
         )
-    source = Path(path) if path else data_file()
+    source = Path(path) if path else default_path()
     back_up(source, destination)
     click.echo(f"{source} is copied to {destination}")
 

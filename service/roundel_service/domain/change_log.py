@@ -17,7 +17,7 @@ Make: TypeAlias = Callable[[SerializedChange], Change]
 class ChangeLog(Sequence[Change]):
     """The latest changes, oldest first, of versions that follow one another.
 
-    A ring never changes: `after()` returns another one, which shares what both have.
+    A ring never changes: `extend()` returns another one, which shares what both have.
     What is given as rows is made into changes by *make* when somebody looks at it.
     """
 
@@ -35,7 +35,7 @@ class ChangeLog(Sequence[Change]):
         self._stop = len(self._shared)
         self._make = make
 
-    def after(self, changes: Iterable[Change], *, keep: int) -> ChangeLog:
+    def extend(self, changes: Iterable[Change], *, keep: int) -> ChangeLog:
         """Return the ring with *changes* behind it, of which it keeps that many."""
         ring = ChangeLog.__new__(ChangeLog)
         shared, start = self._shared, self._start

@@ -50,17 +50,17 @@ class Item:
         return intern(f"{SEEN if self.seen else UNSEEN}{self.category}")
 
     @property
-    def counts(self) -> bool:
+    def is_counted(self) -> bool:
         """Whether the badge counts it."""
         return self.count_key is not None
 
 
-def size_of(items: Iterable[Item]) -> int:
+def total_size(items: Iterable[Item]) -> int:
     """Return how many bytes *items* count together."""
     return sum([item.size for item in items])
 
 
-def next_end(items: Iterable[Item]) -> float:
+def next_expiry(items: Iterable[Item]) -> float:
     """Return when the first of *items* expires; ``inf`` is never."""
     ends = [item.expires_at for item in items if item.expires_at is not None]
     return min(ends, default=inf)

@@ -17,7 +17,7 @@ import attrs
 
 from .badge import Badge, badge_from_counts, fold
 from .changes import Change
-from .items import ExternalCount, Item, MailboxLimits, next_end, size_of
+from .items import ExternalCount, Item, MailboxLimits, next_expiry, total_size
 from .mailbox_builder import MailboxBuilder
 from .operations import (
     DeleteUser,
@@ -29,7 +29,7 @@ from .operations import (
     StartNewEpoch,
 )
 
-DAY = 86_400.0
+RETENTION = 86_400.0
 """For how many seconds an operation id, or that proofs were revoked, is remembered."""
 
 MAX_OP_IDS = 1_000
@@ -52,7 +52,7 @@ class Mailbox:
     """The state of one user at version *v* of *epoch*; *items* oldest first.
 
     *more* says that unread items were evicted. Streams that were opened before
-    *ended_at*, and proofs issued before *revoked_at*, are over, and no item expires
+    *disconnected_at*, and tokens issued before *revoked_at*, are over. No item expires
     before *expires_at*; all are seconds since 1970, and ``inf`` is never.
     """
 
@@ -62,15 +62,16 @@ class Mailbox:
     gauges: Mapping[str, ExternalCount] = attrs.field(factory=dict)
     more: bool = False
     results: Mapping[str, IdempotentResult] = attrs.field(factory=dict)
-    ended_at: float = 0.0
+    disconnected_at: float = 0.0
     revoked_at: float = 0.0
     # A bound, which is exact after `Expire` and whenever a mailbox is made of items.
     expires_at: float = attrs.field(
-        default=attrs.Factory(lambda made: next_end(made.items.values()), True),
+        default=attrs.Factory(lambda made: next_expiry(made.items.values()), True),
         eq=False,
     )
     size: int = attrs.field(
-        default=attrs.Factory(lambda made: size_of(made.items.values()), True), eq=False
+        default=attrs.Factory(lambda made: total_size(made.items.values()), True),
+        eq=False,
     )
     """How many bytes the items count together."""
 
@@ -80,9 +81,9 @@ class Mailbox:
         by = fold(self.items.values(), self.gauges)
         return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
-    def refuses(self, issued_at: float, *, now: float) -> bool:
+    def is_revoked(self, issued_at: float, *, now: float) -> bool:
         """Tell whether a proof that was *issued_at* then has been revoked."""
-        return issued_at < self.revoked_at and now < self.revoked_at + DAY
+        return issued_at < self.revoked_at and now < self.revoked_at + RETENTION
 
 
 @final
@@ -109,7 +110,7 @@ def apply(
     op_id = _op_id(operation)
     if op_id is not None:
         answer = mailbox.results.get(op_id)
-        if answer is not None and answer.time > now - DAY:
+        if answer is not None and answer.time > now - RETENTION:
             return Applied(mailbox, None, answer.badge, answer.item)
     match operation:
         case SetGauge(category=category, source_version=new):
@@ -121,7 +122,9 @@ def apply(
             return Applied(ended, None, ended.badge)
         case DeleteUser(epoch=epoch):
             forgotten = Mailbox(
-                epoch=epoch, ended_at=mailbox.ended_at, revoked_at=mailbox.revoked_at
+                epoch=epoch,
+                disconnected_at=mailbox.disconnected_at,
+                revoked_at=mailbox.revoked_at,
             )
             return Applied(forgotten, None, forgotten.badge)
         case StartNewEpoch(epoch=epoch):
@@ -142,8 +145,8 @@ def apply(
 def _ended(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
     # A clock that stands or goes back must not let a stream or a proof live on.
     revoked_at = max(now, mailbox.revoked_at) if revoke else mailbox.revoked_at
-    ended_at = max(now, nextafter(mailbox.ended_at, inf))
-    return attrs.evolve(mailbox, ended_at=ended_at, revoked_at=revoked_at)
+    disconnected_at = max(now, nextafter(mailbox.disconnected_at, inf))
+    return attrs.evolve(mailbox, disconnected_at=disconnected_at, revoked_at=revoked_at)
 
 
 def _finish(
@@ -189,7 +192,7 @@ def _after(draft: MailboxBuilder, before: Mailbox) -> Mailbox:
             gauges=draft.gauges,
             more=draft.more,
             results=before.results,
-            ended_at=before.ended_at,
+            disconnected_at=before.disconnected_at,
             revoked_at=before.revoked_at,
             expires_at=draft.expires_at,
             size=draft.size,
@@ -219,9 +222,11 @@ def _remembered(
 ) -> dict[str, IdempotentResult]:
     """Keep what is young enough, and leave room for one more of *by*."""
     kept = dict(answers)
-    if not kept or (len(kept) < MAX_OP_IDS and _first(kept).time > now - DAY):
+    if not kept or (len(kept) < MAX_OP_IDS and _first(kept).time > now - RETENTION):
         return kept
-    kept = {op_id: answer for op_id, answer in kept.items() if answer.time > now - DAY}
+    kept = {
+        op_id: answer for op_id, answer in kept.items() if answer.time > now - RETENTION
+    }
     # Each kind of caller has a bound of its own: a page that does much must not make
     # the mailbox forget what a backend may ask for again.
     own = [op_id for op_id in kept if op_id.startswith(f"{by} ")]

@@ -8,7 +8,7 @@ from typing import assert_never, final
 import attrs
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step
-from .items import ExternalCount, Item, MailboxLimits, next_end
+from .items import ExternalCount, Item, MailboxLimits, next_expiry
 from .operations import DeleteGauge, Expire, Mark, MarkAll, Notify, Retract, SetGauge
 
 
@@ -47,7 +47,7 @@ class MailboxBuilder:
                 self._remove(
                     (i for i in self.items.values() if _is_over(i, now)), "expired"
                 )
-                self.expires_at = next_end(self.items.values())
+                self.expires_at = next_expiry(self.items.values())
             case Retract():
                 self._remove(
                     filter(operation.selects, self.items.values()), "retracted"
@@ -80,7 +80,7 @@ class MailboxBuilder:
             same = Retract(category=new.category, key=new.key)
             self._remove(filter(same.selects, self.items.values()), "replaced")
         evicted = self._overflow(new.size, limits)
-        self.more |= any(item.counts for item in evicted)
+        self.more |= any(item.is_counted for item in evicted)
         self._remove(evicted, "evicted")
         item = _item(new, self.v, now)
         self.items[item.id] = item

@@ -48,13 +48,13 @@ class Record:
         """The badge now; that of the latest change, where there is one."""
         return self.changes.newest.badge if self.changes else self.mailbox.badge
 
-    def expired(self, *, now: float, limits: RecordLimits) -> Record:
+    def expire(self, *, now: float, limits: RecordLimits) -> Record:
         """Return the record without what is over *now*, in seconds since 1970."""
         if self.mailbox.expires_at > now:
             return self
-        return self.applied(Expire(), now=now, limits=limits)[0]
+        return self.apply(Expire(), now=now, limits=limits)[0]
 
-    def applied(
+    def apply(
         self, operation: Operation, *, now: float, limits: RecordLimits
     ) -> tuple[Record, Applied]:
         """Return what *operation* makes of the record, and what it answers.
@@ -68,5 +68,5 @@ class Record:
             return Record(applied.mailbox), applied
         changes = self.changes
         if applied.change is not None:
-            changes = changes.after((applied.change,), keep=limits.change_log_size)
+            changes = changes.extend((applied.change,), keep=limits.change_log_size)
         return Record(applied.mailbox, changes), applied

@@ -10,7 +10,7 @@ from .base import USER_TTL, Engine
 from .cache import CACHE_BYTES
 from .memory import MemoryEngine
 from .sqlite.database import Durability
-from .sqlite.default_path import data_file
+from .sqlite.default_path import default_path
 from .sqlite.engine import SqliteEngine
 
 __all__ = ["open_engine"]
@@ -43,7 +43,7 @@ def open_engine(
             return MemoryEngine(limits, clock=clock)
         case "sqlite":
             return SqliteEngine(
-                path or data_file(),
+                path or default_path(),
                 limits,
                 clock=clock,
                 durability=durability,

@@ -34,7 +34,7 @@ ChangeListener: TypeAlias = Callable[[str, Record], None]
 UserOperation: TypeAlias = tuple[str, Operation]
 """An operation on the mailbox of the user who is named."""
 
-Result: TypeAlias = Applied | TooManyCategories | EngineUnavailable
+ApplyResult: TypeAlias = Applied | TooManyCategories | EngineUnavailable
 """What became of one piece of work."""
 
 
@@ -67,7 +67,7 @@ class Engine(Protocol):
         """Return the user's record as of now: what is over is expired first."""
         ...
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Do all of *work*, in its order for each user; return what became of each.
 
         When this returns, the engine's promise holds for all that was applied, and

@@ -93,7 +93,7 @@ class Cache(Generic[T]):
                 self._bytes -= weight
 
 
-def weight(record: Record) -> int:
+def record_weight(record: Record) -> int:
     """Estimate the bytes that *record* takes in memory, by its newest items."""
     mailbox = record.mailbox
     # A mapping that is kept in its order is a dict, which can be walked back.

@@ -14,13 +14,13 @@ from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import Operation, Retract
 from ..domain.record import Record, RecordLimits
-from .base import ChangeListener, EngineUnavailable, Result, UserOperation
+from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
 from .epochs import first_epoch
 
 MAX_CLAIMS = 1_000_000
 """How many claimed keys are kept at the most."""
 
-PAGE = 1_000
+SCAN_BATCH = 1_000
 """How many mailboxes a walk looks at before it lets others run."""
 
 YIELD_AFTER = 50
@@ -75,9 +75,9 @@ class MemoryEngine:
         """Return the user's record as of now: what is over is expired first."""
         return self._current(user, self._clock())
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Do all of *work*, each after what is over was expired."""
-        results: list[Result] = []
+        results: list[ApplyResult] = []
         for number, piece in enumerate(work, 1):
             results.append(self._apply(*piece))
             if number % YIELD_AFTER == 0:
@@ -85,11 +85,11 @@ class MemoryEngine:
                 await trio.lowlevel.checkpoint()
         return results
 
-    def _apply(self, user: str, operation: Operation) -> Result:
+    def _apply(self, user: str, operation: Operation) -> ApplyResult:
         now = self._clock()
         before = self._current(user, now)
         try:
-            after, applied = before.applied(operation, now=now, limits=self._limits)
+            after, applied = before.apply(operation, now=now, limits=self._limits)
         except TooManyCategories as error:
             return error
         self._keep(user, before, after)
@@ -97,7 +97,7 @@ class MemoryEngine:
 
     def _current(self, user: str, now: float) -> Record:
         before = self._record(user)
-        record = before.expired(now=now, limits=self._limits)
+        record = before.expire(now=now, limits=self._limits)
         self._keep(user, before, record)
         return record
 
@@ -116,7 +116,7 @@ class MemoryEngine:
         for number, (user, record) in enumerate(list(self._records.items()), 1):
             if any(map(retract.selects, record.mailbox.items.values())):
                 users.append(user)
-            if number % PAGE == 0:
+            if number % SCAN_BATCH == 0:
                 await trio.lowlevel.checkpoint()
         return users
 

@@ -22,7 +22,7 @@ from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
 from ..domain.record import Record
 
-VERSION = 1
+FORMAT_VERSION = 1
 """Of what is stored; another one is converted or refused, and never guessed at."""
 
 _FLAGS = {"seen": 1, "read": 2, "archived": 4}
@@ -45,12 +45,12 @@ class RecordDiff:
     """
 
     replace: bool
-    head: Mailbox
+    mailbox: Mailbox
     items: Mapping[str, Item]
     flags: Mapping[str, int]
-    gone: frozenset[str]
-    answers: Mapping[str, IdempotentResult]
-    forgotten: frozenset[str]
+    removed: frozenset[str]
+    results: Mapping[str, IdempotentResult]
+    dropped_results: frozenset[str]
     changes: Sequence[Change]
 
 
@@ -71,17 +71,17 @@ def diff(before: Record | None, after: Record) -> RecordDiff:
         elif item is not was:
             if was is None:
                 items[name] = item
-            if (bits := flags_of(item)) or was is not None:
+            if (bits := flag_bits(item)) or was is not None:
                 flags[name] = bits
     answers = _latest(old.results, new.results)
     return RecordDiff(
         replace=anew,
-        head=new,
+        mailbox=new,
         items=items,
         flags=flags,
-        gone=frozenset(gone),
-        answers=answers,
-        forgotten=_forgotten(old.results, new.results, len(answers)),
+        removed=frozenset(gone),
+        results=answers,
+        dropped_results=_forgotten(old.results, new.results, len(answers)),
         changes=changes,
     )
 
@@ -129,12 +129,12 @@ def _forgotten(
     return frozenset(old.keys() - new.keys())
 
 
-def flags_of(item: Item) -> int:
+def flag_bits(item: Item) -> int:
     """Return the flags of *item* as bits."""
     return item.seen + 2 * item.read + 4 * item.archived
 
 
-def tags(item: Item) -> tuple[str, ...]:
+def item_tags(item: Item) -> tuple[str, ...]:
     """Return the names under which a `Retract` finds *item*."""
     found = []
     if item.source is not None:
@@ -144,17 +144,17 @@ def tags(item: Item) -> tuple[str, ...]:
     return tuple(found)
 
 
-def tag(retract: Retract) -> str | None:
+def retract_tag(retract: Retract) -> str | None:
     """Return the name of the items that *retract* selects, if it selects any."""
     if retract.source is not None:
         return f"s {retract.source}"
     return None if retract.key is None else f"k {retract.category} {retract.key}"
 
 
-def head_row(mailbox: Mailbox) -> str:
+def mailbox_row(mailbox: Mailbox) -> str:
     """Return the row of all that is not in rows of its own."""
     gauges = {name: (g.count, g.source_version) for name, g in mailbox.gauges.items()}
-    times = (mailbox.ended_at, mailbox.revoked_at)
+    times = (mailbox.disconnected_at, mailbox.revoked_at)
     return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges)
 
 
@@ -163,7 +163,7 @@ def item_row(item: Item) -> str:
     return _row(*_item_fields(item))
 
 
-def answer_row(answer: IdempotentResult) -> str:
+def result_row(answer: IdempotentResult) -> str:
     """Return the row of what was answered to an operation id."""
     badge = answer.badge
     return _row(badge.epoch, *_badge(badge), answer.time, answer.item)
@@ -195,7 +195,7 @@ def _row(*values: object) -> str:
     return _encode(values).decode()
 
 
-def record(
+def decode_record(
     head: str,
     *,
     items: Iterable[tuple[str, int]],
@@ -216,7 +216,7 @@ def record(
         gauges={name: ExternalCount(*gauge) for name, gauge in gauges.items()},
         more=more,
         results=dict(told),
-        ended_at=ended_at,
+        disconnected_at=ended_at,
         revoked_at=revoked_at,
     )
     rows = _without_holes(epoch, v, changes)
@@ -282,7 +282,7 @@ def _step_from_row(
         case "add":
             item = known.get(first[0])
             # Mostly it is as it came, and then it has to be made and held just once.
-            is_same = item is not None and item.seq == first[1] and not flags_of(item)
+            is_same = item is not None and item.seq == first[1] and not flag_bits(item)
             return Added(item if item is not None and is_same else _item(first))
         case "set":
             return Flagged(first, second)

@@ -98,7 +98,7 @@ class AccessControl:
     async def check_revoked(self, user: User) -> None:
         """Raise a 401 `Problem` if the proof of *user* was revoked."""
         mailbox = (await self._engine.read(user.name)).mailbox
-        if mailbox.refuses(user.issued_at, now=self._clock()):
+        if mailbox.is_revoked(user.issued_at, now=self._clock()):
             raise problems.revoked()
 
     def throttle_delay(self, user: User) -> float:

@@ -85,11 +85,11 @@ def explain(record: Record) -> Explanation:
     newest = list(mailbox.items.values())[::-1]
     return Explanation(
         badge=badge_document(mailbox.badge),
-        counted=[_item(item, UNSET) for item in newest if item.counts],
+        counted=[_item(item, UNSET) for item in newest if item.is_counted],
         not_counted=[
             _item(item, "archived" if item.archived else "read")
             for item in newest
-            if not item.counts
+            if not item.is_counted
         ],
         gauges=[
             ExplainedGauge(category, gauge.count, gauge.source_version)

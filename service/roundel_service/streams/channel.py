@@ -86,7 +86,10 @@ class UserChannel:
         return (
             other.epoch != current.epoch
             or other.v > current.v
-            or (other.v == current.v and other.ended_at != current.ended_at)
+            or (
+                other.v == current.v
+                and other.disconnected_at != current.disconnected_at
+            )
         )
 
     def update(self, record: Record) -> None:
@@ -97,7 +100,9 @@ class UserChannel:
         """
         if not self.is_behind(record):
             return
-        is_revoked = record.mailbox.ended_at != self.record.mailbox.ended_at
+        is_revoked = (
+            record.mailbox.disconnected_at != self.record.mailbox.disconnected_at
+        )
         self.record = record
         for history in self._live_histories():
             history.update(record)

@@ -19,7 +19,7 @@ from ..domain.changes import Removed
 from ..domain.mailbox import Applied
 from ..domain.operations import DeleteUser, Notify, Operation, Retract
 from ..domain.record import Record
-from ..engines.base import Engine, Result, UserOperation
+from ..engines.base import ApplyResult, Engine, UserOperation
 from ..telemetry.metrics import Metrics
 from .channel import UserChannel
 from .expiry import ActiveExpiry
@@ -104,7 +104,7 @@ class Hub:
             raise result
         return result
 
-    async def apply_all(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply_all(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply the operations of *work* in order; a rejected one stops no other."""
         started_at = time.perf_counter()
         results = await self.engine.apply(work)

@@ -64,7 +64,7 @@ class Subscriber:
     ) -> None:
         self._stream = stream
         self.channel = channel
-        self.ended_at = channel.record.mailbox.ended_at
+        self.ended_at = channel.record.mailbox.disconnected_at
         self._view_history = view_history
         self._max_age_reason: CloseReason = max_age_reason
         self._slow_after = slow_after

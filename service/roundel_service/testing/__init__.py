@@ -33,40 +33,40 @@ _DURABLE: Final = EngineTraits(is_durable=True)
 _SHARED: Final = EngineTraits(is_shared=True)
 
 CHECKS: Final = (
-    Check(mailboxes.unwritten),
-    Check(mailboxes.lines),
-    Check(mailboxes.looks),
+    Check(mailboxes.unwritten_mailbox),
+    Check(mailboxes.unique_epochs),
+    Check(mailboxes.reads_without_effect),
     Check(mailboxes.operations),
-    Check(mailboxes.reducer),
+    Check(mailboxes.random_operations),
     Check(mailboxes.values),
-    Check(mailboxes.ring),
-    Check(mailboxes.refusals),
+    Check(mailboxes.change_log_bound),
+    Check(mailboxes.rejections),
     Check(mailboxes.batches),
     Check(mailboxes.expiry),
-    Check(writers.concurrent),
-    Check(writers.op_ids),
-    Check(writers.repeats),
-    Check(writers.cancelled),
-    Check(claims.one_winner),
-    Check(claims.claimed_again),
-    Check(claims.claims_end),
-    Check(attendance.alone),
-    Check(attendance.attended, _SHARED),
-    Check(attendance.attended_again, _SHARED),
-    Check(attendance.attended_at_once, _SHARED),
-    Check(attendance.attendance_ends, _SHARED),
+    Check(writers.concurrent_writes),
+    Check(writers.repeated_op_ids),
+    Check(writers.concurrent_op_ids),
+    Check(writers.cancellation),
+    Check(claims.concurrent_claims),
+    Check(claims.repeated_claims),
+    Check(claims.claim_expiry),
+    Check(attendance.presence_of_one_node),
+    Check(attendance.presence_of_many_nodes, _SHARED),
+    Check(attendance.presence_updates, _SHARED),
+    Check(attendance.concurrent_presence, _SHARED),
+    Check(attendance.presence_expiry, _SHARED),
     Check(walks.holders),
-    Check(walks.retracted),
+    Check(walks.holders_after_retract),
     Check(walks.users),
-    Check(walks.newcomers),
-    Check(listeners.told_here),
-    Check(listeners.told_truly),
-    Check(listeners.told_after),
-    Check(listeners.told_elsewhere, _SHARED),
-    Check(nodes.elsewhere, _SHARED),
-    Check(nodes.never_back),
-    Check(nodes.leaving, _SHARED),
-    Check(restarts.ended),
+    Check(walks.users_while_writing),
+    Check(listeners.local_notifications),
+    Check(listeners.notified_records),
+    Check(listeners.notification_order),
+    Check(listeners.remote_notifications, _SHARED),
+    Check(nodes.shared_reads, _SHARED),
+    Check(nodes.monotonic_reads),
+    Check(nodes.nodes_join_and_leave, _SHARED),
+    Check(restarts.stopped_engine),
     Check(restarts.restart, _DURABLE),
     Check(restarts.crash, _DURABLE),
 )
@@ -79,7 +79,7 @@ async def check_engine(
     is_durable: bool = False,
     is_shared: bool = False,
     seed: int = 0,
-    patience: float = 10.0,
+    wait_timeout: float = 10.0,
 ) -> None:
     """Put all that an engine promises to the test.
 
@@ -89,19 +89,19 @@ async def check_engine(
         make_engine: Makes an engine, which is then run and in the end cancelled.
         is_durable: The next engine at a place finds what the one before acknowledged.
         is_shared: There may be several engines at a place at once.
-        patience: How many seconds it may take until what has to come about has.
+        wait_timeout: How many seconds it may take until what has to come about has.
     """
     kind = EngineTraits(is_durable=is_durable, is_shared=is_shared)
     broken: list[ContractViolation] = []
     for promise in CHECKS:
-        if promise.concerns(kind):
+        if promise.applies_to(kind):
             try:
-                await promise.check(
+                await promise.run(
                     make_engine,
                     is_durable=is_durable,
                     is_shared=is_shared,
                     seed=seed,
-                    patience=patience,
+                    wait_timeout=wait_timeout,
                 )
             except ContractViolation as error:
                 broken.append(error)

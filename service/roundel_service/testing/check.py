@@ -12,8 +12,8 @@ import trio
 
 from .environment import EngineTraits, Environment, MakeEngine
 
-BOUND = 12
-"""After how many times the patience a test of one promise hangs."""
+TIMEOUT_FACTOR = 12
+"""After how many times the wait_timeout a test of one promise hangs."""
 
 CheckFunction: TypeAlias = Callable[[Environment], Awaitable[None]]
 """Puts one promise to the test, at an empty place; its docstring is the promise."""
@@ -30,7 +30,7 @@ class Check:
     """A *story* that ends well at every engine of which *needs* is promised."""
 
     function: CheckFunction
-    needs: EngineTraits = attrs.field(factory=EngineTraits)
+    requires: EngineTraits = attrs.field(factory=EngineTraits)
 
     @property
     def name(self) -> str:
@@ -41,20 +41,20 @@ class Check:
         """Return the promise itself."""
         return " ".join((self.function.__doc__ or "").split())
 
-    def concerns(self, kind: EngineTraits) -> bool:
+    def applies_to(self, kind: EngineTraits) -> bool:
         """Tell whether an engine of that *kind* promises it."""
-        return (kind.is_durable or not self.needs.is_durable) and (
-            kind.is_shared or not self.needs.is_shared
+        return (kind.is_durable or not self.requires.is_durable) and (
+            kind.is_shared or not self.requires.is_shared
         )
 
-    async def check(
+    async def run(
         self,
         make_engine: MakeEngine,
         *,
         is_durable: bool = False,
         is_shared: bool = False,
         seed: int = 0,
-        patience: float = 10.0,
+        wait_timeout: float = 10.0,
     ) -> None:
         """Put the promise to the test; raises `ContractViolation`.
 
@@ -62,13 +62,13 @@ class Check:
         """
         place = Environment(
             make_engine=make_engine,
-            kind=EngineTraits(is_durable=is_durable, is_shared=is_shared),
+            traits=EngineTraits(is_durable=is_durable, is_shared=is_shared),
             random=Random(f"{self.name} {seed}"),  # noqa: S311, it has to come again
-            patience=patience,
+            wait_timeout=wait_timeout,
             name=secrets.token_hex(8),
         )
         try:
-            with trio.fail_after(BOUND * patience):
+            with trio.fail_after(TIMEOUT_FACTOR * wait_timeout):
                 await self.function(place)
         except Exception as error:
             leaves = list(_leaves(error))

@@ -5,54 +5,66 @@ from __future__ import annotations
 import trio
 
 from ..engines.base import Engine
-from .compare import equal
+from .compare import check_equal
 from .environment import Environment
 
 LONG = 3_600.0
 
 
-async def one_winner(place: Environment) -> None:
+async def concurrent_claims(place: Environment) -> None:
     """Of many who claim a key at once, wherever, one gets it and all are told who."""
     kept: dict[str, set[str]] = {}
 
     async def claim(engine: Engine, value: str) -> None:
         for key in keys:
             kept.setdefault(key, set()).add(await engine.claim(key, value, ttl=LONG))
-            await place.turns()
+            await place.yield_randomly()
 
     keys = ["k", "K", "k ", "notify ünï:*", "k" * 200]
     async with place.nodes(3) as nodes:
         async with trio.open_nursery() as nursery:
             for number in range(12):
                 nursery.start_soon(claim, nodes[number % 3], f"{number}")
-        equal([1] * len(keys), [len(values) for values in kept.values()], "winners")
+        check_equal(
+            [1] * len(keys), [len(values) for values in kept.values()], "winners"
+        )
         for node in nodes:
             for key in keys:
-                equal(
+                check_equal(
                     kept[key], {await node.claimed(key)}, f"what is kept under {key!r}"
                 )
-            equal(None, await node.claimed("other"), "what nobody claimed")
+            check_equal(None, await node.claimed("other"), "what nobody claimed")
 
 
-async def claimed_again(place: Environment) -> None:
+async def repeated_claims(place: Environment) -> None:
     """What is claimed stays so, to the last letter, whoever claims it again."""
     value = "ünï \x00\n" * 50
     async with place.nodes() as nodes:
-        equal(value, await nodes[0].claim("k", value, ttl=LONG), "the first claim")
+        check_equal(
+            value, await nodes[0].claim("k", value, ttl=LONG), "the first claim"
+        )
         for node in nodes:
-            equal(value, await node.claim("k", "other", ttl=LONG), "another claim")
-            equal(value, await node.claim("k", value, ttl=LONG), "the same claim again")
-            equal(value, await node.claimed("k"), "what is kept")
-        equal("", await nodes[0].claim("empty", "", ttl=LONG), "a claim of nothing")
-        equal("", await nodes[-1].claim("empty", "x", ttl=LONG), "what is kept then")
+            check_equal(
+                value, await node.claim("k", "other", ttl=LONG), "another claim"
+            )
+            check_equal(
+                value, await node.claim("k", value, ttl=LONG), "the same claim again"
+            )
+            check_equal(value, await node.claimed("k"), "what is kept")
+        check_equal(
+            "", await nodes[0].claim("empty", "", ttl=LONG), "a claim of nothing"
+        )
+        check_equal(
+            "", await nodes[-1].claim("empty", "x", ttl=LONG), "what is kept then"
+        )
 
 
-async def claims_end(place: Environment) -> None:
+async def claim_expiry(place: Environment) -> None:
     """A claim is over after its time, and not before; then another can be made."""
     async with place.nodes() as nodes:
         for ttl in (-1.0, 0.0, 0.0001):
             value = await nodes[0].claim(f"{ttl}", "a", ttl=ttl)
-            equal("a", value, f"a claim for {ttl} s")
+            check_equal("a", value, f"a claim for {ttl} s")
         await nodes[0].claim("long", "a", ttl=LONG)
         await nodes[0].claim("short", "a", ttl=0.05)
 
@@ -64,8 +76,12 @@ async def claims_end(place: Environment) -> None:
             return {await nodes[-1].claimed(key) for key in keys} == {None}
 
         await place.eventually(are_over, "claims are over")
-        equal("a", await nodes[-1].claim("long", "b", ttl=LONG), "a claim that is long")
-        equal(
+        check_equal(
+            "a", await nodes[-1].claim("long", "b", ttl=LONG), "a claim that is long"
+        )
+        check_equal(
             "b", await nodes[-1].claim("short", "b", ttl=LONG), "a claim after another"
         )
-        equal("b", await nodes[0].claimed("short"), "what is kept of the next claim")
+        check_equal(
+            "b", await nodes[0].claimed("short"), "what is kept of the next claim"
+        )

@@ -6,26 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from ..domain.items import next_end, size_of
+from ..domain.items import next_expiry, total_size
 from ..domain.record import Record
-from ..engines.base import Result, UserOperation
+from ..engines.base import ApplyResult, UserOperation
 
-SHOWN = 300
+MAX_SHOWN = 300
 """How many characters of a value are shown."""
 
 
-def holds(condition: object, what: str) -> None:
+def check_true(condition: object, what: str) -> None:
     """Say *what* was expected, if that is not so."""
     if not condition:
         raise AssertionError(what)
 
 
-def equal(expected: object, actual: object, what: str) -> None:
+def check_equal(expected: object, actual: object, what: str) -> None:
     """Say what was expected and what came, and where, if that is not the same."""
     if expected == actual:
         return
     for where, one, other in _parts(expected, actual):
-        equal(one, other, f"{what}{where}")
+        check_equal(one, other, f"{what}{where}")
     raise AssertionError(f"{what}: expected {_shown(expected)}, got {_shown(actual)}")
 
 
@@ -48,34 +48,38 @@ def _parts(one: object, other: object) -> Iterator[tuple[str, object, object]]:
 
 def _shown(value: object) -> str:
     told = repr(value)
-    return told if len(told) <= SHOWN else f"{told[:SHOWN]}…"
+    return told if len(told) <= MAX_SHOWN else f"{told[:MAX_SHOWN]}…"
 
 
 def check_results(
     work: Sequence[UserOperation],
-    expected: list[Result],
-    actual: list[Result],
+    expected: list[ApplyResult],
+    actual: list[ApplyResult],
     what: str,
 ) -> None:
     """Check that each piece of work became what the model says."""
-    equal(len(work), len(actual), f"{what}: the number of results")
+    check_equal(len(work), len(actual), f"{what}: the number of results")
     for piece, one, other in zip(work, expected, actual, strict=True):
-        equal(_plain(one), _plain(other), f"{what}: the result of {_shown(piece)}")
+        check_equal(
+            _plain(one), _plain(other), f"{what}: the result of {_shown(piece)}"
+        )
 
 
-def _plain(result: Result) -> object:
+def _plain(result: ApplyResult) -> object:
     # Two exceptions are never equal.
     return repr(result) if isinstance(result, Exception) else result
 
 
 def check_record(expected: Record, actual: Record, what: str) -> None:
     """Check that nothing is different, also in what is in an order."""
-    equal(expected, actual, what)
-    equal(_orders(expected), _orders(actual), f"{what}: the order")
-    end = next_end(actual.mailbox.items.values())
-    holds(actual.mailbox.expires_at <= end, f"{what}: expires_at is after an item's")
-    size = size_of(actual.mailbox.items.values())
-    equal(size, actual.mailbox.size, f"{what}: size of the items")
+    check_equal(expected, actual, what)
+    check_equal(_orders(expected), _orders(actual), f"{what}: the order")
+    end = next_expiry(actual.mailbox.items.values())
+    check_true(
+        actual.mailbox.expires_at <= end, f"{what}: expires_at is after an item's"
+    )
+    size = total_size(actual.mailbox.items.values())
+    check_equal(size, actual.mailbox.size, f"{what}: size of the items")
 
 
 def _orders(record: Record) -> object:
@@ -86,9 +90,11 @@ def _orders(record: Record) -> object:
     return list(record.mailbox.items), steps
 
 
-def check_line(record: Record, what: str) -> None:
+def check_change_log(record: Record, what: str) -> None:
     """Check that the changes are without a hole and lead to the mailbox."""
     versions = [change.v for change in record.changes]
     v = record.mailbox.v
-    equal(list(range(v - len(versions) + 1, v + 1)), versions, f"{what}: the changes")
-    equal(record.mailbox.badge, record.badge, f"{what}: the badge")
+    check_equal(
+        list(range(v - len(versions) + 1, v + 1)), versions, f"{what}: the changes"
+    )
+    check_equal(record.mailbox.badge, record.badge, f"{what}: the badge")

@@ -10,26 +10,28 @@ from ..domain.changes import Added
 from ..domain.mailbox import Applied
 from ..domain.record import Record
 from ..engines.base import Engine
-from .compare import check_line, equal, holds
+from .compare import check_change_log, check_equal, check_true
 from .environment import Environment, put, put_all
-from .model import ROOMY, note, read
+from .model import LARGE_LIMITS, note, read
 
 WRITERS = 12
 """How many write at once."""
 
 
-async def concurrent(place: Environment) -> None:
+async def concurrent_writes(place: Environment) -> None:
     """Of many who write to one user at once, each makes versions of its own."""
     applied: list[Applied] = []
 
     async def write(engine: Engine, name: str) -> None:
         for number in range(4):
-            await place.turns()
+            await place.yield_randomly()
             names = [f"{name}.{number}.{n}" for n in range(1 + number % 3)]
             work = [("alice", note(one, op_id=one)) for one in names]
             done = await put_all(engine, work)
             for one, result in zip(names, done, strict=True):
-                holds(one in result.mailbox.items, "what was done is in the mailbox")
+                check_true(
+                    one in result.mailbox.items, "what was done is in the mailbox"
+                )
             applied.extend(done)
 
     async with place.nodes(3) as nodes:
@@ -42,36 +44,42 @@ async def concurrent(place: Environment) -> None:
 
 
 def _check_all_there(record: Record, applied: Sequence[Applied]) -> None:
-    check_line(record, "after all")
+    check_change_log(record, "after all")
     versions = sorted(one.mailbox.v for one in applied)
-    equal(list(range(1, len(applied) + 1)), versions, "the versions that were made")
-    equal(len(applied), record.mailbox.v, "the version after all")
+    check_equal(
+        list(range(1, len(applied) + 1)), versions, "the versions that were made"
+    )
+    check_equal(len(applied), record.mailbox.v, "the version after all")
     items = {one.item for one in applied}
-    equal(items, set(record.mailbox.items), "the items after all")
+    check_equal(items, set(record.mailbox.items), "the items after all")
     by_version = {one.mailbox.v: one.change for one in applied}
     for change in record.changes:
-        equal(by_version[change.v], change, "a change that is kept")
+        check_equal(by_version[change.v], change, "a change that is kept")
 
 
-async def op_ids(place: Environment) -> None:
+async def repeated_op_ids(place: Environment) -> None:
     """What has an id is done once, by whomever and wherever it is asked for again."""
     async with place.nodes(3) as nodes:
         first = await put(nodes[0], "alice", note("1", op_id="o"))
         done = await put(nodes[0], "alice", read("1", op_id="o"))
-        equal(2, done.mailbox.v, "the version after what a user did under that id")
+        check_equal(
+            2, done.mailbox.v, "the version after what a user did under that id"
+        )
         for node in nodes:
             for again in await put_all(node, [("alice", note("2", op_id="o"))] * 2):
                 told = (again.item, again.badge, again.change)
-                equal(("1", first.badge, None), told, "what is answered again")
+                check_equal(("1", first.badge, None), told, "what is answered again")
         other = await put(nodes[0], "bob", note("2", op_id="o"))
-        equal("2", other.item, "what another user's id answers")
+        check_equal("2", other.item, "what another user's id answers")
         twice = await put_all(nodes[0], [("bob", note(n, op_id="p")) for n in "34"])
-        equal(["3", "3"], [one.item for one in twice], "the answers in one batch")
+        check_equal(["3", "3"], [one.item for one in twice], "the answers in one batch")
         record = await nodes[-1].read("alice")
-        equal((2, ["1"]), (record.mailbox.v, list(record.mailbox.items)), "the mailbox")
+        check_equal(
+            (2, ["1"]), (record.mailbox.v, list(record.mailbox.items)), "the mailbox"
+        )
 
 
-async def repeats(place: Environment) -> None:
+async def concurrent_op_ids(place: Environment) -> None:
     """What many ask for at once under one id is done once, and all are answered so."""
     items: dict[str, set[str | None]] = {}
 
@@ -80,20 +88,22 @@ async def repeats(place: Environment) -> None:
             operation = note(f"{number}.{caller}", op_id=f"o{number}")
             applied = await put(engine, "alice", operation)
             items.setdefault(f"o{number}", set()).add(applied.item)
-            await place.turns()
+            await place.yield_randomly()
 
     async with place.nodes(3) as nodes:
         async with trio.open_nursery() as nursery:
             for number in range(WRITERS):
                 nursery.start_soon(repeat, nodes[number % 3], f"{number}")
         record = await nodes[0].read("alice")
-    equal([1] * 8, [len(answers) for answers in items.values()], "answers to one id")
-    equal(8, record.mailbox.v, "the version after all")
+    check_equal(
+        [1] * 8, [len(answers) for answers in items.values()], "answers to one id"
+    )
+    check_equal(8, record.mailbox.v, "the version after all")
     told = {item for answers in items.values() for item in answers}
-    equal(told, set(record.mailbox.items), "the items after all")
+    check_equal(told, set(record.mailbox.items), "the items after all")
 
 
-async def cancelled(place: Environment) -> None:
+async def cancellation(place: Environment) -> None:
     """A caller who is cancelled leaves an engine that goes on, and half of nothing."""
     acknowledged: set[str] = set()
     others: list[str] = []
@@ -105,11 +115,11 @@ async def cancelled(place: Environment) -> None:
 
     async def write_on(engine: Engine) -> None:
         for number in range(20):
-            await place.turns()
+            await place.yield_randomly()
             others.append(f"other.{number}")
             await put(engine, "alice", note(others[-1]))
 
-    place = place.another(ROOMY)
+    place = place.new_store(LARGE_LIMITS)
     async with place.nodes() as nodes:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write_on, nodes[-1])
@@ -117,27 +127,27 @@ async def cancelled(place: Environment) -> None:
                 async with trio.open_nursery() as callers:
                     callers.start_soon(write, nodes[0], f"{number}a")
                     callers.start_soon(write, nodes[1], f"{number}b")
-                    await place.turns()
+                    await place.yield_randomly()
                     callers.cancel_scope.cancel()
         await put(nodes[0], "alice", note("last"))
         record = await nodes[0].read("alice")
-    check_line(record, "after all")
+    check_change_log(record, "after all")
     held = set(record.mailbox.items)
-    holds(
+    check_true(
         acknowledged | {*others, "last"} <= held, "all that was acknowledged is there"
     )
-    check_halves(record)
+    check_atomic(record)
 
 
-def check_halves(record: Record) -> None:
+def check_atomic(record: Record) -> None:
     """Check that each item is there with its version, its change and its answer."""
     mailbox = record.mailbox
-    equal(mailbox.v, len(mailbox.items), "one version for each item")
+    check_equal(mailbox.v, len(mailbox.items), "one version for each item")
     seqs = [item.seq for item in mailbox.items.values()]
-    equal(list(range(1, mailbox.v + 1)), seqs, "the versions at which items came")
+    check_equal(list(range(1, mailbox.v + 1)), seqs, "the versions at which items came")
     steps = [step for change in record.changes for step in change.steps]
     added = [step.item.id for step in steps if isinstance(step, Added)]
     ids = list(mailbox.items)[mailbox.v - len(added) :]
-    equal(ids, added, "the items in the changes")
+    check_equal(ids, added, "the items in the changes")
     answered = {answer.item for answer in mailbox.results.values()}
-    holds(answered <= mailbox.items.keys(), "no answer without its item")
+    check_true(answered <= mailbox.items.keys(), "no answer without its item")

@@ -12,14 +12,14 @@ from ..domain.operations import Expire, Retract
 from ..domain.record import Record
 from ..engines.base import Engine, EngineUnavailable, UserOperation
 from .claims import LONG
-from .compare import check_line, check_record, equal, holds
-from .concurrency import check_halves
+from .compare import check_change_log, check_equal, check_record, check_true
+from .concurrency import check_atomic
 from .environment import Environment, put, put_all
-from .model import NAMES, ROOMY, TIGHT, OperationGenerator, note
+from .model import LARGE_LIMITS, SMALL_LIMITS, USER_NAMES, OperationGenerator, note
 from .notifications import RecordingListener
 
 
-async def ended(place: Environment) -> None:
+async def stopped_engine(place: Environment) -> None:
     """Who calls an engine that has ended is answered, or told that it is not there."""
     async with place.node() as engine:
         await put(engine, "alice", note("1"))
@@ -33,18 +33,18 @@ async def ended(place: Environment) -> None:
         partial(engine.claimed, "k"),
     ]
     for call in calls:
-        with trio.move_on_after(place.patience) as waited:
+        with trio.move_on_after(place.wait_timeout) as waited:
             try:
                 await call()
             except EngineUnavailable:
                 continue
-        holds(not waited.cancelled_caught, f"no answer from {call} after the end")
+        check_true(not waited.cancelled_caught, f"no answer from {call} after the end")
 
 
 async def restart(place: Environment) -> None:
     """The next engine finds all as it was, to the last claim."""
-    place = place.another(TIGHT)
-    users = NAMES[:4]
+    place = place.new_store(SMALL_LIMITS)
+    users = USER_NAMES[:4]
     async with place.node() as engine:
         unwritten = await engine.read("nobody")
         deeds = OperationGenerator(place.random, users)
@@ -59,11 +59,15 @@ async def restart(place: Environment) -> None:
         async with place.node() as engine:
             for user, record in before.items():
                 check_record(record, await engine.read(user), user)
-            equal(unwritten, await engine.read("nobody"), "a mailbox nobody wrote to")
-            equal(walk, await engine.users(None, 99), "the users in their order")
+            check_equal(
+                unwritten, await engine.read("nobody"), "a mailbox nobody wrote to"
+            )
+            check_equal(walk, await engine.users(None, 99), "the users in their order")
             again = await put(engine, "once", note("2", op_id="o"))
-            equal(("1", first.badge), (again.item, again.badge), "a repeated operation")
-            equal("a", await engine.claim("k", f"{number}", ttl=LONG), "a claim")
+            check_equal(
+                ("1", first.badge), (again.item, again.badge), "a repeated operation"
+            )
+            check_equal("a", await engine.claim("k", f"{number}", ttl=LONG), "a claim")
 
 
 @attrs.define
@@ -114,13 +118,17 @@ class _Crash:
             for _ in range(3):
                 callers.start_soon(self.write, engine)
             await self.news.wait()
-            await self.place.turns()
+            await self.place.yield_randomly()
             if with_callers:
                 callers.cancel_scope.cancel()
             self.is_over = True
             running.cancel_scope.cancel()
-            callers.cancel_scope.deadline = trio.current_time() + self.place.patience
-        holds(not callers.cancel_scope.cancelled_caught or with_callers, "callers end")
+            callers.cancel_scope.deadline = (
+                trio.current_time() + self.place.wait_timeout
+            )
+        check_true(
+            not callers.cancel_scope.cancelled_caught or with_callers, "callers end"
+        )
         self.told = ear.notifications
 
 
@@ -129,24 +137,26 @@ async def crash(place: Environment) -> None:
 
     Done again, it is there once.
     """
-    crash = _Crash(place.another(ROOMY))
+    crash = _Crash(place.new_store(LARGE_LIMITS))
     for number in range(8):
         await crash.run(with_callers=number % 2 == 0)
         async with crash.place.node() as engine:
             records = {user: await engine.read(user) for user in "ab"}
             for user, record in records.items():
-                check_line(record, "after a crash")
-                check_halves(record)
+                check_change_log(record, "after a crash")
+                check_atomic(record)
                 held = set(record.mailbox.items)
                 mine = {n for n in crash.acknowledged if crash.tried[n] == user}
-                equal(set(), mine - held, "what was acknowledged and is lost")
+                check_equal(set(), mine - held, "what was acknowledged and is lost")
                 for teller, told in crash.told:
                     lost = set(told.mailbox.items) - held if teller == user else set()
-                    equal(set(), lost, "what was told and is lost")
+                    check_equal(set(), lost, "what was told and is lost")
     async with crash.place.node() as engine:
         await put_all(engine, crash.work(crash.tried))
         for user in "ab":
             mailbox = (await engine.read(user)).mailbox
             mine = {n for n, whose in crash.tried.items() if whose == user}
-            equal(mine, set(mailbox.items), "what is there when all is done again")
-            equal(len(mine), mailbox.v, "the version when all is done again")
+            check_equal(
+                mine, set(mailbox.items), "what is there when all is done again"
+            )
+            check_equal(len(mine), mailbox.v, "the version when all is done again")

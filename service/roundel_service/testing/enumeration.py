@@ -8,9 +8,9 @@ import trio
 
 from ..domain.operations import Notify, Retract
 from ..engines.base import Engine, UserOperation
-from .compare import equal, holds
+from .compare import check_equal, check_true
 from .environment import Environment, put, put_all
-from .model import NAMES, note
+from .model import USER_NAMES, note
 
 MANY = 300
 """How many users there are."""
@@ -30,7 +30,7 @@ async def holders(place: Environment) -> None:
     mine = place.random.sample(users, 60)
     selects = Retract(source="s")
     async with place.nodes() as nodes:
-        equal([], await nodes[0].holders(selects), "the holders where nobody is")
+        check_equal([], await nodes[0].holders(selects), "the holders where nobody is")
         await _fill(nodes[0], users, "t")
         await put_all(nodes[0], [(user, _from("s", "2", "m")) for user in mine])
         await _found(nodes, selects, mine)
@@ -41,7 +41,7 @@ async def holders(place: Environment) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_come_and_go, place, nodes[0], users)
             for _ in range(5):
-                await place.turns()
+                await place.yield_randomly()
                 await _found(nodes[-1:], selects, mine[1:])
 
 
@@ -50,7 +50,7 @@ async def _found(
 ) -> None:
     for node in nodes:
         missed = set(expected) - set(await node.holders(retract))
-        equal(set(), missed, f"who was missed by {retract}")
+        check_equal(set(), missed, f"who was missed by {retract}")
 
 
 async def _come_and_go(place: Environment, engine: Engine, users: list[str]) -> None:
@@ -59,10 +59,10 @@ async def _come_and_go(place: Environment, engine: Engine, users: list[str]) -> 
         user = place.random.choice(users)
         work += [(user, _from("u", f"goes-{number}", "u")), (user, Retract(source="u"))]
         await put_all(engine, work)
-        await place.turns()
+        await place.yield_randomly()
 
 
-async def retracted(place: Environment) -> None:
+async def holders_after_retract(place: Environment) -> None:
     """What is taken back from all holders is with nobody any more."""
     users = [f"user-{number}" for number in range(40)]
     selects = Retract(source="s")
@@ -73,41 +73,45 @@ async def retracted(place: Environment) -> None:
         await put_all(nodes[-1], [(user, selects) for user in found])
         for user in users:
             items = (await nodes[0].read(user)).mailbox.items
-            equal(["2"], list(items), f"the items of {user}")
+            check_equal(["2"], list(items), f"the items of {user}")
         left = await nodes[0].holders(selects)
         for applied in await put_all(nodes[0], [(user, selects) for user in left]):
-            equal(None, applied.change, "what is taken back again")
+            check_equal(None, applied.change, "what is taken back again")
 
 
 async def users(place: Environment) -> None:
     """A walk comes by each user once, in an order that stays, page by page."""
-    there = [*NAMES, *(f"user-{number}" for number in range(90))]
+    there = [*USER_NAMES, *(f"user-{number}" for number in range(90))]
     place.random.shuffle(there)
     async with place.nodes() as nodes:
-        equal([], await nodes[0].users(None, 5), "the users where nobody is")
+        check_equal([], await nodes[0].users(None, 5), "the users where nobody is")
         for user in there:
             await put(nodes[0], user, note("1"))
         walks = [await _walk(node, limit) for limit in (1, 7, 1_000) for node in nodes]
         for walk in walks:
-            equal(sorted(there), sorted(walk), "the users of a walk")
-            equal(walks[0], walk, "the order of a walk")
+            check_equal(sorted(there), sorted(walk), "the users of a walk")
+            check_equal(walks[0], walk, "the order of a walk")
         await put_all(nodes[0], [(walks[0][n], note("2")) for n in (0, 50, -1)])
-        equal(walks[0], await _walk(nodes[0], 11), "the order after another change")
+        check_equal(
+            walks[0], await _walk(nodes[0], 11), "the order after another change"
+        )
         page = await nodes[0].users(walks[0][6], 5)
-        equal(walks[0][7:12], page, "a page that begins somewhere")
-        equal([], await nodes[0].users(walks[0][-1], 5), "what is behind the last")
+        check_equal(walks[0][7:12], page, "a page that begins somewhere")
+        check_equal(
+            [], await nodes[0].users(walks[0][-1], 5), "what is behind the last"
+        )
 
 
 async def _walk(engine: Engine, limit: int) -> list[str]:
     walk: list[str] = []
     while page := await engine.users(walk[-1] if walk else None, limit):
-        holds(len(page) <= limit, f"a page of at most {limit}, got {len(page)}")
-        holds(len(walk) < 10_000, "a walk that ends")
+        check_true(len(page) <= limit, f"a page of at most {limit}, got {len(page)}")
+        check_true(len(walk) < 10_000, "a walk that ends")
         walk += page
     return walk
 
 
-async def newcomers(place: Environment) -> None:
+async def users_while_writing(place: Environment) -> None:
     """Who comes during a walk disturbs it not, and a walk from nobody is no error."""
     there = {f"user-{number}" for number in range(30)}
     late = [f"late-{number}" for number in range(0, 90, 3)]
@@ -118,10 +122,10 @@ async def newcomers(place: Environment) -> None:
             walk += page
             if late:
                 await put(nodes[-1], late.pop(), note("1"))
-        equal(len(walk), len(set(walk)), "users who came once")
-        equal(set(), there - set(walk), "users whom a walk missed")
+        check_equal(len(walk), len(set(walk)), "users who came once")
+        check_equal(set(), there - set(walk), "users whom a walk missed")
         known = set(await _walk(nodes[0], 50))
         for nobody in ("nobody", "", "user-", "~"):
             page = await nodes[0].users(nobody, 9)
-            holds(len(page) <= 9, "a page of at most 9")
-            holds(set(page) <= known, f"users behind {nobody!r} who are there")
+            check_true(len(page) <= 9, "a page of at most 9")
+            check_true(set(page) <= known, f"users behind {nobody!r} who are there")

@@ -13,10 +13,10 @@ import trio
 from ..domain.mailbox import Applied
 from ..domain.operations import Operation
 from ..domain.record import RecordLimits
-from ..engines.base import Engine, Result, UserOperation
-from .compare import equal
+from ..engines.base import ApplyResult, Engine, UserOperation
+from .compare import check_equal
 
-START = 1_763_690_000.125
+START_TIME = 1_763_690_000.125
 """What the clock says first, in seconds since 1970."""
 
 
@@ -25,7 +25,7 @@ START = 1_763_690_000.125
 class Clock:
     """A clock that is set by hand, in seconds since 1970."""
 
-    now: float = START
+    now: float = START_TIME
 
     def __call__(self) -> float:
         """Return what it was set to."""
@@ -72,14 +72,14 @@ class Environment:
     """
 
     make_engine: MakeEngine
-    kind: EngineTraits
+    traits: EngineTraits
     random: Random
-    patience: float
+    wait_timeout: float
     name: str
     limits: RecordLimits = attrs.field(factory=RecordLimits)
     clock: Clock = attrs.field(factory=Clock)
 
-    def another(self, rules: RecordLimits | None = None) -> Environment:
+    def new_store(self, rules: RecordLimits | None = None) -> Environment:
         """Return a place beside this one, which has nothing to do with it."""
         name = f"{self.name}x{self.random.getrandbits(40):010x}"
         return attrs.evolve(
@@ -104,19 +104,19 @@ class Environment:
     async def nodes(self, count: int = 2) -> AsyncIterator[list[Engine]]:
         """Run *count* engines, or one under several names where it cannot be shared."""
         async with AsyncExitStack() as stack:
-            made = count if self.kind.is_shared else 1
+            made = count if self.traits.is_shared else 1
             nodes = [await stack.enter_async_context(self.node()) for _ in range(made)]
             yield [nodes[number % made] for number in range(count)]
 
     async def eventually(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         """Ask again until it *is_so*, as long as there is patience."""
-        with trio.move_on_after(self.patience):
-            while not await is_so():  # noqa: ASYNC110, nobody is told of it
+        with trio.move_on_after(self.wait_timeout):
+            while not await is_so():  # noqa: ASYNC110, no event to wait for
                 await trio.sleep(0.005)
             return
-        raise AssertionError(f"not within {self.patience} s: {what}")
+        raise AssertionError(f"not within {self.wait_timeout} s: {what}")
 
-    async def turns(self) -> None:
+    async def yield_randomly(self) -> None:
         """Let others have a few turns, or many; how many is chance."""
         for _ in range(self.random.randrange(2 ** self.random.randrange(9))):
             await trio.lowlevel.checkpoint()
@@ -125,17 +125,17 @@ class Environment:
 async def put(engine: Engine, user: str, operation: Operation) -> Applied:
     """Apply one operation; raises what the engine has it refused by."""
     (result,) = await engine.apply([(user, operation)])
-    return done(result)
+    return unwrap(result)
 
 
 async def put_all(engine: Engine, work: Sequence[UserOperation]) -> list[Applied]:
     """Apply all of *work*, of which nothing may be refused."""
     results = await engine.apply(work)
-    equal(len(work), len(results), "a result for each piece of work")
-    return [done(result) for result in results]
+    check_equal(len(work), len(results), "a result for each piece of work")
+    return [unwrap(result) for result in results]
 
 
-def done(result: Result) -> Applied:
+def unwrap(result: ApplyResult) -> Applied:
     """Return the result of what must not be refused."""
     if isinstance(result, Exception):
         raise result

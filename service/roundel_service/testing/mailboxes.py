@@ -23,47 +23,53 @@ from ..domain.operations import (
 )
 from ..domain.record import RecordLimits
 from ..engines.base import Engine, UserOperation
-from .compare import check_line, check_record, check_results, equal, holds
+from .compare import (
+    check_change_log,
+    check_equal,
+    check_record,
+    check_results,
+    check_true,
+)
 from .environment import Environment, put, put_all
-from .model import NAMES, TIGHT, Model, OperationGenerator, note, read
+from .model import SMALL_LIMITS, USER_NAMES, Model, OperationGenerator, note, read
 
 
-async def unwritten(place: Environment) -> None:
+async def unwritten_mailbox(place: Environment) -> None:
     """A mailbox that nobody wrote to is empty, in an epoch of its own that stays."""
     async with place.node() as engine:
         await engine.check()
-        records = [await engine.read(user) for user in NAMES]
-        again = [await engine.read(user) for user in NAMES]
-        written = [await put(engine, user, note("1")) for user in NAMES]
-    for user, record, written_to in zip(NAMES, records, written, strict=True):
+        records = [await engine.read(user) for user in USER_NAMES]
+        again = [await engine.read(user) for user in USER_NAMES]
+        written = [await put(engine, user, note("1")) for user in USER_NAMES]
+    for user, record, written_to in zip(USER_NAMES, records, written, strict=True):
         mailbox = record.mailbox
-        equal((0, {}, {}), (mailbox.v, mailbox.items, mailbox.gauges), user)
-        equal((0, 0), (len(record.changes), record.badge.unread), user)
-        equal(mailbox.epoch, written_to.mailbox.epoch, "the epoch after a write")
-        equal(1, written_to.mailbox.v, "the version of the first write")
-    equal(records, again, "the mailboxes when they are looked at again")
+        check_equal((0, {}, {}), (mailbox.v, mailbox.items, mailbox.gauges), user)
+        check_equal((0, 0), (len(record.changes), record.badge.unread), user)
+        check_equal(mailbox.epoch, written_to.mailbox.epoch, "the epoch after a write")
+        check_equal(1, written_to.mailbox.v, "the version of the first write")
+    check_equal(records, again, "the mailboxes when they are looked at again")
     epochs = {record.mailbox.epoch for record in records}
-    equal(len(NAMES), len(epochs), "the number of epochs")
+    check_equal(len(USER_NAMES), len(epochs), "the number of epochs")
 
 
-async def lines(place: Environment) -> None:
+async def unique_epochs(place: Environment) -> None:
     """No version of one place can be taken for one of another, or of what was lost."""
     epochs = set()
-    places = [place, place.another()]
+    places = [place, place.new_store()]
     for one in places:
         async with one.node() as engine:
             await put(engine, "alice", note("1"))
-            epochs |= {(await engine.read(user)).mailbox.epoch for user in NAMES}
-    equal(2 * len(NAMES), len(epochs), "the number of epochs at two places")
+            epochs |= {(await engine.read(user)).mailbox.epoch for user in USER_NAMES}
+    check_equal(2 * len(USER_NAMES), len(epochs), "the number of epochs at two places")
     async with place.node() as engine:
         record = await engine.read("alice")
-    holds(
+    check_true(
         record.mailbox.epoch not in epochs or list(record.mailbox.items) == ["1"],
         "an epoch came again and the data did not",
     )
 
 
-async def looks(place: Environment) -> None:
+async def reads_without_effect(place: Environment) -> None:
     """Who only looks, or takes back what is not there, leaves nothing behind."""
     nothing: tuple[Operation, ...] = (
         Retract(source="s"),
@@ -75,10 +81,10 @@ async def looks(place: Environment) -> None:
             await engine.read(f"looked-{number}")
             before = await engine.read(f"user-{number}")
             applied = await put(engine, f"user-{number}", operation)
-            equal(None, applied.change, "the change of nothing")
-            equal(before, await engine.read(f"user-{number}"), "the record")
-        equal([], await engine.users(None, 99), "the users")
-        equal([], await engine.holders(Retract(source="s")), "the holders")
+            check_equal(None, applied.change, "the change of nothing")
+            check_equal(before, await engine.read(f"user-{number}"), "the record")
+        check_equal([], await engine.users(None, 99), "the users")
+        check_equal([], await engine.holders(Retract(source="s")), "the holders")
 
 
 FURNISHED: tuple[Operation, ...] = (
@@ -150,17 +156,17 @@ async def _compare(
         check_record(model.expire(user, place.clock.now), record, what)
 
 
-async def reducer(place: Environment) -> None:
+async def random_operations(place: Environment) -> None:
     """Whatever is done, whenever and to whom, comes out as the reducer has it."""
-    place = place.another(TIGHT)
+    place = place.new_store(SMALL_LIMITS)
     async with place.node() as engine:
-        model = await _model(place, engine, *NAMES[:4])
-        deeds = OperationGenerator(place.random, NAMES[:4])
+        model = await _model(place, engine, *USER_NAMES[:4])
+        deeds = OperationGenerator(place.random, USER_NAMES[:4])
         for number in range(100):
             work = deeds.batch()
             await _compare(place, engine, model, work, f"batch {number}")
             place.clock.now += place.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
-            user = place.random.choice(NAMES[:4])
+            user = place.random.choice(USER_NAMES[:4])
             record = model.expire(user, place.clock.now)
             check_record(record, await engine.read(user), f"after batch {number}")
 
@@ -195,25 +201,25 @@ async def values(place: Environment) -> None:
                 await _compare(place, engine, model, [("a" * 128, operation)], f"{now}")
 
 
-async def ring(place: Environment) -> None:
+async def change_log_bound(place: Environment) -> None:
     """As many changes as the ring holds are kept, and lead to the mailbox."""
     for size in (1, 3, 30):
-        beside = place.another(RecordLimits(change_log_size=size))
+        beside = place.new_store(RecordLimits(change_log_size=size))
         async with beside.node() as engine:
             for number in range(size + 5):
                 await put(engine, "alice", note(f"{number}"))
                 record = await engine.read("alice")
-                check_line(record, f"after {number + 1} changes")
-                equal(min(number + 1, size), len(record.changes), "kept changes")
+                check_change_log(record, f"after {number + 1} changes")
+                check_equal(min(number + 1, size), len(record.changes), "kept changes")
             await put_all(engine, [("alice", note(f"b{n}")) for n in range(size + 2)])
             record = await engine.read("alice")
-            check_line(record, "after a batch")
-            equal(size, len(record.changes), "kept changes after a batch")
+            check_change_log(record, "after a batch")
+            check_equal(size, len(record.changes), "kept changes after a batch")
 
 
-async def refusals(place: Environment) -> None:
+async def rejections(place: Environment) -> None:
     """What is refused is a result; it stops nothing else and changes nothing."""
-    place = place.another(RecordLimits(mailbox=MailboxLimits(categories=2)))
+    place = place.new_store(RecordLimits(mailbox=MailboxLimits(categories=2)))
     full = [("alice", note("1", "c")), ("alice", note("2", "d"))]
     refused: list[Operation] = [
         note("3", "e", op_id="o"),
@@ -224,22 +230,24 @@ async def refusals(place: Environment) -> None:
         before = await engine.read("alice")
         for operation in refused:
             (result,) = await engine.apply([("alice", operation)])
-            holds(isinstance(result, TooManyCategories), f"refused, got {result!r}")
+            check_true(
+                isinstance(result, TooManyCategories), f"refused, got {result!r}"
+            )
             check_record(before, await engine.read("alice"), "after a refusal")
         model = await _model(place, engine, "alice", "bob")
         work: list[UserOperation] = [("bob", note("1"))]
         work += [("alice", op) for op in (*refused, note("4"), *refused, note("5"))]
         await _compare(place, engine, model, [*work, ("bob", note("2"))], "a batch")
-    none = place.another(RecordLimits(mailbox=MailboxLimits(categories=0)))
+    none = place.new_store(RecordLimits(mailbox=MailboxLimits(categories=0)))
     async with none.node() as engine:
         await engine.apply([("alice", note("1"))])
-        equal([], await engine.users(None, 9), "the users after a refusal")
+        check_equal([], await engine.users(None, 9), "the users after a refusal")
 
 
 async def batches(place: Environment) -> None:
     """A batch is done in its order for each user, and answered in its order."""
     async with place.node() as engine:
-        equal([], await engine.apply([]), "the results of no work")
+        check_equal([], await engine.apply([]), "the results of no work")
         model = await _model(place, engine, "alice", "bob")
         work: list[UserOperation] = []
         for number in range(120):
@@ -249,10 +257,10 @@ async def batches(place: Environment) -> None:
         await _compare(place, engine, model, work, "a long batch")
         users = [f"user-{number}" for number in range(1_000)]
         applied = await put_all(engine, [(user, note(user)) for user in users])
-        equal(users, [one.item for one in applied], "the items in their order")
+        check_equal(users, [one.item for one in applied], "the items in their order")
         for user in place.random.sample(users, 20):
             record = await engine.read(user)
-            equal([user], list(record.mailbox.items), "the items of one of many")
+            check_equal([user], list(record.mailbox.items), "the items of one of many")
 
 
 async def expiry(place: Environment) -> None:
@@ -273,7 +281,9 @@ async def expiry(place: Environment) -> None:
             await _compare(place, engine, model, new, f"after {seconds} s")
         await _compare(place, engine, model, [("waits", Expire())], "after all")
         versions = [change.v for change in (await engine.read("reads")).changes]
-        holds(all(b == a + 1 for a, b in pairwise(versions)), "versions without a hole")
+        check_true(
+            all(b == a + 1 for a, b in pairwise(versions)), "versions without a hole"
+        )
         record = await engine.read("waits")
-        equal("expire", record.changes[-1].operation, "what was done last")
-        equal(["stays"], list(record.mailbox.items), "what is left")
+        check_equal("expire", record.changes[-1].operation, "what was done last")
+        check_equal(["stays"], list(record.mailbox.items), "what is left")

@@ -25,19 +25,19 @@ from ..domain.operations import (
     StartNewEpoch,
 )
 from ..domain.record import Record, RecordLimits
-from ..engines.base import Result, UserOperation
+from ..engines.base import ApplyResult, UserOperation
 
-TIGHT: Final = RecordLimits(
+SMALL_LIMITS: Final = RecordLimits(
     mailbox=MailboxLimits(items=4, bytes=200, categories=3), change_log_size=4
 )
 """Rules under which much is evicted, refused and forgotten."""
 
-ROOMY: Final = RecordLimits(
+LARGE_LIMITS: Final = RecordLimits(
     mailbox=MailboxLimits(items=10_000, bytes=1 << 24), change_log_size=50
 )
 """Rules under which nothing is evicted."""
 
-NAMES: Final = ("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128)
+USER_NAMES: Final = ("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128)
 """Users whom a careless engine could take for one another."""
 
 READ: Final = {"read": True, "seen": True}
@@ -61,7 +61,7 @@ class Model:
     A user's record begins as the engine says. *seen* has all states that ever were.
     """
 
-    rules: RecordLimits
+    limits: RecordLimits
     records: dict[str, Record] = attrs.field(factory=dict)
     seen: dict[str, list[Record]] = attrs.field(factory=dict)
 
@@ -76,16 +76,16 @@ class Model:
 
     def expire(self, user: str, now: float) -> Record:
         """Return the user's record as of *now*."""
-        self._keep(user, self.records[user].expired(now=now, limits=self.rules))
+        self._keep(user, self.records[user].expire(now=now, limits=self.limits))
         return self.records[user]
 
-    def apply(self, work: Sequence[UserOperation], now: float) -> list[Result]:
+    def apply(self, work: Sequence[UserOperation], now: float) -> list[ApplyResult]:
         """Do all of *work*, and return what is to become of each."""
-        results: list[Result] = []
+        results: list[ApplyResult] = []
         for user, operation in work:
             before = self.expire(user, now)
             try:
-                record, applied = before.applied(operation, now=now, limits=self.rules)
+                record, applied = before.apply(operation, now=now, limits=self.limits)
             except TooManyCategories as error:
                 results.append(error)
             else:

@@ -17,9 +17,9 @@ from ..domain.operations import (
 )
 from ..domain.record import Record
 from ..engines.base import Engine
-from .compare import equal, holds
+from .compare import check_equal, check_true
 from .environment import Environment, put
-from .model import TIGHT, Model, OperationGenerator, note, read
+from .model import SMALL_LIMITS, Model, OperationGenerator, note, read
 
 
 @final
@@ -39,7 +39,7 @@ class RecordingListener:
         return (user, record) in self.notifications
 
 
-async def told_here(place: Environment) -> None:
+async def local_notifications(place: Environment) -> None:
     """All listeners of a node know what is done there before it is answered."""
     story: tuple[Operation, ...] = (
         Notify(id="1", category="c", title="t", source="s", ttl=60.0),
@@ -64,15 +64,19 @@ async def told_here(place: Environment) -> None:
             told = [list(ear.notifications) for ear in ears if "alice" in ear.users]
             record = await engine.read("alice")
             for heard in told:
-                holds(("alice", record) in heard, f"told of {operation}, got {heard}")
+                check_true(
+                    ("alice", record) in heard, f"told of {operation}, got {heard}"
+                )
         await engine.apply([("alice", note(f"b{n}")) for n in range(5)])
         record = await engine.read("alice")
-        holds(all(ear.received("alice", record) for ear in ears), "a batch is told")
+        check_true(
+            all(ear.received("alice", record) for ear in ears), "a batch is told"
+        )
 
 
-async def told_truly(place: Environment) -> None:
+async def notified_records(place: Environment) -> None:
     """What a listener is told is what is, or was."""
-    place = place.another(TIGHT)
+    place = place.new_store(SMALL_LIMITS)
     users = ("alice", "bob")
     async with place.node() as engine:
         ear = RecordingListener(engine, *users)
@@ -90,7 +94,7 @@ async def told_truly(place: Environment) -> None:
                 await engine.read(user)
         for user, record in ear.notifications:
             if user in users:
-                holds(record in model.seen[user], f"told what never was: {record}")
+                check_true(record in model.seen[user], f"told what never was: {record}")
         for user in users:
 
             async def is_told(user: str = user) -> bool:
@@ -99,7 +103,7 @@ async def told_truly(place: Environment) -> None:
             await place.eventually(is_told, "the latest is told")
 
 
-async def told_after(place: Environment) -> None:
+async def notification_order(place: Environment) -> None:
     """What a listener is told can be read by then, at every node."""
     early: list[str] = []
 
@@ -118,16 +122,16 @@ async def told_after(place: Environment) -> None:
         async def write(node: Engine, name: str) -> None:
             for number in range(5):
                 await put(node, "alice", note(f"{name}.{number}"))
-                await place.turns()
+                await place.yield_randomly()
 
         nodes[0].listen(hear, {"alice"})
         async with trio.open_nursery() as writers:
             for number in range(4):
                 writers.start_soon(write, nodes[0], f"{number}")
-    equal([], early, "what was told before it was so")
+    check_equal([], early, "what was told before it was so")
 
 
-async def told_elsewhere(place: Environment) -> None:
+async def remote_notifications(place: Environment) -> None:
     """Listeners at other nodes are told in a short time, of the latest at the end."""
     users = ("alice", "bob")
     async with place.nodes(3) as nodes:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import trio
 
 from ..engines.base import Engine
-from .compare import check_record, check_results, equal, holds
+from .compare import check_equal, check_record, check_results, check_true
 from .environment import Environment, put
-from .model import TIGHT, Model, OperationGenerator, note
+from .model import SMALL_LIMITS, Model, OperationGenerator, note
 
 
-async def elsewhere(place: Environment) -> None:
+async def shared_reads(place: Environment) -> None:
     """What is done at one node is so at all others at once."""
-    place = place.another(TIGHT)
+    place = place.new_store(SMALL_LIMITS)
     users = ("alice", "bob")
     async with place.nodes(3) as nodes:
         model = Model(place.limits)
         for user in users:
             records = [await node.read(user) for node in nodes]
-            equal([records[0]] * 3, records, "a mailbox that nobody wrote to")
+            check_equal([records[0]] * 3, records, "a mailbox that nobody wrote to")
             model.begin(user, records[0])
         deeds = OperationGenerator(place.random, users)
         for number in range(40):
@@ -32,7 +32,7 @@ async def elsewhere(place: Environment) -> None:
             check_record(record, await node.read(user), f"after batch {number}")
 
 
-async def never_back(place: Environment) -> None:
+async def monotonic_reads(place: Environment) -> None:
     """Nobody reads what is older than what was acknowledged or read before."""
     newest = 0
 
@@ -41,14 +41,14 @@ async def never_back(place: Environment) -> None:
         for number in range(10):
             applied = await put(engine, "alice", note(f"{name}.{number}"))
             newest = max(newest, applied.mailbox.v)
-            await place.turns()
+            await place.yield_randomly()
 
     async def look(engine: Engine) -> None:
         nonlocal newest
         while True:
             known = newest
             v = (await engine.read("alice")).mailbox.v
-            holds(v >= known, f"{v} is read after {known}")
+            check_true(v >= known, f"{v} is read after {known}")
             newest = max(newest, v)
             await trio.lowlevel.checkpoint()
 
@@ -61,7 +61,7 @@ async def never_back(place: Environment) -> None:
         readers.cancel_scope.cancel()
 
 
-async def leaving(place: Environment) -> None:
+async def nodes_join_and_leave(place: Environment) -> None:
     """A node that comes or goes takes nothing from the others."""
     done: list[str] = []
 
@@ -69,7 +69,7 @@ async def leaving(place: Environment) -> None:
         for number in range(40):
             done.append(f"stays-{number}")
             await put(engine, "alice", note(done[-1]))
-            await place.turns()
+            await place.yield_randomly()
 
     async with place.node() as stays:
         async with trio.open_nursery() as nursery:
@@ -78,8 +78,10 @@ async def leaving(place: Environment) -> None:
                 async with place.node() as goes:
                     done.append(f"goes-{number}")
                     await put(goes, "alice", note(done[-1]))
-                    await place.turns()
+                    await place.yield_randomly()
         mailbox = (await stays.read("alice")).mailbox
         async with place.node() as comes:
-            equal(mailbox, (await comes.read("alice")).mailbox, "what who comes reads")
-    equal(set(done), set(mailbox.items), "what all have done")
+            check_equal(
+                mailbox, (await comes.read("alice")).mailbox, "what who comes reads"
+            )
+    check_equal(set(done), set(mailbox.items), "what all have done")

@@ -38,7 +38,7 @@ def test_is_like_a_tuple(keep, turns):
         old = tuples[place]
         start = old[-1] + 1 if old else 1
         new = tuple(range(start, start + count))
-        rings.append(rings[place].after(map(change, new), keep=keep))
+        rings.append(rings[place].extend(map(change, new), keep=keep))
         tuples.append((*old, *new)[-keep:])
 
     for ring, numbers in zip(rings, tuples, strict=True):
@@ -51,7 +51,7 @@ def test_holds_no_more_than_a_part_of_what_is_over():
     """What nobody is replayed any more is let go."""
     ring = ChangeLog()
     for v in range(1, 1_000):
-        ring = ring.after([change(v)], keep=100)
+        ring = ring.extend([change(v)], keep=100)
 
     assert len(ring._shared) <= 126
 
@@ -72,7 +72,7 @@ def test_nothing_is_later_than_nothing():
 
 def test_places_and_parts():
     """It is read as any sequence is."""
-    ring = ring_of(1, 2, 3).after([change(4)], keep=3)
+    ring = ring_of(1, 2, 3).extend([change(4)], keep=3)
 
     assert (2, 4) == (ring[0].v, ring[-1].v)
     assert [4, 3] == [change.v for change in ring[:-3:-1]]
@@ -82,7 +82,7 @@ def test_places_and_parts():
 
 def test_equal_are_those_of_equal_changes():
     """What they share or were made of does not matter."""
-    assert ring_of(2, 3) == ring_of(1, 2).after([change(3)], keep=2)
+    assert ring_of(2, 3) == ring_of(1, 2).extend([change(3)], keep=2)
     assert ring_of(2, 3) != ring_of(2)
     assert ring_of(2, 3) != (change(2), change(3))
     assert f"Ring([{change(2)!r}])" == repr(ring_of(2))
@@ -96,7 +96,7 @@ def test_rows_are_made_when_somebody_looks_and_once():
         made.append(row)
         return change(int(row))
 
-    ring = ChangeLog(["1", "2", "3"], make).after([change(4)], keep=3)
+    ring = ChangeLog(["1", "2", "3"], make).extend([change(4)], keep=3)
 
     assert ([], 3, 4) == (made, len(ring), ring[-1].v)
     assert [3, 4] == [change.v for change in ring.since(2)]

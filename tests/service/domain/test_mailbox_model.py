@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from roundel_service.domain.changes import Categories, Change
 from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.mailbox import DAY, Applied, Mailbox, apply
+from roundel_service.domain.mailbox import RETENTION, Applied, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
     DeleteGauge,
@@ -101,7 +101,7 @@ class Model:
 
     def remember(self, known: Any, answer: Any, now: float) -> None:
         """Let go of what is over: the clock may go back, and it is over for ever."""
-        young = {k: v for k, v in self.answers.items() if now - v[1] < DAY}
+        young = {k: v for k, v in self.answers.items() if now - v[1] < RETENTION}
         self.answers = young | {known: (answer, now)}
 
     def keep(self, condition: Callable[[dict[str, Any]], bool]) -> None:
@@ -186,7 +186,7 @@ FLAGS = st.sampled_from(
 )  # fmt: skip
 # Few times, so that things are over just then, and exact ones, so that never nearly.
 TTLS = st.sampled_from([0.25, 1.0, 2.0])
-WAITS = st.sampled_from([0.25, 1.0, 2.0, -1.0, DAY - 1.0, DAY])
+WAITS = st.sampled_from([0.25, 1.0, 2.0, -1.0, RETENTION - 1.0, RETENTION])
 NOTES = st.fixed_dictionaries(
     {
         "category": NAMES,
@@ -265,7 +265,7 @@ class Mailboxes(RuleBasedStateMachine):
         """Do it, unless its id was there in the last 24 hours: then nothing happens."""
         known = (operation.by, operation.op_id)
         answer, time = self.model.answers.get(known, (None, 0.0))
-        if answer is not None and self.now - time < DAY:
+        if answer is not None and self.now - time < RETENTION:
             again = apply(self.mailbox, operation, now=self.now, limits=LIMITS)
             assert self.mailbox is again.mailbox
             assert (None, answer) == (again.change, (again.badge, again.item))
@@ -325,7 +325,7 @@ class Mailboxes(RuleBasedStateMachine):
             return
         self.do(end)
         if isinstance(end, Disconnect):
-            assert self.mailbox.ended_at > before.ended_at
+            assert self.mailbox.disconnected_at > before.disconnected_at
             if end.revoke:
                 self.revoked_at = max(self.revoked_at, self.now)
 
@@ -365,10 +365,10 @@ class Mailboxes(RuleBasedStateMachine):
 
     @invariant()
     def proofs_stay_revoked_for_a_day(self) -> None:
-        is_old = self.now >= self.revoked_at + DAY
+        is_old = self.now >= self.revoked_at + RETENTION
         for issued_at in (self.revoked_at - 1.0, self.revoked_at):
             refused = issued_at < self.revoked_at and not is_old
-            assert refused is self.mailbox.refuses(issued_at, now=self.now)
+            assert refused is self.mailbox.is_revoked(issued_at, now=self.now)
 
     @invariant()
     def bounds_hold_and_items_are_in_order(self) -> None:

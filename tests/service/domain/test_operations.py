@@ -6,7 +6,7 @@ import pytest
 
 from roundel_service.domain.badge import Count
 from roundel_service.domain.items import ExternalCount
-from roundel_service.domain.mailbox import DAY, MAX_OP_IDS, Mailbox, apply
+from roundel_service.domain.mailbox import MAX_OP_IDS, RETENTION, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
     DeleteGauge,
@@ -230,8 +230,8 @@ def test_as_many_categories_as_fit(operations):
 def test_notification_that_is_repeated(again):
     """The same op id from a producer answers the first item and badge, for a day."""
     first, _, repeated, late = apply_all(
-        10.0, note("a", op_id="o"), 11.0, note("x"), 10.0 + DAY - 0.1, again,
-        10.0 + DAY, again,
+        10.0, note("a", op_id="o"), 11.0, note("x"), 10.0 + RETENTION - 0.1, again,
+        10.0 + RETENTION, again,
     )  # fmt: skip
 
     assert (None, "a", first.badge) == (
@@ -247,7 +247,8 @@ def test_ops_that_are_repeated():
     """The same op id from a user answers the first badge and does nothing for a day."""
     *_, first, _, repeated, late = apply_all(
         note("a"), 10.0, ops({"read": ["a"]}), 11.0, ops({"unread": ["a"]}, op_id="2"),
-        10.0 + DAY - 0.1, ops({"read": ["a"]}), 10.0 + DAY, ops({"read": ["a"]}),
+        10.0 + RETENTION - 0.1, ops({"read": ["a"]}),
+        10.0 + RETENTION, ops({"read": ["a"]}),
     )  # fmt: skip
 
     assert (0, 2) == (first.badge.unread, first.badge.v)
@@ -300,7 +301,7 @@ def test_user_does_not_push_out_what_a_producer_may_repeat():
 def test_op_ids_that_are_over_are_let_go():
     """A day later an id is kept no longer than until the next one comes."""
     mailbox = mailbox_after(
-        0.0, ops(op_id="a"), 1.0, ops(op_id="b"), DAY, ops(op_id="c")
+        0.0, ops(op_id="a"), 1.0, ops(op_id="b"), RETENTION, ops(op_id="c")
     )
 
     assert {"user b", "user c"} == set(mailbox.results)
@@ -315,15 +316,15 @@ def test_op_ids_that_are_over_are_let_go():
         pytest.param(99.0, 100.0, True, id="issued before"),
         pytest.param(100.0, 100.0, False, id="issued just then"),
         pytest.param(101.0, 102.0, False, id="issued after"),
-        pytest.param(0.0, 100.0 + DAY - 1, True, id="for a day"),
-        pytest.param(0.0, 100.0 + DAY, False, id="for no longer"),
+        pytest.param(0.0, 100.0 + RETENTION - 1, True, id="for a day"),
+        pytest.param(0.0, 100.0 + RETENTION, False, id="for no longer"),
     ],
 )
 def test_revocation(issued_at, now, refused):
     """Every proof that was issued before is refused, for a day."""
     mailbox = mailbox_after(100.0, Disconnect(revoke=True))
 
-    assert refused is mailbox.refuses(issued_at, now=now)
+    assert refused is mailbox.is_revoked(issued_at, now=now)
 
 
 def test_disconnect_alone_refuses_nothing():
@@ -331,9 +332,9 @@ def test_disconnect_alone_refuses_nothing():
     ended = mailbox_after(100.0, Disconnect())
     both = mailbox_after(100.0, Disconnect(revoke=True), 200.0, Disconnect())
 
-    assert not ended.refuses(99.0, now=100.0)
-    assert (100.0, 0.0) == (ended.ended_at, ended.revoked_at)
-    assert (200.0, 100.0) == (both.ended_at, both.revoked_at)
+    assert not ended.is_revoked(99.0, now=100.0)
+    assert (100.0, 0.0) == (ended.disconnected_at, ended.revoked_at)
+    assert (200.0, 100.0) == (both.disconnected_at, both.revoked_at)
 
 
 @pytest.mark.parametrize("now", [0.0, 50.0, 100.0, 100.5])
@@ -345,9 +346,9 @@ def test_disconnect_while_the_clock_stands_or_goes_back(now):
         first, Disconnect(revoke=True), now=now, limits=DEFAULT_LIMITS
     ).mailbox
 
-    assert never.ended_at > Mailbox(epoch="e").ended_at
-    assert again.ended_at > first.ended_at
-    assert again.refuses(99.9, now=now)
+    assert never.disconnected_at > Mailbox(epoch="e").disconnected_at
+    assert again.disconnected_at > first.disconnected_at
+    assert again.is_revoked(99.9, now=now)
 
 
 def test_forgotten_user():
@@ -358,7 +359,7 @@ def test_forgotten_user():
     )  # fmt: skip
 
     assert forgotten.mailbox == Mailbox(
-        epoch="f", ended_at=before.mailbox.ended_at, revoked_at=5.0
+        epoch="f", disconnected_at=before.mailbox.disconnected_at, revoked_at=5.0
     )
     assert ("f", 0, 0) == (
         forgotten.badge.epoch,

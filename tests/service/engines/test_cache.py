@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record, RecordLimits
-from roundel_service.engines.cache import Cache, weight
+from roundel_service.engines.cache import Cache, record_weight
 from support.mailboxes import note
 
 
@@ -77,11 +77,11 @@ def test_pins_of_nobody_do_no_harm():
 def test_weight_grows_with_what_a_record_holds():
     """An estimate that counts items, their text and the changes."""
     record = Record(Mailbox(epoch="e"))
-    weights = [weight(record)]
+    weights = [record_weight(record)]
     for number, size in enumerate([0, 0, 8_000]):
         new = note(f"{number}", size=size, op_id=f"{number}")
-        record, _ = record.applied(new, now=0.0, limits=RecordLimits())
-        weights.append(weight(record))
+        record, _ = record.apply(new, now=0.0, limits=RecordLimits())
+        weights.append(record_weight(record))
 
     assert weights == sorted(set(weights))
     assert weights[-1] > 8_000

@@ -25,7 +25,7 @@ def promised() -> list:
         )
         for name, kind in ENGINES.items()
         for promise in CHECKS
-        if promise.concerns(kind)
+        if promise.applies_to(kind)
     ]
 
 
@@ -34,9 +34,7 @@ async def test_promise(name: str, promise: Check, request):
     """What an engine is chosen for is what it does."""
     make_engine, kind = request.getfixturevalue(name), ENGINES[name]
 
-    await promise.check(
-        make_engine, is_durable=kind.is_durable, is_shared=kind.is_shared
-    )
+    await promise.run(make_engine, is_durable=kind.is_durable, is_shared=kind.is_shared)
 
 
 @pytest.mark.parametrize("ring", [1, 2, 3])
@@ -45,7 +43,7 @@ def test_record_keeps_no_more_changes_than_the_ring(ring):
     record = Record(Mailbox(epoch="e"))
     for number in range(5):
         new = note(f"{number}")
-        record, _ = record.applied(
+        record, _ = record.apply(
             new, now=0.0, limits=RecordLimits(change_log_size=ring)
         )
 

@@ -18,7 +18,7 @@ from roundel_service.domain.operations import (
     SetGauge,
 )
 from roundel_service.domain.record import RecordLimits
-from roundel_service.engines.memory import PAGE, YIELD_AFTER, MemoryEngine
+from roundel_service.engines.memory import SCAN_BATCH, YIELD_AFTER, MemoryEngine
 from support.mailboxes import Clock, note, ops, put, record_changes
 
 NONE = RecordLimits(mailbox=MailboxLimits(categories=0))
@@ -281,7 +281,7 @@ async def turns_during(work) -> int:
 @pytest.mark.slow
 async def test_long_walks_let_others_run(engine, clock):
     """What looks at thousands of mailboxes does not keep the streams waiting."""
-    await fill(engine, *map(str, range(2 * PAGE)), ttl=5)
+    await fill(engine, *map(str, range(2 * SCAN_BATCH)), ttl=5)
     looked = await turns_during(partial(engine.holders, Retract(source="s")))
     work = [(str(number), note("2")) for number in range(2 * YIELD_AFTER)]
     worked = await turns_during(partial(engine.apply, work))
@@ -292,9 +292,9 @@ async def test_long_walks_let_others_run(engine, clock):
 
 async def test_walk_goes_on_while_users_come(engine):
     """A search that others interrupt is not disturbed by what they do."""
-    await fill(engine, *map(str, range(PAGE)), source="s")
+    await fill(engine, *map(str, range(SCAN_BATCH)), source="s")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fill, engine, "late")
         holders = await engine.holders(Retract(source="s"))
 
-    assert PAGE == len(holders)
+    assert SCAN_BATCH == len(holders)

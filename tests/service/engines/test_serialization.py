@@ -40,22 +40,22 @@ class Shelf:
         if edit.replace:
             for rows in (self.items, self.flags, self.answers, self.ring):
                 rows.clear()
-        self.head = stored.head_row(edit.head)
-        for name in edit.gone:
+        self.head = stored.mailbox_row(edit.mailbox)
+        for name in edit.removed:
             del self.items[name]
             self.flags.pop(name, None)
-        for name in edit.forgotten:
+        for name in edit.dropped_results:
             del self.answers[name]
         self.items |= {n: stored.item_row(item) for n, item in edit.items.items()}
         self.flags |= edit.flags
-        self.answers |= {n: stored.answer_row(a) for n, a in edit.answers.items()}
+        self.answers |= {n: stored.result_row(a) for n, a in edit.results.items()}
         for change in edit.changes:
             self.ring[change.v % RULES.change_log_size] = stored.change_row(change)
 
     def record(self) -> Record:
         """Read everything, last things first: a store keeps no order."""
         names = reversed(list(self.items))
-        return stored.record(
+        return stored.decode_record(
             self.head,
             items=[(self.items[name], self.flags.get(name, 0)) for name in names],
             answers=reversed(list(self.answers.items())),
@@ -66,7 +66,7 @@ class Shelf:
 def after(record: Record, *operations, now: float = 0.0) -> Record:
     for operation in operations:
         try:
-            record = record.applied(operation, now=now, limits=RULES)[0]
+            record = record.apply(operation, now=now, limits=RULES)[0]
         except TooManyCategories:
             continue
     return record
@@ -117,7 +117,7 @@ def test_record_comes_back_as_it_was(story):
     shelf, before, record = Shelf(), None, EMPTY
     for number, operations in enumerate(story):
         now = 10.0 * number
-        record = after(record.expired(now=now, limits=RULES), *operations, now=now)
+        record = after(record.expire(now=now, limits=RULES), *operations, now=now)
         shelf.write(stored.diff(before, record))
         before = record
         back = shelf.record()
@@ -133,7 +133,7 @@ def test_flags_are_written_without_the_text():
     edit = stored.diff(before, after(before, ops({"read": ["a", "c"]})))
 
     assert ({}, {"a": 3, "c": 3}) == (edit.items, edit.flags)
-    assert (frozenset(), 1) == (edit.gone, len(edit.changes))
+    assert (frozenset(), 1) == (edit.removed, len(edit.changes))
 
 
 def test_new_item_writes_no_other():
@@ -142,7 +142,7 @@ def test_new_item_writes_no_other():
     edit = stored.diff(before, after(before, note("c", op_id="y")))
 
     assert (["c"], {}) == (list(edit.items), edit.flags)
-    assert (["producer y"], frozenset()) == (list(edit.answers), edit.forgotten)
+    assert (["producer y"], frozenset()) == (list(edit.results), edit.dropped_results)
     assert [3] == [change.v for change in edit.changes]
 
 
@@ -152,16 +152,20 @@ def test_nothing_to_write():
     edit = stored.diff(record, record)
 
     assert not edit.replace
-    assert ({}, {}, {}) == (edit.items, edit.flags, edit.answers)
-    assert (frozenset(), frozenset(), ()) == (edit.gone, edit.forgotten, edit.changes)
+    assert ({}, {}, {}) == (edit.items, edit.flags, edit.results)
+    assert (frozenset(), frozenset(), ()) == (
+        edit.removed,
+        edit.dropped_results,
+        edit.changes,
+    )
 
 
 def test_ring_that_was_longer():
     """Changes that do not lead here without a hole are left out."""
     record = after(EMPTY, note("a"), note("b"), note("c"))
     rows = [stored.change_row(change) for change in record.changes]
-    head = stored.head_row(record.mailbox)
-    back = stored.record(head, items=(), answers=(), changes=[rows[0], rows[2]])
+    head = stored.mailbox_row(record.mailbox)
+    back = stored.decode_record(head, items=(), answers=(), changes=[rows[0], rows[2]])
 
     assert [3] == [change.v for change in back.changes]
 
@@ -179,11 +183,11 @@ def test_tags(fields, retract, name):
     """What a retraction selects is found under the name that the item is kept under."""
     item = after(EMPTY, note("a", **fields)).mailbox.items["a"]
 
-    assert (name,) == stored.tags(item)
-    assert name == stored.tag(retract)
+    assert (name,) == stored.item_tags(item)
+    assert name == stored.retract_tag(retract)
 
 
 def test_no_tag():
     """An item without source and key is found by no retraction."""
-    assert () == stored.tags(after(EMPTY, note("a")).mailbox.items["a"])
-    assert stored.tag(Retract(category="c")) is None
+    assert () == stored.item_tags(after(EMPTY, note("a")).mailbox.items["a"])
+    assert stored.retract_tag(Retract(category="c")) is None

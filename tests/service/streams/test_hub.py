@@ -11,9 +11,9 @@ from roundel_service.domain.operations import Retract
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import (
     RETRY_AFTER,
+    ApplyResult,
     ChangeListener,
     EngineUnavailable,
-    Result,
     UserOperation,
 )
 from roundel_service.engines.memory import MemoryEngine
@@ -42,7 +42,7 @@ class Flaky:
             raise EngineUnavailable("away")
         return await self._engine.read(user)
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         self.asked += [type(operation).__name__ for _, operation in work]
         if self.is_away:
             return [EngineUnavailable("away") for _ in work]

@@ -1,4 +1,4 @@
-"""The contract is put to the test itself: each flaw of an engine breaks a promise."""
+"""The contract is put to the test itself: each flaw of an engine breaks a check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from roundel_service.testing import (
     Setup,
     check_engine,
 )
-from roundel_service.testing.compare import equal
+from roundel_service.testing.compare import check_equal
 from support.flawed_engine import making
 from support.flaws import Flaw
 
@@ -23,51 +23,51 @@ MEMORY, DISK, SERVER = (
     EngineTraits(is_durable=True),
     EngineTraits(is_durable=True, is_shared=True),
 )
-BY_NAME = {promise.name: promise for promise in CHECKS}
+BY_NAME = {check.name: check for check in CHECKS}
 
 BREAKS = {
-    Flaw.NEW_EPOCHS: "unwritten",
-    Flaw.SAME_EPOCH: "unwritten lines",
-    Flaw.REUSES_EPOCHS: "lines",
-    Flaw.KEEPS_LOOKS: "looks",
-    Flaw.APPLIES_TWICE: "operations batches concurrent",
+    Flaw.NEW_EPOCHS: "unwritten_mailbox",
+    Flaw.SAME_EPOCH: "unwritten_mailbox unique_epochs",
+    Flaw.REUSES_EPOCHS: "unique_epochs",
+    Flaw.KEEPS_LOOKS: "reads_without_effect",
+    Flaw.APPLIES_TWICE: "operations batches concurrent_writes",
     Flaw.NEVER_RENEWS: "operations",
-    Flaw.FORGETS_MORE: "reducer",
+    Flaw.FORGETS_MORE: "random_operations",
     Flaw.ROUNDS_TIMES: "values",
-    Flaw.CUTS_TEXT: "values reducer",
-    Flaw.RING_WITH_A_HOLE: "ring concurrent crash",
-    Flaw.REFUSES_HALF: "refusals",
+    Flaw.CUTS_TEXT: "values random_operations",
+    Flaw.RING_WITH_A_HOLE: "change_log_bound concurrent_writes crash",
+    Flaw.REFUSES_HALF: "rejections",
     Flaw.REVERSES: "batches",
-    Flaw.LATE_EXPIRY: "expiry reducer",
+    Flaw.LATE_EXPIRY: "expiry random_operations",
     Flaw.FORGETS_EXPIRY: "expiry",
-    Flaw.LOSES_UPDATES: "concurrent repeats",
-    Flaw.FORGETS_IDS: "op_ids repeats operations",
-    Flaw.HALF_WRITES: "cancelled crash",
-    Flaw.WEDGES: "cancelled",
-    Flaw.TWO_WINNERS: "one_winner",
-    Flaw.CLAIMS_ANEW: "claimed_again",
-    Flaw.ENDLESS_CLAIMS: "claims_end",
-    Flaw.SHORT_CLAIMS: "claims_end",
-    Flaw.COUNTS_ITSELF: "alone attended",
-    Flaw.HIDES_NODES: "attended",
-    Flaw.HEARS_ONE: "attended",
-    Flaw.ADDS_STREAMS: "attended_again",
-    Flaw.HEARS_FIRST: "attended_at_once",
-    Flaw.ENDLESS_STREAMS: "attendance_ends",
-    Flaw.FORGETS_STREAMS: "attendance_ends",
-    Flaw.MISSES_A_HOLDER: "holders retracted",
-    Flaw.SKIPS_A_USER: "users newcomers",
+    Flaw.LOSES_UPDATES: "concurrent_writes concurrent_op_ids",
+    Flaw.FORGETS_IDS: "repeated_op_ids concurrent_op_ids operations",
+    Flaw.HALF_WRITES: "cancellation crash",
+    Flaw.WEDGES: "cancellation",
+    Flaw.TWO_WINNERS: "concurrent_claims",
+    Flaw.CLAIMS_ANEW: "repeated_claims",
+    Flaw.ENDLESS_CLAIMS: "claim_expiry",
+    Flaw.SHORT_CLAIMS: "claim_expiry",
+    Flaw.COUNTS_ITSELF: "presence_of_one_node presence_of_many_nodes",
+    Flaw.HIDES_NODES: "presence_of_many_nodes",
+    Flaw.HEARS_ONE: "presence_of_many_nodes",
+    Flaw.ADDS_STREAMS: "presence_updates",
+    Flaw.HEARS_FIRST: "concurrent_presence",
+    Flaw.ENDLESS_STREAMS: "presence_expiry",
+    Flaw.FORGETS_STREAMS: "presence_expiry",
+    Flaw.MISSES_A_HOLDER: "holders holders_after_retract",
+    Flaw.SKIPS_A_USER: "users users_while_writing",
     Flaw.LATEST_FIRST: "users",
-    Flaw.WALKS_BY_NUMBER: "newcomers",
-    Flaw.COPIES_USERS: "told_here told_elsewhere",
-    Flaw.NEVER_TELLS: "told_here told_elsewhere",
-    Flaw.TELLS_LATE: "told_here",
-    Flaw.TELLS_EARLY: "told_after",
-    Flaw.TELLS_TALES: "told_truly",
-    Flaw.TELLS_FEW: "told_elsewhere",
-    Flaw.READS_STALE: "elsewhere never_back",
-    Flaw.WRITES_BACK: "leaving restart crash",
-    Flaw.HANGS: "ended",
+    Flaw.WALKS_BY_NUMBER: "users_while_writing",
+    Flaw.COPIES_USERS: "local_notifications remote_notifications",
+    Flaw.NEVER_TELLS: "local_notifications remote_notifications",
+    Flaw.TELLS_LATE: "local_notifications",
+    Flaw.TELLS_EARLY: "notification_order",
+    Flaw.TELLS_TALES: "notified_records",
+    Flaw.TELLS_FEW: "remote_notifications",
+    Flaw.READS_STALE: "shared_reads monotonic_reads",
+    Flaw.WRITES_BACK: "nodes_join_and_leave restart crash",
+    Flaw.HANGS: "stopped_engine",
     Flaw.LOSES_THE_TAIL: "restart crash",
     Flaw.LOSES_CLAIMS: "restart",
 }
@@ -78,7 +78,7 @@ def memory(setup: Setup) -> MemoryEngine:
 
 
 @pytest.mark.slow
-async def test_engine_in_memory_keeps_its_promises():
+async def test_engine_in_memory_keeps_its_checks():
     """What the service does without a disk is what every engine does."""
     await check_engine(memory)
 
@@ -86,7 +86,7 @@ async def test_engine_in_memory_keeps_its_promises():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", [MEMORY, DISK, SERVER], ids=["one", "disk", "server"])
-async def test_engine_without_a_flaw_keeps_all_promises(kind, seed):
+async def test_engine_without_a_flaw_keeps_all_checks(kind, seed):
     """What the suite asks for can be done, and is not a matter of luck."""
     await check_engine(
         making(None), is_durable=kind.is_durable, is_shared=kind.is_shared, seed=seed
@@ -98,23 +98,23 @@ async def test_engine_without_a_flaw_keeps_all_promises(kind, seed):
 )
 @pytest.mark.parametrize("seed", range(2))
 async def test_flaw_is_found_out(flaw, name, seed):
-    """An engine that does not keep a promise is told so, with the promise."""
-    promise = BY_NAME[name]
+    """An engine that does not keep a check is told so, with the check."""
+    check = BY_NAME[name]
     with pytest.raises(ContractViolation) as raised:
-        await promise.check(
+        await check.run(
             making(flaw),
             is_durable=True,
             is_shared=True,
             seed=seed,
-            patience=0.1,
+            wait_timeout=0.1,
         )
 
-    assert str(raised.value).startswith(f"{name} (seed {seed}): {promise}\n")
+    assert str(raised.value).startswith(f"{name} (seed {seed}): {check}\n")
     assert raised.value.__cause__ is not None
 
 
-def test_each_promise_is_broken_by_a_flaw():
-    """No promise is checked by a story that cannot fail."""
+def test_each_check_is_broken_by_a_flaw():
+    """No check is checked by a function that cannot fail."""
     broken = {name for names in BREAKS.values() for name in names.split()}
 
     assert set(Flaw) == set(BREAKS)
@@ -123,21 +123,21 @@ def test_each_promise_is_broken_by_a_flaw():
 
 
 @pytest.mark.slow
-async def test_all_broken_promises_are_told_together():
+async def test_all_broken_checks_are_told_together():
     """One run says all that is wrong."""
     with pytest.raises(ExceptionGroup) as raised:
-        await check_engine(making(Flaw.FORGETS_IDS), patience=0.1)
+        await check_engine(making(Flaw.FORGETS_IDS), wait_timeout=0.1)
     names = {str(error).partition(" ")[0] for error in raised.value.exceptions}
 
-    assert {"operations", "op_ids", "repeats"} <= names
+    assert {"operations", "repeated_op_ids", "concurrent_op_ids"} <= names
     assert "crash" not in names
 
 
-def test_each_promise_is_a_sentence():
-    """A promise that was broken says what was promised."""
-    for promise in CHECKS:
-        assert str(promise)[0].isupper()
-        assert str(promise).endswith(".")
+def test_each_check_is_a_sentence():
+    """A check that was broken says what was checkd."""
+    for check in CHECKS:
+        assert str(check)[0].isupper()
+        assert str(check).endswith(".")
 
 
 def test_package_exports_what_it_says():
@@ -145,7 +145,7 @@ def test_package_exports_what_it_says():
     for name in testing.__all__:
         value = getattr(testing, name)
 
-        assert name in ("PROMISES", "MakeEngine") or value.__doc__, name
+        assert name in ("CHECKS", "MakeEngine") or value.__doc__, name
 
 
 @attrs.frozen
@@ -171,7 +171,7 @@ DIFFERENT = [
 def test_difference_is_told_where_it_is(expected, actual, told):
     """Of two large values, a person is shown the part that matters."""
     with pytest.raises(AssertionError) as raised:
-        equal(expected, actual, "x")
+        check_equal(expected, actual, "x")
 
     assert told == str(raised.value)
 
@@ -185,7 +185,7 @@ async def test_engine_that_fails_while_it_runs(count):
         raise errors[0] if count == 1 else ExceptionGroup("all", errors)
 
     with pytest.raises(ContractViolation) as raised:
-        await CHECKS[0].check(make_engine)
+        await CHECKS[0].run(make_engine)
 
     expected = OSError if count == 1 else ExceptionGroup
     assert expected is type(raised.value.__cause__)

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .database import connect, reason, sync_folder, version
+from .database import connect, describe_error, fsync_folder, schema_version
 
 
 def back_up(source: Path, destination: Path) -> None:
@@ -27,14 +27,14 @@ def back_up(source: Path, destination: Path) -> None:
         # Unlike a rename, this takes nobody's place.
         os.link(part, destination)
     except sqlite3.Error as error:
-        raise OSError(reason(source, error)) from None
+        raise OSError(describe_error(source, error)) from None
     except FileExistsError:
         raise _taken(destination) from None
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
                 part.with_name(part.name + suffix).unlink()
-    sync_folder(destination.parent)
+    fsync_folder(destination.parent)
 
 
 def _make(destination: Path, part: Path) -> None:
@@ -57,7 +57,7 @@ def _taken(destination: Path) -> FileExistsError:
 
 def _copy(source: Path, part: Path) -> None:
     with closing(connect(source)) as original, closing(connect(part)) as copy:
-        if not version(original, source):
+        if not schema_version(original, source):
             raise OSError(f"{source}: is empty")
         # All pages at once: whoever writes meanwhile would have it begin anew.
         original.backup(copy, pages=-1)

@@ -14,20 +14,26 @@ import msgspec
 
 from . import schema
 from .file_lock import FileLock
-from .rows import Parameters, plain, text
+from .rows import Parameters, decode_text, encode_text
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
 CHECKPOINT_PAGES = 4_000
-MAX_WAL = 64 * 1024 * 1024
+MAX_WAL_BYTES = 64 * 1024 * 1024
 """To how many bytes the log of the file is cut when it has become larger."""
 
-BUSY = 5.0
+BUSY_TIMEOUT = 5.0
 """For how many seconds somebody else, who should not, may keep the file locked."""
 
 PROBE_BYTES = 65_536
 
-SENSELESS = (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError)
+DECODE_ERRORS = (
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
 """What goes wrong where rows make no sense."""
 
 
@@ -36,15 +42,15 @@ def is_damage(error: Exception) -> bool:
     # What is read is text, and of a form that is known; SQLite checks less than that.
     return (
         _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        or isinstance(error, SENSELESS)
+        or isinstance(error, DECODE_ERRORS)
         or "decode to UTF-8" in str(error)
     )
 
 
-def reason(path: Path, error: Exception) -> str:
+def describe_error(path: Path, error: Exception) -> str:
     """Say to an operator what is wrong with the file, and what to do."""
     # What is stored is personal: no error's words may show it.
-    words = type(error).__name__ if isinstance(error, SENSELESS) else str(error)
+    words = type(error).__name__ if isinstance(error, DECODE_ERRORS) else str(error)
     if is_damage(error):
         return f"{path} is damaged ({words}): stop, and restore a backup"
     if _code(error) == sqlite3.SQLITE_FULL:
@@ -62,11 +68,15 @@ def connect(path: Path) -> sqlite3.Connection:
     # A name may have what means something in a URI.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     return sqlite3.connect(
-        uri, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False
+        uri,
+        uri=True,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
     )
 
 
-def version(connection: sqlite3.Connection, path: Path) -> int:
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the version of the schema, 0 of an empty file; raises `OSError`."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -78,7 +88,7 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
                 f"{path}: is no database, or damaged ({error}): "
                 "give another path, or restore a backup"
             ) from None
-        raise OSError(reason(path, error)) from None
+        raise OSError(describe_error(path, error)) from None
     if (application, found, tables) == (0, 0, 0):
         return 0
     if application != schema.APPLICATION:
@@ -117,14 +127,14 @@ class Database:
             self._open(durability, max_claims)
         except sqlite3.Error as error:
             self.close()
-            raise OSError(reason(path, error)) from None
+            raise OSError(describe_error(path, error)) from None
         except BaseException:
             self.close()
             raise
 
     def _open(self, durability: Durability, max_claims: int) -> None:
         self._writer = connect(self.path)
-        found = version(self._writer, self.path)
+        found = schema_version(self._writer, self.path)
         _prepare(self._writer, self.path, durability)
         migrate(self._writer, found, schema.STEPS)
         self._writer.executescript(schema.WORK.replace("{max_claims}", str(max_claims)))
@@ -135,9 +145,9 @@ class Database:
         self._reader.execute("PRAGMA query_only = 1")
         self._reader.execute("PRAGMA cell_size_check = 1")
         self._inode = os.stat(self.path).st_ino
-        sync_folder(self.path.parent)
+        fsync_folder(self.path.parent)
 
-    def check_place(self) -> None:
+    def check_path(self) -> None:
         """Raise `OSError` if the path leads to something else than what is open."""
         with suppress(FileNotFoundError):
             if os.stat(self.path).st_ino == self._inode:
@@ -148,12 +158,12 @@ class Database:
         """Do the work of one group, and make it durable."""
         self._writer.execute(schema.INSERT_WORK, work)
 
-    def claim(self, keys: list[str]) -> dict[str, str]:
+    def insert_claims(self, keys: list[str]) -> dict[str, str]:
         """Return what is kept under *keys*."""
-        asked = msgspec.json.encode([text(key) for key in keys]).decode()
+        asked = msgspec.json.encode([encode_text(key) for key in keys]).decode()
         (told,) = self._writer.execute(schema.KEPT, (asked,)).fetchone()
         rows = (row.split(schema.CELL) for row in _rows(told))
-        return {plain(key): plain(value) for key, value in rows}
+        return {decode_text(key): decode_text(value) for key, value in rows}
 
     def check_writable(self) -> None:
         """Write a little, for nothing."""
@@ -205,7 +215,7 @@ def _prepare(
     connection.executescript(f"""
         PRAGMA synchronous = {durability};
         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
-        PRAGMA journal_size_limit = {MAX_WAL};
+        PRAGMA journal_size_limit = {MAX_WAL_BYTES};
         PRAGMA foreign_keys = 0;
         PRAGMA cell_size_check = 1;
         PRAGMA temp_store = memory;
@@ -241,7 +251,7 @@ def _boot() -> str:
         return token_urlsafe(9)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make the names in *folder* durable, which SQLite does for its log alone."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

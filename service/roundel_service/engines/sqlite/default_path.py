@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def data_file() -> Path:
+def default_path() -> Path:
     """Return the path of the file where nobody names one; makes its folder.
 
     Raises `OSError` if there is no place for it.

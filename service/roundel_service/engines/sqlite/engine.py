@@ -16,13 +16,19 @@ from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import DeleteUser, Expire, Operation, Retract, StartNewEpoch
 from ...domain.record import Record, RecordLimits
-from ..base import ChangeListener, EngineUnavailable, Result, UserOperation
-from ..cache import CACHE_BYTES, Cache, weight
+from ..base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
+from ..cache import CACHE_BYTES, Cache, record_weight
 from ..epochs import first_epoch
 from ..memory import MAX_CLAIMS
-from .database import SENSELESS, Database, Durability
+from .database import DECODE_ERRORS, Database, Durability
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
-from .rows import parts, place, plain, stored_record, text
+from .rows import (
+    category_key,
+    decode_mailbox,
+    decode_text,
+    encode_text,
+    split_mailboxes,
+)
 from .writer import Writer
 
 YIELD_AFTER = 64
@@ -30,7 +36,7 @@ YIELD_AFTER = 64
 
 T = TypeVar("T")
 
-Staged: TypeAlias = tuple[Result, CommitBatch | None]
+Staged: TypeAlias = tuple[ApplyResult, CommitBatch | None]
 """What is to be answered, and what has to be in the file before."""
 
 
@@ -94,7 +100,7 @@ class SqliteEngine:
                 await trio.to_thread.run_sync(file.close, limiter=self._reading)
 
     def _committed(self, user: str, held: StoredRecord) -> None:
-        self._cache.put(user, held, weight(held.record))
+        self._cache.put(user, held, record_weight(held.record))
         for listener in self._listeners:
             listener(user, held.record)
 
@@ -129,7 +135,7 @@ class SqliteEngine:
         assert held is not None, "it is loaded and pinned"
         return held
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Do all of *work*, each after what is over was expired.
 
         When this returns, what was applied is in the file.
@@ -162,11 +168,11 @@ class SqliteEngine:
         record, anew = before.record, before.is_old
         if anew:
             renew = StartNewEpoch(token_urlsafe(9))
-            record, _ = record.applied(renew, now=now, limits=rules)
-        record = record.expired(now=now, limits=rules)
-        result: Result
+            record, _ = record.apply(renew, now=now, limits=rules)
+        record = record.expire(now=now, limits=rules)
+        result: ApplyResult
         try:
-            record, result = record.applied(operation, now=now, limits=rules)
+            record, result = record.apply(operation, now=now, limits=rules)
             anew |= isinstance(operation, (DeleteUser, StartNewEpoch))
         except TooManyCategories as error:
             result = error
@@ -181,7 +187,7 @@ class SqliteEngine:
         if not missing:
             return
         told = await self._query(file.load, missing)
-        for row in parts(told):
+        for row in split_mailboxes(told):
             self._keep(*self._held(row))
             await trio.lowlevel.checkpoint()
         for user in missing:
@@ -191,14 +197,14 @@ class SqliteEngine:
     def _held(self, row: str) -> tuple[str, StoredRecord]:
         file, writer = self._require_running()
         try:
-            return stored_record(row, file.generation, self._limits.change_log_size)
-        except SENSELESS as error:
-            raise writer.failed(error) from None
+            return decode_mailbox(row, file.generation, self._limits.change_log_size)
+        except DECODE_ERRORS as error:
+            raise writer.record_failure(error) from None
 
     def _keep(self, user: str, held: StoredRecord) -> None:
         # What others have loaded, and perhaps changed since, is newer.
         if user not in self._cache:
-            self._cache.put(user, held, weight(held.record))
+            self._cache.put(user, held, record_weight(held.record))
 
     async def _query(self, question: Callable[..., T], *arguments: object) -> T:
         _, writer = self._require_running()
@@ -211,17 +217,19 @@ class SqliteEngine:
                     limiter=self._reading,
                 )
             except sqlite3.Error as error:
-                raise writer.failed(error) from None
+                raise writer.record_failure(error) from None
         raise EngineUnavailable(f"nothing was read within {COMMIT_TIMEOUT:g} s")
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users who hold an item that *retract* selects."""
         file, _ = self._require_running()
         if retract.source is not None:
-            return await self._query(file.holders, "source", text(retract.source))
+            return await self._query(
+                file.holders, "source", encode_text(retract.source)
+            )
         if retract.key is None:
             return []
-        tag = place(retract.category, retract.key)
+        tag = category_key(retract.category, retract.key)
         return await self._query(file.holders, "place", tag)
 
     async def users(self, after: str | None, limit: int) -> list[str]:
@@ -236,8 +244,8 @@ class SqliteEngine:
     async def claimed(self, key: str) -> str | None:
         """Return what is kept under *key*, if anything is."""
         file, _ = self._require_running()
-        kept = await self._query(file.claimed, text(key), self._clock())
-        return None if kept is None else plain(kept)
+        kept = await self._query(file.claimed, encode_text(key), self._clock())
+        return None if kept is None else decode_text(kept)
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
@@ -246,7 +254,7 @@ class SqliteEngine:
         return [0] * len(streams)
 
 
-async def _outcome(result: Result, group: CommitBatch | None) -> Result:
+async def _outcome(result: ApplyResult, group: CommitBatch | None) -> ApplyResult:
     try:
         if group is not None:
             await group.wait()

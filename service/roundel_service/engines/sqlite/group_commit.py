@@ -56,30 +56,30 @@ class CommitBatch:
     """What is committed together, or not at all."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, MailboxUpdate] = {}
+        self.updates: dict[str, MailboxUpdate] = {}
         self.claims: dict[str, tuple[str, float]] = {}
-        self.claimed: dict[str, str] = {}
-        self.since = trio.current_time()
+        self.claim_values: dict[str, str] = {}
+        self.created_at = trio.current_time()
         self._over = trio.Event()
         self._error: EngineUnavailable | None = None
 
     @property
-    def is_over(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether those who wait were told how it ended."""
         return self._over.is_set()
 
     @property
     def is_full(self) -> bool:
         """Whether what comes now belongs into the next group."""
-        return len(self.steps) >= MAX_BATCH or len(self.claims) >= MAX_BATCH
+        return len(self.updates) >= MAX_BATCH or len(self.claims) >= MAX_BATCH
 
-    def put(
+    def add(
         self, user: str, before: StoredRecord, after: StoredRecord, *, replace: bool
     ) -> None:
         """Take *after* as what the user's mailbox is to become."""
-        step = self.steps.get(user)
+        step = self.updates.get(user)
         if step is None:
-            self.steps[user] = MailboxUpdate(before, after, replace)
+            self.updates[user] = MailboxUpdate(before, after, replace)
         else:
             step.after = after
             step.replace |= replace
@@ -118,7 +118,7 @@ class CommitQueue:
             await self._bell.wait()
         return self._waiting.popleft()
 
-    def fail(self, error: EngineUnavailable) -> None:
+    def fail_all(self, error: EngineUnavailable) -> None:
         """Give up all groups that wait."""
         waiting, self._waiting = self._waiting, deque()
         for group in waiting:

@@ -10,13 +10,13 @@ import msgspec
 
 from ...domain.record import Record
 from ..serialization import (
-    answer_row,
     change_row,
+    decode_record,
     diff,
-    flags_of,
-    head_row,
+    flag_bits,
     item_row,
-    record,
+    mailbox_row,
+    result_row,
 )
 from . import schema
 from .group_commit import CommitBatch, MailboxUpdate, StoredRecord
@@ -25,24 +25,24 @@ SqlRow: TypeAlias = tuple[object, ...]
 Parameters: TypeAlias = tuple[str | float, ...]
 
 
-def text(value: str) -> str:
+def encode_text(value: str) -> str:
     """Return any text without control characters, so that it can be told apart."""
     return msgspec.json.encode(value).decode()
 
 
-def plain(told: str) -> str:
+def decode_text(told: str) -> str:
     """Return the text that was told by `text()`."""
     return msgspec.json.decode(told, type=str)
 
 
-def place(category: str | None, key: str | None) -> str | None:
+def category_key(category: str | None, key: str | None) -> str | None:
     """Return under what an item with a key is found."""
-    return None if key is None else text(f"{category} {key}")
+    return None if key is None else encode_text(f"{category} {key}")
 
 
 @final
 @attrs.define
-class Rows:
+class BatchRows:
     """The rows that make one state of the file of another.
 
     *ring* changes of each user have a place; *numbers* keep in their order the
@@ -68,29 +68,29 @@ class Rows:
         made = diff(None if step.replace else before, after)
         if made.replace and before is not None:
             self.replace.append(user)
-        self.users.append((user, name, self.generation, head_row(made.head)))
-        self.gone += [(user, item) for item in made.gone]
+        self.users.append((user, name, self.generation, mailbox_row(made.mailbox)))
+        self.gone += [(user, item) for item in made.removed]
         for item in made.items.values():
-            source = None if item.source is None else text(item.source)
-            tags = (source, place(item.category, item.key))
-            flags = flags_of(item)
+            source = None if item.source is None else encode_text(item.source)
+            tags = (source, category_key(item.category, item.key))
+            flags = flag_bits(item)
             self.items.append((user, item.id, flags, *tags, item_row(item)))
         self.flags += [
             (user, item, flags)
             for item, flags in made.flags.items()
             if item not in made.items
         ]
-        self.forgotten += [(user, text(op_id)) for op_id in made.forgotten]
-        for op_id, answer in reversed(list(made.answers.items())):
+        self.forgotten += [(user, encode_text(op_id)) for op_id in made.dropped_results]
+        for op_id, answer in reversed(list(made.results.items())):
             number = next(self.numbers)
-            self.answers.append((user, text(op_id), number, answer_row(answer)))
+            self.answers.append((user, encode_text(op_id), number, result_row(answer)))
         for change in made.changes:
             self.changes.append((user, change.v % self.ring, change_row(change)))
 
     def parameters(self, group: CommitBatch, now: float) -> Parameters:
         """Return what the statement is given."""
         claims = [
-            (text(key), text(value), until)
+            (encode_text(key), encode_text(value), until)
             for key, (value, until) in group.claims.items()
         ]
         tables = (
@@ -100,12 +100,12 @@ class Rows:
         return (*[msgspec.json.encode(rows).decode() for rows in tables], now)
 
 
-def parts(told: str | None) -> list[str]:
+def split_mailboxes(told: str | None) -> list[str]:
     """Return the mailboxes that are told, each by itself."""
     return told.split(schema.USER) if told else []
 
 
-def stored_record(told: str, generation: str, ring: int) -> tuple[str, StoredRecord]:
+def decode_mailbox(told: str, generation: str, ring: int) -> tuple[str, StoredRecord]:
     """Return the name of the user, and the mailbox that is told.
 
     Raises one of many errors if it is none.
@@ -126,9 +126,9 @@ _Cells: TypeAlias = list[list[str]]
 
 def _record(head: str, items: _Cells, answers: _Cells, changes: _Cells) -> Record:
     given = sorted((int(number), op_id, row) for number, op_id, row in answers)
-    return record(
+    return decode_record(
         head,
         items=[(row, int(flags)) for flags, row in items],
-        answers=[(plain(op_id), row) for _, op_id, row in given],
+        answers=[(decode_text(op_id), row) for _, op_id, row in given],
         changes=[row for (row,) in changes],
     )

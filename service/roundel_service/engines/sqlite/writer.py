@@ -14,9 +14,9 @@ import trio
 
 from ...domain.record import Record
 from ..base import EngineUnavailable
-from .database import Database, is_damage, reason
+from .database import Database, describe_error, is_damage
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord
-from .rows import Parameters, Rows
+from .rows import BatchRows, Parameters
 
 DAMAGED = "what is stored is damaged"
 FAILED = "the mailboxes' file cannot be used now"
@@ -73,7 +73,7 @@ class Writer:
         """
         group = self._open()
         after = StoredRecord(before.id or self._new_id(), record)
-        group.put(user, before, after, replace=replace)
+        group.add(user, before, after, replace=replace)
         self._pending[user] = after, group
         return group
 
@@ -86,9 +86,9 @@ class Writer:
         group = self._open()
         group.claims.setdefault(key, (value, until))
         await group.wait()
-        if key not in group.claimed:
+        if key not in group.claim_values:
             raise EngineUnavailable(f"what is kept under {key!r} could not be read")
-        return group.claimed[key]
+        return group.claim_values[key]
 
     def _open(self) -> CommitBatch:
         if self._is_damaged:
@@ -98,9 +98,9 @@ class Writer:
     async def check(self) -> None:
         """Raise `EngineUnavailable` if writes fail; after a failure it tries one."""
         try:
-            self._file.check_place()
+            self._file.check_path()
         except OSError as error:
-            self.failed(error)
+            self.record_failure(error)
         if self._fault is not None:
             # A group of nothing tries it; how that ends is seen by the fault.
             with trio.move_on_after(RETRY_DELAY), suppress(EngineUnavailable):
@@ -125,20 +125,20 @@ class Writer:
             await trio.sleep(1.0)
             late = trio.current_time() - COMMIT_TIMEOUT
             for group in (self._current, *self._queue):
-                if group.since < late and not group.is_over:
+                if group.created_at < late and not group.is_resolved:
                     # It may still come about; for those who wait that is not known.
                     hangs = TimeoutError(f"nothing was written in {COMMIT_TIMEOUT:g} s")
-                    group.resolve(self.failed(hangs))
+                    group.resolve(self.record_failure(hangs))
 
     async def _commit(self, group: CommitBatch) -> None:
         parameters = self._parameters(group)
         try:
-            self._file.check_place()
+            self._file.check_path()
             await trio.to_thread.run_sync(
                 self._write, group, parameters, limiter=self._limiter
             )
         except (sqlite3.Error, OSError) as error:
-            fault = self.failed(error)
+            fault = self.record_failure(error)
             group.resolve(fault)
             self._fail_pending(fault)
         else:
@@ -147,29 +147,29 @@ class Writer:
             group.resolve(EngineUnavailable("the engine has ended"))
 
     def _parameters(self, group: CommitBatch) -> Parameters:
-        rows = Rows(self._file.generation, self._ring, self._numbers)
-        for user, step in group.steps.items():
+        rows = BatchRows(self._file.generation, self._ring, self._numbers)
+        for user, step in group.updates.items():
             rows.add(user, step)
         return rows.parameters(group, self._clock())
 
     def _write(self, group: CommitBatch, parameters: Parameters) -> None:
         """Do it; in the thread that writes."""
-        if group.steps or group.claims:
+        if group.updates or group.claims:
             self._file.write(parameters)
         else:
             self._file.check_writable()
         if group.claims:
             try:
-                group.claimed = self._file.claim(list(group.claims))
+                group.claim_values = self._file.insert_claims(list(group.claims))
             except sqlite3.Error as error:
                 # The mailboxes are written: nothing of that may be given up.
-                self.failed(error)
+                self.record_failure(error)
 
     def _on_committed(self, group: CommitBatch) -> None:
         if self._fault is not None and not self._is_damaged:
             log.info("engine recovered", path=str(self._file.path))
             self._fault = None
-        for user, step in group.steps.items():
+        for user, step in group.updates.items():
             if self._pending[user][0] is step.after:
                 del self._pending[user]
             self._committed(user, step.after)
@@ -178,12 +178,12 @@ class Writer:
     def _fail_pending(self, error: EngineUnavailable) -> None:
         # What was staged stands on what did not come about.
         self._pending.clear()
-        self._queue.fail(error)
+        self._queue.fail_all(error)
 
-    def failed(self, error: Exception) -> EngineUnavailable:
+    def record_failure(self, error: Exception) -> EngineUnavailable:
         """Take notice that the file cannot be used; return what callers are told."""
         is_news = self._fault is None or (is_damage(error) and not self._is_damaged)
-        self._fault = reason(self._file.path, error)
+        self._fault = describe_error(self._file.path, error)
         self._is_damaged |= is_damage(error)
         if is_news:
             log.error("engine unavailable", reason=self._fault)

@@ -21,7 +21,13 @@ import trio
 from ...domain.operations import Retract
 from ...domain.record import Record, RecordLimits
 from .. import serialization
-from ..base import USER_TTL, ChangeListener, EngineUnavailable, Result, UserOperation
+from ..base import (
+    USER_TTL,
+    ApplyResult,
+    ChangeListener,
+    EngineUnavailable,
+    UserOperation,
+)
 
 try:
     from .store import RETRY_TIMEOUT, Store
@@ -154,7 +160,7 @@ class ValkeyEngine:
             raise result
         return cast(Record, result)
 
-    async def apply(self, work: Sequence[UserOperation]) -> list[Result]:
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations, in order for each user; return the result of each.
 
         The store's primary has acknowledged all applied operations on return.
@@ -163,11 +169,11 @@ class ValkeyEngine:
             await self._metadata.ensure_verified()
         except EngineUnavailable as error:
             return [EngineUnavailable(*error.args) for _ in work]
-        return cast(list[Result], await self._mailboxes.submit(work))
+        return cast(list[ApplyResult], await self._mailboxes.submit(work))
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users with an item that *retract* selects, and possibly others."""
-        tag = serialization.tag(retract)
+        tag = serialization.retract_tag(retract)
         return [] if tag is None else await self._index.holders(tag)
 
     async def users(self, after: str | None, limit: int) -> list[str]:

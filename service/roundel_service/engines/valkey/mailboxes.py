@@ -23,7 +23,7 @@ from roundel_adapters.wakeup import Wakeup
 from ...domain.operations import Operation
 from ...domain.record import Record
 from ..base import EngineUnavailable
-from ..cache import CACHE_BYTES, Cache, weight
+from ..cache import CACHE_BYTES, Cache, record_weight
 from . import rows
 from .pending import (
     MailboxTransaction,
@@ -151,7 +151,7 @@ class MailboxStore:
         cached = self._cache.get(user)
         if cached is stored:
             return
-        self._cache.put(user, stored, weight(stored.record))
+        self._cache.put(user, stored, record_weight(stored.record))
         if stored.needs_new_epoch:
             self.timeline_changed.notify()
         elif cached is not None and cached.record is stored.record:

@@ -13,7 +13,7 @@ from .keys import Keys
 from .scripts import CHECK_WRITABLE
 from .store import Store
 
-LAYOUT: Final = f"1.{serialization.VERSION}"
+LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
 """Version of the keys, then of the rows. Another layout is refused."""
 
 

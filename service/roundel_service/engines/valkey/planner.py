@@ -131,15 +131,15 @@ class WritePlanner:
         now, limits, record = self.clock(), self.limits, stored.record
         if stored.needs_new_epoch:
             renew = StartNewEpoch(secrets.token_urlsafe(9))
-            record, _ = record.applied(renew, now=now, limits=limits)
+            record, _ = record.apply(renew, now=now, limits=limits)
         results: list[OperationResult] = []
         for pending in operations:
-            record = record.expired(now=now, limits=limits)
+            record = record.expire(now=now, limits=limits)
             if pending.operation is None:
                 results.append(record)
                 continue
             try:
-                record, applied = record.applied(
+                record, applied = record.apply(
                     pending.operation, now=now, limits=limits
                 )
             except TooManyCategories as error:
@@ -177,6 +177,6 @@ def _removed_tags(before: Record | None, after: Record, diff: RecordDiff) -> set
     if before is None:
         return set()
     old, new = before.mailbox.items, after.mailbox.items
-    names = old.keys() - new.keys() if diff.replace else diff.gone
+    names = old.keys() - new.keys() if diff.replace else diff.removed
     removed = rows.tags(old[name] for name in names)
     return removed - rows.tags(new.values()) if removed else removed

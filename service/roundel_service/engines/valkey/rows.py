@@ -20,7 +20,7 @@ import attrs
 import msgspec
 
 from ...domain.change_log import ChangeLog
-from ...domain.items import Item, next_end, size_of
+from ...domain.items import Item, next_expiry, total_size
 from ...domain.record import Record
 from .. import serialization
 from ..serialization import RecordDiff
@@ -47,17 +47,17 @@ class HashWrite:
 
 def encode(diff: RecordDiff, *, change_log_size: int) -> HashWrite:
     """Return the write that applies *diff* to the hash of a mailbox."""
-    put = ["h", serialization.head_row(diff.head)]
+    put = ["h", serialization.mailbox_row(diff.mailbox)]
     for name, item in diff.items.items():
         put += (f"i:{name}", serialization.item_row(item))
     for name, flags in diff.flags.items():
         put += (f"f:{name}", str(flags))
-    for name, answer in diff.answers.items():
-        put += (f"a:{name}", serialization.answer_row(answer))
+    for name, answer in diff.results.items():
+        put += (f"a:{name}", serialization.result_row(answer))
     for change in diff.changes:
         put += (f"c:{change.v % change_log_size}", serialization.change_row(change))
-    delete = [f"{kind}:{name}" for name in diff.gone for kind in "if"]
-    delete += [f"a:{name}" for name in diff.forgotten]
+    delete = [f"{kind}:{name}" for name in diff.removed for kind in "if"]
+    delete += [f"a:{name}" for name in diff.dropped_results]
     return HashWrite(diff.replace, put, delete)
 
 
@@ -68,7 +68,7 @@ def decode(fields: Mapping[str, str]) -> Record:
         if field not in _FIXED:
             by_kind[field[0]].append((field[2:], value))
     flags = dict(by_kind["f"])
-    return serialization.record(
+    return serialization.decode_record(
         fields["h"],
         items=((row, int(flags.get(name, 0))) for name, row in by_kind["i"]),
         answers=by_kind["a"],
@@ -113,12 +113,12 @@ def _merge(
         written.mailbox,
         items=items,
         results=results,
-        expires_at=next_end(items.values()),
-        size=size_of(items.values()),
+        expires_at=next_expiry(items.values()),
+        size=total_size(items.values()),
     )
     is_contiguous = len(written.changes) == written.mailbox.v - before.mailbox.v
     changes = before.changes if is_contiguous else ChangeLog()
-    return Record(mailbox, changes.after(written.changes, keep=change_log_size))
+    return Record(mailbox, changes.extend(written.changes, keep=change_log_size))
 
 
 def tags(items: Iterable[Item]) -> set[str]:
@@ -126,5 +126,5 @@ def tags(items: Iterable[Item]) -> set[str]:
     found: set[str] = set()
     for item in items:
         if item.source is not None or item.key is not None:
-            found.update(serialization.tags(item))
+            found.update(serialization.item_tags(item))
     return found

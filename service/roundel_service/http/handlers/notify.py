@@ -17,9 +17,9 @@ import attrs
 import msgspec
 import trio
 
-from ...domain.mailbox import DAY
+from ...domain.mailbox import RETENTION
 from ...domain.mailbox_builder import TooManyCategories
-from ...engines.base import EngineUnavailable, Result, UserOperation
+from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
 from ...identity.callers import Producer
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
@@ -152,7 +152,9 @@ class NotifyHandlers:
         async def claim(op_id: str, notification: schemas.NotifyRequest) -> None:
             body = _hash(msgspec.json.encode(notification, order="deterministic"))
             try:
-                first = await self.hub.engine.claim(f"notify {op_id}", body, ttl=DAY)
+                first = await self.hub.engine.claim(
+                    f"notify {op_id}", body, ttl=RETENTION
+                )
                 if first != body:
                     rejected[op_id] = problems.key_reused()
             except EngineUnavailable as error:
@@ -180,7 +182,7 @@ def _recipient_count(publish: Problem | PublishRequest) -> int:
 
 
 def _response(
-    operations: list[UserOperation], results: Iterator[Result]
+    operations: list[UserOperation], results: Iterator[ApplyResult]
 ) -> Problem | NotifyResponse:
     """Take the results of *operations*; the problem of a sole recipient is returned."""
     found = [_recipient_result(user, next(results)) for user, _ in operations]
@@ -196,7 +198,7 @@ def _response(
     )
 
 
-def _recipient_result(user: str, result: Result) -> Problem | RecipientResult:
+def _recipient_result(user: str, result: ApplyResult) -> Problem | RecipientResult:
     if isinstance(result, TooManyCategories):
         return problems.too_many_categories(str(result))
     if isinstance(result, EngineUnavailable):

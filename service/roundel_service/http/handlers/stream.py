@@ -84,7 +84,7 @@ class StreamHandler:
 
     def _check_revoked(self, user: User, channel: UserChannel) -> None:
         mailbox = channel.record.mailbox
-        if mailbox.refuses(user.issued_at, now=self.hub.clock()):
+        if mailbox.is_revoked(user.issued_at, now=self.hub.clock()):
             raise problems.revoked()
 
     def _reject(self, problem: Problem) -> AnyResponse:

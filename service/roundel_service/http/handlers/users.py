@@ -124,7 +124,7 @@ class UserHandlers:
 def _is_in(item: Item, state: Literal["unread", "active", "archived", "all"]) -> bool:
     match state:
         case "unread":
-            return item.counts
+            return item.is_counted
         case "active":
             return not item.archived
         case "archived":

@@ -164,7 +164,7 @@ _PRODUCERS = (
         description=(
             "Sets a category whose count another database owns. It counts into "
             "`unread` and has no items. A `source_version` that is not newer is "
-            "ignored, and `applied` says so."
+            "ignored, and `apply` says so."
         ),
         proofs=_PRODUCER,
         parts=schemas.GaugePath,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from ...engines.sqlite.default_path import data_file
+from ...engines.sqlite.default_path import default_path
 from . import disk
 from .finding import Finding, ok, warning
 
@@ -26,7 +26,7 @@ async def examine(engine: str, *, durability: str = "full") -> list[Finding]:
             warning("keeps data", "until the process ends; use sqlite:PATH to keep it"),
         ]
     if scheme == "sqlite":
-        file = Path(path) if path else data_file()
+        file = Path(path) if path else default_path()
         look = partial(disk.examine, file, durability=durability)
         return await trio.to_thread.run_sync(look)
     # The client of the store is an extra.

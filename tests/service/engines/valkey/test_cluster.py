@@ -43,16 +43,16 @@ def url(request):
         yield cluster_url(servers)
 
 
-@pytest.mark.parametrize("promise", CHECKS, ids=lambda promise: promise.name)
-async def test_promise(promise, url):
-    """What is promised of one server is promised of many."""
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+async def test_check(check, url):
+    """A cluster passes every check of the engine contract."""
     prefix = secrets.token_hex(4)
 
     def make(setup: Setup) -> ValkeyEngine:
         place = f"{url}?prefix={prefix}-{setup.name}"
         return ValkeyEngine(place, setup.limits, clock=setup.clock)
 
-    await promise.check(make, is_durable=True, is_shared=True)
+    await check.run(make, is_durable=True, is_shared=True)
 
 
 @pytest.mark.parametrize("kind", valkey_server.KINDS)
