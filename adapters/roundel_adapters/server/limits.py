@@ -1,4 +1,4 @@
-"""What one peer may cost, and what has been counted of it."""
+"""Limits on what a peer may use, and counters of the connections."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import attrs
 @final
 @attrs.frozen(kw_only=True)
 class ServerLimits:
-    """What the server bears from its peers; times in seconds, sizes in bytes.
+    """Holds the limits of a server. Times are in seconds, sizes in bytes.
 
-    A peer that takes nothing for *write_timeout* is cut, and so is one that takes
-    four times as long for 64 KiB: whoever takes a little all the time is not cut for
-    the size of what it is sent, but nobody is waited for without end.
-    *drain_timeout* bounds the end: whatever any peer does by then, the server is gone.
+    A peer that takes no byte for *write_timeout* is disconnected, and so is a peer that
+    takes longer than four times *write_timeout* for 64 KiB. After *drain_timeout* the
+    server closes all connections, whatever their state.
 
-    A request's head, or a TLS handshake, has to be there *head_timeout* after it
-    began, and a new connection has to begin by then. Between two requests a
-    connection may idle for *keep_alive_timeout*; the default outlasts the 60 s of
-    the usual proxies, so that it is they who close. A body may take its time: that
-    time is the application's to limit.
+    A TLS handshake, the first request of a connection and the head of a request each
+    have *head_timeout*. A connection may be idle between requests for
+    *keep_alive_timeout*. The default is longer than the 60 s of common proxies, so that
+    the proxy closes first. The time of a request's body is limited by the application.
 
-    Above *max_connections* a new connection is closed at once; none is ever evicted.
-    What is left of the process's limit of open files, less a reserve, bounds it too.
-    A head above *max_head* is answered 431, a target above *max_target* 414. The
-    head of an HTTP/2 request is its header list, which counts 32 more a field.
+    A new connection above *max_connections* is closed at once; open connections are
+    never evicted. The process's limit of open files lowers *max_connections*. A head
+    above *max_head* is answered 431, and a target above *max_target* 414. The size of
+    an HTTP/2 header list includes 32 bytes per field (RFC 9113 6.5.2).
 
-    On one HTTP/2 connection *max_streams* requests may be open, and *max_resets* may
-    be taken back at once, then *resets_per_second*; beyond that it is closed.
+    One HTTP/2 connection may have *max_streams* open requests. A client may reset
+    *max_resets* streams in a burst and *resets_per_second* in the long run; the server
+    closes the connection of a client that resets more.
     """
 
     write_timeout: float = 30.0
@@ -47,10 +46,10 @@ class ServerLimits:
 @final
 @attrs.define
 class ServerCounters:
-    """What the server has seen: *open* connections now, the rest since it started.
+    """Counts connections: *open* ones now, the others since the start of the server.
 
-    *rejected* were closed for want of room, *cut* for taking nothing of what they
-    were sent, and *failed* ended by an error of ours.
+    *rejected* connections were above the limit, *cut* ones timed out in a write, and
+    *failed* ones ended by an exception in the server.
     """
 
     open: int = 0

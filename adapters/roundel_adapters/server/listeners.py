@@ -1,4 +1,4 @@
-"""Listening sockets: plain or TLS, on a port of their own or a shared one."""
+"""Listening sockets: plain or TLS, optionally with a shared port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias, overload
 import trio
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted: a deploy brings thousands at once."""
+"""Connections that may wait to be accepted; a deploy brings thousands at once."""
 
 Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
 
@@ -19,14 +19,14 @@ Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]
 async def listen(
     host: str, port: int, *, share_port: bool = False
 ) -> list[trio.SocketListener]:
-    """Open plain listeners."""
+    """Open listeners without TLS."""
 
 
 @overload
 async def listen(
     host: str, port: int, *, tls: ssl.SSLContext, share_port: bool = False
 ) -> list[trio.SSLListener[trio.SocketStream]]:
-    """Open listeners that speak TLS."""
+    """Open listeners with TLS."""
 
 
 async def listen(
@@ -36,28 +36,28 @@ async def listen(
     tls: ssl.SSLContext | None = None,
     share_port: bool = False,
 ) -> list[trio.SocketListener] | list[trio.SSLListener[trio.SocketStream]]:
-    """Open the listeners of an address; port 0 takes any free one.
+    """Open listening sockets for *host* and *port*; port 0 selects a free port.
 
-    With *tls* they speak it; the context is told to offer HTTP/2 and HTTP/1.1. With
-    *share_port* other processes of the same user may listen there too, if they share
-    it as well, and Linux spreads connections over them (SO_REUSEPORT).
+    With *tls* the sockets use TLS, and ALPN offers HTTP/2 and HTTP/1.1. With
+    *share_port* several processes of the same user may listen on the port, and Linux
+    distributes connections over them (SO_REUSEPORT).
     """
     if share_port:
         listeners = await _open_shared_listeners(host, port)
     else:
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     for listener in listeners:
-        # Inherited by what is accepted: a frame must not wait for the next one.
+        # Accepted sockets inherit it: an event must not wait for an acknowledgement.
         listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls is None:
         return listeners
     tls.set_alpn_protocols(["h2", "http/1.1"])
-    # Browsers do not wait for the end of TLS, only for that of TCP.
+    # Browsers close the TCP connection without a TLS close_notify.
     return [trio.SSLListener(each, tls, https_compatible=True) for each in listeners]
 
 
 async def _open_shared_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Do what `trio.open_tcp_listeners()` does, which has no way to share a port."""
+    """Do the work of `trio.open_tcp_listeners()`, which cannot share a port."""
     addresses = await trio.socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )

@@ -1,4 +1,9 @@
-"""Writing to a peer that may not read: as fast as it takes it, and no longer."""
+"""Writing to a peer that may not read: each write has a deadline.
+
+A peer keeps its connection as long as it takes some bytes within the write timeout, and
+every 64 KiB within four times the write timeout. A fixed deadline for a whole write
+would disconnect a slow reader of a large response.
+"""
 
 from __future__ import annotations
 
@@ -11,55 +16,65 @@ from typing import final
 
 import trio
 
-# Elsewhere a socket is no file.
 IS_POSIX = os.name == "posix"
+"""Whether a socket is a file descriptor that `os.read()` and `os.write()` accept."""
+
 STEP_SIZE = 64 * 1024
-"""Bytes of which each may take four times the patience that nothing may take."""
+"""Bytes that a peer has to take within `STEP_TIMEOUTS` write timeouts."""
+
+STEP_TIMEOUTS = 4
+"""Write timeouts within which a peer has to take `STEP_SIZE` bytes."""
+
+RECEIVE_SIZE = 64 * 1024
+"""Default maximum of bytes that one receive returns."""
 
 
 @final
 class WriteDeadline:
-    """By when a peer has to take more of what it is sent; *patience* in seconds."""
+    """Computes the time by which a peer has to take more bytes.
 
-    __slots__ = ("_all", "_patience", "_some", "_taken")
+    *timeout* is the write timeout in seconds.
+    """
+
+    __slots__ = ("_next_bytes_by", "_next_step_by", "_taken", "_timeout")
 
     def __init__(self, timeout: float, now: float) -> None:
-        self._patience = timeout
+        self._timeout = timeout
         self._taken = 0
-        self._some = now + timeout
-        self._all = now + 4 * timeout
+        self._next_bytes_by = now + timeout
+        self._next_step_by = now + STEP_TIMEOUTS * timeout
 
     @property
     def deadline(self) -> float:
-        """When the peer has run out of time."""
-        return min(self._some, self._all)
+        """The time at which the peer has timed out."""
+        return min(self._next_bytes_by, self._next_step_by)
 
     def extend(self, size: int, now: float) -> None:
-        """Note that the peer took *size* bytes."""
-        self._some = now + self._patience
+        """Move the deadline, because the peer took *size* bytes."""
+        self._next_bytes_by = now + self._timeout
         self._taken += size
         if self._taken >= STEP_SIZE:
             self._taken %= STEP_SIZE
-            self._all = now + 4 * self._patience
+            self._next_step_by = now + STEP_TIMEOUTS * self._timeout
 
 
 @final
 class ShutdownDeadline:
-    """The moment that no write outlives, once it has been named."""
+    """The time at which all writes of a server end, once it is set."""
 
     def __init__(self) -> None:
         self.at = math.inf
         self._scopes: set[trio.CancelScope] = set()
 
     def set(self, at: float) -> None:
-        """Let everything that is being written end by *at*."""
+        """Cancel current and later writes at the time *at*."""
         self.at = at
         for scope in self._scopes:
             scope.deadline = min(scope.deadline, at)
 
     @contextmanager
     def scope(self) -> Iterator[trio.CancelScope]:
-        """Open a scope that only its deadline ends, or this moment."""
+        """Open a shielded scope that ends by this deadline at the latest."""
         scope = trio.CancelScope(shield=True, deadline=self.at)
         self._scopes.add(scope)
         try:
@@ -71,11 +86,11 @@ class ShutdownDeadline:
 
 @final
 class PacedStream(trio.abc.Stream):
-    """A socket whose peer has to keep taking what it is sent.
+    """A socket that disconnects a peer that does not read.
 
-    It is a layer of its own because TLS does not tell how much of a write has gone:
-    under TLS the pace is that of the ciphertext. A write is never left half done by
-    a cancellation, for the stream could not be used after it.
+    `trio.SSLStream` does not report how much of a write was sent, so this is the
+    transport below it, and the deadlines apply to the ciphertext. A cancellation never
+    interrupts a write, because a half-sent write would make the stream unusable.
     """
 
     def __init__(
@@ -86,15 +101,15 @@ class PacedStream(trio.abc.Stream):
         shutdown_deadline: ShutdownDeadline,
     ) -> None:
         self._stream = stream
-        self._patience = write_timeout
-        self._last_call = shutdown_deadline
+        self._write_timeout = write_timeout
+        self._shutdown_deadline = shutdown_deadline
         self.has_timed_out = False
-        """Whether the peer ran out of time."""
+        """Whether a write has timed out."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Send what goes without waiting, and return how many bytes went.
+        """Send without waiting; return the number of bytes that were sent.
 
-        An error counts as nothing: whoever sends the rest will meet it.
+        Returns 0 on an error. `send_all()` of the rest raises it.
         """
         try:
             return os.write(self._stream.socket.fileno(), data) if IS_POSIX else 0
@@ -102,58 +117,60 @@ class PacedStream(trio.abc.Stream):
             return 0
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all; raises `trio.BrokenResourceError` if the peer is too slow."""
+        """Send all of *data*; raise `trio.BrokenResourceError` on a timeout."""
         view = memoryview(data)
         rest = view[self.send_nowait(view) :]
         if rest:
-            with self._last_call.scope() as scope:
+            with self._shutdown_deadline.scope() as scope:
                 await self._send_slowly(rest, scope)
             if scope.cancelled_caught:
                 self.has_timed_out = True
-                raise trio.BrokenResourceError("the peer takes nothing")
+                raise trio.BrokenResourceError("write timeout: the peer does not read")
 
     async def _send_slowly(self, rest: memoryview, scope: trio.CancelScope) -> None:
-        pace = WriteDeadline(self._patience, trio.current_time())
+        deadline = WriteDeadline(self._write_timeout, trio.current_time())
         while rest:
-            scope.deadline = min(pace.deadline, self._last_call.at)
+            scope.deadline = min(deadline.deadline, self._shutdown_deadline.at)
             try:
                 sent = await self._stream.socket.send(rest)
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            pace.extend(sent, trio.current_time())
+            deadline.extend(sent, trio.current_time())
             rest = rest[sent:]
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the socket takes something."""
+        """Wait until the socket is writable."""
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive what has come, or nothing at the end."""
+        """Receive some bytes; return no bytes at EOF."""
         if not IS_POSIX:
             return await self._stream.receive_some(max_bytes)
         sock = self._stream.socket
         while sock.fileno() >= 0:
-            # Nearly always nothing has come yet, and to try would be in vain.
+            # Waiting first saves a system call: the socket is rarely readable yet.
             await trio.lowlevel.wait_readable(sock)
             try:
-                # Asked for anew: a number may be another connection's by now.
-                return os.read(sock.fileno(), max_bytes or STEP_SIZE)
+                # After the wait the old file descriptor may be another socket's.
+                return os.read(sock.fileno(), max_bytes or RECEIVE_SIZE)
             except BlockingIOError:
                 pass
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-        raise trio.ClosedResourceError("not possible with a closed socket")
+        raise trio.ClosedResourceError("the socket is closed")
 
     def detach(self) -> socket.socket:
-        """Give the socket away, non-blocking; the stream is over with that."""
+        """Return the socket, non-blocking; the stream is closed for its user."""
         sock = self._stream.socket
-        # Told what it is, since it would ask the kernel three times.
-        given = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        given.setblocking(False)
-        return given
+        # Without these arguments, the constructor makes three system calls.
+        detached = socket.socket(
+            sock.family, sock.type, sock.proto, fileno=sock.detach()
+        )
+        detached.setblocking(False)
+        return detached
 
     def shutdown_write(self) -> None:
-        """Tell the peer that nothing more will come."""
+        """Send EOF, and keep receiving."""
         with suppress(OSError):
             self._stream.socket.shutdown(socket.SHUT_WR)
 

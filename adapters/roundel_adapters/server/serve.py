@@ -1,14 +1,17 @@
-"""Serving on Hypercorn's trio code, with what event streams need of a server.
+"""The server: accepts connections, serves them, drains and shuts down.
 
-Stock Hypercorn 0.18 has holes that long streams fall into. An exception of one
-connection ends the whole server. A peer that stops reading holds a write, and with it
-the shutdown, for ever. An HTTP/2 peer that closes its window grows our memory, one that
-takes back its streams fills a tree until it fails, and after a thousand requests its
-streams go dead. A request sent ahead hides the end of the one before.
+It uses Hypercorn for the ASGI lifespan, the ASGI scope, the states of a request, and
+HTTP/1.1. The rest replaces parts of Hypercorn 0.18 that fail with long streams:
 
-What is Hypercorn's here: the lifespan, the scope and the states of a request, and
-HTTP/1.1. The tests run each hole's story against stock Hypercorn too, so that an
-upgrade tells which of ours can go.
+- An exception in one connection ends the server.
+- A peer that stops reading blocks a write without a limit, and so the shutdown.
+- An HTTP/2 peer with a closed window makes the server buffer without a limit.
+- An HTTP/2 peer that resets streams fills the priority tree until it raises.
+- An HTTP/2 connection stops sending after 1,000 requests.
+- A pipelined request hides that the peer has closed the connection.
+
+`test_hypercorn_canaries.py` has a test of each defect, which also runs on unmodified
+Hypercorn and has to fail there. An upgrade that fixes a defect fails that test.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from .listeners import Listener
 log = logging.getLogger("roundel_adapters.server")
 
 RESERVE = 128
-"""Open files that connections leave to the rest of the process."""
+"""Open files that are reserved for other uses than connections."""
 
 
 async def serve(
@@ -50,27 +53,29 @@ async def serve(
 ) -> None:
     """Serve an ASGI *app* on *listeners* until *shutdown* returns, then drain.
 
-    HTTP/1.1 and HTTP/2 are served on each of them; a `trio.SSLListener` has to offer
-    both by ALPN, as those of `listen()` do. Draining stops accepting, closes idle
-    connections and lets running responses end; it is the caller's part to end its
-    event streams when *shutdown* returns. Started means that connections are accepted
-    and the app's start-up is over. *counters* are kept up to date meanwhile. What
-    *short* takes of plain HTTP/1.1 is answered by it, and never comes to *app*.
+    Each listener serves HTTP/1.1 and HTTP/2. A `trio.SSLListener` has to offer both by
+    ALPN, as the listeners of `listen()` do. The server owns the listeners and closes
+    them.
+
+    Draining stops accepting, closes idle connections and waits for running responses.
+    The caller has to end its event streams when *shutdown* returns. The task is started
+    when the app's lifespan has started and the server accepts connections. *counters*
+    are updated while the server runs. *fastpath* answers the requests over plain
+    HTTP/1.1 that it handles, and *app* answers all others.
     """
     server = _Server(
         app, limits or ServerLimits(), counters or ServerCounters(), fastpath
     )
     try:
         async with trio.open_nursery() as lifespan_nursery:
-            site = server.site
-            lifespan = Lifespan(site.app, site.config, site.state)
+            context = server.context
+            lifespan = Lifespan(context.app, context.config, context.state)
             await lifespan_nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
             await server.run(listeners, shutdown, task_status)
             await lifespan.wait_for_shutdown()
             lifespan_nursery.cancel_scope.cancel()
     finally:
-        # They are ours from the call on, and an app may fail before they are used.
         for listener in listeners:
             await trio.aclose_forcefully(listener)
 
@@ -90,7 +95,7 @@ class _Server:
             if IS_SUPPORTED
             else None
         )
-        self.site = ServerContext(
+        self.context = ServerContext(
             app=wrap_app(app, config.wsgi_max_body_size, "asgi"),
             config=config,
             limits=limits,
@@ -101,7 +106,8 @@ class _Server:
         self._max_connections = min(limits.max_connections, _open_files() - RESERVE)
         if self._max_connections < limits.max_connections:
             log.info(
-                "%s connections at most, for want of open files", self._max_connections
+                "connection limit reduced to %s by the open-file limit (ulimit -n)",
+                self._max_connections,
             )
         self._connections: set[Connection] = set()
         self._fast_loop: FastLoop | None = None
@@ -113,7 +119,7 @@ class _Server:
         task_status: trio.TaskStatus[None],
     ) -> None:
         async with trio.open_nursery() as background:
-            background.start_soon(self.site.timeouts.run)
+            background.start_soon(self.context.timeouts.run)
             if self._dispatcher is not None:
                 await background.start(self._dispatcher.run)
             async with trio.open_nursery() as connections:
@@ -124,7 +130,7 @@ class _Server:
                     accepting.cancel_scope.cancel()
                 await self._drain(connections.cancel_scope)
             if self._dispatcher is not None:
-                with trio.move_on_at(self.site.shutdown_deadline.at):
+                with trio.move_on_at(self.context.shutdown_deadline.at):
                     await self._dispatcher.wait_empty()
             background.cancel_scope.cancel()
 
@@ -134,11 +140,11 @@ class _Server:
         connections: trio.Nursery,
         accepting: trio.Nursery,
     ) -> None:
-        """Begin to accept: by the reception what is for it, by trio what is not."""
+        """Accept in the fast loop without TLS, if there is one, otherwise in trio."""
         plain = [each for each in listeners if isinstance(each, trio.SocketListener)]
         if self._fastpath is not None and plain:
             self._fast_loop = FastLoop(
-                self.site,
+                self.context,
                 self._fastpath,
                 plain,
                 has_room=self._below_connection_limit,
@@ -151,10 +157,10 @@ class _Server:
             await accepting.start(accept, self._accept, list(listeners))
 
     async def _drain(self, connections: trio.CancelScope) -> None:
-        at = trio.current_time() + self.site.limits.drain_timeout
-        connections.deadline = at
-        self.site.shutdown_deadline.set(at)
-        await self.site.worker_context.terminated.set()
+        deadline = trio.current_time() + self.context.limits.drain_timeout
+        connections.deadline = deadline
+        self.context.shutdown_deadline.set(deadline)
+        await self.context.worker_context.terminated.set()
         for connection in self._connections:
             connection.drain()
         if self._fast_loop is not None:
@@ -162,40 +168,38 @@ class _Server:
 
     def _below_connection_limit(self) -> bool:
         streams = len(self._dispatcher) if self._dispatcher is not None else 0
-        guests = len(self._fast_loop) if self._fast_loop is not None else 0
-        return len(self._connections) + guests + streams < self._max_connections
+        fast = len(self._fast_loop) if self._fast_loop is not None else 0
+        return len(self._connections) + fast + streams < self._max_connections
 
     async def _accept(self, stream: AnyStream) -> None:
         if not self._below_connection_limit():
-            # Not evicted: whoever has a place keeps it, and a storm cannot push a
-            # quiet stream out.
-            self.site.counters.rejected += 1
+            # Evicting instead would let a burst of connections end quiet streams.
+            self.context.counters.rejected += 1
             await trio.aclose_forcefully(stream)
             return
         await self._serve(self._open_connection(stream), b"")
 
     def _resume_with(
-        self, connections: trio.Nursery, stream: trio.SocketStream, begun: bytes
+        self, connections: trio.Nursery, stream: trio.SocketStream, received: bytes
     ) -> None:
-        connections.start_soon(self._serve, self._open_connection(stream), begun)
+        connections.start_soon(self._serve, self._open_connection(stream), received)
 
     def _open_connection(self, stream: AnyStream) -> Connection:
-        connection = Connection(self.site, stream)
+        connection = Connection(self.context, stream)
         self._connections.add(connection)
-        self.site.counters.open += 1
+        self.context.counters.open += 1
         return connection
 
-    async def _serve(self, connection: Connection, begun: bytes) -> None:
-        counters = self.site.counters
+    async def _serve(self, connection: Connection, received: bytes) -> None:
+        counters = self.context.counters
         try:
-            await connection.run(begun)
+            await connection.run(received)
         except* trio.Cancelled:
             raise
         except* Exception:
-            # One connection's failure is its own: without this, Hypercorn's reaches
-            # the nursery that all connections share.
+            # The nursery is shared: an exception would end all other connections.
             counters.failed += 1
-            log.exception("a connection failed")
+            log.exception("connection failed")
         finally:
             counters.open -= 1
             self._connections.discard(connection)
@@ -206,13 +210,13 @@ def _config(limits: ServerLimits) -> Config:
     config.errorlog = None
     config.include_server_header = False
     config.h11_max_incomplete_size = limits.max_head
-    # Ending a connection by count helps nobody here; floods have their own guard.
+    # The limit of Hypercorn ends long streams; floods of resets have their own limit.
     config.keep_alive_max_requests = 1 << 62
     return config
 
 
 def _open_files() -> int:
-    """Return how many files this process may have open."""
+    """Return the limit of open files of this process."""
     try:
         import resource
     except ImportError:  # Not on Windows.

@@ -1,1 +1,1 @@
-"""Hypercorn's protocol classes with limits: HTTP/1.1, HTTP/2, the ASGI app's task."""
+"""HTTP/1.1 and HTTP/2 for ASGI applications, with limits on what a peer may use."""

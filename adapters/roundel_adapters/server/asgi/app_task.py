@@ -1,11 +1,11 @@
-"""One request and the application that answers it, as tasks."""
+"""Runs the ASGI application of a request in a task, and queues what it receives."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import TypeAlias, final
 
 import trio
 from hypercorn.typing import (
@@ -18,75 +18,77 @@ from hypercorn.typing import (
 
 log = logging.getLogger("roundel_adapters.server")
 
-Send = Callable[[ASGISendEvent | None], Awaitable[None]]
-OnReceived = Callable[[int], Awaitable[None]]
+Send: TypeAlias = Callable[[ASGISendEvent | None], Awaitable[None]]
+OnReceived: TypeAlias = Callable[[int], Awaitable[None]]
 
 
 @final
 class ReceiveQueue:
-    """What has come of a request and has not been received by its application.
+    """Holds the part of a request that the application has not received.
 
-    Whoever puts into it waits while more than *limit* bytes are there; the end of
-    the peer or of the exchange never waits, and frees who does. *taken* is told how
-    many bytes the application has received. Stock Hypercorn has a queue of ten
-    messages here: an application that does not read its request then keeps the
-    connection from noticing anything, even its own end.
+    `put()` of a body waits while the queue holds more than *limit* bytes. The end of
+    the connection or of the exchange does not wait, and wakes a waiting `put()`.
+    *on_received* is called with the number of bytes that the application received.
+
+    Hypercorn's queue holds ten messages of any size. If an application does not read
+    them, the connection reads no more and does not notice its own end.
     """
 
     def __init__(
         self, *, limit: float = math.inf, on_received: OnReceived | None = None
     ) -> None:
         self._limit = limit
-        self._taken = on_received
+        self._on_received = on_received
         self._body = bytearray()
-        self._is_whole = self._is_told = self._is_over = False
+        self._is_complete = self._is_consumed = self._is_disconnected = False
         self._changed = trio.lowlevel.ParkingLot()
 
     async def put(self, event: ASGIReceiveEvent) -> None:
-        """Add what has come; for bodies, wait until there is room for more."""
+        """Add an event; after a part of a body, wait until there is room for more."""
         if event["type"] == "http.request":
             self._body += event["body"]
-            self._is_whole = not event["more_body"]
+            self._is_complete = not event["more_body"]
         else:
-            self._is_over = True
+            self._is_disconnected = True
         self._changed.unpark_all()
-        while len(self._body) > self._limit and not self._is_over:
+        while len(self._body) > self._limit and not self._is_disconnected:
             await self._changed.park()
 
     def discard(self) -> int:
-        """Forget what has not been received, and return how many bytes that was."""
+        """Discard the rest of the body; return the number of discarded bytes."""
         size = len(self._body)
         self._body.clear()
-        self._is_told = True
+        self._is_consumed = True
         return size
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Wait for the next message to the application."""
-        while not self._is_told:
-            if self._body or self._is_whole:
-                return await self._next_piece()
-            if self._is_over:
+        """Wait for the application's next event."""
+        while not self._is_consumed:
+            if self._body or self._is_complete:
+                return await self._next_body_part()
+            if self._is_disconnected:
                 break
             await self._changed.park()
-        while not self._is_over:
+        while not self._is_disconnected:
             await self._changed.park()
-        # An application may ask for ever.
+        # An application that loops after a disconnect must let other tasks run.
         await trio.lowlevel.checkpoint()
         return {"type": "http.disconnect"}
 
-    async def _next_piece(self) -> HTTPRequestEvent:
+    async def _next_body_part(self) -> HTTPRequestEvent:
         body = bytes(self._body)
         self._body.clear()
-        self._is_told = self._is_whole
+        self._is_consumed = self._is_complete
         self._changed.unpark_all()
-        if body and self._taken is not None:
-            await self._taken(len(body))
-        return {"type": "http.request", "body": body, "more_body": not self._is_told}
+        if body and self._on_received is not None:
+            await self._on_received(len(body))
+        more_body = not self._is_consumed
+        return {"type": "http.request", "body": body, "more_body": more_body}
 
 
 @final
 class AppRunner:
-    """The applications that run for one connection."""
+    """Runs the applications of one connection."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -95,7 +97,7 @@ class AppRunner:
     def start(
         self, app: AppWrapper, scope: Scope, receive_queue: ReceiveQueue, send: Send
     ) -> None:
-        """Run *app* for a request; *send* gets `None` when it has ended."""
+        """Run *app* for a request; *send* is called with `None` when it has ended."""
         self.running += 1
         self._nursery.start_soon(self._run, app, scope, receive_queue, send)
 
@@ -108,7 +110,7 @@ class AppRunner:
         except* trio.Cancelled:
             raise
         except* Exception:
-            log.exception("an application failed")
+            log.exception("application failed")
         finally:
             self.running -= 1
             await send(None)

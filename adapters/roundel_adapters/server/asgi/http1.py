@@ -1,4 +1,4 @@
-"""HTTP/1.1: Hypercorn's, where a peer that waits its turn is watched."""
+"""HTTP/1.1: Hypercorn's protocol with limits, which notices a peer's end earlier."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ from .app_task import ReceiveQueue
 from .interface import ConnectionContext, http_stream
 
 MAX_UNREAD_BODY = 64 * 1024
-"""Bytes of a body that are read before its application asks for them."""
-
+"""Bytes of a request's body that are read before the application receives them."""
 
 _FRAMINGS = {b"content-length", b"transfer-encoding"}
 
 
 @final
 class GuardedH11Protocol(H11Protocol):
-    """One HTTP/1.1 connection.
+    """An HTTP/1.1 connection.
 
-    Upgrades are not made: a request for one is answered as the request it also is
-    (RFC 9110 7.8), so there is no WebSocket, and no HTTP/2 by the h2c token that
-    RFC 9113 3.1 has deprecated.
+    It ignores the Upgrade field, as RFC 9110 7.8 allows. So there is no WebSocket, and
+    no HTTP/2 by the h2c token, which RFC 9113 3.1 deprecates. HTTP/2 with prior
+    knowledge raises `H2ProtocolAssumedError`.
     """
 
     connection: h11.Connection
@@ -62,14 +61,14 @@ class GuardedH11Protocol(H11Protocol):
 
     @property
     def is_mid_head(self) -> bool:
-        """Whether a request has begun whose head is not complete."""
+        """Whether the peer has sent a part of a request's head."""
         connection = self.connection
-        waits = self.stream is None and connection.their_state is h11.IDLE
-        return waits and bool(connection.trailing_data[0])
+        is_idle = self.stream is None and connection.their_state is h11.IDLE
+        return is_idle and bool(connection.trailing_data[0])
 
     @property
     def is_unread(self) -> bool:
-        """Whether the peer is still sending what nobody will read."""
+        """Whether the peer may still be sending a request that was answered."""
         return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
     async def spawn_app(
@@ -79,14 +78,14 @@ class GuardedH11Protocol(H11Protocol):
         scope: Scope,
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Start the application of a request, as `HTTPStream` asks for it."""
-        inbox = ReceiveQueue(limit=MAX_UNREAD_BODY)
+        """Start the application of a request; `HTTPStream` calls it."""
+        receive_queue = ReceiveQueue(limit=MAX_UNREAD_BODY)
         hand_off = self._connection_context.hand_off
         if hand_off is not None and scope["type"] == "http":
             advertise(scope)
             send = with_hand_off(send, hand_off)
-        self._connection_context.apps.start(app, scope, inbox, send)
-        return inbox.put
+        self._connection_context.apps.start(app, scope, receive_queue, send)
+        return receive_queue.put
 
     async def _handle_events(self) -> None:
         while True:
@@ -101,13 +100,13 @@ class GuardedH11Protocol(H11Protocol):
 
     async def _send_100_continue(self) -> None:
         if self.connection.they_are_waiting_for_100_continue:
-            answer = h11.InformationalResponse(status_code=100, headers=[])
-            await self._send_h11_event(answer)
+            response = h11.InformationalResponse(status_code=100, headers=[])
+            await self._send_h11_event(response)
 
     async def _handle_event(
         self, event: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
     ) -> bool:
-        """Act on an event of h11's, and tell whether there may be more."""
+        """Handle an event of h11; return whether there may be another."""
         if isinstance(event, h11.Request):
             return await self._handle_request(event)
         if event is h11.PAUSED:
@@ -127,13 +126,13 @@ class GuardedH11Protocol(H11Protocol):
             rest, _ = self.connection.trailing_data
             raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + rest)
         headers = list(request.headers)
-        # h11 applies its limit only to heads that come in more than one piece.
+        # h11 applies its limit only to heads that arrive in several reads.
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         framings = {name for name, _ in headers} & _FRAMINGS
         if len(request.target) > self._limits.max_target:
             await self._reject(414)
         elif len(framings) > 1:
-            # RFC 9112 6.1: whoever says both may mean to smuggle a request.
+            # RFC 9112 6.1: both fields together may be request smuggling.
             await self._reject(400)
         elif size + len(request.target) > self._limits.max_head:
             await self._reject(431)
@@ -153,7 +152,7 @@ class GuardedH11Protocol(H11Protocol):
             self.stream_send,
             STREAM_ID,
         )
-        opened = Request(
+        stream_request = Request(
             stream_id=STREAM_ID,
             headers=headers,
             http_version=request.http_version.decode(),
@@ -161,7 +160,7 @@ class GuardedH11Protocol(H11Protocol):
             raw_path=request.target,
             state=self.connection_state,
         )
-        await self.stream.handle(opened)
+        await self.stream.handle(stream_request)
 
     async def _reject(self, status: int) -> None:
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -169,12 +168,11 @@ class GuardedH11Protocol(H11Protocol):
         await self.send(Closed())
 
     async def _wait_for_response(self) -> bool:
-        """Wait until the request before has been answered; `False` is the end.
+        """Wait until the previous request is answered; return `False` at EOF.
 
-        Meanwhile the peer is watched, or its end would go unnoticed for as long as
-        the answer lasts, and that of an event stream does. What it sends ahead is
-        kept, up to the size of a head; if it sends more it is watched no further,
-        and the next heartbeat finds its end.
+        A response that is an event stream lasts, so the connection is read meanwhile
+        to notice EOF. Pipelined bytes are buffered up to the limit of a head. If the
+        peer sends more, reading stops, and the next heartbeat notices the end.
         """
         await self.can_read.clear()
         async with trio.open_nursery() as nursery:
@@ -184,23 +182,22 @@ class GuardedH11Protocol(H11Protocol):
         return self.can_read.is_set()
 
     async def _read_ahead(self, waiting: trio.CancelScope) -> None:
-        kept = len(self.connection.trailing_data[0])
-        while kept <= self._limits.max_head:
+        buffered = len(self.connection.trailing_data[0])
+        while buffered <= self._limits.max_head:
             data = await self._connection_context.receive()
             if not data:
                 waiting.cancel()
                 return
             self.connection.receive_data(data)
-            kept += len(data)
+            buffered += len(data)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send a part of a response."""
         if isinstance(event, Response):
-            # The body is at hand or soon will be: one write takes both. The head of
-            # a stream is not kept, for nobody knows when the first event comes.
-            self._is_head_buffered = any(
-                n.lower() == b"content-length" for n, _ in event.headers
-            )
+            # With a length, the body follows at once: one write sends both. Without,
+            # it may be an event stream, whose first event can come much later.
+            names = (name.lower() for name, _ in event.headers)
+            self._is_head_buffered = b"content-length" in names
         await super().stream_send(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:

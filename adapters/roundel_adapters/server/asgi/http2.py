@@ -1,11 +1,14 @@
-"""HTTP/2 for event streams: each application carries its own bytes to the window.
+"""HTTP/2 without send buffers: flow control is the only queue.
 
-Hypercorn buffers what a stream has to send and lets one task pick from the buffers by
-the client's priorities. Its buffer grows without bound at a closed window, its tree of
-priorities keeps what was reset until it is full, and a read that one application does
-not want stops the whole connection. Here is neither buffer nor tree: an application's
-send returns when its bytes have gone out, in turns with the others', and what it has
-not received of a request is not acknowledged, so the client's own window bounds it.
+Hypercorn buffers the data of each stream, and one task sends from the buffers in the
+order of a priority tree. The buffer of a stream with a closed window grows without
+bound. The tree keeps reset streams until it is full and raises. A request body that one
+application does not read blocks the whole connection.
+
+Here each application's `send` runs the h2 library itself. It waits for the window,
+sends a frame of at most 16 KiB, and lets the other streams have a turn. Received bytes
+are acknowledged when the application has received them, so the client's window bounds
+the request bodies in memory.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from .interface import ConnectionContext
 
 @final
 class Http2Connection:
-    """One HTTP/2 connection."""
+    """An HTTP/2 connection."""
 
     def __init__(self, server: ServerContext, connection: ConnectionContext) -> None:
         self._server = server
@@ -52,21 +55,21 @@ class Http2Connection:
 
     @property
     def is_mid_head(self) -> bool:
-        """Whether a request, or the connection, has begun and not got further."""
+        """Whether the client's preface or the head of a request is incomplete."""
         return not self._has_settings or partial_head_size(self._h2) > 0
 
     @property
     def is_unread(self) -> bool:
-        """Whether the peer is still sending what nobody will read."""
+        """Whether the connection ended by an error while the peer may be sending."""
         return self._has_failed
 
     async def initiate(self) -> None:
-        """Send the settings."""
+        """Send the server's settings."""
         self._h2.initiate_connection()
         await self._streams.flush()
 
     async def handle(self, event: Event) -> None:
-        """Take in bytes, or the end of the connection."""
+        """Handle received bytes (`RawData`) or the end of the connection (`Closed`)."""
         if isinstance(event, RawData):
             await self._receive(event.data)
         elif isinstance(event, Closed):
@@ -88,7 +91,7 @@ class Http2Connection:
         await self._streams.flush()
 
     async def _fail(self, code: ErrorCodes | None = None) -> None:
-        """End the connection; without a *code*, h2 has said why already."""
+        """Close the connection with *code*; without one, h2 has queued a GOAWAY."""
         if not self._has_failed:
             self._has_failed = True
             if code is not None:
@@ -142,7 +145,7 @@ class Http2Connection:
             await exchange.http.handle(request)
 
     def _has_too_many_apps(self) -> bool:
-        # A stream that was taken back is over for h2, but its application may go on.
+        # An application may still run after its stream was reset.
         return self._connection.apps.running >= 2 * self._limits.max_streams
 
     async def _receive_body(self, event: DataReceived) -> None:
@@ -153,7 +156,7 @@ class Http2Connection:
         if exchange := self._streams.get(stream_id):
             await exchange.http.handle(Body(stream_id=stream_id, data=event.data))
             size -= len(event.data)
-        # Padding, or what nobody is there to receive.
+        # The application acknowledges its part; this is padding or a closed stream.
         self._h2.acknowledge_received_data(size, stream_id)
 
     async def _acknowledge(self, stream_id: int, size: int) -> None:

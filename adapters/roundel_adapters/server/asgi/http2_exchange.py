@@ -1,4 +1,4 @@
-"""One HTTP/2 stream: a request, its application and how far both are."""
+"""One HTTP/2 stream: a request, its application and its state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from .interface import ConnectionContext, http_stream
 
 @final
 class Http2Exchange:
-    """A stream that is open; *taken* hears what its application has received."""
+    """An open stream.
+
+    *on_received* is called with the number of body bytes the application received.
+    """
 
     def __init__(
         self,
@@ -38,9 +41,9 @@ class Http2Exchange:
         self._apps = connection.apps
         self.receive_queue = ReceiveQueue(on_received=on_received)
         self.is_request_complete = False
-        """Whether the peer has sent the whole request."""
+        """Whether the client has sent the whole request."""
         self.is_response_complete = False
-        """Whether the whole response has been sent."""
+        """Whether the application has sent the whole response."""
         self.http = http_stream(server, connection, self, send, stream_id)
 
     async def spawn_app(
@@ -50,17 +53,17 @@ class Http2Exchange:
         scope: Scope,
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Start the application of the request, as `HTTPStream` asks for it."""
+        """Start the application of a request; `HTTPStream` calls it."""
         self._apps.start(app, scope, self.receive_queue, send)
         return self.receive_queue.put
 
 
 def decode_request(event: RequestReceived, state: ConnectionState) -> Request | None:
-    """Return the request that *event* begins, or `None` if it cannot be served."""
+    """Return the request of *event*, or `None` if ASGI cannot represent it."""
     fields = [(bytes(name), bytes(value)) for name, value in event.headers]
     pseudo = {name: value for name, value in fields if name.startswith(b":")}
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    # A CONNECT has no path, and ASGI has no way to pass one on.
+    # A CONNECT request has no path.
     if not (method.isascii() and path.isascii() and path):
         return None
     return Request(
