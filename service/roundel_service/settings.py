@@ -1,4 +1,8 @@
-"""Settings: from flags, the environment and a TOML file, checked at the start."""
+"""Settings of the service: from flags, the environment and a TOML file.
+
+Each field of `Settings` is a setting. Its metadata holds the parser of its text, and
+the expected value in words, for the error message.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +15,26 @@ from typing import Any, Literal, TypeAlias, final, get_args
 
 import attrs
 
+from .engines.base import USER_TTL
 from .engines.cache import CACHE_BYTES
+from .engines.sqlite.database import Durability
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
 from .identity.hmac_key import MIN_SECRET
 from .identity.jwks import check_source
 
 PREFIX = "ROUNDEL_"
+"""Prefix of the environment variables."""
 
-Durability: TypeAlias = Literal["full", "normal", "off"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
-Sources: TypeAlias = Mapping[str, object]
-"""Values by the name of the setting, in lower case and without the prefix."""
+Source: TypeAlias = Mapping[str, object]
+"""Values by setting name, in lower case and without the prefix."""
 
 
 @final
 class ConfigError(Exception):
-    """Settings that the service does not start with; one line for each."""
+    """Invalid settings; *lines* has one message for each."""
 
     def __init__(self, *lines: str) -> None:
         self.lines = lines
@@ -38,7 +44,7 @@ class ConfigError(Exception):
 @final
 @attrs.frozen
 class Address:
-    """A *host* and a *port*; port 0 is any free one."""
+    """A *host* and a *port*; port 0 means any free port."""
 
     host: str
     port: int
@@ -49,7 +55,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the address."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -59,7 +65,7 @@ class Address:
 IS_SHARED = {
     "memory": False,
     "sqlite": False,
-    # As `valkey://HOST`, with TLS, and of a cluster.
+    # With "s" over TLS, with "+cluster" on a cluster.
     **{
         f"{name}{tls}{cluster}": True
         for name in ("valkey", "redis")
@@ -67,145 +73,134 @@ IS_SHARED = {
         for cluster in ("", "+cluster")
     },
 }
-"""Whether several processes can use an engine at once, by the scheme of its setting."""
+"""Whether several processes can use an engine, by the scheme of its URL."""
 
 DEFAULT_BIND = Address("127.0.0.1", 8080)
 DEFAULT_OPS_BIND = Address("127.0.0.1", 9180)
 
+# RFC 6454 6.2, as a browser sends it; this excludes "*" and "null".
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+", re.ASCII)
 
-def _address(value: str) -> Address:
-    host, separator, port = value.rpartition(":")
+
+def _parse_address(text: str) -> Address:
+    host, separator, port = text.rpartition(":")
     if not separator or not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
 
-def _address_or_none(value: str) -> Address | None:
-    return _address(value) if value else None
+def _parse_engine(text: str) -> str:
+    scheme, colon, _ = text.partition(":")
+    if (scheme, colon) not in {("memory", ""), ("sqlite", ":")}:
+        parse_url(text)
+    return text
 
 
-def _origins(value: str) -> tuple[str, ...]:
-    origins = tuple(origin.strip() for origin in value.split(","))
-    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError
-    return origins
-
-
-def _engine(value: str) -> str:
-    scheme, colon, _ = value.partition(":")
-    if scheme == "memory" and not colon:
-        return value
-    if scheme == "sqlite" and colon:
-        return value
-    parse_url(value)
-    return value
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in words:
+def _text(min_bytes: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if len(text.encode()) < min_bytes:
             raise ValueError
-        return value
+        return text
 
     return parse
 
 
-def _keys(value: str) -> tuple[str, ...]:
-    keys = tuple(key.strip() for key in value.split(","))
-    if not all(key and key.isascii() and key.isprintable() for key in keys):
-        raise ValueError
-    return keys
-
-
-def _secret(value: str) -> str:
-    if len(value.encode()) < MIN_SECRET:
-        raise ValueError
-    return value
-
-
-def _text(value: str) -> str:
-    if not value:
-        raise ValueError
-    return value
-
-
-def _seconds(value: str) -> float:
-    seconds = float(value)
-    if not 0 < seconds <= 86_400:
-        raise ValueError
-    return seconds
-
-
-def _rate(value: str) -> float:
-    rate = float(value)
-    if not 0 < rate <= 1e9:
-        raise ValueError
-    return rate
-
-
-def _count(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        number = int(value)
-        if not low <= number <= high:
+def _list_of(is_valid: Callable[[str], object]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        parts = tuple(part.strip() for part in text.split(","))
+        if not all(is_valid(part) for part in parts):
             raise ValueError
-        return number
+        return parts
 
     return parse
+
+
+def _is_key(text: str) -> bool:
+    return text.isascii() and text.isprintable() and bool(text)
 
 
 def _setting(
     parse: Callable[[str], object],
     expected: str,
     *,
-    default: Any = attrs.NOTHING,  # noqa: ANN401
+    default: object = attrs.NOTHING,
     secret: bool = False,
-) -> Any:  # noqa: ANN401, the type is declared at the field
+) -> Any:  # noqa: ANN401, the field declares the type
     metadata = {"parse": parse, "expected": expected, "secret": secret}
     return attrs.field(default=default, metadata=metadata, repr=not secret)
 
 
-# RFC 6454 6.2, as a browser writes it; so "*" and "null" are none.
-_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+", re.ASCII)
-_SECONDS = "a number of seconds, above 0 and at most 86400"
+def _choice(alias: object, default: str) -> Any:  # noqa: ANN401
+    *most, last = words = get_args(alias)
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return _setting(parse, f"{', '.join(most)} or {last}", default=default)
+
+
+def _count(low: int, high: int, default: int, unit: str = "") -> Any:  # noqa: ANN401
+    def parse(text: str) -> int:
+        if not low <= (count := int(text)) <= high:
+            raise ValueError
+        return count
+
+    expected = f"a count{unit and f' of {unit}'} from {low} to {high}"
+    return _setting(parse, expected, default=default)
+
+
+def _number(high: float, expected: str, default: float) -> Any:  # noqa: ANN401
+    def parse(text: str) -> float:
+        if not 0 < (number := float(text)) <= high:
+            raise ValueError
+        return number
+
+    return _setting(parse, expected, default=default)
+
+
+def _seconds(default: float) -> Any:  # noqa: ANN401
+    expected = "a number of seconds, above 0 and at most 86400"
+    return _number(86_400, expected, default)
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that can be set, by the names of the HTTP contract."""
+    """The settings, named as in docs/reference/settings.md."""
 
     bind: Address = _setting(  # noqa: RUF009, an attrs field
-        _address, "HOST:PORT", default=DEFAULT_BIND
+        _parse_address, "HOST:PORT", default=DEFAULT_BIND
     )
     ops_bind: Address | None = _setting(  # noqa: RUF009, an attrs field
-        _address_or_none, "HOST:PORT, or nothing for none", default=DEFAULT_OPS_BIND
+        lambda text: _parse_address(text) if text else None,
+        "HOST:PORT, or nothing for none",
+        default=DEFAULT_OPS_BIND,
     )
+    # Secret: a URL may have a password.
     engine: str = _setting(
-        # A URL may have a password.
-        _engine,
+        _parse_engine,
         "memory, sqlite:PATH or valkey://HOST",
         default="sqlite:",
         secret=True,
     )
-    durability: Durability = _setting(  # noqa: RUF009, an attrs field
-        _one_of(*get_args(Durability)), "full, normal or off", default="full"
+    durability: Durability = _choice(  # noqa: RUF009, an attrs field
+        Durability, "full"
     )
-    cache_bytes: int = _setting(
-        _count(1 << 20, 1 << 40),
-        "a count of bytes from 1048576 to 1099511627776",
-        default=CACHE_BYTES,
-    )
-    user_ttl: int = _setting(
-        _count(86_400, 1 << 31),
-        "a count of seconds from 86400 to 2147483648",
-        default=90 * 86_400,
-    )
-    workers: int = _setting(_count(1, 64), "a count from 1 to 64", default=1)
+    cache_bytes: int = _count(1 << 20, 1 << 40, CACHE_BYTES, "bytes")
+    user_ttl: int = _count(86_400, 1 << 31, round(USER_TTL), "seconds")
+    workers: int = _count(1, 64, 1)
     producer_keys: tuple[str, ...] = _setting(
-        _keys, "one or more keys of printable ASCII, separated by commas", secret=True
+        _list_of(_is_key),
+        "one or more keys of printable ASCII, separated by commas",
+        secret=True,
     )
     jwt_secret: str | None = _setting(
-        _secret, f"a secret of at least {MIN_SECRET} bytes", default=None, secret=True
+        _text(MIN_SECRET),
+        f"a secret of at least {MIN_SECRET} bytes",
+        default=None,
+        secret=True,
     )
     jwks: str | None = _setting(
         check_source,
@@ -213,113 +208,96 @@ class Settings:
         default=None,
         secret=True,
     )
-    jwt_audience: str | None = _setting(_text, "some text", default=None)
-    jwt_issuer: str | None = _setting(_text, "some text", default=None)
+    jwt_audience: str | None = _setting(_text(1), "a text", default=None)
+    jwt_issuer: str | None = _setting(_text(1), "a text", default=None)
     cors_origins: tuple[str, ...] = _setting(
-        _origins, "origins like https://example.org, separated by commas", default=()
+        _list_of(_ORIGIN.fullmatch),
+        "origins like https://example.org, separated by commas",
+        default=(),
     )
-    ping: float = _setting(_seconds, _SECONDS, default=25.0)
-    max_age: float = _setting(_seconds, _SECONDS, default=600.0)
-    write_timeout: float = _setting(_seconds, _SECONDS, default=30.0)
-    drain_timeout: float = _setting(_seconds, _SECONDS, default=20.0)
-    max_streams: int = _setting(
-        _count(1, 1_000_000), "a count from 1 to 1000000", default=20_000
-    )
-    max_streams_per_user: int = _setting(
-        _count(1, 10_000), "a count from 1 to 10000", default=32
-    )
-    producer_rate: float = _setting(
-        _rate, "notifications a second, above 0", default=20_000.0
-    )
-    user_rate: float = _setting(_rate, "calls a second, above 0", default=50.0)
-    mailbox_items: int = _setting(
-        _count(1, 10_000), "a count from 1 to 10000", default=200
-    )
-    mailbox_bytes: int = _setting(
-        _count(MAX_ITEM, 1 << 26),
-        f"a count of bytes from {MAX_ITEM} to 67108864",
-        default=262_144,
-    )
-    ring_changes: int = _setting(
-        _count(1, 10_000), "a count from 1 to 10000", default=256
-    )
-    log_level: LogLevel = _setting(  # noqa: RUF009, an attrs field
-        _one_of(*get_args(LogLevel)), "debug, info, warning or error", default="info"
-    )
+    ping: float = _seconds(25.0)
+    max_age: float = _seconds(600.0)
+    write_timeout: float = _seconds(30.0)
+    drain_timeout: float = _seconds(20.0)
+    max_streams: int = _count(1, 1_000_000, 20_000)
+    max_streams_per_user: int = _count(1, 10_000, 32)
+    producer_rate: float = _number(1e9, "notifications a second, above 0", 20_000.0)
+    user_rate: float = _number(1e9, "requests a second, above 0", 50.0)
+    mailbox_items: int = _count(1, 10_000, 200)
+    mailbox_bytes: int = _count(MAX_ITEM, 1 << 26, 262_144, "bytes")
+    ring_changes: int = _count(1, 10_000, 256)
+    log_level: LogLevel = _choice(LogLevel, "info")  # noqa: RUF009, an attrs field
 
 
 _FIELDS = {field.name: field for field in attrs.fields(Settings)}
 
 
 def load(
-    flags: Sources, environment: Mapping[str, str], file: Path | None = None
+    flags: Source, environment: Mapping[str, str], file: Path | None = None
 ) -> Settings:
-    """Read the settings; a flag beats the environment, which beats the *file*.
+    """Read the settings; flags override the environment, which overrides the *file*.
 
-    Raises `ConfigError`, with a line for each setting that is unknown, missing or
-    wrong: its name, where it was set and what was expected. No line shows a secret.
+    Raises `ConfigError` with a line for each unknown, missing or invalid setting: its
+    name, where it was set and what was expected. No line shows a secret.
     """
     values = _read(tuple(_FIELDS), flags, environment, file)
     if (values["jwt_secret"] is None) == (values["jwks"] is None):
-        # Both would let a token choose how it is verified.
+        # With both, the token would choose how it is verified.
         raise ConfigError(
             "ROUNDEL_JWT_SECRET, ROUNDEL_JWKS: expected exactly one of them, "
             f"got {'none' if values['jwks'] is None else 'both'}"
         )
     settings = Settings(**values)
-    _check_sharing(settings)
-    return settings
-
-
-def _check_sharing(settings: Settings) -> None:
     scheme = settings.engine.partition(":")[0]
     if settings.workers > 1 and not IS_SHARED[scheme]:
         raise ConfigError(
             f"ROUNDEL_WORKERS: expected 1, since the engine {scheme} keeps mailboxes "
             f"in one process, got {settings.workers}"
         )
+    return settings
 
 
 def load_some(
     names: tuple[str, ...],
     environment: Mapping[str, str],
     file: Path | None = None,
-    flags: Sources | None = None,
+    flags: Source | None = None,
 ) -> Mapping[str, Any]:
-    """Read just the settings of these *names*, for commands that need no more."""
+    """Read only the settings with these *names*, for a command that needs no others."""
     return _read(names, flags or {}, environment, file)
 
 
 def _read(
     names: tuple[str, ...],
-    flags: Sources,
+    flags: Source,
     environment: Mapping[str, str],
     file: Path | None,
 ) -> dict[str, Any]:
-    sources: list[tuple[str, Sources]] = [
+    sources: list[tuple[str, Source]] = [
         ("flag", flags),
         ("environment", _from_environment(environment)),
         (str(file), _from_file(file) if file else {}),
     ]
-    lines = [line for place, source in sources for line in _unknown(place, source)]
+    errors = [line for origin, source in sources for line in _unknown(origin, source)]
     values: dict[str, Any] = {}
     for name in names:
         field = _FIELDS[name]
-        found = next(((p, s[name]) for p, s in sources if name in s), None)
+        found = next((each for each in sources if name in each[1]), None)
         if found is None:
-            lines += _missing(field)
+            errors += _missing(field)
             values[name] = field.default
             continue
+        origin, source = found
         try:
-            values[name] = field.metadata["parse"](_as_text(found[1]))
+            values[name] = field.metadata["parse"](_as_text(source[name]))
         except ValueError:
-            lines.append(_wrong(field, *found))
-    if lines:
-        raise ConfigError(*lines)
+            errors.append(_invalid(field, origin, source[name]))
+    if errors:
+        raise ConfigError(*errors)
     return values
 
 
-def _from_environment(environment: Mapping[str, str]) -> Sources:
+def _from_environment(environment: Mapping[str, str]) -> Source:
     return {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
@@ -327,7 +305,7 @@ def _from_environment(environment: Mapping[str, str]) -> Sources:
     }
 
 
-def _from_file(file: Path) -> Sources:
+def _from_file(file: Path) -> Source:
     try:
         return tomllib.loads(file.read_text())
     except (OSError, ValueError) as error:
@@ -338,31 +316,28 @@ def _as_text(value: object) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ",".join(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError  # noqa: TRY004, every parser says so of a bad value
+        raise ValueError  # noqa: TRY004, as the parsers raise it
     return str(value)
 
 
-def _name(name: str) -> str:
+def _variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def _unknown(place: str, source: Sources) -> Iterator[str]:
+def _unknown(origin: str, source: Source) -> Iterator[str]:
+    known = ", ".join(map(_variable, _FIELDS))
     for name in source:
         if name not in _FIELDS:
-            yield f"{_name(name)} ({place}): unknown; there are {_all_names()}"
-
-
-def _all_names() -> str:
-    return ", ".join(_name(name) for name in _FIELDS)
+            yield f"{_variable(name)} ({origin}): unknown setting, expected {known}"
 
 
 def _missing(field: attrs.Attribute[Any]) -> list[str]:
     if field.default is not attrs.NOTHING:
         return []
-    return [f"{_name(field.name)}: not set, expected {field.metadata['expected']}"]
+    return [f"{_variable(field.name)}: not set, expected {field.metadata['expected']}"]
 
 
-def _wrong(field: attrs.Attribute[Any], place: str, value: object) -> str:
-    got = "something else" if field.metadata["secret"] else repr(value)
+def _invalid(field: attrs.Attribute[Any], origin: str, value: object) -> str:
+    got = "a value that is not shown" if field.metadata["secret"] else repr(value)
     expected = field.metadata["expected"]
-    return f"{_name(field.name)} ({place}): expected {expected}, got {got}"
+    return f"{_variable(field.name)} ({origin}): expected {expected}, got {got}"

@@ -1,4 +1,4 @@
-"""Settings: what beats what, and what is refused by name."""
+"""Settings: their order of precedence, their bounds and their error messages."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import sys
 
 import pytest
 
-from roundel_service import settings as config
 from roundel_service.engines.sqlite.default_path import default_path
-from roundel_service.settings import Address, ConfigError
+from roundel_service.settings import Address, ConfigError, load
 
 KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}
 
 
 def refused(flags=None, environment=None, file=None) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as error:
-        config.load(flags or {}, {**KEYS, **(environment or {})}, file)
+        load(flags or {}, {**KEYS, **(environment or {})}, file)
     return error.value.lines
 
 
-def test_defaults_are_the_contracts():
-    """What is not set is as the contract's table says."""
-    settings = config.load({}, KEYS)
+def test_defaults_are_those_of_the_contract():
+    """An unset setting has the default of the reference."""
+    settings = load({}, KEYS)
 
     assert Address("127.0.0.1", 8080) == settings.bind
     assert (25, 600, 30, 20) == (
@@ -37,13 +36,13 @@ def test_defaults_are_the_contracts():
     )
 
 
-def test_flag_beats_environment_beats_file(tmp_path):
-    """The nearer to the command, the stronger."""
+def test_flag_overrides_environment_overrides_file(tmp_path):
+    """Each setting comes from the first source that has it."""
     file = tmp_path / "roundel.toml"
     file.write_text('bind = "h:1"\nping = 1\nmax_age = 1.5\nproducer_keys = ["a","b"]')
     environment = {"ROUNDEL_BIND": "h:2", "ROUNDEL_PING": "2"}
     keys = {"ROUNDEL_JWT_SECRET": "s" * 32}
-    settings = config.load({"bind": "h:3"}, {**keys, **environment}, file)
+    settings = load({"bind": "h:3"}, {**keys, **environment}, file)
 
     assert (3, 2, 1.5) == (settings.bind.port, settings.ping, settings.max_age)
     assert settings.producer_keys == ("a", "b")
@@ -80,7 +79,7 @@ def test_flag_beats_environment_beats_file(tmp_path):
     ],
 )
 def test_bad_setting_is_refused_by_name(name, value):
-    """The line tells the name, the place, what was expected and what came."""
+    """The line has the name, the source, the expected and the given value."""
     (line,) = refused(environment={f"ROUNDEL_{name}": value})
 
     assert line.startswith(f"ROUNDEL_{name} (environment): expected ")
@@ -88,7 +87,7 @@ def test_bad_setting_is_refused_by_name(name, value):
 
 
 def test_unknown_settings_are_refused_by_name(tmp_path):
-    """A misspelt setting does not go unnoticed, wherever it is."""
+    """A misspelt setting is an error in each source."""
     file = tmp_path / "roundel.toml"
     file.write_text("pong = 1")
     lines = refused(environment={"ROUNDEL_PNIG": "1"}, file=file)
@@ -98,17 +97,17 @@ def test_unknown_settings_are_refused_by_name(tmp_path):
     assert "ROUNDEL_PING" in lines[0]
 
 
-def test_everything_wrong_is_told_at_once():
-    """One start is enough to learn of every mistake."""
+def test_all_errors_are_reported_at_once():
+    """One start reports every invalid setting."""
     environment = {"ROUNDEL_PING": "x", "ROUNDEL_MAX_AGE": "y"}
 
     assert len(refused(environment=environment)) == 2
 
 
-def test_service_does_not_start_without_a_producer_key():
-    """There is no default by which anybody could prove to be a backend."""
+def test_producer_keys_are_required():
+    """There is no default key, which every client would know."""
     with pytest.raises(ConfigError) as error:
-        config.load({}, {"ROUNDEL_JWT_SECRET": "s" * 32})
+        load({}, {"ROUNDEL_JWT_SECRET": "s" * 32})
 
     assert "ROUNDEL_PRODUCER_KEYS: not set" in error.value.lines[0]
 
@@ -121,32 +120,32 @@ def test_service_does_not_start_without_a_producer_key():
     ],
     ids=["none", "both"],
 )
-def test_tokens_are_verified_in_just_one_way(keys, got):
-    """Without a key nobody could be known; with two, a token would choose."""
+def test_exactly_one_kind_of_token_key_is_required(keys, got):
+    """Without a key no user could be authenticated; with two, a token would choose."""
     with pytest.raises(ConfigError) as error:
-        config.load({}, {"ROUNDEL_PRODUCER_KEYS": "k", **keys})
+        load({}, {"ROUNDEL_PRODUCER_KEYS": "k", **keys})
 
     (line,) = error.value.lines
     assert f"ROUNDEL_JWKS: expected exactly one of them, got {got}" in line
 
 
-def test_operators_listener_can_be_left_out():
-    """An empty address is no address."""
-    assert config.load({}, {**KEYS, "ROUNDEL_OPS_BIND": ""}).ops_bind is None
-    assert str(config.load({}, KEYS).ops_bind) == "127.0.0.1:9180"
+def test_operators_listener_can_be_disabled():
+    """An empty ROUNDEL_OPS_BIND means no listener."""
+    assert load({}, {**KEYS, "ROUNDEL_OPS_BIND": ""}).ops_bind is None
+    assert str(load({}, KEYS).ops_bind) == "127.0.0.1:9180"
 
 
 def test_lists_are_read_from_text_and_from_toml(tmp_path):
-    """Several origins are separated by commas, or written as TOML's lists."""
+    """A list is a text with commas, or a list in TOML."""
     file = tmp_path / "roundel.toml"
     file.write_text('cors_origins = ["https://a.example", "http://localhost:3000"]')
     text = {"ROUNDEL_CORS_ORIGINS": "https://a.example, http://localhost:3000"}
 
-    assert ("https://a.example", "http://localhost:3000") == config.load(
+    assert ("https://a.example", "http://localhost:3000") == load(
         {}, {**KEYS, **text}
     ).cors_origins
-    assert config.load({}, KEYS, file).cors_origins == (
-        config.load({}, {**KEYS, **text}).cors_origins
+    assert load({}, KEYS, file).cors_origins == (
+        load({}, {**KEYS, **text}).cors_origins
     )
 
 
@@ -161,22 +160,22 @@ def test_lists_are_read_from_text_and_from_toml(tmp_path):
     ],
 )
 def test_refused_secret_is_not_printed(name, value):
-    """A secret that is refused is a secret still."""
+    """The error for an invalid secret does not show it."""
     (line,) = refused(environment={f"ROUNDEL_{name}": value})
 
     assert value not in line
 
 
-def test_settings_print_no_secret():
-    """Settings in a log line tell nothing."""
-    assert "s" * 32 not in repr(config.load({}, KEYS))
+def test_repr_shows_no_secret():
+    """The `repr` of the settings shows no secret."""
+    assert "s" * 32 not in repr(load({}, KEYS))
 
 
 @pytest.mark.parametrize(
     "text", ["bind = ", "bind = true", "ping = [1]"], ids=["cut", "bool", "list"]
 )
 def test_bad_file_is_refused(tmp_path, text):
-    """A file of the wrong form or type is named."""
+    """The error for an invalid file or value names the file."""
     file = tmp_path / "roundel.toml"
     file.write_text(text)
 
@@ -184,7 +183,7 @@ def test_bad_file_is_refused(tmp_path, text):
 
 
 def test_missing_file_is_refused(tmp_path):
-    """A file that was asked for has to be there."""
+    """The file of `--config` must exist."""
     assert "none.toml" in refused(file=tmp_path / "none.toml")[0]
 
 
@@ -201,34 +200,34 @@ def test_missing_file_is_refused(tmp_path):
         ("example.org", False),
     ],
 )
-def test_loopback_is_what_no_other_machine_can_reach(host, loopback):
-    """A name that might be anywhere is not taken for this machine's."""
+def test_loopback_addresses_are_recognized(host, loopback):
+    """Of the host names, only `localhost` counts as loopback."""
     assert loopback == Address(host, 1).is_loopback
 
 
 def test_ipv6_addresses_are_written_in_brackets():
-    """An address is read as it is written."""
-    settings = config.load({"bind": "[::1]:0"}, KEYS)
+    """`str()` of an address is the text that it was parsed from."""
+    settings = load({"bind": "[::1]:0"}, KEYS)
 
     assert Address("::1", 0) == settings.bind
     assert str(settings.bind) == "[::1]:0"
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite:", "sqlite:a b.db", "redis://h"])
-def test_engine_is_named_by_its_scheme(engine):
-    """What is behind the scheme is the engine's own."""
-    assert engine == config.load({"engine": engine}, KEYS).engine
+def test_engine_is_selected_by_its_scheme(engine):
+    """The settings check only the scheme; the engine parses the rest."""
+    assert engine == load({"engine": engine}, KEYS).engine
 
 
 @pytest.mark.parametrize(
     "engine", ["", "memory:x", "postgres://h", "valkey:h", "redis"]
 )
-def test_unknown_engine_is_refused_and_its_password_not_shown(engine):
-    """A line in a log must not have what a URL may have."""
+def test_unknown_engine_is_refused_and_not_shown(engine):
+    """A URL may have a password, so the error does not show it."""
     (line,) = refused(environment={"ROUNDEL_ENGINE": engine})
 
     assert line.startswith("ROUNDEL_ENGINE (environment): expected memory, sqlite:PATH")
-    assert line.endswith("got something else")
+    assert line.endswith("got a value that is not shown")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_unknown_engine_is_refused_and_its_password_not_shown(engine):
     ],
 )
 def test_data_folder_is_the_platforms(tmp_path, monkeypatch, platform, data, expected):
-    """Who names no file finds it where such things are on this system."""
+    """Without a path, the file is in the data folder of the platform, mode 0700."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", data.replace("/HOME", str(tmp_path)))
     monkeypatch.setattr(sys, "platform", platform)
