@@ -1,4 +1,4 @@
-"""What an operator is told of an engine before it loses anything."""
+"""`roundel doctor`: the checks of an engine, and the command."""
 
 from __future__ import annotations
 
@@ -6,36 +6,35 @@ import pytest
 from click.testing import CliRunner
 
 from roundel_service.cli.main import main
-from roundel_service.operator.doctor import disk, examine
-from roundel_service.operator.doctor import valkey as store
+from roundel_service.operator.doctor import disk, examine, server_info
 from roundel_service.operator.doctor.finding import latency
 from support import valkey_server
 
 AOF = {"aof_enabled": "1", "aof_last_write_status": "ok"}
 PRIMARY = {"role": "master", "redis_version": "7.0.15", "used_memory": "1000", **AOF}
 
-TOLD = [
-    pytest.param({}, "keeps data", "ok", "last second", id="append-only"),
-    pytest.param({"appendfsync": "always"}, "keeps data", "ok", "power", id="always"),
+INFO = [
+    pytest.param({}, "durability", "ok", "last second", id="append-only"),
+    pytest.param({"appendfsync": "always"}, "durability", "ok", "power", id="always"),
     pytest.param(
-        {"appendfsync": "no"}, "keeps data", "warning", "everysec", id="never sure"
+        {"appendfsync": "no"}, "durability", "warning", "everysec", id="no fsync"
     ),
     pytest.param(
-        {"aof_last_write_status": "err"}, "keeps data", "failure", "written",
+        {"aof_last_write_status": "err"}, "durability", "failure", "written",
         id="append-only file fails",
     ),
     pytest.param(
-        {"aof_enabled": "0", "save": "3600 1"}, "keeps data", "warning", "3600 1",
-        id="snapshots alone",
+        {"aof_enabled": "0", "save": "3600 1"}, "durability", "warning", "3600 1",
+        id="only snapshots",
     ),
     pytest.param(
-        {"aof_enabled": "0", "save": ""}, "keeps data", "failure", "everything",
-        id="nothing",
+        {"aof_enabled": "0", "save": ""}, "durability", "failure", "everything",
+        id="no persistence",
     ),
-    pytest.param({"maxmemory": "0"}, "eviction", "ok", "no bound", id="no bound"),
+    pytest.param({"maxmemory": "0"}, "eviction", "ok", "unlimited", id="no limit"),
     pytest.param(
         {"maxmemory": "9", "maxmemory-policy": "noeviction"}, "eviction", "ok", "503",
-        id="bound",
+        id="limit",
     ),
     pytest.param(
         {"maxmemory": "9", "maxmemory-policy": "allkeys-lru"}, "eviction", "failure",
@@ -43,7 +42,7 @@ TOLD = [
     ),
     pytest.param(
         {"maxmemory": "9", "maxmemory_policy": "volatile-ttl"}, "eviction", "failure",
-        "volatile-ttl", id="evicts, and does not tell its settings",
+        "volatile-ttl", id="evicts, without CONFIG GET",
     ),
     pytest.param({}, "replicas", "warning", "none", id="no replica"),
     pytest.param(
@@ -52,31 +51,35 @@ TOLD = [
     ),
     pytest.param(
         {"connected_slaves": "2", "min-replicas-to-write": "1"}, "replicas", "ok",
-        "reset", id="replicas that are waited for",
+        "reset", id="min-replicas-to-write",
     ),
     pytest.param({}, "engine", "ok", "redis 7.0.15 at HOST", id="redis"),
     pytest.param(
         {"valkey_version": "9.1.2"}, "engine", "ok", "valkey 9.1.2", id="valkey"
     ),
-    pytest.param({"role": "slave"}, "engine", "failure", "no write", id="a replica"),
+    pytest.param(
+        {"role": "slave"}, "engine", "failure", "expected a primary", id="a replica"
+    ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("told", "about", "level", "word"), TOLD)
-def test_store(told, about, level, word):
-    """Each way to lose what was acknowledged is named, with what to set."""
-    findings = {f.about: f for f in store.server({**PRIMARY, **told}, "HOST")}
+@pytest.mark.parametrize(("info", "subject", "level", "word"), INFO)
+def test_server_info(info, subject, level, word):
+    """Each way to lose acknowledged writes is a finding that names a setting."""
+    found = server_info.check_server({**PRIMARY, **info}, "HOST", 0.0)
+    findings = {finding.subject: finding for finding in found}
 
-    assert level == findings[about].level
-    assert word in findings[about].says
+    assert level == findings[subject].level
+    assert word in findings[subject].message
 
 
-@pytest.mark.parametrize(("ahead", "is_told"), [(4.0, False), (-9.0, True)])
-def test_clocks(ahead, is_told):
-    """A clock that is seconds off is a warning."""
-    findings = store.server(PRIMARY, "HOST", ahead)
+@pytest.mark.parametrize(("offset", "has_warning"), [(4.0, False), (-9.0, True)])
+def test_clock_offset(offset, has_warning):
+    """A clock that is more than 5 seconds off is a warning."""
+    findings = server_info.check_server(PRIMARY, "HOST", offset)
+    messages = [each.message for each in findings if each.subject == "clock"]
 
-    assert is_told == any("-9 s" in f.says for f in findings if f.about == "clock")
+    assert has_warning == any("-9 s" in message for message in messages)
 
 
 CLUSTER_NODES = """\
@@ -89,63 +92,64 @@ e5 10.0.0.5:6379@16379 master - 0 1700000000000 4 connected
 
 
 def test_primaries_of_a_cluster():
-    """Each that serves slots is looked at, and no other."""
+    """Every reachable primary with slots is examined, and no other node."""
     assert [
         ("10.0.0.1", 6379),
         ("10.0.0.2", 6379),
-    ] == store.primaries(CLUSTER_NODES)
+    ] == server_info.primaries(CLUSTER_NODES)
 
 
 @pytest.mark.parametrize(
     ("state", "slots", "level"),
     [("ok", "16384", "ok"), ("fail", "10923", "failure"), ("ok", "10923", "failure")],
 )
-def test_cluster(state, slots, level):
-    """A cluster that does not serve every slot refuses some users."""
-    info = f"cluster_state:{state}\r\ncluster_slots_ok:{slots}\r\ncluster_size:3\r\n"
+def test_cluster_slots(state, slots, level):
+    """A cluster that does not serve every slot is a failure."""
+    text = f"cluster_state:{state}\r\ncluster_slots_ok:{slots}\r\ncluster_size:3\r\n"
+    findings = server_info.check_cluster(server_info.parse_info(text))
 
-    assert [level] == [finding.level for finding in store.cluster(store.parsed(info))]
+    assert [level] == [finding.level for finding in findings]
 
 
-async def test_store_that_is_not_there():
-    """It is one finding, without the password."""
+async def test_unreachable_store():
+    """An unreachable store is one failure, and its message omits the password."""
     findings = await examine("redis://user:a-password@127.0.0.1:1/0")
 
-    assert [("failure", "engine")] == [(f.level, f.about) for f in findings]
+    assert [("failure", "engine")] == [(f.level, f.subject) for f in findings]
     assert "127.0.0.1:1" in str(findings[0])
     assert "a-password" not in str(findings[0])
 
 
-async def test_memory():
-    """It says for how long it keeps what."""
+async def test_memory_engine():
+    """The memory engine is a warning, because a restart loses its data."""
     assert ["ok", "warning"] == [f.level for f in await examine("memory")]
 
 
 def levels(path, durability: str = "full") -> dict[str, str]:
-    return {f.about: f.level for f in disk.examine(path, durability=durability)}
+    return {f.subject: f.level for f in disk.examine(path, durability=durability)}
 
 
-def test_file_that_is_not_there(tmp_path):
-    """The folder and its disk are looked at, and nothing is made."""
+def test_missing_file(tmp_path):
+    """A missing file is ok, and neither it nor its folder is created."""
     path = tmp_path / "deep" / "roundel.db"
 
     assert {"ok"} == set(levels(path).values()) - {"warning"}
-    assert "warning" == levels(path, "off")["keeps data"]
+    assert "warning" == levels(path, "off")["durability"]
     assert [] == list(tmp_path.iterdir())
 
 
-def test_file_that_is_none(tmp_path):
-    """What is no database is a failure that names it."""
+def test_file_that_is_not_a_database(tmp_path):
+    """A file that is not a database is a failure that names the file."""
     path = tmp_path / "roundel.db"
     path.write_bytes(b"something else" * 1_000)
     findings = disk.examine(path, durability="full")
 
-    assert ("failure", "engine") == (findings[0].level, findings[0].about)
-    assert str(path) in findings[0].says
+    assert ("failure", "engine") == (findings[0].level, findings[0].subject)
+    assert str(path) in findings[0].message
 
 
-def test_folder_that_is_none(tmp_path):
-    """It is the only finding: nothing else counts then."""
+def test_folder_that_is_a_file(tmp_path):
+    """Without a folder for the database the failure is the only finding."""
     (tmp_path / "file").touch()
 
     assert {"engine": "failure"} == levels(tmp_path / "file" / "roundel.db")
@@ -153,20 +157,20 @@ def test_folder_that_is_none(tmp_path):
 
 @pytest.mark.parametrize(("seconds", "level"), [(0.001, "ok"), (0.1, "warning")])
 def test_latency(seconds, level):
-    """What takes long is said to, with what to do."""
-    assert level == latency("it", seconds, slow=0.01, advice="do this").level
+    """A high latency is a warning."""
+    assert level == latency("a write", seconds, slow=0.01, advice="do this").level
 
 
 @pytest.mark.parametrize(
     ("engine", "status", "words"),
     [
-        pytest.param("memory", 0, "warning  keeps data", id="a warning"),
-        pytest.param("valkey://127.0.0.1:1", 1, "failure  engine", id="a failure"),
-        pytest.param("mongodb://x", 2, "ROUNDEL_ENGINE", id="no engine"),
+        pytest.param("memory", 0, "warning  durability", id="warning"),
+        pytest.param("valkey://127.0.0.1:1", 1, "failure  engine", id="failure"),
+        pytest.param("mongodb://x", 2, "ROUNDEL_ENGINE", id="unknown engine"),
     ],
 )
 def test_command(engine, status, words):
-    """A line for each finding; a failure is the exit status, too."""
+    """The command prints one line per finding; a failure sets exit status 1."""
     result = CliRunner().invoke(main, ["doctor", "--engine", engine])
 
     assert status == result.exit_code
@@ -175,11 +179,11 @@ def test_command(engine, status, words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
-async def test_server(kind):
-    """A real one tells what is looked for."""
+async def test_real_server(kind):
+    """A real server reports every setting that the checks use."""
     with valkey_server.server(kind, "--appendonly", "yes") as server:
-        findings = {finding.about: finding for finding in await examine(server.url)}
+        findings = {each.subject: each for each in await examine(server.url)}
 
-    assert findings["engine"].says.startswith(kind)
-    assert "restarted" in findings["keeps data"].says
+    assert findings["engine"].message.startswith(kind)
+    assert "survive a restart" in findings["durability"].message
     assert ["ok", "ok"] == [findings[name].level for name in ("eviction", "latency")]

@@ -1,4 +1,4 @@
-"""Looks at an engine as an operator would: what it is, and what it could lose."""
+"""`roundel doctor`: examines an engine, and reports how it could lose data."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["Finding", "examine"]
 
 
 async def examine(engine: str, *, durability: str = "full") -> list[Finding]:
-    """Return what is found of *engine*, as `ROUNDEL_ENGINE` names it.
+    """Examine the engine at the URL *engine*, and change nothing.
 
-    Nothing of it is changed. What cannot be reached is a finding of its own.
+    An engine that is unreachable is a finding, not an error.
     """
     scheme, _, path = engine.partition(":")
     if scheme == "memory":
         return [
-            ok("engine", "memory, in each process for itself"),
-            warning("keeps data", "until the process ends; use sqlite:PATH to keep it"),
+            ok("engine", "memory, separate in each process"),
+            warning("durability", "a restart loses everything; use sqlite:PATH"),
         ]
     if scheme == "sqlite":
         file = Path(path) if path else default_path()
-        look = partial(disk.examine, file, durability=durability)
-        return await trio.to_thread.run_sync(look)
-    # The client of the store is an extra.
-    from . import valkey as store
+        check = partial(disk.examine, file, durability=durability)
+        return await trio.to_thread.run_sync(check)
+    # The client library is an optional dependency.
+    from . import valkey
 
-    return await store.examine(engine)
+    return await valkey.examine(engine)

@@ -1,4 +1,4 @@
-"""The SQLite engine's file, the disk it is on, and who has it."""
+"""Checks of the SQLite engine's file and of the disk that contains it."""
 
 from __future__ import annotations
 
@@ -13,50 +13,49 @@ from statistics import median
 
 from .finding import Finding, failure, latency, ok, warning
 
-LITTLE = 1 << 30
-"""How many bytes should be free."""
+MIN_FREE = 1 << 30
+"""Free disk space below which the finding is a warning, in bytes."""
 
-WRITES = 20
-"""How often a write is tried, to see how long the disk takes to be sure."""
+SLOW_FSYNC = 0.02
+"""Latency of a write with fsync from which the finding is a warning, in seconds."""
 
-SLOW = 0.02
-"""How many seconds a write should take at the most, until the disk is sure of it."""
+_WRITES = 20
 
-_KEEPS = {
-    "full": "after every answer, also when the power fails",
-    "normal": "when the process is killed; a loss of power takes the last moments",
-    "off": "when the process is killed; a loss of power may take everything",
+_DURABILITY = {
+    "full": "acknowledged writes survive a power failure",
+    "normal": "writes survive a killed process; a power failure loses the last moments",
+    "off": "writes survive a killed process; a power failure may lose everything",
 }
 _REMOTE = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3"})
 
 
 def examine(path: Path, *, durability: str) -> list[Finding]:
-    """Return what is found of the file at *path*, which need not be there yet."""
-    folder = _existing(path.parent)
+    """Examine the file at *path*, which need not exist."""
+    folder = _nearest_existing(path.parent)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        return [failure("engine", f"{path}: {folder} is no folder to write to")]
-    keeps = f"durability {durability}: {_KEEPS[durability]}"
+        return [failure("engine", f"{path}: {folder} is not a writable folder")]
+    check_durability = warning if durability == "off" else ok
     return [
-        *(_file(path) if path.exists() else _nothing(path)),
-        (warning if durability == "off" else ok)("keeps data", keeps),
-        *_place(folder),
+        *(_file(path) if path.exists() else _missing_file(path)),
+        check_durability("durability", f"{durability}: {_DURABILITY[durability]}"),
+        *_disk(folder),
         latency(
-            "to be sure of a write",
-            _seconds_a_write(folder),
-            slow=SLOW,
-            advice="every group of writes waits for it: use a faster disk",
+            "a write with fsync",
+            _fsync_latency(folder),
+            slow=SLOW_FSYNC,
+            advice="every group commit waits for it; use a faster disk",
         ),
     ]
 
 
-def _existing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
 
 
-def _nothing(path: Path) -> list[Finding]:
-    return [ok("engine", f"sqlite, {path}: not there yet, it is made at the start")]
+def _missing_file(path: Path) -> list[Finding]:
+    return [ok("engine", f"sqlite, {path}: does not exist; serve creates it")]
 
 
 def _file(path: Path) -> Iterator[Finding]:
@@ -76,30 +75,29 @@ def _file(path: Path) -> Iterator[Finding]:
 def _contents(path: Path, file: sqlite3.Connection) -> Iterator[Finding]:
     (users,) = file.execute("SELECT count(*) FROM user").fetchone()
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
-    says = f"sqlite {sqlite3.sqlite_version}, {path}, {size:,} bytes, {users:,} users"
-    yield ok("engine", says)
+    version = sqlite3.sqlite_version
+    yield ok("engine", f"sqlite {version}, {path}, {size:,} bytes, {users:,} users")
     (verdict,) = file.execute("PRAGMA quick_check(1)").fetchone()
     if verdict == "ok":
-        yield ok("integrity", "the file is whole")
+        yield ok("integrity", "the file is not corrupt")
     else:
         yield failure("integrity", f"{verdict}; move it away and restore a backup")
 
 
-def _place(folder: Path) -> Iterator[Finding]:
+def _disk(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
-    says = f"{free / 1e9:,.1f} GB are free"
-    if free < LITTLE:
-        yield warning("room", f"{says}; when the disk is full, calls are 503")
+    message = f"{free / 1e9:,.1f} GB free"
+    if free < MIN_FREE:
+        yield warning("disk space", f"{message}; when the disk is full, calls are 503")
     else:
-        yield ok("room", says)
+        yield ok("disk space", message)
     if (kind := _filesystem(folder)) in _REMOTE:
-        yield warning(
-            "place", f"{folder} is on {kind}, where locks may not hold: use a disk"
-        )
+        message = f"{folder} is on {kind}, where locks may not work; use a local disk"
+        yield warning("file system", message)
 
 
 def _filesystem(folder: Path) -> str:
-    """Return what kind of file system *folder* is on, where that can be told."""
+    """Return the type of the file system of *folder*, or `""` if unknown."""
     try:
         lines = Path("/proc/mounts").read_text().splitlines()
     except OSError:
@@ -111,12 +109,12 @@ def _filesystem(folder: Path) -> str:
     return ""
 
 
-def _seconds_a_write(folder: Path) -> float:
+def _fsync_latency(folder: Path) -> float:
     with tempfile.TemporaryFile(dir=folder) as file:
         times = []
-        for _ in range(WRITES):
-            began = time.perf_counter()
+        for _ in range(_WRITES):
+            start = time.perf_counter()
             os.write(file.fileno(), bytes(4_096))
             os.fsync(file.fileno())
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - start)
     return median(times)

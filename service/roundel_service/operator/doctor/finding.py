@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it is."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ Level: TypeAlias = Literal["ok", "warning", "failure"]
 @final
 @attrs.frozen
 class Finding:
-    """How it is with what it is *about*: `ok`, or something could be lost."""
+    """The result of a check of one *subject*."""
 
     level: Level
-    about: str
-    says: str
+    subject: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.level:<8} {self.about:<12} {self.says}"
+        return f"{self.level:<8} {self.subject:<12} {self.message}"
 
 
-def ok(about: str, says: str) -> Finding:
-    """Say that something is as it should be."""
-    return Finding("ok", about, says)
+def ok(subject: str, message: str) -> Finding:
+    """Return a finding without a problem."""
+    return Finding("ok", subject, message)
 
 
-def warning(about: str, says: str) -> Finding:
-    """Say what could go wrong, and what to do."""
-    return Finding("warning", about, says)
+def warning(subject: str, message: str) -> Finding:
+    """Return a finding about a risk; the message says how to remove it."""
+    return Finding("warning", subject, message)
 
 
-def failure(about: str, says: str) -> Finding:
-    """Say what does not work, or will lose what was acknowledged."""
-    return Finding("failure", about, says)
+def failure(subject: str, message: str) -> Finding:
+    """Return a finding about lost data or an engine that does not work."""
+    return Finding("failure", subject, message)
 
 
-def latency(what: str, seconds: float, *, slow: float, advice: str) -> Finding:
-    """Say how long *what* takes, which should be less than *slow* seconds."""
-    says = f"{what} takes {seconds * 1e3:.2g} ms, the median"
+def latency(action: str, seconds: float, *, slow: float, advice: str) -> Finding:
+    """Return a finding about a median latency, a warning from *slow* seconds."""
+    message = f"{action} takes {seconds * 1e3:.2g} ms (median)"
     if seconds < slow:
-        return ok("latency", says)
-    return warning("latency", f"{says}; {advice}")
+        return ok("latency", message)
+    return warning("latency", f"{message}; {advice}")

@@ -143,8 +143,8 @@ def test_authority_of_the_system_is_trusted_unless_another_is_named(
 
 async def findings(url):
     """Return how the engine is, and the first words that the doctor has for it."""
-    found = {finding.about: finding for finding in await examine(url)}
-    return found["engine"].level, found["engine"].says.partition(" ")[0]
+    found = {finding.subject: finding for finding in await examine(url)}
+    return found["engine"].level, found["engine"].message.partition(" ")[0]
 
 
 async def test_authority_that_is_not_known_is_not_trusted(store, stranger):
@@ -155,7 +155,7 @@ async def test_authority_that_is_not_known_is_not_trusted(store, stranger):
         assert "certificate" in told
         assert f"{store.address}: no TLS" in told
         (finding,) = await examine(f"{store.url}{query}")
-        assert ("failure", told) == (finding.level, finding.says)
+        assert ("failure", told) == (finding.level, finding.message)
 
 
 async def test_certificate_of_another_host_is_not_trusted(authority, tls):
@@ -167,7 +167,7 @@ async def test_certificate_of_another_host_is_not_trusted(authority, tls):
         assert "127.0.0.1" in told.partition("no TLS")[2]
         assert "certificate is not valid" in told
         (finding,) = await examine(url)
-        assert ("failure", told) == (finding.level, finding.says)
+        assert ("failure", told) == (finding.level, finding.message)
 
 
 async def test_server_without_tls_is_told_nothing(authority):
@@ -199,7 +199,9 @@ async def test_file_of_the_authority_has_to_be_one(store, tmp_path, content, wor
 
     assert f"ca={file}" in told
     assert words in told
-    assert [("failure", told)] == [(one.level, one.says) for one in await examine(url)]
+    assert [("failure", told)] == [
+        (one.level, one.message) for one in await examine(url)
+    ]
 
 
 async def test_store_that_is_away_is_not_called_untrusted(authority):
