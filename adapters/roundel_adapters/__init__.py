@@ -1,1 +1,1 @@
-"""Bindings of `roundel` to what has sockets and clocks, one framework a module."""
+"""Bindings of `roundel` to frameworks, one per module, and the server."""

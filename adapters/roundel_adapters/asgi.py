@@ -1,8 +1,8 @@
 """Event streams as ASGI applications, for any framework, on trio and on asyncio.
 
-Streams are not given away to a server that would take them (`_offer.py`): middleware
-in between, which every framework has, may know no message but those of the standard,
-and the response has begun when that shows.
+Streams are not handed to the server (`server/dispatcher/handoff.py`). Every framework
+has middleware between application and server that may reject a non-standard message,
+and the response has already started then.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]
 
 WRITE_TIMEOUT = 30.0
-"""After how many seconds a peer that takes nothing is given up."""
+"""Default timeout of one write in seconds."""
 
 
 @final
 class StreamResponse:
-    """One response that is *stream*, as an ASGI application for one request.
+    """An ASGI application that responds to one request with *stream*.
 
-    Return it where the framework takes such an application for a response, or await
-    it with *scope*, *receive* and *send*. It ends with the stream or with the peer,
-    and closes the stream. What gathered while the server was busy goes in one piece,
-    of at most the stream's *max_write* bytes. `HEAD` is answered with the head alone.
+    Return it from a framework that accepts an application as response, or await it
+    with *scope*, *receive* and *send*. It ends with the stream or with the peer's
+    disconnect, and closes the stream. Events that were appended while the server was
+    busy are one chunk, of at most the stream's *max_write* bytes. `HEAD` gets the
+    headers alone.
 
-    The clock is `anyio.current_time()`: make the stream by it. What the stream raises
-    comes in an `ExceptionGroup`.
+    The clock is `anyio.current_time()`: give the stream its times. An exception of the
+    stream is raised in an `ExceptionGroup`.
 
     Args:
-        bell: Is rung, in the event loop's thread, whenever there may be news: after
-            an append to one of the stream's lanes and after its `close()`.
-        headers: Names and values that go with those of `stream_headers()`.
-        within: Is entered when the response begins and left when it ends, however it
-            ends; what a stream costs is claimed there. `HEAD` does not enter it.
-        write_timeout: After how many seconds a peer that takes nothing is given up,
-            where the server lets its *send* be cancelled; `math.inf` for never.
+        wakeup: Call its `notify()`, in the event loop's thread, after each append to
+            one of the stream's topics and after its `close()`.
+        headers: Names and values to send in addition to `stream_headers()`.
+        lifespan: Entered when the response starts and exited when it ends; acquire the
+            stream's resources there. `HEAD` does not enter it.
+        write_timeout: Seconds after which a write to a peer that does not read is
+            cancelled, if the server's *send* can be cancelled; `math.inf` for never.
     """
 
     __slots__ = ("_headers", "_lifespan", "_stream", "_wakeup", "_write_timeout")
@@ -68,48 +69,48 @@ class StreamResponse:
     async def __call__(
         self, scope: Mapping[str, object], receive: Receive, send: Send
     ) -> None:
-        """Answer the request of *scope*, to the stream's end or the peer's."""
-        head = self._head(str(scope["http_version"]))
+        """Respond to the request of *scope*."""
+        start = self._start_message(str(scope["http_version"]))
         if scope["method"] == "HEAD":
-            if await self._write(send, head):
-                await self._write(send, _body(b"", more=False))
+            if await self._write(send, start):
+                await self._write(send, _body_message(b"", more=False))
             return
         with self._lifespan, closing(self._stream):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_at_disconnect, receive, tasks.cancel_scope)
-                await self._drive(send, head)
+                await self._drive(send, start)
                 tasks.cancel_scope.cancel()
 
-    def _head(self, http_version: str) -> dict[str, object]:
+    def _start_message(self, http_version: str) -> dict[str, object]:
         headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in (*stream_headers(http_version), *self._headers)
         ]
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
-    async def _drive(self, send: Send, head: dict[str, object]) -> None:
-        sleeper = _AnyioWaker()
-        self._wakeup.add_waker(sleeper)
+    async def _drive(self, send: Send, start: dict[str, object]) -> None:
+        waker = _AnyioWaker()
+        self._wakeup.add_waker(waker)
         try:
-            more = await self._write(send, head)
+            more = await self._write(send, start)
             while more:
-                data = await self._next_data(sleeper)
+                data = await self._next_data(waker)
                 more = self._stream.is_open
-                more = await self._write(send, _body(data, more=more)) and more
+                more = await self._write(send, _body_message(data, more=more)) and more
         finally:
-            self._wakeup.remove_waker(sleeper)
+            self._wakeup.remove_waker(waker)
 
-    async def _next_data(self, sleeper: _AnyioWaker) -> bytes:
-        """Drain, then sleep: return what is to be written, or nothing at the end."""
+    async def _next_data(self, waker: _AnyioWaker) -> bytes:
+        """Wait for data to write; return an empty string at the stream's end."""
         while True:
             chunks = self._stream.data_to_send(anyio.current_time())
             if chunks or not self._stream.is_open:
                 return b"".join(chunks)
-            await sleeper.sleep(self._stream.deadline)
+            await waker.sleep(self._stream.deadline)
 
     async def _write(self, send: Send, message: dict[str, object]) -> bool:
-        """Send, and tell whether the peer still takes something."""
-        # ASGI: what `send` raises when the peer is gone is an OSError.
+        """Send *message*; return whether the peer is still connected and reading."""
+        # ASGI: *send* raises an OSError after a disconnect.
         with suppress(OSError), anyio.move_on_after(self._write_timeout):
             await send(message)
             return True
@@ -118,7 +119,7 @@ class StreamResponse:
 
 @final
 class _AnyioWaker:
-    """Sleeps until it is woken; having been woken before counts, once."""
+    """Sleeps until it is woken; a wake before the sleep counts, once."""
 
     __slots__ = ("_woken",)
 
@@ -128,8 +129,8 @@ class _AnyioWaker:
     def wake(self) -> None:
         self._woken.set()
 
-    async def sleep(self, until: float) -> None:
-        with anyio.CancelScope(deadline=until):
+    async def sleep(self, deadline: float) -> None:
+        with anyio.CancelScope(deadline=deadline):
             await self._woken.wait()
         if self._woken.is_set():
             self._woken = anyio.Event()
@@ -141,5 +142,5 @@ async def _cancel_at_disconnect(receive: Receive, driver: anyio.CancelScope) -> 
     driver.cancel()
 
 
-def _body(data: bytes, *, more: bool) -> dict[str, object]:
+def _body_message(data: bytes, *, more: bool) -> dict[str, object]:
     return {"type": "http.response.body", "body": data, "more_body": more}

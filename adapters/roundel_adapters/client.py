@@ -12,12 +12,12 @@ import httpx2
 from roundel import Event, Source, State
 
 IDLE_TIMEOUT = 60.0
-"""After how many seconds without a byte a peer is taken for dead: two pings' time."""
+"""Seconds without a byte after which a connection is lost; the service pings at 25."""
 
 
 @final
-class StreamEnded(Exception):  # noqa: N818, an end is no error until it is unexpected
-    """The stream is over for good; the message says why."""
+class StreamEnded(Exception):  # noqa: N818, an end is an error only if unexpected
+    """The stream has ended and the client does not reconnect; the message says why."""
 
 
 async def connect(
@@ -28,15 +28,14 @@ async def connect(
     last_event_id: str = "",
     idle_timeout: float = IDLE_TIMEOUT,
 ) -> AsyncIterator[Event]:
-    """Yield the events of *url*, over as many connections as it takes.
+    """Yield the events of *url*, over any number of connections.
 
-    It goes on as an EventSource does: whenever the connection ends it comes back,
-    after the time that the server set, and says where it was. *headers* are made anew
-    for each connection, since proofs expire. After *idle_timeout* seconds without a
-    byte the connection counts as lost.
+    It behaves as an EventSource: after a lost connection it waits for the server's
+    reconnection time and presents its last event id. *headers* is called for each
+    connection, because credentials expire. *idle_timeout* is in seconds.
 
-    Raises `StreamEnded` for an answer that is final: anything but 200 and an event
-    stream (WHATWG HTML 9.2.3).
+    Raises `StreamEnded` for a final response: any but a 200 with an event stream
+    (WHATWG HTML 9.2.3).
     """
     source = Source(
         now=anyio.current_time(), random=random.random, last_event_id=last_event_id
@@ -47,11 +46,11 @@ async def connect(
             source.handle_timeout(anyio.current_time())
             continue
         try:
-            sent = {**headers(), **dict(source.request_headers())}
+            request_headers = {**headers(), **dict(source.request_headers())}
             async with client.stream(
-                "GET", url, headers=sent, timeout=idle_timeout
+                "GET", url, headers=request_headers, timeout=idle_timeout
             ) as response:
-                async for events in _connection(source, response):
+                async for events in _read(source, response):
                     for event in events:
                         yield event
         except httpx2.TransportError:
@@ -59,16 +58,16 @@ async def connect(
     raise StreamEnded(source.reason)
 
 
-async def _connection(
+async def _read(
     source: Source, response: httpx2.Response
 ) -> AsyncIterator[list[Event]]:
-    """Tell *source* of one connection, from the head to the end."""
-    fields = response.headers.multi_items()
-    source.receive_response(response.status_code, fields, now=anyio.current_time())
-    pieces = response.aiter_bytes()
+    """Report *response* to *source*, and yield the events of its body."""
+    headers = response.headers.multi_items()
+    source.receive_response(response.status_code, headers, now=anyio.current_time())
+    chunks = response.aiter_bytes()
     while source.state is State.OPEN:
-        piece = await anext(pieces, None)
-        if piece is None:
+        chunk = await anext(chunks, None)
+        if chunk is None:
             source.receive_eof(now=anyio.current_time())
         else:
-            yield source.receive_data(piece, now=anyio.current_time())
+            yield source.receive_data(chunk, now=anyio.current_time())

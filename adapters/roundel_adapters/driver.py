@@ -1,4 +1,4 @@
-"""The driver of a stream, whole: drain, then sleep."""
+"""The driver of a stream on trio: send until nothing is due, then sleep."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from .wakeup import Wakeup
 
 
 class EventStream(Protocol):
-    """What a driver needs of a `roundel.Stream`, so that something can wrap one."""
+    """The part of `roundel.Stream` that a driver uses; a wrapper can implement it."""
 
     @property
     def is_open(self) -> bool:
-        """False once the last words are taken."""
+        """False once the close message is taken."""
         ...
 
     @property
     def deadline(self) -> float:
-        """When to call `data_to_send()` at the latest, even without news.
+        """The latest time for the next `data_to_send()`, even without an event.
 
-        What is handed out puts it off. It comes nearer only with a ring of the bell.
+        `data_to_send()` may move it later. It moves earlier only with a wakeup.
         """
         ...
 
     def data_to_send(self, now: float) -> list[bytes]:
-        """Hand out what is to be written now; asked again, that has been written."""
+        """Return the chunks to write now; the stream takes them as written."""
         ...
 
     def close(self) -> None:
-        """End it without a word: the connection is gone."""
+        """Close the stream without a message: the connection is gone."""
         ...
 
 
@@ -41,11 +41,11 @@ async def iter_chunks(
     *,
     clock: Callable[[], float] = trio.current_time,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield what *stream* has to write, as it comes, until it is closed.
+    """Yield the data of *stream* until it is closed.
 
-    *bell* must be rung whenever there may be news: after an append to one of the
-    stream's lanes and after its `close()`. What gathered while the consumer was
-    busy arrives in one piece, of at most the stream's *max_write* bytes.
+    Call `wakeup.notify()` after each append to one of the stream's topics and after
+    its `close()`. Events that were appended while the consumer was busy are one chunk,
+    of at most the stream's *max_write* bytes.
     """
     while stream.is_open:
         if chunks := stream.data_to_send(clock()):

@@ -1,11 +1,11 @@
-"""Event streams as Quart-Trio responses, and request bodies that are pulled."""
+"""Event streams as Quart-Trio responses, and request bodies with back-pressure."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import Any, cast, final
+from typing import cast, final
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
@@ -16,11 +16,11 @@ from quart.wrappers.request import Request
 from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from quart_trio.wrappers.request import TrioRequest
 
 from roundel import stream_headers
 
 from .driver import EventStream, iter_chunks
+from .request_body import PulledBody, PulledRequest
 from .server.dispatcher.handoff import EXTENSION
 from .wakeup import Wakeup
 
@@ -31,22 +31,21 @@ def stream_response(
     *,
     lifespan: AbstractContextManager[object] | None = None,
 ) -> Response:
-    """Answer the current request with *stream*; it ends with it or with the peer.
+    """Return *stream* as the response to the current request.
 
-    *within* is entered when the body starts and left when it ends, however it ends.
-    Claim what a stream costs there and not in the view: a response whose peer is
-    gone before the body starts is never begun, and would never give it back. `HEAD`
-    is answered with the head alone, without ever entering it.
+    It ends with the stream or with the peer's disconnect. *lifespan* is entered when
+    the body starts and exited when it ends. Acquire the stream's resources there and
+    not in the view: Quart never starts the body of a response whose peer has already
+    disconnected. `HEAD` gets the headers alone, without *lifespan*.
     """
-    head_only = request.method == "HEAD"
     response = Response(
         b""
-        if head_only
+        if request.method == "HEAD"
         else _EventStreamBody(stream, wakeup, lifespan or nullcontext())
     )
     response.headers.clear()
     response.headers.extend(stream_headers(request.http_version))
-    # Quart ends a response after RESPONSE_TIMEOUT (60 s) unless it is told not to.
+    # The default is RESPONSE_TIMEOUT, 60 s.
     response.timeout = None
     return response
 
@@ -81,85 +80,25 @@ class _EventStreamBody(ResponseBody):
 
 
 def prepare(app: QuartTrio) -> None:
-    """Let *app* pull the bodies of requests, and give its event streams away.
+    """Give *app* request bodies with back-pressure, and hand its streams to the server.
 
-    Quart reads a body on whether or not anybody takes it, into memory without a bound
-    or up to one that fails the request. Here the sender waits instead. A view has to
-    iterate over `request.body`; how much it takes is the view's own bound. A response
-    of `stream_response()` is left to a server that can drive it for less.
+    A view iterates over `request.body`, and the sender waits for it. Quart's own bound
+    of the size is off, so that each view sets its own. A server with the extension of
+    `server.dispatcher.handoff` drives the streams of `stream_response()` itself.
     """
     app.config["MAX_CONTENT_LENGTH"] = None
-    app.request_class = _PulledRequest
-    app.asgi_http_class = _PullingASGIConnection
+    app.request_class = PulledRequest
+    app.asgi_http_class = _HandOffConnection
 
 
 @final
-class _PulledBody:
-    """A body as Quart wants one, of which no more is read than somebody takes.
-
-    It is no child of Quart's, whose insides are others in each version.
-    """
-
-    def __init__(
-        self, expected_content_length: int | None, max_content_length: int | None
-    ) -> None:
-        self._piece = b""
-        self._is_whole = False
-        self._read: bytes | None = None
-        self._changed = Wakeup()
-
-    def __aiter__(self) -> _PulledBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while not self._piece:
-            if self._is_whole:
-                raise StopAsyncIteration
-            await self._changed.wait()
-        piece, self._piece = self._piece, b""
-        self._changed.notify()
-        return piece
-
-    def __await__(self) -> Generator[Any, Any, bytes]:
-        return self._all().__await__()
-
-    async def _all(self) -> bytes:
-        if self._read is None:
-            self._read = b"".join([piece async for piece in self])
-        return self._read
-
-    def clear(self) -> None:
-        """Forget what was read as a whole."""
-        self._read = None
-
-    def set_result(self, data: bytes) -> None:
-        """Be *data*, and whole."""
-        self._piece, self._is_whole = data, True
-
-    async def give(self, piece: bytes, *, is_last: bool) -> None:
-        """Add the next *piece*, and wait until somebody has taken it."""
-        self._piece, self._is_whole = piece, is_last
-        self._changed.notify()
-        while self._piece:
-            await self._changed.wait()
-
-
-@final
-class _PulledRequest(TrioRequest):
-    body_class = _PulledBody  # type: ignore[assignment]
-
-
-@final
-class _PullingASGIConnection(TrioASGIHTTPConnection):
+class _HandOffConnection(TrioASGIHTTPConnection):
     _disconnected: bool
 
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
-        body = cast(_PulledBody, request.body)
-        while (message := await receive())["type"] == "http.request":
-            is_last = not message.get("more_body", False)
-            await body.give(message.get("body", b""), is_last=is_last)
+        await cast(PulledBody, request.body).receive_from(receive)
         self._disconnected = True
         nursery.cancel_scope.cancel()
 
@@ -173,6 +112,11 @@ class _PullingASGIConnection(TrioASGIHTTPConnection):
             return
         headers = encode_headers(response.headers)
         start = {"type": "http.response.start", "status": 200, "headers": headers}
-        hand_off = {"type": EXTENSION, "stream": body.stream, "wakeup": body.wakeup}
+        hand_off = {
+            "type": EXTENSION,
+            "stream": body.stream,
+            "wakeup": body.wakeup,
+            "lifespan": body.lifespan,
+        }
         await send(cast(ASGISendEvent, start))
-        await send(cast(ASGISendEvent, {**hand_off, "lifespan": body.lifespan}))
+        await send(cast(ASGISendEvent, hand_off))

@@ -1,7 +1,6 @@
-"""Drive an ASGI application without a socket, streams included.
+"""A client that calls an ASGI application without a socket, streams included.
 
-Requests go straight into the application, bodies come back as they are sent, and a
-test with `trio.testing.MockClock` waits for no second of a heartbeat.
+With `trio.testing.MockClock` a test waits for no heartbeat.
 """
 
 from __future__ import annotations
@@ -28,18 +27,19 @@ from roundel import Event, Parser
 ResponseHeaders: TypeAlias = Mapping[str, str]
 
 RequestHeaders: TypeAlias = Mapping[str, str | list[str]]
-"""What a request is headed by; a field with a list is sent once for each value."""
+"""Headers of a request; a header with a list is sent once for each value."""
 
 Body: TypeAlias = bytes | AsyncIterable[bytes]
-"""The body of a request, whole or in pieces that are sent as the server takes them."""
+"""Body of a request: bytes, or chunks that are sent as the application reads them."""
 
-_AHEAD = 1_000
+_BUFFERED_CHUNKS = 1_000
+"""Chunks that an application can send before the test has read one."""
 
 
 @final
 @attrs.frozen
 class AsgiResponse:
-    """A response that is over; the names of *headers* are in lower case."""
+    """A complete response; the names of *headers* are in lower case."""
 
     status: int
     headers: ResponseHeaders
@@ -48,7 +48,7 @@ class AsgiResponse:
 
 @final
 class AsgiOpenResponse:
-    """A response that is read piece by piece; nothing is taken before it is read."""
+    """A response that is read by chunks; `send` waits until a chunk is read."""
 
     def __init__(self, exchange: _AsgiExchange) -> None:
         self._exchange = exchange
@@ -64,13 +64,13 @@ class AsgiOpenResponse:
         return self._exchange.headers
 
     async def next_chunk(self) -> bytes | None:
-        """Wait for the next piece of the body; `None` when it has ended."""
+        """Wait for the next chunk of the body; return `None` at its end."""
         return await self._exchange.next_chunk()
 
 
 @final
 class AsgiEventStream:
-    """A response whose body is an event stream that goes on."""
+    """A response whose body is an event stream."""
 
     def __init__(self, exchange: _AsgiExchange) -> None:
         self._exchange = exchange
@@ -89,27 +89,27 @@ class AsgiEventStream:
 
     @property
     def retry(self) -> int | None:
-        """The reconnection time that the stream has set, in milliseconds."""
+        """The reconnection time that the stream set, in milliseconds."""
         return self._parser.retry
 
     @property
     def last_event_id(self) -> str:
-        """What a client would present when it came back now."""
+        """The id that a reconnecting client presents."""
         return self._parser.last_event_id
 
     async def next_event(self) -> Event | None:
-        """Wait for the next event; `None` when the stream has ended."""
+        """Wait for the next event; return `None` at the stream's end."""
         while not self._events:
-            piece = await self._exchange.next_chunk()
-            if piece is None:
+            chunk = await self._exchange.next_chunk()
+            if chunk is None:
                 return None
-            self._events.extend(self._parser.receive_data(piece))
+            self._events.extend(self._parser.receive_data(chunk))
         return self._events.popleft()
 
     def ready_events(self) -> list[Event]:
-        """Return the events that have come already, without waiting."""
-        for piece in self._exchange.ready_chunks():
-            self._events.extend(self._parser.receive_data(piece))
+        """Return the events that have arrived, without waiting."""
+        for chunk in self._exchange.ready_chunks():
+            self._events.extend(self._parser.receive_data(chunk))
         ready = list(self._events)
         self._events.clear()
         return ready
@@ -117,7 +117,7 @@ class AsgiEventStream:
 
 @final
 class AsgiClient:
-    """Sends requests to *app*; *headers* go with each of them."""
+    """Sends requests to *app*, each with the given *headers*."""
 
     def __init__(
         self, app: Framework, *, headers: RequestHeaders | None = None
@@ -126,7 +126,7 @@ class AsgiClient:
         self._headers = dict(headers or {})
 
     def __call__(self, headers: RequestHeaders) -> AsgiClient:
-        """Return a client that sends these *headers* too."""
+        """Return a client that also sends these *headers*."""
         return AsgiClient(self._app, headers={**self._headers, **headers})
 
     async def request(
@@ -137,10 +137,10 @@ class AsgiClient:
         headers: RequestHeaders | None = None,
         body: Body = b"",
     ) -> AsgiResponse:
-        """Send a request and wait for the whole answer."""
+        """Send a request and wait for the complete response."""
         async with self._exchange(method, target, headers, body) as exchange:
-            pieces = [piece async for piece in exchange]
-            return AsgiResponse(exchange.status, exchange.headers, b"".join(pieces))
+            chunks = [chunk async for chunk in exchange]
+            return AsgiResponse(exchange.status, exchange.headers, b"".join(chunks))
 
     @asynccontextmanager
     async def open(
@@ -151,15 +151,15 @@ class AsgiClient:
         headers: RequestHeaders | None = None,
         body: Body = b"",
     ) -> AsyncIterator[AsgiOpenResponse]:
-        """Send a request while its answer is read; leaving the block disconnects."""
-        async with self._exchange(method, target, headers, body, ahead=0) as exchange:
+        """Send a request while reading its response; leaving the block disconnects."""
+        async with self._exchange(method, target, headers, body, 0) as exchange:
             yield AsgiOpenResponse(exchange)
 
     @asynccontextmanager
     async def stream(
         self, target: str, *, headers: RequestHeaders | None = None
     ) -> AsyncIterator[AsgiEventStream]:
-        """Open an event stream; leaving the block is the peer's disconnect."""
+        """Open an event stream; leaving the block disconnects."""
         async with self._exchange("GET", target, headers, b"") as exchange:
             yield AsgiEventStream(exchange)
 
@@ -170,9 +170,9 @@ class AsgiClient:
         target: str,
         headers: RequestHeaders | None,
         body: Body,
-        ahead: int = _AHEAD,
+        buffered_chunks: int = _BUFFERED_CHUNKS,
     ) -> AsyncIterator[_AsgiExchange]:
-        exchange = _AsgiExchange(ahead)
+        exchange = _AsgiExchange(buffered_chunks)
         scope = _scope(method, target, {**self._headers, **(headers or {})})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(exchange.run, self._app, scope))
@@ -184,44 +184,41 @@ class AsgiClient:
 
 @final
 class _AsgiExchange:
-    """One request and its response, from the server's side of ASGI.
+    """One request and its response, on the server's side of ASGI."""
 
-    The application can be *ahead* of who reads its answer by so many pieces.
-    """
-
-    def __init__(self, ahead: int) -> None:
+    def __init__(self, buffered_chunks: int) -> None:
         self.status = 0
         self.headers: ResponseHeaders = {}
         self.started = trio.Event()
         self._sending = trio.CancelScope()
         self._requests, self._received = trio.open_memory_channel[dict[str, Any]](0)
-        self._sender, self._pieces = trio.open_memory_channel[bytes](ahead)
+        self._sent, self._chunks = trio.open_memory_channel[bytes](buffered_chunks)
 
     async def run(self, app: Framework, scope: dict[str, Any]) -> None:
         try:
             await app(scope, self._receive, self._send)  # type: ignore[arg-type, call-arg, misc]
         finally:
-            self._sender.close()
+            self._sent.close()
             self.started.set()
 
     async def send_body(self, body: Body) -> None:
         with self._sending:
             if isinstance(body, bytes):
-                await self._requests.send(_request(body, more=False))
+                await self._requests.send(_request_message(body, more=False))
                 return
-            pieces = aiter(body)
+            chunks = aiter(body)
             try:
-                async for piece in pieces:
-                    await self._requests.send(_request(piece, more=True))
+                async for chunk in chunks:
+                    await self._requests.send(_request_message(chunk, more=True))
             finally:
-                if isinstance(pieces, AsyncGenerator):
-                    await pieces.aclose()
-            await self._requests.send(_request(b"", more=False))
+                if isinstance(chunks, AsyncGenerator):
+                    await chunks.aclose()
+            await self._requests.send(_request_message(b"", more=False))
 
     def disconnect(self) -> None:
         self._sending.cancel()
         self._requests.close()
-        self._pieces.close()
+        self._chunks.close()
 
     async def _receive(self) -> dict[str, Any]:
         try:
@@ -232,46 +229,46 @@ class _AsgiExchange:
     async def _send(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.headers = _decoded(message["headers"])
+            self.headers = _decode_headers(message["headers"])
             self.started.set()
         elif message["type"] == "http.response.body":
-            # As with a socket, what is sent to a peer that is gone is lost.
+            # After a disconnect the data is lost, as with a socket.
             with suppress(trio.BrokenResourceError):
-                await self._sender.send(message.get("body", b""))
+                await self._sent.send(message.get("body", b""))
             if not message.get("more_body", False):
-                self._sender.close()
+                self._sent.close()
 
     async def next_chunk(self) -> bytes | None:
         try:
-            return await self._pieces.receive()
+            return await self._chunks.receive()
         except trio.EndOfChannel:
             return None
 
     def ready_chunks(self) -> list[bytes]:
-        pieces: list[bytes] = []
-        while self._pieces.statistics().current_buffer_used:
-            pieces.append(self._pieces.receive_nowait())
-        return pieces
+        chunks: list[bytes] = []
+        while self._chunks.statistics().current_buffer_used:
+            chunks.append(self._chunks.receive_nowait())
+        return chunks
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._pieces:
-            yield piece
+        async for chunk in self._chunks:
+            yield chunk
 
 
-def _request(body: bytes, *, more: bool) -> dict[str, Any]:
+def _request_message(body: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
+def _decode_headers(headers: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
     return {name.decode().lower(): value.decode("latin-1") for name, value in headers}
 
 
 def _scope(method: str, target: str, headers: RequestHeaders) -> dict[str, Any]:
     path, _, query = target.partition("?")
-    fields = {"host": "roundel.test", **{n.lower(): v for n, v in headers.items()}}
-    lines = [
+    lowered = {"host": "roundel.test", **{n.lower(): v for n, v in headers.items()}}
+    encoded = [
         (name.encode(), value.encode("latin-1"))
-        for name, values in fields.items()
+        for name, values in lowered.items()
         for value in ([values] if isinstance(values, str) else values)
     ]
     return {
@@ -284,7 +281,7 @@ def _scope(method: str, target: str, headers: RequestHeaders) -> dict[str, Any]:
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": lines,
+        "headers": encoded,
         "client": ("127.0.0.1", 1),
         "server": ("roundel.test", 80),
         "extensions": {},

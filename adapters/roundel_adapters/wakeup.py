@@ -1,4 +1,4 @@
-"""Who wakes a driver."""
+"""The wakeup of drivers: tasks that wait, and wakers without a task."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 class Waker(Protocol):
-    """What is woken without waiting in a task."""
+    """A callback that makes a driver run again."""
 
     def wake(self) -> None:
-        """Take notice, soon; called again before that, it is the same notice."""
+        """Schedule the driver; calls before it runs count as one."""
         ...
 
 
 @final
 class Wakeup:
-    """Wakes all who wait at the moment it is rung; it remembers nothing.
+    """Wakes the drivers of one or more streams; it keeps no state between calls.
 
-    That is enough, because a driver asks its stream once more before it waits, and
-    nothing can happen in between: there is no checkpoint.
+    A driver calls `data_to_send()` once more before it waits, with no checkpoint in
+    between. So an event that comes before the wait needs no wakeup.
     """
 
     __slots__ = ("_lot", "_wakers")
@@ -31,25 +31,25 @@ class Wakeup:
         self._wakers: set[Waker] = set()
 
     def notify(self) -> None:
-        """Wake everybody who waits now."""
+        """Wake every waiting task, and call every waker."""
         if self._lot is not None:
             self._lot.unpark_all()
-        for sleeper in self._wakers:
-            sleeper.wake()
+        for waker in self._wakers:
+            waker.wake()
 
     async def wait(self) -> None:
-        """Wait for the next ring."""
+        """Wait for the next `notify()`."""
         if self._lot is None:
-            # Only here, so that a bell of sleepers alone rings without it.
+            # Imported here, because wakers on asyncio run without trio.
             import trio
 
             self._lot = trio.lowlevel.ParkingLot()
         await self._lot.park()
 
     def add_waker(self, waker: Waker) -> None:
-        """Wake *sleeper* at every ring, until it is detached."""
+        """Call *waker* at every `notify()`, until it is removed."""
         self._wakers.add(waker)
 
     def remove_waker(self, waker: Waker) -> None:
-        """Wake *sleeper* no more."""
+        """Stop calling *waker*."""
         self._wakers.discard(waker)
