@@ -125,7 +125,7 @@ class AsgiClient:
         self._app = app
         self._headers = dict(headers or {})
 
-    def __call__(self, headers: RequestHeaders) -> AsgiClient:
+    def with_headers(self, headers: RequestHeaders) -> AsgiClient:
         """Return a client that also sends these *headers*."""
         return AsgiClient(self._app, headers={**self._headers, **headers})
 

@@ -143,7 +143,7 @@ async def test_field_is_sent_for_each_of_its_values(autojump_clock):
         await _piece(send, b"", more=False)
 
     client = AsgiClient(app, headers={"Host": "a.test"})
-    await client({"Cookie": ["a=1", "b=2"]}).request("GET", "/x%20y?z=%20")
+    await client.with_headers({"Cookie": ["a=1", "b=2"]}).request("GET", "/x%20y?z=%20")
 
     (scope,) = scopes
     assert ("/x y", b"/x%20y", b"z=%20") == (

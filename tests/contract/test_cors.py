@@ -80,7 +80,7 @@ async def test_each_listed_origin_is_told_its_own_name(
     autojump_clock, open_world, origin
 ):
     """An answer names the one origin that asked."""
-    client = open_world.user()({"Origin": origin})
+    client = open_world.user().with_headers({"Origin": origin})
     cors = _cors(await client.request("GET", "/v1/badge"))
 
     assert {
@@ -101,7 +101,7 @@ async def _nobody(world):
 
 
 async def _invalid(world):
-    return await post(world.producer({"Origin": APP}), "/v1/notify", {})
+    return await post(world.producer.with_headers({"Origin": APP}), "/v1/notify", {})
 
 
 async def _nowhere(world):
@@ -113,11 +113,15 @@ async def _wrong_method(world):
 
 
 async def _batch(world):
-    return await world.producer({"Origin": APP}).request("POST", "/v1/batch")
+    return await world.producer.with_headers({"Origin": APP}).request(
+        "POST", "/v1/batch"
+    )
 
 
 async def _stream(world):
-    return await world.user()({"Origin": APP}).request("HEAD", "/v1/stream")
+    return (
+        await world.user().with_headers({"Origin": APP}).request("HEAD", "/v1/stream")
+    )
 
 
 ANSWERS = {
@@ -143,7 +147,7 @@ async def test_listed_page_can_read_every_answer(autojump_clock, open_world, cal
 
 async def test_live_stream_can_be_read_across_origins(autojump_clock, open_world):
     """The stream is what other origins come for."""
-    client = open_world.user()({"Origin": APP})
+    client = open_world.user().with_headers({"Origin": APP})
     async with client.stream("/v1/stream") as stream:
         assert APP == stream.headers["access-control-allow-origin"]
 
@@ -167,7 +171,7 @@ FOREIGN = {
 async def test_foreign_origin_gets_nothing(autojump_clock, open_world, origin):
     """No header lets a page of any other origin in; caches are told why."""
     preflight = await _preflight(open_world, "/v1/badge", origin)
-    client = open_world.user()({"Origin": origin})
+    client = open_world.user().with_headers({"Origin": origin})
     simple = await client.request("GET", "/v1/badge")
 
     assert ({}, {}) == (_cors(preflight), _cors(simple))
@@ -185,7 +189,7 @@ async def test_answer_without_an_origin_differs_by_it(autojump_clock, open_world
 async def test_without_a_list_there_is_no_cors(autojump_clock, world):
     """Nobody is let in by default."""
     preflight = await _preflight(world, "/v1/badge", APP)
-    client = world.user()({"Origin": APP})
+    client = world.user().with_headers({"Origin": APP})
     simple = await client.request("GET", "/v1/badge")
 
     assert ({}, {}) == (_cors(preflight), _cors(simple))
@@ -203,7 +207,7 @@ async def test_list_is_of_exact_origins(origins):
 
 async def test_etag_is_of_use_to_a_listed_page(autojump_clock, open_world):
     """A page can ask again with the tag that it was allowed to read."""
-    client = open_world.user()({"Origin": APP})
+    client = open_world.user().with_headers({"Origin": APP})
     answer = await client.request("GET", "/v1/badge")
 
     assert "ETag" == answer.headers["access-control-expose-headers"]

@@ -122,7 +122,7 @@ async def test_two_calls_at_the_same_time_take_effect_once(autojump_clock, world
 async def test_key_holds_for_all_producers(autojump_clock, make_world):
     """A retry with the next key, while keys are changed, is a retry all the same."""
     world = make_world(producer_keys=f"{KEY},another-key")
-    other = world.anonymous({"Authorization": "Bearer another-key"})
+    other = world.anonymous.with_headers({"Authorization": "Bearer another-key"})
     first = await _notify(world, NOTE, "k")
     again = body(await post(other, "/v1/notify", NOTE, **{"Idempotency-Key": "k"}))
 

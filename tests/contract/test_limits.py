@@ -271,7 +271,7 @@ async def test_producer_that_calls_too_often_is_429(autojump_clock, make_world):
 async def test_rate_is_of_one_producer_key(autojump_clock, make_world):
     """One backend that runs wild does not stop the others."""
     world = make_world(producer_rate="1", producer_keys=f"{KEY},another-key")
-    other = world.anonymous({"Authorization": "Bearer another-key"})
+    other = world.anonymous.with_headers({"Authorization": "Bearer another-key"})
 
     async def call():
         return await post(world.producer, "/v1/notify", NOTE)

@@ -82,7 +82,7 @@ async def _drop_gauge(world):
 
 
 async def _gauge(world, content):
-    put = world.producer({"Content-Type": "application/json"})
+    put = world.producer.with_headers({"Content-Type": "application/json"})
     target = "/v1/users/alice/gauges/cart"
     text = str(content).replace("'", '"').encode()
     return body(await put.request("PUT", target, body=text))

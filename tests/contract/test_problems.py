@@ -276,7 +276,7 @@ async def test_fault_of_the_service_is_500_and_tells_nothing(
     )
     routes = create_routes(hub, door)
     client = AsgiClient(create_app(Dispatcher(door.cors, hub.metrics), routes))
-    producer = client({"Authorization": f"Bearer {KEY}"})
+    producer = client.with_headers({"Authorization": f"Bearer {KEY}"})
     answer = await post(producer, "/v1/notify", NOTE)
 
     assert body(answer, 500)["type"] == "urn:roundel:problem:internal-error"

@@ -38,7 +38,7 @@ ALL = {**PRODUCER_CALLS, **USER_CALLS, **BOTH}
 
 
 def _bearer(world, proof):
-    return world.anonymous({"Authorization": f"Bearer {proof}"})
+    return world.anonymous.with_headers({"Authorization": f"Bearer {proof}"})
 
 
 # Roles
@@ -69,7 +69,7 @@ async def test_producer_call_with_a_users_cookie_is_403(
 ):
     """A cookie is a user's proof, whatever page sends it."""
     token = world.service.authenticator.sign("alice", ttl=60)
-    browser = world.anonymous(
+    browser = world.anonymous.with_headers(
         {"Cookie": f"roundel={token}", "Origin": "http://roundel.test"}
     )
 
@@ -140,7 +140,7 @@ SCHEMES = {
 @pytest.mark.parametrize(("field", "status"), SCHEMES.values(), ids=SCHEMES)
 async def test_scheme_is_bearer_in_any_case(autojump_clock, world, field, status):
     """RFC 9110 11.1: the name of a scheme is compared without regard to case."""
-    client = world.anonymous({"Authorization": field})
+    client = world.anonymous.with_headers({"Authorization": field})
 
     assert status == (await client.request("GET", EXPLAIN)).status
 
@@ -153,7 +153,7 @@ async def test_user_is_proven_by_header_or_cookie(autojump_clock, world, how):
     """A browser's EventSource, which sends no header, has its cookie."""
     token = world.service.authenticator.sign("alice", ttl=60)
     field = f"Bearer {token}" if how == "Authorization" else f"a=b; roundel={token}"
-    client = world.anonymous({how: field})
+    client = world.anonymous.with_headers({how: field})
 
     assert 200 == (await client.request("GET", "/v1/badge")).status
     async with client.stream("/v1/stream") as stream:
@@ -192,7 +192,9 @@ async def test_token_with_bad_claims_is_401(autojump_clock, make_world, claims, 
         )
         fields = {"bearer": {"Authorization": f"Bearer {token}"}}
         fields["cookie"] = {"Cookie": f"roundel={token}"}
-        return (await world.anonymous(fields[how]).request("GET", "/v1/badge")).status
+        return (
+            await world.anonymous.with_headers(fields[how]).request("GET", "/v1/badge")
+        ).status
 
     assert (200, 401) == (await status(good), await status({**good, **claims}))
 
@@ -285,7 +287,7 @@ async def test_bad_proof_is_not_made_up_for_by_a_good_one(
 ):
     """There is no falling back from a proof that is present and bad."""
     token = world.service.authenticator.sign("alice", ttl=60)
-    answer = await world.anonymous(fields(token)).request("GET", target)
+    answer = await world.anonymous.with_headers(fields(token)).request("GET", target)
 
     assert 401 == answer.status
 
@@ -300,7 +302,7 @@ async def test_bad_ticket_is_not_made_up_for(autojump_clock, world):
 async def test_good_ticket_does_not_make_up_for_a_bad_cookie(autojump_clock, world):
     """The other way round neither."""
     url = body(await post(world.user(), "/v1/tickets", {}))["url"]
-    browser = world.anonymous({"Cookie": "roundel=nonsense"})
+    browser = world.anonymous.with_headers({"Cookie": "roundel=nonsense"})
 
     assert 401 == (await browser.request("GET", url)).status
 
@@ -311,14 +313,14 @@ async def test_header_goes_before_the_cookie(autojump_clock, world):
     fields = _both(
         *(world.service.authenticator.sign(user, ttl=60) for user in ("alice", "bob"))
     )
-    badge = body(await world.anonymous(fields).request("GET", "/v1/badge"))
+    badge = body(await world.anonymous.with_headers(fields).request("GET", "/v1/badge"))
 
     assert 1 == badge["unread"]
 
 
 async def test_producers_key_goes_before_a_users_cookie(autojump_clock, world):
     """A call has one caller: with a good key it is the producer."""
-    client = world.anonymous(
+    client = world.anonymous.with_headers(
         _both(KEY, world.service.authenticator.sign("alice", ttl=60))
     )
 
@@ -338,7 +340,7 @@ COOKIES = {
 async def test_cookies_of_others_are_not_in_the_way(autojump_clock, world, cookie):
     """What other applications of a site have set is none of ours."""
     token = world.service.authenticator.sign("alice", ttl=60)
-    browser = world.anonymous({"Cookie": cookie.format(token)})
+    browser = world.anonymous.with_headers({"Cookie": cookie.format(token)})
 
     assert 200 == (await browser.request("GET", "/v1/badge")).status
 
@@ -346,7 +348,9 @@ async def test_cookies_of_others_are_not_in_the_way(autojump_clock, world, cooki
 async def test_cookie_in_a_field_of_its_own_is_found(autojump_clock, world):
     """RFC 9113 8.2.3: over HTTP/2 a browser may send each cookie by itself."""
     token = world.service.authenticator.sign("alice", ttl=60)
-    browser = world.anonymous({"Cookie": ["a=1", f"roundel={token}", "b=2"]})
+    browser = world.anonymous.with_headers(
+        {"Cookie": ["a=1", f"roundel={token}", "b=2"]}
+    )
 
     assert 200 == (await browser.request("GET", "/v1/badge")).status
 
@@ -384,7 +388,10 @@ async def test_write_by_cookie_needs_a_known_origin(
         fields["Origin"] = origin
     document = OPS if path == "/v1/ops" else {}
 
-    assert status == (await post(world.anonymous(fields), path, document)).status
+    assert (
+        status
+        == (await post(world.anonymous.with_headers(fields), path, document)).status
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -393,12 +400,17 @@ async def test_read_by_cookie_needs_no_origin(autojump_clock, world, method):
     token = world.service.authenticator.sign("alice", ttl=60)
     fields = {"Cookie": f"roundel={token}", "Origin": "http://evil.test"}
 
-    assert 200 == (await world.anonymous(fields).request(method, "/v1/badge")).status
+    assert (
+        200
+        == (
+            await world.anonymous.with_headers(fields).request(method, "/v1/badge")
+        ).status
+    )
 
 
 async def test_write_by_header_needs_no_origin(autojump_clock, world):
     """No browser adds a header by itself."""
-    client = world.user()({"Origin": "http://evil.test"})
+    client = world.user().with_headers({"Origin": "http://evil.test"})
 
     assert 200 == (await post(client, "/v1/ops", OPS)).status
 
@@ -408,7 +420,9 @@ async def test_write_by_header_and_cookie_is_by_header(autojump_clock, world):
     token = world.service.authenticator.sign("alice", ttl=60)
     fields = {**_both(token, token), "Origin": "http://evil.test"}
 
-    assert 200 == (await post(world.anonymous(fields), "/v1/ops", OPS)).status
+    assert (
+        200 == (await post(world.anonymous.with_headers(fields), "/v1/ops", OPS)).status
+    )
 
 
 # Names of users
@@ -496,7 +510,9 @@ async def _call_with_everything(world):
     ]
     content = b'{"to":{"user":"alice"},"title":"TITLE-x","body":"BODY-x","op_id":1}'
     for fields in proofs:
-        client = world.anonymous({**fields, "Idempotency-Key": "IDEMPOTENCY-x"})
+        client = world.anonymous.with_headers(
+            {**fields, "Idempotency-Key": "IDEMPOTENCY-x"}
+        )
         for method, target in ALL.values():
             if target != "/v1/stream":
                 mark = "&" if "?" in target else "?"

@@ -73,7 +73,7 @@ async def test_revoked_cookie_is_401_too(autojump_clock, world):
     token = world.service.authenticator.sign("alice", ttl=600)
     await trio.sleep(1)
     await _revoke(world)
-    browser = world.anonymous({"Cookie": f"roundel={token}"})
+    browser = world.anonymous.with_headers({"Cookie": f"roundel={token}"})
 
     assert (await browser.request("GET", "/v1/badge")).status == 401
 
@@ -115,7 +115,7 @@ async def test_proof_without_iat_is_refused(autojump_clock, world):
     """A proof that cannot say it is newer is taken for older."""
     exp = world.service.hub.clock() + 9_000
     token = world.service.authenticator.keys.sign({"sub": "alice", "exp": exp})
-    alice = world.anonymous({"Authorization": f"Bearer {token}"})
+    alice = world.anonymous.with_headers({"Authorization": f"Bearer {token}"})
     before = await alice.request("GET", "/v1/badge")
     await _revoke(world)
 

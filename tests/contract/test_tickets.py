@@ -163,8 +163,8 @@ async def test_ticket_serves_nothing_but_the_stream(
 ):
     """Neither in the URL, nor as a bearer, nor as a cookie."""
     ticket = (await _ticket(world.user()))["ticket"]
-    bearer = world.anonymous({"Authorization": f"Bearer {ticket}"})
-    cookie = world.anonymous({"Cookie": f"roundel={ticket}"})
+    bearer = world.anonymous.with_headers({"Authorization": f"Bearer {ticket}"})
+    cookie = world.anonymous.with_headers({"Cookie": f"roundel={ticket}"})
     in_url = await world.anonymous.request(method, f"{target}?ticket={ticket}")
 
     assert 401 == in_url.status
@@ -175,7 +175,7 @@ async def test_ticket_serves_nothing_but_the_stream(
 async def test_ticket_is_no_bearer_of_the_stream(autojump_clock, world):
     """On the stream it is presented by its URL alone."""
     ticket = (await _ticket(world.user()))["ticket"]
-    bearer = world.anonymous({"Authorization": f"Bearer {ticket}"})
+    bearer = world.anonymous.with_headers({"Authorization": f"Bearer {ticket}"})
 
     assert 401 == (await bearer.request("GET", "/v1/stream")).status
 

@@ -34,11 +34,11 @@ class RunningService:
 
     @property
     def producer(self) -> AsgiClient:
-        return self.anonymous({"Authorization": f"Bearer {KEY}"})
+        return self.anonymous.with_headers({"Authorization": f"Bearer {KEY}"})
 
     def user(self, name: str = "alice", ttl: float = 86_400) -> AsgiClient:
         token = self.service.authenticator.sign(name, ttl=ttl)
-        return self.anonymous({"Authorization": f"Bearer {token}"})
+        return self.anonymous.with_headers({"Authorization": f"Bearer {token}"})
 
     async def notify(self, user: str = "alice", **fields: Any) -> dict[str, Any]:
         """Put one notification in and return the result for its user."""
