@@ -1,1 +1,1 @@
-"""The mailbox and its badge: pure functions and values, without `await` or a clock."""
+"""The mailbox and its badge: values and pure functions, without I/O or a clock."""

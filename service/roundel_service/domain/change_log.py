@@ -1,4 +1,21 @@
-"""The latest changes of a mailbox: a value of which many versions share one list."""
+"""The latest changes of a mailbox.
+
+A `ChangeLog` is immutable: `extend()` returns a new log, and the old one stays valid.
+Copying the changes for each new version would cost O(n), so consecutive logs share one
+list that only grows. Each log is a range of it:
+
+    shared list    c1 c2 c3 c4 c5
+    older log         [c2 c3 c4]
+    newer log            [c3 c4 c5]
+
+`extend()` appends to the shared list if this log ends where the list ends. It copies
+its range if another log has appended before, or if the unused head of the list is
+longer than a quarter of the limit. So `extend()` is O(1) amortized, and the list holds
+at most 1.25 times the limit.
+
+A log that was read from a store contains serialized changes. Each is decoded on first
+access, in place, because most stored changes are never read.
+"""
 
 from __future__ import annotations
 
@@ -8,90 +25,84 @@ from typing import TypeAlias, final, overload
 from .changes import Change
 
 SerializedChange: TypeAlias = str
-"""A change as it is stored."""
-
-Make: TypeAlias = Callable[[SerializedChange], Change]
+"""A change in the form of the store."""
 
 
 @final
 class ChangeLog(Sequence[Change]):
-    """The latest changes, oldest first, of versions that follow one another.
+    """The latest changes, oldest first, with consecutive versions.
 
-    A ring never changes: `extend()` returns another one, which shares what both have.
-    What is given as rows is made into changes by *make* when somebody looks at it.
+    *decode* turns a serialized change into a `Change`.
     """
 
-    __slots__ = ("_make", "_shared", "_start", "_stop")
+    __slots__ = ("_decode", "_shared", "_start", "_stop")
 
     def __init__(
         self,
         changes: Iterable[Change | SerializedChange] = (),
-        make: Make | None = None,
+        decode: Callable[[SerializedChange], Change] | None = None,
     ) -> None:
-        # This ring is a part of the list, which only grows: where this one ends last,
-        # the next one adds to it, and so nothing is copied for a change.
         self._shared = list(changes)
         self._start = 0
         self._stop = len(self._shared)
-        self._make = make
+        self._decode = decode
 
-    def extend(self, changes: Iterable[Change], *, keep: int) -> ChangeLog:
-        """Return the ring with *changes* behind it, of which it keeps that many."""
-        ring = ChangeLog.__new__(ChangeLog)
+    def extend(self, changes: Iterable[Change], *, max_length: int) -> ChangeLog:
+        """Return a log with *changes* appended, without those beyond *max_length*."""
+        log = ChangeLog.__new__(ChangeLog)
         shared, start = self._shared, self._start
-        # Others may have gone on from here before, and what is over must not pile up.
-        if self._stop < len(shared) or start > keep // 4:
+        if self._stop < len(shared) or start > max_length // 4:
             shared, start = shared[start : self._stop], 0
         shared += changes
-        ring._shared, ring._make = shared, self._make
-        ring._stop = len(shared)
-        ring._start = max(start, ring._stop - keep)
-        return ring
+        log._shared, log._decode = shared, self._decode
+        log._stop = len(shared)
+        log._start = max(start, log._stop - max_length)
+        return log
 
     @property
     def newest(self) -> Change:
-        """The last one; there has to be one."""
+        """The latest change; the log must not be empty."""
         return self._at(self._stop - 1)
 
     def since(self, v: int) -> Sequence[Change]:
-        """Return those of later versions than *v*; with a hole, if it is too old."""
+        """Return the changes after version *v*; the oldest of them may be missing."""
         if self._start == self._stop:
             return ()
         start = max(self._start, self._stop - self.newest.v + v)
         return tuple(map(self._at, range(start, self._stop)))
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of changes."""
         return self._stop - self._start
 
     def __iter__(self) -> Iterator[Change]:
-        """Go through them, oldest first."""
+        """Iterate over the changes, oldest first."""
         return map(self._at, range(self._start, self._stop))
 
     @overload
-    def __getitem__(self, place: int) -> Change: ...
+    def __getitem__(self, index: int) -> Change: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[Change, ...]: ...
-    def __getitem__(self, place: int | slice) -> Change | tuple[Change, ...]:
-        """Return the one at *place*, or those of a part."""
-        places = range(self._start, self._stop)
-        if isinstance(place, slice):
-            return tuple(map(self._at, places[place]))
-        return self._at(places[place])
+    def __getitem__(self, index: slice) -> tuple[Change, ...]: ...
+    def __getitem__(self, index: int | slice) -> Change | tuple[Change, ...]:
+        """Return the change at *index*, or a tuple of changes for a slice."""
+        indexes = range(self._start, self._stop)
+        if isinstance(index, slice):
+            return tuple(map(self._at, indexes[index]))
+        return self._at(indexes[index])
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether the changes of both are equal."""
+        """Return whether both logs contain equal changes."""
         return isinstance(other, ChangeLog) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """Show the changes."""
-        return f"Ring({list(self)!r})"
+        """Return the changes as text."""
+        return f"ChangeLog({list(self)!r})"
 
     def _at(self, index: int) -> Change:
-        found = self._shared[index]
-        if isinstance(found, SerializedChange):
-            assert self._make is not None, "rows were given without a maker"
-            found = self._shared[index] = self._make(found)
-        return found
+        change = self._shared[index]
+        if isinstance(change, SerializedChange):
+            assert self._decode is not None, "serialized changes need decode"
+            change = self._shared[index] = self._decode(change)
+        return change

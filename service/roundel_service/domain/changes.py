@@ -1,4 +1,4 @@
-"""What a version changed, step by step, and what of it a filter lets through."""
+"""The difference between two versions of a mailbox, and its filter by category."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Categories: TypeAlias = frozenset[str]
 @final
 @attrs.frozen
 class Added:
-    """An *item* that appeared."""
+    """An item was added."""
 
     item: Item
 
     def filter(self, categories: Categories) -> Added | None:
-        """Return what of it is in *categories*."""
+        """Return the part of the step in *categories*, or `None`."""
         return self if self.item.category in categories else None
 
 
 @final
 @attrs.frozen
 class Flagged:
-    """Items, by id with their category, whose *flags* were set or cleared."""
+    """Flags of items were set or cleared; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
     flags: Mapping[str, bool]
 
     def filter(self, categories: Categories) -> Flagged | None:
-        """Return what of it is in *categories*."""
+        """Return the part of the step in *categories*, or `None`."""
         ids = _filter_ids(self.ids, categories)
         return Flagged(ids, self.flags) if ids else None
 
@@ -44,13 +44,13 @@ class Flagged:
 @final
 @attrs.frozen
 class Removed:
-    """Items, by id with their category, that went, and *why*."""
+    """Items were removed for one *reason*; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
     reason: RemovalReason
 
     def filter(self, categories: Categories) -> Removed | None:
-        """Return what of it is in *categories*."""
+        """Return the part of the step in *categories*, or `None`."""
         ids = _filter_ids(self.ids, categories)
         return Removed(ids, self.reason) if ids else None
 
@@ -59,16 +59,16 @@ Step: TypeAlias = Added | Flagged | Removed
 
 
 def _filter_ids(ids: Mapping[str, str], categories: Categories) -> dict[str, str]:
-    return {item: name for item, name in ids.items() if name in categories}
+    return {id_: name for id_, name in ids.items() if name in categories}
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Change:
-    """What version *v* changed, in *steps*, and the whole *badge* at it.
+    """The *steps* that lead to version *v*, and the *badge* at that version.
 
-    *did* names the operation, *by* who did it and *time* says when, in seconds since
-    1970. The change of a gauge has no step: the badge says it all.
+    *operation* is its name and *by* the kind of caller; *time* is in seconds since
+    1970. The change of a gauge has no steps: only the badge differs.
     """
 
     v: int
@@ -80,7 +80,7 @@ class Change:
     op_id: str | None = None
 
     def filter(self, categories: Categories | None) -> Change:
-        """Return the change as a reader of just these *categories* is told it."""
+        """Return the change as a subscriber to *categories* receives it."""
         if categories is None:
             return self
         steps = (step.filter(categories) for step in self.steps)

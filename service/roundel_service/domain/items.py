@@ -1,4 +1,4 @@
-"""What a mailbox holds: values, without behaviour."""
+"""Values that a mailbox contains: items, external counts and their limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 SEEN, UNSEEN = "s", "u"
 
 CountKey: TypeAlias = str | None
-"""`SEEN` or `UNSEEN` with the category behind it, or `None` for what is not counted."""
+"""`SEEN` or `UNSEEN` followed by the category, or `None` if the item is not counted."""
 
 
 @final
@@ -20,8 +20,8 @@ CountKey: TypeAlias = str | None
 class Item:
     """One notification; *seq* is the version at which it appeared.
 
-    Times are seconds since 1970. *size* is what it counts against the bound of
-    bytes, and is not told to anybody.
+    Times are seconds since 1970. *size* is the length of the item's JSON in bytes,
+    for the limit of the mailbox; clients do not receive it.
     """
 
     id: str
@@ -41,35 +41,35 @@ class Item:
     read: bool = False
     archived: bool = False
     count_key: CountKey = attrs.field(init=False, eq=False, repr=False)
-    """What the badge counts it as: one value for all that are counted alike."""
+    """Key by which the badge counts; items that count alike share one string."""
 
     @count_key.default
-    def _tally(self) -> CountKey:
+    def _make_count_key(self) -> CountKey:
         if self.read or self.archived:
             return None
         return intern(f"{SEEN if self.seen else UNSEEN}{self.category}")
 
     @property
     def is_counted(self) -> bool:
-        """Whether the badge counts it."""
+        """Whether the badge counts the item."""
         return self.count_key is not None
 
 
 def total_size(items: Iterable[Item]) -> int:
-    """Return how many bytes *items* count together."""
+    """Return the sum of the sizes of *items* in bytes."""
     return sum([item.size for item in items])
 
 
 def next_expiry(items: Iterable[Item]) -> float:
-    """Return when the first of *items* expires; ``inf`` is never."""
-    ends = [item.expires_at for item in items if item.expires_at is not None]
-    return min(ends, default=inf)
+    """Return the earliest expiry time of *items*, or ``inf`` if none expires."""
+    times = [item.expires_at for item in items if item.expires_at is not None]
+    return min(times, default=inf)
 
 
 @final
 @attrs.frozen
 class ExternalCount:
-    """A *count* that another database owns, as of its own *source_version*."""
+    """A *count* from another database, at that database's own *source_version*."""
 
     count: int
     source_version: int
@@ -78,9 +78,9 @@ class ExternalCount:
 @final
 @attrs.frozen(kw_only=True)
 class MailboxLimits:
-    """The bounds of one mailbox: *items* by count, their JSON by *bytes*.
+    """The limits of one mailbox: number of *items* and *bytes* of their JSON.
 
-    *categories* bounds how many there are of items and gauges together.
+    *categories* limits the distinct categories of items and gauges together.
     """
 
     items: int = 200

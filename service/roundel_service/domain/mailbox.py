@@ -1,10 +1,18 @@
 """One user's mailbox, changed by one pure function.
 
-`apply()` takes a mailbox, an operation and the time, and returns the mailbox after
-it and the change to tell. Nothing else changes a mailbox. A change that somebody
-could see makes exactly one version; an operation that changes nothing makes none.
-Expiry and eviction are changes like any other. Nothing here adds to or subtracts
-from a stored count: badges are folded from the items.
+`apply()` is the reducer: it takes a mailbox, an operation and the time, and returns
+the next mailbox and the change to publish. No other code changes a mailbox.
+
+State: the items in the order of their arrival, the external counts, the results of
+recent operation ids, and the times of the latest disconnect and revocation.
+
+Invariants: a visible change makes exactly one version, and an operation without a
+visible effect makes none. Expiry and eviction are changes like any other. No count is
+stored: the badge is folded from the items, so it cannot drift from them. A repeated
+operation id returns the first result and changes nothing.
+
+Cost: O(n) in the items of the mailbox, which `MailboxLimits` bounds. `MailboxBuilder`
+copies the dictionaries and shares the items.
 """
 
 from __future__ import annotations
@@ -30,16 +38,16 @@ from .operations import (
 )
 
 RETENTION = 86_400.0
-"""For how many seconds an operation id, or that proofs were revoked, is remembered."""
+"""Time in seconds for which operation ids and revocations are remembered."""
 
 MAX_OP_IDS = 1_000
-"""How many operation ids a mailbox remembers at the most, of producers and of users."""
+"""Maximum of remembered operation ids, for producers and for users separately."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class IdempotentResult:
-    """What was answered to an operation id, and when."""
+    """The first result of an operation id, and its time in seconds since 1970."""
 
     badge: Badge
     time: float
@@ -51,9 +59,9 @@ class IdempotentResult:
 class Mailbox:
     """The state of one user at version *v* of *epoch*; *items* oldest first.
 
-    *more* says that unread items were evicted. Streams that were opened before
-    *disconnected_at*, and tokens issued before *revoked_at*, are over. No item expires
-    before *expires_at*; all are seconds since 1970, and ``inf`` is never.
+    *more* is set if unread items were evicted. Streams opened before
+    *disconnected_at* are closed; tokens issued before *revoked_at* are rejected. No
+    item expires before *expires_at*. Times are seconds since 1970; ``inf`` is never.
     """
 
     epoch: str
@@ -64,34 +72,36 @@ class Mailbox:
     results: Mapping[str, IdempotentResult] = attrs.field(factory=dict)
     disconnected_at: float = 0.0
     revoked_at: float = 0.0
-    # A bound, which is exact after `Expire` and whenever a mailbox is made of items.
+    # A lower bound: exact after `Expire` and when a mailbox is created from items.
     expires_at: float = attrs.field(
-        default=attrs.Factory(lambda made: next_expiry(made.items.values()), True),
+        default=attrs.Factory(lambda self: next_expiry(self.items.values()), True),
         eq=False,
     )
     size: int = attrs.field(
-        default=attrs.Factory(lambda made: total_size(made.items.values()), True),
+        default=attrs.Factory(lambda self: total_size(self.items.values()), True),
         eq=False,
     )
-    """How many bytes the items count together."""
+    """Sum of the sizes of the items in bytes."""
 
     @property
     def badge(self) -> Badge:
-        """The badge at this version: the fold over the items, made anew."""
+        """The badge at this version, folded from the items on each access."""
         by = fold(self.items.values(), self.gauges)
         return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
     def is_revoked(self, issued_at: float, *, now: float) -> bool:
-        """Tell whether a proof that was *issued_at* then has been revoked."""
+        """Return whether tokens issued at *issued_at* are revoked."""
         return issued_at < self.revoked_at and now < self.revoked_at + RETENTION
 
 
 @final
 @attrs.frozen
 class Applied:
-    """The *mailbox* after an operation, the *change* if there was one, the *badge*
-    to answer and the *item* put in, which for a repeated operation are those of the
-    first time. *ignored* says that a gauge was there as new as the one given."""
+    """The *mailbox* after an operation, its *change* if visible, and the results.
+
+    *badge* and the id of the added *item* are those of the first call if the operation
+    is repeated. *ignored* is set if the stored gauge is not older than the given one.
+    """
 
     mailbox: Mailbox
     change: Change | None
@@ -103,34 +113,34 @@ class Applied:
 def apply(
     mailbox: Mailbox, operation: Operation, *, now: float, limits: MailboxLimits
 ) -> Applied:
-    """Apply *operation* at *now*, in seconds since 1970; pure.
+    """Return *mailbox* after *operation* at the time *now*, in seconds since 1970.
 
-    Raises `TooManyCategories` and changes nothing.
+    Raises `TooManyCategories`.
     """
     op_id = _op_id(operation)
     if op_id is not None:
-        answer = mailbox.results.get(op_id)
-        if answer is not None and answer.time > now - RETENTION:
-            return Applied(mailbox, None, answer.badge, answer.item)
+        result = mailbox.results.get(op_id)
+        if result is not None and result.time > now - RETENTION:
+            return Applied(mailbox, None, result.badge, result.item)
     match operation:
         case SetGauge(category=category, source_version=new):
             gauge = mailbox.gauges.get(category)
             if gauge is not None and new <= gauge.source_version:
                 return Applied(mailbox, None, mailbox.badge, ignored=True)
         case Disconnect(revoke=revoke):
-            ended = _ended(mailbox, now, revoke=revoke)
-            return Applied(ended, None, ended.badge)
+            disconnected = _disconnect(mailbox, now, revoke=revoke)
+            return Applied(disconnected, None, disconnected.badge)
         case DeleteUser(epoch=epoch):
-            forgotten = Mailbox(
+            emptied = Mailbox(
                 epoch=epoch,
                 disconnected_at=mailbox.disconnected_at,
                 revoked_at=mailbox.revoked_at,
             )
-            return Applied(forgotten, None, forgotten.badge)
+            return Applied(emptied, None, emptied.badge)
         case StartNewEpoch(epoch=epoch):
             renewed = attrs.evolve(mailbox, epoch=epoch, v=mailbox.v + 1)
             return Applied(renewed, None, renewed.badge)
-    draft = MailboxBuilder(
+    builder = MailboxBuilder(
         v=mailbox.v + 1,
         items=dict(mailbox.items),
         gauges=dict(mailbox.gauges),
@@ -138,40 +148,39 @@ def apply(
         expires_at=mailbox.expires_at,
         size=mailbox.size,
     )
-    draft.apply(operation, now, limits)
-    return _finish(draft, mailbox, operation, op_id, now)
+    builder.apply(operation, now, limits)
+    return _finish(builder, mailbox, operation, op_id, now)
 
 
-def _ended(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
-    # A clock that stands or goes back must not let a stream or a proof live on.
+def _disconnect(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
+    # Also correct if the clock stands still or goes back.
     revoked_at = max(now, mailbox.revoked_at) if revoke else mailbox.revoked_at
     disconnected_at = max(now, nextafter(mailbox.disconnected_at, inf))
     return attrs.evolve(mailbox, disconnected_at=disconnected_at, revoked_at=revoked_at)
 
 
 def _finish(
-    draft: MailboxBuilder,
+    builder: MailboxBuilder,
     before: Mailbox,
     operation: Operation,
     op_id: str | None,
     now: float,
 ) -> Applied:
-    """Make the version, if anybody can see one, and remember the operation's id."""
-    after = _after(draft, before)
+    """Return the next version if the change is visible, and keep the result."""
+    after = _build(builder, before)
     badge = after.badge
     if after.more and not badge.more:
         after = attrs.evolve(after, more=False)
     item = operation.id if isinstance(operation, Notify) else None
     if op_id is not None:
-        answer = IdempotentResult(badge=badge, time=now, item=item)
-        answers = _remembered(before.results, operation.by, now)
-        answers[op_id] = answer
-        after = attrs.evolve(after, results=answers)
+        results = _prune_results(before.results, operation.by, now)
+        results[op_id] = IdempotentResult(badge=badge, time=now, item=item)
+        after = attrs.evolve(after, results=results)
     if after.v == before.v:
         return Applied(after, None, badge, item)
     change = Change(
         v=after.v,
-        steps=tuple(draft.steps),
+        steps=tuple(builder.steps),
         badge=badge,
         operation=operation.name,
         by=operation.by,
@@ -181,26 +190,26 @@ def _finish(
     return Applied(after, change, badge, item)
 
 
-def _after(draft: MailboxBuilder, before: Mailbox) -> Mailbox:
-    """Return the mailbox that the draft makes; the same one if that is no other."""
-    # Each step changes what the items are; what only gauges do has no step.
-    if draft.steps or _counts(draft.gauges) != _counts(before.gauges):
+def _build(builder: MailboxBuilder, before: Mailbox) -> Mailbox:
+    """Return the built mailbox, or *before* if nothing changed."""
+    # Each change of the items has a step; a change of gauges has none.
+    if builder.steps or _counts(builder.gauges) != _counts(before.gauges):
         return Mailbox(
             epoch=before.epoch,
-            v=draft.v,
-            items=draft.items,
-            gauges=draft.gauges,
-            more=draft.more,
+            v=builder.v,
+            items=builder.items,
+            gauges=builder.gauges,
+            more=builder.more,
             results=before.results,
             disconnected_at=before.disconnected_at,
             revoked_at=before.revoked_at,
-            expires_at=draft.expires_at,
-            size=draft.size,
+            expires_at=builder.expires_at,
+            size=builder.size,
         )
-    if draft.gauges != before.gauges:
-        return attrs.evolve(before, gauges=draft.gauges)
-    if draft.expires_at != before.expires_at:
-        return attrs.evolve(before, expires_at=draft.expires_at)
+    if builder.gauges != before.gauges:
+        return attrs.evolve(before, gauges=builder.gauges)
+    if builder.expires_at != before.expires_at:
+        return attrs.evolve(before, expires_at=builder.expires_at)
     return before
 
 
@@ -208,32 +217,28 @@ def _counts(gauges: Mapping[str, ExternalCount]) -> dict[str, int]:
     return {name: gauge.count for name, gauge in gauges.items() if gauge.count}
 
 
-_ANSWERED = (Notify, MarkAll)
-
-
 def _op_id(operation: Operation) -> str | None:
-    """Return under what the answer is remembered; who did it is a part of that."""
-    op_id = operation.op_id if isinstance(operation, _ANSWERED) else None
-    return None if op_id is None else f"{operation.by} {op_id}"
+    """Return the key of the operation's result; producers and users share no keys."""
+    if not isinstance(operation, (Notify, MarkAll)) or operation.op_id is None:
+        return None
+    return f"{operation.by} {operation.op_id}"
 
 
-def _remembered(
-    answers: Mapping[str, IdempotentResult], by: str, now: float
+def _prune_results(
+    results: Mapping[str, IdempotentResult], by: str, now: float
 ) -> dict[str, IdempotentResult]:
-    """Keep what is young enough, and leave room for one more of *by*."""
-    kept = dict(answers)
+    """Return a copy without old results and with room for one more result of *by*."""
+    kept = dict(results)
     if not kept or (len(kept) < MAX_OP_IDS and _first(kept).time > now - RETENTION):
         return kept
-    kept = {
-        op_id: answer for op_id, answer in kept.items() if answer.time > now - RETENTION
-    }
-    # Each kind of caller has a bound of its own: a page that does much must not make
-    # the mailbox forget what a backend may ask for again.
+    kept = {key: each for key, each in kept.items() if each.time > now - RETENTION}
+    # Producers and users have separate limits: a busy page must not evict the
+    # results that a backend may ask for again.
     own = [op_id for op_id in kept if op_id.startswith(f"{by} ")]
     for op_id in own[: max(0, len(own) - MAX_OP_IDS + 1)]:
         del kept[op_id]
     return kept
 
 
-def _first(answers: Mapping[str, IdempotentResult]) -> IdempotentResult:
-    return next(iter(answers.values()))
+def _first(results: Mapping[str, IdempotentResult]) -> IdempotentResult:
+    return next(iter(results.values()))

@@ -1,4 +1,4 @@
-"""The next version of a mailbox while it is being made."""
+"""Builds the next version of a mailbox."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .operations import DeleteGauge, Expire, Mark, MarkAll, Notify, Retract, Set
 
 
 @final
-class TooManyCategories(Exception):  # noqa: N818, it says what there is
-    """A category more than a mailbox may have; nothing was changed."""
+class TooManyCategories(Exception):  # noqa: N818, named after the condition
+    """The operation would exceed the mailbox's limit of categories; no change."""
 
 
 @final
 @attrs.define(kw_only=True)
 class MailboxBuilder:
-    """The next version while it is being made."""
+    """A mutable copy of a mailbox that collects the steps of its change."""
 
     v: int
     items: dict[str, Item]
@@ -36,7 +36,7 @@ class MailboxBuilder:
         now: float,
         limits: MailboxLimits,
     ) -> None:
-        """Do *operation*; raises `TooManyCategories`, and the draft is worthless."""
+        """Apply *operation*; discard the builder if this raises `TooManyCategories`."""
         match operation:
             case Notify():
                 self._check_category(operation.category, limits)
@@ -45,7 +45,7 @@ class MailboxBuilder:
                 self._mark(marks)
             case Expire():
                 self._remove(
-                    (i for i in self.items.values() if _is_over(i, now)), "expired"
+                    (i for i in self.items.values() if _is_expired(i, now)), "expired"
                 )
                 self.expires_at = next_expiry(self.items.values())
             case Retract():
@@ -62,7 +62,7 @@ class MailboxBuilder:
                 assert_never(operation)
 
     def _check_category(self, category: str, limits: MailboxLimits) -> None:
-        # Most are of the category of the one before.
+        # The newest item often has the same category.
         for item in reversed(self.items.values()):
             if item.category == category:
                 return
@@ -71,56 +71,56 @@ class MailboxBuilder:
         known = {item.category for item in self.items.values()} | self.gauges.keys()
         if len(known) >= limits.categories:
             raise TooManyCategories(
-                f"{category!r} would be one more than the {limits.categories} "
-                f"categories that a mailbox may have"
+                f"expected at most {limits.categories} categories, "
+                f"{category!r} is one more"
             )
 
-    def _notify(self, new: Notify, now: float, limits: MailboxLimits) -> None:
-        if new.key is not None:
-            same = Retract(category=new.category, key=new.key)
-            self._remove(filter(same.selects, self.items.values()), "replaced")
-        evicted = self._overflow(new.size, limits)
+    def _notify(self, operation: Notify, now: float, limits: MailboxLimits) -> None:
+        if operation.key is not None:
+            same_key = Retract(category=operation.category, key=operation.key)
+            self._remove(filter(same_key.selects, self.items.values()), "replaced")
+        evicted = self._overflow(operation.size, limits)
         self.more |= any(item.is_counted for item in evicted)
         self._remove(evicted, "evicted")
-        item = _item(new, self.v, now)
+        item = _item(operation, self.v, now)
         self.items[item.id] = item
         self.size += item.size
         if item.expires_at is not None:
             self.expires_at = min(self.expires_at, item.expires_at)
         self.steps.append(Added(item))
 
-    def _remove(self, items: Iterable[Item], why: RemovalReason) -> None:
+    def _remove(self, items: Iterable[Item], reason: RemovalReason) -> None:
         ids = {}
         for item in list(items):
             ids[item.id] = item.category
             self.size -= item.size
             del self.items[item.id]
         if ids:
-            self.steps.append(Removed(ids, why))
+            self.steps.append(Removed(ids, reason))
 
     def _overflow(self, size: int, limits: MailboxLimits) -> list[Item]:
-        """Pick the oldest items that have to go before one of *size* bytes fits."""
+        """Return the oldest items to evict so that an item of *size* bytes fits."""
         bytes_over = self.size + size - limits.bytes
-        over = len(self.items) + 1 - limits.items
+        items_over = len(self.items) + 1 - limits.items
         evicted: list[Item] = []
-        if bytes_over <= 0 and over <= 0:
+        if bytes_over <= 0 and items_over <= 0:
             return evicted
         for item in self.items.values():
             evicted.append(item)
             bytes_over -= item.size
-            if bytes_over <= 0 and len(evicted) >= over:
+            if bytes_over <= 0 and len(evicted) >= items_over:
                 break
         return evicted
 
     def _mark(self, marks: Sequence[Mark]) -> None:
-        """Set the flags; of what is set back and forth, just the end is told."""
-        # So each item is named once in a change, however many marks a user sends:
-        # rings of changes are kept.
+        """Set the flags; the change contains only their final values."""
+        # Each item occurs at most once in a change, so the size of a change is
+        # bounded by the mailbox and not by the number of marks.
         changed: dict[frozenset[tuple[str, bool]], dict[str, str]] = {}
         for item in list(self.items.values()):
-            flags = _flags(item, marks)
+            flags = _final_flags(item, marks)
             if any(getattr(item, name) is not on for name, on in flags.items()):
-                self.items[item.id] = _with(item, flags)
+                self.items[item.id] = _with_flags(item, flags)
                 ids = changed.setdefault(frozenset(flags.items()), {})
                 ids[item.id] = item.category
         self.steps += [
@@ -128,8 +128,8 @@ class MailboxBuilder:
         ]
 
 
-def _flags(item: Item, marks: Sequence[Mark]) -> dict[str, bool]:
-    """Return what *marks* leave set or cleared on *item*, and nothing else."""
+def _final_flags(item: Item, marks: Sequence[Mark]) -> dict[str, bool]:
+    """Return the flags that *marks* set or clear on *item*."""
     flags: dict[str, bool] = {}
     for mark in marks:
         if mark.selects(item):
@@ -137,7 +137,7 @@ def _flags(item: Item, marks: Sequence[Mark]) -> dict[str, bool]:
     return flags
 
 
-def _with(item: Item, flags: Mapping[str, bool]) -> Item:
+def _with_flags(item: Item, flags: Mapping[str, bool]) -> Item:
     return attrs.evolve(
         item,
         seen=flags.get("seen", item.seen),
@@ -146,23 +146,23 @@ def _with(item: Item, flags: Mapping[str, bool]) -> Item:
     )
 
 
-def _item(new: Notify, seq: int, now: float) -> Item:
+def _item(operation: Notify, seq: int, now: float) -> Item:
     return Item(
-        id=new.id,
+        id=operation.id,
         seq=seq,
-        category=new.category,
-        title=new.title,
-        body=new.body,
-        url=new.url,
-        icon=new.icon,
-        key=new.key,
-        source=new.source,
-        data=new.data,
+        category=operation.category,
+        title=operation.title,
+        body=operation.body,
+        url=operation.url,
+        icon=operation.icon,
+        key=operation.key,
+        source=operation.source,
+        data=operation.data,
         created_at=now,
-        expires_at=None if new.ttl is None else now + new.ttl,
-        size=new.size,
+        expires_at=None if operation.ttl is None else now + operation.ttl,
+        size=operation.size,
     )
 
 
-def _is_over(item: Item, now: float) -> bool:
+def _is_expired(item: Item, now: float) -> bool:
     return item.expires_at is not None and item.expires_at <= now

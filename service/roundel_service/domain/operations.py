@@ -1,6 +1,6 @@
-"""What can be done to a mailbox: one value for each kind of operation.
+"""Operations on a mailbox: one class for each kind.
 
-*by* says who does it, and *name* what it is called when it is explained.
+*by* is the kind of caller, and *name* the operation's name in an explanation.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .items import Item
 @final
 @attrs.frozen(kw_only=True)
 class Notify:
-    """Put an item in, new under *id*; it replaces that of its category and *key*.
+    """Adds an item; it replaces the item with the same category and *key*.
 
-    *ttl* is in seconds, *size* in bytes of JSON. Again with the same *op_id*: nothing.
+    *ttl* is in seconds, *size* in bytes of JSON. A repeated *op_id* has no effect.
     """
 
     by: ClassVar[str] = "producer"
@@ -41,7 +41,7 @@ class Notify:
 @final
 @attrs.frozen(kw_only=True)
 class Mark:
-    """Set *flags* on the items that all of the given conditions select."""
+    """Sets *flags* on the items that match all given conditions."""
 
     flags: Mapping[str, bool]
     ids: frozenset[str] | None = None
@@ -49,7 +49,7 @@ class Mark:
     category: str | None = None
 
     def selects(self, item: Item) -> bool:
-        """Tell whether the flags of *item* are to be set."""
+        """Return whether *item* matches all conditions."""
         return (
             (self.ids is None or item.id in self.ids)
             and (self.upto is None or item.seq <= self.upto)
@@ -60,7 +60,7 @@ class Mark:
 @final
 @attrs.frozen(kw_only=True)
 class MarkAll:
-    """Do several marks as one change; again with the same *op_id*, nothing."""
+    """Applies several marks as one change; a repeated *op_id* has no effect."""
 
     by: ClassVar[str] = "user"
     name: ClassVar[str] = "ops"
@@ -72,7 +72,7 @@ class MarkAll:
 @final
 @attrs.frozen
 class Expire:
-    """Let the items go whose time is over."""
+    """Removes the expired items."""
 
     by: ClassVar[str] = "time"
     name: ClassVar[str] = "expire"
@@ -81,7 +81,7 @@ class Expire:
 @final
 @attrs.frozen(kw_only=True)
 class Retract:
-    """Take back the items of a *source*, or those of a *category* and *key*."""
+    """Removes the items of a *source*, or the item of a *category* and *key*."""
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "retract"
@@ -91,7 +91,7 @@ class Retract:
     key: str | None = None
 
     def selects(self, item: Item) -> bool:
-        """Tell whether *item* is to go."""
+        """Return whether *item* matches."""
         if self.source is not None:
             return item.source == self.source
         return self.key is not None and (item.category, item.key) == (
@@ -103,7 +103,7 @@ class Retract:
 @final
 @attrs.frozen(kw_only=True)
 class SetGauge:
-    """Set the count of *category*, unless a *source_version* as new is there."""
+    """Sets the count of *category* if *source_version* is newer than the stored one."""
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "gauge"
@@ -116,7 +116,7 @@ class SetGauge:
 @final
 @attrs.frozen
 class DeleteGauge:
-    """Remove the gauge of *category*."""
+    """Removes the gauge of *category*."""
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "gauge"
@@ -127,7 +127,7 @@ class DeleteGauge:
 @final
 @attrs.frozen(kw_only=True)
 class Disconnect:
-    """End the user's streams; with *revoke*, refuse all proofs issued before."""
+    """Closes the user's streams; *revoke* also rejects all earlier tokens."""
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "disconnect"
@@ -138,7 +138,7 @@ class Disconnect:
 @final
 @attrs.frozen
 class DeleteUser:
-    """Forget all that the mailbox held; a line of versions begins in *epoch*."""
+    """Empties the mailbox and starts the new *epoch* at version 0."""
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "forget"
@@ -149,7 +149,7 @@ class DeleteUser:
 @final
 @attrs.frozen
 class StartNewEpoch:
-    """Go on with all that the mailbox holds, in a line of versions named *epoch*."""
+    """Keeps the contents of the mailbox and starts the new *epoch*."""
 
     by: ClassVar[str] = "time"
     name: ClassVar[str] = "renew"

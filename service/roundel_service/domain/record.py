@@ -1,4 +1,4 @@
-"""The record of a mailbox: what an engine stores of one user."""
+"""The record: the state that an engine stores for one user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .operations import Expire, Operation
 @final
 @attrs.frozen(kw_only=True)
 class RecordLimits:
-    """What bounds a record: the *limits* of the mailbox, and *ring* changes."""
+    """The limits of a record: of its mailbox, and of the length of its change log."""
 
     mailbox: MailboxLimits = attrs.field(factory=MailboxLimits)
     change_log_size: int = 256
@@ -27,29 +27,28 @@ class RecordLimits:
 _NO_CHANGES = ChangeLog()
 
 
-def _ring(changes: Iterable[Change]) -> ChangeLog:
-    # Asked in this way since it is asked for each record.
+def _as_change_log(changes: Iterable[Change]) -> ChangeLog:
     return changes if type(changes) is ChangeLog else ChangeLog(changes)
 
 
 @final
 @attrs.frozen
 class Record:
-    """A *mailbox*, and the latest *changes* that led to it, oldest first.
+    """A *mailbox* and the latest *changes* that led to it, oldest first.
 
-    The changes are without a hole; how many are kept is bounded by `RecordLimits`.
+    The changes have consecutive versions. `RecordLimits` bounds their number.
     """
 
     mailbox: Mailbox
-    changes: ChangeLog = attrs.field(default=_NO_CHANGES, converter=_ring)
+    changes: ChangeLog = attrs.field(default=_NO_CHANGES, converter=_as_change_log)
 
     @property
     def badge(self) -> Badge:
-        """The badge now; that of the latest change, where there is one."""
+        """The current badge, taken from the latest change if there is one."""
         return self.changes.newest.badge if self.changes else self.mailbox.badge
 
     def expire(self, *, now: float, limits: RecordLimits) -> Record:
-        """Return the record without what is over *now*, in seconds since 1970."""
+        """Return the record without the items that are expired at *now*."""
         if self.mailbox.expires_at > now:
             return self
         return self.apply(Expire(), now=now, limits=limits)[0]
@@ -57,9 +56,9 @@ class Record:
     def apply(
         self, operation: Operation, *, now: float, limits: RecordLimits
     ) -> tuple[Record, Applied]:
-        """Return what *operation* makes of the record, and what it answers.
+        """Return the record after *operation*, and the result of the operation.
 
-        Raises `TooManyCategories`.
+        *now* is in seconds since 1970. Raises `TooManyCategories`.
         """
         applied = apply(self.mailbox, operation, now=now, limits=limits.mailbox)
         if applied.mailbox is self.mailbox:
@@ -68,5 +67,7 @@ class Record:
             return Record(applied.mailbox), applied
         changes = self.changes
         if applied.change is not None:
-            changes = changes.extend((applied.change,), keep=limits.change_log_size)
+            changes = changes.extend(
+                (applied.change,), max_length=limits.change_log_size
+            )
         return Record(applied.mailbox, changes), applied

@@ -1,4 +1,4 @@
-"""The ring of changes: a value, whatever its versions share."""
+"""The change log is immutable, although its versions share a list."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ def change(v: int) -> Change:
     )
 
 
-def versions(ring: ChangeLog) -> list[int]:
-    return [change.v for change in ring]
+def versions(log: ChangeLog) -> list[int]:
+    return [change.v for change in log]
 
 
-def ring_of(*numbers: int) -> ChangeLog:
+def log_of(*numbers: int) -> ChangeLog:
     return ChangeLog(map(change, numbers))
 
 
 @given(
-    keep=st.integers(1, 20),
-    turns=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60),
+    max_length=st.integers(1, 20),
+    steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=60),
 )
-def test_is_like_a_tuple(keep, turns):
-    """Whoever goes on from any of them, at any time, changes no other."""
-    rings, tuples = [ChangeLog()], [()]
-    for back, count in turns:
-        place = max(0, len(rings) - 1 - back)
-        old = tuples[place]
+def test_like_a_tuple(max_length, steps):
+    """Extending any version of a log changes no other version."""
+    logs, tuples = [ChangeLog()], [()]
+    for back, count in steps:
+        index = max(0, len(logs) - 1 - back)
+        old = tuples[index]
         start = old[-1] + 1 if old else 1
         new = tuple(range(start, start + count))
-        rings.append(rings[place].extend(map(change, new), keep=keep))
-        tuples.append((*old, *new)[-keep:])
+        logs.append(logs[index].extend(map(change, new), max_length=max_length))
+        tuples.append((*old, *new)[-max_length:])
 
-    for ring, numbers in zip(rings, tuples, strict=True):
-        assert list(numbers) == versions(ring)
-        assert len(numbers) == len(ring)
-        assert bool(numbers) is bool(ring)
+    for log, numbers in zip(logs, tuples, strict=True):
+        assert list(numbers) == versions(log)
+        assert len(numbers) == len(log)
+        assert bool(numbers) is bool(log)
 
 
-def test_holds_no_more_than_a_part_of_what_is_over():
-    """What nobody is replayed any more is let go."""
-    ring = ChangeLog()
+def test_shared_list_is_bounded():
+    """The shared list holds at most 1.25 times the limit."""
+    log = ChangeLog()
     for v in range(1, 1_000):
-        ring = ring.extend([change(v)], keep=100)
+        log = log.extend([change(v)], max_length=100)
 
-    assert len(ring._shared) <= 126
+    assert len(log._shared) <= 126
 
 
 @pytest.mark.parametrize(
@@ -61,44 +61,44 @@ def test_holds_no_more_than_a_part_of_what_is_over():
     [(0, [3, 4, 5]), (1, [3, 4, 5]), (2, [3, 4, 5]), (4, [5]), (5, []), (9, [])],
 )
 def test_since(v, later):
-    """It tells what is later than a version, as far as that is there."""
-    assert later == [change.v for change in ring_of(3, 4, 5).since(v)]
+    """`since()` returns the changes after a version, if the log still has them."""
+    assert later == [change.v for change in log_of(3, 4, 5).since(v)]
 
 
-def test_nothing_is_later_than_nothing():
-    """Where nothing is kept, nothing can be told."""
+def test_since_of_an_empty_log():
+    """An empty log has no changes."""
     assert not ChangeLog().since(0)
 
 
-def test_places_and_parts():
-    """It is read as any sequence is."""
-    ring = ring_of(1, 2, 3).extend([change(4)], keep=3)
+def test_index_and_slice():
+    """A log supports indexes and slices like a tuple."""
+    log = log_of(1, 2, 3).extend([change(4)], max_length=3)
 
-    assert (2, 4) == (ring[0].v, ring[-1].v)
-    assert [4, 3] == [change.v for change in ring[:-3:-1]]
+    assert (2, 4) == (log[0].v, log[-1].v)
+    assert [4, 3] == [change.v for change in log[:-3:-1]]
     with pytest.raises(IndexError):
-        ring[3]
+        log[3]
 
 
-def test_equal_are_those_of_equal_changes():
-    """What they share or were made of does not matter."""
-    assert ring_of(2, 3) == ring_of(1, 2).extend([change(3)], keep=2)
-    assert ring_of(2, 3) != ring_of(2)
-    assert ring_of(2, 3) != (change(2), change(3))
-    assert f"Ring([{change(2)!r}])" == repr(ring_of(2))
+def test_equality():
+    """Logs are equal if their changes are equal."""
+    assert log_of(2, 3) == log_of(1, 2).extend([change(3)], max_length=2)
+    assert log_of(2, 3) != log_of(2)
+    assert log_of(2, 3) != (change(2), change(3))
+    assert f"ChangeLog([{change(2)!r}])" == repr(log_of(2))
 
 
-def test_rows_are_made_when_somebody_looks_and_once():
-    """A mailbox that is only written to never makes the changes of its past."""
-    made = []
+def test_serialized_changes_are_decoded_once():
+    """A serialized change is decoded on first access and not again."""
+    decoded = []
 
-    def make(row: str) -> Change:
-        made.append(row)
+    def decode(row: str) -> Change:
+        decoded.append(row)
         return change(int(row))
 
-    ring = ChangeLog(["1", "2", "3"], make).extend([change(4)], keep=3)
+    log = ChangeLog(["1", "2", "3"], decode).extend([change(4)], max_length=3)
 
-    assert ([], 3, 4) == (made, len(ring), ring[-1].v)
-    assert [3, 4] == [change.v for change in ring.since(2)]
-    assert [2, 3, 4] == versions(ring) == versions(ring)
-    assert ["3", "2"] == made
+    assert ([], 3, 4) == (decoded, len(log), log[-1].v)
+    assert [3, 4] == [change.v for change in log.since(2)]
+    assert [2, 3, 4] == versions(log) == versions(log)
+    assert ["3", "2"] == decoded

@@ -190,9 +190,7 @@ def test_too_many_categories(operation):
     with pytest.raises(TooManyCategories) as caught:
         apply(before, operation, now=0.0, limits=LIMITS)
 
-    assert str(caught.value) == (
-        "'w' would be one more than the 3 categories that a mailbox may have"
-    )
+    assert str(caught.value) == ("expected at most 3 categories, 'w' is one more")
     assert mailbox_after(*FULL, limits=LIMITS) == before
 
 

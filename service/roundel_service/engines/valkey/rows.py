@@ -118,7 +118,7 @@ def _merge(
     )
     is_contiguous = len(written.changes) == written.mailbox.v - before.mailbox.v
     changes = before.changes if is_contiguous else ChangeLog()
-    return Record(mailbox, changes.extend(written.changes, keep=change_log_size))
+    return Record(mailbox, changes.extend(written.changes, max_length=change_log_size))
 
 
 def tags(items: Iterable[Item]) -> set[str]:

@@ -98,7 +98,7 @@ _EVERY = (
     ),
     ProblemExample(
         problems.too_many_categories(
-            "'c64' would be one more than the 64 categories that a mailbox may have"
+            "expected at most 64 categories, 'c64' is one more"
         ),
         "A mailbox has no room for another category. Where several are notified, only "
         "the result of that user says so.",
