@@ -60,11 +60,11 @@ class AccessControl:
 
     async def producer(self, request: Request) -> Producer:
         """Return the calling producer, or raise a 401, 403 or 429 `Problem`."""
-        producer = await self.known_producer(request)
+        producer = await self.authenticate_producer(request)
         self.charge(producer, 1)
         return producer
 
-    async def known_producer(self, request: Request) -> Producer:
+    async def authenticate_producer(self, request: Request) -> Producer:
         """Return the calling producer, however often it calls: `spend()` later."""
         return await _identified(self.authenticator.producer(_credentials(request)))
 
@@ -149,13 +149,13 @@ async def _identified(caller: Awaitable[_Caller]) -> _Caller:
 
 def _credentials(request: Request, ticket: str | None = None) -> Credentials:
     return Credentials(
-        authorization=_only(request.headers.getlist("Authorization")),
-        cookie=_only(request.cookies("roundel")),
+        authorization=_single(request.headers.getlist("Authorization")),
+        cookie=_single(request.cookies("roundel")),
         ticket=ticket,
     )
 
 
-def _only(proofs: list[str]) -> str | None:
+def _single(proofs: list[str]) -> str | None:
     """Return the proof, if there is one; of two, one could hide a bad one."""
     if len(proofs) > 1:
         raise problems.unauthorized("expected one proof of a kind")

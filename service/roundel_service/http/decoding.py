@@ -12,7 +12,7 @@ from msgspec import Struct
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
-from .problems import FieldError, invalid, malformed, too_large
+from .problems import FieldError, invalid_request, malformed_body, too_large
 from .schemas import NotifyRequest
 
 MAX_BODY = 1 << 20
@@ -29,30 +29,32 @@ _AT = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def decode(body: bytes, kind: type[_T]) -> _T:
+def decode_body(body: bytes, kind: type[_T]) -> _T:
     """Read *body* as a *kind*, or raise the `Problem` that names every bad field."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         first = error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(str(error)) from None
+        raise malformed_body(str(error)) from None
     # The decoder stops at the first mistake; the whole JSON tells of all of them.
-    raise invalid(*_field_errors(_parsed(body), kind, first))
+    raise invalid_request(*_field_errors(_parsed(body), kind, first))
 
 
-def query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
+def decode_query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
     """Read a query's parameters as a *kind*, or raise the `Problem` that names them."""
     if not parameters:
         return _from_text({}, kind, "query")
     twice = [name for name, values in parameters.items() if len(values) > 1]
     if twice:
-        raise invalid(*(FieldError(name, "given more than once") for name in twice))
+        raise invalid_request(
+            *(FieldError(name, "given more than once") for name in twice)
+        )
     raw = {name: values[0] for name, values in parameters.items()}
     return _from_text(raw, kind, "query")
 
 
-def path(raw: Mapping[str, str], kind: type[_T]) -> _T:
+def decode_path(raw: Mapping[str, str], kind: type[_T]) -> _T:
     """Read the parts of a path as a *kind*, or raise the `Problem` that names them."""
     return _from_text(raw, kind, "path")
 
@@ -63,14 +65,14 @@ def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
     except msgspec.ValidationError as error:
         errors = list(_field_errors(raw, kind, error, strict=False))
         # What no field alone is to blame for is told of them together.
-        raise invalid(*(errors or [_field_error(whole, error)])) from None
+        raise invalid_request(*(errors or [_field_error(whole, error)])) from None
 
 
 def _parsed(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(str(error)) from None
+        raise malformed_body(str(error)) from None
 
 
 def _field_errors(
@@ -116,7 +118,7 @@ def idempotency_key(presented: Sequence[str]) -> str | None:
         return None
     if len(presented) > 1 or not _KEY.fullmatch(presented[0]):
         detail = "expected 1 to 255 visible ASCII characters, once"
-        raise invalid(FieldError("Idempotency-Key", detail))
+        raise invalid_request(FieldError("Idempotency-Key", detail))
     return presented[0]
 
 

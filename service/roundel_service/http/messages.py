@@ -16,7 +16,7 @@ from werkzeug.http import parse_cookie
 from roundel_adapters.driver import EventStream
 from roundel_adapters.wakeup import Wakeup
 
-from .problems import MEDIA_TYPE, FieldError, Problem, invalid, too_large
+from .problems import MEDIA_TYPE, FieldError, Problem, invalid_request, too_large
 
 BODY_TIMEOUT = 30.0
 """Timeout for a whole body, and for the next chunk of a long one, in seconds."""
@@ -73,7 +73,7 @@ class Request:
             )
         except ValueError:
             detail = f"expected at most {_MAX_PARAMETERS} parameters"
-            raise invalid(FieldError("query", detail)) from None
+            raise invalid_request(FieldError("query", detail)) from None
 
     def cookies(self, name: str) -> list[str]:
         """Return the values of the cookies of that name; not ASCII becomes ``?``."""

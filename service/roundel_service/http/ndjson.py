@@ -10,7 +10,7 @@ from .problems import Problem, too_large
 Line: TypeAlias = bytes | Problem
 
 
-async def split(
+async def split_lines(
     pieces: AsyncIterator[bytes], *, limit: int
 ) -> AsyncGenerator[list[Line], None]:
     """Yield the lines that each piece completes; blank ones are left out.

@@ -65,7 +65,7 @@ class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
         )
 
 
-def invalid(*errors: FieldError) -> Problem:
+def invalid_request(*errors: FieldError) -> Problem:
     """Make the problem of a request whose fields are wrong (422)."""
     return Problem(
         status=422,
@@ -76,7 +76,7 @@ def invalid(*errors: FieldError) -> Problem:
     )
 
 
-def malformed(detail: str) -> Problem:
+def malformed_body(detail: str) -> Problem:
     """Make the problem of a body that is no JSON (400)."""
     return Problem(
         status=400,

@@ -152,8 +152,8 @@ class Op(Struct, forbid_unknown_fields=True):
         return Mark(
             flags=_FLAGS[verb],
             ids=frozenset(value) if by_id else None,
-            upto=None if by_id else _known(self.as_of, value),
-            category=_known(self.category, None),
+            upto=None if by_id else _set_or(self.as_of, value),
+            category=_set_or(self.category, None),
         )
 
 
@@ -256,5 +256,5 @@ class NoQuery(Struct, forbid_unknown_fields=True):
     """The query of a call that takes none."""
 
 
-def _known(value: _V | UnsetType, otherwise: _V) -> _V:
+def _set_or(value: _V | UnsetType, otherwise: _V) -> _V:
     return otherwise if isinstance(value, UnsetType) else value

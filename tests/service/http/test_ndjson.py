@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from roundel_service.http.ndjson import split
+from roundel_service.http.ndjson import split_lines
 from roundel_service.http.problems import Problem
 
 LIMIT = 8
@@ -23,7 +23,9 @@ async def pieces_of(*pieces):
 async def lines_of(*pieces, limit=LIMIT):
     """Return what is made of the pieces; a line that is too long as its status."""
     made = [
-        line async for part in split(pieces_of(*pieces), limit=limit) for line in part
+        line
+        async for part in split_lines(pieces_of(*pieces), limit=limit)
+        for line in part
     ]
     return [line.status if isinstance(line, Problem) else line for line in made]
 
@@ -61,7 +63,7 @@ async def test_split(body, expected):
 
 async def test_lines_come_with_the_piece_that_completes_them():
     """No line waits for the next piece, and what is too long is told at once."""
-    parts = split(pieces_of(b"a\nb", b"\nc\nd", b"e", b"12345678"), limit=LIMIT)
+    parts = split_lines(pieces_of(b"a\nb", b"\nc\nd", b"e", b"12345678"), limit=LIMIT)
     made = [len(part) async for part in parts]
 
     assert [1, 2, 1] == made
@@ -69,7 +71,7 @@ async def test_lines_come_with_the_piece_that_completes_them():
 
 async def test_problem_says_how_long_a_line_may_be():
     """Whoever sends too long a line is told the bound."""
-    [[problem]] = [part async for part in split(pieces_of(b"x" * 9), limit=LIMIT)]
+    [[problem]] = [part async for part in split_lines(pieces_of(b"x" * 9), limit=LIMIT)]
 
     assert (413, "the line takes more than 8 bytes") == (problem.status, problem.detail)
 
@@ -110,7 +112,7 @@ async def memory_for(body, size, limit):
 
     tracemalloc.start()
     try:
-        async for _ in split(pieces(), limit=limit):
+        async for _ in split_lines(pieces(), limit=limit):
             pass
     finally:
         tracemalloc.stop()

@@ -24,7 +24,12 @@ from roundel_service.http.decoding import MAX_BODY
 from roundel_service.http.messages import BODY_TIMEOUT
 from roundel_service.http.openapi import document, pages
 from roundel_service.http.openapi.events import STREAM_EVENTS
-from roundel_service.http.openapi.examples import EVENTS, START, STORY, Example
+from roundel_service.http.openapi.examples import (
+    CALL_EXAMPLES,
+    EVENT_EXAMPLES,
+    START,
+    Example,
+)
 from roundel_service.http.openapi.operations import NDJSON, OPERATIONS, Operation
 from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 from roundel_service.http.routes import create_routes
@@ -120,7 +125,7 @@ def test_every_problem_is_told_of_where_it_occurs():
 def test_every_part_of_a_query_and_a_path_is_told():
     """What requests are read with is what the document lists, apart from proofs."""
     for call in OPERATIONS:
-        kinds = [kind for kind in (call.parts, call.query) if kind is not None]
+        kinds = [kind for kind in (call.path_type, call.query_type) if kind is not None]
         fields = {f.name for kind in kinds for f in msgspec.structs.fields(kind)}
         told = {
             each["name"] for each in operation(call)["parameters"] if "name" in each
@@ -202,9 +207,9 @@ def test_every_other_example_is_valid():
         if "example" in part:
             check(part["schema"], part["example"])
     for event in STREAM_EVENTS:
-        check({"$ref": f"#/components/schemas/{event.schema}"}, EVENTS[event.name])
+        check(event.data_schema(), EVENT_EXAMPLES.data[event.name])
 
-    assert EVENTS.keys() == {event.name for event in STREAM_EVENTS}
+    assert EVENT_EXAMPLES.data.keys() == {event.name for event in STREAM_EVENTS}
 
 
 # The story
@@ -218,8 +223,8 @@ class Teller:
     names: dict[str, str] = attrs.field(factory=dict)
 
     async def ask(self, example: Example) -> tuple[int, dict[str, str], str]:
-        call = BY_ID[example.call]
-        path = call.path.format(**example.parts)
+        call = BY_ID[example.operation]
+        path = call.path.format(**example.path)
         target = f"{path}?{urlencode(example.query)}" if example.query else path
         lines = example.body if call.body_type == NDJSON else [example.body]
         content = "\n".join(map(json.dumps, lines)) if example.body is not None else ""
@@ -231,14 +236,14 @@ class Teller:
         )
         text = answer.body.decode()
         if text:
-            self._learn(example.answer, _parsed(call, text))
+            self._learn(example.response, _parsed(call, text))
         return answer.status, dict(answer.headers), self.told(text)
 
     def _client(self, example: Example, call: Operation) -> AsgiClient:
-        if call.is_operators:
+        if call.is_operator_only:
             return AsgiClient(self.world.service.operator_app)
         clients = {"producer": self.world.producer, "user": self.world.user()}
-        return clients.get(example.proof, self.world.anonymous)
+        return clients.get(example.caller, self.world.anonymous)
 
     def _learn(self, expected: object, actual: object) -> None:
         """Take what is random for what the example calls it."""
@@ -273,16 +278,16 @@ async def test_story_is_told_by_the_service_in_the_same_words(autojump_clock, wo
     """Each example is what the running service answers, and fits its schema."""
     assert START == conftest.START
     teller = Teller(world)
-    for example in STORY:
-        call = BY_ID[example.call]
+    for example in CALL_EXAMPLES:
+        call = BY_ID[example.operation]
         status, headers, text = await teller.ask(example)
         answer = _parsed(call, text) if text else None
 
-        assert (example.call, example.status) == (example.call, status)
-        assert example.answer == answer
+        assert (example.operation, example.status) == (example.operation, status)
+        assert example.response == answer
         response = operation(call)["responses"][str(status)]
         check_headers(response, headers)
-        for name, value in example.answer_headers.items():
+        for name, value in example.response_headers.items():
             assert value == teller.told(headers[name.lower()])
         for media in response.get("content", {}).values():
             for each in answer if "x-line" in media else [answer]:
@@ -304,7 +309,7 @@ def check_headers(response: dict[str, Any], headers: dict[str, str]) -> None:
 
 def test_story_has_every_call():
     """No call is without an example, but for those whose answer is not short."""
-    told = {example.call for example in STORY}
+    told = {example.operation for example in CALL_EXAMPLES}
 
     assert BY_ID.keys() - told == {"stream", "metrics", "openapi"}
 
@@ -312,8 +317,10 @@ def test_story_has_every_call():
 async def test_streams_tell_the_story_in_the_same_words(autojump_clock, world):
     """A stream's examples are what is read from it, byte by byte."""
     teller = Teller(world)
-    operate = next(n for n, example in enumerate(STORY) if example.call == "ops")
-    for example in STORY[:operate]:
+    operate = next(
+        n for n, example in enumerate(CALL_EXAMPLES) if example.operation == "ops"
+    )
+    for example in CALL_EXAMPLES[:operate]:
         await teller.ask(example)
     alice = world.user(ttl=3_600)
     response = operation(BY_ID["stream"])["responses"]["200"]
@@ -324,7 +331,7 @@ async def test_streams_tell_the_story_in_the_same_words(autojump_clock, world):
             check_headers(response, dict(stream.headers))
             actual = [await stream.next_event() for _ in expected[:2]]
             if level == "items":
-                await teller.ask(STORY[operate])
+                await teller.ask(CALL_EXAMPLES[operate])
                 actual.append(await stream.next_event())
 
         for event in actual:
@@ -342,19 +349,19 @@ async def test_streams_tell_the_story_in_the_same_words(autojump_clock, world):
 def known(kind: str, event: dict[str, Any]) -> dict[str, Any]:
     """Return an event with the example's word for what is drawn by lot."""
     drawn = {"hello": "max_age", "bye": "retry"}.get(kind)
-    return {**event, drawn: EVENTS[kind][drawn]} if drawn else event
+    return {**event, drawn: EVENT_EXAMPLES.data[kind][drawn]} if drawn else event
 
 
 async def test_every_event_fits_its_schema(autojump_clock, world):
     """Whatever a stream says in a long life is what the document knows of."""
-    refs = {event.name: event.schema for event in STREAM_EVENTS}
+    schemas_by_name = {event.name: event.data_schema() for event in STREAM_EVENTS}
     heard = set()
     await world.notify(key="one", title="Before")
 
     def hear(event: Any) -> dict[str, Any]:
         heard.add(event.type)
         told = data(event)
-        check({"$ref": f"#/components/schemas/{refs[event.type]}"}, told)
+        check(schemas_by_name[event.type], told)
         return known(event.type, told)
 
     async with world.user(ttl=120).stream("/v1/stream?level=items") as stream:
@@ -371,9 +378,10 @@ async def test_every_event_fits_its_schema(autojump_clock, world):
         world.service.hub.drain()
         bye = hear(await stream.next_event())
 
-    assert refs.keys() == heard
-    assert [EVENTS["auth"], EVENTS["reset"]] == [told["auth"], told["reset"]]
-    assert EVENTS["bye"] == bye
+    assert schemas_by_name.keys() == heard
+    received = {**told, "bye": bye}
+    for name in ("auth", "reset", "bye"):
+        assert EVENT_EXAMPLES.data[name] == received[name]
 
 
 async def test_metrics_are_what_is_said_of_them(autojump_clock, world):
@@ -388,15 +396,15 @@ async def test_metrics_are_what_is_said_of_them(autojump_clock, world):
     check({"$ref": "#/components/schemas/NotReadyResponse"}, body(not_ready, 503))
 
 
-PROVED = [example for example in STORY if example.proof]
+PROVED = [example for example in CALL_EXAMPLES if example.caller]
 
 
-@pytest.mark.parametrize("example", PROVED, ids=lambda e: f"{e.call}-{e.name}")
+@pytest.mark.parametrize("example", PROVED, ids=lambda e: f"{e.operation}-{e.name}")
 async def test_call_that_needs_a_proof_says_so(autojump_clock, world, example):
     """Without one, each call is 401 as the document tells of it."""
-    call = BY_ID[example.call]
+    call = BY_ID[example.operation]
     answer = await world.anonymous.request(
-        call.method, call.path.format(**example.parts)
+        call.method, call.path.format(**example.path)
     )
     response = operation(call)["responses"]["401"]
 

@@ -26,7 +26,7 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.http.openapi import document
 from roundel_service.http.openapi.events import STREAM_EVENTS
-from roundel_service.http.openapi.operations import EVENTS, OPERATIONS
+from roundel_service.http.openapi.operations import EVENT_STREAM, OPERATIONS
 from support.service import RunningService, settings, wall_clock
 
 URL = "http://roundel.test"
@@ -66,7 +66,7 @@ WAYS = [
     pytest.param(call, mode, id=f"{call.id}-{mode.value}")
     for call in OPERATIONS
     for mode in GenerationMode
-    if call.proofs or mode is GenerationMode.POSITIVE
+    if call.security or mode is GenerationMode.POSITIVE
 ]
 
 
@@ -153,11 +153,11 @@ def _with_plain_numbers(body: Any) -> Any:
 
 def _client(case: schemathesis.Case, world: RunningService) -> AsgiClient:
     call = CALL_OF[case.operation.path, case.operation.method.upper()]
-    if call.is_operators:
+    if call.is_operator_only:
         return AsgiClient(world.service.operator_app)
-    if not call.proofs:
+    if not call.security:
         return world.anonymous
-    if "producerKey" in call.proofs and not (call.id == "ticket" and case.body == {}):
+    if "producerKey" in call.security and not (call.id == "ticket" and case.body == {}):
         return world.producer
     return world.user()
 
@@ -166,7 +166,7 @@ def _check_lines(case: schemathesis.Case, answer: Any) -> None:
     """Hold each line and each event against its schema, which no keyword tells."""
     told = case.operation.definition.raw["responses"].get(str(answer.status_code), {})
     for content_type, media in told.get("content", {}).items():
-        if content_type == EVENTS:
+        if content_type == EVENT_STREAM:
             for event in Parser().receive_data(answer.content):
                 _check(_EVENT_SCHEMAS[event.type], event.data.encode())
         elif "x-line" in media:
@@ -174,7 +174,7 @@ def _check_lines(case: schemathesis.Case, answer: Any) -> None:
                 _check(media["x-line"], line)
 
 
-_EVENT_SCHEMAS = {event.name: event.data for event in STREAM_EVENTS}
+_EVENT_SCHEMAS = {event.name: event.data_schema() for event in STREAM_EVENTS}
 
 
 def _check(line_schema: dict[str, Any], line: bytes) -> None:

@@ -32,7 +32,7 @@ from ..messages import (
     body_too_slow,
     json_response,
 )
-from ..ndjson import Line, split
+from ..ndjson import Line, split_lines
 from ..problems import Problem
 from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
 from ..ulid import new_id
@@ -58,8 +58,8 @@ class NotifyHandlers:
 
     async def notify(self, request: Request) -> Response:
         """Put one notification into the mailbox of each recipient."""
-        producer = await self.access.known_producer(request)
-        decoding.query(request.parameters, schemas.NoQuery)
+        producer = await self.access.authenticate_producer(request)
+        decoding.decode_query(request.parameters, schemas.NoQuery)
         key = decoding.idempotency_key(request.headers.getlist("Idempotency-Key"))
         body = await request.whole_body(decoding.MAX_BODY)
         publish = _parse(body, key)
@@ -75,7 +75,7 @@ class NotifyHandlers:
     async def batch(self, request: Request) -> StreamingResponse:
         """Read one notification a line, and write one result a line meanwhile."""
         producer = await self.access.producer(request)
-        decoding.query(request.parameters, schemas.NoQuery)
+        decoding.decode_query(request.parameters, schemas.NoQuery)
         key = decoding.idempotency_key(request.headers.getlist("Idempotency-Key"))
         headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
         return StreamingResponse(
@@ -88,7 +88,7 @@ class NotifyHandlers:
         count = 0
         async with (
             aclosing(request.body_chunks()) as chunks,
-            aclosing(split(chunks, limit=decoding.MAX_LINE)) as batches,
+            aclosing(split_lines(chunks, limit=decoding.MAX_LINE)) as batches,
         ):
             while (lines := await _next_lines(batches)) is not None:
                 publishes = [
@@ -170,7 +170,7 @@ def _parse(body: Line, key: str | None) -> Problem | PublishRequest:
     if isinstance(body, Problem):
         return body
     try:
-        notification = decoding.decode(body, schemas.NotifyRequest)
+        notification = decoding.decode_body(body, schemas.NotifyRequest)
         op_id = None if key is None else _hash(key.encode())
         return PublishRequest(notification, decoding.item_size(notification), op_id)
     except Problem as problem:

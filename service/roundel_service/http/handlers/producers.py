@@ -34,16 +34,16 @@ class ProducerHandlers:
     async def retract(self, request: Request) -> Response:
         """Remove items by their source or by their key."""
         await self.access.producer(request)
-        query = decoding.query(request.parameters, schemas.RetractQuery)
+        query = decoding.decode_query(request.parameters, schemas.RetractQuery)
         removed, users = await self.hub.retract(query.operation(), query.user)
         return json_response(RetractResponse(removed, users))
 
     async def set_gauge(self, request: Request) -> Response:
         """Set the count of a category that another database owns."""
         await self.access.producer(request)
-        decoding.query(request.parameters, schemas.NoQuery)
-        path = decoding.path(request.params, schemas.GaugePath)
-        body = decoding.decode(
+        decoding.decode_query(request.parameters, schemas.NoQuery)
+        path = decoding.decode_path(request.params, schemas.GaugePath)
+        body = decoding.decode_body(
             await request.whole_body(decoding.MAX_BODY), schemas.GaugeRequest
         )
         operation = SetGauge(
@@ -69,8 +69,8 @@ class ProducerHandlers:
     async def drop_gauge(self, request: Request) -> Response:
         """Remove a gauge."""
         await self.access.producer(request)
-        decoding.query(request.parameters, schemas.NoQuery)
-        path = decoding.path(request.params, schemas.GaugePath)
+        decoding.decode_query(request.parameters, schemas.NoQuery)
+        path = decoding.decode_path(request.params, schemas.GaugePath)
         applied = await self.hub.apply(path.user, DeleteGauge(path.category))
         return json_response(badge_state(applied.badge))
 
@@ -82,7 +82,7 @@ class ProducerHandlers:
     async def disconnect(self, request: Request) -> Response:
         """End a user's streams, and revoke the credentials issued before if asked."""
         user = await self._user(request)
-        body = decoding.decode(
+        body = decoding.decode_body(
             await request.whole_body(decoding.MAX_BODY), schemas.DisconnectRequest
         )
         await self.hub.apply(user, Disconnect(revoke=body.revoke))
@@ -98,5 +98,5 @@ class ProducerHandlers:
     async def _user(self, request: Request) -> str:
         """Return the user named by the path of a producer's request."""
         await self.access.producer(request)
-        decoding.query(request.parameters, schemas.NoQuery)
-        return decoding.path(request.params, schemas.UserPath).user
+        decoding.decode_query(request.parameters, schemas.NoQuery)
+        return decoding.decode_path(request.params, schemas.UserPath).user

@@ -38,19 +38,19 @@ class StreamHandler:
 
     async def stream(self, request: Request) -> AnyResponse:
         """Open the caller's stream, or say in a way that browsers survive why not."""
-        query = requests.query(request.parameters, schemas.StreamQuery)
+        query = requests.decode_query(request.parameters, schemas.StreamQuery)
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
             raise problems.not_acceptable("Accept: expected text/event-stream in it")
         try:
             user = await self.access.authenticate(request, ticket=query.ticket)
-            return await self._opened(user, query, request)
+            return await self._open(user, query, request)
         except Problem as problem:
             return self._reject(problem)
         except EngineUnavailable:
             return self._reject_retry_later()
 
-    async def _opened(
+    async def _open(
         self, user: User, query: schemas.StreamQuery, request: Request
     ) -> AnyResponse:
         last_event_id = read_last_event_id(
@@ -58,7 +58,7 @@ class StreamHandler:
         )
         channel, attendance = await self.hub.channel(user.name), self.hub.presence
         self._check_revoked(user, channel)
-        is_new = await self._is_new(user.ticket, last_event_id)
+        is_new = await self._is_first_use(user.ticket, last_event_id)
         seat = await attendance.reserve(user.name) if attendance else None
         # Again, as it was waited; from here on, nothing happens in between.
         self._check_revoked(user, channel)
@@ -99,7 +99,9 @@ class StreamHandler:
     def _reject_retry_later(self) -> AnyResponse:
         return Response(body=self.hub.rejection_body(), headers=_HEADERS)
 
-    async def _is_new(self, ticket: Ticket | None, last_event_id: str | None) -> bool:
+    async def _is_first_use(
+        self, ticket: Ticket | None, last_event_id: str | None
+    ) -> bool:
         """Tell whether *ticket* opens its stream first; raises if it opens none."""
         if ticket is None or ticket.matches_resume_key(resume_key(last_event_id)):
             return False

@@ -38,20 +38,20 @@ class UserHandlers:
     async def badge_of_user(self, request: Request) -> Response:
         """Return a user's badge to a producer."""
         await self.access.producer(request)
-        user = decoding.path(request.params, schemas.UserPath).user
+        user = decoding.decode_path(request.params, schemas.UserPath).user
         return await self._badge_of(user, request)
 
     async def _badge_of(
         self, user: str, request: Request, *, caller: User | None = None
     ) -> Response:
-        wait = decoding.query(request.parameters, schemas.BadgeQuery).wait
+        wait = decoding.decode_query(request.parameters, schemas.BadgeQuery).wait
         known = decoding.if_none_match(
             ", ".join(request.headers.getlist("If-None-Match"))
         )
         channel = await self.hub.channel(user)
         if wait and channel.badge.etag in known:
             within = caller.expires_at - self.hub.clock() if caller else inf
-            await self._change(channel, channel.badge, min(wait, within))
+            await self._wait_for_change(channel, channel.badge, min(wait, within))
             if caller is not None:
                 # While the answer was held the proof may have been revoked.
                 await self.access.check_revoked(caller)
@@ -65,7 +65,9 @@ class UserHandlers:
         answer = json_response(badge_document(badge))
         return attrs.evolve(answer, headers={**answer.headers, **headers})
 
-    async def _change(self, channel: UserChannel, known: Badge, wait: float) -> None:
+    async def _wait_for_change(
+        self, channel: UserChannel, known: Badge, wait: float
+    ) -> None:
         with trio.move_on_after(wait):
             while channel.badge.etag == known.etag and not self.hub.is_draining:
                 await channel.wakeup.wait()
@@ -73,14 +75,14 @@ class UserHandlers:
     async def items(self, request: Request) -> Response:
         """Return a page of the caller's list, newest first."""
         user = await self.access.user(request)
-        query = decoding.query(request.parameters, schemas.ItemsQuery)
+        query = decoding.decode_query(request.parameters, schemas.ItemsQuery)
         mailbox = (await self.hub.engine.read(user.name)).mailbox
         matching = [
             item
             for item in reversed(list(mailbox.items.values()))
             if item.seq < query.before
             and query.category in (None, item.category)
-            and _is_in(item, query.state)
+            and _has_state(item, query.state)
         ]
         items, following = item_page(matching, query.limit)
         badge = badge_document(mailbox.badge)
@@ -89,8 +91,8 @@ class UserHandlers:
     async def ops(self, request: Request) -> Response:
         """Do what the caller does to the own mailbox, all of it or nothing."""
         user = await self.access.user(request)
-        decoding.query(request.parameters, schemas.NoQuery)
-        body = decoding.decode(
+        decoding.decode_query(request.parameters, schemas.NoQuery)
+        body = decoding.decode_body(
             await request.whole_body(decoding.MAX_BODY), schemas.OpsRequest
         )
         badge = (await self.hub.apply(user.name, body.operation())).badge
@@ -99,14 +101,14 @@ class UserHandlers:
     async def ticket(self, request: Request) -> Response:
         """Return a ticket that opens one stream, to a user or to a producer."""
         caller = await self.access.caller(request)
-        decoding.query(request.parameters, schemas.NoQuery)
+        decoding.decode_query(request.parameters, schemas.NoQuery)
         body, now = await request.whole_body(decoding.MAX_BODY), self.hub.clock()
         if isinstance(caller, Producer):
-            asked = decoding.decode(body, schemas.TicketRequest)
+            asked = decoding.decode_body(body, schemas.TicketRequest)
             user, issued_at = asked.user, now
             holds_until = now + (asked.session or DEFAULT_SESSION)
         else:
-            decoding.decode(body, schemas.NoFields)
+            decoding.decode_body(body, schemas.NoFields)
             user, issued_at = caller.name, caller.issued_at
             holds_until = caller.expires_at
         ticket = self.access.authenticator.tickets.issue(
@@ -121,7 +123,9 @@ class UserHandlers:
         )
 
 
-def _is_in(item: Item, state: Literal["unread", "active", "archived", "all"]) -> bool:
+def _has_state(
+    item: Item, state: Literal["unread", "active", "archived", "all"]
+) -> bool:
     match state:
         case "unread":
             return item.is_counted

@@ -1,4 +1,4 @@
-"""The OpenAPI document, put together from what is said of each call."""
+"""Assembles the OpenAPI document from its parts."""
 
 from __future__ import annotations
 
@@ -19,20 +19,32 @@ from .info import (
 )
 from .operations import NDJSON, OPERATIONS, Operation
 from .problems import PROBLEM_EXAMPLES
-from .responses import examples, lines, media, responses
+from .responses import encode_ndjson, examples_of, media_type_object, responses_of
 
 Json: TypeAlias = dict[str, Any]
+
+_EXTRA_SCHEMAS: Json = {
+    "BatchLine": {
+        "description": "One line of the response to a batch.",
+        **any_of("NotifyResponse", "Problem"),
+    },
+    "OpenApi": {
+        "description": "An OpenAPI document.",
+        "type": "object",
+        "required": ["openapi", "info", "paths", "components"],
+    },
+}
 
 
 @cache
 def document() -> Json:
-    """Return the OpenAPI 3.1 document of every call; it is not to be changed."""
+    """Return the OpenAPI 3.1 document of every operation; do not mutate it."""
     paths: dict[str, Json] = {}
-    for call in OPERATIONS:
-        item = paths.setdefault(call.path, {})
-        item[call.method.lower()] = _operation(call)
-        if call.is_operators:
-            item["servers"] = OPERATOR_SERVERS
+    for operation in OPERATIONS:
+        path_item = paths.setdefault(operation.path, {})
+        path_item[operation.method.lower()] = _operation(operation)
+        if operation.is_operator_only:
+            path_item["servers"] = OPERATOR_SERVERS
     return {
         "openapi": "3.1.0",
         "info": INFO,
@@ -40,88 +52,77 @@ def document() -> Json:
         "tags": TAGS,
         "paths": paths,
         "components": {
-            "schemas": {**component_schemas(), **_made_schemas()},
+            "schemas": {**component_schemas(), **_EXTRA_SCHEMAS},
             "parameters": REQUEST_HEADERS,
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
-            "examples": {name: _failure(name) for name in PROBLEM_EXAMPLES},
+            "examples": {name: _problem_example(name) for name in PROBLEM_EXAMPLES},
         },
     }
 
 
-def _made_schemas() -> Json:
+def _problem_example(name: str) -> Json:
+    example = PROBLEM_EXAMPLES[name]
     return {
-        "BatchLine": {
-            "description": "One line of a batch's answer.",
-            **any_of("NotifyResponse", "Problem"),
-        },
-        "OpenApi": {
-            "description": "An OpenAPI document.",
-            "type": "object",
-            "required": ["openapi", "info", "paths", "components"],
-        },
+        "summary": example.problem.title,
+        "description": example.when,
+        "value": msgspec.to_builtins(example.problem.document()),
     }
 
 
-def _failure(name: str) -> Json:
-    failure = PROBLEM_EXAMPLES[name]
-    return {
-        "summary": failure.problem.title,
-        "description": failure.when,
-        "value": msgspec.to_builtins(failure.problem.document()),
+def _operation(operation: Operation) -> Json:
+    found = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.description,
+        "security": [{scheme: []} for scheme in operation.security],
+        "parameters": _parameters(operation),
+        "responses": responses_of(operation),
     }
+    if operation.body:
+        # An empty batch is valid.
+        is_required = operation.body_type != NDJSON
+        found["requestBody"] = {
+            "required": is_required,
+            "content": _request_body(operation),
+        }
+    return found
 
 
-def _operation(call: Operation) -> Json:
-    operation = {
-        "operationId": call.id,
-        "tags": [call.tag],
-        "summary": call.summary,
-        "description": call.description,
-        "security": [{proof: []} for proof in call.proofs],
-        "parameters": _parameters(call),
-        "responses": responses(call),
-    }
-    if call.body:
-        # A batch of no lines is one too.
-        is_needed = call.body_type != NDJSON
-        operation["requestBody"] = {"required": is_needed, "content": _body(call)}
-    return operation
-
-
-def _parameters(call: Operation) -> list[Json]:
+def _parameters(operation: Operation) -> list[Json]:
     found = []
-    if call.parts is not None:
-        found += parameters(call.parts, "path")
-    if call.query is not None:
-        # The ticket is a proof: it is told among those.
-        query = parameters(call.query, "query")
+    if operation.path_type is not None:
+        found += parameters(operation.path_type, "path")
+    if operation.query_type is not None:
+        # The ticket is among the security schemes.
+        query = parameters(operation.query_type, "query")
         found += [each for each in query if each["name"] != "ticket"]
-    given = {**_given(call, "query"), **_given(call, "parts")}
+    first = next(iter(examples_of(operation)), None)
+    examples = {**first.query, **first.path} if first is not None else {}
     for each in found:
-        if each["name"] in given:
-            each["example"] = _as_parameter(each["schema"], given[each["name"]])
-    headers = (*call.headers, *(() if call.is_operators else ("requestId",)))
+        if each["name"] in examples:
+            each["example"] = _convert(each["schema"], examples[each["name"]])
+    headers = list(operation.headers)
+    if not operation.is_operator_only:
+        headers.append("requestId")
     return found + [{"$ref": f"#/components/parameters/{name}"} for name in headers]
 
 
-def _given(call: Operation, kind: str) -> dict[str, str]:
-    first = next(iter(examples(call)), None)
-    return dict(getattr(first, kind, {}))
-
-
-def _as_parameter(schema: Json, text: str) -> str | int:
+def _convert(schema: Json, text: str) -> str | int:
     return int(text) if schema.get("type") == "integer" else text
 
 
-def _body(call: Operation) -> Json:
-    is_lines = call.body_type == NDJSON
-    found = {
+def _request_body(operation: Operation) -> Json:
+    is_ndjson = operation.body_type == NDJSON
+    names = operation.body
+    schema = ref(names[0]) if len(names) == 1 else any_of(*names)
+    examples = {
         example.name: {
             "summary": example.summary,
-            "value": lines(example.body) if is_lines else example.body,
+            "value": encode_ndjson(example.body) if is_ndjson else example.body,
         }
-        for example in examples(call)
+        for example in examples_of(operation)
     }
-    schema = ref(call.body[0]) if len(call.body) == 1 else any_of(*call.body)
-    return {call.body_type: {**media(call.body_type, schema), "examples": found}}
+    content = media_type_object(operation.body_type, schema)
+    return {operation.body_type: {**content, "examples": examples}}

@@ -1,103 +1,111 @@
-"""The events of the stream: a row of the contract's table for each."""
+"""The events of the stream, with the rows of the contract's table."""
 
 from __future__ import annotations
 
 from typing import Any, final
 
 import attrs
+from msgspec import Struct
+
+from ...documents import BadgeDocument
+from ...streams.events import (
+    AuthData,
+    ByeData,
+    ChangeData,
+    HelloData,
+    PingData,
+    ResetData,
+    SnapshotData,
+)
+from .components import ref
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class StreamEvent:
-    """An event: *schema* names its data, *has_id* says that it moves the cursor."""
+    """An event that has *data* of that type; *has_id* if it moves the cursor."""
 
     name: str
-    schema: str
-    has_id: bool
-    when: str
+    data: type[Struct]
+    has_id: bool = attrs.field(kw_only=True)
+    when: str = attrs.field(kw_only=True)
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """The schema of its data."""
-        return {"$ref": f"#/components/schemas/{self.schema}"}
+    def data_schema(self) -> dict[str, Any]:
+        """Return the schema of its data."""
+        return ref(self.data.__name__)
 
-    def row(self) -> dict[str, Any]:
-        """Return what the contract's table says of it."""
+    def table_row(self) -> dict[str, Any]:
+        """Return the row of the contract's table."""
         return {
             "event": self.name,
             "id": self.has_id,
             "when": self.when,
-            "data": self.data,
+            "data": self.data_schema(),
         }
 
-    def frame(self) -> dict[str, Any]:
-        """Return the schema of the whole event, as it is dispatched."""
+    def event_schema(self) -> dict[str, Any]:
+        """Return the schema of the whole event, as clients dispatch it."""
         data = {
             "type": "string",
             "contentMediaType": "application/json",
-            "contentSchema": self.data,
+            "contentSchema": self.data_schema(),
         }
-        needed = ["event", "data", "id"] if self.has_id else ["event", "data"]
+        required = ["event", "data", "id"] if self.has_id else ["event", "data"]
         return {
             "type": "object",
-            "required": needed,
+            "required": required,
             "properties": {"event": {"const": self.name}, "data": data},
         }
 
 
 STREAM_EVENTS = (
     StreamEvent(
-        name="hello",
-        schema="HelloData",
+        "hello",
+        HelloData,
         has_id=False,
-        when="Always first. It has no id, so that a connection cut right after it "
-        "cannot move the cursor.",
+        when="Always first. It has no id: a connection cut right after it must not "
+        "move the cursor.",
     ),
     StreamEvent(
-        name="badge",
-        schema="Badge",
+        "badge",
+        BadgeDocument,
         has_id=True,
-        when="Level `badge`: the first state, unless `hello` said `current`; then at "
-        "each change of the badge. The latest wins.",
+        when="Level `badge`: the first state unless `hello` says `current`, then each "
+        "change of the badge. A newer badge supersedes an older one.",
     ),
     StreamEvent(
-        name="snapshot",
-        schema="SnapshotData",
+        "snapshot",
+        SnapshotData,
         has_id=True,
-        when="Level `items`: at the first connect, and after a gap, an overrun or a "
-        "reset.",
+        when="Level `items`: at the first connect, after a gap, an overrun or a reset.",
     ),
     StreamEvent(
-        name="change",
-        schema="ChangeData",
+        "change",
+        ChangeData,
         has_id=True,
-        when="Level `items`: one for each version that the stream's categories let "
-        "through, in order, none skipped.",
+        when="Level `items`: one for each version that the stream's categories "
+        "include, in order, without a gap.",
     ),
     StreamEvent(
-        name="ping",
-        schema="PingData",
+        "ping",
+        PingData,
         has_id=False,
-        when="When nothing was sent for `ping` seconds. A client whose own `v` is "
-        "lower has lost something and reconnects.",
+        when="After `ping` seconds without another event. A client whose own `v` is "
+        "lower has lost an event and reconnects.",
     ),
     StreamEvent(
-        name="reset",
-        schema="ResetData",
+        "reset",
+        ResetData,
         has_id=False,
         when="Before state of another epoch, in a running stream.",
     ),
     StreamEvent(
-        name="auth",
-        schema="AuthData",
-        has_id=False,
-        when="60 seconds before the proof runs out.",
+        "auth", AuthData, has_id=False, when="60 seconds before the credential expires."
     ),
     StreamEvent(
-        name="bye",
-        schema="ByeData",
+        "bye",
+        ByeData,
         has_id=False,
-        when="Last, before a planned end, after a line `retry:` that says the same.",
+        when="Last, before a planned end, after a line `retry:` with the same value.",
     ),
 )

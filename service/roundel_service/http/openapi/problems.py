@@ -23,7 +23,7 @@ class ProblemExample:
 
 _EVERY = (
     ProblemExample(
-        problems.malformed(
+        problems.malformed_body(
             "Input data was truncated",
         ),
         "The body is not JSON.",
@@ -90,7 +90,7 @@ _EVERY = (
         "The query takes more than 8 KiB.",
     ),
     ProblemExample(
-        problems.invalid(
+        problems.invalid_request(
             FieldError("ttl", "Expected `float` > 0.0"),
             FieldError("titel", "unknown field"),
         ),

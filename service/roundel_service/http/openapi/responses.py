@@ -1,8 +1,9 @@
-"""What a call is answered, in the document's words: bodies, streams and problems."""
+"""Response objects: bodies, streams and problems of an operation."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -12,22 +13,23 @@ from roundel import Event, encode
 from ..problems import MEDIA_TYPE, Problem
 from .components import ref
 from .events import STREAM_EVENTS
-from .examples import EVENTS as TOLD
-from .examples import STORY, STREAMS, Example
+from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, Example
 from .info import STREAM_HEADERS
-from .operations import EVENTS, NDJSON, TEXT, Operation, SuccessResponse
+from .operations import EVENT_STREAM, NDJSON, TEXT, Operation, SuccessResponse
 from .problems import PROBLEM_EXAMPLES
 
 Json: TypeAlias = dict[str, Any]
 
-
-def examples(call: Operation) -> list[Example]:
-    """Return the calls of the story that are of this kind, in their order."""
-    return [example for example in STORY if example.call == call.id]
+_status = attrgetter("status")
 
 
-def lines(documents: list[Any]) -> str:
-    """Write *documents* as NDJSON."""
+def examples_of(operation: Operation) -> list[Example]:
+    """Return the examples of *operation*, in the order of the session."""
+    return [example for example in CALL_EXAMPLES if example.operation == operation.id]
+
+
+def encode_ndjson(documents: list[Any]) -> str:
+    """Return *documents* as NDJSON."""
     return "".join(f"{_json(document)}\n" for document in documents)
 
 
@@ -35,105 +37,104 @@ def _json(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def media(content_type: str, schema: Json) -> Json:
-    """Return what is said of a body of that type; of NDJSON *schema* is a line's."""
+def media_type_object(content_type: str, schema: Json) -> Json:
+    """Return the media type object of a body; of NDJSON, *schema* describes a line."""
     if content_type == NDJSON:
-        # No keyword of OpenAPI 3.1 says what each line is.
+        # OpenAPI 3.1 has no keyword for the schema of a line.
         return {"schema": {"type": "string"}, "x-line": schema}
     return {"schema": schema}
 
 
-def responses(call: Operation) -> Json:
-    """Return every answer of *call*, by its status."""
-    told = {str(good.status): _good(call, good) for good in call.answers}
-    failed = [PROBLEM_EXAMPLES[name].problem for name in call.problems]
-    for status, some in groupby(sorted(failed, key=_status), key=_status):
-        if str(status) in told:
-            raise ValueError(f"{call.id}: expected {status} to mean one thing")
-        told[str(status)] = _bad(status, list(some))
-    return dict(sorted(told.items()))
+def responses_of(operation: Operation) -> Json:
+    """Return the response objects of *operation* by status.
 
-
-_status = attrgetter("status")
-
-
-def _good(call: Operation, good: SuccessResponse) -> Json:
-    names = (*good.headers, *(() if call.is_operators else ("X-Request-Id",)))
-    response: Json = {
-        "description": good.description,
-        "headers": {name: _header(name) for name in names},
+    Raises `ValueError` if a status is both a success and a problem.
+    """
+    found = {
+        str(response.status): _success_response(operation, response)
+        for response in operation.responses
     }
-    if good.content_type == EVENTS:
+    problems = [PROBLEM_EXAMPLES[name].problem for name in operation.problems]
+    for status, group in groupby(sorted(problems, key=_status), key=_status):
+        if str(status) in found:
+            raise ValueError(f"{operation.id}: status {status} has two meanings")
+        found[str(status)] = _problem_response(status, list(group))
+    return dict(sorted(found.items()))
+
+
+def _success_response(operation: Operation, success: SuccessResponse) -> Json:
+    names = list(success.headers)
+    if not operation.is_operator_only:
+        names.append("X-Request-Id")
+    response: Json = {"description": success.description, "headers": _headers(names)}
+    if success.content_type == EVENT_STREAM:
         response["headers"] |= STREAM_HEADERS
-        response["content"] = {EVENTS: _stream()}
-    elif good.content_type == TEXT:
+        response["content"] = {EVENT_STREAM: _stream_content()}
+    elif success.content_type == TEXT:
         response["content"] = {TEXT: {"schema": {"type": "string"}}}
-    elif good.schema is not None:
-        response["content"] = {good.content_type: _answer(call, good)}
+    elif success.schema is not None:
+        response["content"] = {success.content_type: _content(operation, success)}
     return {name: part for name, part in response.items() if part}
 
 
-def _answer(call: Operation, good: SuccessResponse) -> Json:
-    assert good.schema is not None
-    is_lines = good.content_type == NDJSON
+def _content(operation: Operation, success: SuccessResponse) -> Json:
+    assert success.schema is not None
+    is_ndjson = success.content_type == NDJSON
     found = {
         example.name: {
             "summary": example.summary,
-            "value": lines(example.answer) if is_lines else example.answer,
+            "value": encode_ndjson(example.response) if is_ndjson else example.response,
         }
-        for example in examples(call)
-        if example.status == good.status
+        for example in examples_of(operation)
+        if example.status == success.status
     }
-    told = media(good.content_type, ref(good.schema))
-    return {**told, "examples": found} if found else told
+    content = media_type_object(success.content_type, ref(success.schema))
+    return {**content, "examples": found} if found else content
 
 
-def _stream() -> Json:
+def _stream_content() -> Json:
     return {
-        # Of each event, as in OpenAPI 3.2's `itemSchema`: tools for 3.1 read it so.
-        "schema": {"oneOf": [event.frame() for event in STREAM_EVENTS]},
+        # The schema of each event, as `itemSchema` of OpenAPI 3.2: tools for 3.1
+        # read it so.
+        "schema": {"oneOf": [event.event_schema() for event in STREAM_EVENTS]},
         "x-events": [
-            {**event.row(), "example": TOLD[event.name]} for event in STREAM_EVENTS
+            {**event.table_row(), "example": EVENT_EXAMPLES.data[event.name]}
+            for event in STREAM_EVENTS
         ],
         "examples": {
-            level: {"summary": f"Level `{level}`", "value": _frames(names)}
-            for level, names in STREAMS.items()
+            level: {"summary": f"Level `{level}`", "value": _encode_stream(names)}
+            for level, names in EVENT_EXAMPLES.streams.items()
         },
     }
 
 
-def _frames(names: tuple[str, ...]) -> str:
+def _encode_stream(names: tuple[str, ...]) -> str:
     has_id = {event.name: event.has_id for event in STREAM_EVENTS}
-    frames = []
+    blocks = []
     for name in names:
-        data = TOLD[name]
+        data = EVENT_EXAMPLES.data[name]
         cursor = f"{data['epoch']}.{data['v']}" if has_id[name] else None
-        frames.append(encode(Event(_json(data), name, cursor)))
-    return b"".join(frames).decode()
+        blocks.append(encode(Event(_json(data), name, cursor)))
+    return b"".join(blocks).decode()
 
 
-def _bad(status: int, some: list[Problem]) -> Json:
-    names = {"X-Request-Id"}.union(*(each.headers for each in some))
+def _problem_response(status: int, problems: list[Problem]) -> Json:
+    names = {"X-Request-Id"}.union(*(problem.headers for problem in problems))
+    types = [problem.document().type for problem in problems]
+    schema = {
+        **ref("Problem"),
+        "properties": {"type": {"enum": types}, "status": {"const": int(status)}},
+    }
+    examples = {
+        problem.name: {"$ref": f"#/components/examples/{problem.name}"}
+        for problem in problems
+    }
     return {
-        "description": "; ".join(each.title for each in some) + ".",
-        "headers": {name: _header(name) for name in sorted(names)},
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {
-                    **ref("Problem"),
-                    "properties": {
-                        "type": {"enum": [each.document().type for each in some]},
-                        "status": {"const": int(status)},
-                    },
-                },
-                "examples": {
-                    each.name: {"$ref": f"#/components/examples/{each.name}"}
-                    for each in some
-                },
-            }
-        },
+        "description": "; ".join(problem.title for problem in problems) + ".",
+        "headers": _headers(sorted(names)),
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
 
 
-def _header(name: str) -> Json:
-    return {"$ref": f"#/components/headers/{name}"}
+def _headers(names: Iterable[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
