@@ -1,4 +1,4 @@
-"""A switchboard, and peers at the other ends of its lines."""
+"""A running stream dispatcher, and peers at the other ends of its sockets."""
 
 from __future__ import annotations
 
@@ -12,45 +12,40 @@ from roundel import CloseMessage, Event, History, Parser, Stream
 from roundel_adapters.server.dispatcher.dispatcher import StreamDispatcher
 from roundel_adapters.wakeup import Wakeup
 
-BYE = CloseMessage(Event("bye", "over"), retry=5)
-
-
-def events_of(chunks):
-    """Return the data of the events in *chunks*."""
-    return [event.data for event in Parser().receive_data(b"".join(chunks))]
+CLOSE_MESSAGE = CloseMessage(Event("bye", "over"), retry=5)
 
 
 @attrs.define(eq=False)
 class Peer:
-    """Whoever reads a line, and what became of its stream."""
+    """The reader of one stream, and when the stream's lifespan began and ended."""
 
     sock: socket.socket
-    talker: Stream
+    stream: Stream
     entered_at: float | None = None
     left_at: float | None = None
     received: bytes = b""
     is_ended: bool = False
 
     @contextmanager
-    def within(self):
+    def lifespan(self):
         self.entered_at = trio.current_time()
         yield
         self.left_at = trio.current_time()
 
     def read(self):
-        """Take all that has come, without waiting; return how much that was."""
+        """Receive without waiting; return the number of bytes."""
         before = len(self.received)
         while not self.is_ended:
             try:
-                piece = self.sock.recv(1 << 20)
+                data = self.sock.recv(1 << 20)
             except BlockingIOError:
                 break
-            self.received += piece
-            self.is_ended = not piece
+            self.received += data
+            self.is_ended = not data
         return len(self.received) - before
 
     def chunks(self):
-        """Return the chunks that have come, in the form of HTTP/1.1."""
+        """Return the HTTP/1.1 chunks that the peer has received."""
         self.read()
         rest, chunks = self.received, []
         while rest:
@@ -59,26 +54,27 @@ class Peer:
             assert rest[length : length + 2] == b"\r\n"
             chunks.append(rest[:length])
             rest = rest[length + 2 :]
-            assert length or not rest, "nothing comes behind the last chunk"
+            assert length or not rest, "bytes after the last chunk"
         return chunks
 
     def events(self):
-        """Return the data of the events that have come."""
-        return events_of(self.chunks())
+        """Return the data of the events that the peer has received."""
+        events = Parser().receive_data(b"".join(self.chunks()))
+        return [event.data for event in events]
 
 
-class Room:
-    """A switchboard that runs, a history, and the peers that read it."""
+class DispatcherHarness:
+    """A dispatcher, a history, and the peers that follow it."""
 
     def __init__(self, history=None, **options):
         self.history = history or History("e", snapshot=Event("start"))
-        self.bell = Wakeup()
-        self.board = StreamDispatcher(**options)
+        self.wakeup = Wakeup()
+        self.dispatcher = StreamDispatcher(**options)
         self.peers = []
 
     def connect(
         self,
-        talker=None,
+        stream=None,
         *,
         chunked=True,
         head=b"",
@@ -86,55 +82,56 @@ class Room:
         pair=None,
         **options,
     ):
-        """Open a line, over a *pair* of sockets or with a *buffer* of that size."""
+        """Add a stream over a *pair* of sockets; *buffer* is the send buffer's size."""
         ours, theirs = pair or socket.socketpair()
         if buffer is not None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         ours.setblocking(False)
         theirs.setblocking(False)
         now = trio.current_time()
-        peer = Peer(theirs, talker or Stream(self.history, now=now, **options))
+        peer = Peer(theirs, stream or Stream(self.history, now=now, **options))
         self.peers.append(peer)
-        self.board.add(
+        self.dispatcher.add(
             ours,
-            peer.talker,
-            self.bell,
-            lifespan=peer.within(),
+            peer.stream,
+            self.wakeup,
+            lifespan=peer.lifespan(),
             chunked=chunked,
             head=head,
         )
         return peer
 
-    def tell(self, *texts):
-        """Publish events in one turn."""
+    def publish(self, *texts):
+        """Publish events in one turn of the scheduler."""
         for text in texts:
             self.history.append(Event(text), now=trio.current_time())
-        self.bell.notify()
+        self.wakeup.notify()
 
-    def end(self, peer):
-        peer.talker.close(BYE)
-        self.bell.notify()
+    def close(self, peer):
+        """Close the stream of *peer* with a close message."""
+        peer.stream.close(CLOSE_MESSAGE)
+        self.wakeup.notify()
 
     async def settle(self):
-        """Let everything happen that can without more time."""
+        """Wait until no task can run without more time."""
         await trio.testing.wait_all_tasks_blocked()
 
 
 @asynccontextmanager
-async def running(nursery, history=None, **options):
-    """Run a room of *history*."""
-    room = Room(history, **options)
-    await nursery.start(room.board.run)
+async def run_dispatcher(nursery, history=None, **options):
+    """Run a harness for *history*, and close the peers' sockets at the end."""
+    harness = DispatcherHarness(history, **options)
+    await nursery.start(harness.dispatcher.run)
     try:
-        yield room
+        yield harness
     finally:
-        for peer in room.peers:
+        for peer in harness.peers:
             peer.sock.close()
 
 
 @asynccontextmanager
 async def tcp_pair():
-    """Make two ends of a TCP connection, of which the first is given away."""
+    """Open a TCP connection; the caller owns the first socket."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()

@@ -1,4 +1,4 @@
-"""Frames straight to the socket: what reaches whom, and when."""
+"""The stream dispatcher: which stream gets which bytes, and when."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import pytest
 import trio
 
 from roundel import Event, History, Stream
-from roundel_adapters.server.dispatcher import dispatcher as direct
+from roundel_adapters.server.dispatcher import dispatcher
 from roundel_adapters.wakeup import Wakeup
-from support.dispatcher import running
+from support.dispatcher import run_dispatcher
 
-pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
+pytestmark = pytest.mark.skipif(not dispatcher.IS_SUPPORTED, reason="without epoll")
 
 
 @pytest.fixture
-async def room(nursery):
-    """Open a room whose switchboard runs."""
-    async with running(nursery) as room:
-        yield room
+async def harness(nursery):
+    """Run a dispatcher."""
+    async with run_dispatcher(nursery) as harness:
+        yield harness
 
 
-async def test_events_reach_the_peer_in_chunks(autojump_clock, room):
-    """A stream begins with its state and goes on with the news."""
-    peer = room.connect()
-    await room.settle()
-    room.tell("news")
-    await room.settle()
+async def test_peer_gets_each_event_in_a_chunk(autojump_clock, harness):
+    """A stream starts with its snapshot, and each event is a chunk."""
+    peer = harness.connect()
+    await harness.settle()
+    harness.publish("news")
+    await harness.settle()
 
     assert ["start", "news"] == peer.events()
     assert 2 == len(peer.chunks())
 
 
-async def test_without_chunks_the_frames_are_all_there_is(autojump_clock, room):
-    """The end of the connection is the end of such a body."""
-    peer = room.connect(chunked=False)
-    await room.settle()
-    room.end(peer)
-    await room.settle()
+async def test_body_without_chunks_ends_with_the_connection(autojump_clock, harness):
+    """Without chunks, EOF ends the body."""
+    peer = harness.connect(chunked=False)
+    await harness.settle()
+    harness.close(peer)
+    await harness.settle()
     peer.read()
 
     assert peer.received.startswith(b"data: start\nid: e.0\n\n")
@@ -47,30 +47,30 @@ async def test_without_chunks_the_frames_are_all_there_is(autojump_clock, room):
     assert peer.is_ended
 
 
-async def test_head_goes_in_one_write_with_the_first_frames(autojump_clock, room):
-    """Also with the end, where the stream is over at once."""
-    over = Stream(room.history, now=0)
+async def test_head_is_sent_in_one_write_with_the_first_events(autojump_clock, harness):
+    """Head and first chunk are one write, also if the stream has ended."""
+    over = Stream(harness.history, now=0)
     over.close()
-    peers = [room.connect(head=b"head "), room.connect(over, head=b"head ")]
-    await room.settle()
+    peers = [harness.connect(head=b"head "), harness.connect(over, head=b"head ")]
+    await harness.settle()
     received = [peer.sock.recv(1_000) for peer in peers]
-    room.tell("news")
-    await room.settle()
+    harness.publish("news")
+    await harness.settle()
 
     start = b"15\r\ndata: start\nid: e.0\n\n\r\n"
     assert [b"head " + start, b"head 0\r\n\r\n"] == received
     assert ["news"] == peers[0].events()
 
 
-async def test_what_is_told_in_one_turn_goes_in_one_write(autojump_clock, room):
-    """However often the bell rings meanwhile; and one turn later is another write."""
-    peer = room.connect()
-    await room.settle()
-    room.tell("one", "two")
-    room.tell("three")
-    await room.settle()
-    room.tell("four")
-    await room.settle()
+async def test_events_of_one_turn_are_sent_in_one_write(autojump_clock, harness):
+    """Events of one scheduler turn share a chunk, however many notifications come."""
+    peer = harness.connect()
+    await harness.settle()
+    harness.publish("one", "two")
+    harness.publish("three")
+    await harness.settle()
+    harness.publish("four")
+    await harness.settle()
 
     assert [b"start", b"one", b"four"] == [
         chunk.split(b"\n")[0].removeprefix(b"data: ") for chunk in peer.chunks()
@@ -78,39 +78,41 @@ async def test_what_is_told_in_one_turn_goes_in_one_write(autojump_clock, room):
     assert ["start", "one", "two", "three", "four"] == peer.events()
 
 
-async def test_what_is_too_much_for_one_write_goes_in_several(autojump_clock, room):
-    """A stream is asked until it has nothing to say."""
-    room.tell(*map(str, range(50)))
-    peer = room.connect(max_write=100)
-    await room.settle()
+async def test_more_than_max_write_is_sent_in_several_writes(autojump_clock, harness):
+    """The dispatcher asks a stream until it has no more data."""
+    harness.publish(*map(str, range(50)))
+    peer = harness.connect(max_write=100)
+    await harness.settle()
 
     assert ["start", *map(str, range(50))] == peer.events()
     assert all(len(chunk) <= 100 for chunk in peer.chunks())
 
 
-async def test_ring_tells_its_own_streams_and_no_others(autojump_clock, room):
-    """Streams of different bells share a switchboard and nothing else."""
-    other_history, other_bell = History("o", snapshot=Event("other")), Wakeup()
-    peer = room.connect()
+async def test_wakeup_notifies_only_its_own_streams(autojump_clock, harness):
+    """Streams of different wake-ups in one dispatcher do not affect each other."""
+    other_history, other_wakeup = History("o", snapshot=Event("other")), Wakeup()
+    peer = harness.connect()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    talker = Stream(other_history, now=0)
-    room.board.add(ours, talker, other_bell, lifespan=nullcontext(), chunked=False)
-    await room.settle()
+    stream = Stream(other_history, now=0)
+    harness.dispatcher.add(
+        ours, stream, other_wakeup, lifespan=nullcontext(), chunked=False
+    )
+    await harness.settle()
     other_history.append(Event("unheard"), now=0)
-    room.tell("news")
-    await room.settle()
+    harness.publish("news")
+    await harness.settle()
     with theirs:
         assert b"data: other\nid: o.0\n\n" == theirs.recv(1_000)
 
     assert ["start", "news"] == peer.events()
 
 
-async def test_heartbeats_and_ages_come_from_one_calendar(autojump_clock, room):
-    """Each stream has its own time, and nobody has a task."""
-    quick = room.connect(heartbeat=10, max_age=25)
+async def test_each_stream_has_its_own_heartbeat_and_age(autojump_clock, harness):
+    """Timers of one queue fire at each stream's own deadline."""
+    quick = harness.connect(heartbeat=10, max_age=25)
     await trio.sleep(4)
-    slow = room.connect(heartbeat=15, max_age=100)
+    slow = harness.connect(heartbeat=15, max_age=100)
     await trio.sleep(20)
     quick_then, slow_then = quick.chunks(), slow.chunks()
     await trio.sleep(2)
@@ -123,14 +125,14 @@ async def test_heartbeats_and_ages_come_from_one_calendar(autojump_clock, room):
     assert 25 == pytest.approx(quick.left_at)
     await trio.sleep(100)
     assert 104 == pytest.approx(slow.left_at)
-    assert not room.board._timers
+    assert not harness.dispatcher._timers
 
 
-async def test_event_puts_the_heartbeat_off(autojump_clock, room):
-    """A heartbeat is for silence."""
-    peer = room.connect(heartbeat=10)
+async def test_event_delays_the_heartbeat(autojump_clock, harness):
+    """A heartbeat is sent only after silence."""
+    peer = harness.connect(heartbeat=10)
     await trio.sleep(6)
-    room.tell("news")
+    harness.publish("news")
     await trio.sleep(9)
     before = len(peer.chunks())
     await trio.sleep(2)
@@ -139,18 +141,20 @@ async def test_event_puts_the_heartbeat_off(autojump_clock, room):
 
 
 @pytest.mark.slow
-async def test_publish_to_thousands_lets_others_run(room, monkeypatch):
-    """The loop is lent for a slice of time, here of none, and then given back."""
-    monkeypatch.setattr(direct, "YIELD_AFTER", 0)
-    peers = [room.connect() for _ in range(20)]
-    lines = 2_500
-    for _ in range(lines // len(peers) - 1):
-        for line in list(room.board._streams.values())[: len(peers)]:
-            # Another line on the same connection, to spare open files.
-            talker = Stream(room.history, now=0)
-            sock = line.sock.dup()
+async def test_publish_to_thousands_lets_other_tasks_run(harness, monkeypatch):
+    """A publish yields after `YIELD_AFTER`, here after each batch."""
+    monkeypatch.setattr(dispatcher, "YIELD_AFTER", 0)
+    peers = [harness.connect() for _ in range(20)]
+    streams = 2_500
+    for _ in range(streams // len(peers) - 1):
+        for socket_stream in list(harness.dispatcher._streams.values())[: len(peers)]:
+            # Another stream on the same socket saves open files.
+            stream = Stream(harness.history, now=0)
+            sock = socket_stream.sock.dup()
             within = nullcontext()
-            room.board.add(sock, talker, room.bell, lifespan=within, chunked=False)
+            harness.dispatcher.add(
+                sock, stream, harness.wakeup, lifespan=within, chunked=False
+            )
     turns = 0
 
     async def count():
@@ -159,24 +163,24 @@ async def test_publish_to_thousands_lets_others_run(room, monkeypatch):
             await trio.lowlevel.checkpoint()
             turns += 1
 
-    await room.settle()
+    await harness.settle()
     for peer in peers:
         peer.read()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
-        room.tell("news")
+        harness.publish("news")
         before = turns
         await until(lambda: turns > before + 1)
-        room.tell("more")
+        harness.publish("more")
         with trio.fail_after(20):
-            while sum(peer.received.count(b"more") for peer in peers) < lines:
+            while sum(peer.received.count(b"more") for peer in peers) < streams:
                 await trio.lowlevel.checkpoint()
                 for peer in peers:
                     peer.read()
         nursery.cancel_scope.cancel()
 
-    assert turns - before >= lines // direct.BATCH
-    assert lines == sum(peer.received.count(b"news") for peer in peers)
+    assert turns - before >= streams // dispatcher.BATCH
+    assert streams == sum(peer.received.count(b"news") for peer in peers)
 
 
 async def until(is_so):

@@ -1,4 +1,4 @@
-"""Frames straight to the socket: how streams end, and what is left of them."""
+"""The stream dispatcher: how streams end, and what they release."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import pytest
 import trio
 
 from roundel import History, Stream
-from roundel_adapters.server.dispatcher import dispatcher as direct
+from roundel_adapters.server.dispatcher import dispatcher
 from roundel_adapters.server.dispatcher.dispatcher import StreamDispatcher
 from roundel_adapters.wakeup import Wakeup
-from support.dispatcher import Room, running, tcp_pair
+from support.dispatcher import DispatcherHarness, run_dispatcher, tcp_pair
 
-pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
+pytestmark = pytest.mark.skipif(not dispatcher.IS_SUPPORTED, reason="without epoll")
 
 
 @pytest.fixture
-async def room(nursery):
-    """Open a room whose switchboard runs."""
-    async with running(nursery) as room:
-        yield room
+async def harness(nursery):
+    """Run a dispatcher."""
+    async with run_dispatcher(nursery) as harness:
+        yield harness
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_last_words_are_the_last_and_are_said_once(autojump_clock, room, chunked):
-    """Then the body has its end, and the connection too."""
-    peer = room.connect(chunked=chunked)
-    await room.settle()
-    room.end(peer)
-    room.tell("too late")
-    await room.settle()
+async def test_close_message_is_sent_last_and_once(autojump_clock, harness, chunked):
+    """The end of the body and EOF follow the close message."""
+    peer = harness.connect(chunked=chunked)
+    await harness.settle()
+    harness.close(peer)
+    harness.publish("too late")
+    await harness.settle()
     peer.read()
 
     assert 1 == peer.received.count(b"data: bye")
@@ -43,35 +43,37 @@ async def test_last_words_are_the_last_and_are_said_once(autojump_clock, room, c
     assert 0 == peer.left_at
 
 
-async def test_stream_that_ends_without_a_word_ends_its_body(autojump_clock, room):
-    """Nothing to say is said with a last chunk."""
-    peer = room.connect()
-    await room.settle()
-    peer.talker.close()
-    room.bell.notify()
-    await room.settle()
+async def test_stream_without_a_close_message_ends_with_a_last_chunk(
+    autojump_clock, harness
+):
+    """The last chunk ends the body (RFC 9112 7.1)."""
+    peer = harness.connect()
+    await harness.settle()
+    peer.stream.close()
+    harness.wakeup.notify()
+    await harness.settle()
 
     assert b"" == peer.chunks()[-1]
     assert peer.is_ended
 
 
-async def test_end_is_readable_though_the_peer_sent_more(room):
-    """What nobody reads must not turn the end into a reset."""
+async def test_unread_input_does_not_reset_the_connection(harness):
+    """A peer that pipelined requests can read the end of its stream."""
     async with tcp_pair() as (ours, theirs):
-        peer = room.connect(pair=(ours, theirs))
-        await room.settle()
+        peer = harness.connect(pair=(ours, theirs))
+        await harness.settle()
         theirs.sendall(b"GET / HTTP/1.1\r\n" * 100)
-        room.end(peer)
+        harness.close(peer)
         with trio.fail_after(10):
-            await room.board.wait_empty()
+            await harness.dispatcher.wait_empty()
         theirs.setblocking(True)
         peer.read()
 
         assert ["start", "bye"] == peer.events()
 
 
-class Watched:
-    """A talker of which one can see whether it is still there."""
+class WatchedStream:
+    """A stream that a weak reference can observe."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -80,68 +82,68 @@ class Watched:
         return getattr(self._stream, name)
 
 
-async def test_peer_that_leaves_gives_everything_back_at_once(autojump_clock, room):
-    """Stream, socket, bell and memory: nothing of it is kept."""
-    peer = room.connect(Watched(Stream(room.history, now=0)))
+async def test_peer_that_disconnects_releases_everything(autojump_clock, harness):
+    """Stream, socket, waker and memory are released at once."""
+    peer = harness.connect(WatchedStream(Stream(harness.history, now=0)))
     await trio.sleep(1)
-    assert 1 == len(room.board)
+    assert 1 == len(harness.dispatcher)
     peer.sock.close()
-    await room.settle()
+    await harness.settle()
 
-    assert not peer.talker.is_open
+    assert not peer.stream.is_open
     assert (0, 1) == (peer.entered_at, peer.left_at)
-    assert 0 == len(room.board)
-    assert set() == room.bell._wakers
-    gone = weakref.ref(peer.talker)
-    room.peers.clear()
+    assert 0 == len(harness.dispatcher)
+    assert set() == harness.wakeup._wakers
+    gone = weakref.ref(peer.stream)
+    harness.peers.clear()
     del peer
     gc.collect()
     assert gone() is None
     await trio.sleep(15)
-    assert not room.board._timers
+    assert not harness.dispatcher._timers
 
 
-async def test_peer_that_resets_is_gone_too(room, caplog):
-    """A reset is an end like any other, and nothing to write about."""
+async def test_reset_by_the_peer_ends_the_stream(harness, caplog):
+    """A reset is not logged as an error."""
     async with tcp_pair() as (ours, theirs):
-        room.connect(pair=(ours, theirs))
-        # A time to linger of 0 makes the end a reset.
+        harness.connect(pair=(ours, theirs))
+        # SO_LINGER with 0 seconds makes close() send a reset.
         linger = b"\1\0\0\0\0\0\0\0"
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         theirs.close()
         with trio.fail_after(10):
-            await room.board.wait_empty()
+            await harness.dispatcher.wait_empty()
 
         assert [] == caplog.messages
 
 
-async def test_write_that_fails_ends_its_stream(autojump_clock, room):
-    """It need not be a peer that is gone."""
-    peer, other = room.connect(), room.connect()
-    await room.settle()
-    next(iter(room.board._streams.values())).sock.shutdown(socket.SHUT_WR)
-    room.tell("news")
-    await room.settle()
+async def test_failed_write_ends_its_stream(autojump_clock, harness):
+    """A write error closes its stream and no other."""
+    peer, other = harness.connect(), harness.connect()
+    await harness.settle()
+    next(iter(harness.dispatcher._streams.values())).sock.shutdown(socket.SHUT_WR)
+    harness.publish("news")
+    await harness.settle()
 
-    assert not peer.talker.is_open
+    assert not peer.stream.is_open
     assert ["start", "news"] == other.events()
 
 
-async def test_write_to_a_peer_that_is_gone_ends_its_stream(autojump_clock, room):
-    """News may be quicker than the notice of the end."""
-    peer, other = room.connect(), room.connect()
-    await room.settle()
+async def test_write_to_a_closed_peer_ends_its_stream(autojump_clock, harness):
+    """An event may be published before epoll reports the end of the peer."""
+    peer, other = harness.connect(), harness.connect()
+    await harness.settle()
     peer.sock.close()
-    room.tell("news")
-    await room.settle()
+    harness.publish("news")
+    await harness.settle()
 
-    assert 1 == len(room.board)
+    assert 1 == len(harness.dispatcher)
     assert ["start", "news"] == other.events()
-    assert not peer.talker.is_open
+    assert not peer.stream.is_open
 
 
-class Faulty:
-    """A talker that fails where it is told to."""
+class FaultyStream:
+    """A stream that raises in the given methods."""
 
     is_open = True
 
@@ -168,107 +170,109 @@ class Faulty:
 @pytest.mark.parametrize(
     "faults", [["data_to_send"], ["deadline"], ["close"], ["data_to_send", "close"]]
 )
-async def test_talker_that_fails_ends_its_own_stream(
-    autojump_clock, room, caplog, faults
-):
-    """It is told in the log, and nobody else notices."""
-    peer, other = room.connect(Faulty(*faults)), room.connect()
-    await room.settle()
+async def test_stream_that_raises_ends_alone(autojump_clock, harness, caplog, faults):
+    """The exception is logged, and other streams continue."""
+    peer, other = harness.connect(FaultyStream(*faults)), harness.connect()
+    await harness.settle()
     if faults == ["close"]:
         peer.sock.close()
-    room.tell("news")
-    await room.settle()
+    harness.publish("news")
+    await harness.settle()
 
     assert ["start", "news"] == other.events()
-    assert 1 == len(room.board)
+    assert 1 == len(harness.dispatcher)
     assert 0 == peer.left_at
     assert len(faults) == len(caplog.records)
 
 
-async def test_stream_that_cannot_begin_leaves_nothing_behind(autojump_clock, room):
-    """Whoever gave the socket away hears of it, and has nothing to close."""
+async def test_stream_whose_lifespan_raises_is_closed(autojump_clock, harness):
+    """The caller gets the exception, and the socket is closed."""
 
     @contextmanager
     def closed():
-        raise RuntimeError("no room")
+        raise RuntimeError("rejected")
         yield
 
     ours, theirs = socket.socketpair()
-    talker = Stream(room.history, now=0)
+    stream = Stream(harness.history, now=0)
     with theirs:
         with pytest.raises(RuntimeError):
-            room.board.add(ours, talker, room.bell, lifespan=closed(), chunked=True)
+            harness.dispatcher.add(
+                ours, stream, harness.wakeup, lifespan=closed(), chunked=True
+            )
 
         assert b"" == theirs.recv(1)
-    assert 0 == len(room.board)
+    assert 0 == len(harness.dispatcher)
 
 
-async def test_whoever_waits_for_the_end_is_told(autojump_clock, room):
-    """It waits for the last stream, and for none at once."""
+async def test_wait_empty_returns_when_the_last_stream_ends(autojump_clock, harness):
+    """`wait_empty()` returns at once if there is no stream."""
     with trio.fail_after(0):
-        await room.board.wait_empty()
-    peers = [room.connect(max_age=age) for age in (10, 20)]
-    await room.board.wait_empty()
+        await harness.dispatcher.wait_empty()
+    peers = [harness.connect(max_age=age) for age in (10, 20)]
+    await harness.dispatcher.wait_empty()
 
     assert 20 == pytest.approx(trio.current_time())
     assert all(peer.left_at for peer in peers)
 
 
-async def test_all_can_be_cut_without_a_word(autojump_clock, room):
-    """Their bodies have no end, so that the peers know better than to be content."""
-    peers = [room.connect() for _ in range(3)]
-    await room.settle()
-    room.board.close_all()
+async def test_close_all_sends_no_end_of_the_body(autojump_clock, harness):
+    """A missing last chunk shows peers that the response is incomplete."""
+    peers = [harness.connect() for _ in range(3)]
+    await harness.settle()
+    harness.dispatcher.close_all()
 
     assert [["start"]] * 3 == [peer.events() for peer in peers]
     assert all(peer.is_ended for peer in peers)
-    assert 0 == len(room.board)
+    assert 0 == len(harness.dispatcher)
     assert all(peer.left_at == 0 for peer in peers)
 
 
-async def test_end_of_one_may_be_the_end_of_all(autojump_clock, room):
-    """What is left at its end may cut the rest."""
+async def test_close_of_one_stream_may_close_all(autojump_clock, harness):
+    """`close_all()` may be called by a stream's `close()`."""
 
-    class Last(Faulty):
+    class Last(FaultyStream):
         def close(self):
-            room.board.close_all()
+            harness.dispatcher.close_all()
 
-    peers = [room.connect(Last()), room.connect(), room.connect()]
-    await room.settle()
-    room.board.close_all()
+    peers = [harness.connect(Last()), harness.connect(), harness.connect()]
+    await harness.settle()
+    harness.dispatcher.close_all()
     for peer in peers:
         peer.read()
 
     assert all(peer.is_ended for peer in peers)
-    assert 0 == len(room.board)
+    assert 0 == len(harness.dispatcher)
 
 
-async def test_switchboard_that_is_cancelled_cuts_what_is_left(autojump_clock):
-    """However it ends, sockets and streams end with it."""
-    room = Room()
+async def test_cancelled_dispatcher_closes_all_streams(autojump_clock):
+    """Sockets, streams and epoll are closed on cancellation."""
+    harness = DispatcherHarness()
     async with trio.open_nursery() as nursery:
-        await nursery.start(room.board.run)
-        peer = room.connect()
-        await room.settle()
+        await nursery.start(harness.dispatcher.run)
+        peer = harness.connect()
+        await harness.settle()
         nursery.cancel_scope.cancel()
     peer.read()
     peer.sock.close()
 
     assert peer.is_ended
-    assert not peer.talker.is_open
-    assert room.board._epoll.closed
+    assert not peer.stream.is_open
+    assert harness.dispatcher._epoll.closed
 
 
-async def test_nothing_is_adopted_after_the_end(autojump_clock):
-    """A socket that comes too late is closed."""
-    board = StreamDispatcher()
+async def test_socket_added_after_the_end_is_closed(autojump_clock):
+    """`add()` raises and closes the socket when the dispatcher has ended."""
+    stream_dispatcher = StreamDispatcher()
     async with trio.open_nursery() as nursery:
-        await nursery.start(board.run)
+        await nursery.start(stream_dispatcher.run)
         nursery.cancel_scope.cancel()
     ours, theirs = socket.socketpair()
-    talker = Stream(History("e"), now=0)
+    stream = Stream(History("e"), now=0)
     with theirs:
         with pytest.raises(ValueError, match="closed"):
-            board.add(ours, talker, Wakeup(), lifespan=nullcontext(), chunked=True)
+            stream_dispatcher.add(
+                ours, stream, Wakeup(), lifespan=nullcontext(), chunked=True
+            )
 
         assert b"" == theirs.recv(1)

@@ -1,4 +1,4 @@
-"""Frames straight to the socket: peers that read slowly, or not at all."""
+"""The stream dispatcher and peers that read slowly or not at all."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import pytest
 import trio
 
 from roundel import Event, History, Stream
-from roundel_adapters.server.dispatcher import dispatcher as direct
-from support.dispatcher import running
+from roundel_adapters.server.dispatcher import dispatcher
+from support.dispatcher import run_dispatcher
 
-pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
+pytestmark = pytest.mark.skipif(not dispatcher.IS_SUPPORTED, reason="without epoll")
 
-# As small as the kernel makes it.
-TINY = 1
+# The kernel rounds it up to its minimum.
+MINIMUM = 1
 BIG = "x" * 20_000
 
 
 @pytest.fixture
-async def room(nursery):
-    """Open a room whose switchboard gives a peer 30 seconds."""
-    async with running(nursery, write_timeout=30) as room:
-        yield room
+async def harness(nursery):
+    """Run a dispatcher with a write timeout of 30 seconds."""
+    async with run_dispatcher(nursery, write_timeout=30) as harness:
+        yield harness
 
 
-class Counted:
-    """A talker that counts how often it is asked."""
+class CountedStream:
+    """A stream that counts the calls of `data_to_send()`."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -45,88 +45,88 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "expected"),
     [
         (HISTORIES["latest"], ["start", BIG, "31"]),
         (HISTORIES["ring"], ["start", BIG, *map(str, range(32))]),
     ],
     ids=HISTORIES,
 )
-async def test_stalled_peer_costs_nothing_and_goes_on_where_it_was(
-    autojump_clock, nursery, make, told
+async def test_stalled_peer_resumes_without_a_queue(
+    autojump_clock, nursery, make, expected
 ):
-    """Nothing is kept for it but the rest of one write, and nothing is lost."""
-    async with running(nursery, make()) as room:
-        talker = Counted(Stream(room.history, now=0))
-        peer = room.connect(talker, buffer=TINY)
-        await room.settle()
-        room.tell(BIG)
-        await room.settle()
-        asked = talker.asked
-        (line,) = room.board._streams.values()
-        rest = bytes(line.unsent)
+    """Only the rest of one write is kept, and no event is lost."""
+    async with run_dispatcher(nursery, make()) as harness:
+        stream = CountedStream(Stream(harness.history, now=0))
+        peer = harness.connect(stream, buffer=MINIMUM)
+        await harness.settle()
+        harness.publish(BIG)
+        await harness.settle()
+        asked = stream.asked
+        (socket_stream,) = harness.dispatcher._streams.values()
+        rest = bytes(socket_stream.unsent)
         for number in range(32):
-            room.tell(str(number))
+            harness.publish(str(number))
             await trio.sleep(0.1)
 
         assert 0 < len(rest) < len(BIG)
-        assert (asked, rest) == (talker.asked, bytes(line.unsent))
+        assert (asked, rest) == (stream.asked, bytes(socket_stream.unsent))
         while peer.read():
-            await room.settle()
+            await harness.settle()
 
-        assert told == peer.events()
+        assert expected == peer.events()
 
 
-async def test_stalled_peer_keeps_nobody_waiting(autojump_clock, room):
-    """Others are told in the same turn."""
-    room.connect(buffer=TINY)
-    other = room.connect()
-    room.tell(BIG)
-    await room.settle()
-    room.tell("news")
-    await room.settle()
+async def test_stalled_peer_does_not_delay_other_peers(autojump_clock, harness):
+    """Other peers get an event in the same turn."""
+    harness.connect(buffer=MINIMUM)
+    other = harness.connect()
+    harness.publish(BIG)
+    await harness.settle()
+    harness.publish("news")
+    await harness.settle()
 
     assert ["start", BIG, "news"] == other.events()
 
 
-async def test_peer_that_takes_nothing_is_cut(autojump_clock, room):
-    """After the write time-out, whatever happens meanwhile."""
-    peer = room.connect(buffer=TINY, heartbeat=7)
+async def test_peer_that_reads_nothing_is_disconnected(autojump_clock, harness):
+    """The write timeout is not extended by events or heartbeats."""
+    peer = harness.connect(buffer=MINIMUM, heartbeat=7)
     await trio.sleep(5)
-    room.tell(BIG)
+    harness.publish(BIG)
     for _ in range(20):
         await trio.sleep(1)
-        room.tell("news")
+        harness.publish("news")
     await trio.sleep(100)
 
     assert 35 == pytest.approx(peer.left_at)
-    assert not peer.talker.is_open
+    assert not peer.stream.is_open
     peer.read()
     assert peer.is_ended
-    assert not room.board._timers
+    assert not harness.dispatcher._timers
 
 
-async def test_peer_that_takes_some_in_time_is_served(autojump_clock, room):
-    """Each take earns it the time-out anew."""
-    peer = room.connect(buffer=TINY)
-    room.tell(BIG)
+async def test_peer_that_reads_some_in_time_stays_connected(autojump_clock, harness):
+    """Each read extends the deadline by the write timeout."""
+    peer = harness.connect(buffer=MINIMUM)
+    harness.publish(BIG)
     while len(peer.received) < len(BIG):
         await trio.sleep(20)
         assert peer.read()
-    await room.settle()
+    await harness.settle()
 
     assert ["start", BIG] == peer.events()
     assert trio.current_time() > 60
     assert peer.left_at is None
 
 
-async def test_peer_that_drips_is_cut_in_the_end(autojump_clock, room):
-    """One write has four times the time-out, however steady the drip."""
-    peer = room.connect(buffer=TINY)
-    await room.settle()
+async def test_peer_that_reads_single_bytes_is_disconnected(autojump_clock, harness):
+    """One write has to be read within four write timeouts."""
+    peer = harness.connect(buffer=MINIMUM)
+    await harness.settle()
     for _ in range(5):
-        room.history.append(Event(BIG), now=0)
-    room.bell.notify()
+        harness.history.append(Event(BIG), now=0)
+    harness.wakeup.notify()
     while peer.left_at is None:
         await trio.sleep(20)
         assert peer.read() or peer.is_ended
@@ -134,29 +134,29 @@ async def test_peer_that_drips_is_cut_in_the_end(autojump_clock, room):
     assert 120 == pytest.approx(peer.left_at)
 
 
-async def test_time_of_a_write_is_its_own(autojump_clock, room):
-    """Whoever caught up has all of the time again."""
-    peer = room.connect(buffer=TINY)
+async def test_each_write_has_its_own_timeout(autojump_clock, harness):
+    """A peer that has read everything has the full timeout again."""
+    peer = harness.connect(buffer=MINIMUM)
     for _ in range(12):
-        room.tell(BIG)
+        harness.publish(BIG)
         await trio.sleep(25)
         while peer.read():
-            await room.settle()
+            await harness.settle()
 
     assert [BIG] * 12 == peer.events()[1:]
     assert peer.left_at is None
 
 
-async def test_stalled_peer_reads_its_last_words_later(autojump_clock, room):
-    """The end comes behind what was being written, once."""
-    peer = room.connect(buffer=TINY)
-    room.tell(BIG)
-    await room.settle()
-    room.end(peer)
+async def test_stalled_peer_gets_the_close_message_later(autojump_clock, harness):
+    """The close message follows the rest of the write, once."""
+    peer = harness.connect(buffer=MINIMUM)
+    harness.publish(BIG)
+    await harness.settle()
+    harness.close(peer)
     await trio.sleep(10)
     assert peer.left_at is None
     while peer.read():
-        await room.settle()
+        await harness.settle()
 
     assert ["start", BIG, "bye"] == peer.events()
     assert b"" == peer.chunks()[-1]
@@ -164,28 +164,30 @@ async def test_stalled_peer_reads_its_last_words_later(autojump_clock, room):
     assert 10 == pytest.approx(peer.left_at)
 
 
-async def test_last_words_that_do_not_fit_are_finished(autojump_clock, room):
-    """An end in several writes is one end."""
-    peer = room.connect(buffer=TINY)
-    room.tell(BIG)
-    room.end(peer)
-    await room.settle()
+async def test_close_message_may_take_several_writes(autojump_clock, harness):
+    """The last chunk is sent once, after all of the close message."""
+    peer = harness.connect(buffer=MINIMUM)
+    harness.publish(BIG)
+    harness.close(peer)
+    await harness.settle()
     assert b"bye" not in peer.received
     while peer.read():
-        await room.settle()
+        await harness.settle()
 
     assert "bye" == peer.events()[-1]
     assert 1 == peer.received.count(b"0\r\n\r\n")
     assert peer.is_ended
 
 
-async def test_peer_that_leaves_while_it_is_written_to_is_let_go(autojump_clock, room):
-    """Its time-out is not waited for."""
-    peer = room.connect(buffer=TINY)
-    room.tell(BIG)
+async def test_peer_that_disconnects_during_a_write_is_closed_at_once(
+    autojump_clock, harness
+):
+    """The end of the peer does not wait for the write timeout."""
+    peer = harness.connect(buffer=MINIMUM)
+    harness.publish(BIG)
     await trio.sleep(5)
     peer.sock.close()
-    await room.settle()
+    await harness.settle()
 
     assert 5 == pytest.approx(peer.left_at)
-    assert 0 == len(room.board)
+    assert 0 == len(harness.dispatcher)
