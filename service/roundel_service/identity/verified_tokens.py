@@ -7,10 +7,10 @@ checks times, audience, issuer and revocation in each request.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from hashlib import sha256
 from typing import final
 
+from ..lru_map import LruMap
 from .jwk_set import Claims
 
 MAX_TOKENS = 4_096
@@ -29,27 +29,19 @@ class VerifiedTokenCache:
     """
 
     def __init__(self, capacity: int = MAX_TOKENS) -> None:
-        self._capacity = capacity
-        self._claims: OrderedDict[bytes, Claims] = OrderedDict()
+        self._claims: LruMap[bytes, Claims] = LruMap(capacity)
 
     def __len__(self) -> int:
         return len(self._claims)
 
     def get(self, token: str) -> Claims | None:
         """Return the claims of *token* if its signature was verified."""
-        digest = _digest(token)
-        claims = self._claims.get(digest)
-        if claims is not None:
-            self._claims.move_to_end(digest)
-        return claims
+        return self._claims.get(_digest(token))
 
     def add(self, token: str, claims: Claims) -> None:
         """Add the *claims* of a verified *token*, unless it is too long."""
-        if len(token) > MAX_TOKEN_LENGTH:
-            return
-        self._claims[_digest(token)] = claims
-        if len(self._claims) > self._capacity:
-            self._claims.popitem(last=False)
+        if len(token) <= MAX_TOKEN_LENGTH:
+            self._claims.put(_digest(token), claims)
 
     def clear(self) -> None:
         """Remove all tokens, because the keys have changed."""

@@ -16,8 +16,9 @@ from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import DeleteUser, Expire, Operation, Retract, StartNewEpoch
 from ...domain.record import Record, RecordLimits
+from ...lru_map import LruMap
 from ..base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
-from ..cache import CACHE_BYTES, Cache, record_weight
+from ..cache import CACHE_BYTES, record_weight
 from ..epochs import first_epoch
 from ..memory import MAX_CLAIMS
 from .database import DECODE_ERRORS, Database, Durability
@@ -68,7 +69,7 @@ class SqliteEngine:
         self._files: tuple[Database, Writer] | None = None
         self._listeners: list[ChangeListener] = []
         # What is in the file; what is on its way there is the writer's.
-        self._cache: Cache[StoredRecord] = Cache(cache_bytes)
+        self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
         self._reading = trio.CapacityLimiter(1)
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:

@@ -22,8 +22,9 @@ from roundel_adapters.wakeup import Wakeup
 
 from ...domain.operations import Operation
 from ...domain.record import Record
+from ...lru_map import LruMap
 from ..base import EngineUnavailable
-from ..cache import CACHE_BYTES, Cache, record_weight
+from ..cache import CACHE_BYTES, record_weight
 from . import rows
 from .pending import (
     MailboxTransaction,
@@ -63,7 +64,7 @@ class MailboxStore:
         self._planner = planner
         self._on_change = on_change
         self._is_watched = is_watched
-        self._cache: Cache[StoredRecord] = Cache(cache_bytes)
+        self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
         self._own_writes = OwnWriteIds()
         self._transactions = OptimisticTransactions(
             store, planner, self._on_stored, self._own_writes
@@ -106,7 +107,7 @@ class MailboxStore:
         if write_id in self._own_writes or (cached and cached.write_id == write_id):
             return
         if not self._is_watched(user):
-            self._cache.drop(user)
+            self._cache.discard(user)
         elif (
             cached is None
             or not cached.is_complete
@@ -143,7 +144,7 @@ class MailboxStore:
             # The write of a failed transaction may still be applied.
             failed = [each.user for each in batch if each.has_failed]
             for user in failed:
-                self._cache.drop(user)
+                self._cache.discard(user)
             self.refresh([user for user in failed if self._is_watched(user)])
 
     def _on_stored(self, user: str, stored: StoredRecord) -> None:

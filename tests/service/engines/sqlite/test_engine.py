@@ -156,7 +156,7 @@ async def test_engine_that_does_not_run_promises_nothing(path):
 
 
 def record_bytes(engine) -> int:
-    return engine._cache.bytes
+    return engine._cache.weight
 
 
 async def test_memory_is_bounded_however_many_are_touched(path):
