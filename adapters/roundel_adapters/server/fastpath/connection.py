@@ -56,7 +56,10 @@ class FastConnection:
         self._unsent = b""
         self.sock = sock
         self.file = sock.fileno()
-        self.reader = RequestReader(app, max_head=context.limits.max_head)
+        limits = context.limits
+        self.reader = RequestReader(
+            app, max_head=limits.max_head, max_target=limits.max_target
+        )
         self.is_watched = False
         self.is_busy = False
         """Whether a request has begun that a shutdown has to wait for."""

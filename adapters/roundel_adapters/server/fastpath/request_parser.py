@@ -64,14 +64,15 @@ class UnsupportedRequest(Exception):  # noqa: N818, it is no error
 class RequestReader:
     """Collects the bytes of a connection's next request for *app*.
 
-    *max_head* is the size limit of a request head, in bytes.
+    *max_head* and *max_target* are size limits in bytes.
     """
 
-    __slots__ = ("_app", "_handler", "_head", "_max_head", "received")
+    __slots__ = ("_app", "_handler", "_head", "_max_head", "_max_target", "received")
 
-    def __init__(self, app: App, *, max_head: int) -> None:
+    def __init__(self, app: App, *, max_head: int, max_target: int) -> None:
         self._app = app
         self._max_head = max_head
+        self._max_target = max_target
         self._head: RequestHead | None = None
         self._handler: FastHandler
         self.received = b""
@@ -112,7 +113,11 @@ class RequestReader:
                 raise UnsupportedRequest
             return None
         head = parse_head(self.received[: found.end()])
-        if head is None or head.content_length > MAX_BODY:
+        if (
+            head is None
+            or len(head.path) + len(head.query) >= self._max_target
+            or head.content_length > MAX_BODY
+        ):
             raise UnsupportedRequest
         handler = self._app.find_handler(head.method, head.path, head.query)
         if handler is None:
