@@ -42,7 +42,7 @@ from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import CLOCK_SKEW, MAX_CREDENTIAL
 from roundel_service.streams import events as frames
-from support.ports import kept_port
+from support.ports import reserved_port
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 
@@ -495,7 +495,7 @@ def test_limits_with_a_setting_have_its_default():
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with kept_port() as port:
+    with reserved_port() as port:
         yield port
 
 

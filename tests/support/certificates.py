@@ -1,4 +1,4 @@
-"""An authority that nobody knows, and the certificates that it signs."""
+"""A private certificate authority for tests."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ PEM = serialization.Encoding.PEM
 
 @final
 class Authority:
-    """Signs certificates by its own, of one *name*, and writes them to *folder*."""
+    """A certificate authority *name* that writes its files to *folder*."""
 
     def __init__(self, folder: Path, name: str = "an authority") -> None:
         self._folder = folder
         self._name = _named(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
         constraints = x509.BasicConstraints(ca=True, path_length=None)
-        own = self._builder(name, self._key).add_extension(constraints, critical=True)
+        root = self._builder(name, self._key).add_extension(constraints, critical=True)
         self.file = folder / "ca.pem"
-        self.file.write_bytes(self._sign(own))
+        self.file.write_bytes(self._sign(root))
 
     def issue(self, *names: str) -> tuple[Path, Path]:
-        """Return the files of a certificate for host *names*, and of its key."""
+        """Return the files of a certificate for *names* and of its private key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = x509.SubjectAlternativeName([_host(name) for name in names])
+        alternative_names = x509.SubjectAlternativeName([_host(name) for name in names])
         certificate = self._folder / f"{names[0]}.pem"
-        builder = self._builder(names[0], key).add_extension(made, critical=False)
+        builder = self._builder(names[0], key).add_extension(
+            alternative_names, critical=False
+        )
         certificate.write_bytes(self._sign(builder))
         secret = self._folder / f"{names[0]}.key"
         form = serialization.PrivateFormat.PKCS8

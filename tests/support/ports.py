@@ -1,4 +1,4 @@
-"""Ports for servers that have to be told theirs before they have it."""
+"""Ports for servers that need a fixed port number."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def keep_port() -> socket.socket:
-    """Return a socket that keeps a port of loopback until it is closed.
+def reserve_port() -> socket.socket:
+    """Bind a loopback port, without listening; closing the socket releases it.
 
-    It does not listen. A server that sets ``SO_REUSEADDR``, as they all do, can listen
-    there beside it; but nobody is given that port who asks for any, so that of tests
-    that run at once none gets another's.
+    A server that sets ``SO_REUSEADDR`` can listen on the same port. The kernel does not
+    select the port for another socket, so parallel tests cannot get it.
     """
-    kept = socket.socket()
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    kept.bind(("127.0.0.1", 0))
-    return kept
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
 
 
-def port_of(kept: socket.socket) -> int:
-    return int(kept.getsockname()[1])
+def port_of(sock: socket.socket) -> int:
+    return int(sock.getsockname()[1])
 
 
 @contextmanager
-def kept_port() -> Iterator[int]:
-    """Keep a port for the length of the block."""
-    with keep_port() as kept:
-        yield port_of(kept)
+def reserved_port() -> Iterator[int]:
+    """Reserve a port for the length of the block."""
+    with reserve_port() as sock:
+        yield port_of(sock)

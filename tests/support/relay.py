@@ -1,4 +1,4 @@
-"""A connection that can be held up and cut, between a node and its store."""
+"""A TCP relay between a node and its store, which can delay and close connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roundel_adapters.wakeup import Wakeup
 
 @final
 class Relay:
-    """Passes on what comes for the server at *host* and *port*; it has a *port* too."""
+    """Relays connections to the server at *host* and *port*, from a port of its own."""
 
     port: int
 
@@ -29,27 +29,27 @@ class Relay:
         return f"valkey://127.0.0.1:{self.port}"
 
     def hold(self, *ways: str) -> None:
-        """Keep *requests*, or *answers*, or both, until they are released."""
+        """Delay the bytes of *ways*, of both by default, until `release()`."""
         for way in ways or self._holds:
             self._holds[way] = True
 
     def release(self) -> None:
-        """Pass on whatever was kept, and all that comes."""
+        """Relay the delayed bytes and all later ones."""
         self._holds = dict.fromkeys(self._holds, False)
         self._changed.notify()
 
     def cut(self) -> None:
-        """Lose all connections with what is on the way, and take no other."""
+        """Close all connections with the bytes in transit, and reject new ones."""
         self._is_cut = True
         for scope in self._scopes:
             scope.cancel()
 
-    def mend(self) -> None:
-        """Take connections again."""
+    def restore(self) -> None:
+        """Accept connections again."""
         self._is_cut = False
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Pass on until cancelled."""
+        """Relay until cancelled."""
         serve = partial(trio.serve_tcp, self._serve, 0, host="127.0.0.1")
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(serve)
@@ -65,11 +65,11 @@ class Relay:
             return
         async with aclosing(server), trio.open_nursery() as nursery:
             self._scopes.add(nursery.cancel_scope)
-            nursery.start_soon(self._pass, stream, server, "requests", nursery)
-            nursery.start_soon(self._pass, server, stream, "answers", nursery)
+            nursery.start_soon(self._relay, stream, server, "requests", nursery)
+            nursery.start_soon(self._relay, server, stream, "answers", nursery)
         self._scopes.discard(nursery.cancel_scope)
 
-    async def _pass(
+    async def _relay(
         self,
         source: trio.SocketStream,
         sink: trio.SocketStream,

@@ -1,4 +1,4 @@
-"""A server of ours on loopback, for the tests that need sockets."""
+"""The server on loopback, for the tests that need sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Served:
     streams: list[trio.SocketStream] = attrs.field(factory=list)
 
     async def get(self, path: str) -> trio.SocketStream:
-        """Send a request on a connection of its own, closed at the end."""
+        """Send a request on a new connection, which is closed at the end."""
         stream = await trio.open_tcp_stream("127.0.0.1", self.port)
         self.streams.append(stream)
         await stream.send_all(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
@@ -63,13 +63,13 @@ async def serving(app, fastpath=None, *, tls=None, **limits):
 
 @pytest.fixture
 def serve():
-    """Serve an ASGI app for the length of a block."""
+    """Return `serving()`, which serves an ASGI app in a block."""
     return partial(serving)
 
 
 @pytest.fixture(scope="module")
 def tls_contexts(tmp_path_factory):
-    """Make the TLS contexts of a server, and of a client that trusts it."""
+    """Create the TLS contexts of a server and of a client that trusts it."""
     authority = Authority(tmp_path_factory.mktemp("tls"))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(*authority.issue(TLS_NAME))
@@ -99,12 +99,12 @@ def connect_tls(tls_contexts):
 
 
 async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
-    """Read until *mark* has come, or the end."""
+    """Read until *mark* was received, or until EOF."""
     received = b""
     with trio.fail_after(10):
         while mark not in received:
-            piece = await stream.receive_some()
-            if not piece:
+            data = await stream.receive_some()
+            if not data:
                 break
-            received += piece
+            received += data
     return received

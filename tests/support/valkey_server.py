@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn, final
 
 import pytest
 
-from support.ports import keep_port, kept_port, port_of
+from support.ports import port_of, reserve_port, reserved_port
 
 BOUND: Final = 20.0
 """After how many seconds a server that did not do what it was asked to is broken."""
@@ -88,7 +88,7 @@ class Server:
         self._arguments = arguments
         self._directory = tempfile.mkdtemp(prefix="roundel-store-")
         self._process: subprocess.Popen[bytes] | None = None
-        self._kept = keep_port()
+        self._kept = reserve_port()
         self._tls = tls
         self.host = host
         self.port = port_of(self._kept)
@@ -238,7 +238,7 @@ def cluster(kind: str, primaries: int = 3) -> Iterator[list[Server]]:
     with ExitStack() as stack:
         nodes = []
         for _ in range(2 * primaries):
-            bus = ["--cluster-port", f"{stack.enter_context(kept_port())}"]
+            bus = ["--cluster-port", f"{stack.enter_context(reserved_port())}"]
             nodes.append(stack.enter_context(server(kind, *arguments, *bus)))
         first, ids = nodes[0], [str(node.ask("CLUSTER", "MYID")) for node in nodes]
         for node in nodes[1:]:

@@ -1,7 +1,7 @@
-"""Each hole of stock Hypercorn's that ours closes: one story, run on both.
+"""Each defect of Hypercorn 0.18 that the server works around, as a test for both.
 
-On stock Hypercorn a story has to fail. When an upgrade makes one pass there, its
-patch can go, and the strict mark says so.
+A test has to fail on unmodified Hypercorn. When it passes there after an upgrade, the
+strict xfail reports that the workaround can be removed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from support.server import Served, read_until
 
 @asynccontextmanager
 async def stock(app, *, drain_timeout=0.2, **_):
-    """Serve *app* on Hypercorn as it comes; it knows nothing of our limits."""
+    """Serve *app* on unmodified Hypercorn, which does not have our limits."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.errorlog = None
     config.graceful_timeout = drain_timeout
-    # Its guard against floods of resets would end the story before its hole is met.
+    # The default limit would end the connection before the defect shows.
     config.keep_alive_max_requests = stock.max_requests
     sockets = config.create_sockets()
     for each in sockets.insecure_sockets:
@@ -72,28 +72,30 @@ FAILS = pytest.mark.xfail(raises=(BaseExceptionGroup, AssertionError), strict=Tr
     params=[server.serving, pytest.param(stock, marks=FAILS)], ids=["ours", "stock"]
 )
 def serve(request):
-    """Serve an app with ours, and then with Hypercorn as it comes."""
+    """Serve an app on our server, then on unmodified Hypercorn."""
     return request.param
 
 
 @pytest.fixture
-def patience(serve):
-    """For how many seconds to wait for what ours does soon, and stock never."""
+def seconds(serve):
+    """Seconds to wait for an event that never happens on unmodified Hypercorn."""
     return 1 if serve is stock else 10
 
 
 @pytest.mark.slow
-async def test_peer_that_takes_nothing_is_cut(serve, patience):
-    """Trap 1: a write to it does not last for ever, and its app is told."""
-    over = trio.Event()
-    async with serve(until_disconnect(flood, over), write_timeout=0.2) as served:
+async def test_peer_that_reads_nothing_is_disconnected(serve, seconds):
+    """Defect 1: a blocked write never ends, and its app gets no disconnect."""
+    disconnected = trio.Event()
+    async with serve(
+        until_disconnect(flood, disconnected), write_timeout=0.2
+    ) as served:
         await served.get("/")
-        with trio.fail_after(patience):
-            await over.wait()
+        with trio.fail_after(seconds):
+            await disconnected.wait()
 
 
 async def test_error_in_one_connection_ends_no_other(serve):
-    """Trap 2: a peer that overfills Hypercorn's tree of priorities harms itself."""
+    """Defect 2: an HTTP/2 peer that overfills the priority tree ends the server."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
         for stream_id in range(1, 2_100, 2):
@@ -106,19 +108,21 @@ async def test_error_in_one_connection_ends_no_other(serve):
 
 
 @pytest.mark.slow
-async def test_streams_that_are_taken_back_leave_nothing_behind(serve, monkeypatch):
-    """Trap 3: a page that opens and leaves streams can go on doing so."""
+async def test_reset_streams_leave_nothing_behind(serve, monkeypatch):
+    """Defect 3: reset streams fill the priority tree."""
     monkeypatch.setattr(stock, "max_requests", 100_000)
     ticker = Ticker()
     async with serve(ticker.app, max_resets=5_000) as served:
         peer = await connect_http2(served)
         for _ in range(33):
-            asked = [await peer.request("/stream", flush=False) for _ in range(90)]
+            stream_ids = [await peer.request("/stream", flush=False) for _ in range(90)]
             await peer.flush()
             await peer.until(
-                lambda asked=asked: all(peer.responses[s].status for s in asked)
+                lambda stream_ids=stream_ids: all(
+                    peer.responses[s].status for s in stream_ids
+                )
             )
-            for stream in asked:
+            for stream in stream_ids:
                 peer.h2.reset_stream(stream)
             await peer.flush()
 
@@ -126,23 +130,23 @@ async def test_streams_that_are_taken_back_leave_nothing_behind(serve, monkeypat
 
 
 @pytest.mark.slow
-async def test_stream_outlives_any_number_of_requests_beside_it(serve, patience):
-    """Trap 4: the thousandth request does not silence the stream."""
+async def test_stream_outlives_a_thousand_requests(serve, seconds):
+    """Defect 4: after 1,000 requests the streams of a connection get no data."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
         peer = await connect_http2(served)
         stream = await peer.request("/stream")
         for _ in range(1_005):
-            with trio.fail_after(patience):
+            with trio.fail_after(seconds):
                 assert await peer.response(await peer.request()) == (200, b"ok")
         await ticker.send.send(b"news")
 
-        with trio.fail_after(patience):
+        with trio.fail_after(seconds):
             assert await peer.until(lambda: peer.responses[stream].body == b"news")
 
 
-async def test_closed_window_stops_the_app(serve, patience):
-    """Trap 5: what an HTTP/2 peer does not take is not kept for it."""
+async def test_closed_window_blocks_the_app(serve, seconds):
+    """Defect 5: data for a closed HTTP/2 window is buffered without a limit."""
     sent = 0
 
     async def pour(scope, receive, send):
@@ -156,15 +160,15 @@ async def test_closed_window_stops_the_app(serve, patience):
         peer = await connect_http2(served, INITIAL_WINDOW_SIZE=0)
         stream = await peer.request()
         assert await peer.until(lambda: peer.responses[stream].status)
-        with trio.fail_after(patience / 5):
+        with trio.fail_after(seconds / 5):
             await trio.testing.wait_all_tasks_blocked(0.01)
 
         assert sent == 0
 
 
 @pytest.mark.slow
-async def test_request_sent_ahead_does_not_hide_the_end(serve, patience):
-    """Trap 6: the end of a peer is seen though it has asked for more."""
+async def test_pipelined_request_does_not_hide_eof(serve, seconds):
+    """Defect 6: EOF is not noticed behind a pipelined request."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
         peer = await served.get("/stream")
@@ -172,13 +176,13 @@ async def test_request_sent_ahead_does_not_hide_the_end(serve, patience):
         await read_until(peer, b"\r\n\r\n")
         await trio.testing.wait_all_tasks_blocked()
         await peer.aclose()
-        with trio.fail_after(patience / 2):
+        with trio.fail_after(seconds / 2):
             await ticker.ended.wait()
 
 
 @pytest.mark.slow
-async def test_upload_that_nobody_reads_ends_with_its_answer(serve, patience):
-    """An app may answer without having read; the connection ends all the same."""
+async def test_unread_upload_ends_with_its_response(serve, seconds):
+    """Defect 7: a request body that the app does not read blocks the connection."""
     stuck = trio.Event()
 
     async def ignore(scope, receive, send):
@@ -194,7 +198,7 @@ async def test_upload_that_nobody_reads_ends_with_its_answer(serve, patience):
             nursery.start_soon(pour_into, peer)
             await trio.testing.wait_all_tasks_blocked(0.01)
             stuck.set()
-            with trio.fail_after(patience):
+            with trio.fail_after(seconds):
                 received = await read_until(peer, b"never")
             nursery.cancel_scope.cancel()
 
@@ -209,14 +213,14 @@ async def pour_into(peer):
         pass
 
 
-async def test_answer_before_the_end_of_an_upload_harms_no_stream(serve):
-    """What comes of a request after its HTTP/2 answer is no error."""
+async def test_response_before_the_end_of_an_upload_harms_no_stream(serve):
+    """Defect 8: a body that arrives after the response ends the connection."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
         stream = await peer.request(method="POST", body=...)
-        told = peer.responses[stream]
-        assert await peer.until(lambda: told.is_ended or told.body == b"ok")
-        if told.reset is None:
+        response = peer.responses[stream]
+        assert await peer.until(lambda: response.is_ended or response.body == b"ok")
+        if response.reset is None:
             peer.h2.send_data(stream, b"late")
             await peer.flush()
 

@@ -1,4 +1,4 @@
-"""What a peer may cost: each bound, and that it spares whoever keeps within it."""
+"""The limits of a peer, and that a peer within them is served."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.http2 import connect_http2
 from support.server import read_until
 
 
-async def silent(served):
+async def connect(served):
     stream = await trio.open_tcp_stream("127.0.0.1", served.port)
     served.streams.append(stream)
     return stream
@@ -27,8 +27,8 @@ async def status(stream):
     return int(received.split(maxsplit=2)[1]) if received else None
 
 
-async def test_no_connection_is_evicted_for_another(serve):
-    """When the house is full the newcomer is turned away, and told at once."""
+async def test_connection_above_the_limit_is_rejected(serve):
+    """A new connection is closed at once, and no open one is evicted."""
     async with serve(app_of(answer), max_connections=1) as served:
         first = await served.get("/")
         await read_until(first, b"ok")
@@ -42,7 +42,7 @@ async def test_no_connection_is_evicted_for_another(serve):
 
 
 async def test_connections_are_counted():
-    """The operator sees how many there are, and how many were turned away."""
+    """`ServerCounters` counts open and rejected connections."""
     counters, stop = server.ServerCounters(), trio.Event()
     listeners = await server.listen("127.0.0.1", 0)
     address = listeners[0].socket.getsockname()
@@ -61,33 +61,33 @@ async def test_connections_are_counted():
     async with trio.open_nursery() as nursery:
         await nursery.start(run)
         async with await trio.open_tcp_stream(*address):
-            async with await trio.open_tcp_stream(*address) as turned_away:
-                assert await turned_away.receive_some() == b""
+            async with await trio.open_tcp_stream(*address) as rejected:
+                assert await rejected.receive_some() == b""
             assert (counters.open, counters.rejected) == (1, 1)
         stop.set()
 
     assert counters == server.ServerCounters(rejected=1)
 
 
-async def test_process_keeps_files_for_itself(serve, monkeypatch):
-    """A limit above what the process may open would be none."""
+async def test_open_file_limit_bounds_the_connections(serve, monkeypatch):
+    """`RESERVE` open files are not used for connections."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (RESERVE, 1 << 20))
     async with serve(app_of(answer)) as served:
-        assert await read_until(await silent(served), b"never") == b""
+        assert await read_until(await connect(served), b"never") == b""
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n"])
-async def test_head_that_does_not_come_in_time_ends_the_connection(serve, sent):
-    """Whoever connects has to ask for something."""
+async def test_incomplete_head_times_out(serve, sent):
+    """The head of the first request has to arrive within the head timeout."""
     async with serve(app_of(answer), head_timeout=0.1) as served:
-        stream = await silent(served)
+        stream = await connect(served)
         await stream.send_all(sent)
 
         assert b"200" not in await read_until(stream, b"never")
 
 
-async def test_head_that_drips_in_has_no_more_time(serve):
-    """Each byte does not earn the next its time."""
+async def test_slow_head_times_out(serve):
+    """A received byte does not extend the head timeout."""
     async with serve(app_of(answer), head_timeout=0.1) as served:
         stream = await served.get("/")
         await read_until(stream, b"ok")
@@ -102,8 +102,8 @@ async def drip(stream):
         await trio.sleep(0.01)
 
 
-async def test_idle_connection_has_a_time_of_its_own(serve):
-    """Between two requests a peer may take longer than over one."""
+async def test_idle_connection_times_out(serve):
+    """Between requests the keep-alive timeout applies, and not the head timeout."""
     limits = {"head_timeout": 0.05, "keep_alive_timeout": 0.15}
     async with serve(app_of(answer), **limits) as served:
         stream = await served.get("/")
@@ -114,8 +114,8 @@ async def test_idle_connection_has_a_time_of_its_own(serve):
         assert trio.current_time() - start > 0.1
 
 
-async def test_quiet_stream_is_not_idle(serve):
-    """Neither time ends a response that goes on."""
+async def test_silent_stream_does_not_time_out(serve):
+    """Neither timeout applies while a response is open."""
     ticker = Ticker()
     limits = {"head_timeout": 0.05, "keep_alive_timeout": 0.05}
     async with serve(ticker.app, **limits) as served:
@@ -146,10 +146,10 @@ async def test_quiet_stream_is_not_idle(serve):
     ],
     ids=["target", "long target", "head", "long", "many", "endless", "bad", "tls"],
 )
-async def test_head_has_a_bound(serve, head, expected):
-    """What is too long is refused by its name, and the connection closed."""
+async def test_head_has_a_limit(serve, head, expected):
+    """A head above the limit gets the status that names it, and is closed."""
     async with serve(app_of(answer), keep_alive_timeout=0.05) as served:
-        stream = await silent(served)
+        stream = await connect(served)
         await stream.send_all(head)
 
         assert await status(stream) == expected
@@ -157,12 +157,12 @@ async def test_head_has_a_bound(serve, head, expected):
 
 @pytest.mark.parametrize("framework", ["asgi", "quart"])
 @pytest.mark.slow
-async def test_large_upload_that_nobody_wants_is_bounded(serve, framework):
-    """What an app does not read stays with its sender."""
-    go_on = trio.Event()
+async def test_unread_request_body_is_bounded(serve, framework):
+    """A body that the application does not read is not buffered."""
+    release = trio.Event()
 
     async def ignore(scope, receive, send):
-        await go_on.wait()
+        await release.wait()
         await answer(scope, receive, send)
 
     app = app_of(ignore)
@@ -171,11 +171,11 @@ async def test_large_upload_that_nobody_wants_is_bounded(serve, framework):
 
         @app.post("/")
         async def upload():
-            await go_on.wait()
+            await release.wait()
             return "ok"
 
     async with serve(app) as served:
-        peer = await silent(served)
+        peer = await connect(served)
         head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n"
         await peer.send_all(head)
         before = peak_memory()
@@ -185,10 +185,10 @@ async def test_large_upload_that_nobody_wants_is_bounded(serve, framework):
                 await peer.send_all(bytes(65_536))
                 sent += 65_536
         grown = peak_memory() - before
-        go_on.set()
+        release.set()
 
         assert await status(peer) == 200
-        # What Quart-Trio takes of a body is its own to limit; 16 MiB by default.
+        # Quart-Trio buffers up to its own limit, 16 MiB by default.
         assert grown < 40_000_000
         assert framework == "quart" or sent < 20_000_000
 

@@ -9,7 +9,7 @@ import struct
 import pytest
 import trio
 
-from roundel_adapters.server import paced_stream as _writing
+from roundel_adapters.server import paced_stream
 from roundel_adapters.server.paced_stream import (
     STEP_SIZE,
     PacedStream,
@@ -19,7 +19,7 @@ from roundel_adapters.server.paced_stream import (
 
 
 class SlowSocket:
-    """Stands for a socket whose peer takes *size* bytes every *seconds*."""
+    """A socket whose peer reads *size* bytes every *seconds*."""
 
     def __init__(self, size, *, seconds):
         self.size, self.seconds = size, seconds
@@ -35,33 +35,33 @@ class SlowSocket:
 
 
 class SlowStream:
-    """Stands for a `trio.SocketStream` on a slow socket."""
+    """A `trio.SocketStream` on a `SlowSocket`."""
 
     def __init__(self, size, *, seconds):
         self.socket = SlowSocket(size, seconds=seconds)
 
 
-def paced(stream, last_call=None):
+def paced(stream, shutdown=None):
     return PacedStream(
-        stream, write_timeout=30, shutdown_deadline=last_call or ShutdownDeadline()
+        stream, write_timeout=30, shutdown_deadline=shutdown or ShutdownDeadline()
     )
 
 
-def test_pace_is_something_in_time_and_a_step_in_four_times():
-    """Each take earns the patience anew, until a step has taken too long."""
-    pace = WriteDeadline(30, 0)
-    assert pace.deadline == 30
-    pace.extend(1, 29)
-    assert pace.deadline == 59
+def test_deadline_is_extended_by_progress():
+    """Any bytes extend the timeout; each 64 KiB have four timeouts."""
+    deadline = WriteDeadline(30, 0)
+    assert deadline.deadline == 30
+    deadline.extend(1, 29)
+    assert deadline.deadline == 59
     for now in (58, 87, 110):
-        pace.extend(1, now)
-    assert pace.deadline == 120
-    pace.extend(STEP_SIZE, 119)
-    assert pace.deadline == 149
+        deadline.extend(1, now)
+    assert deadline.deadline == 120
+    deadline.extend(STEP_SIZE, 119)
+    assert deadline.deadline == 149
 
 
-async def test_reader_that_takes_nothing_is_given_up_after_the_patience(autojump_clock):
-    """Nothing at all for as long as the patience is the end."""
+async def test_peer_that_reads_nothing_times_out(autojump_clock):
+    """A write raises after the write timeout."""
     stream = paced(SlowStream(1, seconds=math.inf))
     with pytest.raises(trio.BrokenResourceError):
         await stream.send_all(b"news")
@@ -70,8 +70,8 @@ async def test_reader_that_takes_nothing_is_given_up_after_the_patience(autojump
     assert stream.has_timed_out
 
 
-async def test_reader_that_takes_a_little_all_the_time_is_served(autojump_clock):
-    """A chunk may take longer than the patience, as long as it goes on."""
+async def test_slow_peer_gets_a_large_write(autojump_clock):
+    """A write may take longer than the timeout while the peer reads."""
     slow = SlowStream(1_000, seconds=1)
     await paced(slow).send_all(bytes(500_000))
 
@@ -79,8 +79,8 @@ async def test_reader_that_takes_a_little_all_the_time_is_served(autojump_clock)
     assert trio.current_time() == pytest.approx(500)
 
 
-async def test_reader_of_a_byte_now_and_then_is_given_up_in_the_end(autojump_clock):
-    """Sixty-four KiB have four times the patience, however steady the drip."""
+async def test_peer_that_reads_single_bytes_times_out(autojump_clock):
+    """A peer has to read 64 KiB within four write timeouts."""
     stream = paced(SlowStream(1, seconds=20))
     with pytest.raises(trio.BrokenResourceError):
         await stream.send_all(bytes(100))
@@ -88,14 +88,14 @@ async def test_reader_of_a_byte_now_and_then_is_given_up_in_the_end(autojump_clo
     assert trio.current_time() == pytest.approx(120)
 
 
-async def test_last_call_ends_writes_of_before_and_after(autojump_clock):
-    """What is stuck when the end is named ends with it, and so does what follows."""
-    last_call = ShutdownDeadline()
+async def test_shutdown_deadline_ends_all_writes(autojump_clock):
+    """The deadline applies to running and to later writes."""
+    shutdown = ShutdownDeadline()
     async with trio.open_nursery() as nursery:
-        for stream in (paced(SlowStream(1, seconds=9), last_call) for _ in range(2)):
+        for stream in (paced(SlowStream(1, seconds=9), shutdown) for _ in range(2)):
             nursery.start_soon(refused, stream)
             await trio.sleep(1)
-            last_call.set(12)
+            shutdown.set(12)
 
     assert trio.current_time() == pytest.approx(12)
 
@@ -105,8 +105,8 @@ async def refused(stream):
         await stream.send_all(bytes(100))
 
 
-async def test_cancelled_write_is_finished_all_the_same(autojump_clock):
-    """Half a frame would spoil all that follows on the stream."""
+async def test_cancelled_write_completes(autojump_clock):
+    """A cancellation does not leave a half-sent write."""
     slow = SlowStream(10, seconds=1)
     with trio.move_on_after(0.5):
         await paced(slow).send_all(bytes(30))
@@ -115,15 +115,15 @@ async def test_cancelled_write_is_finished_all_the_same(autojump_clock):
 
 
 async def pair():
-    """Return a connection's two ends, the first of them paced."""
+    """Open a connection; its first end is a paced stream."""
     ours, theirs = trio.socket.socketpair()
     return paced(trio.SocketStream(ours)), theirs
 
 
 @pytest.mark.parametrize("is_posix", [True, False])
-async def test_what_comes_is_received_and_then_the_end(monkeypatch, nursery, is_posix):
-    """Whether it was there before or is waited for, and where a socket is no file."""
-    monkeypatch.setattr(_writing, "IS_POSIX", is_posix)
+async def test_receive_until_eof(monkeypatch, nursery, is_posix):
+    """With and without file descriptors, buffered and later bytes are received."""
+    monkeypatch.setattr(paced_stream, "IS_POSIX", is_posix)
     stream, peer = await pair()
     await peer.send(b"one")
     received = [await stream.receive_some(), b"and"]
@@ -136,8 +136,8 @@ async def test_what_comes_is_received_and_then_the_end(monkeypatch, nursery, is_
     stream.close()
 
 
-async def test_wake_up_for_nothing_is_no_end(monkeypatch):
-    """A system may say that there is something to read where there is nothing."""
+async def test_spurious_readiness_is_no_eof(monkeypatch):
+    """A receive waits again if the socket has no bytes."""
     stream, peer = await pair()
     tried = []
 
@@ -147,7 +147,7 @@ async def test_wake_up_for_nothing_is_no_end(monkeypatch):
             raise BlockingIOError
         return b"one"
 
-    monkeypatch.setattr(_writing.os, "read", read)
+    monkeypatch.setattr(paced_stream.os, "read", read)
     await peer.send(b"one")
 
     assert (b"one", [9, 9]) == (await stream.receive_some(9), tried)
@@ -155,8 +155,8 @@ async def test_wake_up_for_nothing_is_no_end(monkeypatch):
     stream.close()
 
 
-async def test_peer_that_breaks_off_and_stream_that_is_closed_are_told():
-    """Each as trio tells them, so that TLS knows them too."""
+async def test_reset_and_closed_stream_raise():
+    """A receive raises the same exceptions as a trio stream."""
     listener = trio.socket.socket()
     await listener.bind(("127.0.0.1", 0))
     listener.listen(1)
@@ -164,7 +164,7 @@ async def test_peer_that_breaks_off_and_stream_that_is_closed_are_told():
     accepted, _ = await listener.accept()
     listener.close()
     stream = paced(trio.SocketStream(accepted))
-    # Closed so, a socket is reset.
+    # SO_LINGER with 0 seconds makes close() send a reset.
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.socket.close()
     with pytest.raises(trio.BrokenResourceError):

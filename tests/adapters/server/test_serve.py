@@ -1,4 +1,4 @@
-"""Serving: what one peer does is never another peer's loss."""
+"""The server: a peer affects no other peer, and the server shuts down in time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from support.server import read_until
 pytestmark = pytest.mark.slow
 
 
-async def test_request_is_answered_and_the_server_ends_when_told(serve):
-    """A plain request works, and an idle connection does not hold the end up."""
+async def test_idle_connection_does_not_delay_the_shutdown(serve):
+    """A request is answered, and draining closes the idle connection."""
     async with serve(app_of(answer)) as served:
         stream = await served.get("/")
         received = await read_until(stream, b"ok")
@@ -31,15 +31,15 @@ async def test_request_is_answered_and_the_server_ends_when_told(serve):
         assert received.startswith(b"HTTP/1.1 200")
 
 
-async def test_kept_alive_connection_does_not_hold_the_end_up(serve):
-    """A peer that would go on, after a stream that ended, is not waited for."""
+async def test_idle_connection_after_a_stream_does_not_delay_the_shutdown(serve):
+    """Draining closes a connection that was kept alive after an event stream."""
     app = QuartTrio(__name__)
 
     @app.get("/")
     async def stream():
-        made = Stream(History("e"), now=trio.current_time())
-        made.close(CloseMessage(Event("over", "bye")))
-        return stream_response(made, Wakeup())
+        ended = Stream(History("e"), now=trio.current_time())
+        ended.close(CloseMessage(Event("over", "bye")))
+        return stream_response(ended, Wakeup())
 
     async with serve(app) as served:
         peer = await served.get("/")
@@ -51,8 +51,8 @@ async def test_kept_alive_connection_does_not_hold_the_end_up(serve):
         assert await read_until(peer, b"never") == b""
 
 
-async def test_failure_of_one_connection_is_not_the_servers(serve, monkeypatch, caplog):
-    """An error out of Hypercorn's own code costs its connection and no more."""
+async def test_exception_in_one_connection_ends_no_other(serve, monkeypatch, caplog):
+    """An exception in Hypercorn's code closes its connection and no other."""
     caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
     from hypercorn.protocol.h11 import H11Protocol
 
@@ -72,19 +72,21 @@ async def test_failure_of_one_connection_is_not_the_servers(serve, monkeypatch, 
         assert b"200" in await read_until(healthy, b"ok")
 
 
-async def test_peer_that_takes_nothing_is_cut_after_the_write_timeout(serve):
-    """A stalled reader is cut, and its application is told."""
-    over = trio.Event()
-    async with serve(until_disconnect(flood, over), write_timeout=0.2) as served:
+async def test_peer_that_reads_nothing_is_disconnected(serve):
+    """After the write timeout the application receives a disconnect."""
+    disconnected = trio.Event()
+    async with serve(
+        until_disconnect(flood, disconnected), write_timeout=0.2
+    ) as served:
         await served.get("/")
         with trio.fail_after(5):
-            await over.wait()
+            await disconnected.wait()
 
         assert not served.gone.is_set()
 
 
-async def test_peer_that_takes_nothing_does_not_hold_the_end_up(serve):
-    """The drain's bound holds for writes that are stuck already."""
+async def test_blocked_write_does_not_delay_the_shutdown(serve):
+    """The drain timeout also ends a write that is blocked already."""
     started = trio.Event()
 
     async def stuck(scope, receive, send):
@@ -95,50 +97,50 @@ async def test_peer_that_takes_nothing_does_not_hold_the_end_up(serve):
     async with serve(app_of(stuck), **limits) as served:
         await served.get("/")
         await started.wait()
-        # Until the write waits for a peer that will never read.
+        # The write has to wait for the peer.
         await trio.testing.wait_all_tasks_blocked(0.2)
         served.stop.set()
         with trio.fail_after(3):
             await served.gone.wait()
 
 
-async def test_running_answer_may_end_while_the_server_drains(serve):
-    """A request that came in time is answered in full."""
-    reached, go_on = trio.Event(), trio.Event()
+async def test_running_response_completes_while_the_server_drains(serve):
+    """A request that was received before the drain is answered in full."""
+    started, release = trio.Event(), trio.Event()
 
     async def slow(scope, receive, send):
-        reached.set()
-        await go_on.wait()
+        started.set()
+        await release.wait()
         await answer(scope, receive, send)
 
     async with serve(app_of(slow)) as served:
         stream = await served.get("/")
-        await reached.wait()
+        await started.wait()
         served.stop.set()
         await trio.testing.wait_all_tasks_blocked()
-        go_on.set()
+        release.set()
 
         assert b"ok" in await read_until(stream, b"ok")
 
 
-async def test_peer_that_resets_is_forgotten(serve):
-    """A reset is no error of the server's."""
-    over = trio.Event()
-    async with serve(until_disconnect(flood, over)) as served:
+async def test_reset_by_the_peer_is_no_error(serve):
+    """A reset ends the application, and the server continues."""
+    disconnected = trio.Event()
+    async with serve(until_disconnect(flood, disconnected)) as served:
         stream = await served.get("/")
         await stream.receive_some()
         reset_on_close = struct.pack("ii", 1, 0)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_on_close)
         await stream.aclose()
         with trio.fail_after(5):
-            await over.wait()
+            await disconnected.wait()
         healthy = await served.get("/")
 
         assert b"200" in await read_until(healthy, b"\r\n")
 
 
-async def test_app_that_cannot_start_stops_the_server(serve):
-    """A failed start-up is told to whoever started the server."""
+async def test_failed_startup_of_the_app_raises(serve):
+    """`serve()` raises the message of a failed lifespan startup."""
 
     async def app(scope, receive, send):
         await receive()

@@ -1,4 +1,4 @@
-"""TLS: the same streams, and peers that take its handshake for something else."""
+"""TLS: streams over it, and peers that fail the handshake."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from support.http2 import Http2Peer
 from support.server import read_until
 
 
-async def test_stream_over_tls_is_http_2_if_the_client_can(serve_tls, connect_tls):
-    """What ALPN agrees on is spoken, and streams go on."""
+async def test_client_that_offers_http_2_gets_http_2(serve_tls, connect_tls):
+    """ALPN selects HTTP/2 if the client offers it."""
     ticker = Ticker()
     async with serve_tls(ticker.app) as served:
         stream = await connect_tls(served, "h2", "http/1.1")
         peer = Http2Peer(stream)
         await peer.flush()
-        asked = await peer.request("/stream")
+        stream_id = await peer.request("/stream")
         await ticker.send.send(b"news")
 
-        assert await peer.until(lambda: peer.responses[asked].body == b"news")
+        assert await peer.until(lambda: peer.responses[stream_id].body == b"news")
         assert stream.selected_alpn_protocol() == "h2"
 
 
-async def test_whoever_offers_no_http_2_gets_http_1(serve_tls, connect_tls):
-    """HTTP/1.1 over TLS answers, idles and ends when told."""
+async def test_client_that_offers_http_1_gets_http_1(serve_tls, connect_tls):
+    """HTTP/1.1 over TLS answers, and does not delay the shutdown when idle."""
     async with serve_tls(app_of(answer)) as served:
         stream = await connect_tls(served, "http/1.1")
         await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -36,8 +36,8 @@ async def test_whoever_offers_no_http_2_gets_http_1(serve_tls, connect_tls):
             await served.gone.wait()
 
 
-async def test_failed_handshake_is_no_one_elses(serve_tls, connect_tls, caplog):
-    """A peer that speaks no TLS is let go, without a word in the log."""
+async def test_failed_handshake_is_not_logged(serve_tls, connect_tls, caplog):
+    """A plain request to a TLS port closes its connection and no other."""
     async with serve_tls(app_of(answer)) as served:
         plain = await served.get("/")
         await read_until(plain, b"never")
@@ -48,20 +48,20 @@ async def test_failed_handshake_is_no_one_elses(serve_tls, connect_tls, caplog):
         assert caplog.messages == []
 
 
-async def test_handshake_that_drags_on_is_cut(serve_tls):
-    """A handshake has the time of a head."""
+async def test_handshake_times_out(serve_tls):
+    """The head timeout applies to the handshake."""
     async with serve_tls(app_of(answer), head_timeout=0.1) as served:
-        silent = await trio.open_tcp_stream("127.0.0.1", served.port)
-        served.streams.append(silent)
+        stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+        served.streams.append(stream)
 
-        assert await read_until(silent, b"never") == b""
+        assert await read_until(stream, b"never") == b""
 
 
-async def test_handshake_does_not_hold_the_end_up(serve_tls):
-    """Who has not begun is not waited for."""
+async def test_handshake_does_not_delay_the_shutdown(serve_tls):
+    """Draining closes a connection before its handshake."""
     async with serve_tls(app_of(answer), drain_timeout=5) as served:
-        silent = await trio.open_tcp_stream("127.0.0.1", served.port)
-        served.streams.append(silent)
+        stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+        served.streams.append(stream)
         await trio.testing.wait_all_tasks_blocked()
         served.stop.set()
         with trio.fail_after(2):
@@ -69,12 +69,12 @@ async def test_handshake_does_not_hold_the_end_up(serve_tls):
 
 
 @pytest.mark.slow
-async def test_peer_that_takes_nothing_is_cut_under_tls_too(serve_tls, connect_tls):
-    """The pace is that of the ciphertext."""
-    over = trio.Event()
-    app = until_disconnect(flood, over)
+async def test_peer_that_reads_nothing_over_tls_is_disconnected(serve_tls, connect_tls):
+    """The write timeout applies to the ciphertext."""
+    disconnected = trio.Event()
+    app = until_disconnect(flood, disconnected)
     async with serve_tls(app, write_timeout=0.2) as served:
         stream = await connect_tls(served, "http/1.1")
         await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         with trio.fail_after(5):
-            await over.wait()
+            await disconnected.wait()

@@ -1,4 +1,4 @@
-"""HTTP/1.1: requests in turn, and what is answered without being made."""
+"""HTTP/1.1: pipelining, request bodies and ignored upgrades."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.server import read_until
 
 
-async def say(served, sent):
-    """Send bytes on a connection of their own."""
+async def send_raw(served, sent):
+    """Send bytes on a new connection."""
     stream = await trio.open_tcp_stream("127.0.0.1", served.port)
     served.streams.append(stream)
     await stream.send_all(sent)
@@ -17,7 +17,7 @@ async def say(served, sent):
 
 
 async def echo(scope, receive, send):
-    """Answer with the body of the request, and its length."""
+    """Respond with the body of the request and its length."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -27,11 +27,11 @@ async def echo(scope, receive, send):
     await send(body_message(body, more=False))
 
 
-async def test_upgrades_are_not_made(serve):
-    """A request for an upgrade is answered as the request it also is."""
+async def test_upgrade_is_ignored(serve):
+    """RFC 9110 7.8: a request with an Upgrade field gets a normal response."""
     async with serve(app_of(answer)) as served:
         for protocol in (b"websocket", b"h2c"):
-            stream = await say(
+            stream = await send_raw(
                 served,
                 b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\n"
                 b"http2-settings: AAMAAABkAAQAAP__\r\nupgrade: %b\r\n\r\n" % protocol,
@@ -40,10 +40,10 @@ async def test_upgrades_are_not_made(serve):
             assert b"HTTP/1.1 200" in await read_until(stream, b"ok")
 
 
-async def test_requests_sent_ahead_are_answered_in_turn(serve):
-    """Pipelining works, however the requests are cut into pieces."""
+async def test_pipelined_requests_are_answered_in_order(serve):
+    """Pipelining works for any fragmentation of the requests."""
     async with serve(app_of(answer)) as served:
-        stream = await say(served, b"")
+        stream = await send_raw(served, b"")
         request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
         sent = request * 5 + b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         for start in range(0, len(sent), 7):
@@ -52,10 +52,10 @@ async def test_requests_sent_ahead_are_answered_in_turn(serve):
         assert (await read_until(stream, b"never")).count(b"200") == 6
 
 
-async def test_body_is_invited_and_answered(serve):
-    """Who asks before sending its body is told to go on."""
+async def test_expect_continue(serve):
+    """`Expect: 100-continue` is answered with 100 before the body."""
     async with serve(app_of(echo)) as served:
-        stream = await say(
+        stream = await send_raw(
             served,
             b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n"
             b"expect: 100-continue\r\n\r\n",
@@ -66,10 +66,10 @@ async def test_body_is_invited_and_answered(serve):
         assert (await read_until(stream, b"body")).endswith(b"\r\n\r\nbody")
 
 
-async def test_body_in_pieces_is_whole(serve):
-    """However a body comes, its app gets it in order and no further."""
+async def test_chunked_request_body(serve):
+    """The application receives the parts of a chunked body in order."""
     async with serve(app_of(echo)) as served:
-        stream = await say(
+        stream = await send_raw(
             served, b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         for number in range(3):
@@ -79,28 +79,28 @@ async def test_body_in_pieces_is_whole(serve):
         assert (await read_until(stream, b"end")).endswith(b"0, 1, 2, end")
 
 
-async def test_broken_body_is_refused_though_its_app_goes_on(serve):
-    """What the app says after the refusal is said to nobody."""
-    refused = trio.Event()
+async def test_malformed_body_is_rejected_while_the_app_runs(serve):
+    """The response of the app after the 400 is not sent."""
+    rejected = trio.Event()
 
-    async def go_on(scope, receive, send):
-        await refused.wait()
+    async def respond_late(scope, receive, send):
+        await rejected.wait()
         await answer(scope, receive, send)
 
-    async with serve(app_of(go_on)) as served:
-        stream = await say(
+    async with serve(app_of(respond_late)) as served:
+        stream = await send_raw(
             served,
             b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno\r\n",
         )
         received = await read_until(stream, b"\r\n\r\n")
-        refused.set()
+        rejected.set()
 
         assert b"400" in received
         assert await read_until(stream, b"never") == b""
 
 
-async def test_head_of_a_stream_does_not_wait_for_its_first_event(serve):
-    """A page's stream is open before there is news."""
+async def test_head_of_a_stream_is_sent_before_its_first_event(serve):
+    """A client's stream is open before the first event."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
         stream = await served.get("/stream")

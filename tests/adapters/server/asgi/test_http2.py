@@ -1,4 +1,4 @@
-"""HTTP/2: event streams as good as over HTTP/1.1, many to a connection."""
+"""HTTP/2: many event streams and requests on one connection."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
 
 
-async def test_request_is_answered_by_prior_knowledge(serve):
-    """HTTP/2 works without TLS for whoever knows that it does."""
+async def test_http_2_by_prior_knowledge(serve):
+    """RFC 9113 3.3: HTTP/2 works without TLS and without an upgrade."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
 
         assert await peer.response(await peer.request()) == (200, b"ok")
 
 
-async def test_stream_goes_on_beside_requests(serve):
+async def test_stream_continues_beside_requests(serve):
     """An event stream and other requests share a connection."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
@@ -32,8 +32,8 @@ async def test_stream_goes_on_beside_requests(serve):
         assert await peer.until(lambda: peer.responses[stream].body == b"0;1;2;")
 
 
-async def test_reset_stream_is_noticed_and_no_other_is_touched(serve):
-    """A browser that leaves one stream keeps the connection and the rest."""
+async def test_reset_ends_one_stream(serve):
+    """A reset disconnects its application, and other streams continue."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
         peer = await connect_http2(served)
@@ -49,8 +49,8 @@ async def test_reset_stream_is_noticed_and_no_other_is_touched(serve):
         assert ticker.open == 1
 
 
-async def test_large_answer_passes_the_windows_in_turns(serve):
-    """Two answers larger than the window arrive whole, side by side."""
+async def test_large_responses_share_the_window(serve):
+    """Two responses above the window size arrive in full, interleaved."""
     size = 1_000_000
 
     async def large(scope, receive, send):
@@ -60,30 +60,30 @@ async def test_large_answer_passes_the_windows_in_turns(serve):
 
     async with serve(app_of(large)) as served:
         peer = await connect_http2(served)
-        asked = [await peer.request(), await peer.request()]
-        for stream_id in asked:
+        stream_ids = [await peer.request(), await peer.request()]
+        for stream_id in stream_ids:
             status, body = await peer.response(stream_id)
             assert (200, size + 3) == (status, len(body))
 
 
-async def test_quart_stream_goes_on_over_http_2(serve):
-    """The binding's streams are the same whatever version carries them."""
-    app, history, bell = QuartTrio(__name__), History("e"), Wakeup()
+async def test_quart_stream_over_http_2(serve):
+    """`stream_response()` works over HTTP/2."""
+    app, history, wakeup = QuartTrio(__name__), History("e"), Wakeup()
 
     @app.get("/")
     async def stream():
-        return stream_response(Stream(history, now=trio.current_time()), bell)
+        return stream_response(Stream(history, now=trio.current_time()), wakeup)
 
     async with serve(app, drain_timeout=0.1) as served:
         peer = await connect_http2(served)
-        asked = await peer.request()
-        await peer.until(lambda: peer.responses[asked].status)
+        stream_id = await peer.request()
+        await peer.until(lambda: peer.responses[stream_id].status)
         for number in range(3):
             history.append(Event(f"n{number}"), now=trio.current_time())
-            bell.notify()
+            wakeup.notify()
             expected = f"data: n{number}\n".encode()
 
-            def is_told(expected=expected):
-                return expected in peer.responses[asked].body
+            def is_received(expected=expected):
+                return expected in peer.responses[stream_id].body
 
-            assert await peer.until(is_told)
+            assert await peer.until(is_received)

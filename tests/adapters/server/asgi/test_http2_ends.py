@@ -1,4 +1,4 @@
-"""The end of an HTTP/2 stream, and of its connection, from either side."""
+"""The end of an HTTP/2 stream and of its connection, from both sides."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
 
 
-async def test_stream_ends_cleanly_and_idle_connection_is_told_goodbye(serve):
-    """Draining ends an idle HTTP/2 connection with a GOAWAY, not with a reset."""
+async def test_idle_connection_gets_goaway_on_shutdown(serve):
+    """Draining closes an idle HTTP/2 connection with GOAWAY."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
         await peer.response(await peer.request())
@@ -21,8 +21,8 @@ async def test_stream_ends_cleanly_and_idle_connection_is_told_goodbye(serve):
         assert peer.goaway == 0
 
 
-async def test_request_while_draining_is_refused_for_elsewhere(serve):
-    """A refused stream may be sent again by the client, and by nobody else."""
+async def test_request_while_draining_gets_refused_stream(serve):
+    """RFC 9113 8.7: a client may retry a refused stream elsewhere."""
     ticker = Ticker()
     async with serve(ticker.app, drain_timeout=5) as served:
         peer = await connect_http2(served)
@@ -40,11 +40,11 @@ async def test_request_while_draining_is_refused_for_elsewhere(serve):
             await served.gone.wait()
 
 
-async def test_app_that_breaks_off_resets_its_stream_only(serve, caplog):
-    """What is not whole must not look whole, and costs the others nothing."""
+async def test_exception_in_the_app_resets_its_stream(serve, caplog):
+    """An incomplete response is reset, and other streams continue."""
     caplog.set_level("CRITICAL", "roundel_adapters.server")
 
-    async def break_off(scope, receive, send):
+    async def fail(scope, receive, send):
         if scope["path"] == "/ok":
             await answer(scope, receive, send)
             return
@@ -52,7 +52,7 @@ async def test_app_that_breaks_off_resets_its_stream_only(serve, caplog):
         await send(body_message(b"half"))
         raise RuntimeError("a bug in an application")
 
-    async with serve(app_of(break_off)) as served:
+    async with serve(app_of(fail)) as served:
         peer = await connect_http2(served)
         broken = await peer.request("/broken")
         await peer.response(broken)
@@ -64,8 +64,8 @@ async def test_app_that_breaks_off_resets_its_stream_only(serve, caplog):
         assert await peer.response(await peer.request("/ok")) == (200, b"ok")
 
 
-async def test_peer_that_says_goodbye_is_let_go(serve):
-    """A client's GOAWAY is the end of its connection."""
+async def test_goaway_of_the_client_closes_the_connection(serve):
+    """The applications of the connection get a disconnect."""
     ticker = Ticker()
     async with serve(ticker.app) as served:
         peer = await connect_http2(served)

@@ -1,4 +1,4 @@
-"""What an HTTP/2 peer may cost, on one connection and on one stream."""
+"""The limits of an HTTP/2 connection and of a stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
 
 
-async def test_header_list_has_a_bound(serve):
-    """HTTP/2 has no 431 of a connection: the list is refused with it."""
+async def test_header_list_has_a_limit(serve):
+    """A header list above the limit closes the connection."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
         await peer.request(a="x" * 17_000)
@@ -21,8 +21,8 @@ async def test_header_list_has_a_bound(serve):
         assert peer.h2.remote_settings.max_header_list_size == 16_384
 
 
-async def test_head_without_end_has_a_bound(serve):
-    """A flood of CONTINUATION frames ends where a head has to."""
+async def test_continuation_flood_has_a_limit(serve):
+    """CONTINUATION frames above the limit of a head close the connection."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
         await peer.stream.send_all(HeadersFrame(1, bytes(10_000)).serialize())
@@ -32,8 +32,8 @@ async def test_head_without_end_has_a_bound(serve):
         assert peer.goaway == 11
 
 
-async def test_streams_of_a_connection_have_a_bound(serve):
-    """The setting is announced, and whoever ignores it loses the connection."""
+async def test_streams_have_a_limit(serve):
+    """The limit is sent as a setting, and exceeding it closes the connection."""
     ticker = Ticker()
     async with serve(ticker.app, max_streams=3) as served:
         peer = await connect_http2(served)
@@ -47,7 +47,7 @@ async def test_streams_of_a_connection_have_a_bound(serve):
 
 
 async def test_flood_of_resets_ends_the_connection(serve):
-    """Opening and taking back at once is work for us and none for the peer."""
+    """A client that resets more streams than allowed is disconnected."""
     ticker = Ticker()
     async with serve(ticker.app, max_resets=20) as served:
         peer = await connect_http2(served)
@@ -61,8 +61,8 @@ async def test_flood_of_resets_ends_the_connection(serve):
         assert await healthy.response(await healthy.request()) == (200, b"ok")
 
 
-async def test_app_that_lingers_counts_though_its_stream_is_reset(serve):
-    """A peer cannot have more at work than twice its streams."""
+async def test_running_apps_have_a_limit(serve):
+    """Applications of reset streams count up to twice the stream limit."""
     started, release = 0, trio.Event()
 
     async def linger(scope, receive, send):
@@ -83,8 +83,8 @@ async def test_app_that_lingers_counts_though_its_stream_is_reset(serve):
         assert (started, peer.responses[last].reset) == (10, 7)
 
 
-async def test_malformed_request_costs_its_stream_only(serve):
-    """A path that is none is refused, beside a stream that goes on."""
+async def test_malformed_request_ends_one_stream(serve):
+    """An invalid path resets its stream, and other streams continue."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
         peer.h2.config.validate_outbound_headers = False
@@ -97,8 +97,8 @@ async def test_malformed_request_costs_its_stream_only(serve):
         assert await peer.response(await peer.request()) == (200, b"ok")
 
 
-async def test_window_that_stays_closed_ends_its_stream(serve):
-    """A peer that reads, but not this stream, loses it; the app is told."""
+async def test_closed_window_times_out(serve):
+    """A stream whose window stays closed is reset, and its app gets a disconnect."""
     ended = trio.Event()
 
     async def pour(scope, receive, send):
@@ -123,8 +123,8 @@ async def test_window_that_stays_closed_ends_its_stream(serve):
 
 
 @pytest.mark.parametrize("reads", [True, False], ids=["read", "ignored"])
-async def test_upload_is_bounded_by_what_the_app_has_received(serve, reads):
-    """A body that nobody reads stays with the client, and blocks no other stream."""
+async def test_window_bounds_a_request_body(serve, reads):
+    """A body that the app does not read stays with the client."""
     received = 0
     done = trio.Event()
 

@@ -203,7 +203,7 @@ async def test_node_that_is_cut_off(store, nursery):
         assert isinstance(result, EngineUnavailable)
         assert held is lone.clients.records[USERS[0]]
 
-        relay.mend()
+        relay.restore()
         truth = await all_hold_the_truth(store.url, [one, lone])
         await lone.engine.check()
 
@@ -236,7 +236,7 @@ async def test_answers_that_are_lost(store, nursery):
                 await one.engine.apply([(user, note("2"))])
             relay.release()
             relay.cut()
-            relay.mend()
+            relay.restore()
         truth = await all_hold_the_truth(store.url, [one, other])
 
     assert [False] * len(USERS) == [
@@ -266,7 +266,7 @@ async def test_requests_that_are_lost(is_logged, store, nursery):
                     store.ask("XTRIM", log, "MAXLEN", "0")
             relay.cut()
             relay.release()
-            relay.mend()
+            relay.restore()
         truth = await all_hold_the_truth(store.url, [one, other])
 
     held = list(truth[USERS[0]].mailbox.items)

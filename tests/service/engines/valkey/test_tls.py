@@ -16,7 +16,7 @@ from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.operator.doctor import examine
 from support import valkey_server
 from support.certificates import Authority
-from support.ports import kept_port
+from support.ports import reserved_port
 from support.valkey_nodes import BOUND, note
 
 pytestmark = pytest.mark.slow
@@ -95,7 +95,7 @@ async def test_store_is_used_over_tls(store, authority, form, host):
 
 async def test_node_of_a_cluster_is_used_over_tls(authority, tls):
     """A cluster is asked for its nodes over TLS, and they as well."""
-    with kept_port() as bus:
+    with reserved_port() as bus:
         more = ["--cluster-enabled", "yes", "--cluster-port", f"{bus}"]
         more += ["--tls-cluster", "yes"]
         with serving(authority, "127.0.0.1", more=more) as node:
@@ -206,7 +206,7 @@ async def test_file_of_the_authority_has_to_be_one(store, tmp_path, content, wor
 
 async def test_store_that_is_away_is_not_called_untrusted(authority):
     """Whoever does not answer at all has not shown a certificate."""
-    with kept_port() as nobody:
+    with reserved_port() as nobody:
         told = await refusal(f"valkeys://127.0.0.1:{nobody}?ca={authority.file}")
 
     assert "no TLS" not in told
