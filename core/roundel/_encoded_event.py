@@ -32,12 +32,13 @@ class EncodedEvent:
     """An event at its position, encoded once for all subscribers.
 
     An `Event` is encoded by the constructor, so that the publisher gets the error if it
-    cannot be encoded. A factory or a `Delta` is called when its bytes are needed.
+    cannot be encoded. A factory or a `Delta` is called when its bytes are needed; the
+    *type* of the event is known after that.
     """
 
     __slots__ = (
-        "_base_offset", "_chunk", "_delta", "_factory", "_fields_size", "position",
-        "time",
+        "_base_offset", "_chunk", "_delta", "_factory", "_fields_size",
+        "position", "time", "type",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,8 @@ class EncodedEvent:
         fields = encode_fields(event)
         self._chunk = b"%b%b\n" % (fields, encode_id(str(Cursor({"": self.position}))))
         self._fields_size = len(fields)
+        # WHATWG HTML 9.2.6: an empty type is dispatched as "message".
+        self.type = event.type or "message"
 
     @property
     def chunk(self) -> bytes:

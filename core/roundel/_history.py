@@ -201,19 +201,20 @@ class History:
             or not self.contains(position)
         )
 
-    def single_event_after(self, position: Position) -> tuple[bytes, Position] | None:
-        """Return the missing event's chunk and position, if exactly one is missing.
+    def single_event_after(
+        self, position: Position
+    ) -> tuple[bytes, Position, tuple[str, ...]] | None:
+        """Return chunk, position and type of the missing event, if it is exactly one.
 
         It is the answer of `since()` for a live subscriber, at a lower cost. `None`
         means "call `since()`": none, several or lost events.
         """
         # Streams that have sent the same event hold the same position object.
         if position is not self._cached_position:
-            event = self._single_encoded_event(position)
-            self._cached_event = event and (
-                event.rebased_on(position).chunk,
-                event.position,
-            )
+            self._cached_event = None
+            if event := self._single_encoded_event(position):
+                event = event.rebased_on(position)
+                self._cached_event = event.chunk, event.position, (event.type,)
             self._cached_position = position
         return self._cached_event
 

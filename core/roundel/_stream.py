@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
-from typing import final
+from typing import TypeAlias, final
 
 from ._cursor import (
     EMPTY_CURSOR,
@@ -41,7 +41,10 @@ from ._event import Event, encode, encode_comment, encode_id
 from ._history import History, ResumeOutcome
 from ._stream_messages import CloseMessage, ResumeInfo
 
-_COMMENT = encode_comment()
+_Chunk: TypeAlias = tuple[bytes, str | None]
+"""Bytes, and the type of the event that ends with them; `None` without an event."""
+
+_COMMENT: _Chunk = encode_comment(), None
 
 
 @final
@@ -98,10 +101,14 @@ class Stream:
         "_topics",
         "_unsent",
         "is_open",
+        "sent_types",
     )  # fmt: skip
 
     is_open: bool
     """False once the close message is taken, or at once if there is none."""
+
+    sent_types: tuple[str, ...]
+    """Types of the events in the last chunks; a cut event counts with its last byte."""
 
     def __init__(
         self,
@@ -129,25 +136,27 @@ class Stream:
             self._positions[name] = self._resume_position(name, history)
         self._hello, self._gap, self._ping = hello, gap, ping
         self._ping_position: Position | None = None
-        self._ping_chunk = b""
+        self._ping_chunk = _COMMENT
         self._heartbeat = heartbeat
         self._heartbeat_at = now
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._expires_at = now + self._max_age
         self._close_message = (
-            close_message.encode()
+            _encode_close(close_message)
             if isinstance(close_message, CloseMessage)
             else close_message
         )
-        self._timed_event_at, self._timed_event = inf, b""
+        self._timed_event_at, self._timed_event = inf, _COMMENT
         if timed_event is not None:
             delay, event = timed_event
-            self._timed_event_at, self._timed_event = now + delay, encode(event)
+            self._timed_event_at, self._timed_event = now + delay, _encode(event)
         self._max_write = max_write
-        self._unsent = self._close_chunk = b""
+        self._unsent: _Chunk | None = None
+        self._close_chunk: _Chunk | None = None
         self._closing = False
         self._fast_path_until = -inf
         self.is_open = True
+        self.sent_types = ()
 
     @property
     def deadline(self) -> float:
@@ -220,9 +229,9 @@ class Stream:
         A stream that has sent nothing sends hello before the message. Pending events
         stay in the histories for the peer's next connection.
         """
-        self._start_closing(close_message.encode() if close_message else b"")
+        self._start_closing(_encode_close(close_message) if close_message else None)
 
-    def _start_closing(self, chunk: bytes) -> None:
+    def _start_closing(self, chunk: _Chunk | None) -> None:
         if not self._closing:
             self._closing = True
             self._fast_path_until = -inf
@@ -242,7 +251,7 @@ class Stream:
             return self._next_write(now)
         except BaseException:
             # Positions have moved behind chunks that are lost with the exception.
-            self._unsent = self._close_chunk = b""
+            self._unsent = self._close_chunk = None
             self._closing, self.is_open = True, False
             self._fast_path_until = -inf
             raise
@@ -259,11 +268,13 @@ class Stream:
                 return None
             if now < self._heartbeat_at:
                 return []
-            event = self._heartbeat_chunk(), position
-        chunk, next_position = event
+            heartbeat, event_type = self._heartbeat_chunk()
+            event = heartbeat, position, (event_type,) if event_type else ()
+        chunk, next_position, sent_types = event
         if len(chunk) > self._max_write:
             return None
         self._positions[""] = next_position
+        self.sent_types = sent_types
         self._heartbeat_at = now + self._heartbeat
         return [chunk]
 
@@ -271,7 +282,7 @@ class Stream:
         if now >= self._expires_at and not self._closing:
             message = self._close_message
             self._start_closing(
-                message().encode() if callable(message) else message or b""
+                _encode_close(message()) if callable(message) else message
             )
         chunks = self._bounded(self._next_chunks(now))
         if not chunks and now >= self._heartbeat_at and self.is_open:
@@ -284,21 +295,25 @@ class Stream:
         )
         return chunks
 
-    def _bounded(self, chunks: Iterable[bytes]) -> list[bytes]:
+    def _bounded(self, chunks: Iterable[_Chunk]) -> list[bytes]:
         """Take chunks up to *max_write* bytes, and keep the rest of the last one."""
         taken: list[bytes] = []
+        types: list[str] = []
         room = self._max_write
-        for chunk in chunks:
+        for chunk, event_type in chunks:
             taken.append(chunk[:room])
-            self._unsent = chunk[room:]
+            self._unsent = (chunk[room:], event_type) if len(chunk) > room else None
+            if event_type and not self._unsent:
+                types.append(event_type)
             room -= len(chunk)
             if room <= 0:
                 break
+        self.sent_types = tuple(types)
         if self._closing:
             self.is_open = bool(self._unsent or self._close_chunk)
         return taken
 
-    def _next_chunks(self, now: float) -> Iterator[bytes]:
+    def _next_chunks(self, now: float) -> Iterator[_Chunk]:
         if self._unsent:
             yield self._unsent
         if self._closing and not self._close_chunk:
@@ -306,8 +321,8 @@ class Stream:
         if not self._hello_sent:
             self._hello_sent = True
             yield from self._encode_hello(now)
-        if self._closing:
-            chunk, self._close_chunk = self._close_chunk, b""
+        if self._close_chunk:
+            chunk, self._close_chunk = self._close_chunk, None
             yield chunk
             return
         if now >= self._timed_event_at:
@@ -321,7 +336,7 @@ class Stream:
                 self._topics[name] = self._topics.pop(name)
                 yield from self._encode_topic_updates(name, history, now)
 
-    def _encode_hello(self, now: float) -> Iterator[bytes]:
+    def _encode_hello(self, now: float) -> Iterator[_Chunk]:
         replays = {
             name: history.since(self._positions[name], now=now)
             for name, history in self._topics.items()
@@ -337,18 +352,18 @@ class Stream:
         if hello:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
             cursor = Cursor({name: replay.position for name, replay in replays.items()})
-            yield encode(hello(ResumeInfo(outcomes, cursor, self._max_age)))
+            yield _encode(hello(ResumeInfo(outcomes, cursor, self._max_age)))
 
     def _encode_topic_updates(
         self, name: str, history: History, now: float
-    ) -> Iterator[bytes]:
+    ) -> Iterator[_Chunk]:
         position = self._positions[name]
         replay = history.since(position, now=now)
         # A topic of capacity 0 answers "replayed" with its snapshot: nothing is lost.
         if position is not None and replay.outcome in ("snapshot", "reset"):
             self._positions[name] = None
             if event := self._gap and self._gap(name, replay.outcome):
-                yield encode(event)
+                yield _encode(event)
         for encoded in replay.events:
             previous, self._positions[name] = self._positions[name], encoded.position
             yield self._chunk_of(encoded.rebased_on(previous))
@@ -357,24 +372,34 @@ class Stream:
             # Without a snapshot the lost events must not be requested again.
             yield self._id_only_block()
 
-    def _id_only_block(self) -> bytes:
+    def _id_only_block(self) -> _Chunk:
         # WHATWG HTML 9.2.6: a block without data sets the last event id and dispatches
         # no event.
-        return encode_id(str(self.cursor)) + b"\n"
+        return encode_id(str(self.cursor)) + b"\n", None
 
-    def _chunk_of(self, event: EncodedEvent) -> bytes:
+    def _chunk_of(self, event: EncodedEvent) -> _Chunk:
         if self._single_history:
-            return event.chunk
-        return event.chunk_with_cursor(self.cursor)
+            return event.chunk, event.type
+        return event.chunk_with_cursor(self.cursor), event.type
 
-    def _heartbeat_chunk(self) -> bytes:
+    def _heartbeat_chunk(self) -> _Chunk:
         if self._ping is None:
             return _COMMENT
         position = self._positions[""] if self._single_history else None
         if position is None or position is not self._ping_position:
             self._ping_position = position
-            self._ping_chunk = encode(self._ping(self.cursor))
+            self._ping_chunk = _encode(self._ping(self.cursor))
         return self._ping_chunk
+
+
+def _encode(event: Event) -> _Chunk:
+    return encode(event), event.type or "message"
+
+
+def _encode_close(message: CloseMessage) -> _Chunk | None:
+    chunk = message.encode()
+    event_type = message.event.type or "message" if message.event else None
+    return (chunk, event_type) if chunk else None
 
 
 def _by_name(topics: History | Mapping[str, History]) -> dict[str, History]:

@@ -18,7 +18,7 @@ def test_event_is_encoded_at_once() -> None:
     entry = EncodedEvent(Event("x"), AT, 7.0)
 
     assert FRAME == entry.chunk
-    assert (AT, 7.0) == (entry.position, entry.time)
+    assert (AT, 7.0, "message") == (entry.position, entry.time, entry.type)
 
 
 def test_function_is_asked_once_when_it_is_needed() -> None:

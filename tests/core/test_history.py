@@ -675,7 +675,8 @@ def test_sole_news_is_what_since_answers(
 
             assert history.has_events_after(position)
             assert "replayed" == replay.outcome
-            assert (entry.rebased_on(position).chunk, replay.position) == news
+            entry = entry.rebased_on(position)
+            assert (entry.chunk, replay.position, ("message",)) == news
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
@@ -686,7 +687,7 @@ def test_sole_news_is_found_where_it_is(capacity: int) -> None:
     history.append(Event("2"), now=0.0)
     news = history.single_event_after(Position("e", 1))
 
-    assert (b"data: 2\nid: e.2\n\n", Position("e", 2)) == news
+    assert (b"data: 2\nid: e.2\n\n", Position("e", 2), ("message",)) == news
     assert history.single_event_after(Position("f", 1)) is None
 
 

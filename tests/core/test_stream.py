@@ -23,6 +23,7 @@ from roundel._encoded_event import Delta
 from roundel._errors import LocalProtocolError
 from roundel._event import Event
 from roundel._history import History, ResumeOutcome
+from roundel._parser import Parser
 from roundel._stream import Stream
 from roundel._stream_messages import CloseMessage, ResumeInfo
 
@@ -849,6 +850,36 @@ def test_max_write(events: list[str], max_write: int, greet: bool) -> None:
     assert max(map(len, writes)) <= max_write
     assert all(len(write) == max_write for write in writes[:-1])
     assert whole == b"".join(writes)
+
+
+@pytest.mark.parametrize("topic", ["", "a"])
+@pytest.mark.parametrize("capacity", [0, 3])
+@pytest.mark.parametrize("ping", [pong, None])
+@pytest.mark.parametrize("max_write", [7, 1 << 16])
+def test_sent_types(topic: str, capacity: int, ping: Any, max_write: int) -> None:
+    """The stream names the events that its last chunks complete, in order."""
+    history = History("e0", capacity=capacity, snapshot=Event("0", type="snapshot"))
+    stream = Stream(
+        {topic: history}, now=0.0, hello=greeting, gap=notice, ping=ping,
+        timed_event=(3.0, Event("soon", type="auth")), max_age=9.0, heartbeat=2.0,
+        close_message=CloseMessage(Event("bye", type=""), 500), max_write=max_write,
+    )  # fmt: skip
+    parser, sent = Parser(), []
+    for now in range(12):
+        if now in (1, 2, 4):
+            history.append(Event(str(now), type="change"), now=now)
+        if now == 5:
+            history.reset("e1", snapshot=Event("new", type="snapshot"))
+        while chunks := stream.data_to_send(now):
+            received = parser.receive_data(b"".join(chunks))
+            sent += stream.sent_types
+
+            assert tuple(event.type for event in received) == stream.sent_types
+
+    assert ["hello", "snapshot", "change", "change", "auth"] == sent[:5]
+    assert "gap" in sent
+    assert ("ping" in sent) is (ping is pong)
+    assert "message" == sent[-1]
 
 
 @pytest.mark.slow

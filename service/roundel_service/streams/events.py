@@ -6,7 +6,6 @@ The OpenAPI document is generated from the same types.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, final
 
 import msgspec
@@ -176,13 +175,7 @@ def hello_event(resume: ResumeInfo, *, ping: float, expires_in: float) -> Event:
 
 def ping_event(cursor: Cursor) -> Event:
     """Return the version that the client should have by now."""
-    return _ping(cursor.positions[""].offset)
-
-
-@lru_cache(maxsize=1_024)
-def _ping(v: int) -> Event:
-    # Thousands of idle streams share few versions, and events are immutable.
-    return _event("ping", PingData(v))
+    return _event("ping", PingData(cursor.positions[""].offset))
 
 
 def auth_event(expires_in: float) -> Event:

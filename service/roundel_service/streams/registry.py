@@ -78,7 +78,7 @@ class StreamRegistry:
         channel = subscriber.channel
         if self.is_draining:
             subscriber.end("drain")
-        elif subscriber.ended_at != channel.record.mailbox.disconnected_at:
+        elif subscriber.disconnected_at != channel.record.mailbox.disconnected_at:
             # The user's streams were ended after this request was authorized.
             subscriber.end("revoked")
         elif not self._has_room(channel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import final
 
@@ -13,7 +12,6 @@ from .channel import UserChannel
 from .events import CloseReason
 from .view_history import ViewHistory
 
-_EVENT = re.compile(rb"(?:retry: \d+\n)?event: (\w+)\n")
 _STATE_EVENTS = frozenset({"badge", "snapshot", "change"})
 
 
@@ -23,7 +21,7 @@ class Subscriber:
 
     A write that takes *slow_after* seconds or more ends the stream: a reconnection
     serves such a client better. *max_age_reason* is the reason of the end at the
-    maximum age. *ended_at* tells whether the user's streams were ended meanwhile.
+    maximum age. `disconnected_at` is that of the mailbox when the stream was opened.
 
     Coalesced versions: *view_history* counts the events that it appended. When the
     stream is drained, events that were appended but not sent have been replaced by a
@@ -43,7 +41,7 @@ class Subscriber:
         "_view_history",
         "channel",
         "close_reason",
-        "ended_at",
+        "disconnected_at",
         "events_sent",
         "on_state",
         "request_id",
@@ -64,7 +62,7 @@ class Subscriber:
     ) -> None:
         self._stream = stream
         self.channel = channel
-        self.ended_at = channel.record.mailbox.disconnected_at
+        self.disconnected_at = channel.record.mailbox.disconnected_at
         self._view_history = view_history
         self._max_age_reason: CloseReason = max_age_reason
         self._slow_after = slow_after
@@ -107,7 +105,7 @@ class Subscriber:
         chunks = self._stream.data_to_send(now)
         if chunks:
             self._handed_at = now
-            self._count_sent(chunks, now)
+            self._count_sent(now)
         elif self._delivered:
             self._on_drained()
         return chunks
@@ -135,19 +133,16 @@ class Subscriber:
         if seconds >= self._slow_after:
             self.end("slow")
 
-    def _count_sent(self, chunks: list[bytes], now: float) -> None:
+    def _count_sent(self, now: float) -> None:
         if not self.events_sent:
             # The first state contains the events that were appended before.
             self._counted = self._view_history.appended
-        for chunk in chunks:
-            found = _EVENT.match(chunk)
-            if found is not None:
-                event_type = found[1].decode()
-                self.events_sent += 1
-                self._metrics.events_sent(event_type)
-                if event_type in _STATE_EVENTS:
-                    self._has_state = chunks[-1].endswith(b"\n\n")
-                    self._record_delivery(now)
+        for event_type in self._stream.sent_types:
+            self.events_sent += 1
+            self._metrics.events_sent(event_type)
+            if event_type in _STATE_EVENTS:
+                self._has_state = True
+                self._record_delivery(now)
 
     def _record_delivery(self, now: float) -> None:
         history = self._view_history
