@@ -1,7 +1,7 @@
-"""Where mailboxes live: one interface, and an engine for each kind of place.
+"""The interface of an engine, which stores the records of all users.
 
-The reducer in `roundel_service.domain.mailbox` says what a mailbox becomes; an engine
-makes that durable and shared, and assigns the version in the same atomic step.
+The reducer in `roundel_service.domain.mailbox` computes the next state. The engine makes
+it durable and shared, and assigns the version in the same atomic step.
 """
 
 from __future__ import annotations
@@ -24,90 +24,93 @@ USER_TTL: Final = 90 * 86_400.0
 
 
 @final
-class EngineUnavailable(Exception):  # noqa: N818, it says what there is
-    """The engine cannot promise it now: whether it was done is not known."""
+class EngineUnavailable(Exception):  # noqa: N818, named after the condition
+    """The engine did not answer; whether an operation was applied is unknown."""
 
 
 ChangeListener: TypeAlias = Callable[[str, Record], None]
-"""Is told a user's name and record after a change, or again after no change."""
+"""Called with a user and the record after a change; may be called without one."""
 
 UserOperation: TypeAlias = tuple[str, Operation]
-"""An operation on the mailbox of the user who is named."""
+"""A user name, and an operation on the user's mailbox."""
 
 ApplyResult: TypeAlias = Applied | TooManyCategories | EngineUnavailable
-"""What became of one piece of work."""
+"""The result of one operation."""
 
 
 class Engine(Protocol):
-    """Keeps mailboxes by the name of their user.
+    """Stores records by user name.
 
-    A mailbox that was never written to exists all the same, empty, at version 0 of
-    an epoch of its own; no other user's is equal to it. Whatever has to do with the
-    outside raises `EngineUnavailable` in bounded time if that does not answer.
+    A mailbox that was never written is empty, at version 0 of an epoch that no other
+    user has. Calls that need the store raise `EngineUnavailable` in bounded time if it
+    does not answer.
     """
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        """Tell *listener* of the changes of *users*, a live collection, from now on.
+        """Call *listener* after each change of *users*, a live collection.
 
-        It may be told of others', of a change twice, and of several at once.
+        The engine may call it for other users, twice for a change, and once for
+        several changes.
         """
         ...
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Do what goes on beside the calls, until cancelled; they need it."""
+        """Run the background tasks until cancelled; all other calls need them."""
         ...
 
     async def check(self) -> None:
-        """Raise `EngineUnavailable` with the reason if a call made now would fail."""
+        """Raise `EngineUnavailable` with the reason if calls would fail now."""
         ...
 
     async def read(self, user: str) -> Record:
-        """Return the user's record as of now: what is over is expired first."""
+        """Return the user's record, without expired items."""
         ...
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
-        """Do all of *work*, in its order for each user; return what became of each.
+        """Apply operations, in order for each user; return the result of each.
 
-        When this returns, the engine's promise holds for all that was applied, and
-        what was refused has changed nothing.
+        Applied operations are as durable as the engine guarantees when this returns.
+        A rejected operation changes nothing.
         """
         ...
 
     async def holders(self, retract: Retract) -> list[str]:
-        """Return the users who hold an item that *retract* selects; maybe others."""
+        """Return the users with an item that *retract* selects, and possibly others."""
         ...
 
     async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return the next users behind *after*, in an order that stays, at most
-        *limit*; none at the end."""
+        """Return up to *limit* users after *after*, in a stable order.
+
+        The list is empty at the end.
+        """
         ...
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Keep *value* under *key* for *ttl* seconds, unless there is one already.
+        """Set *key* to *value* for *ttl* seconds if it has no value; return its value.
 
-        Returns what is kept: of many who claim, one gets the own value.
+        Of several concurrent calls, exactly one sets its value.
         """
         ...
 
     async def claimed(self, key: str) -> str | None:
-        """Return what is kept under *key*, if anything is."""
+        """Return the value of *key*, or `None`."""
         ...
 
     @property
     def is_shared(self) -> bool:
-        """Whether other nodes may serve streams of the same users."""
+        """Whether several nodes can use the store at once."""
         ...
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        """Say how many *streams* of each user this node serves, for *ttl* seconds.
+        """Report this node's number of *streams* by user, valid for *ttl* seconds.
 
-        Returns how many the other nodes have said, each when it last did, of each
-        user in that order. To say and to hear is one atomic step: of two nodes that
-        do so at once, one hears of the other. Of what is unavailable it is not known
-        whether it was said.
+        Returns the sums of the other nodes' latest reports, in the same order. Report
+        and read are one atomic step: of two concurrent nodes, one sees the other's
+        report. If a user's result is `EngineUnavailable`, it is unknown whether the
+        report was stored.
         """
         ...

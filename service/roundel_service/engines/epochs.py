@@ -1,4 +1,4 @@
-"""Names of unbroken lines of versions."""
+"""Epochs: identifiers of unbroken sequences of versions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from hashlib import blake2b
 
 
 def first_epoch(key: bytes, user: str) -> str:
-    """Return the epoch of a mailbox that nobody wrote to; of each *key* another."""
+    """Return the epoch of a user's unwritten mailbox in the store with this *key*."""
     digest = blake2b(user.encode(), key=key, digest_size=9).digest()
     return urlsafe_b64encode(digest).decode()

@@ -1,4 +1,4 @@
-"""The engine that keeps everything in this process, and nothing beyond it."""
+"""The memory engine: all records are in this process and end with it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
 from .epochs import first_epoch
 
 MAX_CLAIMS = 1_000_000
-"""How many claimed keys are kept at the most."""
+"""Maximum number of claims; beyond it the oldest is removed early."""
 
 SCAN_BATCH = 1_000
-"""How many mailboxes a walk looks at before it lets others run."""
+"""Number of records that a scan examines between two checkpoints."""
 
 YIELD_AFTER = 50
-"""How much work is done before others may run."""
+"""Number of operations between two checkpoints."""
 
 
 @final
 class MemoryEngine:
-    """Mailboxes in memory; their epochs are new in every process.
+    """Stores records in memory; each process has new epochs.
 
-    *clock* returns seconds since 1970, *key* makes the epochs. Beyond *max_claims*
-    claimed keys the oldest goes early.
+    *clock* returns seconds since 1970. Epochs are derived from *key*, which is random
+    by default.
     """
 
     is_shared = False
@@ -50,38 +50,38 @@ class MemoryEngine:
         self._key = key or secrets.token_bytes(32)
         self._records: dict[str, Record] = {}
         self._listeners: list[ChangeListener] = []
-        # Unlike a dict's, its first key is found at once also where many went before.
+        # Oldest first. A dict takes O(n) to find its first key after n deletions.
         self._claims: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._max_claims = max_claims
-        # The users as they came, and at which of them the last page ended.
+        # In the order of their first change.
         self._users: list[str] = []
-        self._walk: tuple[str, int] = ("", -1)
+        # The last user of the latest page, and its index, so that a scan is O(n).
+        self._last_on_page: tuple[str, int] = ("", -1)
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        """Tell *listener* of every change from now on, whoever's it is."""
+        """Call *listener* after each change of any user."""
         self._listeners.append(listener)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Wait to be cancelled: nothing goes on here between the calls."""
+        """Wait until cancelled: this engine has no background tasks."""
         task_status.started()
         await trio.sleep_forever()
 
     async def check(self) -> None:
-        """Return: memory is always there."""
+        """Do nothing: memory is always available."""
 
     async def read(self, user: str) -> Record:
-        """Return the user's record as of now: what is over is expired first."""
+        """Return the user's record, without expired items."""
         return self._current(user, self._clock())
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
-        """Do all of *work*, each after what is over was expired."""
+        """Apply operations in order; return the result of each."""
         results: list[ApplyResult] = []
-        for number, piece in enumerate(work, 1):
-            results.append(self._apply(*piece))
+        for number, (user, operation) in enumerate(work, 1):
+            results.append(self._apply(user, operation))
             if number % YIELD_AFTER == 0:
-                # Work on many mailboxes must not keep the streams waiting.
                 await trio.lowlevel.checkpoint()
         return results
 
@@ -92,16 +92,16 @@ class MemoryEngine:
             after, applied = before.apply(operation, now=now, limits=self._limits)
         except TooManyCategories as error:
             return error
-        self._keep(user, before, after)
+        self._store(user, before, after)
         return applied
 
     def _current(self, user: str, now: float) -> Record:
         before = self._record(user)
         record = before.expire(now=now, limits=self._limits)
-        self._keep(user, before, record)
+        self._store(user, before, record)
         return record
 
-    def _keep(self, user: str, before: Record, record: Record) -> None:
+    def _store(self, user: str, before: Record, record: Record) -> None:
         if record is before:
             return
         if user not in self._records:
@@ -111,7 +111,7 @@ class MemoryEngine:
             listener(user, record)
 
     async def holders(self, retract: Retract) -> list[str]:
-        """Return the users who hold an item that *retract* selects."""
+        """Return the users with an item that *retract* selects."""
         users = []
         for number, (user, record) in enumerate(list(self._records.items()), 1):
             if any(map(retract.selects, record.mailbox.items.values())):
@@ -121,53 +121,49 @@ class MemoryEngine:
         return users
 
     async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return the next users behind *after*, in the order of their first change."""
-        start = 0 if after is None else self._place(after) + 1
+        """Return up to *limit* users after *after*, in the order of their first change."""
+        start = 0 if after is None else self._index_of(after) + 1
         page = self._users[start : start + limit]
         if page:
-            self._walk = (page[-1], start + len(page) - 1)
+            self._last_on_page = (page[-1], start + len(page) - 1)
         return page
 
-    def _place(self, user: str) -> int:
-        # Whoever walks asks for the user at which the last page ended.
-        if user == self._walk[0]:
-            return self._walk[1]
+    def _index_of(self, user: str) -> int:
+        if user == self._last_on_page[0]:
+            return self._last_on_page[1]
         return self._users.index(user) if user in self._records else -1
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Keep *value* under *key* for *ttl* seconds, unless there is one already.
-
-        Where there are too many keys, the oldest goes early.
-        """
+        """Set *key* to *value* if it has no value; return its value."""
         now = self._clock()
-        kept = await self.claimed(key)
-        if kept is not None:
-            return kept
+        current = await self.claimed(key)
+        if current is not None:
+            return current
         self._claims.pop(key, None)
         self._claims[key] = (value, now + ttl)
-        self._forget_claims(now)
+        self._evict_claims(now)
         return value
 
-    def _forget_claims(self, now: float) -> None:
+    def _evict_claims(self, now: float) -> None:
         while self._claims:
-            _, until = next(iter(self._claims.values()))
-            if until > now and len(self._claims) <= self._max_claims:
+            _, expires_at = next(iter(self._claims.values()))
+            if expires_at > now and len(self._claims) <= self._max_claims:
                 return
             self._claims.popitem(last=False)
 
     async def claimed(self, key: str) -> str | None:
-        """Return what is kept under *key*, if anything is."""
-        value, until = self._claims.get(key, ("", 0.0))
-        return value if until > self._clock() else None
+        """Return the value of *key*, or `None`."""
+        value, expires_at = self._claims.get(key, ("", 0.0))
+        return value if expires_at > self._clock() else None
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        """Return that there are no streams elsewhere: there is one process."""
+        """Return zeros: the engine has no other nodes."""
         return [0] * len(streams)
 
     def _record(self, user: str) -> Record:
-        # A mailbox that was only looked at is made anew each time and costs nothing.
+        # An unwritten mailbox is not stored: reads must not take memory.
         record = self._records.get(user)
         if record is None:
             record = Record(Mailbox(epoch=first_epoch(self._key, user)))

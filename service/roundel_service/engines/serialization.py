@@ -1,7 +1,20 @@
-"""The form in which records are stored: rows of JSON, and what has to be written.
+"""The stored form of a record: JSON rows, and the difference between two records.
 
-An item is one row that never changes, and its flags are another, so that to mark two
-hundred items as read writes no text. Rows are lists by position: `VERSION` says which.
+A record is stored as independent rows, each a JSON list with fields by position:
+
+- one mailbox row: epoch, version, gauges and times;
+- one row for each item, which never changes, and its flags as a separate number;
+- one row for each remembered result of an operation id;
+- one row for each change in the change log.
+
+Because flags are separate, marking 200 items as read writes 200 numbers and no text.
+`diff()` compares two records and returns only the rows to write and delete. It uses the
+change log if that covers the versions between them, and then costs O(changed items);
+otherwise it compares all items. Objects are compared by identity, because the reducer
+shares what it does not change.
+
+`decode_record()` accepts rows in any order. It decodes changes lazily, because most
+stored changes are never read. `FORMAT_VERSION` identifies the meaning of the positions.
 """
 
 from __future__ import annotations
@@ -23,7 +36,7 @@ from ..domain.operations import Retract
 from ..domain.record import Record
 
 FORMAT_VERSION = 1
-"""Of what is stored; another one is converted or refused, and never guessed at."""
+"""Version of the rows. An engine converts or rejects another version."""
 
 _FLAGS = {"seen": 1, "read": 2, "archived": 4}
 _ITEM = tuple(f.name for f in attrs.fields(Item) if f.init and f.name not in _FLAGS)
@@ -32,16 +45,16 @@ _encode = msgspec.json.Encoder().encode
 _ChangeRow: TypeAlias = tuple[
     str, int, bool, msgspec.Raw, str, str, float, str | None, msgspec.Raw
 ]
-_looked_at = msgspec.json.Decoder(_ChangeRow).decode
+_decode_change_row = msgspec.json.Decoder(_ChangeRow).decode
 
 
 @final
 @attrs.frozen(kw_only=True)
 class RecordDiff:
-    """What has to be written so that the one stored record becomes the other.
+    """The rows to write and delete so that a stored record becomes another.
 
-    With *anew* everything that is there goes first. *flags* is of items that are
-    there or in *items*; where an item's flags are not named it has none.
+    If *replace* is set, all stored rows are deleted first. *flags* belong to stored
+    items or to *items*; an item in *items* without an entry has no flags set.
     """
 
     replace: bool
@@ -55,43 +68,45 @@ class RecordDiff:
 
 
 def diff(before: Record | None, after: Record) -> RecordDiff:
-    """Return what makes *before* into *after*; before `None` there was nothing."""
-    anew = before is None or before.mailbox.epoch != after.mailbox.epoch
-    old = Mailbox(epoch="", v=-1) if before is None or anew else before.mailbox
+    """Return the difference from *before* to *after*; `None` is an empty store."""
+    replace = before is None or before.mailbox.epoch != after.mailbox.epoch
+    old = Mailbox(epoch="", v=-1) if before is None or replace else before.mailbox
     new = after.mailbox
     changes = after.changes.since(old.v)
     items: dict[str, Item] = {}
     flags: dict[str, int] = {}
-    gone: set[str] = set()
-    for name in _touched(old, new, changes):
+    removed: set[str] = set()
+    for name in _possibly_changed(old, new, changes):
         was, item = old.items.get(name), new.items.get(name)
         if item is None:
             if was is not None:
-                gone.add(name)
+                removed.add(name)
         elif item is not was:
             if was is None:
                 items[name] = item
             if (bits := flag_bits(item)) or was is not None:
                 flags[name] = bits
-    answers = _latest(old.results, new.results)
+    results = _new_results(old.results, new.results)
     return RecordDiff(
-        replace=anew,
+        replace=replace,
         mailbox=new,
         items=items,
         flags=flags,
-        removed=frozenset(gone),
-        results=answers,
-        dropped_results=_forgotten(old.results, new.results, len(answers)),
+        removed=frozenset(removed),
+        results=results,
+        dropped_results=_dropped_results(old.results, new.results, len(results)),
         changes=changes,
     )
 
 
-def _touched(old: Mailbox, new: Mailbox, changes: Sequence[Change]) -> Set[str]:
-    """Return the names of all items that may be others, or gone."""
+def _possibly_changed(
+    old: Mailbox, new: Mailbox, changes: Sequence[Change]
+) -> Set[str]:
+    """Return the ids of all items that may be changed or removed."""
     if old.items is new.items:
         return frozenset()
     if len(changes) == new.v - old.v:
-        # The changes tell all of it, and to look at every item would take longer.
+        # The change log covers all versions in between.
         return {
             name
             for change in changes
@@ -105,26 +120,27 @@ def _item_ids(step: Step) -> Iterable[str]:
     return (step.item.id,) if isinstance(step, Added) else step.ids
 
 
-def _latest(
+def _new_results(
     old: Mapping[str, IdempotentResult], new: Mapping[str, IdempotentResult]
 ) -> dict[str, IdempotentResult]:
-    """Return the answers that were put at the end."""
-    latest: dict[str, IdempotentResult] = {}
+    """Return the results that were appended to *new*."""
+    results: dict[str, IdempotentResult] = {}
     if old is not new:
         for name in reversed(list(new)):
             if old.get(name) is new[name]:
                 break
-            latest[name] = new[name]
-    return latest
+            results[name] = new[name]
+    return results
 
 
-def _forgotten(
+def _dropped_results(
     old: Mapping[str, IdempotentResult],
     new: Mapping[str, IdempotentResult],
-    others: int,
+    appended: int,
 ) -> frozenset[str]:
-    # Where as many are there as were, and none is another, none can have gone.
-    if old is new or (not others and len(old) == len(new)) or not old:
+    # Results are only appended and dropped, so equal lengths without a new result
+    # mean that none was dropped.
+    if old is new or (not appended and len(old) == len(new)) or not old:
         return frozenset()
     return frozenset(old.keys() - new.keys())
 
@@ -135,7 +151,7 @@ def flag_bits(item: Item) -> int:
 
 
 def item_tags(item: Item) -> tuple[str, ...]:
-    """Return the names under which a `Retract` finds *item*."""
+    """Return the index keys under which a `Retract` finds *item*."""
     found = []
     if item.source is not None:
         found.append(f"s {item.source}")
@@ -145,14 +161,14 @@ def item_tags(item: Item) -> tuple[str, ...]:
 
 
 def retract_tag(retract: Retract) -> str | None:
-    """Return the name of the items that *retract* selects, if it selects any."""
+    """Return the index key that *retract* selects, or `None`."""
     if retract.source is not None:
         return f"s {retract.source}"
     return None if retract.key is None else f"k {retract.category} {retract.key}"
 
 
 def mailbox_row(mailbox: Mailbox) -> str:
-    """Return the row of all that is not in rows of its own."""
+    """Return the row of the mailbox without items, results and changes."""
     gauges = {name: (g.count, g.source_version) for name, g in mailbox.gauges.items()}
     times = (mailbox.disconnected_at, mailbox.revoked_at)
     return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges)
@@ -163,32 +179,32 @@ def item_row(item: Item) -> str:
     return _row(*_item_fields(item))
 
 
-def result_row(answer: IdempotentResult) -> str:
-    """Return the row of what was answered to an operation id."""
-    badge = answer.badge
-    return _row(badge.epoch, *_badge(badge), answer.time, answer.item)
+def result_row(result: IdempotentResult) -> str:
+    """Return the row of the result of an operation id."""
+    badge = result.badge
+    return _row(badge.epoch, *_badge_fields(badge), result.time, result.item)
 
 
 def change_row(change: Change) -> str:
     """Return the row of a change."""
-    steps = [_step(step) for step in change.steps]
-    who = (change.operation, change.by, change.time, change.op_id)
-    return _row(change.badge.epoch, *_badge(change.badge), *who, steps)
+    steps = [_step_fields(step) for step in change.steps]
+    cause = (change.operation, change.by, change.time, change.op_id)
+    return _row(change.badge.epoch, *_badge_fields(change.badge), *cause, steps)
 
 
-def _badge(badge: Badge) -> tuple[int, bool, dict[str, tuple[int, int]]]:
+def _badge_fields(badge: Badge) -> tuple[int, bool, dict[str, tuple[int, int]]]:
     by = {name: (count.unread, count.unseen) for name, count in badge.by.items()}
     return badge.v, badge.more, by
 
 
-def _step(step: Step) -> tuple[Any, ...]:
+def _step_fields(step: Step) -> tuple[Any, ...]:
     match step:
         case Added(item):
             return ("add", _item_fields(item))
         case Flagged(ids, flags):
             return ("set", ids, flags)
-        case Removed(ids, why):
-            return ("remove", ids, why)
+        case Removed(ids, reason):
+            return ("remove", ids, reason)
 
 
 def _row(*values: object) -> str:
@@ -196,49 +212,52 @@ def _row(*values: object) -> str:
 
 
 def decode_record(
-    head: str,
+    mailbox: str,
     *,
     items: Iterable[tuple[str, int]],
-    answers: Iterable[tuple[str, str]],
+    results: Iterable[tuple[str, str]],
     changes: Iterable[str],
 ) -> Record:
-    """Return the record that the rows tell, in whatever order they come.
+    """Return the record that is stored in these rows, which may have any order.
 
-    *items* are rows with their flags, *answers* operation ids with their rows.
+    *mailbox* is the mailbox row. *items* are rows and flags. *results* are operation
+    ids and rows.
     """
-    epoch, v, more, ended_at, revoked_at, gauges = _values(head)
-    held = sorted((_item(_values(row), flags) for row, flags in items), key=_seq)
-    told = sorted(((name, _answer(row)) for name, row in answers), key=_when)
-    mailbox = Mailbox(
+    epoch, v, more, disconnected_at, revoked_at, gauges = _values(mailbox)
+    by_seq = sorted((_item(_values(row), flags) for row, flags in items), key=_seq)
+    by_time = sorted(((name, _result(row)) for name, row in results), key=_time)
+    decoded = Mailbox(
         epoch=epoch,
         v=v,
-        items={item.id: item for item in held},
+        items={item.id: item for item in by_seq},
         gauges={name: ExternalCount(*gauge) for name, gauge in gauges.items()},
         more=more,
-        results=dict(told),
-        disconnected_at=ended_at,
+        results=dict(by_time),
+        disconnected_at=disconnected_at,
         revoked_at=revoked_at,
     )
-    rows = _without_holes(epoch, v, changes)
-    return Record(mailbox, ChangeLog(rows, partial(_change, known=mailbox.items)))
+    rows = _consecutive(epoch, v, changes)
+    return Record(decoded, ChangeLog(rows, partial(_change, known=decoded.items)))
 
 
 def _seq(item: Item) -> int:
     return item.seq
 
 
-def _when(named: tuple[str, IdempotentResult]) -> tuple[float, int]:
+def _time(named: tuple[str, IdempotentResult]) -> tuple[float, int]:
     return named[1].time, named[1].badge.v
 
 
-def _without_holes(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
-    """Keep those that lead to *v*; a ring that was shorter leaves others behind."""
-    # Nothing is made of them yet: most changes are never told again.
+def _consecutive(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
+    """Return the changes with consecutive versions up to *v*, oldest first.
+
+    A store may contain older changes, if the change log was shorter before.
+    """
     by_v = {}
     for row in rows:
-        its_epoch, its_v, *_ = _looked_at(row)
-        if its_epoch == epoch:
-            by_v[its_v] = row
+        row_epoch, row_v, *_ = _decode_change_row(row)
+        if row_epoch == epoch:
+            by_v[row_v] = row
     found = []
     while v in by_v:
         found.append(by_v[v])
@@ -254,19 +273,19 @@ def _item(values: list[Any], flags: int = 0) -> Item:
     return Item(**fields)
 
 
-def _answer(row: str) -> IdempotentResult:
+def _result(row: str) -> IdempotentResult:
     epoch, v, more, by, time, item = _values(row)
-    return IdempotentResult(badge=_whole(epoch, v, more, by), time=time, item=item)
+    return IdempotentResult(badge=_badge(epoch, v, more, by), time=time, item=item)
 
 
 def _change(row: str, known: Mapping[str, Item]) -> Change:
-    epoch, v, more, by, did, who, time, op_id, steps = _values(row)
+    epoch, v, more, by, operation, caller, time, op_id, steps = _values(row)
     return Change(
         v=v,
         steps=tuple(_step_from_row(known, *step) for step in steps),
-        badge=_whole(epoch, v, more, by),
-        operation=did,
-        by=who,
+        badge=_badge(epoch, v, more, by),
+        operation=operation,
+        by=caller,
         time=time,
         op_id=op_id,
     )
@@ -281,7 +300,7 @@ def _step_from_row(
     match kind:
         case "add":
             item = known.get(first[0])
-            # Mostly it is as it came, and then it has to be made and held just once.
+            # Usually the mailbox has the same item, which then needs no second copy.
             is_same = item is not None and item.seq == first[1] and not flag_bits(item)
             return Added(item if item is not None and is_same else _item(first))
         case "set":
@@ -290,7 +309,7 @@ def _step_from_row(
             return Removed(first, second)
 
 
-def _whole(epoch: str, v: int, more: bool, by: dict[str, list[int]]) -> Badge:
+def _badge(epoch: str, v: int, more: bool, by: dict[str, list[int]]) -> Badge:
     counts = {name: Count(*count) for name, count in by.items()}
     return badge_from_counts(epoch, v, counts, more=more)
 

@@ -1,4 +1,4 @@
-"""The rows of records: what is written is what comes back, and no more than needed."""
+"""The stored form of records, and the difference between two records."""
 
 from __future__ import annotations
 
@@ -19,54 +19,60 @@ from roundel_service.domain.operations import (
     StartNewEpoch,
 )
 from roundel_service.domain.record import Record, RecordLimits
-from roundel_service.engines import serialization as stored
+from roundel_service.engines import serialization
 from support.mailboxes import note, ops
 
-RULES = RecordLimits(mailbox=MailboxLimits(items=4, categories=3), change_log_size=3)
+LIMITS = RecordLimits(mailbox=MailboxLimits(items=4, categories=3), change_log_size=3)
 EMPTY = Record(Mailbox(epoch="e"))
 
 
 @attrs.define
-class Shelf:
-    """A store that does what it is told and has no idea of what it is about."""
+class RowStore:
+    """A store of rows that applies a diff."""
 
-    head: str = ""
+    mailbox: str = ""
     items: dict[str, str] = attrs.Factory(dict)
     flags: dict[str, int] = attrs.Factory(dict)
-    answers: dict[str, str] = attrs.Factory(dict)
-    ring: dict[int, str] = attrs.Factory(dict)
+    results: dict[str, str] = attrs.Factory(dict)
+    changes: dict[int, str] = attrs.Factory(dict)
 
-    def write(self, edit: stored.RecordDiff) -> None:
-        if edit.replace:
-            for rows in (self.items, self.flags, self.answers, self.ring):
+    def write(self, diff: serialization.RecordDiff) -> None:
+        if diff.replace:
+            for rows in (self.items, self.flags, self.results, self.changes):
                 rows.clear()
-        self.head = stored.mailbox_row(edit.mailbox)
-        for name in edit.removed:
+        self.mailbox = serialization.mailbox_row(diff.mailbox)
+        for name in diff.removed:
             del self.items[name]
             self.flags.pop(name, None)
-        for name in edit.dropped_results:
-            del self.answers[name]
-        self.items |= {n: stored.item_row(item) for n, item in edit.items.items()}
-        self.flags |= edit.flags
-        self.answers |= {n: stored.result_row(a) for n, a in edit.results.items()}
-        for change in edit.changes:
-            self.ring[change.v % RULES.change_log_size] = stored.change_row(change)
+        for name in diff.dropped_results:
+            del self.results[name]
+        self.items |= {
+            n: serialization.item_row(item) for n, item in diff.items.items()
+        }
+        self.flags |= diff.flags
+        self.results |= {
+            n: serialization.result_row(a) for n, a in diff.results.items()
+        }
+        for change in diff.changes:
+            self.changes[change.v % LIMITS.change_log_size] = serialization.change_row(
+                change
+            )
 
     def record(self) -> Record:
-        """Read everything, last things first: a store keeps no order."""
+        """Return the record from rows in reverse order: a store keeps no order."""
         names = reversed(list(self.items))
-        return stored.decode_record(
-            self.head,
+        return serialization.decode_record(
+            self.mailbox,
             items=[(self.items[name], self.flags.get(name, 0)) for name in names],
-            answers=reversed(list(self.answers.items())),
-            changes=list(self.ring.values()),
+            results=reversed(list(self.results.items())),
+            changes=list(self.changes.values()),
         )
 
 
 def after(record: Record, *operations, now: float = 0.0) -> Record:
     for operation in operations:
         try:
-            record = record.apply(operation, now=now, limits=RULES)[0]
+            record = record.apply(operation, now=now, limits=LIMITS)[0]
         except TooManyCategories:
             continue
     return record
@@ -88,7 +94,7 @@ notes = st.builds(
     size=st.integers(0, 99),
 )
 marks = st.builds(
-    lambda said, v, op_id: ops({said: v}, op_id=op_id),
+    lambda verb, v, op_id: ops({verb: v}, op_id=op_id),
     st.sampled_from(["seen_upto", "read_upto"]),
     st.integers(0, 20),
     st.sampled_from("xyzuvw"),
@@ -112,66 +118,68 @@ others = st.one_of(
 @pytest.mark.slow
 @given(st.lists(st.lists(st.one_of(notes, notes, marks, others), max_size=4)))
 @settings(deadline=None)
-def test_record_comes_back_as_it_was(story):
-    """Whatever happened between two writes, and in whatever order rows come back."""
-    shelf, before, record = Shelf(), None, EMPTY
-    for number, operations in enumerate(story):
+def test_round_trip(batches):
+    """A record equals its stored rows after any operations between two writes."""
+    store, before, record = RowStore(), None, EMPTY
+    for number, operations in enumerate(batches):
         now = 10.0 * number
-        record = after(record.expire(now=now, limits=RULES), *operations, now=now)
-        shelf.write(stored.diff(before, record))
+        record = after(record.expire(now=now, limits=LIMITS), *operations, now=now)
+        store.write(serialization.diff(before, record))
         before = record
-        back = shelf.record()
+        stored = store.record()
 
-        assert record == back
-        assert list(record.mailbox.items) == list(back.mailbox.items)
-        assert record.mailbox.expires_at <= back.mailbox.expires_at
+        assert record == stored
+        assert list(record.mailbox.items) == list(stored.mailbox.items)
+        assert record.mailbox.expires_at <= stored.mailbox.expires_at
 
 
 def test_flags_are_written_without_the_text():
-    """To mark what is there writes a number an item."""
+    """Marking an item writes its flags and not its text."""
     before = after(EMPTY, note("a"), note("b"), note("c"))
-    edit = stored.diff(before, after(before, ops({"read": ["a", "c"]})))
+    diff = serialization.diff(before, after(before, ops({"read": ["a", "c"]})))
 
-    assert ({}, {"a": 3, "c": 3}) == (edit.items, edit.flags)
-    assert (frozenset(), 1) == (edit.removed, len(edit.changes))
+    assert ({}, {"a": 3, "c": 3}) == (diff.items, diff.flags)
+    assert (frozenset(), 1) == (diff.removed, len(diff.changes))
 
 
-def test_new_item_writes_no_other():
-    """A notification is written for itself, whatever else the mailbox holds."""
+def test_new_item_writes_one_row():
+    """Adding an item writes no other item."""
     before = after(EMPTY, note("a"), note("b", op_id="x"))
-    edit = stored.diff(before, after(before, note("c", op_id="y")))
+    diff = serialization.diff(before, after(before, note("c", op_id="y")))
 
-    assert (["c"], {}) == (list(edit.items), edit.flags)
-    assert (["producer y"], frozenset()) == (list(edit.results), edit.dropped_results)
-    assert [3] == [change.v for change in edit.changes]
+    assert (["c"], {}) == (list(diff.items), diff.flags)
+    assert (["producer y"], frozenset()) == (list(diff.results), diff.dropped_results)
+    assert [3] == [change.v for change in diff.changes]
 
 
-def test_nothing_to_write():
-    """Of what is the same, nothing is written but the head."""
+def test_no_difference():
+    """Between equal records only the mailbox row is written."""
     record = after(EMPTY, note("a", op_id="x"))
-    edit = stored.diff(record, record)
+    diff = serialization.diff(record, record)
 
-    assert not edit.replace
-    assert ({}, {}, {}) == (edit.items, edit.flags, edit.results)
+    assert not diff.replace
+    assert ({}, {}, {}) == (diff.items, diff.flags, diff.results)
     assert (frozenset(), frozenset(), ()) == (
-        edit.removed,
-        edit.dropped_results,
-        edit.changes,
+        diff.removed,
+        diff.dropped_results,
+        diff.changes,
     )
 
 
-def test_ring_that_was_longer():
-    """Changes that do not lead here without a hole are left out."""
+def test_change_that_does_not_precede_the_next():
+    """Stored changes before a gap in the versions are ignored."""
     record = after(EMPTY, note("a"), note("b"), note("c"))
-    rows = [stored.change_row(change) for change in record.changes]
-    head = stored.mailbox_row(record.mailbox)
-    back = stored.decode_record(head, items=(), answers=(), changes=[rows[0], rows[2]])
+    rows = [serialization.change_row(change) for change in record.changes]
+    mailbox = serialization.mailbox_row(record.mailbox)
+    decoded = serialization.decode_record(
+        mailbox, items=(), results=(), changes=[rows[0], rows[2]]
+    )
 
-    assert [3] == [change.v for change in back.changes]
+    assert [3] == [change.v for change in decoded.changes]
 
 
 @pytest.mark.parametrize(
-    ("fields", "retract", "name"),
+    ("fields", "retract", "tag"),
     [
         pytest.param({"source": "s"}, Retract(source="s"), "s s", id="source"),
         pytest.param(
@@ -179,15 +187,15 @@ def test_ring_that_was_longer():
         ),
     ],
 )
-def test_tags(fields, retract, name):
-    """What a retraction selects is found under the name that the item is kept under."""
+def test_tags(fields, retract, tag):
+    """A retraction selects the index key of its items."""
     item = after(EMPTY, note("a", **fields)).mailbox.items["a"]
 
-    assert (name,) == stored.item_tags(item)
-    assert name == stored.retract_tag(retract)
+    assert (tag,) == serialization.item_tags(item)
+    assert tag == serialization.retract_tag(retract)
 
 
 def test_no_tag():
-    """An item without source and key is found by no retraction."""
-    assert () == stored.item_tags(after(EMPTY, note("a")).mailbox.items["a"])
-    assert stored.retract_tag(Retract(category="c")) is None
+    """An item without source and key has no index key."""
+    assert () == serialization.item_tags(after(EMPTY, note("a")).mailbox.items["a"])
+    assert serialization.retract_tag(Retract(category="c")) is None

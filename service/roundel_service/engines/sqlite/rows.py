@@ -129,6 +129,6 @@ def _record(head: str, items: _Cells, answers: _Cells, changes: _Cells) -> Recor
     return decode_record(
         head,
         items=[(row, int(flags)) for flags, row in items],
-        answers=[(decode_text(op_id), row) for _, op_id, row in given],
+        results=[(decode_text(op_id), row) for _, op_id, row in given],
         changes=[row for (row,) in changes],
     )

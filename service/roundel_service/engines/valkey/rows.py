@@ -71,7 +71,7 @@ def decode(fields: Mapping[str, str]) -> Record:
     return serialization.decode_record(
         fields["h"],
         items=((row, int(flags.get(name, 0))) for name, row in by_kind["i"]),
-        answers=by_kind["a"],
+        results=by_kind["a"],
         changes=(row for _, row in by_kind["c"]),
     )
 
