@@ -39,7 +39,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from roundel_service.cli.process import prepare
+from roundel_service.cli.process_tuning import prepare_process
 from roundel_service.domain.operations import Notify
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import Engine
@@ -358,7 +358,7 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     asked = options()
-    prepare()
+    prepare_process()
     print(f"Python {platform.python_version()}, Linux {platform.release()}")
     if asked.big:
         with tempfile.TemporaryDirectory(dir=asked.folder) as folder:

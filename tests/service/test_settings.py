@@ -129,6 +129,16 @@ def test_exactly_one_kind_of_token_key_is_required(keys, got):
     assert f"ROUNDEL_JWKS: expected exactly one of them, got {got}" in line
 
 
+def test_several_workers_need_a_shared_engine():
+    """With separate mailboxes per process, badges would be wrong."""
+    (line,) = refused({"workers": "2", "engine": "memory"})
+
+    assert line == (
+        "ROUNDEL_WORKERS: expected 1, since the engine memory keeps mailboxes in one "
+        "process, got 2"
+    )
+
+
 def test_operators_listener_can_be_disabled():
     """An empty ROUNDEL_OPS_BIND means no listener."""
     assert load({}, {**KEYS, "ROUNDEL_OPS_BIND": ""}).ops_bind is None

@@ -1,1 +1,1 @@
-"""The command line: serve, token, doctor and the other commands."""
+"""The command line: `roundel serve`, `roundel token` and the other commands."""

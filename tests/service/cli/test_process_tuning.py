@@ -1,4 +1,4 @@
-"""What the process asks of its system, in a process of its own."""
+"""Process settings, in a process of their own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import gc, resource
-from roundel_service.cli.process import prepare
+from roundel_service.cli.process_tuning import prepare_process
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, hard), hard))
-prepare()
+prepare_process()
 print(resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard), gc.get_threshold()[0])
 """
 
 
-def test_process_may_open_as_many_files_as_the_system_lets_it():
-    """Each stream is an open file, and the usual soft limit is a thousand."""
+def test_open_file_limit_is_raised_to_the_hard_limit():
+    """Each stream needs a file descriptor, and the usual soft limit is 1,024."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )

@@ -1,0 +1,245 @@
+"""Commands that serve: `serve`, its `worker` processes, and `demo`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import final
+
+import attrs
+import click
+import structlog
+import trio
+from hypercorn.typing import Framework
+
+from .. import app
+from ..demo.app import demo_app
+from ..settings import DEFAULT_BIND, Address, ConfigError, Settings, load
+from ..telemetry import logs
+from . import supervisor
+from .options import bind_option, config_option, explain_errors, fail, given
+from .process_tuning import prepare_process
+from .worker_addresses import reserved_addresses
+
+
+@click.command()
+@bind_option
+@click.option(
+    "--ops-bind", metavar="HOST:PORT", help="Address of the operator's listener."
+)
+@click.option("--engine", help="URL of the engine: sqlite:PATH, memory or valkey://.")
+@click.option("--workers", metavar="N", help="Number of processes, 1 to 64.")
+@config_option
+@explain_errors
+def serve(file: Path | None, **flags: str | None) -> None:
+    """Run the badge service until SIGTERM or SIGINT.
+
+    The signal starts a graceful shutdown: each open stream ends with a time to
+    reconnect, and running requests finish. The process exits within
+    ROUNDEL_DRAIN_TIMEOUT seconds. A second signal ends it at once.
+
+    Several workers share the port, and each has an operator's listener: the first at
+    ROUNDEL_OPS_BIND, the others at the following ports. A worker that exits is
+    replaced. Several workers need an engine that processes can share.
+
+    \b
+    Settings, from the environment or, in lower case and without ROUNDEL_, from the
+    file. Flags override the environment, which overrides the file:
+      ROUNDEL_BIND            127.0.0.1:8080
+      ROUNDEL_OPS_BIND        127.0.0.1:9180 for /readyz and /metrics; empty: none
+      ROUNDEL_ENGINE          sqlite:PATH, by default in your data folder; memory;
+                              valkey://HOST:PORT, shared by processes and nodes;
+                              valkeys://HOST:PORT?ca=FILE, the same over TLS
+      ROUNDEL_DURABILITY      full; normal or off can lose writes in a power loss
+      ROUNDEL_CACHE_BYTES     134217728 bytes of cached mailboxes
+      ROUNDEL_USER_TTL        7776000 seconds until a store removes an idle mailbox
+      ROUNDEL_WORKERS         1 process; more with a shared engine
+      ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
+      ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
+      ROUNDEL_JWKS            a file or URL of public keys that verify them
+      ROUNDEL_JWT_AUDIENCE    the required aud of tokens
+      ROUNDEL_JWT_ISSUER      the required iss of tokens
+      ROUNDEL_CORS_ORIGINS    allowed other origins, separated by commas
+      ROUNDEL_PING            25 seconds of silence before a ping
+      ROUNDEL_MAX_AGE         600 seconds until a stream must reconnect
+      ROUNDEL_WRITE_TIMEOUT   30 seconds until a client that reads nothing is cut
+      ROUNDEL_DRAIN_TIMEOUT   20 seconds for the graceful shutdown
+      ROUNDEL_MAX_STREAMS     20000 concurrent streams
+      ROUNDEL_MAX_STREAMS_PER_USER
+                              32 concurrent streams of a user
+      ROUNDEL_PRODUCER_RATE   20000 notifications a second for a producer key
+      ROUNDEL_USER_RATE       50 requests a second for a user
+      ROUNDEL_MAILBOX_ITEMS   200 items in a mailbox
+      ROUNDEL_MAILBOX_BYTES   262144 bytes of items in a mailbox
+      ROUNDEL_RING_CHANGES    256 changes of a mailbox for replay
+      ROUNDEL_LOG_LEVEL       info; warning omits the line for each request
+
+    Exit status: 0 after a signal, 1 if it cannot listen or open its file, 2 for
+    invalid settings.
+    """
+    settings = load(given(flags), os.environ, file)
+    _configure_logs(settings)
+    if settings.workers > 1:
+        _run_workers(settings, flags["engine"], file)
+        return
+    prepare_process()
+    _run(
+        app.build(settings),
+        settings,
+        shutdown=_wait_for_signal,
+        announcement=_Announcement("Roundel is listening on {url}"),
+    )
+
+
+def _configure_logs(settings: Settings) -> None:
+    levels = logging.getLevelNamesMapping()
+    logs.configure(sys.stderr, level=levels[settings.log_level.upper()])
+
+
+def _run(
+    service: app.Service,
+    settings: Settings,
+    *,
+    shutdown: Callable[[], Awaitable[object]],
+    announcement: _Announcement,
+    asgi_app: Framework | None = None,
+    share_port: bool = False,
+) -> None:
+    run = functools.partial(
+        app.run,
+        service,
+        settings,
+        shutdown=shutdown,
+        app=asgi_app,
+        share_port=share_port,
+        task_status=announcement,
+    )
+    trio.run(run)
+
+
+async def _wait_for_signal() -> None:
+    with trio.open_signal_receiver(*supervisor.SIGNALS) as signals:
+        await anext(signals)
+    # SIGTERM has its default action again: a second signal ends the process at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@final
+@attrs.frozen
+class _Announcement:
+    """Prints the URL of the service when it is ready."""
+
+    template: str
+
+    def started(self, url: str | None = None) -> None:
+        click.echo(self.template.format(url=url))
+
+
+def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
+    with reserved_addresses(settings) as addresses:
+        commands = [
+            _worker_command(number, addresses.bind, ops, engine, file)
+            for number, ops in enumerate(addresses.ops, 1)
+        ]
+        text = f"Roundel is listening on http://{addresses.bind}"
+        if operators := ", ".join(f"http://{ops}" for ops in addresses.ops if ops):
+            text += f"\nOperator listeners: {operators}"
+        outcome = trio.run(
+            _supervise, commands, settings.drain_timeout, _Announcement(text)
+        )
+    if outcome == "failed":
+        fail(1, "no worker could start")
+    if outcome == "killed":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _supervise(
+    commands: list[list[str]], drain_timeout: float, announcement: _Announcement
+) -> supervisor.Outcome:
+    with trio.open_signal_receiver(*supervisor.SIGNALS) as signals:
+        return await supervisor.supervise(
+            commands, signals, drain_timeout=drain_timeout, task_status=announcement
+        )
+
+
+def _worker_command(
+    number: int,
+    bind: Address,
+    ops: Address | None,
+    engine: str | None,
+    file: Path | None,
+) -> list[str]:
+    flags = {
+        "--number": str(number),
+        "--bind": str(bind),
+        "--ops-bind": str(ops or ""),
+        "--engine": engine,
+        "--config": file and str(file),
+    }
+    arguments = [f"{name}={value}" for name, value in given(flags).items()]
+    # -P: never import the package from the current directory.
+    return [sys.executable, "-P", "-m", "roundel_service", "worker", *arguments]
+
+
+@click.command(hidden=True)
+@bind_option
+@click.option("--ops-bind")
+@click.option("--engine")
+@click.option("--number", type=int)
+@config_option
+@explain_errors
+def worker(file: Path | None, number: int, **flags: str | None) -> None:
+    """Run one worker of `serve`, until its input ends."""
+    # The parent has checked the number of workers.
+    settings = load({**given(flags), "workers": "1"}, os.environ, file)
+    _configure_logs(settings)
+    structlog.contextvars.bind_contextvars(worker=number)
+    supervisor.ignore_signals()
+    prepare_process()
+    _run(
+        app.build(settings),
+        settings,
+        shutdown=supervisor.wait_for_drain,
+        announcement=_Announcement("{url}"),
+        share_port=True,
+    )
+
+
+@click.command()
+@bind_option
+@explain_errors
+def demo(bind: str | None) -> None:
+    """Serve a page with two users, their badges, and a connection to cut.
+
+    The secrets are random, and all data is in memory. The page can act as any user,
+    so it is served only to this machine: --bind must be a loopback address.
+    """
+    key = secrets.token_urlsafe(24)
+    flags = {
+        "engine": "memory",
+        "bind": bind or str(DEFAULT_BIND),
+        "ops_bind": "",
+        "producer_keys": key,
+        "jwt_secret": secrets.token_urlsafe(32),
+    }
+    settings = load(flags, {})
+    if not settings.bind.is_loopback:
+        raise ConfigError(
+            f"--bind: expected a loopback address for a demo, got {settings.bind}"
+        )
+    prepare_process()
+    service = app.build(settings)
+    _run(
+        service,
+        settings,
+        shutdown=_wait_for_signal,
+        announcement=_Announcement("Roundel demo is listening on {url}"),
+        asgi_app=demo_app(service, producer_key=key),
+    )

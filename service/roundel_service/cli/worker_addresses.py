@@ -1,0 +1,73 @@
+"""The addresses that the workers of one service listen on, reserved by the parent."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import final
+
+import attrs
+
+from ..settings import Address, ConfigError, Settings
+
+
+@final
+@attrs.frozen
+class WorkerAddresses:
+    """The address *bind* of all workers, and the operator's address of each."""
+
+    bind: Address
+    ops: tuple[Address | None, ...]
+
+
+@contextmanager
+def reserved_addresses(settings: Settings) -> Iterator[WorkerAddresses]:
+    """Reserve the addresses of all workers before the first one starts.
+
+    The sockets are bound but do not listen. Workers can thus listen on the addresses,
+    and no other process is given a port that was chosen for port 0. Raises `OSError`
+    if another process listens on an address.
+    """
+    if sys.platform != "linux":
+        # On other systems one listener gets all connections, or the port is refused.
+        raise ConfigError("ROUNDEL_WORKERS: expected 1 on a system other than Linux")
+    with ExitStack() as sockets:
+        bind = _reserve(settings.bind, sockets)
+        ops = tuple(
+            address and _reserve(address, sockets)
+            for address in _operator_addresses(settings)
+        )
+        yield WorkerAddresses(bind, ops)
+
+
+def _operator_addresses(settings: Settings) -> list[Address | None]:
+    first, count = settings.ops_bind, settings.workers
+    if first is None or first.port == 0:
+        return [first] * count
+    if first.port + count > 65_536:
+        raise ConfigError(
+            f"ROUNDEL_OPS_BIND: expected a port of at most {65_536 - count}, for "
+            f"{count} workers, got {first.port}"
+        )
+    return [attrs.evolve(first, port=first.port + i) for i in range(count)]
+
+
+def _reserve(address: Address, sockets: ExitStack) -> Address:
+    """Bind *address*; return it with its actual port."""
+    host, port = address.host, address.port
+    try:
+        for family, kind, protocol, _, _ in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            sock = sockets.enter_context(socket.socket(family, kind, protocol))
+            # On Linux, other sockets can bind the address until one of them listens.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+            port = sock.getsockname()[1]
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from None
+    return attrs.evolve(address, port=port)

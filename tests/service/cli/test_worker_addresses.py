@@ -1,0 +1,104 @@
+"""The addresses of the workers, reserved by the parent."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import attrs
+import pytest
+from trio.testing import open_stream_to_socket_listener
+
+from roundel_adapters import server
+from roundel_service.cli.worker_addresses import reserved_addresses
+from roundel_service.settings import ConfigError, Settings
+from support.service import settings
+
+
+def settings_for(count: int, **changes: str) -> Settings:
+    """Return the settings of *count* workers on free ports."""
+    return attrs.evolve(settings(**{"bind": "127.0.0.1:0", **changes}), workers=count)
+
+
+def test_operator_listeners_have_consecutive_ports():
+    """The first worker has ROUNDEL_OPS_BIND, the others the following ports."""
+    with reserved_addresses(settings_for(3, ops_bind="127.77.0.9:9180")) as addresses:
+        assert [9180, 9181, 9182] == [ops.port for ops in addresses.ops]
+        assert {"127.77.0.9"} == {ops.host for ops in addresses.ops}
+
+
+def test_port_zero_is_chosen_once_for_all_workers():
+    """The chosen port is reserved: no other process can bind it."""
+    with reserved_addresses(settings_for(2, ops_bind="127.0.0.1:0")) as addresses:
+        ports = [addresses.bind.port, *(ops.port for ops in addresses.ops)]
+        with pytest.raises(OSError, match="in use"), socket.socket() as other:
+            other.bind(("127.0.0.1", addresses.bind.port))
+
+    assert 3 == len({*ports} - {0})
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+async def test_port_is_shared_over_ipv6():
+    """Two listeners can share a reserved IPv6 port."""
+    with reserved_addresses(settings_for(2, bind="[::1]:0", ops_bind="")) as addresses:
+        address = addresses.bind.host, addresses.bind.port
+        (first,) = await server.listen(*address, share_port=True)
+        (second,) = await server.listen(*address, share_port=True)
+        async with first, second:
+            assert address == second.socket.getsockname()[:2]
+
+
+def test_disabled_operator_listener_is_disabled_for_all_workers():
+    """Without ROUNDEL_OPS_BIND no worker has an operator's listener."""
+    with reserved_addresses(settings_for(2, ops_bind="")) as addresses:
+        assert (None, None) == addresses.ops
+
+
+def test_address_in_use_is_an_error_before_any_worker_starts():
+    """A second service on the port is refused, even if both could share it."""
+    with (
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken,
+        pytest.raises(OSError, match=r"cannot listen on .*: Address already in use"),
+        reserved_addresses(settings_for(2, bind=f"127.0.0.1:{taken.getsockname()[1]}")),
+    ):
+        pass
+
+
+def test_operator_ports_must_not_exceed_65535():
+    """The error names the largest possible first port."""
+    with (
+        pytest.raises(ConfigError, match=r"ROUNDEL_OPS_BIND: .*at most 65533"),
+        reserved_addresses(settings_for(3, ops_bind="127.0.0.1:65534")),
+    ):
+        pass
+
+
+def test_several_workers_need_linux(monkeypatch):
+    """On other systems one listener would get all connections."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with (
+        pytest.raises(ConfigError, match=r"ROUNDEL_WORKERS: .*Linux"),
+        reserved_addresses(settings_for(2)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("count", ["0", "65", "two", "1.5"])
+def test_number_of_workers_is_1_to_64(count):
+    """Another number of workers is an invalid setting."""
+    with pytest.raises(ConfigError, match=r"ROUNDEL_WORKERS .*expected a count"):
+        settings(workers=count)
+
+
+async def test_only_listeners_with_share_port_share_a_port():
+    """Another listener on a shared port is refused without `share_port`."""
+    (first,) = await server.listen("127.0.0.1", 0, share_port=True)
+    port = first.socket.getsockname()[1]
+    (second,) = await server.listen("127.0.0.1", port, share_port=True)
+    async with first, second:
+        with pytest.raises(OSError, match="in use"):
+            await server.listen("127.0.0.1", port)
+        async with await open_stream_to_socket_listener(second) as stream:
+            nodelay = second.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert ("127.0.0.1", port) == stream.socket.getpeername()
+            assert nodelay
