@@ -11,7 +11,6 @@ Thus the page is like any site's: plain `EventSource`, and cookies that prove wh
 from __future__ import annotations
 
 import re
-from importlib import resources
 from typing import TypeAlias, final
 
 import attrs
@@ -20,6 +19,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from ..app import Service
 from ..http.problems import MEDIA_TYPE, Problem, forbidden
+from ..http.static_file import PAGE_HEADERS, StaticFile, page_files
 
 SESSION = 12 * 3_600
 """For how many seconds the users of the page are known."""
@@ -31,23 +31,10 @@ _FILES = {
     "/demo.svg": ("icon.svg", "image/svg+xml"),
     "/subscriber.js": ("demo/subscriber.js", "text/javascript; charset=utf-8"),
 }
-_SETUP = "{{setup}}"
+_SETUP = b"{{setup}}"
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?")
 
-# Everything the page needs is its own; nothing else may be loaded, asked or framed.
-_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _CSP,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+_HEADERS = {**PAGE_HEADERS, "Cache-Control": "no-store"}
 
 _Header: TypeAlias = tuple[str, str]
 
@@ -61,19 +48,7 @@ def demo_app(
     with a cookie of the own. The page notifies by *producer_key*, which anybody who
     can open it can read.
     """
-    folder = resources.files("roundel_service")
-    files = {
-        path: _StaticFile((folder / name).read_text(encoding="utf-8"), content_type)
-        for path, (name, content_type) in _FILES.items()
-    }
-    return Demo(service, users, producer_key, files)
-
-
-@final
-@attrs.frozen
-class _StaticFile:
-    text: str
-    content_type: str
+    return Demo(service, users, producer_key, page_files(_FILES))
 
 
 @final
@@ -84,7 +59,7 @@ class Demo:
     _service: Service
     _users: tuple[str, str]
     _producer_key: str
-    _files: dict[str, _StaticFile]
+    _files: dict[str, StaticFile]
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -105,17 +80,17 @@ class Demo:
         return next((p for p in prefixes if path.startswith(f"{p}/")), None)
 
     def _answer(
-        self, scope: HTTPScope, file: _StaticFile
-    ) -> tuple[int, list[_Header], str]:
+        self, scope: HTTPScope, file: StaticFile
+    ) -> tuple[int, list[_Header], bytes]:
         if not _is_for_this_machine(scope):
             return _refusal(forbidden("Host: expected a name of this machine"))
         if scope["method"] not in ("GET", "HEAD"):
             return _refusal(_METHOD_NOT_ALLOWED)
         headers = [("Content-Type", file.content_type)]
-        if _SETUP not in file.text:
-            return 200, headers, file.text
+        if _SETUP not in file.content:
+            return 200, headers, file.content
         cookies = [("Set-Cookie", self._cookie(user)) for user in self._users]
-        return 200, headers + cookies, file.text.replace(_SETUP, self._setup())
+        return 200, headers + cookies, file.content.replace(_SETUP, self._setup())
 
     def _cookie(self, user: str) -> str:
         token = self._service.authenticator.sign(user, ttl=SESSION)
@@ -125,7 +100,7 @@ class Demo:
             "HttpOnly; SameSite=Strict"
         )
 
-    def _setup(self) -> str:
+    def _setup(self) -> bytes:
         users = [{"name": user, "path": _prefix_of(user)} for user in self._users]
         return _script_json({"producerKey": self._producer_key, "users": users})
 
@@ -148,15 +123,16 @@ def _is_for_this_machine(scope: HTTPScope) -> bool:
     return len(hosts) == 1 and bool(_LOOPBACK.fullmatch(hosts[0].decode("latin-1")))
 
 
-def _script_json(document: object) -> str:
+def _script_json(document: object) -> bytes:
     """Write *document* so that it cannot end the script element it stands in."""
     text = msgspec.json.encode(document).decode()
-    return re.sub("[<>&\u2028\u2029]", lambda m: f"\\u{ord(m[0]):04x}", text)
+    escaped = re.sub("[<>&\u2028\u2029]", lambda m: f"\\u{ord(m[0]):04x}", text)
+    return escaped.encode()
 
 
-def _refusal(problem: Problem) -> tuple[int, list[_Header], str]:
+def _refusal(problem: Problem) -> tuple[int, list[_Header], bytes]:
     headers = [("Content-Type", MEDIA_TYPE), *problem.headers.items()]
-    return problem.status, headers, msgspec.json.encode(problem.document()).decode()
+    return problem.status, headers, msgspec.json.encode(problem.document())
 
 
 async def _send(
@@ -164,9 +140,8 @@ async def _send(
     scope: HTTPScope,
     status: int,
     headers: list[_Header],
-    text: str,
+    body: bytes,
 ) -> None:
-    body = text.encode()
     every = [*_HEADERS.items(), *headers, ("Content-Length", str(len(body)))]
     await send(
         {

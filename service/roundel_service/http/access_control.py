@@ -1,4 +1,4 @@
-"""Who may come in: proofs, revocations, foreign pages and rates, in that order."""
+"""Access control: authentication, CSRF protection, revocation and rate limits."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _WRITES = frozenset({"POST", "PUT", "DELETE"})
 @final
 @attrs.frozen(kw_only=True)
 class RateLimits:
-    """What a *producer* may put into mailboxes, and a *user* may call, a second.
+    """Holds the mailboxes per second of a *producer*, and the calls of a *user*.
 
-    Bursts of twice, and of four times as much, are let through.
+    A producer's burst is 2 times its rate, a user's burst 4 times.
     """
 
     producer: float = 20_000.0
@@ -37,7 +37,7 @@ class RateLimits:
 
 @final
 class AccessControl:
-    """Lets callers in by *gate*, unless they are revoked or call too often."""
+    """Authenticates callers and rejects revoked, foreign and too frequent requests."""
 
     def __init__(
         self,
@@ -54,29 +54,29 @@ class AccessControl:
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
-        # A bucket that one call does not fit into would let calls through too early.
+        # A burst below 1 token would let calls through too early.
         self._producers = TokenBuckets(rates.producer, max(1.0, 2 * rates.producer))
         self._users = TokenBuckets(rates.user, max(1.0, 4 * rates.user))
 
     async def producer(self, request: Request) -> Producer:
-        """Return the calling producer, or raise a 401, 403 or 429 `Problem`."""
+        """Return the calling producer; raises a 401, 403 or 429 `Problem`."""
         producer = await self.authenticate_producer(request)
         self.charge(producer, 1)
         return producer
 
     async def authenticate_producer(self, request: Request) -> Producer:
-        """Return the calling producer, however often it calls: `spend()` later."""
+        """Return the calling producer without charging it; raises a 401 or 403."""
         return await _identified(self.authenticator.producer(_credentials(request)))
 
     async def user(self, request: Request) -> User:
-        """Return the calling user, or raise a 401, 403 or 429 `Problem`."""
+        """Return the calling user; raises a 401, 403 or 429 `Problem`."""
         user = await self.authenticate(request)
         await self.check_revoked(user)
         self._limit("user", self.throttle_delay(user))
         return user
 
     async def caller(self, request: Request) -> Caller:
-        """Return whoever calls, or raise a 401, 403 or 429 `Problem`."""
+        """Return the calling producer or user; raises a 401, 403 or 429 `Problem`."""
         caller = await _identified(self.authenticator.caller(_credentials(request)))
         if isinstance(caller, Producer):
             self.charge(caller, 1)
@@ -86,9 +86,9 @@ class AccessControl:
     async def authenticate(
         self, request: Request, *, ticket: str | None = None
     ) -> User:
-        """Return the calling user, however often it calls, by a proof of any age.
+        """Return the calling user without a rate limit; raises a 401 or 403 `Problem`.
 
-        It may have been revoked: whoever looks at the mailbox can tell.
+        The credential may be revoked: the caller checks the mailbox.
         """
         credentials = _credentials(request, ticket)
         user = await _identified(self.authenticator.user(credentials))
@@ -96,23 +96,23 @@ class AccessControl:
         return user
 
     async def check_revoked(self, user: User) -> None:
-        """Raise a 401 `Problem` if the proof of *user* was revoked."""
+        """Raise a 401 `Problem` if the credential of *user* is revoked."""
         mailbox = (await self._engine.read(user.name)).mailbox
         if mailbox.is_revoked(user.issued_at, now=self._clock()):
             raise problems.revoked()
 
     def throttle_delay(self, user: User) -> float:
-        """Count a call of *user*; return the seconds to wait if they are too many."""
+        """Charge a call of *user*; return the seconds to wait, 0 if within the rate."""
         return self._users.take(user.name, 1, now=trio.current_time())
 
     def charge(self, producer: Producer, mailboxes: int) -> None:
-        """Count so many *mailboxes*, or raise a 429 `Problem` that says when."""
+        """Charge *mailboxes* tokens, or raise a 429 `Problem` with `Retry-After`."""
         now = trio.current_time()
         delay = self._producers.take(str(producer.number), mailboxes, now=now)
         self._limit("producer", delay)
 
     def reserve(self, producer: Producer, mailboxes: int) -> float:
-        """Count so many *mailboxes*; return for how many seconds to pause then."""
+        """Charge *mailboxes* tokens in advance; return the seconds to wait."""
         now = trio.current_time()
         bucket = str(producer.number)
         return self._producers.take(bucket, mailboxes, now=now, reserve=True)
@@ -123,7 +123,7 @@ class AccessControl:
             raise problems.too_many_requests(ceil(delay))
 
     def _check_origin(self, request: Request, user: User) -> None:
-        """Refuse a write that a foreign page made a browser send with its cookie."""
+        """Raise a 403 `Problem` for a write by cookie from a foreign origin (CSRF)."""
         if not user.by_cookie or request.method not in _WRITES:
             return
         origin = request.headers.get("Origin")
@@ -131,7 +131,7 @@ class AccessControl:
         own = bool(separator) and host == request.headers.get("Host")
         if not own and not self.cors.allows(origin):
             raise problems.forbidden(
-                "Origin: expected this service's own with a cookie"
+                "Origin: expected this service's own for a write by cookie"
             )
 
 
@@ -155,8 +155,8 @@ def _credentials(request: Request, ticket: str | None = None) -> Credentials:
     )
 
 
-def _single(proofs: list[str]) -> str | None:
-    """Return the proof, if there is one; of two, one could hide a bad one."""
-    if len(proofs) > 1:
-        raise problems.unauthorized("expected one proof of a kind")
-    return proofs[0] if proofs else None
+def _single(values: list[str]) -> str | None:
+    """Return the only value; raises a 401 for several, which could hide a bad one."""
+    if len(values) > 1:
+        raise problems.unauthorized("expected one credential of a kind")
+    return values[0] if values else None

@@ -1,4 +1,4 @@
-"""Which pages of other origins may call, by the CORS protocol of WHATWG Fetch."""
+"""CORS (WHATWG Fetch 3.2): which other origins may call, with credentials."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import final
 
 import attrs
 
-_ALLOWED = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-None-Match"
+_ALLOWED_HEADERS = (
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-None-Match"
+)
 _MAX_AGE = "600"
 
 
 @final
 @attrs.frozen
 class Cors:
-    """Lets in the pages of an exact list of *origins*, with their credentials."""
+    """Allows an exact list of *origins*, with credentials."""
 
     origins: frozenset[str] = frozenset()
 
     def allows(self, origin: str | None) -> bool:
-        """Tell whether a page of *origin* may call."""
+        """Return whether *origin* is allowed."""
         return origin in self.origins
 
     def headers(self, origin: str | None) -> Mapping[str, str]:
-        """Return what an answer to a page of *origin* has to say."""
+        """Return the CORS headers of a response to *origin*."""
         if not self.origins:
             return {}
         if origin is None or not self.allows(origin):
@@ -38,11 +40,11 @@ class Cors:
     def preflight(
         self, origin: str | None, methods: Iterable[str]
     ) -> Mapping[str, str]:
-        """Return what the answer to a preflight says besides `headers()`."""
+        """Return the headers of a preflight response, in addition to `headers()`."""
         if not self.allows(origin):
             return {}
         return {
             "Access-Control-Allow-Methods": ", ".join(methods),
-            "Access-Control-Allow-Headers": _ALLOWED,
+            "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
             "Access-Control-Max-Age": _MAX_AGE,
         }

@@ -1,4 +1,4 @@
-"""From what callers send to values: each mistake is told with its field's name."""
+"""Decodes bodies, queries, paths and headers; errors name each bad field."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .problems import FieldError, invalid_request, malformed_body, too_large
 from .schemas import NotifyRequest
 
 MAX_BODY = 1 << 20
-"""The largest body of a plain request, in bytes."""
+"""Size limit of a body except a batch, in bytes."""
 
 MAX_LINE = 1 << 16
-"""The largest line of a batch, in bytes."""
+"""Size limit of a line of a batch, in bytes."""
 
 MAX_ITEM = 8_192
-"""The largest item, in bytes of JSON."""
+"""Size limit of an item, in bytes of JSON."""
 
 _T = TypeVar("_T", bound=Struct)
 _AT = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
@@ -30,32 +30,32 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def decode_body(body: bytes, kind: type[_T]) -> _T:
-    """Read *body* as a *kind*, or raise the `Problem` that names every bad field."""
+    """Decode *body* as a *kind*; raises a 400 or 422 `Problem` with every bad field."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         first = error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed_body(str(error)) from None
-    # The decoder stops at the first mistake; the whole JSON tells of all of them.
+    # The decoder stops at the first error; a second pass finds all of them.
     raise invalid_request(*_field_errors(_parsed(body), kind, first))
 
 
 def decode_query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
-    """Read a query's parameters as a *kind*, or raise the `Problem` that names them."""
+    """Decode query *parameters* as a *kind*; raises a 422 `Problem`."""
     if not parameters:
         return _from_text({}, kind, "query")
-    twice = [name for name, values in parameters.items() if len(values) > 1]
-    if twice:
+    repeated = [name for name, values in parameters.items() if len(values) > 1]
+    if repeated:
         raise invalid_request(
-            *(FieldError(name, "given more than once") for name in twice)
+            *(FieldError(name, "given more than once") for name in repeated)
         )
     raw = {name: values[0] for name, values in parameters.items()}
     return _from_text(raw, kind, "query")
 
 
 def decode_path(raw: Mapping[str, str], kind: type[_T]) -> _T:
-    """Read the parts of a path as a *kind*, or raise the `Problem` that names them."""
+    """Decode path parameters as a *kind*; raises a 422 `Problem`."""
     return _from_text(raw, kind, "path")
 
 
@@ -64,7 +64,7 @@ def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
         return msgspec.convert(raw, kind, strict=False)
     except msgspec.ValidationError as error:
         errors = list(_field_errors(raw, kind, error, strict=False))
-        # What no field alone is to blame for is told of them together.
+        # An error of no single field is reported for the whole.
         raise invalid_request(*(errors or [_field_error(whole, error)])) from None
 
 
@@ -78,7 +78,7 @@ def _parsed(body: bytes) -> object:
 def _field_errors(
     raw: object, kind: type[Struct], first: Exception, *, strict: bool = True
 ) -> Iterator[FieldError]:
-    """Say what is wrong with each field; *first* is what the decoder stopped at."""
+    """Yield the errors of each field; *first* is the decoder's error."""
     if not isinstance(raw, dict):
         yield _field_error("", first)
         return
@@ -103,7 +103,7 @@ def _field_error(name: str, error: Exception) -> FieldError:
 
 
 def item_size(notification: NotifyRequest) -> int:
-    """Return how many bytes the item takes as JSON, if that is not too many (413)."""
+    """Return the size of the item in bytes of JSON; raises a 413 `Problem`."""
     size = notification.size()
     if size > MAX_ITEM:
         raise too_large(
@@ -113,7 +113,7 @@ def item_size(notification: NotifyRequest) -> int:
 
 
 def idempotency_key(presented: Sequence[str]) -> str | None:
-    """Return the key of a call that may be repeated, or raise the `Problem` (422)."""
+    """Return the idempotency key, if there is one; raises a 422 `Problem`."""
     if not presented:
         return None
     if len(presented) > 1 or not _KEY.fullmatch(presented[0]):
@@ -125,15 +125,15 @@ def idempotency_key(presented: Sequence[str]) -> str | None:
 @final
 @attrs.frozen
 class IfNoneMatch:
-    """The entity tags of an `If-None-Match`; with ``*`` every tag is one of them."""
+    """Holds the entity tags of an `If-None-Match`; ``*`` contains every tag."""
 
     _tags: ETags
 
     def __contains__(self, etag: str) -> bool:
-        # RFC 9110 13.1.2: a weak tag is as good here as a strong one.
+        # RFC 9110 13.1.2: weak comparison.
         return self._tags.contains_weak(etag)
 
 
 def if_none_match(presented: str | None) -> IfNoneMatch:
-    """Return the entity tags that a caller knows already."""
+    """Return the entity tags of the header field *presented*."""
     return IfNoneMatch(parse_etags(presented))

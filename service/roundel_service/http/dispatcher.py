@@ -1,4 +1,4 @@
-"""What happens to every request, whichever way it came: it is answered and logged."""
+"""Runs handlers: maps errors to problem responses, and records logs and metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import final
 import attrs
 
 from ..engines.base import EngineUnavailable
-from ..telemetry import access_log as access
+from ..telemetry import access_log
 from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
@@ -21,13 +21,13 @@ from .routes import Handler
 log = logging.getLogger(__name__)
 
 NO_ROUTE = "none"
-"""What the books call the path of a call that there is none of."""
+"""The route label in metrics of a request that matches no route."""
 
 
 @final
 @attrs.frozen
 class Dispatcher:
-    """Answers requests by their handlers, and keeps the books."""
+    """Runs the handler of a request, and records its log line and metrics."""
 
     cors: Cors
     metrics: Metrics
@@ -35,43 +35,43 @@ class Dispatcher:
     async def handle(
         self, route: str, request: Request, handler: Handler
     ) -> AnyResponse:
-        """Answer *request* by *handler*, whatever happens in it.
+        """Return the response of *handler*; an exception becomes a problem response.
 
-        *route* is the path of the call with its names, for the books.
+        *route* is the path template of the request, for the metrics.
         """
-        began = perf_counter()
-        access.bound_request_id.set(request.id)
-        reply, problem = await _run_handler(route, request, handler)
-        seconds = perf_counter() - began
-        self.metrics.requested(request.method, route, reply.status, seconds)
-        access.request_line(
+        started = perf_counter()
+        access_log.bound_request_id.set(request.id)
+        response, problem = await _run_handler(route, request, handler)
+        seconds = perf_counter() - started
+        self.metrics.requested(request.method, route, response.status, seconds)
+        access_log.request_line(
             method=request.method,
             path=request.path,
-            status=reply.status,
+            status=response.status,
             seconds=seconds,
             request_id=request.id,
             problem=problem,
         )
         headers = {
-            **reply.headers,
+            **response.headers,
             **self.cors.headers(request.headers.get("Origin")),
             "X-Request-Id": request.id,
         }
-        return _with_headers(reply, headers)
+        return _with_headers(response, headers)
 
 
-def _with_headers(reply: AnyResponse, headers: Mapping[str, str]) -> AnyResponse:
-    """Return *reply* with these *headers*."""
-    if not isinstance(reply, Response):
-        return attrs.evolve(reply, headers=headers)
-    # Nearly all are such, and this takes a quarter of the time.
-    return Response(status=reply.status, headers=headers, body=reply.body)
+def _with_headers(response: AnyResponse, headers: Mapping[str, str]) -> AnyResponse:
+    """Return *response* with these *headers*."""
+    if not isinstance(response, Response):
+        return attrs.evolve(response, headers=headers)
+    # The common case; a constructor call takes a quarter of the time of evolve().
+    return Response(status=response.status, headers=headers, body=response.body)
 
 
 async def _run_handler(
     route: str, request: Request, handler: Handler
 ) -> tuple[AnyResponse, str | None]:
-    """Return the answer, and the name of the problem that it is, if it is one."""
+    """Return the response, and the name of its problem if it is one."""
     try:
         if route != NO_ROUTE:
             _check_no_body(request)
@@ -87,7 +87,7 @@ async def _run_handler(
 
 
 def _check_no_body(request: Request) -> None:
-    """Refuse a body where none is read: it would hide the caller's disconnect."""
+    """Raise a 413 for a body that no handler reads: it would hide a disconnect."""
     if request.method not in ("GET", "HEAD"):
         return
     length = request.headers.get("Content-Length") or "0"

@@ -1,4 +1,4 @@
-"""Lines out of pieces, in bounded memory."""
+"""Splits a stream of bytes into lines, in bounded memory and O(n) time."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import TypeAlias
 
 from .problems import Problem, too_large
 
-Line: TypeAlias = bytes | Problem
+NdjsonLine: TypeAlias = bytes | Problem
 
 
 async def split_lines(
-    pieces: AsyncIterator[bytes], *, limit: int
-) -> AsyncGenerator[list[Line], None]:
-    """Yield the lines that each piece completes; blank ones are left out.
+    chunks: AsyncIterator[bytes], *, limit: int
+) -> AsyncGenerator[list[NdjsonLine], None]:
+    """Yield the lines that each chunk completes, without blank ones.
 
-    A line of more than *limit* bytes, without its end (LF or CRLF), is a `Problem`
-    and is not kept. The last line needs no end.
+    A line of more than *limit* bytes, excluding LF or CRLF, is dropped; a `Problem` is
+    yielded in its place. The last line needs no line end.
     """
-    rest = bytearray()
+    buffer = bytearray()
     skipping = False
-    async for piece in pieces:
-        lines: list[Line] = []
-        # Only what is new is looked at, so that small pieces are O(n) too.
-        *ends, tail = piece.split(b"\n")
+    async for chunk in chunks:
+        lines: list[NdjsonLine] = []
+        # Only the new chunk is searched: small chunks stay O(n) overall.
+        *ends, tail = chunk.split(b"\n")
         for end in ends:
             if not skipping:
-                lines += _line(rest + end, limit)
-            rest, skipping = bytearray(), False
+                lines += _line(buffer + end, limit)
+            buffer, skipping = bytearray(), False
         if not skipping:
-            rest += tail
-        if _is_too_long(rest, limit):
-            lines += _line(rest, limit)
-            rest, skipping = bytearray(), True
+            buffer += tail
+        if _is_too_long(buffer, limit):
+            lines += _line(buffer, limit)
+            buffer, skipping = bytearray(), True
         if lines:
             yield lines
-    if lines := _line(rest, limit):
+    if lines := _line(buffer, limit):
         yield lines
 
 
-def _line(content: bytes | bytearray, limit: int) -> list[Line]:
-    """Return the one line that *content* is; none if it is blank."""
+def _line(content: bytes | bytearray, limit: int) -> list[NdjsonLine]:
+    """Return the line *content*, or nothing if it is blank."""
     if _is_too_long(content, limit):
         return [too_large(f"the line takes more than {limit} bytes")]
     return [bytes(content).removesuffix(b"\r")] if content.strip() else []

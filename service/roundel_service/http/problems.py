@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): what a caller is told when a request fails."""
+"""Problem documents (RFC 9457): the bodies of error responses."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class ProblemDocument(Struct, forbid_unknown_fields=True):
 @final
 @attrs.define(kw_only=True)
 class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
-    """A request that is answered with a problem document and takes no effect.
+    """Raised to answer a request with a problem document; it has no effect.
 
-    *name* is the stable part of its type; *headers* go with the answer.
+    *name* is the stable part of the type; *headers* are added to the response.
     """
 
     status: int
@@ -66,7 +66,7 @@ class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
 
 
 def invalid_request(*errors: FieldError) -> Problem:
-    """Make the problem of a request whose fields are wrong (422)."""
+    """Return the problem of a request with invalid fields (422)."""
     return Problem(
         status=422,
         name="invalid-request",
@@ -77,7 +77,7 @@ def invalid_request(*errors: FieldError) -> Problem:
 
 
 def malformed_body(detail: str) -> Problem:
-    """Make the problem of a body that is no JSON (400)."""
+    """Return the problem of a body that is not JSON (400)."""
     return Problem(
         status=400,
         name="malformed-body",
@@ -87,28 +87,28 @@ def malformed_body(detail: str) -> Problem:
 
 
 def unauthorized(detail: str) -> Problem:
-    """Make the problem of a missing or bad proof of identity (401)."""
+    """Return the problem of missing or invalid credentials (401)."""
     return Problem(
         status=401,
         name="unauthorized",
-        title="No valid proof of identity",
+        title="Missing or invalid credentials",
         detail=detail,
         headers={"WWW-Authenticate": "Bearer"},
     )
 
 
 def forbidden(detail: str) -> Problem:
-    """Make the problem of a proof that does not allow this (403)."""
+    """Return the problem of credentials without permission (403)."""
     return Problem(
         status=403,
         name="forbidden",
-        title="Not allowed with this proof of identity",
+        title="Not allowed with these credentials",
         detail=detail,
     )
 
 
 def too_large(detail: str) -> Problem:
-    """Make the problem of a request that is over a bound of bytes (413)."""
+    """Return the problem of a request above a size limit (413)."""
     return Problem(
         status=413,
         name="too-large",
@@ -118,36 +118,36 @@ def too_large(detail: str) -> Problem:
 
 
 def not_acceptable(detail: str) -> Problem:
-    """Make the problem of an `Accept` that excludes what there is (406)."""
+    """Return the problem of an `Accept` that excludes event streams (406)."""
     return Problem(
         status=406,
         name="not-acceptable",
-        title="Only an event stream can be had here",
+        title="Only an event stream is available",
         detail=detail,
     )
 
 
 def revoked() -> Problem:
-    """Make the problem of a proof that was taken back (401)."""
+    """Return the problem of a revoked credential (401)."""
     return attrs.evolve(
-        unauthorized("the proof was issued before the user's proofs were revoked"),
+        unauthorized("the credential was issued before the revocation"),
         name="revoked",
-        title="The proof of identity was revoked",
+        title="The credential was revoked",
     )
 
 
 def key_reused() -> Problem:
-    """Make the problem of an idempotency key that came with another body (409)."""
+    """Return the problem of an idempotency key with another body (409)."""
     return Problem(
         status=409,
         name="idempotency-key-reused",
         title="The Idempotency-Key was used with another body",
-        detail="Idempotency-Key: expected the body that it came with first",
+        detail="Idempotency-Key: expected the body of its first use",
     )
 
 
 def too_many_categories(detail: str) -> Problem:
-    """Make the problem of a mailbox that may have no more categories (422)."""
+    """Return the problem of a mailbox at its limit of categories (422)."""
     return Problem(
         status=422,
         name="too-many-categories",
@@ -158,43 +158,43 @@ def too_many_categories(detail: str) -> Problem:
 
 
 def too_many_requests(retry_after: int) -> Problem:
-    """Make the problem of a caller that asks too often (429)."""
+    """Return the problem of a caller above its rate limit (429)."""
     return Problem(
         status=429,
         name="too-many-requests",
         title="Too many requests",
-        detail=f"expected fewer calls: try again in {retry_after} s",
+        detail=f"rate limit exceeded: try again in {retry_after} s",
         headers={"Retry-After": str(retry_after)},
     )
 
 
 def internal_error() -> Problem:
-    """Make the problem of a failure that is ours (500); the log says more."""
+    """Return the problem of an internal error, which the log details (500)."""
     return Problem(
         status=500,
         name="internal-error",
-        title="The service failed",
-        detail="the request failed by a fault of the service, which was logged",
+        title="Internal error",
+        detail="an internal error, which was logged with the request id",
     )
 
 
 def keys_unavailable() -> Problem:
-    """Make the problem of a token before the service has loaded a key (503)."""
+    """Return the problem of a token before a key is loaded (503)."""
     return Problem(
         status=503,
         name="keys-unavailable",
-        title="Tokens cannot be verified now",
-        detail="the keys that tokens are verified with could not be read yet",
+        title="The verification keys are unavailable",
+        detail="the keys for token verification are not loaded yet",
         headers={"Retry-After": "5"},
     )
 
 
 def engine_unavailable(detail: str) -> Problem:
-    """Make the problem of an engine that cannot promise anything now (503)."""
+    """Return the problem of an unavailable engine (503)."""
     return Problem(
         status=503,
         name="engine-unavailable",
-        title="The mailboxes cannot be reached now",
+        title="The engine is unavailable",
         detail=detail,
         headers={"Retry-After": "2"},
     )

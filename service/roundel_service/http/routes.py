@@ -1,4 +1,4 @@
-"""The HTTP contract as one table: every call, and who answers it."""
+"""The routes of the HTTP contract: method, path and handler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]
 @final
 @attrs.frozen
 class Route:
-    """One call of the contract; ``{name}`` in *path* is a part with a name."""
+    """A method and a path template; ``{name}`` in *path* is a path parameter."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Route:
 
 
 def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
-    """Return every call of the contract."""
+    """Return the route of every operation."""
     notify, users = NotifyHandlers(hub, access), UserHandlers(hub, access)
     producers = ProducerHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"

@@ -1,4 +1,4 @@
-"""What callers may send: every body, query and path as a type."""
+"""Request types: bodies, queries and path parameters."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MAX_SEQ = 2**42 - 1
 MAX_TTL = 10 * 365 * 86_400
 MAX_COUNT = 2**53 - 1
 
-# A bare `$` would let a line end through behind the last character.
+# A bare `$` also matches before a final line end.
 _END = r"$(?!\n)"
 User = Annotated[str, Meta(pattern=f"^{USER_NAME}{_END}")]
 Category = Annotated[str, Meta(pattern=f"^{CATEGORY_NAME}{_END}")]
-# As many as a mailbox may have, and a comma between each two.
+# Up to 64, the limit of a mailbox, separated by commas.
 Categories = Annotated[
     str,
     Meta(pattern=f"^{CATEGORY_NAME}(?:,{CATEGORY_NAME}){{0,63}}{_END}"),
@@ -33,7 +33,7 @@ _V = TypeVar("_V")
 
 @final
 class Recipients(Struct, forbid_unknown_fields=True):
-    """Whom to notify: one *user*, or up to 1,000 *users*."""
+    """The recipients: one *user*, or up to 1,000 *users*."""
 
     user: User | UnsetType = UNSET
     users: Annotated[list[User], Meta(min_length=1, max_length=1_000)] | UnsetType = (
@@ -41,13 +41,13 @@ class Recipients(Struct, forbid_unknown_fields=True):
     )
 
     def __post_init__(self) -> None:
-        """Refuse both at once, and neither."""
+        """Raise `ValueError` for both fields, and for none."""
         if (self.user is UNSET) == (self.users is UNSET):
             raise ValueError("expected either user or users")
 
     @property
     def names(self) -> list[str]:
-        """The recipients, each once, in the order given."""
+        """The recipients without duplicates, in the order given."""
         if self.users is not UNSET:
             return list(dict.fromkeys(self.users))
         return [] if self.user is UNSET else [self.user]
@@ -69,13 +69,13 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     ttl: Annotated[float, Meta(gt=0, le=MAX_TTL)] | None = None
 
     def size(self) -> int:
-        """Return how many bytes the item takes as JSON."""
-        # To whom it is is no part of the item, and stands there as null.
-        told, to = msgspec.json.encode(self), msgspec.json.encode(self.to)
-        return len(told) - len(to) + len(b"null")
+        """Return the size of the item in bytes of JSON."""
+        # The recipients are not part of the item: they count as null.
+        body, to = msgspec.json.encode(self), msgspec.json.encode(self.to)
+        return len(body) - len(to) + len(b"null")
 
     def operation(self, item_id: str, *, size: int, op_id: str | None) -> Notify:
-        """Return it as an operation on one mailbox."""
+        """Return the operation on one mailbox."""
         return Notify(
             id=item_id,
             category=self.category,
@@ -109,7 +109,7 @@ class DisconnectRequest(Struct, forbid_unknown_fields=True):
 
 @final
 class TicketRequest(Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/tickets` of a producer; *session* is in seconds."""
+    """The body of a producer's `POST /v1/tickets`; *session* is in seconds."""
 
     user: User
     session: Annotated[float, Meta(gt=0, le=MAX_SESSION)] | UnsetType = UNSET
@@ -117,12 +117,12 @@ class TicketRequest(Struct, forbid_unknown_fields=True):
 
 @final
 class NoFields(Struct, forbid_unknown_fields=True):
-    """An empty object, such as the body of `POST /v1/tickets` of a user."""
+    """An empty object: the body of a user's `POST /v1/tickets`."""
 
 
 @final
 class Op(Struct, forbid_unknown_fields=True):
-    """One operation of a user on the own mailbox: exactly one of the verbs."""
+    """One operation of a user on their mailbox: exactly one verb and its conditions."""
 
     read: ItemIds | UnsetType = UNSET
     unread: ItemIds | UnsetType = UNSET
@@ -135,17 +135,17 @@ class Op(Struct, forbid_unknown_fields=True):
     category: Category | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Refuse what is not one verb with just its own conditions."""
+        """Raise `ValueError` unless there is one verb with valid conditions."""
         verbs = [name for name in _FLAGS if getattr(self, name) is not UNSET]
         if len(verbs) != 1:
             raise ValueError(f"expected exactly one of {', '.join(_FLAGS)}")
         if (self.as_of is not UNSET) != (verbs == ["read_all"]):
-            raise ValueError("expected as_of with read_all, and with nothing else")
+            raise ValueError("expected as_of with read_all only")
         if self.category is not UNSET and verbs[0] not in ("read_all", "read_upto"):
             raise ValueError("expected category only with read_all or read_upto")
 
     def mark(self) -> Mark:
-        """Return what it does to the mailbox."""
+        """Return the change of flags."""
         verb = next(name for name in _FLAGS if getattr(self, name) is not UNSET)
         value = getattr(self, verb)
         by_id = isinstance(value, list)
@@ -157,7 +157,7 @@ class Op(Struct, forbid_unknown_fields=True):
         )
 
 
-# Read implies seen: nobody reads what no client has shown.
+# Read implies seen: a client has shown the item.
 _READ = {"read": True, "seen": True}
 _FLAGS: Mapping[str, Mapping[str, bool]] = {
     "read": _READ,
@@ -178,7 +178,7 @@ class OpsRequest(Struct, forbid_unknown_fields=True):
     ops: Annotated[list[Op], Meta(min_length=1, max_length=100)]
 
     def operation(self) -> MarkAll:
-        """Return it as an operation on the mailbox."""
+        """Return the operation on the mailbox."""
         return MarkAll(marks=tuple(op.mark() for op in self.ops), op_id=self.op_id)
 
 
@@ -210,7 +210,7 @@ class StreamQuery(Struct, forbid_unknown_fields=True):
 
     @property
     def names(self) -> frozenset[str] | None:
-        """The categories that the stream is about; `None` is all."""
+        """The categories of the stream; `None` is all."""
         return frozenset(self.categories.split(",")) if self.categories else None
 
 
@@ -224,7 +224,7 @@ class RetractQuery(Struct, forbid_unknown_fields=True):
     user: User | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what names neither, or both."""
+        """Raise `ValueError` for both selections, and for none."""
         by_key = self.key is not None and self.category is not None
         if (self.source is None) == (not by_key) or (
             not by_key and (self.key, self.category) != (None, None)
@@ -232,20 +232,20 @@ class RetractQuery(Struct, forbid_unknown_fields=True):
             raise ValueError("expected either source, or key and category")
 
     def operation(self) -> Retract:
-        """Return it as an operation on a mailbox."""
+        """Return the operation on a mailbox."""
         return Retract(source=self.source, category=self.category, key=self.key)
 
 
 @final
 class UserPath(Struct, forbid_unknown_fields=True):
-    """The part of a path that names a user."""
+    """The path parameter of a user."""
 
     user: User
 
 
 @final
 class GaugePath(Struct, forbid_unknown_fields=True):
-    """The parts of a path that name a gauge."""
+    """The path parameters of a gauge."""
 
     user: User
     category: Category
@@ -253,7 +253,7 @@ class GaugePath(Struct, forbid_unknown_fields=True):
 
 @final
 class NoQuery(Struct, forbid_unknown_fields=True):
-    """The query of a call that takes none."""
+    """The query of an operation without parameters."""
 
 
 def _set_or(value: _V | UnsetType, otherwise: _V) -> _V:

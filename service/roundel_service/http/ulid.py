@@ -1,46 +1,47 @@
-"""Ids of items: sortable by time, unguessable, safe in a URL."""
+"""ULIDs: item ids that sort by time, cannot be guessed, and are safe in URLs."""
 
 from __future__ import annotations
 
 import os
 from functools import lru_cache
 
-# Crockford's base 32: no letter that is taken for a digit.
+# Crockford's base 32: without letters that look like digits.
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_FIVE_BITS = (_DIGITS * 8).encode()
+_LOW_FIVE_BITS = (_DIGITS * 8).encode()
 
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 
-_TIME, _RANDOM = 10, 16
-_DRAWN = 64
-# Luck is drawn for many at once: to ask the system for it takes longer than all else.
-_random_bits: list[str] = []
+_TIME_DIGITS, _RANDOM_DIGITS = 10, 16
+_BATCH = 64
+# Random parts, drawn in batches: a system call for each would dominate the cost.
+_random_parts: list[str] = []
 if hasattr(os, "register_at_fork"):
-    # No two processes may have the same.
-    os.register_at_fork(after_in_child=_random_bits.clear)
+    # A child process must not reuse the random parts of its parent.
+    os.register_at_fork(after_in_child=_random_parts.clear)
 
 
 def new_id(now: float) -> str:
-    """Return a new ULID: the time *now*, in seconds since 1970, and 80 bits of luck."""
-    if not _random_bits:
+    """Return a new ULID: 48 bits of time and 80 random bits.
+
+    *now* is in seconds since 1970.
+    """
+    if not _random_parts:
         _refill()
-    return _time(int(now * 1_000)) + _random_bits.pop()
-
-
-def _time(milliseconds: int) -> str:
-    return _second(milliseconds >> 10) + _PAIRS[milliseconds & 1_023]
+    milliseconds = int(now * 1_000)
+    low_digits = _PAIRS[milliseconds & 1_023]
+    return _high_digits(milliseconds >> 10) + low_digits + _random_parts.pop()
 
 
 @lru_cache(maxsize=2)
-def _second(number: int) -> str:
-    """Write all but the last two digits of a time, which is for 1,024 ms the same."""
-    shifts = range(5 * (_TIME - 3), -1, -5)
+def _high_digits(number: int) -> str:
+    """Return all but the last two digits of a time; they change every 1,024 ms."""
+    shifts = range(5 * (_TIME_DIGITS - 3), -1, -5)
     return "".join([_DIGITS[number >> shift & 31] for shift in shifts])
 
 
 def _refill() -> None:
-    # A digit has five bits of luck, of the eight of a byte.
-    drawn = os.urandom(_RANDOM * _DRAWN).translate(_FIVE_BITS).decode()
-    _random_bits.extend(
-        drawn[at : at + _RANDOM] for at in range(0, len(drawn), _RANDOM)
+    # Five bits of each byte become a digit.
+    drawn = os.urandom(_RANDOM_DIGITS * _BATCH).translate(_LOW_FIVE_BITS).decode()
+    _random_parts.extend(
+        drawn[at : at + _RANDOM_DIGITS] for at in range(0, len(drawn), _RANDOM_DIGITS)
     )

@@ -32,7 +32,7 @@ from ..messages import (
     body_too_slow,
     json_response,
 )
-from ..ndjson import Line, split_lines
+from ..ndjson import NdjsonLine, split_lines
 from ..problems import Problem
 from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
 from ..ulid import new_id
@@ -166,7 +166,7 @@ class NotifyHandlers:
         return rejected
 
 
-def _parse(body: Line, key: str | None) -> Problem | PublishRequest:
+def _parse(body: NdjsonLine, key: str | None) -> Problem | PublishRequest:
     if isinstance(body, Problem):
         return body
     try:
@@ -209,7 +209,9 @@ def _recipient_result(user: str, result: ApplyResult) -> Problem | RecipientResu
     return RecipientResult(user, result.item, badge.v, badge.epoch, total)
 
 
-async def _next_lines(chunks: AsyncIterator[list[Line]]) -> list[Line] | None:
+async def _next_lines(
+    chunks: AsyncIterator[list[NdjsonLine]],
+) -> list[NdjsonLine] | None:
     """Return the next lines: `None` at the end, a 408 problem after `BODY_TIMEOUT`."""
     with trio.move_on_after(BODY_TIMEOUT):
         return await anext(chunks, None)

@@ -1,4 +1,4 @@
-"""Handlers of the producers' calls except those that notify."""
+"""Handlers of the producers' calls, except notifications."""
 
 from __future__ import annotations
 

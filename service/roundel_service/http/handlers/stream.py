@@ -1,4 +1,13 @@
-"""The stream: who may open it, and what a ticket is good for."""
+"""Handler of `GET /v1/stream`.
+
+A browser's `EventSource` gives up for good after an error status such as 429 or 503.
+So a stream that cannot be opened now is a 200 that asks the client to reconnect later.
+A revoked credential gets a 204, which stops reconnecting (WHATWG HTML 9.2.3).
+
+A ticket opens one stream. It is claimed in the engine when the stream has written its
+first state, so a connection that fails earlier can be retried. The ticket and a resume
+key from one of the stream's own event ids reopen the stream without a claim.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +28,7 @@ from ...streams.hub import Hub
 from ...streams.subscribe import SubscribeRequest, resume_key
 from ...streams.subscriber import Subscriber
 from ...streams.view_history import View
-from .. import decoding as requests
-from .. import problems, schemas
+from .. import decoding, problems, schemas
 from ..access_control import AccessControl
 from ..messages import AnyResponse, EventStreamResponse, Request, Response
 from ..problems import Problem
@@ -31,17 +39,17 @@ _HEADERS = dict(stream_headers())
 @final
 @attrs.frozen
 class StreamHandler:
-    """The handler of the stream."""
+    """Handler that opens streams."""
 
     hub: Hub
     access: AccessControl
 
     async def stream(self, request: Request) -> AnyResponse:
-        """Open the caller's stream, or say in a way that browsers survive why not."""
-        query = requests.decode_query(request.parameters, schemas.StreamQuery)
+        """Open a stream for the calling user."""
+        query = decoding.decode_query(request.parameters, schemas.StreamQuery)
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
-            raise problems.not_acceptable("Accept: expected text/event-stream in it")
+            raise problems.not_acceptable("Accept: expected text/event-stream")
         try:
             user = await self.access.authenticate(request, ticket=query.ticket)
             return await self._open(user, query, request)
@@ -56,29 +64,28 @@ class StreamHandler:
         last_event_id = read_last_event_id(
             request.headers.get("Last-Event-ID"), query.cursor
         )
-        channel, attendance = await self.hub.channel(user.name), self.hub.presence
+        channel, presence = await self.hub.channel(user.name), self.hub.presence
         self._check_revoked(user, channel)
-        is_new = await self._is_first_use(user.ticket, last_event_id)
-        seat = await attendance.reserve(user.name) if attendance else None
-        # Again, as it was waited; from here on, nothing happens in between.
+        is_first_use = await self._is_first_use(user.ticket, last_event_id)
+        slot = await presence.reserve(user.name) if presence else None
+        # Checked again after the awaits; there is no checkpoint below.
         self._check_revoked(user, channel)
-        opening = SubscribeRequest(
+        subscribe = SubscribeRequest(
             last_event_id=last_event_id,
             expires_in=user.expires_at - self.hub.clock(),
             resume_key=user.ticket.resume_key if user.ticket else None,
-            # A browser never comes back from a 429: it is asked to come later.
             refused=self.access.throttle_delay(user) > 0
-            or not (seat is None or seat.granted),
+            or not (slot is None or slot.granted),
             request_id=request.id,
         )
-        reader = self.hub.subscribe(channel, _view(query.level, query.names), opening)
-        if user.ticket is not None and is_new:
-            self._consume_ticket(user.ticket, reader)
-        within = self.hub.lease(reader, seat)
+        view = _view(query.level, query.names)
+        subscriber = self.hub.subscribe(channel, view, subscribe)
+        if user.ticket is not None and is_first_use:
+            self._claim_on_first_state(user.ticket, subscriber)
         return EventStreamResponse(
-            stream=reader,
+            stream=subscriber,
             wakeup=channel.wakeup,
-            lifespan=within,
+            lifespan=self.hub.lease(subscriber, slot),
             headers=_HEADERS,
         )
 
@@ -88,9 +95,8 @@ class StreamHandler:
             raise problems.revoked()
 
     def _reject(self, problem: Problem) -> AnyResponse:
-        """Answer who has no proof that is known to be good."""
+        """Return the response to a request without a valid credential, or raise."""
         if problem.name == "revoked":
-            # WHATWG 9.2.3: a 204 tells a browser to stop reconnecting.
             return Response(status=204)
         if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return self._reject_retry_later()
@@ -102,38 +108,38 @@ class StreamHandler:
     async def _is_first_use(
         self, ticket: Ticket | None, last_event_id: str | None
     ) -> bool:
-        """Tell whether *ticket* opens its stream first; raises if it opens none."""
+        """Return whether *ticket* is unused; raises a 401 if it opens no stream."""
         if ticket is None or ticket.matches_resume_key(resume_key(last_event_id)):
             return False
         if self.hub.clock() >= ticket.first_use_until:
-            raise problems.unauthorized("the ticket is too old to open a stream with")
-        if await self.hub.engine.claimed(_claim(ticket)) is not None:
-            raise problems.unauthorized("the ticket was used")
+            raise problems.unauthorized("the ticket is too old to open a stream")
+        if await self.hub.engine.claimed(_claim_name(ticket)) is not None:
+            raise problems.unauthorized("the ticket is used already")
         return True
 
-    def _consume_ticket(self, ticket: Ticket, reader: Subscriber) -> None:
-        """Let *ticket* open nothing any more once *reader* has its first state."""
+    def _claim_on_first_state(self, ticket: Ticket, subscriber: Subscriber) -> None:
+        """Claim *ticket* once *subscriber* has written its first state."""
 
         async def claim() -> None:
-            mine = token_hex(8)
+            own, name = token_hex(8), _claim_name(ticket)
             try:
-                kept = await self.hub.engine.claim(_claim(ticket), mine, ttl=TICKET_TTL)
+                first = await self.hub.engine.claim(name, own, ttl=TICKET_TTL)
             except EngineUnavailable:
-                # Nobody would know that it was used; the stream's ids open it again.
-                reader.end("shed")
+                # The ticket would stay usable; the stream's event ids reopen it.
+                subscriber.end("shed")
             else:
-                if kept == mine:
+                if first == own:
                     return
-                # Two came in with it at the same time: one of them stays.
-                reader.end("revoked")
-            reader.channel.wakeup.notify()
+                # Two streams were opened with the ticket concurrently: one stays.
+                subscriber.end("revoked")
+            subscriber.channel.wakeup.notify()
 
-        reader.on_state = partial(self.hub.start, claim)
+        subscriber.on_state = partial(self.hub.start, claim)
 
 
 # Nearly all streams are of few views, and each would keep its own for as long as it is.
 _view = lru_cache(maxsize=256)(View)
 
 
-def _claim(ticket: Ticket) -> str:
+def _claim_name(ticket: Ticket) -> str:
     return f"ticket {ticket.id}"

@@ -1,4 +1,4 @@
-"""What users call: their badge, their list, and what they do to it."""
+"""Handlers of the users' calls except the stream."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ..responses import ItemsResponse, TicketResponse, badge_state
 @final
 @attrs.frozen
 class UserHandlers:
-    """The handlers of what users call, and of what shows the same to producers."""
+    """Handlers of badges, item lists, operations and tickets."""
 
     hub: Hub
     access: AccessControl
 
     async def badge(self, request: Request) -> Response:
-        """Return the caller's badge, at once or when it is another."""
+        """Return the caller's badge, immediately or after it changed."""
         user = await self.access.user(request)
         return await self._badge_of(user.name, request, caller=user)
 
     async def badge_of_user(self, request: Request) -> Response:
-        """Return a user's badge to a producer."""
+        """Return the badge of the user in the path, to a producer."""
         await self.access.producer(request)
         user = decoding.decode_path(request.params, schemas.UserPath).user
         return await self._badge_of(user, request)
@@ -50,10 +50,10 @@ class UserHandlers:
         )
         channel = await self.hub.channel(user)
         if wait and channel.badge.etag in known:
-            within = caller.expires_at - self.hub.clock() if caller else inf
-            await self._wait_for_change(channel, channel.badge, min(wait, within))
+            remaining = caller.expires_at - self.hub.clock() if caller else inf
+            await self._wait_for_change(channel, channel.badge, min(wait, remaining))
             if caller is not None:
-                # While the answer was held the proof may have been revoked.
+                # The credential may have been revoked meanwhile.
                 await self.access.check_revoked(caller)
         badge = channel.badge
         headers = {
@@ -62,8 +62,8 @@ class UserHandlers:
         }
         if badge.etag in known:
             return Response(status=304, headers=headers)
-        answer = json_response(badge_document(badge))
-        return attrs.evolve(answer, headers={**answer.headers, **headers})
+        response = json_response(badge_document(badge))
+        return attrs.evolve(response, headers={**response.headers, **headers})
 
     async def _wait_for_change(
         self, channel: UserChannel, known: Badge, wait: float
@@ -89,7 +89,7 @@ class UserHandlers:
         return json_response(ItemsResponse(cursor_of(mailbox), badge, items, following))
 
     async def ops(self, request: Request) -> Response:
-        """Do what the caller does to the own mailbox, all of it or nothing."""
+        """Apply operations to the caller's mailbox, all or none."""
         user = await self.access.user(request)
         decoding.decode_query(request.parameters, schemas.NoQuery)
         body = decoding.decode_body(
@@ -99,25 +99,25 @@ class UserHandlers:
         return json_response(badge_state(badge))
 
     async def ticket(self, request: Request) -> Response:
-        """Return a ticket that opens one stream, to a user or to a producer."""
+        """Issue a ticket for one stream, to a user or a producer."""
         caller = await self.access.caller(request)
         decoding.decode_query(request.parameters, schemas.NoQuery)
         body, now = await request.whole_body(decoding.MAX_BODY), self.hub.clock()
         if isinstance(caller, Producer):
-            asked = decoding.decode_body(body, schemas.TicketRequest)
-            user, issued_at = asked.user, now
-            holds_until = now + (asked.session or DEFAULT_SESSION)
+            fields = decoding.decode_body(body, schemas.TicketRequest)
+            user, issued_at = fields.user, now
+            expires_at = now + (fields.session or DEFAULT_SESSION)
         else:
             decoding.decode_body(body, schemas.NoFields)
             user, issued_at = caller.name, caller.issued_at
-            holds_until = caller.expires_at
+            expires_at = caller.expires_at
         ticket = self.access.authenticator.tickets.issue(
-            user, expires_at=holds_until, issued_at=issued_at
+            user, expires_at=expires_at, issued_at=issued_at
         )
         return json_response(
             TicketResponse(
                 ticket=ticket,
-                expires_in=int(min(TICKET_TTL, holds_until - now)),
+                expires_in=int(min(TICKET_TTL, expires_at - now)),
                 url=f"/v1/stream?ticket={ticket}",
             )
         )

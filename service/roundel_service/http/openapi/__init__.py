@@ -1,4 +1,4 @@
-"""The description of the HTTP contract: for programs, and as a page for people."""
+"""The OpenAPI description of the HTTP contract: a document, and a page."""
 
 from __future__ import annotations
 

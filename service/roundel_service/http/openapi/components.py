@@ -39,7 +39,7 @@ def component_name(name: str) -> str:
 
 
 def any_of(*names: str) -> Json:
-    """Return a schema that is one of those *names*."""
+    """Return a schema of any of the types *names*."""
     return {"anyOf": [ref(name) for name in names]}
 
 
@@ -49,7 +49,7 @@ _VERBS = [
     if field.name not in ("as_of", "category")
 ]
 _RULES: Mapping[str, Json] = {
-    # What the types of requests check in `__post_init__`, which no schema can tell.
+    # The rules of `__post_init__`, which msgspec cannot put into schemas.
     "Recipients": {"oneOf": [{"required": ["user"]}, {"required": ["users"]}]},
     "Op": {
         "oneOf": [{"required": [verb]} for verb in _VERBS],
@@ -62,7 +62,7 @@ _RULES: Mapping[str, Json] = {
     },
 }
 _ITEMS = {
-    # Unions that msgspec does not know.
+    # msgspec does not support unions of structs without tags.
     ("NotifyResponse", "results"): any_of("RecipientResult", "RecipientProblem"),
     ("ExplainedOperation", "steps"): any_of(
         "ExplainedAddStep", "SetStep", "RemoveStep"
@@ -72,7 +72,7 @@ _ITEMS = {
 
 
 def component_schemas() -> Json:
-    """Return every schema that the document refers to, by its name."""
+    """Return the schema of every type, by its component name."""
     types = [*_BODIES, *_response_types()]
     _, found = msgspec.json.schema_components(types, ref_template=_PREFIX + "{name}")
     components = {component_name(name): _simplify(each) for name, each in found.items()}

@@ -1,4 +1,4 @@
-"""What the document says besides its calls: who calls, and the common headers."""
+"""The document's info, servers, tags, security schemes and common headers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ INFO: Json = {
         "answer that carries a number carries the whole number and the epoch and "
         "version at which it is true: apply it only if it is newer.\n\n"
         "All bodies are JSON in UTF-8. An unknown field is an error, never ignored. A "
-        "request takes effect whole or not at all, except where the answer for one "
-        "recipient says otherwise. Whatever fails is told by a problem document "
-        "(RFC 9457).\n\n"
-        "A proof of identity that is present and bad is 401, also when another proof "
-        "beside it would do. A write that is proved by cookie needs an `Origin` that "
-        "is the service's own or on the CORS list.\n\n"
-        "Every `GET` answers `HEAD` too. Another path is 404, another method 405. "
-        "Pages of the origins in `ROUNDEL_CORS_ORIGINS` may call with credentials."
+        "request takes effect entirely or not at all, except that one recipient may "
+        "fail alone. Errors are problem documents (RFC 9457).\n\n"
+        "An invalid credential is 401, even if the request has a valid one too. A "
+        "write by cookie needs an `Origin` that is the service's own or on the CORS "
+        "list.\n\n"
+        "Every `GET` supports `HEAD`. An unknown path is 404, another method 405. The "
+        "origins in `ROUNDEL_CORS_ORIGINS` may call with credentials."
     ),
 }
 
@@ -37,14 +36,14 @@ OPERATOR_SERVERS: list[Json] = [
 TAGS: list[Json] = [
     {
         "name": "Producer",
-        "description": "What a backend calls: putting in, taking back, looking after.",
+        "description": "Calls of a backend: notify, retract, set gauges, manage users.",
     },
     {
         "name": "User",
-        "description": "What a browser calls, for the user that its proof names.",
+        "description": "Calls of a browser, for the user of its credentials.",
     },
-    {"name": "Stream", "description": "The badge or the list, live."},
-    {"name": "Operator", "description": "What whoever runs the service asks it."},
+    {"name": "Stream", "description": "Live events of the badge or the list."},
+    {"name": "Operator", "description": "Health checks, metrics and this document."},
 ]
 
 SECURITY_SCHEMES: Json = {
@@ -58,7 +57,7 @@ SECURITY_SCHEMES: Json = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": (
-            "A JWT of the user that its `sub` names; `exp` is required. It is verified "
+            "A JWT of the user in its claim `sub`; `exp` is required. It is verified "
             "with `ROUNDEL_JWT_SECRET` (HS256) or `ROUNDEL_JWKS` (RS256, ES256, EdDSA)."
         ),
     },
@@ -66,13 +65,13 @@ SECURITY_SCHEMES: Json = {
         "type": "apiKey",
         "in": "cookie",
         "name": "roundel",
-        "description": "The same JWT in a cookie, which browsers send by themselves.",
+        "description": "The same JWT in a cookie, which browsers send automatically.",
     },
     "ticket": {
         "type": "apiKey",
         "in": "query",
         "name": "ticket",
-        "description": "A ticket of `POST /v1/tickets`; it opens one stream, once.",
+        "description": "A ticket of `POST /v1/tickets`, for one stream, once.",
     },
 }
 
@@ -82,8 +81,8 @@ REQUEST_HEADERS: Json = {
         "in": "header",
         "description": (
             "1 to 255 visible ASCII characters. The same key with the same body within "
-            "24 h answers what the first call answered and does nothing; with another "
-            "body it is 409."
+            "24 h gets the first response and changes nothing; with another body it "
+            "is 409."
         ),
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
         "example": "issue-42-mention-7",
@@ -91,7 +90,7 @@ REQUEST_HEADERS: Json = {
     "ifNoneMatch": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "Entity tags that are known already: one of them is 304.",
+        "description": "Known entity tags: a match is a 304.",
         "schema": {"type": "string"},
         "example": '"jMQq2AhBYrQa.3"',
     },
@@ -99,8 +98,8 @@ REQUEST_HEADERS: Json = {
         "name": "Last-Event-ID",
         "in": "header",
         "description": (
-            "The id of the last event the client has, which browsers send by "
-            "themselves when they reconnect. It wins over `cursor`."
+            "The id of the last event received, which browsers send when they "
+            "reconnect. It takes precedence over `cursor`."
         ),
         "schema": {"type": "string"},
         "example": "jMQq2AhBYrQa.3",
@@ -109,8 +108,8 @@ REQUEST_HEADERS: Json = {
         "name": "X-Request-Id",
         "in": "header",
         "description": (
-            "The caller's own id of the request: 1 to 64 characters of "
-            "`A-Z a-z 0-9 . _ -`. Anything else is replaced."
+            "The caller's id of the request: 1 to 64 characters of "
+            "`A-Z a-z 0-9 . _ -`. Any other value is replaced."
         ),
         "schema": {"type": "string"},
         "example": "web-7f3a91",
@@ -119,31 +118,31 @@ REQUEST_HEADERS: Json = {
 
 HEADERS: Json = {
     "X-Request-Id": {
-        "description": "The id of the request, as the service's log has it.",
+        "description": "The id of the request in the service's log.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         "example": "web-7f3a91",
     },
     "ETag": {
-        "description": 'A strong entity tag; of a badge it is `"EPOCH.V"`.',
+        "description": 'A strong entity tag; of a badge: `"EPOCH.V"`.',
         "required": True,
         "schema": {"type": "string", "pattern": '^"[!#-~]+"$'},
         "example": '"jMQq2AhBYrQa.3"',
     },
     "Retry-After": {
-        "description": "After how many seconds to try again.",
+        "description": "Seconds until the next attempt.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
         "example": 1,
     },
     "WWW-Authenticate": {
-        "description": "How to prove who calls.",
+        "description": "The authentication scheme.",
         "required": True,
         "schema": {"const": "Bearer"},
         "example": "Bearer",
     },
     "Allow": {
-        "description": "The methods that the path has.",
+        "description": "The methods of the path.",
         "required": True,
         "schema": {"type": "string"},
         "example": "GET, HEAD, OPTIONS",
@@ -152,12 +151,12 @@ HEADERS: Json = {
 
 STREAM_HEADERS: Json = {
     "Cache-Control": {
-        "description": "Nothing between may keep or change it.",
+        "description": "Intermediaries must not store or transform the stream.",
         "required": True,
         "schema": {"const": "no-store, no-transform"},
     },
     "X-Accel-Buffering": {
-        "description": "No proxy may hold it back.",
+        "description": "Reverse proxies must not buffer the stream.",
         "required": True,
         "schema": {"const": "no"},
     },

@@ -1,4 +1,4 @@
-"""Every problem that a call may be answered with, as one that was really told."""
+"""An example of every problem, made by the functions that the service uses."""
 
 from __future__ import annotations
 
@@ -7,41 +7,38 @@ from typing import final
 
 import attrs
 
-from .. import messages as http
-from .. import problems
+from .. import messages, problems
 from ..problems import FieldError, Problem
 
 
 @final
 @attrs.frozen
 class ProblemExample:
-    """A *problem* that was told, and *when* it is."""
+    """A *problem*, and *when* the service returns it."""
 
     problem: Problem
     when: str
 
 
-_EVERY = (
+_EXAMPLES = (
     ProblemExample(
-        problems.malformed_body(
-            "Input data was truncated",
-        ),
+        problems.malformed_body("Input data was truncated"),
         "The body is not JSON.",
     ),
     ProblemExample(
         problems.unauthorized("expected Authorization: Bearer, or the cookie roundel"),
-        "No proof of identity came, or one that is not good. A bad proof is never made "
-        "up for by a good one beside it.",
+        "The credentials are missing or invalid. An invalid credential is rejected "
+        "even if the request has a valid one too.",
     ),
     ProblemExample(
         problems.revoked(),
-        "The proof was issued before the user's proofs were revoked. On the stream "
-        "this is 204, which tells a browser never to come back.",
+        "The credential was issued before the user's credentials were revoked. On the "
+        "stream this is a 204, after which browsers do not reconnect.",
     ),
     ProblemExample(
         problems.forbidden("expected a producer key, got credentials of a user"),
-        "The proof is good and of the wrong role; or a write came by cookie from a "
-        "page that is neither the service's own nor on the CORS list.",
+        "The credentials are valid but of the wrong role; or a write by cookie came "
+        "from an origin that is neither the service's own nor on the CORS list.",
     ),
     ProblemExample(
         Problem(
@@ -51,7 +48,7 @@ _EVERY = (
             detail="The requested URL was not found on the server. If you entered the "
             "URL manually please check your spelling and try again.",
         ),
-        "No call has this path; a slash in a path's part is one as well.",
+        "No operation has this path; a slash in a path parameter separates, too.",
     ),
     ProblemExample(
         Problem(
@@ -61,24 +58,24 @@ _EVERY = (
             detail="The method is not allowed for the requested URL.",
             headers={"Allow": "GET, HEAD, OPTIONS"},
         ),
-        "The path is a call's, the method is not; `Allow` names those that are.",
+        "The path has no such method; `Allow` lists its methods.",
     ),
     ProblemExample(
-        problems.not_acceptable("Accept: expected text/event-stream in it"),
+        problems.not_acceptable("Accept: expected text/event-stream"),
         "`Accept` excludes `text/event-stream`.",
     ),
     ProblemExample(
-        http.body_too_slow(),
-        "The body did not come in time.",
+        messages.body_too_slow(),
+        "The body did not arrive in time.",
     ),
     ProblemExample(
         problems.key_reused(),
-        "The `Idempotency-Key` came with another body within 24 h.",
+        "The `Idempotency-Key` was used with another body within 24 h.",
     ),
     ProblemExample(
         problems.too_large("the body takes more than 1048576 bytes"),
         "The body takes more than 1 MiB, a line of a batch more than 64 KiB, or an "
-        "item more than 8 KiB as JSON; or a body came where none is read.",
+        "item more than 8 KiB as JSON; or a `GET` has a body.",
     ),
     ProblemExample(
         Problem(
@@ -94,39 +91,39 @@ _EVERY = (
             FieldError("ttl", "Expected `float` > 0.0"),
             FieldError("titel", "unknown field"),
         ),
-        "Fields are wrong, missing or unknown; every one of them is named.",
+        "Fields are invalid, missing or unknown; `errors` names each of them.",
     ),
     ProblemExample(
         problems.too_many_categories(
             "expected at most 64 categories, 'c64' is one more"
         ),
-        "A mailbox has no room for another category. Where several are notified, only "
-        "the result of that user says so.",
+        "The mailbox is at its limit of categories. With several recipients, only the "
+        "result of that user has this problem.",
     ),
     ProblemExample(
         problems.too_many_requests(1),
-        "The caller asks too often; `Retry-After` says when to try again. A stream is "
-        "shed instead, and a batch is held back.",
+        "The caller is above its rate limit; `Retry-After` has the delay. A stream is "
+        "shed instead, and a batch is slowed down.",
     ),
     ProblemExample(
         problems.internal_error(),
-        "A fault of the service, which it logged with the `X-Request-Id`.",
+        "An internal error, logged with the `X-Request-Id`.",
     ),
     ProblemExample(
         problems.keys_unavailable(),
-        "The keys that tokens are verified with (`ROUNDEL_JWKS`) could not be read "
-        "yet. A stream is shed instead.",
+        "The keys for token verification (`ROUNDEL_JWKS`) are not loaded yet. A stream "
+        "is shed instead.",
     ),
     ProblemExample(
         problems.engine_unavailable("the store at 127.0.0.1:6379 does not answer"),
-        "Where mailboxes are kept cannot be reached or takes nothing now, and what was "
-        "asked for may have been done or not: to repeat it is safe with an "
-        "`Idempotency-Key` or an `op_id`. Where several are notified, each result says "
-        "it for itself. A stream is shed instead.",
+        "The engine cannot be reached or accepts no writes. The request may have taken "
+        "effect; repeating it is safe with an `Idempotency-Key` or an `op_id`. With "
+        "several recipients, each result has its own problem. A stream is shed "
+        "instead.",
     ),
 )
 
 PROBLEM_EXAMPLES: Mapping[str, ProblemExample] = {
-    failure.problem.name: failure for failure in _EVERY
+    example.problem.name: example for example in _EXAMPLES
 }
 """Every problem, by its name."""
