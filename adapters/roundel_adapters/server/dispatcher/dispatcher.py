@@ -15,8 +15,8 @@ its next wake-up there is no checkpoint, and no wake-up is lost.
 A socket that does not take all of a write keeps the rest in `unsent`. The stream then
 gets no further data until epoll reports that the socket is writable. So a slow peer
 costs one partial write and no queue. The same epoll reports the end of a peer. A peer
-that takes nothing is disconnected at the stream's deadline, by the same timers that
-send heartbeats.
+that takes nothing is disconnected at its write deadline, by the same timers that send
+heartbeats.
 
 The cost of an event is O(1) per stream that gets it: some 7 µs, two thirds of which
 are the system call. Idle streams cost one timer per heartbeat.
@@ -39,6 +39,7 @@ import trio
 from ...driver import EventStream
 from ...timer_queue import TimerQueue
 from ...wakeup import Wakeup
+from ..paced_stream import WriteDeadline
 from .socket_stream import SocketStream
 
 log = logging.getLogger("roundel_adapters.server")
@@ -58,9 +59,6 @@ TIMER_RESOLUTION = 0.25
 TIMER_INTERVAL = 1.0
 """Minimum seconds between two checks of the timers, and so their maximum delay."""
 
-WHOLE_WRITE_TIMEOUTS = 4
-"""Multiple of the write timeout within which a peer has to take a whole write."""
-
 MAX_EVENTS = 512
 """Epoll events that are handled at a time."""
 
@@ -72,8 +70,8 @@ MAX_DISCARDED = 64 * 1024
 class StreamDispatcher:
     """Drives event streams on sockets; `run()` has to run in a task.
 
-    A peer that takes no byte for *write_timeout* seconds is disconnected, and so is a
-    peer that takes longer than four times *write_timeout* for one write.
+    A peer that misses its `WriteDeadline` is disconnected; *write_timeout* is in
+    seconds.
     """
 
     def __init__(self, *, write_timeout: float = 30.0) -> None:
@@ -214,7 +212,7 @@ class StreamDispatcher:
         try:
             if not stream.unsent:
                 self._drain(stream, now)
-            elif now >= stream.stall_deadline:
+            elif now >= stream.deadline:
                 self._close(stream)
             # A write moves the stream's own deadline later, so its timer stays valid.
             if stream.unsent or stream not in self._timers:
@@ -249,12 +247,11 @@ class StreamDispatcher:
             return False
         if sent == len(data):
             return True
-        if not stream.unsent:
+        if stream.write_deadline is None:
             self._epoll.modify(stream.sock, select.EPOLLRDHUP | select.EPOLLOUT)
-            stream.write_deadline = now + WHOLE_WRITE_TIMEOUTS * self._write_timeout
-        if sent or not stream.unsent:
-            stall_deadline = now + self._write_timeout
-            stream.stall_deadline = min(stall_deadline, stream.write_deadline)
+            stream.write_deadline = WriteDeadline(self._write_timeout, now)
+        elif sent:
+            stream.write_deadline.extend(sent, now)
         stream.unsent = memoryview(data)[sent:]
         return False
 
@@ -270,7 +267,7 @@ class StreamDispatcher:
 
     def _continue_write(self, stream: SocketStream) -> None:
         if self._send(stream, stream.unsent, trio.current_time()):
-            stream.unsent, stream.stall_deadline = b"", inf
+            stream.unsent, stream.write_deadline = b"", None
             self._epoll.modify(stream.sock, select.EPOLLRDHUP)
             stream.wake()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from math import inf
 from typing import final
 
 from ...driver import EventStream
 from ...wakeup import Wakeup
+from ..paced_stream import WriteDeadline
 
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -31,7 +31,6 @@ class SocketStream:
         "is_scheduled",
         "lifespan",
         "sock",
-        "stall_deadline",
         "unsent",
         "wakeup",
         "write_deadline",
@@ -60,15 +59,15 @@ class SocketStream:
         """Whether `next_data()` has returned the end of the response."""
         self.unsent: bytes | memoryview = b""
         """The rest of a write that the socket did not take."""
-        self.stall_deadline = inf
-        """The time by which the peer has to take some of `unsent`."""
-        self.write_deadline = inf
-        """The time by which the peer has to take all of `unsent`."""
+        self.write_deadline: WriteDeadline | None = None
+        """When the peer has to take some of `unsent`; `None` if there is none."""
 
     @property
     def deadline(self) -> float:
         """The time at which the stream needs attention without a wake-up."""
-        return self.stall_deadline if self.unsent else self.event_stream.deadline
+        if self.write_deadline is None:
+            return self.event_stream.deadline
+        return self.write_deadline.deadline
 
     def wake(self) -> None:
         """Schedule a call of `next_data()`."""

@@ -121,7 +121,7 @@ async def test_peer_that_reads_some_in_time_stays_connected(autojump_clock, harn
 
 
 async def test_peer_that_reads_single_bytes_is_disconnected(autojump_clock, harness):
-    """One write has to be read within four write timeouts."""
+    """A peer has to read 64 KiB within four write timeouts."""
     peer = harness.connect(buffer=MINIMUM)
     await harness.settle()
     for _ in range(5):
