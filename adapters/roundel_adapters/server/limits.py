@@ -48,11 +48,11 @@ class ServerLimits:
 class ServerCounters:
     """Counts connections: *open* ones now, the others since the start of the server.
 
-    *rejected* connections were above the limit, *cut* ones timed out in a write, and
+    *rejected* connections were above the limit, *timed_out* ones timed out in a write, and
     *failed* ones ended by an exception in the server.
     """
 
     open: int = 0
     rejected: int = 0
-    cut: int = 0
+    timed_out: int = 0
     failed: int = 0

@@ -148,7 +148,7 @@ class _Server:
                 self._fastpath,
                 plain,
                 has_room=self._below_connection_limit,
-                hand_over=partial(self._resume_with, connections),
+                hand_over=partial(self._take_over, connections),
             )
             await connections.start(self._fast_loop.run)
             listeners = [each for each in listeners if each not in plain]
@@ -179,7 +179,7 @@ class _Server:
             return
         await self._serve(self._open_connection(stream), b"")
 
-    def _resume_with(
+    def _take_over(
         self, connections: trio.Nursery, stream: trio.SocketStream, received: bytes
     ) -> None:
         connections.start_soon(self._serve, self._open_connection(stream), received)

@@ -163,7 +163,7 @@ class FastConnection:
         try:
             await paced.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._context.counters.cut += paced.has_timed_out
+            self._context.counters.timed_out += paced.has_timed_out
             self.is_closed = True
         await trio.lowlevel.checkpoint_if_cancelled()
 
