@@ -21,14 +21,13 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {
     "roundel": "core/roundel",
     "roundel_adapters": "adapters/roundel_adapters",
-    "roundel_adapters.server": "adapters/roundel_adapters/server",
     "roundel_service": "service/roundel_service",
 }
-LEFT_OUT = {"roundel_service", "roundel_service.__main__"}
+LEFT_OUT = {"roundel_adapters", "roundel_service", "roundel_service.__main__"}
 
-WIDTH, HEIGHT = 232, 64
+WIDTH, HEIGHT = 240, 78
 GAP, RISE = 28, 52
-LINE = 34
+LINE = 36
 """Characters of a docstring on one line of a box."""
 
 STYLE = """
@@ -58,9 +57,7 @@ Graph = dict[str, set[str]]
 def folder_of(module: str) -> str:
     """Return the box that *module* belongs to."""
     parts = module.split(".")
-    if module.startswith("roundel_adapters.server"):
-        return "roundel_adapters.server"
-    return ".".join(parts[:2] if parts[0] == "roundel_service" else parts[:1])
+    return ".".join(parts[:1] if parts[0] == "roundel" else parts[:2])
 
 
 def import_graph() -> Graph:
@@ -116,7 +113,7 @@ def places_of(graph: Graph) -> dict[str, tuple[float, float]]:
 
 
 def summary(box: str) -> list[str]:
-    """Return the first sentence of the docstring of *box*, in at most two lines."""
+    """Return the first sentence of the docstring of *box*, in at most three lines."""
     package, _, name = box.partition(".")
     path = ROOT / FOLDERS.get(box, f"{FOLDERS[package]}/{name}")
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -127,7 +124,7 @@ def summary(box: str) -> list[str]:
         if len(lines[-1]) + len(word) >= LINE:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines if len(lines) <= 2 else [lines[0], f"{lines[1]} …"]
+    return lines if len(lines) <= 3 else [*lines[:2], f"{lines[2]} …"]
 
 
 def draw_box(box: str, place: tuple[float, float]) -> str:
@@ -136,15 +133,15 @@ def draw_box(box: str, place: tuple[float, float]) -> str:
     kind = {"roundel": "core", "roundel_adapters": "adapters"}.get(
         box.partition(".")[0], "service"
     )
-    label = box.removeprefix("roundel_service.")
+    label = box.removeprefix("roundel_service.").removeprefix("roundel_")
     lines = "".join(
-        f'<text x="{x:g}" y="{y + 4 + 15 * number:g}">{escape(line)}</text>'
+        f'<text x="{x:g}" y="{y - 1 + 15 * number:g}">{escape(line)}</text>'
         for number, line in enumerate(summary(box))
     )
     return (
         f'<rect class="{kind}" x="{x - WIDTH / 2:g}" y="{y - HEIGHT / 2:g}" '
         f'width="{WIDTH}" height="{HEIGHT}" rx="10"/>'
-        f'<text class="name" x="{x:g}" y="{y - 13:g}">{escape(label)}</text>{lines}'
+        f'<text class="name" x="{x:g}" y="{y - 19:g}">{escape(label)}</text>{lines}'
     )
 
 
