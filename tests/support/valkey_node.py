@@ -1,7 +1,7 @@
-"""A node in a process of its own, which does what it is told line by line.
+"""A node as a process that executes commands from standard input.
 
-It is started with the URL of a store, and then reads ``["write", USER, NAME]`` and
-``["clients"]``, and answers each with a line of JSON.
+Started with the URL of a store. Each line is ``["write", USER, NAME]`` or
+``["clients"]``; each reply is a line of JSON.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.valkey_nodes import Node, node, note
+from support.valkey_nodes import Node, notification, run_node
 
 
 async def main(url: str) -> None:
-    async with node(url) as one:
+    async with run_node(url) as node:
         print(json.dumps("ready"), flush=True)
         rest = b""
         async for chunk in trio.lowlevel.FdStream(sys.stdin.fileno()):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                answer = await _answer(one, *json.loads(line))
-                print(json.dumps(answer), flush=True)
+                reply = await _execute(node, *json.loads(line))
+                print(json.dumps(reply), flush=True)
 
 
-async def _answer(one: Node, what: str, *told: str) -> Any:
-    if what == "clients":
-        records = one.clients.records.items()
+async def _execute(node: Node, command: str, *arguments: str) -> Any:
+    if command == "clients":
+        records = node.clients.records.items()
         return {
             user: [*record.badge.etag.split("."), sorted(record.mailbox.items)]
             for user, record in records
         }
-    user, name = told
-    (result,) = await one.engine.apply([(user, note(name))])
+    user, name = arguments
+    (result,) = await node.engine.apply([(user, notification(name))])
     return not isinstance(result, Exception)
 
 

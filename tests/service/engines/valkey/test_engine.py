@@ -1,4 +1,4 @@
-"""The engine that nodes share: where its store is, what is kept, what is refused."""
+"""The Valkey engine at one server: access, expiry, the log, and refusals."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
-from roundel_service.engines.valkey.url import StoreUrl, parse_url
 from support import valkey_server
 from support.relay import Relay
-from support.valkey_nodes import all_hold_the_truth, eventually, node, note
+from support.valkey_nodes import (
+    accepts_writes,
+    eventually,
+    notification,
+    run_node,
+    wait_until_consistent,
+)
 
 DAY = 86_400
 START = 1_763_690_000.0
@@ -26,108 +31,33 @@ START = 1_763_690_000.0
 
 @pytest.fixture(scope="module", params=valkey_server.KINDS)
 def shared_store(request):
-    with valkey_server.server(request.param) as made:
-        yield made
+    with valkey_server.server(request.param) as server:
+        yield server
 
 
 @pytest.fixture
 def store(shared_store):
-    shared_store.ask("FLUSHALL")
+    shared_store.execute("FLUSHALL")
     return shared_store
 
 
-def place(*addresses: tuple[str, int], **told) -> StoreUrl:
-    return StoreUrl(addresses=addresses, **told)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("valkey://host", place(("host", 6379))),
-        ("redis://host:7000/2", place(("host", 7000), database=2)),
-        ("rediss://host", place(("host", 6379), has_tls=True)),
-        ("valkeys://[::1]:7000", place(("::1", 7000), has_tls=True)),
-        ("valkeys://h?ca=/a%20b", place(("h", 6379), has_tls=True, ca="/a b")),
-        ("valkey://:p%40ss@host", place(("host", 6379), password="p@ss")),
-        ("valkey://u:p@host", place(("host", 6379), user="u", password="p")),
-        ("valkey://a:1,b:2,c", place(("a", 1), ("b", 2), ("c", 6379))),
-        ("valkey+cluster://a,b", place(("a", 6379), ("b", 6379), is_cluster=True)),
-        (
-            "rediss+cluster://u:p@a:1/?prefix=two",
-            place(
-                ("a", 1),
-                user="u",
-                password="p",
-                has_tls=True,
-                is_cluster=True,
-                prefix="two",
-            ),
-        ),
-    ],
-)
-def test_url_says_where_the_store_is(url, expected):
-    """Each form that the settings name is read as it is meant."""
-    assert expected == parse_url(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "valkey://",
-        "valkey://secret@host",
-        "valkey://u:secret@host/x",
-        "valkey://u:secret@host:port",
-        "valkey://u:secret@host:0",
-        "valkey://u:secret@host:70000",
-        "valkey://u:secret@a,,b",
-        "valkey://u:secret@[::1",
-        "valkey://u:secret@host?prefix=",
-        "valkey://u:secret@host?prefix=a&prefix=b",
-        "valkey://u:secret@host?prefix={s}",
-        "valkey://u:secret@host?timeout=1",
-        "valkey://u:secret@host?ca=/without/tls",
-        "valkeys://u:secret@host?ca=",
-        "valkeys://u:secret@host?ca=/a&ca=/b",
-        "valkeys://u:secret@host?tls=insecure",
-        "valkey://u:secret@host#0",
-        "valkey+cluster://u:secret@host/1",
-        "valkey+sentinel://u:secret@host",
-        "http://u:secret@host",
-        "u:secret@host",
-    ],
-)
-def test_url_that_is_none_is_not_repeated(url):
-    """What is wrong with a URL is said without what may be a password."""
-    with pytest.raises(ValueError, match="expected valkey://") as caught:
-        ValkeyEngine(url)
-
-    assert "secret" not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-def test_password_is_not_shown():
-    """What is printed of a place, on purpose or not, is its address."""
-    there = parse_url("valkey://u:secret@host")
-
-    assert "host:6379" == str(there)
-    assert "secret" not in repr(there)
-
-
 @pytest.mark.slow
-def test_missing_extra_is_named():
-    """Whoever did not install the client is told how to."""
+def test_missing_client_library():
+    """Without the client library the import error says how to install it."""
     module = "roundel_service.engines.valkey.engine"
     code = f"import sys; sys.modules['glide'] = None\nimport {module}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
 
-    assert "pip install 'roundel[valkey]'" in done.stderr.splitlines()[-1]
+    assert "pip install 'roundel[valkey]'" in process.stderr.splitlines()[-1]
 
 
-async def test_password_lets_in(store, nursery):
-    """A store that wants a user and a password gets them, and nobody else is told."""
-    store.ask("ACL", "SETUSER", "ann", "on", ">secret", "~roundel:*", "&*", "+@all")
-    async with node(f"valkey://ann:secret@{store.address}") as one:
-        (result,) = await one.engine.apply([("alice", note("1"))])
+async def test_credentials(store, nursery):
+    """The URL's user and password are sent, and no error contains the password."""
+    store.execute("ACL", "SETUSER", "ann", "on", ">secret", "~roundel:*", "&*", "+@all")
+    async with run_node(f"valkey://ann:secret@{store.address}") as node:
+        (result,) = await node.engine.apply([("alice", notification("1"))])
 
         assert not isinstance(result, Exception)
 
@@ -139,11 +69,11 @@ async def test_password_lets_in(store, nursery):
     assert "secret" not in str(caught.value)
 
 
-async def test_other_layout_is_refused(store):
-    """What this version cannot read is not guessed at, nor written over."""
-    async with node(store.url):
+async def test_incompatible_layout_is_refused(store):
+    """A store with another layout is neither read nor written."""
+    async with run_node(store.url):
         pass
-    store.ask("HSET", "roundel:meta", "layout", "9.9")
+    store.execute("HSET", "roundel:meta", "layout", "9.9")
     engine = ValkeyEngine(store.url)
 
     with pytest.raises(
@@ -155,39 +85,34 @@ async def test_other_layout_is_refused(store):
 
 
 @pytest.mark.slow
-async def test_store_that_takes_no_write(store, nursery):
-    """A replica is told apart from its primary, and is not ready."""
-    async with node(store.url) as one:
-        store.ask("REPLICAOF", "127.0.0.1", "1")
+async def test_replica_is_not_ready(store):
+    """At a replica reads and the health check fail."""
+    async with run_node(store.url) as node:
+        store.execute("REPLICAOF", "127.0.0.1", "1")
         try:
             with pytest.raises(EngineUnavailable, match=r"(?i)readonly|no primary"):
-                await one.engine.check()
+                await node.engine.check()
             with pytest.raises(EngineUnavailable, match=r"(?i)readonly|no primary"):
-                await one.engine.read("alice")
+                await node.engine.read("alice")
         finally:
-            store.ask("REPLICAOF", "NO", "ONE")
-        await eventually(partial(is_taken, one.engine), "it is a primary again")
+            store.execute("REPLICAOF", "NO", "ONE")
+        await eventually(partial(accepts_writes, node.engine), "it is a primary")
 
 
-async def test_store_that_is_full(store, nursery):
-    """What is read is answered, but a node that cannot write is not ready."""
-    async with node(store.url) as one:
-        store.ask("CONFIG", "SET", "maxmemory", "1")
+async def test_full_store_is_not_ready(store):
+    """The health check fails while the store refuses writes for lack of memory."""
+    async with run_node(store.url) as node:
+        store.execute("CONFIG", "SET", "maxmemory", "1")
         try:
             with pytest.raises(EngineUnavailable, match=r"(?i)memory"):
-                await one.engine.check()
+                await node.engine.check()
         finally:
-            store.ask("CONFIG", "SET", "maxmemory", "0")
-        await one.engine.check()
-
-
-async def is_taken(engine) -> bool:
-    (result,) = await engine.apply([("alice", note("1"))])
-    return not isinstance(result, EngineUnavailable)
+            store.execute("CONFIG", "SET", "maxmemory", "0")
+        await node.engine.check()
 
 
 async def test_idle_mailbox_expires(store, nursery):
-    """It goes with all that names it, and comes back in an epoch of its own."""
+    """An expired mailbox leaves the index, and returns in a new epoch."""
     now = [START]
     engine = ValkeyEngine(store.url, clock=lambda: now[0], user_ttl=DAY)
     await nursery.start(engine.run)
@@ -195,107 +120,107 @@ async def test_idle_mailbox_expires(store, nursery):
     await engine.apply([("alice", first), ("bob", first)])
     keys = Keys("roundel")
 
-    assert 0 < int(store.ask("TTL", keys.user("alice"))) <= 2 * DAY
+    assert 0 < int(store.execute("TTL", keys.user("alice"))) <= 2 * DAY
     tag = keys.tag(keys.shard("alice"), "s s")
-    assert int(store.ask("TTL", tag)) > 2 * DAY
+    assert int(store.execute("TTL", tag)) > 2 * DAY
 
     before = await engine.read("alice")
-    store.ask("DEL", keys.user("alice"))
+    store.execute("DEL", keys.user("alice"))
 
     assert ["bob"] == await engine.users(None, 9)
 
     now[0] += 2 * DAY
-    (again,) = await engine.apply([("alice", note("2"))])
+    (applied,) = await engine.apply([("alice", notification("2"))])
 
-    assert (1, ["2"]) == (again.badge.v, list(again.mailbox.items))
-    assert before.mailbox.epoch != again.badge.epoch
+    assert (1, ["2"]) == (applied.badge.v, list(applied.mailbox.items))
+    assert before.mailbox.epoch != applied.badge.epoch
 
 
-async def test_walk_passes_by_those_who_went(store, nursery):
-    """Names of which nothing is left hide nobody who is behind them."""
+async def test_enumeration_skips_expired_users(store, nursery):
+    """Expired users in the index do not hide the users after them."""
     engine = ValkeyEngine(store.url)
     await nursery.start(engine.run)
     users = [f"user-{number}" for number in range(400)]
-    await engine.apply([(user, note("1")) for user in users])
-    walk = await engine.users(None, 999)
-    gone = walk[10:300]
-    store.ask("DEL", *(Keys("roundel").user(user) for user in gone))
+    await engine.apply([(user, notification("1")) for user in users])
+    everyone = await engine.users(None, 999)
+    expired = everyone[10:300]
+    store.execute("DEL", *(Keys("roundel").user(user) for user in expired))
     pages: list[str] = []
     while page := await engine.users(pages[-1] if pages else None, 3):
         pages += page
 
-    assert sorted(users) == sorted(walk)
-    assert walk[:10] + walk[300:] == pages
+    assert sorted(users) == sorted(everyone)
+    assert everyone[:10] + everyone[300:] == pages
 
 
-async def test_tags_live_as_long_as_what_they_name(store, nursery):
-    """A mailbox that others keep alive is found by an old item, too."""
+async def test_tags_are_renewed(store, nursery):
+    """Writes renew the tags of older items, so a retraction still finds them."""
     now = [START]
     engine = ValkeyEngine(store.url, clock=lambda: now[0], user_ttl=DAY)
     await nursery.start(engine.run)
     await engine.apply([("alice", Notify(id="1", category="c", title="t", source="s"))])
     keys = Keys("roundel")
     tag = keys.tag(keys.shard("alice"), "s s")
-    store.ask("EXPIRE", tag, "100")
+    store.execute("EXPIRE", tag, "100")
     now[0] += DAY / 2
-    await engine.apply([("alice", note("2"))])
+    await engine.apply([("alice", notification("2"))])
 
-    assert int(store.ask("TTL", tag)) <= 100
+    assert int(store.execute("TTL", tag)) <= 100
 
     now[0] += DAY
-    await engine.apply([("alice", note("3"))])
+    await engine.apply([("alice", notification("3"))])
 
-    assert int(store.ask("TTL", tag)) > 2 * DAY
+    assert int(store.execute("TTL", tag)) > 2 * DAY
     assert ["alice"] == await engine.holders(Retract(source="s"))
 
 
-async def test_what_was_written_is_known_without_being_read(store):
-    """Who watches is told from the log, also where much has changed at once."""
+async def test_log_updates_other_nodes_without_a_load(store):
+    """A node applies other nodes' writes from the log and loads no mailbox."""
     small = RecordLimits(mailbox=MailboxLimits(items=3), change_log_size=4)
-    async with node(store.url, rules=small) as one, node(store.url, rules=small) as two:
+    async with (
+        run_node(store.url, limits=small) as one,
+        run_node(store.url, limits=small) as two,
+    ):
         loads = commands(store, "hgetall")
         for number in range(6):
             name, user = f"{number}", f"user-{number % 2}"
-            await one.engine.apply([(user, note(name))])
+            await one.engine.apply([(user, notification(name))])
         await one.engine.apply(
-            [("user-0", DeleteUser("forgotten")), ("user-0", note("7"))]
+            [("user-0", DeleteUser("forgotten")), ("user-0", notification("7"))]
         )
-        await all_hold_the_truth_of(one, two)
+
+        async def are_equal() -> bool:
+            return one.clients.records == two.clients.records
+
+        await eventually(are_equal, "the other node's clients have the records")
 
         assert loads == commands(store, "hgetall")
 
 
-async def all_hold_the_truth_of(one, two) -> None:
-    async def do_hold() -> bool:
-        return one.clients.records == two.clients.records
-
-    await eventually(do_hold, "the other node's clients have it")
-
-
 def commands(store, name: str) -> int:
-    """Return how often the store was asked this."""
-    told = store.says("commandstats", f"cmdstat_{name}")
-    return int(told.split(",")[0].removeprefix("calls=") or 0)
+    """Return how many commands of this name the store has executed."""
+    stats = store.info("commandstats", f"cmdstat_{name}")
+    return int(stats.split(",")[0].removeprefix("calls=") or 0)
 
 
 async def test_write_too_large_for_the_log(store):
-    """It is looked up by who watches."""
-    async with node(store.url) as one, node(store.url) as other:
+    """Other nodes load a mailbox whose write was too large for the log."""
+    async with run_node(store.url) as one, run_node(store.url) as other:
         large = Notify(id="1", category="c", title="t", body="b" * 9_000)
         await one.engine.apply([("user-1", large)])
-        truth = await all_hold_the_truth(store.url, [one, other])
+        stored = await wait_until_consistent(store.url, [one, other])
 
-    assert ["1"] == list(truth["user-1"].mailbox.items)
+    assert ["1"] == list(stored["user-1"].mailbox.items)
 
 
 @pytest.mark.slow
-async def test_calls_without_an_answer_are_bounded(store, nursery):
-    """Claims, walks and looks are refused as soon as writes are."""
+async def test_calls_time_out_without_the_store(store, nursery):
+    """Claims, enumerations and tag lookups fail in bounded time."""
     relay = Relay(store.host, store.port)
     await nursery.start(relay.run)
-    async with node(relay.url) as one:
+    async with run_node(relay.url) as node:
         relay.cut()
-        engine = one.engine
+        engine = node.engine
         calls = (
             partial(engine.claim, "k", "v", ttl=9.0),
             partial(engine.claimed, "k"),
@@ -303,11 +228,11 @@ async def test_calls_without_an_answer_are_bounded(store, nursery):
             partial(engine.holders, Retract(source="s")),
         )
 
-        async def is_refused(ask) -> None:
+        async def fails(call) -> None:
             with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1"):
-                await ask()
+                await call()
 
         with trio.fail_after(5.0):
-            async with trio.open_nursery() as asking:
-                for ask in calls:
-                    asking.start_soon(is_refused, ask)
+            async with trio.open_nursery() as calling:
+                for call in calls:
+                    calling.start_soon(fails, call)

@@ -1,4 +1,4 @@
-"""Nodes and their store in networks of their own, which are cut from each other."""
+"""Network partitions between nodes and their store, by network namespaces."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from typing import Any, final
 import pytest
 import trio
 
-from support.valkey_nodes import BOUND, USERS, eventually
+from support import valkey_nodes
+from support.valkey_nodes import MAX_LATENCY, USERS, eventually
 from support.valkey_server import Server
 
 pytestmark = pytest.mark.nightly
 
-NODE = Path(__file__).with_name("valkey_node.py")
+NODE = Path(valkey_nodes.__file__).with_name("valkey_node.py")
 
 
 def ip(*words: str) -> None:
@@ -30,10 +31,10 @@ def ip(*words: str) -> None:
 
 @final
 class Network:
-    """Namespaces at one bridge, where each has an address and can be cut off."""
+    """Network namespaces on one bridge. Each has an address."""
 
     def __init__(self) -> None:
-        # A name of a link has at most 15 letters.
+        # An interface name has at most 15 characters.
         self._name = f"rd{secrets.token_hex(4)}"
         self._count = 1
         self._net = f"10.{os.getpid() % 200 + 50}.77"
@@ -43,7 +44,7 @@ class Network:
         self._spaces: list[str] = []
 
     def add(self) -> tuple[str, str]:
-        """Return the name of another namespace, and its address."""
+        """Add a namespace; return its name and address."""
         self._count += 1
         space, address = f"{self._name}{self._count}", f"{self._net}.{self._count}"
         ip("netns", "add", space)
@@ -55,12 +56,12 @@ class Network:
         ip("-n", space, "link", "set", "lo", "up")
         return space, address
 
-    def cut(self, space: str) -> None:
-        """Let nothing pass any more, and tell nobody."""
+    def partition(self, space: str) -> None:
+        """Drop all packets of a namespace."""
         ip("link", "set", f"{space}v", "down")
 
-    def mend(self, space: str) -> None:
-        """Let all pass again."""
+    def heal(self, space: str) -> None:
+        """Pass all packets of a namespace again."""
         ip("link", "set", f"{space}v", "up")
 
     def remove(self) -> None:
@@ -73,11 +74,11 @@ class Network:
 @pytest.fixture
 def network() -> Iterator[Network]:
     if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("networks are made by root, with iproute2")
+        pytest.skip("network namespaces need root and iproute2")
     try:
         made = Network()
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network can be made here: {error.stderr.decode().strip()}")
+        pytest.skip(f"no network namespaces: {error.stderr.decode().strip()}")
     try:
         yield made
     finally:
@@ -85,39 +86,39 @@ def network() -> Iterator[Network]:
 
 
 @final
-class Remote:
-    """A node in another namespace."""
+class RemoteNode:
+    """A node that runs in another namespace."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
         self._rest = b""
 
-    async def ask(self, *words: str) -> Any:
+    async def execute(self, *words: str) -> Any:
         assert self._process.stdin is not None
         await self._process.stdin.send_all(json.dumps(words).encode() + b"\n")
-        return await self.answer()
+        return await self.receive_reply()
 
-    async def answer(self) -> Any:
+    async def receive_reply(self) -> Any:
         assert self._process.stdout is not None
         while b"\n" not in self._rest:
             chunk = await self._process.stdout.receive_some()
-            assert chunk, "the node has ended"
+            assert chunk, "the node exited"
             self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")
         return json.loads(line)
 
 
 @asynccontextmanager
-async def remote(space: str, url: str) -> AsyncIterator[Remote]:
+async def run_remote(space: str, url: str) -> AsyncIterator[RemoteNode]:
     command = ["ip", "netns", "exec", space, sys.executable, str(NODE), url]
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
-        made = Remote(process)
+        remote_node = RemoteNode(process)
         with trio.fail_after(30.0):
-            await made.answer()
-        yield made
+            await remote_node.receive_reply()
+        yield remote_node
     finally:
         process.kill()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
@@ -125,43 +126,46 @@ async def remote(space: str, url: str) -> AsyncIterator[Remote]:
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
-async def test_nodes_that_are_cut_off_in_turn(kind, network):
-    """Whoever is cut off refuses, the others go on, and in the end all agree."""
+async def test_partitioned_nodes(kind, network):
+    """A partitioned node refuses writes, the other works; finally both agree."""
     store_space, address = network.add()
     spaces = [network.add()[0] for _ in range(2)]
     store = Server(kind, host=address)
-    taken: list[tuple[str, str]] = []
+    acknowledged: list[tuple[str, str]] = []
     try:
         store.start("ip", "netns", "exec", store_space)
-        async with remote(spaces[0], store.url) as a, remote(spaces[1], store.url) as b:
+        async with (
+            run_remote(spaces[0], store.url) as a,
+            run_remote(spaces[1], store.url) as b,
+        ):
 
-            async def write(node: Remote, user: str, name: str) -> bool:
-                with trio.fail_after(BOUND):
-                    is_taken = await node.ask("write", user, name)
-                if is_taken:
-                    taken.append((user, name))
-                return is_taken
+            async def write(node: RemoteNode, user: str, name: str) -> bool:
+                with trio.fail_after(MAX_LATENCY):
+                    is_acknowledged = await node.execute("write", user, name)
+                if is_acknowledged:
+                    acknowledged.append((user, name))
+                return is_acknowledged
 
             assert await write(a, USERS[0], "a1")
             assert await write(b, USERS[0], "b1")
-            network.cut(spaces[0])
+            network.partition(spaces[0])
             assert not await write(a, USERS[1], "a2")
             assert await write(b, USERS[0], "b2")
-            network.cut(spaces[1])
+            network.partition(spaces[1])
             assert not await write(b, USERS[2], "b3")
             for space in spaces:
-                network.mend(space)
+                network.heal(space)
 
             async def is_back() -> bool:
-                # What was refused is tried again, under the id that it had.
+                # The refused writes are tried again with the same ids.
                 return await write(a, USERS[1], "a2") and await write(b, USERS[2], "b3")
 
             await eventually(is_back, "both nodes are back")
 
             async def do_agree() -> bool:
-                one, other = await a.ask("clients"), await b.ask("clients")
-                return one == other and all(n in one[u][2] for u, n in taken)
+                one, other = await a.execute("clients"), await b.execute("clients")
+                return one == other and all(n in one[u][2] for u, n in acknowledged)
 
-            await eventually(do_agree, "both nodes' clients hold the same")
+            await eventually(do_agree, "the clients of both nodes agree")
     finally:
         store.remove()

@@ -1,4 +1,4 @@
-"""The cap of a user's streams over nodes at a real store, which may fail them."""
+"""The limit of streams per user across nodes, at a real store with faults."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ import trio
 
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
-from roundel_service.streams import presence as attendance
-from roundel_service.streams.channel import UserChannel
+from roundel_service.streams import presence
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.registry import StreamLimits
 from roundel_service.streams.subscribe import SubscribeRequest
-from roundel_service.streams.subscriber import Subscriber
 from roundel_service.streams.view_history import View
 from support import valkey_server
-from support.valkey_nodes import BOUND, USERS, cluster_url, eventually, let_promote
+from support.valkey_nodes import (
+    MAX_LATENCY,
+    USERS,
+    allow_failover,
+    cluster_url,
+    eventually,
+)
 
 pytestmark = pytest.mark.slow
 
-CAP = 3
+MAX_STREAMS = 3
 
 
 @pytest.fixture(params=valkey_server.KINDS)
@@ -35,169 +39,165 @@ def store(request):
 
 @final
 @attrs.define
-class Node:
-    """A hub at the store, and its streams."""
+class HubNode:
+    """A hub at the store, and its open streams."""
 
     engine: ValkeyEngine
     hub: Hub
-    open: list[trio.CancelScope] = attrs.field(factory=list)
+    streams: list[trio.CancelScope] = attrs.field(factory=list)
 
-    async def come(
+    async def open_stream(
         self,
         user: str = "alice",
         *,
         task_status: trio.TaskStatus[bool] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Open a stream, say whether it was let in, and stay until it is ended."""
+        """Open a stream, report whether it was admitted, and keep it open."""
         assert self.hub.presence is not None
         channel = await self.hub.channel(user)
-        seat = await self.hub.presence.reserve(user)
-        reader = self._reader(channel, refused=not seat.granted)
-        with self.hub.lease(reader, seat):
-            del seat
-            if reader.close_reason is not None:
-                assert "shed" == reader.close_reason
+        slot = await self.hub.presence.reserve(user)
+        request = SubscribeRequest(refused=not slot.granted)
+        subscriber = self.hub.subscribe(channel, View("badge"), request)
+        with self.hub.lease(subscriber, slot):
+            del slot
+            if subscriber.close_reason is not None:
+                assert "shed" == subscriber.close_reason
                 task_status.started(False)
                 return
             with trio.CancelScope() as scope:
-                self.open.append(scope)
+                self.streams.append(scope)
                 task_status.started(True)
                 await trio.sleep_forever()
 
-    def _reader(self, channel: UserChannel, *, refused: bool) -> Subscriber:
-        return self.hub.subscribe(
-            channel, View("badge"), SubscribeRequest(refused=refused)
-        )
-
 
 @asynccontextmanager
-async def node(url: str) -> AsyncIterator[Node]:
-    """Run a node for the length of the block; then it is gone without a word."""
+async def run_node(url: str) -> AsyncIterator[HubNode]:
+    """Run a node inside the block; it ends without a report, as if killed."""
     engine = ValkeyEngine(url)
-    hub = Hub(engine, limits=StreamLimits(per_user=CAP))
-    async with trio.open_nursery() as running:
-        await running.start(engine.run)
-        await running.start(hub.run)
-        yield Node(engine, hub)
-        running.cancel_scope.cancel()
+    hub = Hub(engine, limits=StreamLimits(per_user=MAX_STREAMS))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(engine.run)
+        await nursery.start(hub.run)
+        yield HubNode(engine, hub)
+        nursery.cancel_scope.cancel()
 
 
-async def comes(one: Node, nursery: trio.Nursery, user: str = "alice") -> bool:
-    return await nursery.start(one.come, user)
+async def admits(node: HubNode, nursery: trio.Nursery, user: str = "alice") -> bool:
+    return await nursery.start(node.open_stream, user)
 
 
-async def is_soon_let_in(one: Node, nursery: trio.Nursery, user: str) -> None:
-    async def is_let_in() -> bool:
-        return await comes(one, nursery, user)
+async def admits_soon(node: HubNode, nursery: trio.Nursery, user: str) -> None:
+    async def is_admitted() -> bool:
+        return await admits(node, nursery, user)
 
     with trio.fail_after(1.0):
-        await eventually(is_let_in, "a place that was given back")
+        await eventually(is_admitted, "the released slot is free")
 
 
-async def test_cap_holds_over_two_nodes(store, nursery):
-    """Whoever comes where, there are no more; and one that goes makes room for one."""
-    async with node(store.url) as one, node(store.url) as other:
-        let_in = [await comes(each, nursery) for each in (one, other) * 3]
-        assert await comes(other, nursery, "bob")
-        assert [True] * CAP + [False] * 3 == let_in
+async def test_limit_across_two_nodes(store, nursery):
+    """Two nodes together admit no more streams; one that ends admits another."""
+    async with run_node(store.url) as one, run_node(store.url) as other:
+        admitted = [await admits(each, nursery) for each in (one, other) * 3]
+        assert await admits(other, nursery, "bob")
+        assert [True] * MAX_STREAMS + [False] * 3 == admitted
 
-        one.open.pop().cancel()
-        await is_soon_let_in(other, nursery, "alice")
-        assert not await comes(one, nursery)
+        one.streams.pop().cancel()
+        await admits_soon(other, nursery, "alice")
+        assert not await admits(one, nursery)
 
 
-async def test_two_that_come_at_once(store, nursery):
-    """Of two at two nodes not both are let in, and no place is lost by it."""
-    came: list[bool] = []
+async def test_concurrent_streams_at_two_nodes(store, nursery):
+    """Two nodes do not both admit a stream to the last slot, and no slot leaks."""
+    admitted: list[bool] = []
 
-    async def come(at: Node, user: str) -> None:
-        came.append(await comes(at, nursery, user))
+    async def try_open(node: HubNode, user: str) -> None:
+        admitted.append(await admits(node, nursery, user))
 
-    async with node(store.url) as one, node(store.url) as other:
+    async with run_node(store.url) as one, run_node(store.url) as other:
         for number in range(25):
             user = f"user-{number}"
-            for each in (one, other)[: CAP - 1]:
-                assert await comes(each, nursery, user)
-            came.clear()
-            async with trio.open_nursery() as coming:
-                coming.start_soon(come, one, user)
-                coming.start_soon(come, other, user)
-            assert sum(came) <= 1
-            if not any(came):
-                await is_soon_let_in(one, nursery, user)
-            assert not await comes(other, nursery, user)
+            for each in (one, other)[: MAX_STREAMS - 1]:
+                assert await admits(each, nursery, user)
+            admitted.clear()
+            async with trio.open_nursery() as opening:
+                opening.start_soon(try_open, one, user)
+                opening.start_soon(try_open, other, user)
+            assert sum(admitted) <= 1
+            if not any(admitted):
+                await admits_soon(one, nursery, user)
+            assert not await admits(other, nursery, user)
 
 
-async def test_places_of_a_killed_node(store, nursery, monkeypatch):
-    """They come back in their time; those of a node that lives do not."""
-    monkeypatch.setattr(attendance, "TTL", 1.5)
-    monkeypatch.setattr(attendance, "RENEW_INTERVAL", 0.5)
-    async with node(store.url) as one:
-        async with node(store.url) as other:
+async def test_slots_of_a_killed_node(store, nursery, monkeypatch):
+    """The slots of a killed node expire; those of a running node do not."""
+    monkeypatch.setattr(presence, "TTL", 1.5)
+    monkeypatch.setattr(presence, "RENEW_INTERVAL", 0.5)
+    async with run_node(store.url) as one:
+        async with run_node(store.url) as other:
             for each in (one, other, other):
-                assert await comes(each, nursery)
-        assert not await comes(one, nursery)
+                assert await admits(each, nursery)
+        assert not await admits(one, nursery)
 
-        async def is_let_in() -> bool:
-            return await comes(one, nursery)
+        async def is_admitted() -> bool:
+            return await admits(one, nursery)
 
-        await eventually(is_let_in, "a place of the node that is gone")
-        async with node(store.url) as third:
-            await eventually(is_let_in, "the other place")
+        await eventually(is_admitted, "a slot of the killed node expires")
+        async with run_node(store.url) as third:
+            await eventually(is_admitted, "its other slot expires")
             await trio.sleep(2.0)
-            assert not await comes(third, nursery)
+            assert not await admits(third, nursery)
 
 
-async def test_store_that_is_away_for_a_while(store, nursery, monkeypatch):
-    """Nobody begins in the meantime, nobody ends, and the count comes back."""
-    monkeypatch.setattr(attendance, "RENEW_INTERVAL", 0.5)
-    async with node(store.url) as one, node(store.url) as other:
-        for _ in range(CAP - 1):
-            assert await comes(one, nursery)
+async def test_store_outage(store, nursery, monkeypatch):
+    """During an outage no stream is admitted or ended; later counts are restored."""
+    monkeypatch.setattr(presence, "RENEW_INTERVAL", 0.5)
+    async with run_node(store.url) as one, run_node(store.url) as other:
+        for _ in range(MAX_STREAMS - 1):
+            assert await admits(one, nursery)
         assert one.hub.presence is not None
         store.kill9()
-        with trio.fail_after(BOUND), pytest.raises(EngineUnavailable):
+        with trio.fail_after(MAX_LATENCY), pytest.raises(EngineUnavailable):
             await one.hub.presence.reserve("alice")
-        # It comes back empty, without its scripts.
+        # It starts without data and scripts.
         store.start()
 
-        async def is_known() -> bool:
-            (heard,) = await other.engine.report_presence({"alice": 0}, ttl=1.0)
-            return heard == CAP - 1
+        async def is_restored() -> bool:
+            (others,) = await other.engine.report_presence({"alice": 0}, ttl=1.0)
+            return others == MAX_STREAMS - 1
 
-        await eventually(is_known, "it is said again")
-        assert CAP - 1 == len(one.hub._channels["alice"].subscribers)
-        assert await comes(other, nursery)
-        assert not await comes(other, nursery)
+        await eventually(is_restored, "the node reports again")
+        assert MAX_STREAMS - 1 == len(one.hub._channels["alice"].subscribers)
+        assert await admits(other, nursery)
+        assert not await admits(other, nursery)
 
 
-async def test_primary_of_a_cluster_that_is_lost(nursery):
-    """Users of the others are let in meanwhile, and its own when one is promoted."""
+async def test_lost_primary_of_a_cluster(nursery):
+    """The other primaries' counts stay available, and all are after the failover."""
     with valkey_server.cluster("valkey") as servers:
         url = cluster_url(servers)
-        async with node(url) as one, node(url) as other:
+        async with run_node(url) as one, run_node(url) as other:
             for user in USERS:
-                assert await comes(one, nursery, user)
+                assert await admits(one, nursery, user)
 
-            async def heard() -> list[int | EngineUnavailable]:
+            async def counts() -> list[int | EngineUnavailable]:
                 return await other.engine.report_presence(
                     dict.fromkeys(USERS, 0), ttl=1.0
                 )
 
-            assert [1] * len(USERS) == await heard()
+            assert [1] * len(USERS) == await counts()
 
-            let_promote(servers, allowed=False)
+            allow_failover(servers, allowed=False)
             servers[0].kill9()
 
-            async def are_others_heard() -> bool:
-                counts = await heard()
-                lost = [each for each in counts if isinstance(each, EngineUnavailable)]
-                return 0 < len(lost) < len(USERS) and {1} == {*counts} - {*lost}
+            async def are_others_available() -> bool:
+                found = await counts()
+                lost = [each for each in found if isinstance(each, EngineUnavailable)]
+                return 0 < len(lost) < len(USERS) and {1} == {*found} - {*lost}
 
-            await eventually(are_others_heard, "only its own users are not heard of")
-            let_promote(servers, allowed=True)
+            await eventually(are_others_available, "only its own users fail")
+            allow_failover(servers, allowed=True)
 
-            async def are_all_heard() -> bool:
-                return [1] * len(USERS) == await heard()
+            async def are_all_available() -> bool:
+                return [1] * len(USERS) == await counts()
 
-            await eventually(are_all_heard, "the replica is promoted")
+            await eventually(are_all_available, "the replica is promoted")

@@ -1,4 +1,4 @@
-"""Who waits for a home of the store, and when it is whose turn."""
+"""The queue of operations for one primary."""
 
 from __future__ import annotations
 
@@ -7,53 +7,54 @@ from roundel_service.engines.valkey.pending import PendingOperation
 from roundel_service.engines.valkey.queue import MAX_BATCH, MAX_CONCURRENT, PendingQueue
 
 
-def piece(user: str, since: float = 0.0) -> PendingOperation:
+def pending(user: str, since: float = 0.0) -> PendingOperation:
     return PendingOperation(user, None, since)
 
 
-def lane(*pieces: PendingOperation) -> PendingQueue:
-    made = PendingQueue()
-    for each in pieces:
-        made.add(each)
-    return made
+def queue_of(*operations: PendingOperation) -> PendingQueue:
+    queue = PendingQueue()
+    for operation in operations:
+        queue.add(operation)
+    return queue
 
 
-def test_all_of_a_user_is_one_turn():
-    """Who came first is first, and what came meanwhile goes along."""
-    first, second, third = piece("a"), piece("b"), piece("a")
-    waiting = lane(first, second, third)
+def test_operations_of_a_user_are_grouped():
+    """Users are served in order of arrival, each with all waiting operations."""
+    first, second, third = pending("a"), pending("b"), pending("a")
+    queue = queue_of(first, second, third)
 
-    assert [("a", [first, third]), ("b", [second])] == [*waiting.next_batch(()).items()]
-    assert {} == waiting.next_batch(())
-
-
-def test_user_who_is_busy_stays():
-    """Of a user one turn is taken after the other."""
-    waiting = lane(piece("a"), piece("b"))
-
-    assert ["b"] == [*waiting.next_batch({"a"})]
-    assert ["a"] == [*waiting.next_batch(())]
+    assert [("a", [first, third]), ("b", [second])] == [*queue.next_batch(()).items()]
+    assert {} == queue.next_batch(())
 
 
-def test_so_many_are_taken_at_once():
-    """No more users than fit into a batch, and no more batches than are useful."""
-    waiting = lane(*(piece(f"{number}") for number in range(MAX_BATCH + 1)))
+def test_busy_user_waits():
+    """A user with a running transaction stays in the queue."""
+    queue = queue_of(pending("a"), pending("b"))
 
-    assert MAX_BATCH == len(waiting.next_batch(()))
-
-    waiting.running = MAX_CONCURRENT
-    assert {} == waiting.next_batch(())
-
-    waiting.running -= 1
-    assert 1 == len(waiting.next_batch(()))
+    assert ["b"] == [*queue.next_batch({"a"})]
+    assert ["a"] == [*queue.next_batch(())]
 
 
-def test_who_waited_for_too_long_is_refused():
-    """With all that waits for the same turn; others wait on."""
-    early, late, other = piece("a", 1.0), piece("a", 2.0), piece("b", 2.0)
-    waiting = lane(early, late, other)
-    waiting.fail_before(1.0, "why")
+def test_batches_are_limited():
+    """The size of a batch and the number of concurrent batches are limited."""
+    queue = queue_of(*(pending(f"{number}") for number in range(MAX_BATCH + 1)))
 
-    told = [isinstance(each.result, EngineUnavailable) for each in (early, late, other)]
-    assert [True, True, False] == told
-    assert {"b": [other]} == waiting.next_batch(())
+    assert MAX_BATCH == len(queue.next_batch(()))
+
+    queue.running = MAX_CONCURRENT
+    assert {} == queue.next_batch(())
+
+    queue.running -= 1
+    assert 1 == len(queue.next_batch(()))
+
+
+def test_users_that_waited_too_long_fail():
+    """All operations of the user fail; other users keep waiting."""
+    early, late, other = pending("a", 1.0), pending("a", 2.0), pending("b", 2.0)
+    queue = queue_of(early, late, other)
+    queue.fail_before(1.0, "timed out")
+
+    assert isinstance(early.result, EngineUnavailable)
+    assert isinstance(late.result, EngineUnavailable)
+    assert other.result is None
+    assert {"b": [other]} == queue.next_batch(())

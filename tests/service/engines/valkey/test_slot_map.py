@@ -1,4 +1,4 @@
-"""Which primary of a cluster is the home of a key, as far as is known."""
+"""The slot map of a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from roundel_service.engines.valkey.scripts import LOAD
 
 
 def part(first: int, last: int, node: bytes) -> list[object]:
-    """Return slots as `CLUSTER SLOTS` tells of them, with a replica."""
+    """Return a slot range of a `CLUSTER SLOTS` reply, with a replica."""
     replica = [b"127.0.0.1", 7001, node.upper(), {}]
     return [first, last, [b"127.0.0.1", 7000, node, {}], replica]
 
@@ -29,21 +29,21 @@ THREE = [part(10_922, 16_383, b"a"), part(0, 5_460, b"c"), part(5_461, 10_921, b
         ("", 0),
     ],
 )
-def test_slot_is_where_the_store_has_it(key, expected):
-    """Of a key with something in braces nothing else counts."""
+def test_slot(key, expected):
+    """Only the hash tag of a key is hashed, if it has one."""
     assert expected == slot(key)
 
 
-def test_homes_are_numbered_by_their_slots():
-    """In whatever order they are told, and whoever is the primary of some."""
+def test_primaries_are_numbered_by_slots():
+    """The order of the reply and the identity of a primary do not matter."""
     found = parse_slots(THREE)
 
     assert SlotMap(3, [0, 5_461, 10_922], [0, 1, 2]) == found
     assert found == parse_slots([*THREE[1:], part(10_922, 16_383, b"another")])
 
 
-def test_slots_that_were_moved():
-    """A home may have them in several places."""
+def test_moved_slots():
+    """A primary may own several ranges."""
     moved = [part(0, 99, b"a"), part(100, 199, b"b"), part(200, 16_383, b"a")]
     found = parse_slots(moved)
 
@@ -51,11 +51,11 @@ def test_slots_that_were_moved():
 
 
 @pytest.mark.parametrize(
-    "told", [None, [], [[]], b"OK", [[0, 1]], ValueError(), [[0, 1, [None]]]]
+    "reply", [None, [], [[]], b"OK", [[0, 1]], ValueError(), [[0, 1, [None]]]]
 )
-def test_answer_that_says_nothing(told):
-    """Then nothing is known from it."""
-    assert parse_slots(told) is None
+def test_reply_without_slots(reply):
+    """A reply without slots is ignored."""
+    assert parse_slots(reply) is None
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_answer_that_says_nothing(told):
         ["EVAL", LOAD.text, "1", "{foo}:6"],
     ],
 )
-def test_commands_go_by_their_keys(command):
-    """What is asked of one home is asked together, whatever the command."""
+def test_commands_are_grouped_by_primary(command):
+    """Every kind of command is grouped by its first key."""
     found = parse_slots(THREE)
     assert found is not None
     commands = [["GET", "{bar}"], command, ["GET", "{bar}"]]
@@ -77,8 +77,8 @@ def test_commands_go_by_their_keys(command):
     assert {0: [0, 2], 2: [1]} == found.split(commands)
 
 
-def test_nothing_is_known_at_first():
-    """Then all is one home, as it is at a store that is no cluster."""
+def test_default_map():
+    """By default one primary serves all keys, as at a single server."""
     commands = [["GET", "{foo}"], ["PING"], ["GET", "{bar}"]]
 
     assert {0: range(3)} == SlotMap().split(commands)

@@ -1,4 +1,4 @@
-"""A store over TLS is one whose certificate is verified, or none at all."""
+"""TLS to the store: certificates and host names are always verified."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roundel_service.operator.doctor import examine
 from support import valkey_server
 from support.certificates import Authority
 from support.ports import reserved_port
-from support.valkey_nodes import BOUND, note
+from support.valkey_nodes import MAX_LATENCY, notification
 
 pytestmark = pytest.mark.slow
 
@@ -28,87 +28,87 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def stranger(tmp_path):
-    """Make an authority of another name, that the server's is not signed by."""
-    return Authority(tmp_path, "a stranger")
+def other_authority(tmp_path):
+    """Create an authority that did not sign the server's certificate."""
+    return Authority(tmp_path, "other")
 
 
 @contextmanager
-def serving(authority, *names, more=()):
-    """Run a server whose certificate is for *names*."""
+def tls_server(authority, *names, arguments=()):
+    """Run a server with a certificate for *names*."""
     certificate, key = authority.issue(*names)
-    own = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-    own += ["--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "no"]
+    options = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    options += ["--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "no"]
     context = ssl.create_default_context(cafile=authority.file)
     context.check_hostname = False
-    with valkey_server.server("redis", *own, *more, tls=context) as made:
-        yield made
+    with valkey_server.server("redis", *options, *arguments, tls=context) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def tls():
-    """Skip where the server was built without; in CI, where it must not be, fail."""
-    valkey_server.needed_tls("redis")
+    """Skip the test if the server was built without TLS; in CI, fail it."""
+    valkey_server.require_tls("redis")
 
 
 @pytest.fixture(scope="module")
 def store(authority, tls):
-    with serving(authority, "127.0.0.1", "localhost") as made:
-        yield made
+    with tls_server(authority, "127.0.0.1", "localhost") as server:
+        yield server
 
 
-async def read(url):
-    """Return the number of a mailbox at the store, of which there is one item."""
+async def write_and_count(url):
+    """Write an item to a mailbox, and return the number of its items."""
     engine = ValkeyEngine(url)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
-        await engine.apply([("alice", note("hello"))])
+        await engine.apply([("alice", notification("hello"))])
         record = await engine.read("alice")
         nursery.cancel_scope.cancel()
     return len(record.mailbox.items)
 
 
-async def refusal(url):
-    """Return why the store is not used, which is said in bounded time."""
+async def connect_error(url):
+    """Return why the store is unavailable; all calls must fail in bounded time."""
     engine = ValkeyEngine(url)
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
-        began = trio.current_time()
+        start = trio.current_time()
         with pytest.raises(EngineUnavailable) as caught:
             await engine.check()
-        assert trio.current_time() - began < BOUND
+        assert trio.current_time() - start < MAX_LATENCY
         with pytest.raises(EngineUnavailable):
             await engine.read("alice")
         nursery.cancel_scope.cancel()
     return str(caught.value)
 
 
-@pytest.mark.parametrize("form", ["valkeys", "rediss"])
+@pytest.mark.parametrize("scheme", ["valkeys", "rediss"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_store_is_used_over_tls(store, authority, form, host):
-    """Whom the named authority has signed is trusted, under each of its names."""
-    url = f"{form}://{host}:{store.port}?ca={authority.file}"
+async def test_trusted_certificate(store, authority, scheme, host):
+    """A certificate of the configured authority is accepted for each of its names."""
+    url = f"{scheme}://{host}:{store.port}?ca={authority.file}"
 
-    assert 1 == await read(url)
-    assert await findings(url) == ("ok", "redis")
+    assert 1 == await write_and_count(url)
+    assert await engine_finding(url) == ("ok", "redis")
 
 
-async def test_node_of_a_cluster_is_used_over_tls(authority, tls):
-    """A cluster is asked for its nodes over TLS, and they as well."""
+async def test_cluster_over_tls(authority, tls):
+    """The connections to the nodes of a cluster use TLS."""
     with reserved_port() as bus:
-        more = ["--cluster-enabled", "yes", "--cluster-port", f"{bus}"]
-        more += ["--tls-cluster", "yes"]
-        with serving(authority, "127.0.0.1", more=more) as node:
-            node.ask("CLUSTER", "ADDSLOTSRANGE", "0", f"{valkey_server.SLOTS - 1}")
-            valkey_server.until(
-                lambda: "cluster_state:ok" in node.ask("CLUSTER", "INFO")
+        options = ["--cluster-enabled", "yes", "--cluster-port", f"{bus}"]
+        options += ["--tls-cluster", "yes"]
+        with tls_server(authority, "127.0.0.1", arguments=options) as node:
+            node.execute("CLUSTER", "ADDSLOTSRANGE", "0", f"{valkey_server.SLOTS - 1}")
+            valkey_server.wait_until(
+                lambda: "cluster_state:ok" in node.execute("CLUSTER", "INFO")
             )
 
             url = f"valkeys+cluster://{node.address}?ca={authority.file}"
-            assert 1 == await read(url)
+            assert 1 == await write_and_count(url)
 
 
-SYSTEM = """
+CHECK = """
 import sys, trio
 from roundel_service.engines.valkey.engine import ValkeyEngine
 async def check():
@@ -121,66 +121,64 @@ trio.run(check)
 """
 
 
-def test_authority_of_the_system_is_trusted_unless_another_is_named(
-    store, authority, stranger
-):
-    """Without a file the certificates of the system count, and else they do not."""
-    outcomes = [
-        # Its own process, since the client reads those of the system once.
+def test_system_authorities_are_the_default(store, authority, other_authority):
+    """The system's authorities are trusted only if the URL names no file."""
+    processes = [
+        # A process each, because the client reads the system's certificates once.
         subprocess.run(
-            [sys.executable, "-c", SYSTEM, store.url + query],
+            [sys.executable, "-c", CHECK, store.url + query],
             env={**os.environ, "SSL_CERT_FILE": str(authority.file)},
             capture_output=True,
             text=True,
             check=False,
         )
-        for query in ("", f"?ca={stranger.file}")
+        for query in ("", f"?ca={other_authority.file}")
     ]
 
-    assert [0, 1] == [done.returncode for done in outcomes]
-    assert "certificate" in outcomes[1].stderr.splitlines()[-2]
+    assert [0, 1] == [process.returncode for process in processes]
+    assert "certificate" in processes[1].stderr.splitlines()[-2]
 
 
-async def findings(url):
-    """Return how the engine is, and the first words that the doctor has for it."""
+async def engine_finding(url):
+    """Return the level and the first word of the doctor's finding on the engine."""
     found = {finding.subject: finding for finding in await examine(url)}
     return found["engine"].level, found["engine"].message.partition(" ")[0]
 
 
-async def test_authority_that_is_not_known_is_not_trusted(store, stranger):
-    """Neither a stranger's signature nor one the system does not know will do."""
-    for query in (f"?ca={stranger.file}", ""):
-        told = await refusal(f"{store.url}{query}")
+async def test_unknown_authority(store, other_authority):
+    """A certificate of an authority that is not trusted is refused."""
+    for query in (f"?ca={other_authority.file}", ""):
+        error = await connect_error(f"{store.url}{query}")
 
-        assert "certificate" in told
-        assert f"{store.address}: no TLS" in told
+        assert "certificate" in error
+        assert f"{store.address}: no TLS" in error
         (finding,) = await examine(f"{store.url}{query}")
-        assert ("failure", told) == (finding.level, finding.message)
+        assert ("failure", error) == (finding.level, finding.message)
 
 
-async def test_certificate_of_another_host_is_not_trusted(authority, tls):
-    """Who is signed for another name is not who was asked for."""
-    with serving(authority, "elsewhere.test") as other:
+async def test_certificate_for_another_host(authority, tls):
+    """A certificate for another host name is refused."""
+    with tls_server(authority, "elsewhere.test") as other:
         url = f"{other.url}?ca={authority.file}"
-        told = await refusal(url)
+        error = await connect_error(url)
 
-        assert "127.0.0.1" in told.partition("no TLS")[2]
-        assert "certificate is not valid" in told
+        assert "127.0.0.1" in error.partition("no TLS")[2]
+        assert "certificate is not valid" in error
         (finding,) = await examine(url)
-        assert ("failure", told) == (finding.level, finding.message)
+        assert ("failure", error) == (finding.level, finding.message)
 
 
-async def test_server_without_tls_is_told_nothing(authority):
-    """Where no TLS is spoken there is no store: nothing is ever sent in the clear."""
+async def test_server_without_tls(authority):
+    """A server without TLS is refused, and gets no command in clear text."""
     with valkey_server.server("redis") as plain:
         url = f"valkeys://user:a-secret@{plain.address}?ca={authority.file}"
-        seen = int(plain.says("stats", "total_commands_processed"))
-        told = await refusal(url)
+        executed = int(plain.info("stats", "total_commands_processed"))
+        error = await connect_error(url)
 
-        # Its own question is one of them.
-        assert seen + 1 == int(plain.says("stats", "total_commands_processed"))
-        assert "no TLS" in told
-        assert "a-secret" not in told
+        # INFO itself is the one more.
+        assert executed + 1 == int(plain.info("stats", "total_commands_processed"))
+        assert "no TLS" in error
+        assert "a-secret" not in error
         assert ["failure"] == [finding.level for finding in await examine(url)]
 
 
@@ -189,49 +187,47 @@ async def test_server_without_tls_is_told_nothing(authority):
     [(None, "No such file"), (b"none", "certificate")],
     ids=["missing", "without certificates"],
 )
-async def test_file_of_the_authority_has_to_be_one(store, tmp_path, content, words):
-    """What is named and cannot be used is an error; the system's do not replace it."""
+async def test_unusable_ca_file(store, tmp_path, content, words):
+    """An unusable file is an error; the system's authorities do not replace it."""
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)
     url = f"{store.url}?ca={file}"
-    told = await refusal(url)
+    error = await connect_error(url)
 
-    assert f"ca={file}" in told
-    assert words in told
-    assert [("failure", told)] == [
+    assert f"ca={file}" in error
+    assert words in error
+    assert [("failure", error)] == [
         (one.level, one.message) for one in await examine(url)
     ]
 
 
-async def test_store_that_is_away_is_not_called_untrusted(authority):
-    """Whoever does not answer at all has not shown a certificate."""
-    with reserved_port() as nobody:
-        told = await refusal(f"valkeys://127.0.0.1:{nobody}?ca={authority.file}")
+async def test_unreachable_store(authority):
+    """The error for an unreachable store does not mention TLS."""
+    with reserved_port() as unused:
+        error = await connect_error(f"valkeys://127.0.0.1:{unused}?ca={authority.file}")
 
-    assert "no TLS" not in told
+    assert "no TLS" not in error
 
 
-async def test_store_that_is_signed_anew_is_found_without_a_restart(
-    authority, stranger, tmp_path, tls
-):
-    """The file is read again when the store is connected again."""
+async def test_replaced_ca_file(authority, other_authority, tmp_path, tls):
+    """The file is read again for each new connection, so no restart is needed."""
     file = tmp_path / "known.pem"
-    file.write_bytes(stranger.file.read_bytes())
-    with serving(authority, "127.0.0.1") as store:
+    file.write_bytes(other_authority.file.read_bytes())
+    with tls_server(authority, "127.0.0.1") as store:
         engine = ValkeyEngine(f"{store.url}?ca={file}")
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
             with pytest.raises(EngineUnavailable):
                 await engine.check()
             file.write_bytes(authority.file.read_bytes())
-            with trio.fail_after(valkey_server.BOUND):
-                while not await is_well(engine):  # noqa: ASYNC110, it is asked
+            with trio.fail_after(valkey_server.TIMEOUT):
+                while not await is_ready(engine):  # noqa: ASYNC110, no event exists
                     await trio.sleep(0.1)
             nursery.cancel_scope.cancel()
 
 
-async def is_well(engine):
+async def is_ready(engine):
     try:
         await engine.check()
     except EngineUnavailable:

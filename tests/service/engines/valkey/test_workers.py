@@ -1,4 +1,4 @@
-"""Several processes on one store: whichever a client is at, it is told the same."""
+"""Two worker processes at one store serve the same users."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ NOTIFY = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
-async def test_tabs_at_different_workers_agree(tmp_path, kind):
-    """Each of twenty tabs, spread over two processes, has every badge in its turn."""
+async def test_streams_of_two_workers_agree(tmp_path, kind):
+    """Each of 20 streams, spread over two processes, gets every badge."""
     with valkey_server.server(kind) as store:
         arguments = ("--workers", "2", "--engine", store.url)
         async with run_service(tmp_path, *arguments) as served:
             host = served.ops.rpartition(":")[0]
-            tabs = [(await served.stream())[0] for _ in range(20)]
-            shares = await streams_of([f"{host}:9180", f"{host}:9181"])
-            answers = [
+            streams = [(await served.stream())[0] for _ in range(20)]
+            counts = await streams_of([f"{host}:9180", f"{host}:9181"])
+            replies = [
                 await read_until(await served.send(NOTIFY), b"}]}") for _ in range(3)
             ]
-            told = [await read_until(tab, b'"unread":3') for tab in tabs]
+            events = [await read_until(stream, b'"unread":3') for stream in streams]
             status = await served.end()
 
-    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
-    assert 20 == sum(shares)
-    assert all(shares)
-    assert 20 == len(told)
+    assert all(reply.startswith(b"HTTP/1.1 200") for reply in replies)
+    assert 20 == sum(counts)
+    assert all(counts)
+    assert 20 == len(events)
     assert 0 == status
 
 
-async def is_let_in(served: ServiceProcess) -> bool:
-    """Open a stream of one user's; tell whether it begins, or is to come later."""
+async def is_admitted(served: ServiceProcess) -> bool:
+    """Open a stream; return whether it starts, or is closed to retry later."""
     stream, wire = await served.send(get("/v1/stream", "alice")), b""
     with trio.fail_after(SLACK):
         while b"event: badge" not in wire and b"event: bye" not in wire:
@@ -61,28 +61,28 @@ async def is_let_in(served: ServiceProcess) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
-async def test_cap_of_a_user_holds_over_workers(tmp_path, kind):
-    """Of twenty tabs that come at once to two processes no more than five stay."""
-    room = {"ROUNDEL_MAX_STREAMS_PER_USER": "5"}
-    let_in: list[bool] = []
+async def test_stream_limit_across_workers(tmp_path, kind):
+    """Of 20 concurrent streams at two processes only 5 are admitted."""
+    limit = {"ROUNDEL_MAX_STREAMS_PER_USER": "5"}
+    admitted: list[bool] = []
 
-    async def come() -> None:
-        let_in.append(await is_let_in(served))
+    async def open_stream() -> None:
+        admitted.append(await is_admitted(served))
 
     with valkey_server.server(kind) as store:
         arguments = ("--workers", "2", "--engine", store.url)
-        async with run_service(tmp_path, *arguments, **room) as served:
+        async with run_service(tmp_path, *arguments, **limit) as served:
             host = served.ops.rpartition(":")[0]
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
-                    nursery.start_soon(come)
+                    nursery.start_soon(open_stream)
             for _ in range(20):
-                await come()
-            shares = await streams_of([f"{host}:9180", f"{host}:9181"])
+                await open_stream()
+            counts = await streams_of([f"{host}:9180", f"{host}:9181"])
             status = await served.end()
-        kept = store.ask("KEYS", "roundel:*:a:*")
+        reports = store.execute("KEYS", "roundel:*:a:*")
 
-    assert (40, 5) == (len(let_in), sum(let_in))
-    assert 5 == sum(shares)
-    # Those who end in peace leave no place taken.
-    assert (0, []) == (status, kept)
+    assert (40, 5) == (len(admitted), sum(admitted))
+    assert 5 == sum(counts)
+    # A clean shutdown deletes the presence reports.
+    assert (0, []) == (status, reports)
