@@ -48,8 +48,8 @@ class ServerLimits:
 class ServerCounters:
     """Counts connections: *open* ones now, the others since the start of the server.
 
-    *rejected* connections were above the limit, *timed_out* ones timed out in a write, and
-    *failed* ones ended by an exception in the server.
+    *rejected* connections were above the limit, *timed_out* ones timed out in a write,
+    and *failed* ones ended by an exception in the server.
     """
 
     open: int = 0

@@ -1,7 +1,7 @@
 """The interface of an engine, which stores the records of all users.
 
-The reducer in `roundel_service.domain.mailbox` computes the next state. The engine makes
-it durable and shared, and assigns the version in the same atomic step.
+The reducer in `roundel_service.domain.mailbox` computes the next state. The engine
+makes it durable and shared, and assigns the version in the same atomic step.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class MemoryEngine:
         return users
 
     async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return up to *limit* users after *after*, in the order of their first change."""
+        """Return up to *limit* users after *after*, ordered by their first change."""
         start = 0 if after is None else self._index_of(after) + 1
         page = self._users[start : start + limit]
         if page:
