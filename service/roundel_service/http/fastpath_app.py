@@ -10,7 +10,7 @@ from roundel_adapters.server.fastpath.interface import FastHandler
 
 from ..telemetry import access_log
 from .dispatcher import Dispatcher
-from .messages import AnyResponse, Headers, Request
+from .messages import AnyResponse, Request, RequestHeaders
 from .routes import Route
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -50,7 +50,7 @@ class FastpathApp:
         path: str,
         params: dict[str, str],
         query: bytes,
-        headers: Headers,
+        headers: RequestHeaders,
         body: bytes,
     ) -> AnyResponse:
         request = Request(

@@ -29,7 +29,7 @@ _MAX_PARAMETERS = 20
 _PLAIN_COOKIES = re.compile(r"[\w-]+=[\w.-]*(?:; [\w-]+=[\w.-]*)*", re.ASCII)
 
 
-class Headers(Protocol):
+class RequestHeaders(Protocol):
     """The header fields of a request, by case-insensitive name (RFC 9110 5.1)."""
 
     def get(self, name: str) -> str | None:
@@ -55,7 +55,7 @@ class Request:
     path: str
     params: Mapping[str, str]
     query: bytes
-    headers: Headers
+    headers: RequestHeaders
     body: bytes | AsyncIterator[bytes]
 
     @property

@@ -1,4 +1,4 @@
-"""The HTTP contract as a Quart-Trio application."""
+"""Serves the routes of the HTTP contract as a Quart-Trio application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from roundel_adapters.quart import prepare, stream_response
 
-from ..telemetry import access_log as access
+from ..telemetry import access_log
 from .cors import Cors
 from .dispatcher import NO_ROUTE, Dispatcher
 from .messages import (
@@ -28,13 +28,12 @@ from .routes import Handler, Route
 
 
 def create_app(dispatcher: Dispatcher, routes: tuple[Route, ...]) -> QuartTrio:
-    """Return the ASGI application that answers at *desk* what *routes* tell."""
+    """Return an ASGI application that passes *routes* to *dispatcher*."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # With an empty name of a user, a path must not become that of another call.
-    app.url_map.merge_slashes = False
     prepare(app)
-    # A path is what it is: no redirection to what it might have meant.
+    # Neither redirect nor merge: with an empty user name, a path must not become the
+    # path of another route.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
@@ -43,27 +42,32 @@ def create_app(dispatcher: Dispatcher, routes: tuple[Route, ...]) -> QuartTrio:
         methods.setdefault(route.path, []).append(route.method)
         _add(app, dispatcher, route)
     for path, allowed in methods.items():
-        _add(
-            app,
-            dispatcher,
-            Route("OPTIONS", path, _preflight(dispatcher.cors, allowed)),
-        )
-    app.register_error_handler(HTTPException, partial(_refuse, dispatcher))
+        preflight = Route("OPTIONS", path, _preflight(dispatcher.cors, allowed))
+        _add(app, dispatcher, preflight)
+    app.register_error_handler(HTTPException, partial(_on_http_error, dispatcher))
     return app
 
 
-def _add(app: QuartTrio, desk: Dispatcher, route: Route) -> None:
+def _add(app: QuartTrio, dispatcher: Dispatcher, route: Route) -> None:
     rule = route.path.replace("{", "<").replace("}", ">")
     endpoint = f"{route.method} {route.path}"
-    app.add_url_rule(rule, endpoint, _view(desk, route), methods=[route.method])
+    app.add_url_rule(rule, endpoint, _view(dispatcher, route), methods=[route.method])
 
 
-def _view(desk: Dispatcher, route: Route) -> Callable[..., Awaitable[QuartResponse]]:
+def _view(
+    dispatcher: Dispatcher, route: Route
+) -> Callable[..., Awaitable[QuartResponse]]:
     async def view(**params: str) -> QuartResponse:
-        request = _request(params)
-        return _response(request, await desk.handle(route.path, request, route.handler))
+        return await _respond(dispatcher, route.path, route.handler, params)
 
     return view
+
+
+async def _respond(
+    dispatcher: Dispatcher, route: str, handler: Handler, params: Mapping[str, str]
+) -> QuartResponse:
+    request = _request(params)
+    return _quart_response(request, await dispatcher.handle(route, request, handler))
 
 
 def _preflight(cors: Cors, methods: list[str]) -> Handler:
@@ -75,19 +79,18 @@ def _preflight(cors: Cors, methods: list[str]) -> Handler:
     return preflight
 
 
-async def _refuse(desk: Dispatcher, error: HTTPException) -> QuartResponse:
-    """Answer what the framework refuses in the same form as everything else."""
+async def _on_http_error(dispatcher: Dispatcher, error: HTTPException) -> QuartResponse:
+    """Return the problem response of an error that Quart raised, such as 404 or 405."""
 
     async def handler(request: Request) -> AnyResponse:
         raise _problem(error)
 
-    request = _request({})
-    return _response(request, await desk.handle(NO_ROUTE, request, handler))
+    return await _respond(dispatcher, NO_ROUTE, handler, {})
 
 
 def _request(params: Mapping[str, str]) -> Request:
     return Request(
-        id=access.request_id(quart_request.headers.get("X-Request-Id")),
+        id=access_log.request_id(quart_request.headers.get("X-Request-Id")),
         method=quart_request.method,
         path=quart_request.path,
         params=params,
@@ -97,29 +100,29 @@ def _request(params: Mapping[str, str]) -> Request:
     )
 
 
-def _response(request: Request, reply: AnyResponse) -> QuartResponse:
-    match reply:
+def _quart_response(request: Request, response: AnyResponse) -> QuartResponse:
+    headers = dict(response.headers)
+    match response:
         case EventStreamResponse():
-            response = stream_response(
-                reply.stream, reply.wakeup, lifespan=reply.lifespan
+            result = stream_response(
+                response.stream, response.wakeup, lifespan=response.lifespan
             )
-            response.headers.update(reply.headers)
+            result.headers.update(headers)
+            return result
         case StreamingResponse():
-            response = QuartResponse(reply.body, headers=dict(reply.headers))
-            response.timeout = None
+            result = QuartResponse(response.body, headers=headers)
+            result.timeout = None
         case Response():
-            # Quart reads a body that is not given by asyncio's means: b"" it is.
-            body = b"" if request.method == "HEAD" else reply.body
-            response = QuartResponse(body, reply.status, headers=dict(reply.headers))
-            if reply.status in (204, 304):
-                del response.headers["Content-Length"]
+            # Quart would read a body that is omitted here with asyncio.
+            body = b"" if request.method == "HEAD" else response.body
+            result = QuartResponse(body, response.status, headers=headers)
+            if response.status in (204, 304):
+                del result.headers["Content-Length"]
             else:
-                response.headers["Content-Length"] = str(len(reply.body))
-    if "Content-Type" not in reply.headers and not isinstance(
-        reply, EventStreamResponse
-    ):
-        del response.headers["Content-Type"]
-    return response
+                result.headers["Content-Length"] = str(len(response.body))
+    if "Content-Type" not in headers:
+        del result.headers["Content-Type"]
+    return result
 
 
 def _problem(error: HTTPException) -> Problem:

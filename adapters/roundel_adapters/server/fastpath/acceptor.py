@@ -1,4 +1,4 @@
-"""Listening sockets, accepted on without a task that waits for them."""
+"""Accepts connections from an epoll, without a task for each listener."""
 
 from __future__ import annotations
 
@@ -15,88 +15,88 @@ import trio
 log = logging.getLogger("roundel_adapters.server")
 
 ACCEPT_BACKOFF = 0.1
-"""Seconds until connections are accepted again, where there was no room for one."""
+"""Delay of the next accept() when out of files or memory, in seconds."""
 
-UNSENT = 16 * 1024
-"""How many bytes the kernel takes for a peer beyond those that it could send."""
+UNSENT_LOWAT = 16 * 1024
+"""Limit of the unsent bytes in the kernel's buffer of a connection."""
 
-ACCEPTS = 64
-"""How many connections are accepted at once, at the most."""
+ACCEPT_BATCH = 64
+"""Limit of the connections that one call accepts from a listener."""
 
-_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-_BROKEN = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EFAULT}
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_LISTENER_IS_BROKEN = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EFAULT}
 
 
 @final
 class Acceptor:
-    """The sockets of *listeners*; *epoll* tells when one is to be accepted on."""
+    """Accepts the connections of *listeners*, which it registers with *epoll*."""
 
     def __init__(
         self, listeners: Sequence[trio.SocketListener], epoll: select.epoll
     ) -> None:
         self._epoll = epoll
         self._listeners = listeners
-        # Sockets of our own for them, since those of trio are not to be accepted on
-        # without waiting.
-        doors = [_raw(listener) for listener in listeners]
-        self._sockets = {door.fileno(): door for door in doors}
+        # Duplicates, because trio's sockets have no accept() that does not block.
+        sockets = [_duplicate(listener) for listener in listeners]
+        self._sockets = {sock.fileno(): sock for sock in sockets}
         self.is_full = False
-        """Whether there was no room for the last one: `take_breath()` then."""
+        """Whether the last `accept()` ran out of resources; `back_off()` is next."""
 
     def __contains__(self, file: int) -> bool:
         return file in self._sockets
 
     def open(self) -> None:
-        """Have it told from now on when somebody comes."""
-        for door in self._sockets:
-            self._epoll.register(door, select.EPOLLIN)
+        """Register with the epoll."""
+        for file in self._sockets:
+            self._epoll.register(file, select.EPOLLIN)
 
     def close(self) -> None:
-        """Accept nobody any more."""
-        for door in self._sockets.values():
-            door.close()
+        """Close the listeners."""
+        for sock in self._sockets.values():
+            sock.close()
         self._sockets.clear()
         for listener in self._listeners:
             listener.socket.close()
 
     def accept(self, file: int) -> Iterator[socket.socket]:
-        """Accept those who have come; raises `OSError` if that is no listener.
+        """Accept the connections that wait on a listener.
 
-        Where there is no room for another file, nobody is until `take_breath()`.
+        When the process is out of resources, it is logged, and the epoll reports no
+        connection until `back_off()`. Raises `OSError` if the listener is broken.
         """
         self.is_full = False
-        for _ in range(ACCEPTS):
+        for _ in range(ACCEPT_BATCH):
             try:
                 sock, _address = self._sockets[file].accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _BROKEN:
+                if error.errno in _LISTENER_IS_BROKEN:
                     raise
-                if error.errno in _FULL:
+                if error.errno in _OUT_OF_RESOURCES:
                     log.exception("a connection could not be accepted")
                     self.is_full = True
-                    self._listen_for(0)
+                    self._set_events(0)
                     return
             else:
                 yield sock
 
     async def back_off(self) -> None:
-        """Wait for a moment, and accept again."""
+        """Wait for `ACCEPT_BACKOFF`, then let the epoll report connections again."""
         await trio.sleep(ACCEPT_BACKOFF)
-        self._listen_for(select.EPOLLIN)
+        self._set_events(select.EPOLLIN)
 
-    def _listen_for(self, events: int) -> None:
-        for door in self._sockets:
-            self._epoll.modify(door, events)
+    def _set_events(self, events: int) -> None:
+        for file in self._sockets:
+            self._epoll.modify(file, events)
 
 
-def _raw(listener: trio.SocketListener) -> socket.socket:
-    door = socket.socket(fileno=os.dup(listener.socket.fileno()))
-    door.setblocking(False)
-    # Inherited by what is accepted, as trio sets it there: a frame must not wait for
-    # the next one, nor a reader that stalls hold megabytes of the kernel's memory.
-    door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _duplicate(listener: trio.SocketListener) -> socket.socket:
+    sock = socket.socket(fileno=os.dup(listener.socket.fileno()))
+    sock.setblocking(False)
+    # Accepted sockets inherit the options that trio sets: an event must not wait for
+    # the next one, and a peer that stalls must not hold megabytes of kernel memory.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-    return door
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOWAT)
+    return sock

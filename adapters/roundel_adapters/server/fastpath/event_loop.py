@@ -25,7 +25,7 @@ unsupported here is handed to ASGI with all its bytes, and with its connection f
 Timeouts: a head must be complete `head_timeout` seconds after its first byte, and a new
 connection must begin by then. Between requests a connection may idle for
 `keep_alive_timeout`. When a body is not complete `BODY_TIMEOUT` seconds after its head,
-ASGI goes on waiting for it.
+ASGI waits for the rest.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ YIELD_AFTER = 0.005
 """Time limit of a round before other tasks run, in seconds."""
 
 READ_BATCH = 16
-"""Limit of the requests that are read before the first of them is answered."""
+"""Limit of the requests that are read before the first response."""
 
 RECEIVE_SIZE = 64 * 1024
 """Limit of one read from a socket, in bytes."""

@@ -1,4 +1,8 @@
-"""To notice that a coroutine waits, without a task of its own."""
+"""Runs a coroutine in the current task until it blocks, and notices that it does.
+
+A coroutine blocks when it yields to the trio scheduler for the first time. Until then
+it has run like a function call, and costs no task.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,15 @@ from typing import Any, final
 
 @final
 class InlineCoroutine:
-    """Runs a *coroutine* in the task that awaits this, and tells when it first waits.
+    """An awaitable that runs *coroutine*, and calls *on_block* when it first blocks."""
 
-    Most calls wait for nothing. Who has to hand its place on if one does need not do
-    so before it: *waits* is called then, and `has_waited` tells it afterwards.
-    """
-
-    __slots__ = ("_coroutine", "_waits", "has_blocked")
+    __slots__ = ("_coroutine", "_on_block", "has_blocked")
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, object], waits: Callable[[], None]
+        self, coroutine: Coroutine[Any, Any, object], on_block: Callable[[], None]
     ) -> None:
         self._coroutine = coroutine
-        self._waits = waits
+        self._on_block = on_block
         self.has_blocked = False
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -28,15 +28,15 @@ class InlineCoroutine:
         value: Any = None
         while True:
             try:
-                asked = step(value)
+                trap = step(value)
             except StopIteration:
                 return
             if not self.has_blocked:
                 self.has_blocked = True
-                self._waits()
-            # What it asks of the scheduler, and is answered, is none of our business.
+                self._on_block()
+            # The scheduler's answer goes straight to the coroutine.
             try:
-                value = yield asked
+                value = yield trap
             except BaseException as error:
                 step, value = self._coroutine.throw, error
             else:

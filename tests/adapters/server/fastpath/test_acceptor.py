@@ -1,4 +1,4 @@
-"""Listening sockets: what becomes of a connection that cannot be accepted."""
+"""`Acceptor`: errors of accept(), and the options of accepted sockets."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from roundel_adapters.server.fastpath import acceptor as _doors
-from roundel_adapters.server.fastpath.acceptor import Acceptor
+from roundel_adapters.server.fastpath.acceptor import (
+    ACCEPT_BACKOFF,
+    ACCEPT_BATCH,
+    Acceptor,
+)
 from roundel_adapters.server.fastpath.event_loop import FastLoop
 from support.fastpath_app import FakeFastpathApp
 
 pytestmark = pytest.mark.slow
 
 
-class FullDoor:
-    """Stands for a listening socket that cannot accept, for want of *error*."""
+class FailingSocket:
+    """A listening socket whose accept() raises *error*."""
 
-    def __init__(self, error, door):
+    def __init__(self, error, sock):
         self.error = error
-        self.close = door.close
-        self.tried = []
+        self.close = sock.close
+        self.calls = []
 
     def accept(self):
-        self.tried.append(trio.current_time())
+        self.calls.append(trio.current_time())
         raise OSError(self.error, "no")
 
 
-def fill(doors, error):
-    """Let the only door fail with *error*; return it and its file."""
-    ((file, door),) = doors._sockets.items()
-    doors._sockets[file] = full = FullDoor(error, door)
-    return full, file
+def let_fail(acceptor, error):
+    """Let the only socket fail with *error*; return it and its file descriptor."""
+    ((file, sock),) = acceptor._sockets.items()
+    acceptor._sockets[file] = failing = FailingSocket(error, sock)
+    return failing, file
 
 
 @pytest.fixture
@@ -47,60 +50,62 @@ async def listener():
 
 
 @pytest.fixture
-def doors(listener):
+def acceptor(listener):
     with select.epoll() as epoll:
-        doors = Acceptor([listener], epoll)
-        yield doors
-        doors.close()
+        acceptor = Acceptor([listener], epoll)
+        yield acceptor
+        acceptor.close()
 
 
-async def test_want_of_files_is_waited_for(autojump_clock, caplog, nursery, listener):
-    """Where no connection can be accepted, none is tried for a moment."""
+async def test_acceptor_backs_off_when_out_of_files(
+    autojump_clock, caplog, nursery, listener
+):
+    """accept() is not called again before `ACCEPT_BACKOFF`."""
     caplog.set_level(logging.CRITICAL, "roundel_adapters.server")
-    made = FastLoop(
+    loop = FastLoop(
         SimpleNamespace(),
         FakeFastpathApp(),
         [listener],
         has_room=lambda: True,
         hand_over=print,
     )
-    full, _ = fill(made._acceptor, errno.EMFILE)
-    await nursery.start(made.run)
+    failing, _ = let_fail(loop._acceptor, errno.EMFILE)
+    await nursery.start(loop.run)
     async with await trio.open_tcp_stream(*listener.socket.getsockname()):
-        while len(full.tried) < 3:  # noqa: ASYNC110, there is nobody to tell
-            await trio.sleep(_doors.ACCEPT_BACKOFF / 4)
+        while len(failing.calls) < 3:  # noqa: ASYNC110, no event is set
+            await trio.sleep(ACCEPT_BACKOFF / 4)
     nursery.cancel_scope.cancel()
 
-    first, second, third = full.tried[:3]
-    assert second - first >= _doors.ACCEPT_BACKOFF <= third - second
+    first, second, third = failing.calls[:3]
+    assert second - first >= ACCEPT_BACKOFF <= third - second
 
 
-async def test_failing_peer_is_passed_over(doors):
-    """One that is gone before it is met is no error."""
-    full, file = fill(doors, errno.ECONNABORTED)
+async def test_peer_that_left_before_accept_is_skipped(acceptor):
+    """ECONNABORTED is neither raised nor a reason to back off."""
+    failing, file = let_fail(acceptor, errno.ECONNABORTED)
 
-    assert [] == list(doors.accept(file))
-    assert _doors.ACCEPTS == len(full.tried)
-    assert not doors.is_full
+    assert [] == list(acceptor.accept(file))
+    assert ACCEPT_BATCH == len(failing.calls)
+    assert not acceptor.is_full
 
 
-async def test_listener_that_is_none_any_more_is_told(doors):
-    """Nobody could come any more, and nobody would know why."""
-    _, file = fill(doors, errno.EBADF)
+async def test_broken_listener_raises(acceptor):
+    """A server that can accept no connection must not run on silently."""
+    _, file = let_fail(acceptor, errno.EBADF)
 
     with pytest.raises(OSError, match="no"):
-        list(doors.accept(file))
+        list(acceptor.accept(file))
 
 
 @pytest.mark.skipif(
     not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no such bound"
 )
-async def test_socket_takes_little_ahead(doors, listener):
-    """A reader that stalls holds no more of the kernel's memory than with trio."""
-    (door,) = doors._sockets.values()
+async def test_accepted_socket_has_the_options_of_trio(acceptor, listener):
+    """A peer that stalls holds no more kernel memory than with trio."""
+    (listening,) = acceptor._sockets.values()
     async with await trio.open_tcp_stream(*listener.socket.getsockname()) as peer:
-        await trio.lowlevel.wait_readable(door)
-        (sock,) = doors.accept(door.fileno())
+        await trio.lowlevel.wait_readable(listening)
+        (sock,) = acceptor.accept(listening.fileno())
         with sock:
             assert options(peer.socket) == options(sock)
 

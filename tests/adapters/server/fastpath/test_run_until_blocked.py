@@ -1,4 +1,4 @@
-"""Turns: who notices that a coroutine waits."""
+"""`InlineCoroutine`: it notices the first time that a coroutine blocks."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ import trio
 from roundel_adapters.server.fastpath.run_until_blocked import InlineCoroutine
 
 
-class Ward:
-    """Runs what is given as a turn, and counts how often it was told of a wait."""
+class Counted:
+    """An inline coroutine, and how often it called `on_block`."""
 
     def __init__(self, coroutine):
-        self.told = 0
-        self.turn = InlineCoroutine(coroutine, self.waits)
+        self.calls = 0
+        self.inline = InlineCoroutine(coroutine, self._on_block)
 
-    def waits(self):
-        self.told += 1
+    def _on_block(self):
+        self.calls += 1
 
 
-async def done(log, times):
+async def block(log, times):
     for number in range(times):
         log.append(number)
         await trio.lowlevel.checkpoint()
     log.append("end")
 
 
-@pytest.mark.parametrize(("times", "told"), [(0, 0), (1, 1), (3, 1)])
-async def test_first_wait_is_told_and_all_is_done(times, told):
-    """Once, however often it waits, and never if it does not."""
+@pytest.mark.parametrize(("times", "calls"), [(0, 0), (1, 1), (3, 1)])
+async def test_on_block_is_called_once(times, calls):
+    """And not at all by a coroutine that does not block."""
     log = []
-    ward = Ward(done(log, times))
-    await ward.turn
+    counted = Counted(block(log, times))
+    await counted.inline
 
     assert [*range(times), "end"] == log
-    assert (told, bool(told)) == (ward.told, ward.turn.has_blocked)
+    assert (calls, bool(calls)) == (counted.calls, counted.inline.has_blocked)
 
 
-@pytest.mark.parametrize("waits", [True, False])
-async def test_failure_is_whose_turn_it_is(waits):
-    """An error comes out where it is awaited, before a wait or behind it."""
+@pytest.mark.parametrize("blocks", [True, False])
+async def test_exception_is_raised_to_the_awaiting_task(blocks):
+    """Before the coroutine blocks, and after it."""
 
     async def fail():
-        if waits:
+        if blocks:
             await trio.lowlevel.checkpoint()
         raise LookupError("a bug")
 
     with pytest.raises(LookupError, match="a bug"):
-        await Ward(fail()).turn
+        await Counted(fail()).inline
 
 
-async def test_cancellation_reaches_what_waits(autojump_clock):
-    """It can clean up, go on behind that, and be cancelled as itself."""
+async def test_cancellation_reaches_a_blocked_coroutine(autojump_clock):
+    """A cancel scope inside the coroutine and one around it both work."""
     log = []
 
     async def sleep():
@@ -64,7 +64,7 @@ async def test_cancellation_reaches_what_waits(autojump_clock):
             log.append(trio.current_time())
 
     with trio.move_on_after(5) as scope:
-        await Ward(sleep()).turn
+        await Counted(sleep()).inline
 
     assert scope.cancelled_caught
     assert [1, 5] == log
