@@ -20,9 +20,9 @@ from hypercorn.utils import parse_socket_addr
 from ..driver import EventStream
 from ..wakeup import Wakeup
 from .asgi.app_task import AppRunner
+from .asgi.connection_context import Address, ConnectionContext
 from .asgi.http1 import GuardedH11Protocol
 from .asgi.http2 import Http2Connection
-from .asgi.interface import Address, ConnectionContext, HttpProtocol
 from .context import ServerContext
 from .paced_stream import PacedStream
 from .timeouts import IdleTimeout
@@ -62,7 +62,7 @@ class Connection:
         self._writing = trio.Lock()
         self._written = 0
         self._idle_timeout = IdleTimeout(context.timeouts)
-        self._protocol: HttpProtocol
+        self._protocol: GuardedH11Protocol | Http2Connection
         self._is_busy = self._is_closed = False
         self._is_mid_head = True
 

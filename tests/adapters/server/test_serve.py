@@ -72,19 +72,6 @@ async def test_exception_in_one_connection_ends_no_other(serve, monkeypatch, cap
         assert b"200" in await read_until(healthy, b"ok")
 
 
-async def test_peer_that_reads_nothing_is_disconnected(serve):
-    """After the write timeout the application receives a disconnect."""
-    disconnected = trio.Event()
-    async with serve(
-        until_disconnect(flood, disconnected), write_timeout=0.2
-    ) as served:
-        await served.get("/")
-        with trio.fail_after(5):
-            await disconnected.wait()
-
-        assert not served.gone.is_set()
-
-
 async def test_blocked_write_does_not_delay_the_shutdown(serve):
     """The drain timeout also ends a write that is blocked already."""
     started = trio.Event()

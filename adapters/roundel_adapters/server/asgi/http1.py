@@ -12,6 +12,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import (
     AppWrapper,
     ASGIReceiveEvent,
@@ -23,7 +24,7 @@ from hypercorn.typing import (
 from ..context import ServerContext
 from ..dispatcher.handoff import advertise, with_hand_off
 from .app_task import ReceiveQueue
-from .interface import ConnectionContext, http_stream
+from .connection_context import ConnectionContext
 
 MAX_UNREAD_BODY = 64 * 1024
 """Bytes of a request's body that are read before the application receives them."""
@@ -54,7 +55,6 @@ class GuardedH11Protocol(H11Protocol):
             connection.server,
             connection.send,
         )
-        self._server_context = server
         self._limits = server.limits
         self._connection_context = connection
         self._is_head_buffered, self._buffered_head = False, b""
@@ -145,10 +145,14 @@ class GuardedH11Protocol(H11Protocol):
     async def _open(
         self, request: h11.Request, headers: list[tuple[bytes, bytes]]
     ) -> None:
-        self.stream = http_stream(
-            self._server_context,
-            self._connection_context,
-            self,
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
             self.stream_send,
             STREAM_ID,
         )

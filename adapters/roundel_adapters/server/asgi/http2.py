@@ -34,10 +34,10 @@ from hypercorn.protocol.events import Body, EndBody
 
 from ...token_bucket import TokenBucket
 from ..context import ServerContext
+from .connection_context import ConnectionContext
 from .http2_codec import h2_connection, limit_encoder_table, partial_head_size
 from .http2_exchange import Http2Exchange, decode_request
 from .http2_streams import Http2Streams
-from .interface import ConnectionContext
 
 
 @final

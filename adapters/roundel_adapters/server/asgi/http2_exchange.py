@@ -8,6 +8,7 @@ from typing import final
 from h2.events import RequestReceived
 from hypercorn.config import Config
 from hypercorn.protocol.events import Event, Request
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import (
     AppWrapper,
     ASGIReceiveEvent,
@@ -19,7 +20,7 @@ from hypercorn.utils import filter_pseudo_headers
 
 from ..context import ServerContext
 from .app_task import OnReceived, ReceiveQueue
-from .interface import ConnectionContext, http_stream
+from .connection_context import ConnectionContext
 
 
 @final
@@ -44,7 +45,17 @@ class Http2Exchange:
         """Whether the client has sent the whole request."""
         self.is_response_complete = False
         """Whether the application has sent the whole response."""
-        self.http = http_stream(server, connection, self, send, stream_id)
+        self.http = HTTPStream(
+            server.app,
+            server.config,
+            server.worker_context,
+            self,  # type: ignore[arg-type]
+            connection.ssl,
+            connection.client,
+            connection.server,
+            send,
+            stream_id,
+        )
 
     async def spawn_app(
         self,

@@ -14,9 +14,9 @@ from hypercorn.protocol.events import Body, EndBody, Event, Response, StreamClos
 
 from ..context import ServerContext
 from ..paced_stream import WriteDeadline
+from .connection_context import ConnectionContext
 from .http2_codec import response_head, sendable_size
 from .http2_exchange import Http2Exchange
-from .interface import ConnectionContext
 
 
 @final
