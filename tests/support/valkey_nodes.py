@@ -197,7 +197,7 @@ async def wait_until_consistent(url: str, nodes: Sequence[Node]) -> dict[str, Re
 def lost_writes(load: Load, stored: dict[str, Record], *, same_epoch: bool) -> set[str]:
     """Return the acknowledged notifications that are missing from *stored*.
 
-    With *same_epoch*, ignore those that were acknowledged in an earlier epoch.
+    With *same_epoch*, ignore notifications of an earlier epoch.
     """
     return {
         name

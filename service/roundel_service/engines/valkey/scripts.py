@@ -5,7 +5,7 @@ reducer in Python decides what a mailbox becomes. Each file in `scripts/` says w
 keys and arguments it takes and what it returns.
 
 A *timeline* is one unbroken history of a primary's data, as in PostgreSQL. Its name is
-the primary's replication id followed by a random data id that is stored beside the
+the primary's replication id followed by a random data id that is stored with the
 data. The replication id changes when a replica is promoted and when a server restarts.
 The data id is lost together with the data. A write may have been lost if and only if
 the timeline changed.
