@@ -1,4 +1,4 @@
-"""The service put together: from settings to something that answers."""
+"""The composition root: builds the service from its settings, and runs it."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from .streams.registry import StreamLimits
 from .streams.subscribe import StreamTimeouts
 
 SPARE_CONNECTIONS = 2_000
-"""Connections beyond the streams: for calls, and for being told to come later."""
+"""Connections beyond the stream limit: for other requests and rejected streams."""
 
 FINAL_REPORT_TIMEOUT = 0.5
-"""For how many seconds other nodes are told in the end that all streams are over."""
+"""Timeout for the last presence report to the other nodes, in seconds."""
 
 
 @final
 @attrs.frozen
 class Service:
-    """The parts of a running service."""
+    """Holds the parts of a running service."""
 
     hub: Hub
     authenticator: Authenticator
@@ -57,9 +57,9 @@ class Service:
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Do what goes on beside the requests, until cancelled."""
+        """Run the background tasks until cancelled."""
         async with trio.open_nursery() as nursery:
-            # First, since all others ask it, and they are told if it cannot begin.
+            # First: the other tasks read the engine.
             await nursery.start(self.hub.engine.run)
             await nursery.start(self.hub.run)
             if isinstance(self.authenticator.keys, JwksClient):
@@ -74,9 +74,9 @@ def build(
     clock: Callable[[], float] = time.time,
     engine: Engine | None = None,
 ) -> Service:
-    """Build the service that *settings* describe, on another *engine* if one is given.
+    """Build the service, on the engine of the *settings* unless one is given.
 
-    *clock* returns seconds since 1970. `Service.run()` has to run beside its apps.
+    `Service.run()` must run in the background. *clock* returns seconds since 1970.
     """
     engine = engine or open_engine(
         settings.engine,
@@ -104,9 +104,9 @@ def build(
         change_log_size=settings.ring_changes,
         clock=clock,
     )
-    gate = build_authenticator(settings, clock=clock)
-    door = AccessControl(
-        gate,
+    authenticator = build_authenticator(settings, clock=clock)
+    access = AccessControl(
+        authenticator,
         engine,
         cors=Cors(frozenset(settings.cors_origins)),
         rates=RateLimits(producer=settings.producer_rate, user=settings.user_rate),
@@ -114,19 +114,25 @@ def build(
         clock=clock,
     )
     hub.metrics.observe(streams=lambda: hub.streams, draining=lambda: hub.is_draining)
-    operator_app = create_operator_app(
-        metrics=hub.metrics, readiness=partial(_reasons, hub, gate)
+    dispatcher = Dispatcher(access.cors, hub.metrics)
+    routes = create_routes(hub, access)
+    return Service(
+        hub=hub,
+        authenticator=authenticator,
+        app=create_app(dispatcher, routes),
+        fastpath=FastpathApp(dispatcher, routes),
+        operator_app=create_operator_app(
+            metrics=hub.metrics,
+            readiness=partial(_unready_reasons, hub, authenticator),
+        ),
+        audit=Audit(engine, hub, hub.metrics),
     )
-    audit = Audit(engine, hub, hub.metrics)
-    desk, routes = Dispatcher(door.cors, hub.metrics), create_routes(hub, door)
-    app, short = create_app(desk, routes), FastpathApp(desk, routes)
-    return Service(hub, gate, app, short, operator_app, audit)
 
 
 def build_authenticator(
     settings: Settings, *, clock: Callable[[], float] = time.time
 ) -> Authenticator:
-    """Build what tells who calls."""
+    """Build the authenticator of the *settings*."""
     keys: HmacKey | JwksClient
     if settings.jwks is not None:
         keys = JwksClient(settings.jwks, clock=clock)
@@ -143,13 +149,14 @@ def build_authenticator(
     )
 
 
-async def _reasons(hub: Hub, gate: Authenticator) -> Mapping[str, str]:
-    """Say why no more requests should be sent here."""
+async def _unready_reasons(hub: Hub, authenticator: Authenticator) -> Mapping[str, str]:
+    """Return why this process should get no requests; empty if it is ready."""
     reasons = {}
     if hub.is_draining:
-        reasons["draining"] = "the service is about to end"
-    if isinstance(gate.keys, JwksClient) and not gate.keys.is_loaded:
-        reasons["jwks"] = "no key to verify tokens with was read yet"
+        reasons["draining"] = "the service is shutting down"
+    keys = authenticator.keys
+    if isinstance(keys, JwksClient) and not keys.is_loaded:
+        reasons["jwks"] = "no key to verify tokens has been loaded"
     try:
         await hub.engine.check()
     except EngineUnavailable as error:
@@ -168,10 +175,10 @@ async def run(
 ) -> None:
     """Serve until *shutdown* returns, then end every stream and stop.
 
-    *app* is served instead of the service's own, which it wraps. With *share_port*
-    other processes may serve on the same port, but none on the operator's. The status
-    that is reported is the URL of the listener. Raises `OSError` if an address is
-    taken.
+    *app* wraps the service's own app and is served in its place, without the fast
+    path. With *share_port*, other processes can listen on the same port, but not on
+    the operator's. `task_status.started()` gets the URL of the listener. Raises
+    `OSError` if an address is in use.
     """
     listeners = await _listen(settings.bind, share_port=share_port)
     operator_listeners = (
@@ -190,14 +197,25 @@ async def run(
     async with trio.open_nursery() as nursery:
         await nursery.start(service.run)
         if operator_listeners:
-            # It answers until everything else is over.
+            # Not shut down with the service: it answers probes during the drain.
             await nursery.start(
-                _serve, service.operator_app, operator_listeners, trio.sleep_forever
+                partial(
+                    server.serve,
+                    service.operator_app,
+                    operator_listeners,
+                    shutdown=trio.sleep_forever,
+                )
             )
         async with trio.open_nursery() as serving:
-            short = service.fastpath if app is None else None
             await serving.start(
-                _serve, app or service.app, listeners, drain, limits, short
+                partial(
+                    server.serve,
+                    app or service.app,
+                    listeners,
+                    shutdown=drain,
+                    limits=limits,
+                    fastpath=service.fastpath if app is None else None,
+                )
             )
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
@@ -214,22 +232,3 @@ async def _listen(
         return await server.listen(address.host, address.port, share_port=share_port)
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error.strerror}") from None
-
-
-async def _serve(
-    app: Framework,
-    listeners: list[trio.SocketListener],
-    shutdown: Callable[[], Awaitable[object]],
-    limits: server.ServerLimits | None = None,
-    short: FastpathApp | None = None,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    await server.serve(
-        app,
-        listeners,
-        shutdown=shutdown,
-        limits=limits,
-        fastpath=short,
-        task_status=task_status,
-    )

@@ -61,7 +61,7 @@ async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path
     assert ["hello", "badge", "bye"] == [event.type for event in events(wire)]
     assert "drain" == bye(wire)["reason"]
     assert (503, 200) == (ready.status_code, alive.status_code)
-    assert {"draining": "the service is about to end"} == ready.json()["reasons"]
+    assert {"draining": "the service is shutting down"} == ready.json()["reasons"]
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"unread":1' in answer
     assert 0 == status
