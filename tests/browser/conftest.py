@@ -1,4 +1,4 @@
-"""A real browser, and the real command as a process of its own."""
+"""A browser, and the command in a process of its own."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 20.0
-"""For how many seconds anything here is waited for."""
+TIMEOUT = 20.0
+"""Timeout of each step, in seconds."""
 
 
 @attrs.frozen
@@ -53,33 +53,35 @@ class Server:
         return self.url.removeprefix("http://")
 
     def token(self, user: str) -> str:
-        gate = Authenticator(
+        authenticator = Authenticator(
             producer_keys=(),
             keys=HmacKey(self.secret),
             tickets=Tickets(producer_keys=()),
         )
-        return gate.sign(user, ttl=3600)
+        return authenticator.sign(user, ttl=3600)
 
     def notify(self, user: str, title: str) -> dict[str, Any]:
-        """Notify as a backend and return the user's result."""
+        """Send a notification; return the result of its user."""
         body = {"to": {"user": user}, "title": title}
-        return self._ask("/v1/notify", self.key, json.dumps(body))["results"][0]
+        return self._request("/v1/notify", self.key, json.dumps(body))["results"][0]
 
     def badge(self, user: str) -> dict[str, Any]:
-        return self._ask("/v1/badge", self.token(user))
+        return self._request("/v1/badge", self.token(user))
 
-    def _ask(self, path: str, proof: str, body: str | None = None) -> dict[str, Any]:
+    def _request(
+        self, path: str, credential: str, body: str | None = None
+    ) -> dict[str, Any]:
         headers = {
-            "Authorization": f"Bearer {proof}",
+            "Authorization": f"Bearer {credential}",
             "Content-Type": "application/json",
         }
         data = None if body is None else body.encode()
         request = Request(self.url + path, data=data, headers=headers)
-        with urlopen(request, timeout=PATIENCE) as answer:
-            return json.load(answer)
+        with urlopen(request, timeout=TIMEOUT) as response:
+            return json.load(response)
 
     def stop(self) -> int:
-        """End the process as an operator does; return its exit status."""
+        """Send SIGTERM; return the exit status."""
         return _stop(self.process)
 
 
@@ -91,7 +93,7 @@ class Start(Protocol):
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start `roundel` with a command; whatever was started ends with the test."""
+    """Start `roundel` commands, which are stopped at the end of the test."""
     key, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(32)
     with ExitStack() as stack:
 
@@ -129,13 +131,13 @@ def demo(start: Start) -> Server:
 
 @pytest.fixture
 def browser(lacking: Callable[[str], None]) -> Iterator[Browser]:
-    """Run a browser of this machine; none is ever downloaded."""
+    """Run a browser of this machine; the tests never download one."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         lacking(f"expected a browser, one of {', '.join(NAMES)}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=found, args=QUIET, timeout=PATIENCE * 1_000
+            executable_path=found, args=QUIET, timeout=TIMEOUT * 1_000
         )
         yield browser
         browser.close()
@@ -143,9 +145,9 @@ def browser(lacking: Callable[[str], None]) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, tmp_path: Path) -> Iterator[BrowserContext]:
-    """Open a browser window of nobody: no cookies, no history."""
+    """Open a window without cookies and history."""
     with browser.new_context(viewport={"width": 1200, "height": 900}) as context:
-        context.set_default_timeout(PATIENCE * 1_000)
+        context.set_default_timeout(TIMEOUT * 1_000)
         yield context
 
 
@@ -156,12 +158,12 @@ def page(context: BrowserContext) -> Page:
 
 
 def _announced_url(process: subprocess.Popen[str]) -> str:
-    # Killing it ends the wait for its line, should it hang before it says any.
-    alarm = threading.Timer(PATIENCE, process.kill)
-    alarm.start()
+    # Killing the process ends the wait for its first line.
+    timer = threading.Timer(TIMEOUT, process.kill)
+    timer.start()
     assert process.stdout is not None
     line = process.stdout.readline()
-    alarm.cancel()
+    timer.cancel()
     found = re.search(r"http://\S+$", line.strip())
     assert found, f"expected a line that ends with the address, got {line!r}"
     return found[0]
@@ -171,7 +173,7 @@ def _stop(process: subprocess.Popen[str]) -> int:
     with process:
         process.send_signal(signal.SIGTERM)
         try:
-            return process.wait(PATIENCE)
+            return process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()

@@ -1,4 +1,4 @@
-"""The page that shows the HTTP contract, as a person reads it."""
+"""The page of the HTTP contract in a browser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVIL = "<img src=x onerror=\"document.title = 'gotcha'\">"
 
 @pytest.fixture
 def watched(server, page: Page):
-    """Watch for complaints, and for requests that leave the service."""
+    """Fail on console errors and on requests to other origins."""
     complaints: list[str] = []
     page.on(
         "console",
@@ -45,8 +45,8 @@ def opened(server, watched: Page) -> Page:
     return watched
 
 
-def test_every_call_is_shown(opened):
-    """Each call has its path, its role, its problems and a line for the shell."""
+def test_every_operation_is_shown(opened):
+    """Each operation has its path, role, problems and a curl example."""
     expect(opened.locator(".call")).to_have_count(len(OPERATIONS))
     for call in OPERATIONS:
         card = opened.locator(f"#{call.id}")
@@ -72,8 +72,8 @@ def test_problems_and_events_unfold(opened):
     expect(event.locator("pre")).to_contain_text('"resume": "snapshot"')
 
 
-def test_filter_leaves_what_is_looked_for(opened):
-    """The box is reached by a key, filters as one types, and Escape empties it."""
+def test_filter_shows_only_matching_calls(opened):
+    """A key focuses the filter, typing filters, and Escape clears it."""
     opened.keyboard.press("/")
     opened.keyboard.type("idempotency-key-reused")
     expect(opened.locator(".call:visible")).to_have_count(1)
@@ -84,16 +84,16 @@ def test_filter_leaves_what_is_looked_for(opened):
     expect(opened.locator(".call:visible")).to_have_count(len(OPERATIONS))
 
 
-def test_link_leads_to_what_the_filter_hides(opened):
-    """Whoever follows a link sees what it leads to."""
+def test_link_to_a_hidden_section_shows_it(opened):
+    """A link to a section that the filter hides makes it visible."""
     opened.locator("#filter").fill("idempotency-key-reused")
     opened.locator("#notify").get_by_role("link", name="Recipients").click()
 
     expect(opened.locator("#schema-Recipients")).to_be_in_viewport()
 
 
-def test_page_is_used_by_keys_alone(opened):
-    """The first stop leads past the contents, and everything that unfolds is one."""
+def test_page_works_without_a_mouse(opened):
+    """The first tab stop skips the contents, and each collapsed part is a tab stop."""
     opened.keyboard.press("Tab")
     expect(opened.get_by_role("link", name="Skip to the calls")).to_be_focused()
     opened.keyboard.press("Enter")
@@ -106,15 +106,15 @@ def test_page_is_used_by_keys_alone(opened):
 
 
 def test_page_fits_a_phone(opened):
-    """Nothing has to be scrolled sideways on a narrow screen."""
+    """A narrow screen needs no horizontal scrolling."""
     opened.set_viewport_size({"width": 360, "height": 740})
     widths = opened.evaluate("[document.documentElement.scrollWidth, innerWidth]")
 
     assert widths == [360, 360]
 
 
-def test_whatever_the_document_says_stays_text(server, watched):
-    """Markup in the document is shown, and does nothing."""
+def test_markup_in_the_document_is_shown_as_text(server, watched):
+    """Markup of the document is escaped."""
     told = json.loads(json.dumps(document()))
     told["info"]["description"] = EVIL
     told["tags"][0]["description"] = EVIL

@@ -1,4 +1,4 @@
-"""What a site writes to show a badge: three lines, and no library."""
+"""The three lines of script with which a site shows a badge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THREE_LINES = """() => {
 
 @pytest.fixture
 def site(server, context, page: Page) -> Page:
-    """Open a page of the service's own origin, as alice."""
+    """Open a page of the service's origin with a cookie of alice."""
     cookie = {"name": "roundel", "value": server.token("alice"), "url": server.url}
     context.add_cookies([cookie])
     page.route("**/blank", lambda r: r.fulfill(body=PAGE, content_type="text/html"))
@@ -43,8 +43,8 @@ def wait_for_hellos(page: Page, *outcomes: str) -> None:
     )
 
 
-def test_a_plain_event_source_shows_the_badge(server, site):
-    """Three lines of page script show the number, live."""
+def test_plain_event_source_shows_the_badge(server, site):
+    """The badge follows notifications."""
     site.evaluate(THREE_LINES)
 
     wait_for_badge(site, "0")
@@ -57,8 +57,8 @@ def test_a_plain_event_source_shows_the_badge(server, site):
     assert server.badge("alice")["unread"] == 2
 
 
-def test_a_plain_event_source_survives_a_restart(server, start, site):
-    """A restart in which the engine forgot everything leaves no wrong number."""
+def test_plain_event_source_survives_a_restart(server, start, site):
+    """After a restart without the data, the badge is correct again."""
     site.evaluate(THREE_LINES)
     server.notify("alice", "One")
     server.notify("alice", "Two")
@@ -74,8 +74,8 @@ def test_a_plain_event_source_survives_a_restart(server, start, site):
     assert again.badge("alice")["unread"] == 1
 
 
-def test_the_readmes_lines_set_the_apps_badge(server, site):
-    """What the first page shows works as it stands, in a page."""
+def test_readme_script_sets_the_app_badge(server, site):
+    """The script of the README works unchanged."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (script,) = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)
     site.evaluate("navigator.setAppBadge = (number) => (bell.textContent = number)")

@@ -1,11 +1,11 @@
-"""The page to play with: two users side by side, and a wire to cut.
+"""The demo: a page with two users side by side, and a connection to cut.
 
-It is for one machine and for secrets that die with the process: the page is given a
-producer key and can act as either user. So it is handed out under a name of this
-machine only, which no foreign page can make a browser use (DNS rebinding).
+The page holds a producer key and can act as either user. It is therefore served only
+to this machine, and only under a loopback name. A foreign page cannot make a browser
+request it under such a name (DNS rebinding).
 
-Each user has the whole service below a path of the own, and a cookie for that path.
-Thus the page is like any site's: plain `EventSource`, and cookies that prove who asks.
+Each user has the whole service below a path, and a cookie for that path. The page thus
+works like any site: with plain `EventSource`, and authentication by cookie.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..app import Service
 from ..http.problems import MEDIA_TYPE, Problem, forbidden
 from ..http.static_file import PAGE_HEADERS, StaticFile, page_files
 
-SESSION = 12 * 3_600
-"""For how many seconds the users of the page are known."""
+COOKIE_TTL = 12 * 3_600
+"""Lifetime of the cookies of the two users, in seconds."""
 
 _FILES = {
     "/": ("demo/demo.html", "text/html; charset=utf-8"),
@@ -44,9 +44,8 @@ def demo_app(
 ) -> Demo:
     """Return an ASGI application that adds the demo page to *service*.
 
-    `GET /` is the page; below ``/as/USER`` each of *users* has the service itself,
-    with a cookie of the own. The page notifies by *producer_key*, which anybody who
-    can open it can read.
+    `GET /` returns the page, and sets a cookie for each of *users*. The service itself
+    is below ``/as/USER``. The page contains *producer_key*.
     """
     return Demo(service, users, producer_key, page_files(_FILES))
 
@@ -64,14 +63,13 @@ class Demo:
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """Answer what is the page's, and hand everything else to the service."""
+        """Serve the page and its files; pass other requests to the service."""
         if scope["type"] == "http":
             if file := self._files.get(scope["path"]):
-                await _send(send, scope, *self._answer(scope, file))
+                await _send(send, scope, *self._response(scope, file))
                 return
             if prefix := self._prefix(scope["path"]):
-                # ASGI: the path goes on holding the root_path, and so does raw_path;
-                # it is the framework that takes it off.
+                # ASGI: path and raw_path include root_path; the framework removes it.
                 scope = {**scope, "root_path": prefix}
         await self._service.app(scope, receive, send)
 
@@ -79,13 +77,13 @@ class Demo:
         prefixes = map(_prefix_of, self._users)
         return next((p for p in prefixes if path.startswith(f"{p}/")), None)
 
-    def _answer(
+    def _response(
         self, scope: HTTPScope, file: StaticFile
     ) -> tuple[int, list[_Header], bytes]:
-        if not _is_for_this_machine(scope):
-            return _refusal(forbidden("Host: expected a name of this machine"))
+        if not _has_loopback_host(scope):
+            return _problem(forbidden("Host: expected a loopback name"))
         if scope["method"] not in ("GET", "HEAD"):
-            return _refusal(_METHOD_NOT_ALLOWED)
+            return _problem(_METHOD_NOT_ALLOWED)
         headers = [("Content-Type", file.content_type)]
         if _SETUP not in file.content:
             return 200, headers, file.content
@@ -93,10 +91,10 @@ class Demo:
         return 200, headers + cookies, file.content.replace(_SETUP, self._setup())
 
     def _cookie(self, user: str) -> str:
-        token = self._service.authenticator.sign(user, ttl=SESSION)
+        token = self._service.authenticator.sign(user, ttl=COOKIE_TTL)
         path = _prefix_of(user)
         return (
-            f"roundel={token}; Path={path}/; Max-Age={SESSION}; "
+            f"roundel={token}; Path={path}/; Max-Age={COOKIE_TTL}; "
             "HttpOnly; SameSite=Strict"
         )
 
@@ -118,19 +116,19 @@ def _prefix_of(user: str) -> str:
     return f"/as/{user}"
 
 
-def _is_for_this_machine(scope: HTTPScope) -> bool:
+def _has_loopback_host(scope: HTTPScope) -> bool:
     hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
     return len(hosts) == 1 and bool(_LOOPBACK.fullmatch(hosts[0].decode("latin-1")))
 
 
 def _script_json(document: object) -> bytes:
-    """Write *document* so that it cannot end the script element it stands in."""
+    """Encode *document* so that it cannot end its script element."""
     text = msgspec.json.encode(document).decode()
     escaped = re.sub("[<>&\u2028\u2029]", lambda m: f"\\u{ord(m[0]):04x}", text)
     return escaped.encode()
 
 
-def _refusal(problem: Problem) -> tuple[int, list[_Header], bytes]:
+def _problem(problem: Problem) -> tuple[int, list[_Header], bytes]:
     headers = [("Content-Type", MEDIA_TYPE), *problem.headers.items()]
     return problem.status, headers, msgspec.json.encode(problem.document())
 
@@ -142,12 +140,12 @@ async def _send(
     headers: list[_Header],
     body: bytes,
 ) -> None:
-    every = [*_HEADERS.items(), *headers, ("Content-Length", str(len(body)))]
+    fields = [*_HEADERS.items(), *headers, ("Content-Length", str(len(body)))]
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [(n.lower().encode(), v.encode("latin-1")) for n, v in every],
+            "headers": [(n.lower().encode(), v.encode("latin-1")) for n, v in fields],
         }
     )
     body = b"" if scope["method"] == "HEAD" else body

@@ -1,5 +1,5 @@
-// The page around the subscribers: it shows what they hold and sends what is pressed.
-// No number is changed here; whatever a press does comes back through the stream.
+// The page: shows the state of the subscribers and sends the requests of its buttons.
+// It changes no count itself: the result of each request arrives through the stream.
 
 import { Subscriber } from "./subscriber.js";
 
@@ -28,7 +28,7 @@ const SNIPPET = `const stream = new EventSource("/v1/stream");
 const show = ({ unread, more }) => (bell.textContent = unread ? unread + (more ? "+" : "") : "");
 stream.addEventListener("badge", (event) => show(JSON.parse(event.data)));`;
 
-/** What a badge shows: nothing or a number, or a lower bound of it. */
+/** The text of a badge: empty, a number, or a lower bound like "99+". */
 function badgeText({ unread, more }) {
   return unread ? `${unread}${more ? "+" : ""}` : "";
 }
@@ -42,19 +42,19 @@ async function post(url, body, headers = {}) {
   if (!response.ok) throw new Error((await response.json()).detail);
 }
 
-/** Notify as a backend would: with the producer's key. */
+/** Notify as a backend does, with the producer key. */
 function notify(user, title, category) {
   const key = { Authorization: `Bearer ${setup.producerKey}` };
   return post("/v1/notify", { to: { user }, title, category }, key);
 }
 
-/** The address an item leads to, if it is one that is safe to follow. */
+/** The URL of an item, if it is http or https. */
 function safeUrl(url) {
   const { protocol, href } = URL.parse(url ?? "", location.href) ?? {};
   return url && ["http:", "https:"].includes(protocol) ? href : null;
 }
 
-/** One user's card. */
+/** The card of one user. */
 class Person {
   #sample = 0;
   /** @type {Map<string, HTMLLIElement>} */ #rows = new Map();
@@ -88,7 +88,7 @@ class Person {
     this.$(".three").addEventListener("click", () => this.#try(() => this.#notify(3)));
     this.$(".bell").addEventListener("click", () => this.#op({ seen_upto: subscriber.v }));
     this.$(".read-all").addEventListener("click", () =>
-      // As of what is shown here: what came since is not read by this.
+      // Newer items than the shown ones stay unread.
       this.#op({ read_all: true, as_of: subscriber.v }),
     );
     this.$(".cut").addEventListener("click", () =>
@@ -114,19 +114,19 @@ class Person {
     return this.#try(() => post(`${this.path}/v1/ops`, ops));
   }
 
-  /** Do what was pressed, and say so if it fails. */
+  /** Run the action of a button, and show its error. */
   async #try(action) {
     const complaint = this.$(".complaint");
     try {
       await action();
       complaint.hidden = true;
     } catch (error) {
-      complaint.textContent = `That did not work: ${error.message}`;
+      complaint.textContent = `Failed: ${error.message}`;
       complaint.hidden = false;
     }
   }
 
-  /** Show what the subscriber holds now. */
+  /** Show the current state of the subscriber. */
   show() {
     const { subscriber } = this;
     this.card.dataset.link = subscriber.link;
@@ -144,12 +144,12 @@ class Person {
     this.$(".badge").hidden = !text;
     this.$(".bell").classList.toggle("has-unseen", Boolean(badge?.unseen));
     this.$(".version").textContent = badge ? `(${badge.epoch}, ${v})` : "(–, –)";
-    const told = `${this.name}: ${text || "no"} unread`;
+    const summary = `${this.name}: ${text || "no"} unread`;
     const old = link === "live" ? "" : ", as of the last contact";
-    this.$(".bell").setAttribute("aria-label", `${told}${old}. Mark as seen`);
+    this.$(".bell").setAttribute("aria-label", `${summary}${old}. Mark as seen`);
     const announcement = this.$(".announcement");
-    // A live region is read out whenever it is written to.
-    if (announcement.textContent !== told) announcement.textContent = told;
+    // A screen reader announces every write to a live region.
+    if (announcement.textContent !== summary) announcement.textContent = summary;
   }
 
   #showItems() {
@@ -164,7 +164,7 @@ class Person {
     }
     shown.forEach((item, place) => {
       const row = this.#row(item);
-      // Only what is not in its place is moved: the focus stays where it is.
+      // Only misplaced rows are moved, so that the focus is kept.
       if (list.children[place] !== row) list.insertBefore(row, list.children[place] ?? null);
     });
     this.$(".nothing").hidden = shown.length > 0;

@@ -1,5 +1,5 @@
-// The client's half of the contract, whole: apply what is newer, notice every hole,
-// and otherwise believe what the stream tells. Nothing here adds to a stored count.
+// The complete client side of the contract: applies newer events, reconnects at a gap,
+// and shows the counts of the stream. Nothing here computes a count.
 
 /**
  * @typedef {{epoch: string, v: number, unread: number, unseen: number, more: boolean}} Badge
@@ -8,14 +8,14 @@
  * @typedef {"connecting" | "live" | "cut" | "refused"} Link
  */
 
-/** After how many silent ping intervals a connection is taken for dead. */
-const PATIENCE = 2.5;
+/** Number of silent ping intervals after which the connection is considered dead. */
+const MAX_SILENT_PINGS = 2.5;
 
 /** Follows one user's mailbox, at the level of items. */
 export class Subscriber {
   /** @type {Link} */ link = "cut";
-  /** What the last connect or end was answered with, in words. */ outcome = "";
-  /** @type {?Badge} The latest badge, true at its own (epoch, v). */ badge = null;
+  /** A description of the last connection attempt or end. */ outcome = "";
+  /** @type {?Badge} The latest badge, with its (epoch, v). */ badge = null;
   /** @type {Map<string, Item>} In order of appearance, oldest first. */ items = new Map();
 
   #cursor = "";
@@ -25,7 +25,7 @@ export class Subscriber {
 
   /**
    * @param {string} url of the stream, without a cursor
-   * @param {() => void} onChange is called after everything that can be seen
+   * @param {() => void} onChange is called after each visible change
    */
   constructor(url, onChange) {
     this.url = url;
@@ -40,37 +40,37 @@ export class Subscriber {
     return this.badge?.v ?? -1;
   }
 
-  /** Connect, from where the page is if it has been anywhere. */
+  /** Connect; resume from the cursor if there is one. */
   connect() {
     this.#close();
     const resume = this.#cursor && `&cursor=${encodeURIComponent(this.#cursor)}`;
     this.#source = new EventSource(`${this.url}?level=items${resume}`);
     this.#source.onerror = () => this.#onError();
-    for (const [type, apply] of Object.entries(this.#frames)) {
+    for (const [type, apply] of Object.entries(this.#handlers)) {
       this.#source.addEventListener(type, (event) => {
         apply(JSON.parse(event.data), event.lastEventId);
-        // A frame that showed a hole has begun another connection already.
+        // At a gap, the handler has reconnected already.
         this.#watch();
         this.onChange();
       });
     }
-    this.#turn("connecting");
+    this.#setLink("connecting");
     this.#watch();
   }
 
-  /** Cut the wire; what is shown from now on may be old. */
+  /** Disconnect; the shown state can be out of date from now on. */
   cut() {
     this.#close();
-    this.outcome = "what you see may be old";
-    this.#turn("cut");
+    this.outcome = "the shown state may be out of date";
+    this.#setLink("cut");
   }
 
-  /** What each kind of frame does. */
-  #frames = {
+  /** The handler of each event type. */
+  #handlers = {
     hello: (hello) => {
       this.#ping = hello.ping;
-      this.outcome = this.#inWords(hello);
-      if (hello.resume === "reset") this.#forget();
+      this.outcome = this.#describe(hello);
+      if (hello.resume === "reset") this.#reset();
       this.link = "live";
     },
     snapshot: (snapshot, id) => {
@@ -81,7 +81,7 @@ export class Subscriber {
     change: (change, id) => {
       if (change.epoch === this.epoch && change.v <= this.v) return;
       if (change.epoch !== this.epoch || change.from !== this.v) {
-        this.connect(); // a hole: ask again from where we really are
+        this.connect(); // a gap: resume from the last applied version
         return;
       }
       change.ops.forEach((op) => this.#apply(op));
@@ -90,10 +90,10 @@ export class Subscriber {
     ping: ({ v }) => {
       if (v > this.v) this.connect();
     },
-    reset: () => this.#forget(),
+    reset: () => this.#reset(),
     bye: ({ reason, retry }) => {
       this.link = "connecting";
-      this.outcome = `ended by the server (${reason}), back in ${(retry / 1000).toFixed(1)} s`;
+      this.outcome = `ended by the server (${reason}), reconnecting in ${(retry / 1000).toFixed(1)} s`;
     },
   };
 
@@ -116,13 +116,13 @@ export class Subscriber {
     this.#cursor = cursor;
   }
 
-  #forget() {
+  #reset() {
     this.badge = null;
     this.items = new Map();
     this.#cursor = "";
   }
 
-  #inWords({ resume, v }) {
+  #describe({ resume, v }) {
     switch (resume) {
       case "current":
         return "resumed: nothing missed";
@@ -131,26 +131,26 @@ export class Subscriber {
       case "snapshot":
         return this.#cursor ? "too far behind: fresh snapshot" : "fresh snapshot";
       default:
-        return "reset: forgot everything, started anew";
+        return "reset: discarded all state";
     }
   }
 
-  // EventSource comes back by itself, with its Last-Event-ID, unless it was refused.
+  // EventSource reconnects with its Last-Event-ID, unless the request was refused.
   #onError() {
     if (this.#source?.readyState === EventSource.CLOSED) {
       this.#close();
-      this.outcome = "the service said no: reload the page";
-      this.#turn("refused");
+      this.outcome = "refused by the service: reload the page";
+      this.#setLink("refused");
     } else {
-      if (this.link === "live") this.outcome = "connection lost, coming back";
-      this.#turn("connecting");
+      if (this.link === "live") this.outcome = "connection lost, reconnecting";
+      this.#setLink("connecting");
     }
   }
 
   #watch() {
     clearTimeout(this.#watchdog);
-    const patience = PATIENCE * this.#ping * 1000;
-    this.#watchdog = setTimeout(() => this.connect(), patience);
+    const timeout = MAX_SILENT_PINGS * this.#ping * 1000;
+    this.#watchdog = setTimeout(() => this.connect(), timeout);
   }
 
   #close() {
@@ -160,7 +160,7 @@ export class Subscriber {
   }
 
   /** @param {Link} link */
-  #turn(link) {
+  #setLink(link) {
     this.link = link;
     this.onChange();
   }
