@@ -100,10 +100,9 @@ class Connection:
         server = parse_socket_addr(family, self._socket.getsockname())
         async with trio.open_nursery() as nursery:
             context = self._connection_context(AppRunner(nursery), client, server)
-            speaks_h2 = self._tls and self._tls.selected_alpn_protocol() == "h2"
-            self._protocol = (Http2Connection if speaks_h2 else GuardedH11Protocol)(
-                self._context, context
-            )
+            is_http2 = self._tls and self._tls.selected_alpn_protocol() == "h2"
+            protocol_class = Http2Connection if is_http2 else GuardedH11Protocol
+            self._protocol = protocol_class(self._context, context)
             with self._idle_timeout.scope:
                 await self._protocol.initiate()
                 await self._read(context, received)

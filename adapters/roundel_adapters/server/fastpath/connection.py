@@ -23,6 +23,9 @@ from .response_encoder import (
     encode_head,
 )
 
+BODY_TIMEOUT = 1.0
+"""Timeout for the rest of a body, in seconds; ASGI waits for it after that."""
+
 
 @final
 class FastConnection:
@@ -74,6 +77,22 @@ class FastConnection:
         """Restart the idle timeout; infinity means none."""
         self.is_busy = is_busy
         self._idle_timeout.reset(seconds)
+
+    def receive_data(self, data: bytes) -> FastRequest | None:
+        """Return the request that *data* completes, and restart the timeout.
+
+        Raises `UnsupportedRequest` if ASGI has to serve it.
+        """
+        request = self.reader.receive_data(data)
+        if request is not None:
+            self.set_timeout(is_busy=True)
+        elif self.reader.has_head:
+            if not self.is_busy:
+                self.set_timeout(BODY_TIMEOUT, is_busy=True)
+        elif len(self.reader.received) == len(data):
+            # The first bytes of a head.
+            self.set_timeout(self._context.limits.head_timeout, is_busy=False)
+        return request
 
     async def respond(self, request: FastRequest) -> None:
         """Run the handler; `send()` has to send a complete response afterwards."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from roundel_adapters.server.fastpath import event_loop
+from roundel_adapters.server.fastpath import connection
 from support.asgi_apps import ECHO_APP, app_of, echo
 from support.fastpath_app import (
     FakeFastpathApp,
@@ -86,7 +86,7 @@ async def test_smuggled_request_is_not_served(fastpath):
 
 async def test_slow_body_is_handed_to_asgi(fastpath, monkeypatch):
     """The loop waits for a moment, and ASGI for as long as its application does."""
-    monkeypatch.setattr(event_loop, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection, "BODY_TIMEOUT", 0.05)
     started = trio.Event()
 
     async def app(scope, receive, send):
