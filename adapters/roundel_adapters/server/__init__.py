@@ -1,4 +1,4 @@
-"""Hypercorn on trio, made safe and fast for long streams."""
+"""A server for long streams: Hypercorn on trio, with limits and a fast path."""
 
 from __future__ import annotations
 

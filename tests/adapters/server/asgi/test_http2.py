@@ -37,9 +37,9 @@ async def test_reset_ends_one_stream(serve):
     ticker = Ticker()
     async with serve(ticker.app) as served:
         peer = await connect_http2(served)
-        left, kept = await peer.request("/stream"), await peer.request("/stream")
+        reset, kept = await peer.request("/stream"), await peer.request("/stream")
         await peer.until(lambda: peer.responses[kept].status)
-        await peer.reset(left)
+        await peer.reset(reset)
         with trio.fail_after(5):
             await ticker.ended.wait()
         await trio.testing.wait_all_tasks_blocked()

@@ -28,13 +28,13 @@ class CountedStream:
 
     def __init__(self, stream):
         self._stream = stream
-        self.asked = 0
+        self.calls = 0
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
 
     def data_to_send(self, now):
-        self.asked += 1
+        self.calls += 1
         return self._stream.data_to_send(now)
 
 
@@ -62,7 +62,7 @@ async def test_stalled_peer_resumes_without_a_queue(
         await harness.settle()
         harness.publish(BIG)
         await harness.settle()
-        asked = stream.asked
+        calls = stream.calls
         (socket_stream,) = harness.dispatcher._streams.values()
         rest = bytes(socket_stream.unsent)
         for number in range(32):
@@ -70,7 +70,7 @@ async def test_stalled_peer_resumes_without_a_queue(
             await trio.sleep(0.1)
 
         assert 0 < len(rest) < len(BIG)
-        assert (asked, rest) == (stream.asked, bytes(socket_stream.unsent))
+        assert (calls, rest) == (stream.calls, bytes(socket_stream.unsent))
         while peer.read():
             await harness.settle()
 
