@@ -1,7 +1,7 @@
 """Draw the states of a `Source` from its table: `python docs/images/draw_source.py`.
 
-The picture cannot say anything else than the code: every arrow and every word on it is
-read from `roundel.TRANSITIONS`. Only where things stand is decided here.
+Every arrow and every label is read from `roundel.TRANSITIONS`. This module adds only
+the coordinates.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from pathlib import Path
 
 from roundel import TRANSITIONS, State
 
-PICTURE = Path(__file__).with_name("source.svg")
+DIAGRAM = Path(__file__).with_name("source.svg")
 BOX = (150, 46)
-LINE = 16
+LINE_HEIGHT = 16
 
-PLACES = {
+CENTRES = {
     State.CONNECTING: (170, 90),
     State.OPEN: (610, 90),
     State.WAITING: (390, 300),
     State.CLOSED: (390, 480),
 }
 
-# For each arrow: where its curve starts, what bends it, where it ends, and where its
-# words stand, on which side of that.
+# For each arrow: start, control point and end of its curve, then position and anchor of
+# its label.
 Point = tuple[float, float]
 ARROWS: dict[tuple[State, State], tuple[Point, Point, Point, Point, str]] = {
     (State.CONNECTING, State.OPEN): (
@@ -75,28 +75,28 @@ STYLE = """
 """
 
 
-TIP = (
+ARROW_HEAD = (
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
     'markerHeight="8" orient="auto-start-reverse">'
     '<polygon points="0,0 8,4 0,8" fill="#4650c8"/></marker></defs>'
 )
 
 
-def words() -> dict[tuple[State, State], list[str]]:
-    """Return what each arrow says, in the table's order."""
-    said: dict[tuple[State, State], list[str]] = {}
-    for (state, what), after in TRANSITIONS.items():
-        said.setdefault((state, after), []).append(what.value)
-    return said
+def arrow_labels() -> dict[tuple[State, State], list[str]]:
+    """Return the inputs of each arrow, in the table's order."""
+    labels: dict[tuple[State, State], list[str]] = {}
+    for (state, received), next_state in TRANSITIONS.items():
+        labels.setdefault((state, next_state), []).append(received.value)
+    return labels
 
 
 def arrow(ends: tuple[State, State], lines: list[str]) -> str:
-    """Draw one arrow with its words, one input a line."""
+    """Draw one arrow with its label, one input a line."""
     start, bend, end, label, anchor = ARROWS[ends]
     curve = f"M{start[0]},{start[1]} Q{bend[0]},{bend[1]} {end[0]},{end[1]}"
-    x, y = label[0], label[1] - LINE * (len(lines) - 1) / 2
+    x, y = label[0], label[1] - LINE_HEIGHT * (len(lines) - 1) / 2
     spans = "".join(
-        f'<tspan x="{x}" y="{y + LINE * number:g}">{escape(line)}</tspan>'
+        f'<tspan x="{x}" y="{y + LINE_HEIGHT * number:g}">{escape(line)}</tspan>'
         for number, line in enumerate(lines)
     )
     return f'<path d="{curve}"/><text text-anchor="{anchor}">{spans}</text>'
@@ -104,7 +104,7 @@ def arrow(ends: tuple[State, State], lines: list[str]) -> str:
 
 def box(state: State) -> str:
     """Draw one state."""
-    (x, y), (width, height) = PLACES[state], BOX
+    (x, y), (width, height) = CENTRES[state], BOX
     corner = f'x="{x - width / 2:g}" y="{y - height / 2:g}"'
     return (
         f'<rect {corner} width="{width}" height="{height}" rx="12"/>'
@@ -113,13 +113,13 @@ def box(state: State) -> str:
 
 
 def draw() -> str:
-    """Return the picture as SVG."""
+    """Return the diagram as SVG."""
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 20 900 550" role="img">',
-        "<title>The states of a source, and what moves it</title>",
+        "<title>The states and transitions of a source</title>",
         f"<style>{STYLE}</style>",
-        TIP,
-        *(arrow(ends, lines) for ends, lines in words().items()),
+        ARROW_HEAD,
+        *(arrow(ends, lines) for ends, lines in arrow_labels().items()),
         *(box(state) for state in State),
         "</svg>",
     ]
@@ -127,4 +127,4 @@ def draw() -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(draw(), encoding="utf-8")
+    DIAGRAM.write_text(draw(), encoding="utf-8")
