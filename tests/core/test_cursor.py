@@ -1,4 +1,4 @@
-"""Cursors: what a reader presents is either what we wrote, or foreign."""
+"""Cursors: a text that a peer presents is one that `str()` returns, or invalid."""
 
 from __future__ import annotations
 
@@ -27,72 +27,72 @@ CURSORS = st.builds(
 ).filter(lambda cursor: len(str(cursor)) <= MAX_ID_LENGTH)
 
 EXAMPLES = [
-    pytest.param({}, "", id="nowhere"),
-    pytest.param({"": Position("e", 0)}, "e.0", id="one lane, at the start"),
+    pytest.param({}, "", id="empty"),
+    pytest.param({"": Position("e", 0)}, "e.0", id="one topic, at the start"),
     pytest.param({"": Position("e", 63)}, "e.-", id="last digit"),
     pytest.param({"": Position("e", 64)}, "e.10", id="first carry"),
     pytest.param({"": Position("e", MAX_OFFSET)}, "e.-------", id="highest offset"),
-    pytest.param({"badge": Position("e1", 7)}, "badge.e1.7", id="a named lane"),
+    pytest.param({"badge": Position("e1", 7)}, "badge.e1.7", id="a named topic"),
     pytest.param(
         {"items": Position("a", 1), "badge": Position("b", 2)},
         "items.a.1~badge.b.2",
-        id="two lanes, in order",
+        id="two topics, in order",
     ),
 ]
 
-FOREIGN_TEXTS = [
+INVALID_TEXTS = [
     pytest.param("1718000000-0", id="another server's id"),
     pytest.param("e.", id="no offset"),
     pytest.param(".1", id="no epoch"),
     pytest.param("e.01", id="a leading zero"),
     pytest.param("e.00000000", id="eight digits"),
     pytest.param("e.10000000", id="an offset beyond the highest"),
-    pytest.param("e.1 ", id="a space behind"),
-    pytest.param("e.1\n", id="a line end behind"),
-    pytest.param("e.1~", id="an empty lane"),
+    pytest.param("e.1 ", id="a trailing space"),
+    pytest.param("e.1\n", id="a trailing line end"),
+    pytest.param("e.1~", id="an empty topic"),
     pytest.param("~", id="only a separator"),
-    pytest.param("e.1~e.2", id="the same lane twice"),
+    pytest.param("e.1~e.2", id="the unnamed topic twice"),
     pytest.param("a.e.1~a.e.2", id="the same name twice"),
     pytest.param("a.b.c.1", id="four parts"),
     pytest.param("e.é", id="not ASCII"),
     pytest.param("\ud800", id="a lone surrogate"),
     pytest.param("e" * 33 + ".1", id="an epoch of 33"),
-    pytest.param("~".join(f"{n}.e.1" for n in "abcdefghi"), id="nine lanes"),
+    pytest.param("~".join(f"{n}.e.1" for n in "abcdefghi"), id="nine topics"),
     pytest.param("~".join(f"{n * 30}.e.1" for n in "abcd"), id="129 characters"),
 ]
 
 
 @pytest.mark.parametrize(("positions", "text"), EXAMPLES)
 def test_text(positions: dict[str, Position], text: str) -> None:
-    """A cursor is written in one way, and is read back as it was."""
-    written = str(Cursor(positions))
+    """A cursor has one text, and `parse()` returns the cursor."""
+    actual = str(Cursor(positions))
     read = Cursor.parse(text)
 
-    assert text == written
+    assert text == actual
     assert Cursor(positions) == read
 
 
-@pytest.mark.parametrize("text", FOREIGN_TEXTS)
-def test_foreign(text: str) -> None:
-    """What no cursor is written as is foreign, and stands nowhere in each lane."""
+@pytest.mark.parametrize("text", INVALID_TEXTS)
+def test_invalid(text: str) -> None:
+    """A text that `str()` never returns is an invalid cursor."""
     cursor = Cursor.parse(text)
 
     assert Cursor(is_invalid=True) == cursor
     assert INVALID_POSITION == cursor.position("badge")
 
 
-@pytest.mark.parametrize(("length", "foreign"), [(128, False), (129, True)])
-def test_longest(length: int, foreign: bool) -> None:
-    """A cursor may take the 128 bytes that a browser sends without a preflight."""
+@pytest.mark.parametrize(("length", "is_invalid"), [(128, False), (129, True)])
+def test_longest(length: int, is_invalid: bool) -> None:
+    """A cursor may have the 128 bytes that a browser sends without a preflight."""
     head = "~".join(f"{name * 32}.e.1" for name in "abc")
     text = f"{head}~{'d' * (length - len(head) - 5)}.e.1"
 
     assert length == len(text)
-    assert foreign == Cursor.parse(text).is_invalid
+    assert is_invalid == Cursor.parse(text).is_invalid
 
 
 def test_bytes() -> None:
-    """A header value may come as bytes, and need not even be text."""
+    """A header value may be bytes, and need not be ASCII."""
     position = Position("e", 10)
 
     assert Cursor({"": position}) == Cursor.parse(b"e.A")
@@ -100,8 +100,8 @@ def test_bytes() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", b""])
-def test_nothing_presented(text: str | bytes | None) -> None:
-    """A reader that presents nothing stands nowhere, which is not foreign."""
+def test_no_id(text: str | bytes | None) -> None:
+    """A missing or empty id is the empty cursor, which is not invalid."""
     cursor = Cursor.parse(text)
 
     assert Cursor() == cursor
@@ -111,7 +111,7 @@ def test_nothing_presented(text: str | bytes | None) -> None:
 @pytest.mark.slow
 @given(CURSORS)
 def test_inverse(cursor: Cursor) -> None:
-    """What is written is read back, order included, and travels as an id."""
+    """`parse()` is the inverse of `str()`, order included, and ids are resumable."""
     text = str(cursor)
     read = Cursor.parse(text)
 
@@ -122,7 +122,7 @@ def test_inverse(cursor: Cursor) -> None:
 
 @given(st.text() | st.text("Az09.~_-", max_size=40) | st.binary())
 def test_parse_is_total(text: str | bytes) -> None:
-    """Any text or bytes are a cursor that writes exactly them, or foreign."""
+    """Any text or bytes are a cursor with exactly that text, or invalid."""
     cursor = Cursor.parse(text)
     plain = text.decode("latin-1") if isinstance(text, bytes) else text
 
@@ -131,27 +131,27 @@ def test_parse_is_total(text: str | bytes) -> None:
 
 @given(OFFSETS, OFFSETS)
 def test_offsets_are_distinct(one: int, other: int) -> None:
-    """Two offsets have two texts."""
+    """Different offsets have different texts."""
     texts = {str(Cursor({"": Position("e", offset)})) for offset in (one, other)}
 
     assert len({one, other}) == len(texts)
 
 
-def test_widest() -> None:
-    """Eight lanes fit into 128 characters at the highest offset."""
+def test_longest_cursor_of_eight_topics() -> None:
+    """Eight topics fit into 128 characters at the highest offset."""
     epochs = {f"l{n}": "abcd" for n in range(MAX_TOPICS)}
     check_topics(epochs)
-    widest = Cursor({lane: Position(epochs[lane], MAX_OFFSET) for lane in epochs})
+    widest = Cursor({topic: Position(epochs[topic], MAX_OFFSET) for topic in epochs})
 
     assert len(str(widest)) <= 128
     assert widest == Cursor.parse(str(widest))
 
 
-def test_lanes_that_just_fit() -> None:
-    """The bound is inclusive: 128 characters travel."""
+def test_topics_that_just_fit() -> None:
+    """A cursor of exactly 128 characters passes the check."""
     epochs = dict.fromkeys("abc", "e" * 32)
     check_topics(epochs)
-    widest = Cursor({lane: Position("e" * 32, MAX_OFFSET) for lane in epochs})
+    widest = Cursor({topic: Position("e" * 32, MAX_OFFSET) for topic in epochs})
 
     assert 128 == len(str(widest))
 
@@ -176,28 +176,28 @@ def test_lanes_that_just_fit() -> None:
         ),
     ],
 )
-def test_lanes_that_might_outgrow(epochs: dict[str, str], message: str) -> None:
-    """Lanes whose cursor might not travel one day are refused on the first."""
+def test_topics_that_do_not_fit(epochs: dict[str, str], message: str) -> None:
+    """Topics whose cursor can exceed an id raise."""
     with pytest.raises(LocalProtocolError, match=message):
         check_topics(epochs)
 
 
 @pytest.mark.slow
 @given(st.dictionaries(st.just("") | NAMES, st.tuples(NAMES, OFFSETS)))
-def test_checked_lanes_travel(lanes: dict[str, tuple[str, int]]) -> None:
-    """Lanes that pass the check have no cursor that is too long."""
+def test_checked_topics_fit(topics: dict[str, tuple[str, int]]) -> None:
+    """No cursor of topics that passed the check is too long."""
     try:
-        check_topics({name: epoch for name, (epoch, _) in lanes.items()})
+        check_topics({name: epoch for name, (epoch, _) in topics.items()})
     except LocalProtocolError:
         return
-    cursor = Cursor({name: Position(*at) for name, at in lanes.items()})
+    cursor = Cursor({name: Position(*position) for name, position in topics.items()})
 
     assert cursor == Cursor.parse(str(cursor))
 
 
 @pytest.mark.parametrize("name", ["", "a" * 33, "a.b", "a~b", "a b", "é", "a\n"])
-def test_name_refused(name: str) -> None:
-    """A name that would not come back from a cursor is refused, and shown."""
+def test_invalid_name(name: str) -> None:
+    """A name that a cursor cannot carry raises an error that shows it."""
     with pytest.raises(LocalProtocolError) as caught:
         check_name(name, "epoch")
 
@@ -206,7 +206,7 @@ def test_name_refused(name: str) -> None:
 
 
 def test_name() -> None:
-    """A name that a cursor can carry is returned as it is."""
+    """A valid name is returned unchanged."""
     name = "Az09_-" + "x" * 26
 
-    assert name == check_name(name, "lane")
+    assert name == check_name(name, "topic")

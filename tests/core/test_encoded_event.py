@@ -1,4 +1,4 @@
-"""One event of a lane: made when it is needed, and encoded for all who read it."""
+"""One event of a topic: made when needed, encoded once for all subscribers."""
 
 from __future__ import annotations
 
@@ -9,91 +9,91 @@ from roundel._encoded_event import Delta, EncodedEvent
 from roundel._errors import LocalProtocolError
 from roundel._event import Event, encode
 
-AT = Position("e", 3)
-FRAME = b"data: x\nid: e.3\n\n"
+POSITION = Position("e", 3)
+CHUNK = b"data: x\nid: e.3\n\n"
 
 
-def test_event_is_encoded_at_once() -> None:
-    """Its id is where it stands, and time and place are as they were given."""
-    entry = EncodedEvent(Event("x"), AT, 7.0)
+def test_event_is_encoded_by_the_constructor() -> None:
+    """The constructor encodes an event, with its position as id."""
+    event = EncodedEvent(Event("x"), POSITION, 7.0)
 
-    assert FRAME == entry.chunk
-    assert (AT, 7.0, "message") == (entry.position, entry.time, entry.type)
+    assert CHUNK == event.chunk
+    assert (POSITION, 7.0, "message") == (event.position, event.time, event.type)
 
 
-def test_function_is_asked_once_when_it_is_needed() -> None:
-    """All readers share what it makes: the bytes are one and the same object."""
+def test_factory_is_called_once_when_needed() -> None:
+    """A factory is called once; all subscribers share one bytes object."""
     made: list[str] = []
 
     def make() -> Event:
         made.append("x")
         return Event("x")
 
-    entry = EncodedEvent(make, AT, 0.0)
-    made_early = list(made)
-    one, two = entry.chunk, entry.chunk
+    event = EncodedEvent(make, POSITION, 0.0)
+    made_before = list(made)
+    one, two = event.chunk, event.chunk
 
-    assert [] == made_early
+    assert [] == made_before
     assert ["x"] == made
-    assert FRAME == one
+    assert CHUNK == one
     assert one is two
 
 
-def test_function_that_raises_is_asked_again() -> None:
-    """It has made nothing."""
+def test_factory_that_raised_is_called_again() -> None:
+    """A factory that raised is called again."""
     answers: list[Event] = []
-    entry = EncodedEvent(lambda: answers.pop(), AT, 0.0)
+    event = EncodedEvent(lambda: answers.pop(), POSITION, 0.0)
     with pytest.raises(IndexError):
-        _ = entry.chunk
+        _ = event.chunk
     answers.append(Event("x"))
 
-    assert FRAME == entry.chunk
+    assert CHUNK == event.chunk
 
 
-def test_id_is_refused() -> None:
-    """Ids are the history's to assign, whether the event is there or is made."""
-    mine = Event("x", id="mine")
+def test_event_with_an_id_raises() -> None:
+    """An event with an id raises, whether it is given or made."""
+    with_id = Event("x", id="own")
     with pytest.raises(LocalProtocolError, match="id: expected none"):
-        EncodedEvent(mine, AT, 0.0)
+        EncodedEvent(with_id, POSITION, 0.0)
     with pytest.raises(LocalProtocolError, match="id: expected none"):
-        _ = EncodedEvent(lambda: mine, AT, 0.0).chunk
+        _ = EncodedEvent(lambda: with_id, POSITION, 0.0).chunk
 
 
-def test_several_lanes() -> None:
-    """A reader of several lanes gets the same event, with an id of its own."""
-    entry = EncodedEvent(Event("x"), AT, 0.0)
-    cursor = Cursor({"a": AT, "b": Position("f", 5)})
+def test_several_topics() -> None:
+    """A subscriber of several topics gets the same event with its cursor as id."""
+    event = EncodedEvent(Event("x"), POSITION, 0.0)
+    cursor = Cursor({"a": POSITION, "b": Position("f", 5)})
 
-    assert encode(Event("x", id="a.e.3~b.f.5")) == entry.chunk_with_cursor(cursor)
-    assert FRAME == entry.chunk
-
-
-# Events that say from where they go on.
+    assert encode(Event("x", id="a.e.3~b.f.5")) == event.chunk_with_cursor(cursor)
+    assert CHUNK == event.chunk
 
 
-def test_delta_is_made_for_where_its_reader_was() -> None:
-    """A delta is made once for those who follow, and anew for who comes from apart."""
+# Deltas.
+
+
+def test_delta_is_made_for_the_previous_position() -> None:
+    """A delta is made once for the base offset, and again for any other offset."""
     made: list[int] = []
 
-    def make(told: int) -> Event:
-        made.append(told)
-        return Event(f"from {told}")
+    def make(base: int) -> Event:
+        made.append(base)
+        return Event(f"from {base}")
 
-    entry = EncodedEvent(Delta(make), AT, 7.0, base_offset=1)
-    usual = [
-        entry.rebased_on(told).chunk
-        for told in (Position("e", 1), None, Position("e", 1))
+    event = EncodedEvent(Delta(make), POSITION, 7.0, base_offset=1)
+    same = [
+        event.rebased_on(previous).chunk
+        for previous in (Position("e", 1), None, Position("e", 1))
     ]
-    apart = entry.rebased_on(Position("e", 2))
+    other = event.rebased_on(Position("e", 2))
 
-    assert [b"data: from 1\nid: e.3\n\n"] * 3 == usual
-    assert b"data: from 2\nid: e.3\n\n" == apart.chunk
-    assert (AT, 7.0) == (apart.position, apart.time)
+    assert [b"data: from 1\nid: e.3\n\n"] * 3 == same
+    assert b"data: from 2\nid: e.3\n\n" == other.chunk
+    assert (POSITION, 7.0) == (other.position, other.time)
     assert [1, 2] == made
 
 
-def test_plain_event_is_the_same_for_all() -> None:
-    """An event that is no delta does not care from where its reader comes."""
-    entry = EncodedEvent(Event("x"), AT, 0.0, base_offset=1)
+def test_event_is_the_same_for_all() -> None:
+    """An event that is no delta is the same for every previous position."""
+    event = EncodedEvent(Event("x"), POSITION, 0.0, base_offset=1)
 
-    assert entry is entry.rebased_on(Position("e", 0))
+    assert event is event.rebased_on(Position("e", 0))

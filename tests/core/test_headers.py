@@ -1,4 +1,4 @@
-"""The head to answer with, and the id to read: nothing is left to an adapter."""
+"""The HTTP headers of an event stream."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from roundel import accepts_stream, read_last_event_id, stream_headers
 
 
 @pytest.mark.parametrize("version", ["1.1", "2", "3"])
-def test_head_forbids_storing_changing_and_buffering(version):
-    """The same head serves every version of HTTP that keeps connections."""
+def test_stream_headers(version):
+    """HTTP/1.1, 2 and 3 get the same headers, which forbid caching and buffering."""
     expected = [
         ("Content-Type", "text/event-stream; charset=utf-8"),
         ("Cache-Control", "no-store, no-transform"),
@@ -19,8 +19,8 @@ def test_head_forbids_storing_changing_and_buffering(version):
     assert expected == stream_headers(version)
 
 
-def test_connection_is_named_only_where_it_has_to_be():
-    """HTTP/1.0 is told that the end of the connection is the end of the body."""
+def test_stream_headers_of_http_1_0():
+    """HTTP/1.0 gets `Connection: close`, since its body ends with the connection."""
     assert ("Connection", "close") in stream_headers("1.0")
 
 
@@ -42,8 +42,8 @@ def test_connection_is_named_only_where_it_has_to_be():
         ("\u2028", None, "?"),
     ],
 )
-def test_id_is_read_from_wherever_the_peer_could_put_it(header, query, expected):
-    """The header wins, bytes and latin-1 text are UTF-8, and nothing raises."""
+def test_read_last_event_id(header, query, expected):
+    """The header precedes the query; both are decoded as UTF-8, without errors."""
     assert expected == read_last_event_id(header, query)
 
 
@@ -68,6 +68,6 @@ def test_id_is_read_from_wherever_the_peer_could_put_it(header, query, expected)
         ("text/event-stream;q=0.001", True),
     ],
 )
-def test_accept_is_judged_by_its_most_specific_range(accept, expected):
-    """RFC 9110 12.5.1: the closest range decides, and q=0 is a no."""
+def test_accepts_stream(accept, expected):
+    """The most specific range decides, and q=0 excludes (RFC 9110 12.5.1)."""
     assert expected == accepts_stream(accept)

@@ -1,4 +1,4 @@
-"""One lane: the exact suffix, or what stands in for it, and never a gap."""
+"""The history of a topic: exactly the missing events, or the snapshot."""
 
 from __future__ import annotations
 
@@ -28,45 +28,47 @@ def at(offset: int, epoch: str = "e") -> Position:
     return Position(epoch, offset)
 
 
-def frame(data: str, offset: int, epoch: str = "e") -> bytes:
+def chunk(data: str, offset: int, epoch: str = "e") -> bytes:
     return encode(Event(data, id=str(Cursor({"": at(offset, epoch)}))))
 
 
 def filled(count: int, **bounds: Any) -> History:
-    """Return a history that stands at *count* after as many events, one a second."""
+    """Return a history of *count* events, one per second."""
     history = History("e", **bounds)
     for offset in range(1, count + 1):
         history.append(Event(f"event {offset}"), now=float(offset))
     return history
 
 
-def told(history: History, position: Position | None, now: float = 0.0) -> list[bytes]:
-    return [entry.chunk for entry in history.since(position, now=now).events]
+def replayed_chunks(
+    history: History, position: Position | None, now: float = 0.0
+) -> list[bytes]:
+    return [event.chunk for event in history.since(position, now=now).events]
 
 
-class Maker:
-    """A function that makes an event, and counts how often it was asked to."""
+class Factory:
+    """A factory of an event that counts its calls; it is false as a boolean."""
 
     def __init__(self, data: str) -> None:
         self.data = data
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self) -> Event:
-        self.asked += 1
+        self.calls += 1
         return Event(self.data)
 
     def __bool__(self) -> bool:
         return False
 
 
-# What since() answers.
+# since().
 
 
 @pytest.mark.parametrize(
     ("position", "outcome", "offsets"),
     [
         pytest.param(None, "snapshot", [3, 4, 5], id="new"),
-        pytest.param(INVALID_POSITION, "reset", [3, 4, 5], id="foreign"),
+        pytest.param(INVALID_POSITION, "reset", [3, 4, 5], id="invalid"),
         pytest.param(at(4, "old"), "reset", [3, 4, 5], id="another epoch"),
         pytest.param(at(6), "reset", [3, 4, 5], id="ahead"),
         pytest.param(at(0), "snapshot", [3, 4, 5], id="evicted"),
@@ -80,7 +82,7 @@ class Maker:
 def test_since(
     position: Position | None, outcome: ResumeOutcome, offsets: list[int]
 ) -> None:
-    """From each position there is one right answer."""
+    """Each position has one right answer."""
     history = filled(2, capacity=3)
     history.append(Event("event 3"), snapshot=Event("event 3"), now=3.0)
     history.append(Event("event 4"), now=4.0)
@@ -88,25 +90,25 @@ def test_since(
     replay = history.since(position, now=5.0)
 
     assert outcome == replay.outcome
-    assert offsets == [entry.position.offset for entry in replay.events]
-    assert [frame(f"event {n}", n) for n in offsets] == [
-        entry.chunk for entry in replay.events
+    assert offsets == [event.position.offset for event in replay.events]
+    assert [chunk(f"event {n}", n) for n in offsets] == [
+        event.chunk for event in replay.events
     ]
     assert at(5) == replay.position
     assert (outcome in ("current", "replayed")) == replay.is_contiguous
 
 
-def test_snapshot_at_the_start() -> None:
-    """A history that begins with a state tells it, and the events after it."""
+def test_initial_snapshot() -> None:
+    """A history that starts with a snapshot replays it and the events after it."""
     history = History("e", offset=7, snapshot=Event("state"))
     history.append(Event("more"), now=0.0)
 
-    assert [frame("state", 7), frame("more", 8)] == told(history, None)
+    assert [chunk("state", 7), chunk("more", 8)] == replayed_chunks(history, None)
     assert "snapshot" == history.since(at(6), now=0.0).outcome
 
 
-def test_nothing_stands_in() -> None:
-    """Without a snapshot a reader that missed something is told where it now is."""
+def test_without_a_snapshot() -> None:
+    """Without a snapshot the answer is the head's position, without events."""
     history = filled(3, capacity=1)
 
     expected = Replay("snapshot", (), at(3), is_contiguous=False)
@@ -114,25 +116,25 @@ def test_nothing_stands_in() -> None:
 
 
 def test_snapshot_older_than_the_ring() -> None:
-    """A snapshot that the ring does not reach back to is never sent with a gap."""
+    """A snapshot below the ring is not used: events after it are missing."""
     history = History("e", snapshot=Event("state"), capacity=2)
     history.append(Event("event 1"), now=0.0)
     history.append(Event("event 2"), now=0.0)
-    reached = told(history, None)
+    before = replayed_chunks(history, None)
     history.append(Event("event 3"), now=0.0)
 
-    assert [frame("state", 0), frame("event 1", 1), frame("event 2", 2)] == reached
-    assert [] == told(history, None)
+    assert [chunk("state", 0), chunk("event 1", 1), chunk("event 2", 2)] == before
+    assert [] == replayed_chunks(history, None)
 
 
 def test_given_offsets() -> None:
-    """Offsets may be a version of yours; what lies between two is no event."""
+    """Offsets may skip numbers; there is no event in between."""
     history = History("e", offset=10)
     history.append(Event("a"), offset=20, now=0.0)
     history.append(Event("b"), offset=30, now=0.0)
 
-    assert [frame("a", 20), frame("b", 30)] == told(history, at(10))
-    assert [frame("b", 30)] == told(history, at(25))
+    assert [chunk("a", 20), chunk("b", 30)] == replayed_chunks(history, at(10))
+    assert [chunk("b", 30)] == replayed_chunks(history, at(25))
     assert at(30) == history.head
 
 
@@ -140,21 +142,21 @@ def test_given_offsets() -> None:
 
 
 def test_capacity() -> None:
-    """The ring keeps its capacity of events, and the oldest go first."""
+    """The ring keeps *capacity* events and evicts the oldest first."""
     history = filled(5, capacity=2)
 
-    assert [frame("event 4", 4), frame("event 5", 5)] == told(history, at(3))
+    assert [chunk("event 4", 4), chunk("event 5", 5)] == replayed_chunks(history, at(3))
     assert "snapshot" == history.since(at(2), now=5.0).outcome
 
 
 def test_max_bytes() -> None:
-    """The ring keeps at most *max_bytes* as they are written, or nothing at all."""
-    size = len(frame("event 1", 1))
+    """The ring keeps at most *max_bytes* of encoded events, or none."""
+    size = len(chunk("event 1", 1))
     history = filled(3, max_bytes=2 * size)
-    kept = told(history, at(1))
+    ring = replayed_chunks(history, at(1))
     history.append(Event("x" * 2 * size), now=4.0)
 
-    assert [frame("event 2", 2), frame("event 3", 3)] == kept
+    assert [chunk("event 2", 2), chunk("event 3", 3)] == ring
     assert "snapshot" == history.since(at(3), now=4.0).outcome
     assert at(4) == history.head
 
@@ -163,15 +165,15 @@ def test_retention() -> None:
     """An event can be replayed for less than *retention* seconds."""
     history = filled(3, retention=10.0)
 
-    assert 3 == len(told(history, at(0), now=10.9))
-    assert [] == told(history, at(0), now=11.0)
-    assert 2 == len(told(history, at(1), now=11.0))
+    assert 3 == len(replayed_chunks(history, at(0), now=10.9))
+    assert [] == replayed_chunks(history, at(0), now=11.0)
+    assert 2 == len(replayed_chunks(history, at(1), now=11.0))
     assert "current" == history.since(at(3), now=99.0).outcome
     assert "snapshot" == history.since(at(2), now=99.0).outcome
 
 
-def test_no_room() -> None:
-    """A ring without room keeps nothing, and its readers are told so."""
+def test_max_bytes_0() -> None:
+    """With *max_bytes* 0 the ring is empty, and late subscribers get ``snapshot``."""
     history = filled(1, max_bytes=0)
 
     assert Replay("snapshot", (), at(1), is_contiguous=False) == history.since(
@@ -180,15 +182,15 @@ def test_no_room() -> None:
 
 
 def test_default_capacity() -> None:
-    """A ring keeps 256 events unless it is told otherwise."""
+    """The default capacity is 256 events."""
     history = filled(300)
 
-    assert 256 == len(told(history, at(44)))
+    assert 256 == len(replayed_chunks(history, at(44)))
     assert "snapshot" == history.since(at(43), now=300.0).outcome
 
 
 def test_highest_offset() -> None:
-    """A line goes on to the highest offset of a cursor, and no further."""
+    """An offset above the highest one of a cursor raises."""
     history = History("e", offset=MAX_OFFSET - 1)
     last = history.append(Event("last"), now=0.0)
     with pytest.raises(LocalProtocolError, match=f"got {MAX_OFFSET + 1}"):
@@ -198,26 +200,26 @@ def test_highest_offset() -> None:
 
 
 def test_bounds_are_not_negative() -> None:
-    """A bound below 0 is refused."""
+    """A bound below 0 raises."""
     for bounds in ({"capacity": -1}, {"max_bytes": -1}, {"retention": -1.0}):
         with pytest.raises(LocalProtocolError, match=r"^expected bounds of 0 or more$"):
             History("e", **bounds)  # type: ignore[arg-type]
 
 
-# The latest wins.
+# Capacity 0.
 
 
 @pytest.mark.parametrize("position", [None, INVALID_POSITION, at(0), at(2), at(9)])
-def test_latest_wins(position: Position | None) -> None:
-    """With capacity 0 the newest event is the state, wherever a reader comes from."""
+def test_capacity_0(position: Position | None) -> None:
+    """With capacity 0 every position gets the newest event alone."""
     history = filled(3, capacity=0)
 
-    assert [frame("event 3", 3)] == told(history, position)
-    assert [] == told(history, at(3))
+    assert [chunk("event 3", 3)] == replayed_chunks(history, position)
+    assert [] == replayed_chunks(history, at(3))
 
 
-def test_latest_wins_outcome() -> None:
-    """A late reader of a latest-wins lane missed nothing that it should have had."""
+def test_capacity_0_outcome() -> None:
+    """With capacity 0 a late position is ``replayed``, since nothing is lost."""
     history = filled(3, capacity=0)
     outcomes = [
         history.since(position, now=0.0).outcome
@@ -227,46 +229,46 @@ def test_latest_wins_outcome() -> None:
     assert ["snapshot", "reset", "replayed", "current"] == outcomes
 
 
-def test_latest_wins_snapshot() -> None:
-    """A snapshot that comes with the event is the state in its place."""
+def test_capacity_0_with_a_snapshot() -> None:
+    """A snapshot given with the event is sent instead of the event."""
     history = History("e", capacity=0)
     history.append(Event("change"), snapshot=Event("state"), now=0.0)
 
-    assert [frame("state", 1)] == told(history, at(0))
+    assert [chunk("state", 1)] == replayed_chunks(history, at(0))
 
 
-# The head moves without an event.
+# advance().
 
 
-def test_silent_advance() -> None:
-    """A running reader sees nothing of it; the next event is all it missed."""
+def test_advance() -> None:
+    """A running stream sends nothing for it, and then the next event alone."""
     history = filled(1)
     history.advance()
-    news = history.has_events_after(at(1))
+    result = history.has_events_after(at(1))
     silent = history.since(at(1), now=1.0)
     history.append(Event("event 3"), now=1.0)
 
-    assert not news
+    assert not result
     assert Replay("replayed", (), at(1), is_contiguous=True) == silent
-    assert [frame("event 3", 3)] == told(history, at(1))
-    assert [frame("event 3", 3)] == told(history, at(2))
+    assert [chunk("event 3", 3)] == replayed_chunks(history, at(1))
+    assert [chunk("event 3", 3)] == replayed_chunks(history, at(2))
 
 
-def test_silent_advance_of_the_latest() -> None:
-    """A running reader sees nothing of it; one that connects gets the new state."""
+def test_advance_with_capacity_0() -> None:
+    """A running stream sends nothing for it; a new connection gets the snapshot."""
     history = filled(1, capacity=0)
     history.advance(snapshot=Event("later"), offset=5)
 
     assert not history.has_events_after(at(1))
-    assert [frame("later", 5)] == told(history, at(1))
-    assert [frame("later", 5)] == told(history, None)
+    assert [chunk("later", 5)] == replayed_chunks(history, at(1))
+    assert [chunk("later", 5)] == replayed_chunks(history, None)
 
 
 @pytest.mark.parametrize(
-    ("position", "news"),
+    ("position", "result"),
     [
         pytest.param(None, True, id="new"),
-        pytest.param(INVALID_POSITION, True, id="foreign"),
+        pytest.param(INVALID_POSITION, True, id="invalid"),
         pytest.param(at(3, "old"), True, id="another epoch"),
         pytest.param(at(2), True, id="one behind"),
         pytest.param(at(3), False, id="the newest event"),
@@ -274,84 +276,84 @@ def test_silent_advance_of_the_latest() -> None:
         pytest.param(at(5), True, id="ahead"),
     ],
 )
-def test_has_news(position: Position | None, news: bool) -> None:
-    """There is news for all but those between the newest event and the head."""
+def test_has_events_after(position: Position | None, result: bool) -> None:
+    """Only positions from the last event to the head have no events after them."""
     history = filled(3)
     history.advance()
 
-    assert news == history.has_events_after(position)
+    assert result == history.has_events_after(position)
 
 
-# Another line.
+# reset().
 
 
 def test_reset() -> None:
-    """The readers of the old line are told to forget it."""
+    """A position of the old epoch gets ``reset`` and the snapshot."""
     history = filled(3)
     history.reset("f", snapshot=Event("state"))
 
     assert at(0, "f") == history.head
     assert history.has_events_after(at(3))
     assert "reset" == history.since(at(3), now=3.0).outcome
-    assert [frame("state", 0, "f")] == told(history, at(3))
+    assert [chunk("state", 0, "f")] == replayed_chunks(history, at(3))
 
 
 @pytest.mark.parametrize("epoch", ["e", "ee", "", "!"])
 def test_reset_to(epoch: str) -> None:
-    """The new epoch must be another one, and no longer than running streams expect."""
+    """The new epoch must differ and may not be longer than the old one."""
     history = filled(3)
     with pytest.raises(LocalProtocolError, match="epoch: expected"):
         history.reset(epoch)
 
     assert at(3) == history.head
-    assert 3 == len(told(history, at(0)))
+    assert 3 == len(replayed_chunks(history, at(0)))
 
 
-# Making and encoding.
+# Factories.
 
 
-def test_made_once_if_needed() -> None:
-    """A snapshot that nobody needs is never made; one that many need, once."""
-    unneeded, needed = Maker("a"), Maker("b")
+def test_snapshot_is_made_once_if_needed() -> None:
+    """A snapshot is made when it is first sent, and once."""
+    unneeded, needed = Factory("a"), Factory("b")
     history = History("e", snapshot=unneeded, capacity=1)
     history.append(Event("event 1"), snapshot=needed, now=0.0)
-    live = told(history, at(0))
-    asked_live = needed.asked
-    twice = [told(history, None), told(history, INVALID_POSITION)]
+    live = replayed_chunks(history, at(0))
+    calls_before = needed.calls
+    twice = [replayed_chunks(history, None), replayed_chunks(history, INVALID_POSITION)]
 
-    assert [frame("event 1", 1)] == live
-    assert 0 == asked_live
-    assert [[frame("b", 1)]] * 2 == twice
-    assert (0, 1) == (unneeded.asked, needed.asked)
-
-
-def test_latest_made_once() -> None:
-    """Whether it is true or false as a value, a function makes the state."""
-    maker = Maker("state")
-    history = History("e", snapshot=maker, capacity=0)
-    begun = told(history, None)
-    history.append(Maker("change"), snapshot=Maker("later"), now=0.0)
-
-    assert [frame("state", 0)] == begun
-    assert 1 == maker.asked
-    assert [frame("later", 1)] == told(history, None)
+    assert [chunk("event 1", 1)] == live
+    assert 0 == calls_before
+    assert [[chunk("b", 1)]] * 2 == twice
+    assert (0, 1) == (unneeded.calls, needed.calls)
 
 
-def test_failed_making_is_tried_again() -> None:
-    """A function that raises has made nothing: the next reader asks it again."""
+def test_snapshot_of_a_false_factory() -> None:
+    """A factory that is false as a boolean makes the snapshot."""
+    factory = Factory("state")
+    history = History("e", snapshot=factory, capacity=0)
+    initial = replayed_chunks(history, None)
+    history.append(Factory("change"), snapshot=Factory("later"), now=0.0)
+
+    assert [chunk("state", 0)] == initial
+    assert 1 == factory.calls
+    assert [chunk("later", 1)] == replayed_chunks(history, None)
+
+
+def test_factory_that_raised_is_called_again() -> None:
+    """A factory that raised is called again by the next subscriber."""
     answers: list[Event] = []
     history = History("e", snapshot=lambda: answers.pop())
     with pytest.raises(IndexError):
-        told(history, None)
+        replayed_chunks(history, None)
     answers.append(Event("state"))
 
-    assert [frame("state", 0)] == told(history, None)
+    assert [chunk("state", 0)] == replayed_chunks(history, None)
 
 
-# Calls that are refused, and change nothing.
+# Calls that raise and change nothing.
 
 WITH_ID = Event("x", id="mine")
-UNWRITABLE = Event("x", type="two\nlines")
+INVALID_TYPE = Event("x", type="two\nlines")
 
 
 @pytest.mark.parametrize(
@@ -373,27 +375,29 @@ UNWRITABLE = Event("x", type="two\nlines")
             f"got {MAX_OFFSET + 1}",
             id="offset too high",
         ),
-        pytest.param({"event": UNWRITABLE}, "type: expected a single", id="unwritable"),
+        pytest.param(
+            {"event": INVALID_TYPE}, "type: expected a single", id="unwritable"
+        ),
         pytest.param({"event": lambda: WITH_ID}, "id: expected none", id="made, id"),
     ],
 )
 @pytest.mark.parametrize("capacity", [0, 9])
-def test_refused_append(arguments: dict[str, Any], message: str, capacity: int) -> None:
-    """An event that cannot be told is refused, and the history is as it was."""
-    size = len(frame("event 1", 1))
+def test_invalid_append(arguments: dict[str, Any], message: str, capacity: int) -> None:
+    """An event that cannot be sent raises, and the history is unchanged."""
+    size = len(chunk("event 1", 1))
     history = filled(2, max_bytes=3 * size, capacity=capacity)
     with pytest.raises(LocalProtocolError, match=message):
         history.append(**arguments, now=0.0)
 
-    # All the room that was left is still there.
+    # No bytes of the ring are lost.
     assert at(3) == history.append(Event("event 3"), now=0.0)
     expected = [1, 2, 3] if capacity else [3]
-    assert [frame(f"event {n}", n) for n in expected] == told(history, at(0))
+    assert [chunk(f"event {n}", n) for n in expected] == replayed_chunks(history, at(0))
 
 
 @pytest.mark.parametrize("offset", [None, 5])
-def test_refused_advance(offset: int | None) -> None:
-    """A silent move with a snapshot that has an id is no move."""
+def test_invalid_advance(offset: int | None) -> None:
+    """`advance()` with an invalid argument does not move the head."""
     history = filled(2)
     with pytest.raises(LocalProtocolError, match="id: expected none"):
         history.advance(snapshot=WITH_ID, offset=offset)
@@ -403,8 +407,8 @@ def test_refused_advance(offset: int | None) -> None:
     assert at(2) == history.head
 
 
-def test_refused_reset() -> None:
-    """A new line that cannot begin leaves the old one in use."""
+def test_invalid_reset() -> None:
+    """`reset()` with an invalid argument keeps the old epoch."""
     history = filled(2)
     with pytest.raises(LocalProtocolError, match="id: expected none"):
         history.reset("f", snapshot=WITH_ID)
@@ -412,17 +416,17 @@ def test_refused_reset() -> None:
         history.reset("f", offset=-1)
 
     assert at(2) == history.head
-    assert [frame("event 2", 2)] == told(history, at(1))
+    assert [chunk("event 2", 2)] == replayed_chunks(history, at(1))
 
 
-def test_made_with_an_id() -> None:
-    """An event made late is judged like any other: its id would be lost."""
+def test_factory_with_an_id() -> None:
+    """A factory's event with an id raises when it is made."""
     history = History("e", snapshot=lambda: WITH_ID)
     with pytest.raises(LocalProtocolError, match=r"^id: expected none"):
-        told(history, None)
+        replayed_chunks(history, None)
 
 
-# The model: a plain list, and the rules in words.
+# The model: a list of all events, and the rules.
 
 
 @attrs.frozen
@@ -433,7 +437,7 @@ class Logged:
 
 
 class HistoryModel(RuleBasedStateMachine):
-    """A history answers from each position as the list of all events says."""
+    """A history answers each position as the list of all events does."""
 
     capacity: int
     max_bytes: int | None
@@ -460,27 +464,27 @@ class HistoryModel(RuleBasedStateMachine):
         self.epoch = "e0"
         self.epochs = 0
         self.made = 0
-        self.start_line(offset, snapshot)
+        self.start_epoch(offset, snapshot)
         self.history = History(
             "e0",
             offset=offset,
-            snapshot=self.lazy("start") if snapshot else None,
+            snapshot=self.factory("start") if snapshot else None,
             capacity=capacity,
             max_bytes=max_bytes,
             retention=retention,
         )
 
-    def start_line(self, offset: int, snapshot: bool) -> None:
+    def start_epoch(self, offset: int, snapshot: bool) -> None:
         self.log: list[Logged] = []
         self.start = self.head = offset
         self.state = Logged(offset, "start", inf) if snapshot else None
 
-    def lazy(self, data: str) -> EventOrFactory:
-        asked: list[str] = []
+    def factory(self, data: str) -> EventOrFactory:
+        calls: list[str] = []
 
         def make() -> Event:
-            assert not asked, "made twice"
-            asked.append(data)
+            assert not calls, "made twice"
+            calls.append(data)
             return Event(data)
 
         return make
@@ -496,10 +500,10 @@ class HistoryModel(RuleBasedStateMachine):
         data = f"{offset}:{'x' * size}"
         state = f"state {offset}" if snapshot else None
         position = self.history.append(
-            self.lazy(data) if late else Event(data),
+            self.factory(data) if late else Event(data),
             now=self.now,
             offset=step and offset,
-            snapshot=self.lazy(state) if state else None,
+            snapshot=self.factory(state) if state else None,
         )
         self.head = offset
         self.log.append(Logged(offset, data, self.now))
@@ -519,13 +523,13 @@ class HistoryModel(RuleBasedStateMachine):
             self.state = Logged(self.head, data, inf)
 
     @rule(step=st.sampled_from([None, 1, 3]))
-    def lose(self, step: int | None) -> None:
+    def skip(self, step: int | None) -> None:
         offset = self.head + (step or 1)
         self.history.skip_to_snapshot(
-            self.lazy(f"whole {offset}"), offset=step and offset
+            self.factory(f"state {offset}"), offset=step and offset
         )
-        self.start_line(offset, True)
-        self.state = Logged(offset, f"whole {offset}", inf)
+        self.start_epoch(offset, True)
+        self.state = Logged(offset, f"state {offset}", inf)
 
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds: int) -> None:
@@ -536,12 +540,12 @@ class HistoryModel(RuleBasedStateMachine):
     def reset(self, offset: int, snapshot: bool) -> None:
         self.epochs += 1
         self.epoch = "ef"[self.epochs % 2] + str(self.epochs % 10)
-        state = self.lazy("start") if snapshot else None
+        state = self.factory("start") if snapshot else None
         self.history.reset(self.epoch, offset=offset, snapshot=state)
-        self.start_line(offset, snapshot)
+        self.start_epoch(offset, snapshot)
 
     @rule(back=st.integers(0, 3))
-    def be_refused(self, back: int) -> None:
+    def call_with_invalid_arguments(self, back: int) -> None:
         for call in (
             lambda: self.history.append(WITH_ID, now=self.now),
             lambda: self.history.append(Event("x"), now=self.now, snapshot=WITH_ID),
@@ -551,38 +555,38 @@ class HistoryModel(RuleBasedStateMachine):
             lambda: self.history.advance(offset=self.head - back),
             lambda: self.history.reset(self.epoch),
             lambda: self.history.reset("g0", snapshot=WITH_ID),
-            lambda: self.history.append(UNWRITABLE, now=self.now),
+            lambda: self.history.append(INVALID_TYPE, now=self.now),
         ):
             with pytest.raises(LocalProtocolError):
                 call()
 
-    # What the rules in words say.
+    # The rules.
 
-    def frame(self, logged: Logged) -> bytes:
-        return frame(logged.data, logged.offset, self.epoch)
+    def chunk(self, logged: Logged) -> bytes:
+        return chunk(logged.data, logged.offset, self.epoch)
 
-    def kept(self) -> list[Logged]:
-        """The longest suffix of the log that is within all the bounds."""
-        kept: list[Logged] = []
+    def ring(self) -> list[Logged]:
+        """Return the longest suffix of the log within all bounds."""
+        ring: list[Logged] = []
         for logged in reversed(self.log):
-            longer = [logged, *kept]
-            size = sum(len(self.frame(one)) for one in longer)
+            longer = [logged, *ring]
+            size = sum(len(self.chunk(one)) for one in longer)
             if (
                 len(longer) > self.capacity
                 or (self.max_bytes is not None and size > self.max_bytes)
                 or logged.time + self.retention <= self.now
             ):
                 break
-            kept = longer
-        return kept
+            ring = longer
+        return ring
 
     def after(self, offset: int) -> list[Logged] | None:
-        """All events after *offset*, or nothing if one of them is lost."""
+        """Return all events after *offset*, or `None` if one is lost."""
         missed = [logged for logged in self.log if logged.offset > offset]
-        kept = self.kept()
-        return missed if all(logged in kept for logged in missed) else None
+        ring = self.ring()
+        return missed if all(logged in ring for logged in missed) else None
 
-    def stand_in(self) -> list[Logged]:
+    def snapshot_replay(self) -> list[Logged]:
         if self.state is None:
             return []
         rest = self.after(self.state.offset)
@@ -590,16 +594,16 @@ class HistoryModel(RuleBasedStateMachine):
 
     def answer(self, position: Position | None) -> tuple[ResumeOutcome, list[Logged]]:
         if position is None:
-            return "snapshot", self.stand_in()
+            return "snapshot", self.snapshot_replay()
         if position.epoch != self.epoch or position.offset > self.head:
-            return "reset", self.stand_in()
+            return "reset", self.snapshot_replay()
         if position.offset == self.head:
             return "current", []
         if self.capacity == 0:
-            return "replayed", self.stand_in()
+            return "replayed", self.snapshot_replay()
         missed = self.after(position.offset)
         if missed is None or position.offset < self.start:
-            return "snapshot", self.stand_in()
+            return "snapshot", self.snapshot_replay()
         return "replayed", missed
 
     @invariant()
@@ -610,20 +614,22 @@ class HistoryModel(RuleBasedStateMachine):
         for position in positions:
             outcome, expected = self.answer(position)
             replay = self.history.since(position, now=self.now)
-            got = [entry.chunk for entry in replay.events]
+            actual = [event.chunk for event in replay.events]
 
             assert outcome == replay.outcome, position
-            assert [self.frame(logged) for logged in expected] == got, position
-            # Silent versions move nobody: a reader stands where it was told to be.
+            assert [self.chunk(logged) for logged in expected] == actual, position
+            # advance() moves no subscriber.
             if expected:
-                stands = Position(self.epoch, expected[-1].offset)
+                expected_position = Position(self.epoch, expected[-1].offset)
             else:
-                stands = position if replay.is_contiguous else self.history.head
-            assert stands == replay.position
+                expected_position = (
+                    position if replay.is_contiguous else self.history.head
+                )
+            assert expected_position == replay.position
 
 
 class NightlyHistoryModel(HistoryModel):
-    """The same promise, for a night."""
+    """The same property with more examples."""
 
 
 TestHistoryModel = pytest.mark.slow(HistoryModel.TestCase)
@@ -636,21 +642,24 @@ TestNightlyHistoryModel.settings = settings(
 )
 
 
-# The short answer.
+# single_event_after().
 
 
 @given(
     st.integers(0, 3),
-    st.lists(st.sampled_from(["add", "skip", "lose", "reset"]), max_size=8),
+    st.lists(
+        st.sampled_from(["add", "advance", "skip", "reset"]),
+        max_size=8,
+    ),
     st.integers(0, 9),
     st.sampled_from([inf, 5.0]),
 )
-def test_sole_news_is_what_since_answers(
+def test_single_event_after_agrees_with_since(
     capacity: int, steps: list[str], offset: int, retention: float
 ) -> None:
-    """The short answer to a running reader is the long one, where it is one event.
+    """`single_event_after()` agrees with `since()` if one event is missing.
 
-    It is asked for again after every step, by a reader that stands still meanwhile.
+    It is called after every step with the same position, so that the cache is used.
     """
     history = History(
         "e", capacity=capacity, retention=retention, snapshot=Event("state")
@@ -659,40 +668,40 @@ def test_sole_news_is_what_since_answers(
     for step in steps:
         match step:
             case "add":
-                delta = Delta(lambda told: Event(f"from {told}"))
+                delta = Delta(lambda base: Event(f"from {base}"))
                 history.append(delta, now=0.0, snapshot=Event("state"))
-            case "skip":
+            case "advance":
                 history.advance(snapshot=Event("state"))
-            case "lose":
+            case "skip":
                 history.skip_to_snapshot(Event("state"))
             case "reset":
                 history.reset("f" if history.head.epoch == "e" else "e")
-        news = history.single_event_after(position)
-        assert news == history.single_event_after(position)
-        if news is not None:
+        result = history.single_event_after(position)
+        assert result == history.single_event_after(position)
+        if result is not None:
             replay = history.since(position, now=0.0)
-            (entry,) = replay.events
+            (event,) = replay.events
 
             assert history.has_events_after(position)
             assert "replayed" == replay.outcome
-            entry = entry.rebased_on(position)
-            assert (entry.chunk, replay.position, ("message",)) == news
+            event = event.rebased_on(position)
+            assert (event.chunk, replay.position, ("message",)) == result
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3])
-def test_sole_news_is_found_where_it_is(capacity: int) -> None:
-    """A reader that misses the newest event alone is answered in short."""
+def test_single_event_after(capacity: int) -> None:
+    """A position one event behind gets that event's chunk and position."""
     history = History("e", capacity=capacity)
     history.append(Event("1"), now=0.0)
     history.append(Event("2"), now=0.0)
-    news = history.single_event_after(Position("e", 1))
+    result = history.single_event_after(Position("e", 1))
 
-    assert (b"data: 2\nid: e.2\n\n", Position("e", 2), ("message",)) == news
+    assert (b"data: 2\nid: e.2\n\n", Position("e", 2), ("message",)) == result
     assert history.single_event_after(Position("f", 1)) is None
 
 
-def test_sole_news_is_none_where_nothing_is_kept() -> None:
-    """A ring that reaches back no further is no short answer."""
+def test_single_event_after_below_the_ring() -> None:
+    """A position below the ring gets `None`."""
     history = History("e", capacity=1)
     history.append(Event("1"), now=0.0)
     history.append(Event("2"), now=0.0)
@@ -700,15 +709,15 @@ def test_sole_news_is_none_where_nothing_is_kept() -> None:
     assert history.single_event_after(Position("e", 0)) is None
 
 
-def test_lose() -> None:
-    """What nobody here has is not passed over: readers are told the state behind it."""
+def test_skip_to_snapshot() -> None:
+    """`skip_to_snapshot()` sends the snapshot to every older position."""
     history = History("e", capacity=5)
     history.append(Event("1"), now=0.0)
-    history.skip_to_snapshot(Event("whole"), offset=4)
+    history.skip_to_snapshot(Event("state"), offset=4)
     history.append(Event("5"), now=0.0)
     replay = history.since(at(1), now=0.0)
 
     assert history.has_events_after(at(1))
     assert ("snapshot", at(5)) == (replay.outcome, replay.position)
-    assert [frame("whole", 4), frame("5", 5)] == told(history, at(1))
-    assert [frame("5", 5)] == told(history, at(4))
+    assert [chunk("state", 4), chunk("5", 5)] == replayed_chunks(history, at(1))
+    assert [chunk("5", 5)] == replayed_chunks(history, at(4))

@@ -1,4 +1,4 @@
-"""Server and client over a bad wire: what the reader knows was so, and becomes so."""
+"""Server and client over a lossy link: a page's state is right and becomes current."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from roundel._stream import CloseMessage, ResumeInfo, Stream
 from roundel.testing import LossyLink, Pair
 
 
-class Lane:
-    """A list of numbers that grows; told whole, or one at a time, or both."""
+class Topic:
+    """A topic of the server: a growing list of numbers, sent as states and events."""
 
     def __init__(self, name: str, **bounds: Any) -> None:
         self.name = name
@@ -27,7 +27,7 @@ class Lane:
         self.epoch = 0
         self.versions: dict[Position, list[int]] = {}
         self.history = History("e000", snapshot=self.snapshot(), **bounds)
-        self.remember()
+        self.record_version()
 
     def state(self) -> Event:
         return Event(json.dumps(self.numbers), type=f"{self.name}-state")
@@ -36,61 +36,61 @@ class Lane:
         event = self.state()
         return lambda: event
 
-    def remember(self) -> None:
+    def record_version(self) -> None:
         self.versions[self.history.head] = list(self.numbers)
 
     def add(self, number: int, now: float) -> None:
         self.numbers.append(number)
         event = Event(str(number), type=f"{self.name}-added")
         self.history.append(event, snapshot=self.snapshot(), now=now)
-        self.remember()
+        self.record_version()
 
-    def stay(self) -> None:
+    def advance(self) -> None:
         self.history.advance(snapshot=self.snapshot())
-        self.remember()
+        self.record_version()
 
     def reset(self) -> None:
         self.epoch += 1
         self.numbers = []
         self.history.reset(f"e{self.epoch:03d}", snapshot=self.snapshot())
-        self.remember()
+        self.record_version()
 
 
 @attrs.define
 class Page:
-    """What a page knows from its events alone: each lane's state, or that it lacks it.
+    """A page that knows only its events: each topic's state, or that it has none.
 
-    It checks each moment: what it knows is what the server had at its cursor.
+    After each event it checks its states against the server's at the event's cursor.
     """
 
-    lanes: dict[str, Lane]
+    topics: dict[str, Topic]
     states: dict[str, list[int]] = attrs.field(factory=dict)
 
-    def hear(self, event: Event) -> None:
+    def receive(self, event: Event) -> None:
         match event.type.split("-"):
             case ["hello"]:
                 for name, outcome in json.loads(event.data).items():
-                    self.be_told(name, outcome)
+                    self.drop_if_lost(name, outcome)
             case ["gap"]:
-                self.be_told(*event.data.split())
+                self.drop_if_lost(*event.data.split())
             case [name, "state"]:
                 self.states[name] = json.loads(event.data)
             case [name, "added"]:
-                # Whatever comes without a state before it was told to be exact.
+                # Events without a snapshot before them continue the known state.
                 self.states[name].append(int(event.data))
             case ["bye"]:
                 pass
-        self.check(Cursor.parse(event.id))
+        self.check_states(Cursor.parse(event.id))
 
-    def be_told(self, name: str, outcome: str) -> None:
+    def drop_if_lost(self, name: str, outcome: str) -> None:
         if outcome in ("snapshot", "reset"):
             self.states.pop(name, None)
 
-    def check(self, cursor: Cursor) -> None:
+    def check_states(self, cursor: Cursor) -> None:
         for name, state in self.states.items():
             position = cursor.position(name)
             if position is not None:
-                assert self.lanes[name].versions[position] == state, (name, cursor)
+                assert self.topics[name].versions[position] == state, (name, cursor)
 
 
 def hello(resume: ResumeInfo) -> Event:
@@ -101,21 +101,21 @@ def gap(name: str, outcome: ResumeOutcome) -> Event:
     return Event(f"{name} {outcome}", type="gap")
 
 
-class World:
-    """A server whose lanes change, and a page that reads them over a bad wire."""
+class Simulation:
+    """A server whose topics change, and a page that reads them over a lossy link."""
 
     def __init__(self, seed: int, shape: dict[str, dict[str, Any]]) -> None:
         self.random = Random(seed)
-        self.lanes = {name: Lane(name, **bounds) for name, bounds in shape.items()}
-        self.page = Page(self.lanes)
+        self.topics = {name: Topic(name, **bounds) for name, bounds in shape.items()}
+        self.page = Page(self.topics)
         self.cut_rate = 0.03
         self.count = 0
-        chance = self.random.random
+        draw = self.random.random
         self.pair = Pair(
-            Source(now=0.0, random=chance, idle_timeout=30.0, retry_statuses={503}),
+            Source(now=0.0, random=draw, idle_timeout=30.0, retry_statuses={503}),
             self.serve,
             make_link=lambda: LossyLink(
-                chance, latency=0.5, cut_rate=self.cut_rate, max_in_flight=100
+                draw, latency=0.5, cut_rate=self.cut_rate, max_in_flight=100
             ),
         )
 
@@ -123,7 +123,7 @@ class World:
         if self.random.random() < self.cut_rate:
             return 503
         return Stream(
-            {name: lane.history for name, lane in self.lanes.items()},
+            {name: topic.history for name, topic in self.topics.items()},
             now=now,
             last_event_id=last_event_id,
             hello=hello,
@@ -135,14 +135,14 @@ class World:
             max_write=self.random.choice([1, 30, 1000]),
         )
 
-    def happen(self) -> None:
-        """Let one thing happen, and a little time pass."""
-        lane = self.random.choice(list(self.lanes.values()))
+    def change(self) -> None:
+        """Run one random change, then pass a random time."""
+        topic = self.random.choice(list(self.topics.values()))
         match self.random.randrange(20):
             case 0:
-                lane.reset()
+                topic.reset()
             case 1 | 2:
-                lane.stay()
+                topic.advance()
             case 3:
                 self.pair.cut()
             case 4:
@@ -150,19 +150,19 @@ class World:
             case _:
                 for _ in range(self.random.choice([1, 1, 1, 5])):
                     self.count += 1
-                    lane.add(self.count, self.pair.now)
+                    topic.add(self.count, self.pair.now)
         self.pass_time(self.random.choice([0.0, 0.1, 1.0, 20.0]))
 
     def pass_time(self, seconds: float) -> None:
         for event in self.pair.run_until(self.pair.now + seconds):
-            self.page.hear(event)
+            self.page.receive(event)
 
 
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {
-    "latest wins": {"badge": {"capacity": 0}},
+    "capacity 0": {"badge": {"capacity": 0}},
     "small ring": {"items": {"capacity": 3}},
     "short retention": {"items": {"retention": 2.0, "max_bytes": 120}},
-    "several lanes": {
+    "several topics": {
         "badge": {"capacity": 0},
         "items": {"capacity": 3},
         "notes": {"capacity": 50},
@@ -170,54 +170,60 @@ SHAPES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def tell(seed: int, shape: dict[str, dict[str, Any]]) -> World:
-    """Tell one story to its quiet end."""
-    world = World(seed, shape)
+def simulate(seed: int, shape: dict[str, dict[str, Any]]) -> Simulation:
+    """Run one simulation until the link is idle."""
+    simulation = Simulation(seed, shape)
     for _ in range(60):
-        world.happen()
-    world.cut_rate = 0.0
-    # A silent cut takes 30 s to be found, a return at most 60 s more.
-    while not (world.pair.is_idle and world.pair.source.reason == ""):
-        world.pass_time(1.0)
-        assert world.pair.now < 5000.0
-    world.pass_time(300.0)
-    while not world.pair.is_idle:
-        world.pass_time(0.1)
-    return world
+        simulation.change()
+    simulation.cut_rate = 0.0
+    # The client detects a silent cut after 30 s and reconnects within 60 s.
+    while not (simulation.pair.is_idle and simulation.pair.source.reason == ""):
+        simulation.pass_time(1.0)
+        assert simulation.pair.now < 5000.0
+    simulation.pass_time(300.0)
+    while not simulation.pair.is_idle:
+        simulation.pass_time(0.1)
+    return simulation
 
 
-def check(world: World) -> None:
-    for name, lane in world.lanes.items():
-        assert lane.numbers == world.page.states[name], name
+def check_states(simulation: Simulation) -> None:
+    for name, topic in simulation.topics.items():
+        assert topic.numbers == simulation.page.states[name], name
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_when_the_link_is_quiet(seed: int, shape: dict[str, dict[str, Any]]) -> None:
-    """The page knows what the server has, and at each moment what it once had."""
-    world = tell(seed, shape)
+def test_idle_page_has_the_servers_state(
+    seed: int, shape: dict[str, dict[str, Any]]
+) -> None:
+    """An idle page has the server's state, and always one that the server had."""
+    simulation = simulate(seed, shape)
 
-    check(world)
-    assert State.OPEN is world.pair.source.state
+    check_states(simulation)
+    assert State.OPEN is simulation.pair.source.state
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_for_a_night(shape: dict[str, dict[str, Any]]) -> None:
-    """The same promise, in ten thousand stories over all shapes."""
+def test_idle_page_has_the_servers_state_nightly(
+    shape: dict[str, dict[str, Any]],
+) -> None:
+    """The same property in 10,000 simulations."""
     for seed in range(2_500):
-        check(tell(seed, shape))
+        check_states(simulate(seed, shape))
 
 
-def test_the_same_seed_tells_the_same_story() -> None:
-    """Nothing but the seed decides: a failure can be told again."""
+def test_seed_determines_the_simulation() -> None:
+    """The seed determines a simulation, so that a failure can be reproduced."""
 
-    def story() -> list[tuple[float, Event]]:
-        world = World(3, SHAPES["several lanes"])
-        heard = []
+    def run() -> list[tuple[float, Event]]:
+        simulation = Simulation(3, SHAPES["several topics"])
+        received = []
         for _ in range(40):
-            world.happen()
-            heard += [(world.pair.now, event) for event in world.pair.step()]
-        return heard
+            simulation.change()
+            received += [
+                (simulation.pair.now, event) for event in simulation.pair.step()
+            ]
+        return received
 
-    assert story() == story()
+    assert run() == run()

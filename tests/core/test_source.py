@@ -1,4 +1,4 @@
-"""The client half of a connection: the table pair by pair, and C1 to C8 as told."""
+"""The client half of a connection: each pair of the table, and transcripts."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from roundel._source_states import TRANSITIONS, Input, State
 STREAM = [("Content-Type", "text/event-stream")]
 
 
-def start(chance: float = 0.0, **arguments: Any) -> Source:
-    return Source(now=0.0, random=lambda: chance, **arguments)
+def make_source(draw: float = 0.0, **arguments: Any) -> Source:
+    return Source(now=0.0, random=lambda: draw, **arguments)
 
 
-def opened(chance: float = 0.0, **arguments: Any) -> Source:
-    source = start(chance, **arguments)
+def opened_source(draw: float = 0.0, **arguments: Any) -> Source:
+    source = make_source(draw, **arguments)
     source.receive_response(200, STREAM, now=0.0)
     return source
 
 
-def brought_to(state: State) -> Source:
-    """Return a source in *state*, for which 503 is no end and 20 bytes are too long."""
+def source_in(state: State) -> Source:
+    """Return a source in *state* that retries a 503 and allows events of 20 bytes."""
     arguments = {"retry_statuses": {503}, "max_event_size": 20, "idle_timeout": 60.0}
     match state:
         case State.CONNECTING:
-            return start(**arguments)
+            return make_source(**arguments)
         case State.OPEN:
-            return opened(**arguments)
+            return opened_source(**arguments)
         case State.WAITING:
-            source = opened(**arguments)
+            source = opened_source(**arguments)
             source.receive_eof(now=0.0)
         case State.CLOSED:
-            source = opened(**arguments)
+            source = opened_source(**arguments)
             source.close()
     return source
 
@@ -79,7 +79,7 @@ CALLS: list[tuple[Input, str, Callable[[Source], object]]] = [
 ]
 
 
-def everything(source: Source) -> dict[str, Any]:
+def attributes_of(source: Source) -> dict[str, Any]:
     return {name: getattr(source, name) for name in Source.__slots__}
 
 
@@ -93,40 +93,40 @@ def everything(source: Source) -> dict[str, Any]:
 def test_every_pair(
     state: State, call: tuple[Input, str, Callable[[Source], object]]
 ) -> None:
-    """What is in the table moves; all else is refused and changes nothing."""
-    what, method, act = call
-    source = brought_to(state)
-    before = everything(source)
-    if (state, what) in TRANSITIONS:
+    """A pair of the table changes the state; any other raises and changes nothing."""
+    received, method, act = call
+    source = source_in(state)
+    before = attributes_of(source)
+    if (state, received) in TRANSITIONS:
         act(source)
 
-        assert TRANSITIONS[state, what] is source.state
+        assert TRANSITIONS[state, received] is source.state
         assert (source.state is State.CLOSED) == (source.deadline == -inf)
     else:
         with pytest.raises(LocalProtocolError) as caught:
             act(source)
 
         assert f"{method}: not possible while {state.name}" == str(caught.value)
-        assert before == everything(source)
+        assert before == attributes_of(source)
 
 
-def test_every_input_is_walked() -> None:
-    """No input is without a call, and what is closed stays so."""
+def test_every_input_has_a_call() -> None:
+    """The calls above cover every input, and CLOSED is final."""
     ends = {after for (state, _), after in TRANSITIONS.items() if state is State.CLOSED}
 
-    assert set(Input) == {what for what, *_ in CALLS}
+    assert set(Input) == {received for received, *_ in CALLS}
     assert {State.CLOSED} == ends
 
 
-# C1, C6: the request.
+# The request.
 
 
 def test_request() -> None:
-    """The first request asks for an event stream, past all caches, without an id."""
+    """The first request has `Accept` and `Cache-Control`, and no id."""
     assert [
         ("Accept", "text/event-stream"),
         ("Cache-Control", "no-cache"),
-    ] == start().request_headers()
+    ] == make_source().request_headers()
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_request() -> None:
         pytest.param("x" * MAX_HEADER_ID, "x" * MAX_HEADER_ID, id="the longest"),
         pytest.param("x" * (MAX_HEADER_ID + 1), None, id="too long"),
         pytest.param("", None, id="empty"),
-        pytest.param(" a", None, id="a space before"),
-        pytest.param("a ", None, id="a space behind"),
+        pytest.param(" a", None, id="a leading space"),
+        pytest.param("a ", None, id="a trailing space"),
         pytest.param("a\tb", None, id="a tab"),
         pytest.param("a\vb", None, id="a control character"),
         pytest.param("a\x1fb", None, id="the last control character"),
@@ -148,16 +148,16 @@ def test_request() -> None:
         pytest.param("\ud800", None, id="a lone surrogate"),
     ],
 )
-def test_id_that_travels(last_event_id: str, value: str | None) -> None:
-    """An id is sent if it can travel, and never keeps one from coming back."""
-    headers = dict(start(last_event_id=last_event_id).request_headers())
+def test_id_in_the_request(last_event_id: str, value: str | None) -> None:
+    """An id that is no safe header value is left out."""
+    headers = dict(make_source(last_event_id=last_event_id).request_headers())
 
     assert value == headers.get("Last-Event-ID")
 
 
-def test_stale_id() -> None:
-    """An id that cannot travel is not replaced by the one before it."""
-    source = opened(last_event_id="old")
+def test_unsafe_id_replaces_a_safe_one() -> None:
+    """An unsafe id is not replaced by the id before it."""
+    source = opened_source(last_event_id="old")
     events = source.receive_data(b"id: \tnew\ndata\n\n", now=0.0)
 
     assert [Event("", id="\tnew")] == events
@@ -165,7 +165,7 @@ def test_stale_id() -> None:
     assert "Last-Event-ID" not in dict(source.request_headers())
 
 
-# C3, C7: what is final.
+# Final responses.
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_stale_id() -> None:
     ],
 )
 def test_accepted(value: str) -> None:
-    """The essence of the content type counts, whatever its parameters are."""
-    source = start()
+    """The parameters of the content type are ignored."""
+    source = make_source()
     source.receive_response(200, [("x", "y"), ("content-TYPE", value)], now=3.0)
 
     assert State.OPEN is source.state
@@ -212,8 +212,8 @@ def test_accepted(value: str) -> None:
     ],
 )
 def test_final(status: int, headers: list[tuple[str, str]], reason: str) -> None:
-    """Any other response is the end, for good, and the source says why."""
-    source = start()
+    """Any other response closes the source, with a reason."""
+    source = make_source()
     source.receive_response(status, headers, now=0.0)
     source.handle_timeout(9999.0)
     source.close()
@@ -222,9 +222,9 @@ def test_final(status: int, headers: list[tuple[str, str]], reason: str) -> None
     assert -inf == source.deadline
 
 
-def test_status_to_come_back_after() -> None:
-    """A client that is no browser may come back after statuses of its choice."""
-    source = start(retry_statuses={503})
+def test_retry_statuses() -> None:
+    """The source reconnects after a status of *retry_statuses*."""
+    source = make_source(retry_statuses={503})
     source.receive_response(503, [], now=10.0)
 
     assert State.WAITING is source.state
@@ -233,8 +233,8 @@ def test_status_to_come_back_after() -> None:
 
 
 def test_close() -> None:
-    """A closed source takes no more, even if bytes are queued."""
-    source = opened()
+    """A closed source raises for more data."""
+    source = opened_source()
     source.close()
     with pytest.raises(LocalProtocolError, match="not possible while CLOSED"):
         source.receive_data(b"data: late\n\n", now=0.0)
@@ -242,12 +242,12 @@ def test_close() -> None:
     assert "closed" == source.reason
 
 
-# C2, C5, C6: what is lost comes back.
+# Reconnection.
 
 
 def test_transcript() -> None:
-    """A source comes back with the newest id, over as many connections as it takes."""
-    source = start(retry=2000)
+    """Each reconnect presents the newest id."""
+    source = make_source(retry=2000)
     source.receive_response(200, STREAM, now=1.0)
     events = source.receive_data(b"id: 1\ndata: one\n\nid: 2\nda", now=2.0)
     source.receive_eof(now=10.0)
@@ -269,10 +269,10 @@ def test_transcript() -> None:
     assert (State.WAITING, "the network failed") == (source.state, source.reason)
 
 
-def test_events_in_pieces() -> None:
-    """An event may come in any pieces, right behind another."""
-    source = opened()
-    reasons = [start().reason, source.reason]
+def test_events_in_chunks() -> None:
+    """Chunks may cut an event anywhere."""
+    source = opened_source()
+    reasons = [make_source().reason, source.reason]
     events = [
         *source.receive_data(b"data: one\n\n", now=0.0),
         *source.receive_data(b"data: two\n\nda", now=0.0),
@@ -284,8 +284,8 @@ def test_events_in_pieces() -> None:
 
 
 def test_id_is_cleared() -> None:
-    """An empty id clears it for the next connection as well."""
-    source = opened(last_event_id="1")
+    """An empty id clears the id of the next request."""
+    source = opened_source(last_event_id="1")
     source.receive_data(b"id\n\n", now=0.0)
     source.receive_eof(now=0.0)
 
@@ -293,45 +293,45 @@ def test_id_is_cleared() -> None:
 
 
 @pytest.mark.parametrize("before", ["head", "body"])
-def test_dead_peer(before: str) -> None:
-    """A peer that is silent for too long is lost, be it before or behind its head."""
-    source = start(idle_timeout=45.0)
+def test_idle_timeout(before: str) -> None:
+    """After *idle_timeout* without a byte, before or after the head, it reconnects."""
+    source = make_source(idle_timeout=45.0)
     if before == "body":
         source.receive_response(200, STREAM, now=0.0)
-    silent = source.deadline
+    deadline = source.deadline
     if before == "body":
         source.receive_data(b":", now=30.0)
     since = 30.0 if before == "body" else 0.0
     source.handle_timeout(since + 44.9)
-    alive = source.state
+    state_before = source.state
     source.handle_timeout(since + 45.0)
 
-    assert 45.0 == silent
-    assert State.WAITING is not alive
+    assert 45.0 == deadline
+    assert State.WAITING is not state_before
     assert State.WAITING is source.state
     assert "nothing was received for 45.0 seconds" == source.reason
     assert since + 45.0 + 3.0 == source.deadline
 
 
-def test_next_attempt_has_a_timeout_of_its_own() -> None:
-    """The time that a connection may take counts from when it is begun."""
-    source = start(idle_timeout=45.0)
+def test_idle_timeout_of_a_reconnect() -> None:
+    """The idle timeout of a connection starts with its request."""
+    source = make_source(idle_timeout=45.0)
     source.receive_error(now=1.0)
     source.handle_timeout(5.0)
 
     assert (State.CONNECTING, 50.0) == (source.state, source.deadline)
 
 
-def test_patience() -> None:
-    """Without a timeout there is no deadline but that of the reconnection."""
-    source = opened()
-    deadlines = [start().deadline, source.deadline]
+def test_no_idle_timeout() -> None:
+    """Without an idle timeout an open source has no deadline."""
+    source = opened_source()
+    deadlines = [make_source().deadline, source.deadline]
     source.receive_data(b":", now=1.0)
 
     assert [inf, inf, inf] == [*deadlines, source.deadline]
 
 
-# C8: the reconnection time, and how it is stretched.
+# Reconnection time and backoff.
 
 
 @pytest.mark.parametrize(
@@ -346,8 +346,8 @@ def test_patience() -> None:
     ],
 )
 def test_retry(line: bytes, delay: float) -> None:
-    """The peer sets the reconnection time, within bounds, and for all connections."""
-    source = opened()
+    """The peer sets the reconnection time of all connections, within bounds."""
+    source = opened_source()
     source.receive_data(line, now=0.0)
     source.receive_eof(now=100.0)
     first = source.deadline - 100.0
@@ -359,11 +359,11 @@ def test_retry(line: bytes, delay: float) -> None:
     assert pytest.approx(delay * 1000) == source.retry
 
 
-def test_spans() -> None:
-    """With each failure the span doubles, up to its bound; the floor stays."""
-    chance = 1 - 2**-53
+def test_backoff() -> None:
+    """The random span doubles with each failure up to *max_backoff*."""
+    draw = 1 - 2**-53
     spans, now = [], 0.0
-    source = start(chance, retry=1000, max_backoff=10.0)
+    source = make_source(draw, retry=1000, max_backoff=10.0)
     for _ in range(100):
         source.receive_error(now=now)
         spans.append(round(source.deadline - now, 6))
@@ -382,11 +382,11 @@ def test_spans() -> None:
     st.floats(0, 1e6),
 )
 def test_delay_bounds(
-    chance: float, retry: int, failures: int, floor: int, max_backoff: float
+    draw: float, retry: int, failures: int, floor: int, max_backoff: float
 ) -> None:
-    """A delay is never below the floor, nor beyond both bounds together."""
-    source = start(
-        chance, retry=retry, min_retry=floor, max_retry=10**6, max_backoff=max_backoff
+    """A delay is between the reconnection time and that plus *max_backoff*."""
+    source = make_source(
+        draw, retry=retry, min_retry=floor, max_retry=10**6, max_backoff=max_backoff
     )
     for _ in range(failures):
         source.receive_error(now=0.0)
@@ -397,9 +397,9 @@ def test_delay_bounds(
     assert min(max(retry, floor), 10**6) / 1000 <= delay
 
 
-def test_default_span() -> None:
-    """By default no more than a minute is waited beyond the reconnection time."""
-    source = start(0.5)
+def test_default_backoff() -> None:
+    """The default of *max_backoff* is 60 s."""
+    source = make_source(0.5)
     for _ in range(9):
         source.receive_error(now=0.0)
         delay = source.deadline
@@ -408,11 +408,11 @@ def test_default_span() -> None:
     assert 33.0 == delay
 
 
-def test_delays_are_spread_evenly() -> None:
-    """All of the span is used: nobody comes back together with all the others."""
+def test_delays_are_even() -> None:
+    """The delays use the whole span evenly."""
     delays = []
     for step in range(10):
-        source = start(step / 10)
+        source = make_source(step / 10)
         source.receive_error(now=0.0)
         delays.append(round(source.deadline, 6))
 
@@ -420,27 +420,27 @@ def test_delays_are_spread_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lasted", "span"),
+    ("open_for", "span"),
     [
-        pytest.param(4.9, 8.0, id="lost at once: one more failure"),
-        pytest.param(5.0, 1.0, id="stable: all is forgotten"),
+        pytest.param(4.9, 8.0, id="lost too early: one more failure"),
+        pytest.param(5.0, 1.0, id="stable: failures are reset"),
     ],
 )
-def test_stable(lasted: float, span: float) -> None:
-    """Failures are forgotten by a stream that stayed open, not by one that opened."""
-    source = start(0.5, retry=1000)
+def test_stable(open_for: float, span: float) -> None:
+    """Only a stream that was open for *stable_after* resets the failures."""
+    source = make_source(0.5, retry=1000)
     for _ in range(2):
         source.receive_error(now=0.0)
         source.handle_timeout(10.0)
     source.receive_response(200, STREAM, now=10.0)
-    source.receive_eof(now=10.0 + lasted)
+    source.receive_eof(now=10.0 + open_for)
 
-    assert pytest.approx(10.0 + lasted + 1.0 + span / 2) == source.deadline
+    assert pytest.approx(10.0 + open_for + 1.0 + span / 2) == source.deadline
 
 
 def test_failures_after_a_stable_stream() -> None:
-    """A stable stream is forgotten, too: the next failure is the first."""
-    source = opened(0.5, retry=1000)
+    """After a stable stream the next failure is the first one."""
+    source = opened_source(0.5, retry=1000)
     source.receive_eof(now=100.0)
     source.handle_timeout(200.0)
     source.receive_error(now=200.0)
@@ -448,12 +448,12 @@ def test_failures_after_a_stable_stream() -> None:
     assert 202.0 == source.deadline
 
 
-# The bounds.
+# Bounds.
 
 
 def test_event_over_the_bound() -> None:
-    """It is the end, since the event would come again with each connection."""
-    source = opened(max_event_size=100)
+    """An event over the bound closes the source; events before it are returned."""
+    source = opened_source(max_event_size=100)
     events = source.receive_data(
         b"retry: 5000\nid: 1\ndata: one\n\nid: 2\ndata: " + b"x" * 100, now=0.0
     )
@@ -465,8 +465,8 @@ def test_event_over_the_bound() -> None:
 
 
 def test_event_over_the_bound_in_a_later_connection() -> None:
-    """The bound holds in each connection."""
-    source = opened(max_event_size=100)
+    """The bound applies to each connection."""
+    source = opened_source(max_event_size=100)
     source.receive_eof(now=0.0)
     source.handle_timeout(99.0)
     source.receive_response(200, STREAM, now=99.0)
@@ -487,10 +487,10 @@ def test_event_over_the_bound_in_a_later_connection() -> None:
         {"last_event_id": "12345", "max_event_size": 4},
     ],
 )
-def test_refused(arguments: dict[str, Any]) -> None:
-    """Bounds that cannot be kept are refused."""
+def test_invalid_bounds(arguments: dict[str, Any]) -> None:
+    """Invalid bounds raise."""
     with pytest.raises(LocalProtocolError, match=r"^(last_event_id: )?expected"):
-        start(**arguments)
+        make_source(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -502,9 +502,9 @@ def test_refused(arguments: dict[str, Any]) -> None:
         {"idle_timeout": 0.5},
     ],
 )
-def test_narrow_bounds(arguments: dict[str, Any]) -> None:
-    """Bounds may be as narrow as they can be kept."""
-    source = start(0.9, **arguments)
+def test_narrowest_bounds(arguments: dict[str, Any]) -> None:
+    """The narrowest valid bounds work."""
+    source = make_source(0.9, **arguments)
     source.receive_error(now=0.0)
 
     assert 0.0 < source.deadline < 10.0

@@ -1,4 +1,4 @@
-"""What a stream says of itself, first and last."""
+"""What a stream reports of itself: how it was resumed, and why it closes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from roundel._event import Event
 from roundel._stream_messages import CloseMessage, ResumeInfo
 
 
-def test_gravest_outcome() -> None:
-    """A reader of several lanes was resumed as badly as its worst lane."""
+def test_most_severe_outcome() -> None:
+    """The outcome of several topics is the most severe one."""
     cursor = Cursor()
 
     assert "reset" == ResumeInfo({"a": "current", "b": "reset"}, cursor).outcome
@@ -20,7 +20,7 @@ def test_gravest_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "written"),
+    ("message", "encoded"),
     [
         pytest.param(CloseMessage(), b"", id="empty"),
         pytest.param(CloseMessage(retry=500), b"retry: 500\n\n", id="retry"),
@@ -30,12 +30,12 @@ def test_gravest_outcome() -> None:
         ),
     ],
 )
-def test_last_words(words: CloseMessage, written: bytes) -> None:
-    """The reconnection time goes first, and stands alone if there is no event."""
-    assert written == words.encode()
+def test_close_message(message: CloseMessage, encoded: bytes) -> None:
+    """The reconnection time precedes the event; each of them is optional."""
+    assert encoded == message.encode()
 
 
-def test_last_words_that_cannot_be_written() -> None:
-    """They are refused, and the field is named."""
+def test_close_message_that_cannot_be_encoded() -> None:
+    """An invalid close message raises an error that names the field."""
     with pytest.raises(LocalProtocolError, match="retry: expected"):
         CloseMessage(retry=-1).encode()
