@@ -1,4 +1,4 @@
-"""`Event` and what writes it: the encoder refuses, and never strips."""
+"""`Event` and its encoder: an invalid value raises, and is never repaired."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENCODED = [
     pytest.param(
         Event("a\x85b\u2028c\vd"),
         "data: a\x85b\u2028c\vd\n\n".encode(),
-        id="data-what-is-no-line-end",
+        id="data-other-separators",
     ),
     pytest.param(Event("a", "t"), b"event: t\ndata: a\n\n", id="type"),
     pytest.param(Event("a", "message"), b"data: a\n\n", id="type-message"),
@@ -58,7 +58,7 @@ ENCODED = [
 
 @pytest.mark.parametrize(("event", "expected"), ENCODED)
 def test_encode(event, expected):
-    """An event is written as the standard's grammar has it."""
+    """Each event has one encoding, as the grammar of WHATWG HTML 9.2.5 defines it."""
     actual = encode(event)
 
     assert expected == actual
@@ -73,7 +73,7 @@ def test_encode(event, expected):
     ],
 )
 def test_encode_with_retry(retry, expected):
-    """A reconnection time can go with an event, in whole milliseconds."""
+    """An event may have a reconnection time in whole milliseconds."""
     actual = encode(Event("a"), retry=retry)
 
     assert expected == actual
@@ -100,8 +100,8 @@ LINE_ENDS = [
 
 
 @pytest.mark.parametrize("field", ["data", "type"])
-def test_none_is_no_text(field):
-    """Only an id may be left out."""
+def test_none(field):
+    """Data and type are required."""
     event = attrs.evolve(Event("a"), **{field: None})
 
     with pytest.raises(LocalProtocolError, match=rf"^{field}: expected str, got None"):
@@ -110,8 +110,8 @@ def test_none_is_no_text(field):
 
 @pytest.mark.parametrize("field", ["data", "type", "id"])
 @pytest.mark.parametrize("value", NOT_TEXT)
-def test_only_text(field, value):
-    """What is not text is refused by name; nothing is turned into text silently."""
+def test_no_text(field, value):
+    """A value that is no str raises an error that names the field."""
     event = attrs.evolve(Event("a"), **{field: value})
 
     with pytest.raises(LocalProtocolError, match=f"^{field}: expected str, got "):
@@ -121,8 +121,8 @@ def test_only_text(field, value):
 @pytest.mark.parametrize("any_id", [False, True])
 @pytest.mark.parametrize("field", ["type", "id"])
 @pytest.mark.parametrize("value", LINE_ENDS)
-def test_single_lines(field, value, any_id):
-    """A line end in a type or an id is refused, not stripped: it would inject."""
+def test_line_end_in_type_or_id(field, value, any_id):
+    """A line end in a type or an id raises, since it would inject a field."""
     event = attrs.evolve(Event("a"), **{field: value})
 
     with pytest.raises(LocalProtocolError, match=f"^{field}: expected a single line"):
@@ -131,35 +131,35 @@ def test_single_lines(field, value, any_id):
 
 @pytest.mark.parametrize("any_id", [False, True])
 @pytest.mark.parametrize("value", ["\0", "a\0", "\0a", "a\0b"])
-def test_no_nul_in_an_id(value, any_id):
-    """An id with NUL would be ignored by the peer, so no option lets it pass."""
+def test_nul_in_an_id(value, any_id):
+    """An id with NUL raises with any option, since peers ignore it."""
     with pytest.raises(LocalProtocolError, match=r"^id: expected no NUL"):
         encode(Event("a", id=value), any_id=any_id)
 
 
 @pytest.mark.parametrize("value", ["\ud800", "a\udfff", "\udc00\ud800"])
-def test_no_lone_surrogates_in_data(value):
-    """A lone surrogate is no Unicode text and cannot be written."""
+def test_lone_surrogate_in_data(value):
+    """A lone surrogate in the data raises."""
     with pytest.raises(LocalProtocolError, match=r"^data: expected Unicode text"):
         encode(Event(value))
 
 
-def test_no_lone_surrogates_in_a_type():
-    """The message names the type, not its neighbour."""
+def test_lone_surrogate_in_a_type():
+    """A lone surrogate in the type raises an error that names the type."""
     with pytest.raises(LocalProtocolError, match=r"^type: expected Unicode text"):
         encode(Event("a", "\ud800"))
 
 
-def test_no_lone_surrogates_in_an_id():
-    """Not even an id for peers that are no browsers may hold one."""
+def test_lone_surrogate_in_an_id():
+    """A lone surrogate in an id raises, also with *any_id*."""
     with pytest.raises(LocalProtocolError, match=r"^id: expected at most 128"):
         encode(Event("a", id="\ud800"))
     with pytest.raises(LocalProtocolError, match=r"^id: expected Unicode text"):
         encode(Event("a", id="\ud800"), any_id=True)
 
 
-def test_no_lone_surrogates_in_a_comment():
-    """A comment is text too."""
+def test_lone_surrogate_in_a_comment():
+    """A lone surrogate in a comment raises."""
     with pytest.raises(LocalProtocolError, match=r"^comment: expected Unicode text"):
         encode_comment("\ud800")
 
@@ -182,8 +182,8 @@ def test_no_lone_surrogates_in_a_comment():
         )
     ],
 )
-def test_only_whole_milliseconds(value):
-    """A reconnection time that is no whole number, or below zero, is refused."""
+def test_invalid_retry(value):
+    """A reconnection time that is negative or no int raises."""
     with pytest.raises(LocalProtocolError, match=r"^retry: expected a whole number"):
         encode(Event("a"), retry=value)
     with pytest.raises(LocalProtocolError, match=r"^retry: expected a whole number"):
@@ -191,8 +191,8 @@ def test_only_whole_milliseconds(value):
 
 
 @pytest.mark.parametrize("value", [10**5000, -(10**5000)], ids=["large", "negative"])
-def test_no_endless_reconnection_time(value):
-    """A number that Python will not write in decimal is refused like any other."""
+def test_retry_of_too_many_digits(value):
+    """An int of more digits than Python prints raises the same error."""
     with pytest.raises(LocalProtocolError, match=r"^retry: expected"):
         encode_retry(value)
 
@@ -223,8 +223,8 @@ class Formatted(str):
         pytest.param(Formatted("badge"), id="str-that-formats"),
     ],
 )
-def test_text_is_what_it_holds(kind):
-    """Of a string enumeration the value is written, whatever its `str()` says."""
+def test_subclass_of_str(kind):
+    """A subclass of str is encoded by its value, not by its `str()`."""
     actual = encode(Event(kind, kind, kind)) + encode_comment(kind)
 
     assert actual == b"event: badge\ndata: badge\nid: badge\n\n: badge\n"
@@ -255,13 +255,13 @@ IDS = [
 
 @pytest.mark.parametrize(("value", "resumable"), IDS)
 def test_is_resumable_id(value, resumable):
-    """An id is resumable if a browser sends it back whole and without a preflight."""
+    """An id is resumable if a browser sends it back without a preflight."""
     assert is_resumable_id(value) is resumable
 
 
 @pytest.mark.parametrize(("value", "resumable"), IDS)
 def test_ids_must_be_resumable(value, resumable):
-    """Others are refused, unless the caller says that no browser will read them."""
+    """An id that is not resumable raises without *any_id*."""
     event = Event("a", id=value)
     line = f"id: {value}\n".encode()
 
@@ -274,7 +274,7 @@ def test_ids_must_be_resumable(value, resumable):
 
 
 def test_parts():
-    """The parts that streams put together are the lines of the whole."""
+    """The encoded parts are the lines of the encoded event."""
     event = Event("a\nb", "t", "1")
     parts = encode_retry(5) + encode_fields(event) + encode_id("1") + b"\n"
 
@@ -297,20 +297,20 @@ def test_parts():
     ],
 )
 def test_comment(text, expected):
-    """Each line of a comment is a comment line, and none of them is blank."""
+    """Each line of a comment is a comment line, and no line is blank."""
     actual = encode_comment(text)
 
     assert expected == actual
 
 
-def test_comment_by_default():
-    """The shortest comment is a heartbeat of two bytes."""
+def test_default_comment():
+    """The default comment has two bytes."""
     assert encode_comment() == b":\n"
 
 
 @pytest.mark.parametrize("value", [pytest.param(None, id="None"), *NOT_TEXT])
-def test_comment_is_text(value):
-    """A comment that is no text is refused."""
+def test_comment_of_no_text(value):
+    """A comment that is no str raises."""
     with pytest.raises(LocalProtocolError, match=r"^comment: expected str, got "):
         encode_comment(value)
 
@@ -326,7 +326,7 @@ def text(without: str = "") -> st.SearchStrategy[str]:
     text(), text("\r\n"), st.none() | text("\r\n\0"), st.none() | st.integers(0, 9**9)
 )
 def test_round_trip(data, kind, identity, retry):
-    """Read by the standard's rules, an event arrives as one event, and as it was."""
+    """The standard's algorithm parses an encoded event as the same event."""
     source = interpret(encode(Event(data, kind, identity), retry=retry, any_id=True))
     [actual] = source.dispatched
 
@@ -337,8 +337,8 @@ def test_round_trip(data, kind, identity, retry):
 
 
 @given(text())
-def test_comments_are_never_seen(comment):
-    """No text makes a comment into anything that a page could notice."""
+def test_comments_change_no_event(comment):
+    """No text of a comment changes the events of a page."""
     source = interpret(b"data: a\n" + encode_comment(comment) + b"data: b\n\n")
     [actual] = source.dispatched
 
@@ -348,8 +348,8 @@ def test_comments_are_never_seen(comment):
 
 
 @given(st.text())
-def test_refused_or_written(data):
-    """Any text at all is either written whole or refused with our own error."""
+def test_encoded_or_raises(data):
+    """Any text is encoded unchanged or raises `LocalProtocolError`."""
     try:
         stream = encode(Event(data, data, data), any_id=True) + encode_comment(data)
     except LocalProtocolError:
@@ -360,7 +360,7 @@ def test_refused_or_written(data):
 
 
 def test_events_are_values():
-    """Events are equal by value, hashable, and cannot be changed."""
+    """Events are equal by value, hashable and immutable."""
     event = Event("a", "t", "1")
 
     assert event == Event("a", "t", "1")
@@ -369,15 +369,15 @@ def test_events_are_values():
         event.data = "b"
 
 
-def test_refusals_are_value_errors():
-    """A refusal can be caught as the protocol's error or as a plain `ValueError`."""
+def test_errors_are_value_errors():
+    """`LocalProtocolError` is a `ProtocolError` and a `ValueError`."""
     assert issubclass(LocalProtocolError, ProtocolError)
     assert issubclass(LocalProtocolError, ValueError)
 
 
 @given(st.text(st.characters(max_codepoint=0x100), max_size=130))
-def test_plain_ids_are_just_the_resumable_ones_without_a_space(value):
-    """The short way and the long way to judge an id agree."""
+def test_plain_ids(value):
+    """The regular expression matches the resumable ids without a space."""
     plain = bool(_event._is_plain_id(value))
 
     assert plain == (is_resumable_id(value) and value != "" and " " not in value)

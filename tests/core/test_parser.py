@@ -1,4 +1,4 @@
-"""`Parser`, against the standard's cases and a literal transcription of its text."""
+"""`Parser`: a table of cases, and a literal transcription of the standard."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Outcome:
-    """All that can be seen of a stream: its events, and what it did to the source."""
+    """The result of parsing a stream."""
 
     events: list[tuple[str, str, str | None]]
     last_event_id: str
     retry: int | None
-    refused: bool = False
+    failed: bool = False
 
 
 def parse(
@@ -35,25 +35,25 @@ def parse(
 ) -> Outcome:
     parser = Parser(seed, max_event_size=max_event_size)
     events: list[Event] = []
-    refused = False
+    failed = False
     try:
         for chunk in chunks:
             events += parser.receive_data(chunk)
         parser.receive_eof()
     except RemoteProtocolError:
-        refused = True
-    seen = [(event.type, event.data, event.id) for event in events]
-    return Outcome(seen, parser.last_event_id, parser.retry, refused)
+        failed = True
+    parsed = [(event.type, event.data, event.id) for event in events]
+    return Outcome(parsed, parser.last_event_id, parser.retry, failed)
 
 
 def literal(stream: bytes, seed: str = "") -> Outcome:
     source = interpret(stream, seed)
-    seen = [
+    parsed = [
         (event.type, event.data, event.last_event_id) for event in source.dispatched
     ]
     retry = source.reconnection_time
     return Outcome(
-        seen,
+        parsed,
         source.last_event_id_string,
         None if retry is None else min(retry, MAX_RETRY),
     )
@@ -71,7 +71,7 @@ def case(
     retry: int | None = None,
     seed: str = "",
 ):
-    """Make a row; an event is data, or (type, data), or (type, data, id)."""
+    """Make a row; an event is data, (type, data) or (type, data, id)."""
     full = [
         ("message", event, last)
         if isinstance(event, str)
@@ -86,7 +86,7 @@ def case(
 
 
 CASES = [
-    # Streams and their ends (P7, X2)
+    # Streams and their ends
     case("nothing", ""),
     case("one-blank-line", "\n"),
     case("many-blank-lines", "\n\n\r\r\r\n\r\n\n"),
@@ -103,7 +103,7 @@ CASES = [
     case("eof-after-a-retry", "retry: 700\n", retry=700),
     case("eof-after-a-cr", "data: a\n\r", "a"),
     case("eof-in-a-character", b"data: a\n\ndata: \xc3", "a"),
-    # Line ends (P2, P3)
+    # Line ends
     case("ends-lf", "data: a\ndata: b\n\n", "a\nb"),
     case("ends-cr", "data: a\rdata: b\r\r", "a\nb"),
     case("ends-crlf", "data: a\r\ndata: b\r\n\r\n", "a\nb"),
@@ -125,7 +125,7 @@ CASES = [
     case("no-end-ps", "data: a\u2029b\n\n", "a\u2029b"),
     case("no-end-vt-alone-is-no-blank-line", "data: a\n\v\ndata: b\n\n", "a\nb"),
     case("no-end-space-alone-is-no-blank-line", "data: a\n \ndata: b\n\n", "a\nb"),
-    # The byte order mark (P1)
+    # The byte order mark
     case("bom", "\ufeffdata: a\n\n", "a"),
     case("bom-alone", "\ufeff"),
     case("bom-and-a-blank-line", "\ufeff\ndata: a\n\n", "a"),
@@ -143,7 +143,7 @@ CASES = [
     case("bom-after-the-colon", "data:\ufeff a\n\n", "\ufeff a"),
     case("bom-of-utf-16", b"\xfe\xffdata: a\n\ndata: b\n\n", "b"),
     case("bom-cut-short", b"\xef\xbbdata: a\n\ndata: b\n\n", "b"),
-    # UTF-8 (P1)
+    # UTF-8
     case("utf8-2-bytes", "data: é\n\n", "é"),
     case("utf8-3-bytes", "data: …ok…\n\n", "…ok…"),
     case("utf8-4-bytes", "data: 🥟\n\n", "🥟"),
@@ -167,7 +167,7 @@ CASES = [
     case("bad-f5", b"data: \xf5\x80\n\n", "\ufffd\ufffd"),
     case("bad-then-good", b"data: \xc3\xc3\xa9\n\n", "\ufffdé"),
     case("bad-in-an-id", b"id: \xff\ndata: a\n\n", "a", last="\ufffd"),
-    # Comments (P4)
+    # Comments
     case("comment", ": c\ndata: a\n\n", "a"),
     case("comment-empty", ":\ndata: a\n\n", "a"),
     case("comment-heartbeat", ":\n\n:\n\ndata: a\n\n:\n\n", "a"),
@@ -179,7 +179,7 @@ CASES = [
     case("comment-wpt", "data:1\r:\0\n:\r\ndata:2\n:" + "x" * 99 + "\r\n\n", "1\n2"),
     case("comment-not-behind-a-space", " : c\ndata: a\n\n", "a"),
     case("comment-after-an-id-is-no-event", "id: 1\n\n:\n\n:\n\n", last="1"),
-    # Fields in general (P4)
+    # Fields in general
     case("field-no-space", "data:a\n\n", "a"),
     case("field-one-space", "data: a\n\n", "a"),
     case("field-two-spaces", "data:  a\n\n", " a"),
@@ -209,7 +209,7 @@ CASES = [
         "data:3\rdata:\r\n data:32\ndata:4\n\n",
         "\0\n 2\n1\n3\n\n4",
     ),
-    # data (P5, P6)
+    # data
     case("data-empty", "data:\n\n", ""),
     case("data-empty-with-space", "data: \n\n", ""),
     case("data-without-colon", "data\n\n", ""),
@@ -226,7 +226,7 @@ CASES = [
     ),
     case("data-quote", 'data: {"a": [1, 2]}\n\n', '{"a": [1, 2]}'),
     case("data-10-kib", "data: " + "x" * 10240 + "\n\n", "x" * 10240, seed=""),
-    # event (P5, P6)
+    # event
     case("event", "event: a\ndata: b\n\n", ("a", "b")),
     case("event-behind", "data: b\nevent: a\n\n", ("a", "b")),
     case("event-last-wins", "event: a\nevent: b\ndata: c\n\n", ("b", "c")),
@@ -241,7 +241,7 @@ CASES = [
     case("event-message", "event: message\ndata: a\n\n", "a"),
     case("event-nul", "event: a\0\ndata: b\n\n", ("a\0", "b")),
     case("event-open-and-error", "event: error\ndata: b\n\n", ("error", "b")),
-    # id (P5, P6, X1)
+    # id
     case("id", "id: 1\ndata: a\n\n", "a", last="1"),
     case("id-behind", "data: a\nid: 1\n\n", "a", last="1"),
     case("id-last-wins", "id: 1\nid: 2\ndata: a\n\n", "a", last="2"),
@@ -285,7 +285,7 @@ CASES = [
     case("id-seeded-reset", "id\ndata: a\n\n", "a", last="", seed="7"),
     case("id-seeded-nul", "id: \0\ndata: a\n\n", "a", last="7", seed="7"),
     case("id-seeded-eof", "id: 8\ndata: a\n", last="7", seed="7"),
-    # retry (P5)
+    # retry
     case("retry", "retry: 3000\n\n", retry=3000),
     case("retry-without-blank-line", "retry: 3000\n", retry=3000),
     case("retry-without-space", "retry:3000\n", retry=3000),
@@ -315,7 +315,7 @@ CASES = [
     case("retry-400-zeros", "retry: " + "0" * 400 + "42\n", retry=42),
     case("retry-in-an-event", "data: a\nretry: 5\n\n", "a", retry=5),
     case("retry-does-not-dispatch", "retry: 5\n\nretry: 6\n\n", retry=6),
-    # All together
+    # All fields together
     case(
         "standard-2",
         ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\n"
@@ -339,8 +339,8 @@ table = pytest.mark.parametrize(("stream", "seed", "expected"), CASES)
 
 
 @table
-def test_whole(stream, seed, expected):
-    """A stream that comes in one piece is read as the standard says."""
+def test_one_chunk(stream, seed, expected):
+    """A stream in one chunk is parsed as the standard defines."""
     actual = parse([stream], seed)
 
     assert expected == actual
@@ -348,15 +348,15 @@ def test_whole(stream, seed, expected):
 
 @table
 def test_byte_by_byte(stream, seed, expected):
-    """A stream that comes in single bytes gives the same."""
+    """A stream in chunks of one byte gives the same result."""
     actual = parse(byte_by_byte(stream), seed)
 
     assert expected == actual
 
 
 @table
-def test_two_pieces(stream, seed, expected):
-    """A stream may be cut in two anywhere, in a character or a CRLF too."""
+def test_two_chunks(stream, seed, expected):
+    """A stream in two chunks gives the same result, wherever it is cut."""
     step = 1 + len(stream) // 500
     cuts = range(0, len(stream) + 1, step)
     actual = [parse([stream[:cut], stream[cut:]], seed) for cut in cuts]
@@ -366,7 +366,7 @@ def test_two_pieces(stream, seed, expected):
 
 @table
 def test_trailing_garbage(stream, seed, expected):
-    """An unfinished block behind it changes nothing."""
+    """An unfinished block at the end changes nothing."""
     block = b"data: garbage\nid: garbage\nevent: garbage\nda"
     garbage = block if stream[-1:] in (b"", b"\n", b"\r") else b"garbage"
     actual = parse([stream + garbage], seed)
@@ -376,20 +376,20 @@ def test_trailing_garbage(stream, seed, expected):
 
 @table
 def test_transcription(stream, seed, expected):
-    """The oracle of the tests below is right about the table itself."""
+    """The transcription, which later tests trust, agrees with the table."""
     actual = literal(stream, seed)
 
     assert expected == actual
 
 
-# Bytes that look like a stream, and every kind of trouble in between.
-PIECES = [
+# Parts of valid and invalid streams.
+PARTS = [
     *(b"data", b"data:", b"data: ", b"event: ", b"event", b"id: ", b"id", b"retry: "),
     *(b":", b" ", b"a", b"7", b"\0", b"dat", b"datax", b"99999999999999999999"),
     *(b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"\xe2\x80\xa8"),
     *(b"\xc3\xa9", b"\xc3", b"\xf0\x9f\xa5\x9f", b"\xf0\x9f", b"\xed\xa0", b"\xff"),
 ]
-streams = st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=30).map(
+streams = st.lists(st.sampled_from(PARTS) | st.binary(max_size=3), max_size=30).map(
     b"".join
 )
 seeds = st.sampled_from(["", "seed"])
@@ -404,14 +404,14 @@ def chunked(draw) -> list[bytes]:
 
 
 def check_against_the_transcription(chunks: list[bytes], seed: str) -> None:
-    """Compare after each chunk, since an event must come with its last byte."""
+    """Compare after each chunk, since its last byte must complete an event."""
     parser = Parser(seed)
-    seen: list[tuple[str, str, str | None]] = []
+    parsed: list[tuple[str, str, str | None]] = []
     so_far = b""
     for chunk in chunks:
         so_far += chunk
-        seen += [(e.type, e.data, e.id) for e in parser.receive_data(chunk)]
-        actual = Outcome(seen, parser.last_event_id, parser.retry)
+        parsed += [(e.type, e.data, e.id) for e in parser.receive_data(chunk)]
+        actual = Outcome(parsed, parser.last_event_id, parser.retry)
 
         assert literal(so_far, seed) == actual
 
@@ -427,14 +427,14 @@ def check_chunking(chunks: list[bytes], max_event_size: int) -> None:
 @given(chunked(), seeds)
 @settings(max_examples=200, deadline=None)
 def test_agrees_with_the_transcription(chunks, seed):
-    """On any bytes in any chunks, the events so far are those of the bytes so far."""
+    """After each chunk of any bytes the parser agrees with the transcription."""
     check_against_the_transcription(chunks, seed)
 
 
 @given(chunked(), st.integers(0, 60))
 @settings(max_examples=200, deadline=None)
 def test_chunks_do_not_matter(chunks, max_event_size):
-    """Nor do they matter to the budget: what crosses it is the same event."""
+    """The chunks do not change the result, nor which event exceeds the budget."""
     check_chunking(chunks, max_event_size)
 
 
@@ -442,7 +442,7 @@ def test_chunks_do_not_matter(chunks, max_event_size):
 @given(chunked(), seeds)
 @settings(max_examples=10_000, deadline=None)
 def test_agrees_with_the_transcription_nightly(chunks, seed):
-    """The same, at length."""
+    """The same property with more examples."""
     check_against_the_transcription(chunks, seed)
 
 
@@ -450,7 +450,7 @@ def test_agrees_with_the_transcription_nightly(chunks, seed):
 @given(chunked(), st.integers(0, 60))
 @settings(max_examples=10_000, deadline=None)
 def test_chunks_do_not_matter_nightly(chunks, max_event_size):
-    """The same, at length."""
+    """The same property with more examples."""
     check_chunking(chunks, max_event_size)
 
 
@@ -472,7 +472,7 @@ def text(without: str = "") -> st.SearchStrategy[str]:
 )
 @settings(deadline=None)
 def test_round_trip(events, size):
-    """What `encode()` writes is what arrives, its line ends made LF."""
+    """An encoded event is parsed as the same event, with LF as line ends."""
     stream = b"".join(encode(event, any_id=True) for event in events)
     expected = []
     last = ""
@@ -490,8 +490,8 @@ def test_round_trip(events, size):
     assert expected == actual
 
 
-def test_events_are_whole():
-    """A parsed event is an `Event` like any other: equal, hashable and frozen."""
+def test_events_are_values():
+    """A parsed event is equal to a constructed one."""
     [event] = Parser().receive_data(b"id: 1\nevent: a\ndata: b\n\n")
 
     assert Event("b", "a", "1") == event
@@ -499,8 +499,8 @@ def test_events_are_whole():
     assert ("b", "a", "1") == attrs.astuple(event)
 
 
-def test_cr_is_not_waited_for():
-    """An event that ends in CR comes with it; the LF that follows is no blank line."""
+def test_cr_completes_an_event():
+    """A CR completes an event at once; a following LF is no blank line."""
     parser = Parser()
 
     assert [Event("a", id="")] == parser.receive_data(b"data: a\r\r")
@@ -509,8 +509,8 @@ def test_cr_is_not_waited_for():
     assert [Event("b", id="")] == parser.receive_data(b"\r")
 
 
-def test_retry_counts_at_once():
-    """A reconnection time is set by its line, not by the blank line behind it."""
+def test_retry_takes_effect_at_once():
+    """A retry line takes effect without a blank line."""
     parser = Parser()
     parser.receive_data(b"data: a\nretry: 5\n")
 
@@ -519,7 +519,7 @@ def test_retry_counts_at_once():
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 def test_bytes_like(make):
-    """Whatever holds bytes is taken, and a reused buffer does no harm."""
+    """The parser accepts bytes, bytearray and memoryview."""
     parser = Parser()
     halves = [make(b"data: \xc3"), make(b"\xa9\n\n")]
     actual = [event for half in halves for event in parser.receive_data(half)]
@@ -527,8 +527,8 @@ def test_bytes_like(make):
     assert [Event("é", id="")] == actual
 
 
-def test_parsers_share_nothing():
-    """Two connections can be cut in a character, a line and a CRLF at once."""
+def test_parsers_share_no_state():
+    """Two parsers share no state."""
     one, two = Parser("1"), Parser("2")
 
     assert [] == one.receive_data(b"data: \xc3")
@@ -538,7 +538,7 @@ def test_parsers_share_nothing():
 
 
 def test_eof():
-    """After the end there is no more, and to say it twice does no harm."""
+    """Data after `receive_eof()` raises; a second `receive_eof()` does not."""
     parser = Parser()
     parser.receive_data(b"data: a\nid: 1\n")
     parser.receive_eof()
@@ -552,8 +552,8 @@ def test_eof():
 # Comments
 
 
-def test_comments_are_not_kept():
-    """Nobody hears comments who did not ask for them."""
+def test_comments_are_dropped():
+    """Comments are dropped by default."""
     parser = Parser()
     parser.receive_data(b": a\n\n")
 
@@ -561,7 +561,7 @@ def test_comments_are_not_kept():
 
 
 def test_comments():
-    """Who asks for comments finds those of the latest call, less one space."""
+    """`comments` has the comments of the latest call, without the first space."""
     parser = Parser(comments=True)
 
     assert [Event("x", id="")] == parser.receive_data(b": a\n:b\ndata: x\n\n:  c")
@@ -572,8 +572,8 @@ def test_comments():
     assert [" cd", ""] == parser.comments
 
 
-def test_comments_cost_what_they_hold():
-    """Comments that are kept are bounded like everything else."""
+def test_comments_count_for_the_budget():
+    """Kept comments count for *max_event_size*."""
     parser = Parser(comments=True, max_event_size=10)
     parser.receive_data(b":123456789\n")
 
@@ -605,7 +605,7 @@ FITS = [
 ]
 
 
-def ways(stream: bytes) -> Iterator[list[bytes]]:
+def all_chunkings(stream: bytes) -> Iterator[list[bytes]]:
     yield [stream]
     yield byte_by_byte(stream)
     yield from ([stream[:cut], stream[cut:]] for cut in range(len(stream)))
@@ -613,26 +613,26 @@ def ways(stream: bytes) -> Iterator[list[bytes]]:
 
 @pytest.mark.parametrize(("stream", "size"), FITS)
 def test_budget_suffices(stream, size):
-    """A budget of exactly what must be held changes nothing, however it is cut."""
+    """A budget of exactly the needed size gives the same result for any chunks."""
     expected = literal(stream)
 
-    for chunks in ways(stream):
+    for chunks in all_chunkings(stream):
         assert expected == parse(chunks, max_event_size=size)
 
 
 @pytest.mark.parametrize(("stream", "size"), FITS)
-def test_budget_is_crossed(stream, size):
-    """With one byte less no event comes but whole, and the stream is refused."""
+def test_budget_is_exceeded(stream, size):
+    """With one byte less the parser raises, and returns no partial event."""
     expected = literal(stream)
 
-    for chunks in ways(stream):
+    for chunks in all_chunkings(stream):
         actual = parse(chunks, max_event_size=size - 1)
-        assert actual.refused
+        assert actual.failed
         assert expected.events[: len(actual.events)] == actual.events
 
 
-def test_crossing_loses_nothing_before_it():
-    """Events that the chunk completed are handed out; the next call raises."""
+def test_events_before_an_oversized_one():
+    """Events before an oversized one are returned; the next call raises."""
     parser = Parser(max_event_size=20)
     events = parser.receive_data(b"id: 1\ndata: a\n\nid: 2\ndata: " + b"x" * 20)
 
@@ -646,8 +646,8 @@ def test_crossing_loses_nothing_before_it():
     assert parser.last_event_id == "1"
 
 
-def test_crossing_with_nothing_before_it():
-    """A chunk that only crosses raises at once, and the id stays."""
+def test_oversized_event_alone():
+    """A chunk with only an oversized event raises at once and keeps the id."""
     parser = Parser("0", max_event_size=20)
 
     with pytest.raises(RemoteProtocolError, match="got a longer one"):
@@ -655,24 +655,24 @@ def test_crossing_with_nothing_before_it():
     assert parser.last_event_id == "0"
 
 
-def test_seed_must_fit():
-    """An id of yours that leaves no room is your mistake, not the peer's."""
+def test_seed_over_the_bound():
+    """A *last_event_id* over the bound raises `LocalProtocolError`."""
     with pytest.raises(LocalProtocolError, match="at most 3 bytes, got 4"):
         Parser("éé", max_event_size=3)
 
 
 def test_seed_may_be_any_text():
-    """A lone surrogate in your id is none of the parser's business."""
+    """A *last_event_id* may contain a lone surrogate."""
     parser = Parser("\ud800", max_event_size=8)
 
     assert [Event("", "message", "\ud800")] == parser.receive_data(b"data:\n\n")
 
 
-# Memory and work
+# Memory and complexity
 
 
 def memory_of(action: Callable[[], object]) -> int:
-    """Tell by how many bytes the memory in use rises while *action* runs."""
+    """Return the peak memory of *action* in bytes."""
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()
@@ -686,8 +686,8 @@ def memory_of(action: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("start", [b":", b"foo: ", b"foo", b"datax:", b"data :", b"\0"])
-def test_what_is_ignored_needs_no_memory(start):
-    """64 MiB of a line that cannot matter pass through in a few chunks' room."""
+def test_ignored_line_needs_no_memory(start):
+    """An ignored line of 64 MiB takes the memory of a few chunks."""
     parser = Parser(max_event_size=100)
     chunk = b"x" * (1 << 16)
 
@@ -700,8 +700,8 @@ def test_what_is_ignored_needs_no_memory(start):
     assert [Event("a", id="")] == parser.receive_data(b"\ndata: a\n\n")
 
 
-def test_small_pieces_are_kept_compactly():
-    """What is held takes its bytes, not an object for each piece."""
+def test_small_chunks_are_buffered_compactly():
+    """Buffered text takes its bytes, not an object per chunk."""
     parser = Parser()
 
     def stream() -> None:
@@ -739,8 +739,8 @@ LINEAR = [
 def work_of(chunks: list[bytes], max_event_size: int) -> tuple[int, int]:
     """Count the function calls, C included, and the bytes allocated, chunk by chunk.
 
-    To copy what is held for each chunk allocates it each time, and to walk through it
-    calls something each time: either would grow with the square.
+    Copying the buffer for each chunk would allocate it each time, and iterating over it
+    would call a function each time: either is quadratic.
     """
     parser = Parser(max_event_size=max_event_size)
     calls = 0
@@ -767,7 +767,7 @@ def work_of(chunks: list[bytes], max_event_size: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("make", "max_event_size"), LINEAR)
 def test_work_is_linear(make, max_event_size):
-    """Twice as much to read is twice the work: calls made and bytes allocated."""
+    """Twice the data makes twice the calls and allocations."""
     calls, allocated = work_of(make(1 << 15), max_event_size)
     calls_twice, allocated_twice = work_of(make(1 << 16), max_event_size)
 
@@ -785,7 +785,7 @@ def test_work_is_linear(make, max_event_size):
     ],
 )
 def test_large(chunks, expected):
-    """Sizes that take a quadratic parser minutes take this one a moment."""
+    """Large events are parsed in linear time."""
     parser = Parser(max_event_size=1 << 24)
     [event] = [event for chunk in chunks for event in parser.receive_data(chunk)]
 

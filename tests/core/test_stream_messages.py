@@ -31,7 +31,7 @@ def test_most_severe_outcome() -> None:
     ],
 )
 def test_close_message(message: CloseMessage, encoded: bytes) -> None:
-    """The reconnection time precedes the event; each of them is optional."""
+    """The reconnection time precedes the event; both are optional."""
     assert encoded == message.encode()
 
 

@@ -2,10 +2,10 @@
 
     PYTHONPATH=tests python tests/fuzz/fuzz_parser.py [-max_total_time=330] [CORPUS]
 
-The fuzzer chooses the bytes, where they are cut, the id of the connection before and
-the budget. Without a budget, the events so far must be at each cut what the standard
-makes of the bytes so far; with one, they must be its first events, however they are
-cut, and only `RemoteProtocolError` may come out.
+The fuzzer chooses the bytes, the cuts, the last event id and the budget. Without a
+budget the parser must agree with the transcription after each chunk. With a budget its
+events must be the first ones of the transcription for any cuts, and only
+`RemoteProtocolError` may be raised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from roundel import RemoteProtocolError
 from roundel._parser import MAX_RETRY, Parser
 from support.whatwg import EventSource, interpret
 
-# One token each, so that the fuzzer need not find the grammar first.
+# The tokens of the grammar, so that the fuzzer need not discover them.
 TOKENS = [
     *(
         b"data",
@@ -44,17 +44,17 @@ TOKENS = [
 
 
 def read_stream(provider) -> bytes:
-    """Draw a stream of tokens, which the dictionary gives, and of any other bytes."""
-    pieces = []
-    while provider.remaining_bytes() > 0 and len(pieces) < 200:
+    """Draw a stream of tokens and random bytes."""
+    parts = []
+    while provider.remaining_bytes() > 0 and len(parts) < 200:
         choice = provider.ConsumeIntInRange(0, len(TOKENS) + 3)
         rest = provider.ConsumeIntInRange(1, 8) if choice >= len(TOKENS) else 0
-        pieces.append(TOKENS[choice] if not rest else provider.ConsumeBytes(rest))
-    return b"".join(pieces)
+        parts.append(TOKENS[choice] if not rest else provider.ConsumeBytes(rest))
+    return b"".join(parts)
 
 
 def read_input(provider) -> tuple[list[bytes], str, int]:
-    """Draw the chunks, the id of the connection before, and a budget."""
+    """Draw the chunks, the last event id, and a budget."""
     seed = provider.PickValueInList(["", "seed", "é"])
     budget = provider.ConsumeIntInRange(0, 80)
     cuts = provider.ConsumeIntListInRange(8, 0, 1 << 9)
@@ -65,14 +65,14 @@ def read_input(provider) -> tuple[list[bytes], str, int]:
 
 def check_unbounded(chunks: list[bytes], seed: str) -> None:
     parser = Parser(seed)
-    seen = []
+    parsed = []
     so_far = b""
     for chunk in chunks:
         so_far += chunk
-        seen += parser.receive_data(chunk)
+        parsed += parser.receive_data(chunk)
         source = interpret(so_far, seed)
         retry = source.reconnection_time
-        assert as_tuples(source) == [(e.type, e.data, e.id) for e in seen], chunks
+        assert as_tuples(source) == [(e.type, e.data, e.id) for e in parsed], chunks
         assert source.last_event_id_string == parser.last_event_id, chunks
         assert parser.retry == (None if retry is None else min(retry, MAX_RETRY))
     parser.receive_eof()
@@ -80,25 +80,25 @@ def check_unbounded(chunks: list[bytes], seed: str) -> None:
 
 def read_bounded(chunks: list[bytes], budget: int) -> tuple:
     parser = Parser(max_event_size=budget)
-    seen = []
-    refused = False
+    parsed = []
+    failed = False
     try:
         for chunk in chunks:
-            seen += parser.receive_data(chunk)
+            parsed += parser.receive_data(chunk)
         parser.receive_eof()
     except RemoteProtocolError:
-        refused = True
-    return seen, parser.last_event_id, parser.retry, refused
+        failed = True
+    return parsed, parser.last_event_id, parser.retry, failed
 
 
 def check_bounded(chunks: list[bytes], budget: int) -> None:
     stream = b"".join(chunks)
     outcome = read_bounded(chunks, budget)
     assert outcome == read_bounded([stream], budget), chunks
-    seen, *_, refused = outcome
-    actual = [(e.type, e.data, e.id) for e in seen]
+    parsed, *_, failed = outcome
+    actual = [(e.type, e.data, e.id) for e in parsed]
     expected = as_tuples(interpret(stream))
-    assert actual == (expected[: len(actual)] if refused else expected), chunks
+    assert actual == (expected[: len(actual)] if failed else expected), chunks
 
 
 def as_tuples(source: EventSource) -> list[tuple[str, str, str]]:
@@ -106,7 +106,7 @@ def as_tuples(source: EventSource) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    # Here, since whoever only looks for tests in this folder does not need it.
+    # Imported here, so that pytest can collect this folder without atheris.
     import atheris
 
     def check(data: bytes) -> None:

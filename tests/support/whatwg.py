@@ -1,9 +1,9 @@
-"""The event stream rules once more, as literally as Python allows, and slowly.
+"""A literal, slow transcription of the event stream rules.
 
 Two standards are transcribed step by step: WHATWG Encoding, "UTF-8 decoder" and "UTF-8
-decode", and WHATWG HTML 9.2.6, "Interpreting an event stream". Nothing is shared with
-the parser under test, nothing is clever, and nothing should ever be made so: the
-quotations are the standard's own words.
+decode", and WHATWG HTML 9.2.6, "Interpreting an event stream". The module shares no
+code with the parser under test and must not be optimised. The quotations are the
+standard's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 
 @attrs.frozen
 class Dispatched:
-    """A MessageEvent, as far as a stream determines it."""
+    """The attributes of a MessageEvent that a stream determines."""
 
     type: str
     data: str
@@ -22,7 +22,7 @@ class Dispatched:
 
 @attrs.define
 class EventSource:
-    """The state of an EventSource object, and the buffers that belong to a stream."""
+    """The state of an EventSource object, and the buffers of its stream."""
 
     # WPT format-field-id: a reconnect starts from the id of the connection before.
     last_event_id_string: str = ""
@@ -41,7 +41,7 @@ class EventSource:
 
 
 def interpret(stream: bytes, last_event_id: str = "") -> EventSource:
-    """Interpret all of *stream*, which then ends."""
+    """Interpret the complete *stream*."""
     source = EventSource(last_event_id)
     for line in split_lines(utf8_decode(stream)):
         process_line(source, line)
@@ -50,7 +50,7 @@ def interpret(stream: bytes, last_event_id: str = "") -> EventSource:
 
 
 def split_lines(text: str) -> list[str]:
-    """Give the lines that are ended by CRLF, LF or CR; the last unended one is none.
+    """Return the lines that end in CRLF, LF or CR; the unfinished last line is dropped.
 
     "Lines must be separated by either a U+000D CARRIAGE RETURN U+000A LINE FEED (CRLF)
     character pair, a single U+000A LINE FEED (LF) character, or a single U+000D
@@ -165,7 +165,7 @@ def dispatch(source: EventSource) -> None:
 
 
 def utf8_decode(stream: bytes) -> str:
-    """Take away one byte order mark, then decode."""
+    """Remove one byte order mark, then decode."""
     if stream[:3] == b"\xef\xbb\xbf":
         stream = stream[3:]
     return utf8_decode_without_bom(stream)
