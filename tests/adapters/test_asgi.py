@@ -1,4 +1,4 @@
-"""Streams as ASGI applications: one code on both loops, in virtual time."""
+"""Streams as ASGI applications, on trio and asyncio, in virtual time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import anyio
 from roundel import Event, History, Stream
 from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.wakeup import Wakeup
-from support.asgi_peer import Page, Peer, about, all_wait, on_both
+from support.asgi_peer import Page, Peer, all_tasks_wait, approx, on_both_loops
 
 HOUR = 3_600.0
 
 
-@on_both
-async def test_response_begins_with_the_head_and_the_state():
-    """The head is that of an event stream, and the first frames follow at once."""
+@on_both_loops
+async def test_response_starts_with_headers_and_snapshot():
+    """The headers of an event stream are followed by the snapshot at once."""
     page = Page()
-    async with page.answered() as peer:
+    async with page.served() as peer:
         head = peer.sent[0]
 
         assert ("http.response.start", 200) == (head["type"], head["status"])
@@ -25,81 +25,81 @@ async def test_response_begins_with_the_head_and_the_state():
             b"cache-control": b"no-store, no-transform",
             b"x-accel-buffering": b"no",
         }
-        assert ["start"] == peer.told
-        assert about(0.0) == anyio.current_time()
+        assert ["start"] == peer.received
+        assert approx(0.0) == anyio.current_time()
 
 
-@on_both
-async def test_head_is_followed_by_something_even_without_news():
-    """A server keeps the head back until there is some body (ASGI, response start)."""
+@on_both_loops
+async def test_headers_are_followed_by_a_heartbeat_without_events():
+    """A current stream sends a heartbeat first, since servers delay the headers."""
     page = Page(last_event_id="e.0")
-    async with page.answered() as peer:
-        assert [b":\n"] == peer.pieces
-        assert about([0.0]) == peer.times
+    async with page.served() as peer:
+        assert [b":\n"] == peer.chunks
+        assert approx([0.0]) == peer.times
 
 
-@on_both
-async def test_own_headers_go_with_the_streams():
-    """A cookie or a permission for another origin has its place."""
+@on_both_loops
+async def test_additional_headers():
+    """*headers* are sent after those of the stream."""
     page = Page()
     origin = ("Access-Control-Allow-Origin", "https://a.example")
-    async with page.answered(headers=[origin]) as peer:
+    async with page.served(headers=[origin]) as peer:
         headers = peer.sent[0]["headers"]
 
     assert (b"access-control-allow-origin", b"https://a.example") == headers[-1]
     assert 4 == len(headers)
 
 
-@on_both
-async def test_head_for_http_1_0_announces_the_connections_end():
-    """There is no other end for a body whose length nobody knows."""
+@on_both_loops
+async def test_http_1_0_closes_the_connection():
+    """A response of HTTP/1.0 has `Connection: close`."""
     page = Page()
     page.stream.close()
-    peer = Peer(StreamResponse(page.stream, page.bell), http_version="1.0")
+    peer = Peer(StreamResponse(page.stream, page.wakeup), http_version="1.0")
     await peer.run()
 
     assert (b"connection", b"close") in peer.sent[0]["headers"]
 
 
-@on_both
-async def test_news_arrive_as_they_are_told():
-    """A ring is enough; nobody polls."""
+@on_both_loops
+async def test_events_are_sent_when_appended():
+    """`notify()` sends an appended event at once."""
     page = Page()
-    async with page.answered() as peer:
+    async with page.served() as peer:
         for text in ("one", "two"):
             await anyio.sleep(1)
-            page.tell(text)
-            await all_wait()
+            page.publish(text)
+            await all_tasks_wait()
 
-    assert ["start", "one", "two"] == peer.told
-    assert [0.0, 1.0, 2.0] == about(peer.times)
+    assert ["start", "one", "two"] == peer.received
+    assert [0.0, 1.0, 2.0] == approx(peer.times)
 
 
-@on_both
-async def test_what_gathers_while_the_server_is_busy_goes_in_one_piece():
-    """A slow peer costs one send for all that it missed, and no queue."""
+@on_both_loops
+async def test_events_during_a_send_are_one_chunk():
+    """Events that were appended during a send are one chunk."""
     page = Page()
-    async with page.answered() as peer:
-        peer.free = anyio.Event()
-        page.tell("0")
-        await all_wait()
+    async with page.served() as peer:
+        peer.may_send = anyio.Event()
+        page.publish("0")
+        await all_tasks_wait()
         for number in range(1, 30):
-            page.tell(str(number))
-        await all_wait()
-        assert ["start"] == peer.told
-        peer.free.set()
-        await all_wait()
+            page.publish(str(number))
+        await all_tasks_wait()
+        assert ["start"] == peer.received
+        peer.may_send.set()
+        await all_tasks_wait()
 
-    assert ["start", *map(str, range(30))] == peer.told
-    assert 3 == len(peer.pieces)
+    assert ["start", *map(str, range(30))] == peer.received
+    assert 3 == len(peer.chunks)
 
 
-class Counting:
-    """A stream that counts how often it is asked."""
+class CountingStream:
+    """A stream that counts the calls of `data_to_send()`."""
 
     def __init__(self, stream):
         self.stream = stream
-        self.asked = 0
+        self.calls = 0
 
     @property
     def is_open(self):
@@ -110,46 +110,48 @@ class Counting:
         return self.stream.deadline
 
     def data_to_send(self, now):
-        self.asked += 1
+        self.calls += 1
         return self.stream.data_to_send(now)
 
     def close(self):
         self.stream.close()
 
 
-@on_both
-async def test_quiet_stream_is_asked_twice_a_heartbeat():
-    """It sleeps until its deadline, and is not busy in between."""
+@on_both_loops
+async def test_idle_stream_is_called_twice_per_heartbeat():
+    """An idle stream is called twice per heartbeat."""
     page = Page()
-    talker = Counting(page.stream)
-    async with page.answered(talker) as peer:
+    counting = CountingStream(page.stream)
+    async with page.served(counting) as peer:
         await anyio.sleep(HOUR - 1)
 
-    assert [15.0 * beat for beat in range(240)] == about(peer.times)
-    # Once when it has something to say, and once more to hear that this is all.
-    assert 480 == talker.asked
+    assert [15.0 * beat for beat in range(240)] == approx(peer.times)
+    # One call returns the heartbeat, the next one nothing.
+    assert 480 == counting.calls
 
 
-@on_both
-async def test_ring_that_means_nothing_costs_one_question():
-    """A bell may be rung for others."""
+@on_both_loops
+async def test_notify_without_an_event_costs_one_call():
+    """A `notify()` without an event costs one call."""
     page = Page()
-    talker = Counting(page.stream)
-    async with page.answered(talker) as peer:
-        before = talker.asked
-        page.bell.notify()
-        await all_wait()
+    counting = CountingStream(page.stream)
+    async with page.served(counting) as peer:
+        before = counting.calls
+        page.wakeup.notify()
+        await all_tasks_wait()
 
-        assert before + 1 == talker.asked
-        assert ["start"] == peer.told
+        assert before + 1 == counting.calls
+        assert ["start"] == peer.received
 
 
-@on_both
-async def test_head_is_answered_without_the_stream():
-    """HEAD tells the head, claims nothing and begins nothing."""
+@on_both_loops
+async def test_head_does_not_start_the_stream():
+    """HEAD gets the headers and enters no lifespan."""
     page = Page()
-    within = page.counted()
-    peer = Peer(StreamResponse(page.stream, page.bell, lifespan=within), method="HEAD")
+    lifespan = page.lifespan()
+    peer = Peer(
+        StreamResponse(page.stream, page.wakeup, lifespan=lifespan), method="HEAD"
+    )
     await peer.run()
 
     end = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -158,26 +160,26 @@ async def test_head_is_answered_without_the_stream():
     assert (0, True) == (page.entered, page.stream.is_open)
 
 
-@on_both
-async def test_many_readers_share_a_bell_and_leave_it_one_by_one():
-    """A ring is for all who are there."""
-    history, bell = History("e", snapshot=Event("start")), Wakeup()
+@on_both_loops
+async def test_streams_share_a_wakeup():
+    """One wakeup serves many streams, and forgets each that ends."""
+    history, wakeup = History("e", snapshot=Event("start")), Wakeup()
     peers = [
-        Peer(StreamResponse(Stream(history, now=0.0), bell), method="GET")
+        Peer(StreamResponse(Stream(history, now=0.0), wakeup), method="GET")
         for _ in range(20)
     ]
     async with anyio.create_task_group() as tasks:
         for number, peer in enumerate(peers):
             tasks.start_soon(peer.run)
-            await all_wait()
+            await all_tasks_wait()
             history.append(Event(str(number)), now=0.0)
-            bell.notify()
-        await all_wait()
+            wakeup.notify()
+        await all_tasks_wait()
         for peer in peers:
-            peer.gone.set()
+            peer.disconnect.set()
             await peer.ended.wait()
-            bell.notify()
+            wakeup.notify()
 
-    assert not bell._wakers
+    assert not wakeup._wakers
     for number, peer in enumerate(peers):
-        assert list(map(str, range(number, 20))) == peer.told[-(20 - number) :]
+        assert list(map(str, range(number, 20))) == peer.received[-(20 - number) :]

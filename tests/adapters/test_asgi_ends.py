@@ -1,4 +1,4 @@
-"""How the responses of ASGI applications end, whoever ends them."""
+"""How the responses of ASGI applications end."""
 
 from __future__ import annotations
 
@@ -10,202 +10,202 @@ import pytest
 
 from roundel import CloseMessage, Event
 from roundel_adapters.asgi import StreamResponse
-from support.asgi_peer import Page, Peer, about, all_wait, on_both, run
+from support.asgi_peer import Page, Peer, all_tasks_wait, approx, on_both_loops, run
 
 
-@on_both
-async def test_peer_that_takes_nothing_is_given_up():
-    """A frozen page holds a stream no longer than the write timeout."""
+@on_both_loops
+async def test_write_timeout():
+    """A write that takes longer than *write_timeout* ends the response."""
     page = Page()
-    async with page.answered(write_timeout=7.0) as peer:
-        peer.free = anyio.Event()
+    async with page.served(write_timeout=7.0) as peer:
+        peer.may_send = anyio.Event()
         await anyio.sleep(1)
-        page.tell("news")
+        page.publish("news")
         await peer.ended.wait()
 
-        assert 8.0 == about(anyio.current_time())
-        assert ["start"] == peer.told
+        assert 8.0 == approx(anyio.current_time())
+        assert ["start"] == peer.received
 
 
-@on_both
-async def test_peer_that_takes_not_even_the_head_is_given_up():
-    """What the stream costs is given back all the same."""
+@on_both_loops
+async def test_write_timeout_of_the_headers():
+    """A write timeout of the headers ends the response too."""
     page = Page()
-    peer = Peer(StreamResponse(page.stream, page.bell, write_timeout=7.0))
-    peer.free = anyio.Event()
+    peer = Peer(StreamResponse(page.stream, page.wakeup, write_timeout=7.0))
+    peer.may_send = anyio.Event()
     await peer.run()
 
-    assert 7.0 == about(anyio.current_time())
+    assert 7.0 == approx(anyio.current_time())
     assert [] == peer.sent
     assert not page.stream.is_open
 
 
-@on_both
-async def test_disconnect_ends_the_stream_at_once():
-    """The request's own body, whoever left it unread, is no disconnect."""
+@on_both_loops
+async def test_disconnect():
+    """A disconnect ends the response; an unread request body does not."""
     page = Page()
-    async with page.answered() as peer:
+    async with page.served() as peer:
         await anyio.sleep(1)
         assert not peer.ended.is_set()
-        peer.gone.set()
+        peer.disconnect.set()
         await peer.ended.wait()
 
-        assert 1.0 == about(anyio.current_time())
-        assert not peer.is_whole
+        assert 1.0 == approx(anyio.current_time())
+        assert not peer.is_complete
 
 
-@on_both
-async def test_disconnect_is_noticed_while_the_server_is_busy():
-    """A send that never ends does not keep a peer that is gone."""
+@on_both_loops
+async def test_disconnect_during_a_send():
+    """A disconnect during a send ends the response."""
     page = Page()
-    async with page.answered(write_timeout=inf) as peer:
-        peer.free = anyio.Event()
-        page.tell("news")
-        await all_wait()
-        peer.gone.set()
+    async with page.served(write_timeout=inf) as peer:
+        peer.may_send = anyio.Event()
+        page.publish("news")
+        await all_tasks_wait()
+        peer.disconnect.set()
         await peer.ended.wait()
 
 
-@on_both
-async def test_send_that_raises_means_the_peer_is_gone():
-    """ASGI: an OSError of `send` is a disconnect, and no failure."""
+@on_both_loops
+async def test_os_error_of_send():
+    """An OSError of *send* is a disconnect (ASGI), and no failure."""
     page = Page()
-    async with page.answered() as peer:
-        peer.is_refusing = True
-        page.tell("news")
+    async with page.served() as peer:
+        peer.send_fails = True
+        page.publish("news")
         await peer.ended.wait()
 
-        assert ["start"] == peer.told
+        assert ["start"] == peer.received
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_peer_may_be_gone_before_the_head(backend, method):
-    """Nothing is sent after a send that failed."""
+def test_disconnect_before_the_headers(backend, method):
+    """After a failed *send* nothing is sent."""
 
-    async def story():
+    async def scenario():
         page = Page()
-        peer = Peer(StreamResponse(page.stream, page.bell), method=method)
-        peer.is_refusing = True
+        peer = Peer(StreamResponse(page.stream, page.wakeup), method=method)
+        peer.send_fails = True
         await peer.run()
 
         assert [] == peer.sent
 
-    run(backend, story)
+    run(backend, scenario)
 
 
-@on_both
-async def test_closed_stream_says_its_last_words_and_the_response_ends():
-    """Close and ring: the peer is told, and the response is over."""
+@on_both_loops
+async def test_close_with_a_message():
+    """`close()` and `notify()` send the close message and end the response."""
     page = Page()
-    async with page.answered() as peer:
+    async with page.served() as peer:
         await anyio.sleep(1)
         page.stream.close(CloseMessage(Event("over", "bye"), retry=5))
-        page.bell.notify()
+        page.wakeup.notify()
         await peer.ended.wait()
 
-        assert 1.0 == about(anyio.current_time())
-        assert ["start", "over"] == peer.told
-        assert peer.is_whole
+        assert 1.0 == approx(anyio.current_time())
+        assert ["start", "over"] == peer.received
+        assert peer.is_complete
 
 
-@on_both
-async def test_stream_closed_without_a_word_ends_the_response_too():
-    """The end is the end, said or not."""
+@on_both_loops
+async def test_close_without_a_message():
+    """`close()` without a message ends the response."""
     page = Page()
-    async with page.answered() as peer:
+    async with page.served() as peer:
         page.stream.close()
-        page.bell.notify()
+        page.wakeup.notify()
         await peer.ended.wait()
 
-        assert ["start"] == peer.told
-        assert peer.is_whole
+        assert ["start"] == peer.received
+        assert peer.is_complete
 
 
-@on_both
-async def test_stream_closed_while_the_server_is_busy_is_brought_to_its_end():
-    """What is being sent says that there is more; the end comes behind it."""
+@on_both_loops
+async def test_close_during_a_send():
+    """A stream that is closed during a send ends the response after it."""
     page = Page()
-    async with page.answered() as peer:
-        peer.free = anyio.Event()
-        page.tell("news")
-        await all_wait()
+    async with page.served() as peer:
+        peer.may_send = anyio.Event()
+        page.publish("news")
+        await all_tasks_wait()
         page.stream.close()
-        page.bell.notify()
-        peer.free.set()
+        page.wakeup.notify()
+        peer.may_send.set()
         await peer.ended.wait()
 
-        assert ["start", "news"] == peer.told
-        assert peer.is_whole
+        assert ["start", "news"] == peer.received
+        assert peer.is_complete
 
 
-@on_both
-async def test_age_ends_a_stream_without_a_ring():
-    """The deadline is kept even if nothing happens."""
+@on_both_loops
+async def test_max_age():
+    """*max_age* ends the response without a `notify()`."""
     page = Page(max_age=40, close_message=CloseMessage(Event("later", "bye")))
-    async with page.answered() as peer:
+    async with page.served() as peer:
         await peer.ended.wait()
 
-        assert [0, 15, 30, 40] == about(peer.times)
-        assert ["start", "later"] == peer.told
-        assert peer.is_whole
+        assert [0, 15, 30, 40] == approx(peer.times)
+        assert ["start", "later"] == peer.received
+        assert peer.is_complete
 
 
-@on_both
-async def test_cancelled_response_gives_back_what_it_claimed():
-    """A server that shuts down need not wait for a stream."""
+@on_both_loops
+async def test_cancelled_response():
+    """A cancelled response closes the stream."""
     page = Page()
-    async with page.answered() as peer:
+    async with page.served() as peer:
         await anyio.sleep(1)
         peer.task.cancel()
         await peer.ended.wait()
 
-        assert 1.0 == about(anyio.current_time())
-        assert not peer.is_whole
+        assert 1.0 == approx(anyio.current_time())
+        assert not peer.is_complete
 
 
-@on_both
-async def test_response_cancelled_while_the_server_is_busy_ends():
-    """The write timeout takes no cancellation for its own."""
+@on_both_loops
+async def test_response_cancelled_during_a_send():
+    """A response that is cancelled during a send ends."""
     page = Page()
-    async with page.answered() as peer:
-        peer.free = anyio.Event()
-        page.tell("news")
-        await all_wait()
+    async with page.served() as peer:
+        peer.may_send = anyio.Event()
+        page.publish("news")
+        await all_tasks_wait()
         peer.task.cancel()
         await peer.ended.wait()
 
         assert peer.task.cancelled_caught
 
 
-def test_task_that_asyncio_cancels_is_cancelled():
-    """Servers on asyncio know nothing of anyio's scopes."""
+def test_cancelled_asyncio_task():
+    """A cancelled asyncio task closes the stream."""
 
-    async def story():
+    async def scenario():
         page = Page()
-        peer = Peer(StreamResponse(page.stream, page.bell))
+        peer = Peer(StreamResponse(page.stream, page.wakeup))
         task = asyncio.create_task(peer.run())
-        await all_wait()
+        await all_tasks_wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-        assert ["start"] == peer.told
+        assert ["start"] == peer.received
         assert not page.stream.is_open
 
-    run("asyncio", story)
+    run("asyncio", scenario)
 
 
-@on_both
-async def test_failure_of_the_stream_is_not_taken_for_a_peer_that_went():
-    """An OSError from whoever makes frames is a fault, and is heard of."""
+@on_both_loops
+async def test_os_error_of_the_stream():
+    """An OSError of the stream is raised, and not treated as a disconnect."""
 
     def ping(cursor):
         raise OSError("no such table")
 
     page = Page(ping=ping)
-    peer = Peer(StreamResponse(page.stream, page.bell, lifespan=page.counted()))
+    peer = Peer(StreamResponse(page.stream, page.wakeup, lifespan=page.lifespan()))
     with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="no such table")):
         await peer.run()
 
-    assert (1, 1) == (page.entered, page.left)
+    assert (1, 1) == (page.entered, page.exited)

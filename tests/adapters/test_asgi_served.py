@@ -1,4 +1,4 @@
-"""Streams as ASGI applications, behind servers and without one."""
+"""Streams as ASGI applications, with a server and without one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from support.server import read_until
 
 
 class News:
-    """A bare application: its streams resume."""
+    """A plain ASGI application with one topic."""
 
     def __init__(self):
-        self.left = anyio.Event()
+        self.ended = anyio.Event()
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Wakeup()
+        self.wakeup = Wakeup()
 
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
@@ -36,26 +36,26 @@ class News:
         stream = Stream(
             self.history, now=anyio.current_time(), last_event_id=last_event_id
         )
-        await StreamResponse(stream, self.bell)(scope, receive, send)
-        self.left.set()
+        await StreamResponse(stream, self.wakeup)(scope, receive, send)
+        self.ended.set()
 
-    def tell(self, text):
+    def publish(self, text):
         self.history.append(Event(text), now=anyio.current_time())
-        self.bell.notify()
+        self.wakeup.notify()
 
 
-async def test_peer_that_comes_back_is_told_what_it_missed(autojump_clock):
-    """The last event id that it presents is where it goes on."""
+async def test_reconnect_gets_the_missed_events(autojump_clock):
+    """A peer that reconnects gets the events after its last event id."""
     news = News()
     client = AsgiClient(news)
     async with client.stream("/") as stream:
-        news.tell("one")
+        news.publish("one")
         assert ["start", "one"] == [(await stream.next_event()).data for _ in range(2)]
         last_event_id = stream.last_event_id
-    news.tell("two")
-    news.tell("three")
-    presented = {"Last-Event-ID": last_event_id}
-    async with client.stream("/", headers=presented) as stream:
+    news.publish("two")
+    news.publish("three")
+    headers = {"Last-Event-ID": last_event_id}
+    async with client.stream("/", headers=headers) as stream:
         await trio.testing.wait_all_tasks_blocked()
 
         assert ["two", "three"] == [event.data for event in stream.ready_events()]
@@ -64,27 +64,27 @@ async def test_peer_that_comes_back_is_told_what_it_missed(autojump_clock):
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-async def test_stream_is_served_on_trio(serve):
-    """Over a socket: the news come, and the peer's end is the stream's."""
+async def test_stream_on_trio(serve):
+    """Over a socket on trio events arrive, and a disconnect ends the stream."""
     news = News()
     async with serve(news) as served:
         peer = await served.get("/")
         assert b"data: start" in await read_until(peer, b"id: e.0\n\n")
-        news.tell("one")
+        news.publish("one")
         assert b"data: one" in await read_until(peer, b"id: e.1\n\n")
         await peer.aclose()
         with trio.fail_after(10):
-            await news.left.wait()
+            await news.ended.wait()
 
 
-def test_stream_is_served_on_asyncio():
-    """Hypercorn's own code for asyncio, over a socket, to the same end."""
+def test_stream_on_asyncio():
+    """Hypercorn on asyncio serves a stream, and a disconnect ends it."""
 
-    async def story():
+    async def scenario():
         news, stop = News(), asyncio.Event()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             config = Config()
-            # Its logger would stay as it sets it up, for all tests that follow.
+            # Hypercorn would configure a logger for all later tests.
             config.errorlog = None
             config.bind = [f"fd://{os.dup(listener.fileno())}"]
             serving = asyncio.create_task(
@@ -95,19 +95,19 @@ def test_stream_is_served_on_asyncio():
         writer.write(GET)
         async with asyncio.timeout(10):
             assert b"data: start" in await reader.readuntil(b"id: e.0\n\n")
-            news.tell("one")
+            news.publish("one")
             assert b"data: one" in await reader.readuntil(b"id: e.1\n\n")
             writer.close()
             await writer.wait_closed()
-            await news.left.wait()
+            await news.ended.wait()
             stop.set()
             await serving
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_asyncio_needs_no_trio():
-    """Neither trio nor a server is loaded for a stream on asyncio."""
+    """A stream on asyncio imports neither trio nor a server."""
     program = (
         "import json, sys, roundel_adapters.asgi, roundel_adapters.wakeup;"
         "roundel_adapters.wakeup.Wakeup().notify();"

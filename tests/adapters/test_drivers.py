@@ -1,4 +1,4 @@
-"""Two drivers, one wire: whoever drives a stream, its reader is told the same."""
+"""Both drivers of a stream send the same events: task and dispatcher."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from hypothesis import strategies as st
 
 from roundel import CloseMessage, Cursor, Delta, Event, History, Parser, Stream
 from roundel_adapters.driver import iter_chunks
-from roundel_adapters.server.dispatcher import dispatcher as direct
+from roundel_adapters.server.dispatcher import dispatcher as dispatcher_module
 from roundel_adapters.server.dispatcher.dispatcher import StreamDispatcher
 from roundel_adapters.wakeup import Wakeup
 
-pytestmark = pytest.mark.skipif(not direct.IS_SUPPORTED, reason="without epoll")
+pytestmark = pytest.mark.skipif(
+    not dispatcher_module.IS_SUPPORTED, reason="without epoll"
+)
 
-# A few of them fill the smallest buffer that the kernel makes.
+# A few of these fill the smallest socket buffer of the kernel.
 PADDING = "x" * 3_000
 
 
-class Lane:
-    """A history of a number, whose events say what they go on from."""
+class Topic:
+    """A topic of one number, with snapshots and deltas."""
 
     def __init__(self, *, capacity):
-        self.bell = Wakeup()
-        self._state = self.told = 0
+        self.wakeup = Wakeup()
+        self._state = self.current = 0
         self._epochs = 0
         self.history = History("e0", snapshot=self._snapshot(), capacity=capacity)
         self._is_ring = capacity > 0
@@ -41,62 +43,62 @@ class Lane:
         now, state = trio.current_time(), self._snapshot()
         if self._is_ring:
             after = self._state
-            change = Delta(lambda told: Event(f"{told} {after} {PADDING}", "change"))
+            change = Delta(lambda base: Event(f"{base} {after} {PADDING}", "change"))
             self.history.append(
                 change, now=now, offset=self._state, snapshot=lambda: state
             )
         else:
             self.history.append(state, now=now, offset=self._state)
-        self.told = self._state
-        self.bell.notify()
+        self.current = self._state
+        self.wakeup.notify()
 
-    def pass_over(self):
-        """Make a version that is silent: nothing that a reader is told changes."""
+    def skip(self):
+        """Advance the head without an event."""
         self.history.advance(offset=self._state + 1)
         self._state += 1
-        self.bell.notify()
+        self.wakeup.notify()
 
     def reset(self):
         self._epochs += 1
-        self._state = self.told = 0
+        self._state = self.current = 0
         self.history.reset(f"e{self._epochs}", snapshot=self._snapshot())
-        self.bell.notify()
+        self.wakeup.notify()
 
 
 @attrs.define
 class Page:
-    """Believes what it is told, and fails at a hole or a repetition."""
+    """A page that fails at a missing or repeated event."""
 
     epoch: str = ""
     v: int = -1
     last_event_id: str = ""
-    told: list = attrs.field(factory=list)
+    received: list = attrs.field(factory=list)
 
-    def hear(self, event):
-        self.told.append((event.type, event.data.split()[0], event.id))
+    def receive(self, event):
+        self.received.append((event.type, event.data.split()[0], event.id))
         self.last_event_id = event.id or self.last_event_id
-        at = Cursor.parse(event.id).position("") if event.id else None
+        position = Cursor.parse(event.id).position("") if event.id else None
         match event.type, event.data.split()[:-1]:
             case "reset", _:
                 self.v = -1
             case "state", [v]:
-                # Who comes back behind a silent version is told the state once more.
-                assert self.epoch != at.epoch or self.v <= int(v)
-                self.epoch, self.v = at.epoch, int(v)
-            case "change", [told, v]:
-                assert (self.epoch, self.v) == (at.epoch, int(told))
+                # A reconnect after `skip` gets the same state again.
+                assert self.epoch != position.epoch or self.v <= int(v)
+                self.epoch, self.v = position.epoch, int(v)
+            case "change", [base, v]:
+                assert (self.epoch, self.v) == (position.epoch, int(base))
                 self.v = int(v)
 
 
-def gap(lane, outcome):
+def gap(topic, outcome):
     return Event("forget", "reset") if outcome == "reset" else None
 
 
-class Reader:
-    """Reads a lane, and comes back where it was when it is cut."""
+class Subscriber:
+    """A subscriber that resumes after a cut."""
 
-    def __init__(self, lane):
-        self.lane = lane
+    def __init__(self, topic):
+        self.topic = topic
         self.page = Page()
         self.is_stalled = False
 
@@ -104,23 +106,23 @@ class Reader:
         self.parser = Parser()
         last = self.page.last_event_id
         now = trio.current_time()
-        self.stream = Stream(self.lane.history, now=now, last_event_id=last, gap=gap)
+        self.stream = Stream(self.topic.history, now=now, last_event_id=last, gap=gap)
         self.start()
 
-    def hear(self, data):
+    def receive(self, data):
         for event in self.parser.receive_data(data):
-            self.page.hear(event)
+            self.page.receive(event)
 
     def end(self):
         self.stream.close(CloseMessage(Event("over x", "bye")))
-        self.lane.bell.notify()
+        self.topic.wakeup.notify()
 
 
-class Pumped(Reader):
-    """Is served by a task that sends, as an application does."""
+class TaskSubscriber(Subscriber):
+    """A subscriber whose stream is driven by a task."""
 
-    def __init__(self, lane, nursery):
-        super().__init__(lane)
+    def __init__(self, topic, nursery):
+        super().__init__(topic)
         self._nursery = nursery
         self._flowing = trio.Event()
 
@@ -130,11 +132,11 @@ class Pumped(Reader):
 
     async def _run(self, scope, stream):
         with scope:
-            async with aclosing(iter_chunks(stream, self.lane.bell)) as pieces:
-                async for piece in pieces:
+            async with aclosing(iter_chunks(stream, self.topic.wakeup)) as chunks:
+                async for chunk in chunks:
                     while self.is_stalled:
                         await self._flowing.wait()
-                    self.hear(piece)
+                    self.receive(chunk)
 
     def cut(self):
         self._scope.cancel()
@@ -150,20 +152,20 @@ class Pumped(Reader):
             self._flowing = trio.Event()
 
 
-class Switched(Reader):
-    """Is served by the switchboard, over a socket with a small buffer."""
+class DispatcherSubscriber(Subscriber):
+    """A subscriber whose stream is driven by the dispatcher, over a small buffer."""
 
-    def __init__(self, lane, board):
-        super().__init__(lane)
-        self._board = board
+    def __init__(self, topic, dispatcher):
+        super().__init__(topic)
+        self._dispatcher = dispatcher
 
     def start(self):
         ours, self.sock = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         ours.setblocking(False)
         self.sock.setblocking(False)
-        self._board.add(
-            ours, self.stream, self.lane.bell, lifespan=nullcontext(), chunked=False
+        self._dispatcher.add(
+            ours, self.stream, self.topic.wakeup, lifespan=nullcontext(), chunked=False
         )
 
     def cut(self):
@@ -181,77 +183,82 @@ class Switched(Reader):
                 return
             if not data:
                 self.sock.close()
-            self.hear(data)
+            self.receive(data)
 
 
 STEPS = st.lists(
     st.sampled_from(
         ["publish", "settle"] * 4
-        + ["pass_over", "reset", "stall", "stall", "read", "cut", "end", "quiet"]
+        + ["skip", "reset", "stall", "stall", "read", "cut", "end", "check"]
     ),
     max_size=40,
 )
 
 
-async def settled(readers):
-    """Let what can happen without more time happen, to who does not stall."""
+async def settle_all(subscribers):
+    """Run until no subscriber that is not stalled receives anything more."""
     await trio.testing.wait_all_tasks_blocked()
     for _ in range(200):
-        before = [len(reader.page.told) for reader in readers]
-        for reader in readers:
-            if isinstance(reader, Switched) and not reader.is_stalled:
-                reader.read()
+        before = [len(subscriber.page.received) for subscriber in subscribers]
+        for subscriber in subscribers:
+            if not subscriber.is_stalled:
+                subscriber.read()
         await trio.testing.wait_all_tasks_blocked()
-        if before == [len(reader.page.told) for reader in readers]:
+        if before == [len(subscriber.page.received) for subscriber in subscribers]:
             return
 
 
-async def play(steps, capacity):
-    """Play *steps* to a reader of each driver; return what they were told."""
-    lane, board = Lane(capacity=capacity), StreamDispatcher()
+async def run_steps(steps, capacity):
+    """Run *steps* with one subscriber per driver; return their pages."""
+    topic, dispatcher = Topic(capacity=capacity), StreamDispatcher()
     async with trio.open_nursery() as nursery:
-        await nursery.start(board.run)
-        readers = [Pumped(lane, nursery), Switched(lane, board)]
-        for reader in readers:
-            reader.open()
-        for step in [*steps, "quiet"]:
-            await take(step, lane, readers)
-        for reader in readers:
-            reader.cut()
-        await settled(readers)
-        assert not len(board)
+        await nursery.start(dispatcher.run)
+        subscribers = [
+            TaskSubscriber(topic, nursery),
+            DispatcherSubscriber(topic, dispatcher),
+        ]
+        for subscriber in subscribers:
+            subscriber.open()
+        for step in [*steps, "check"]:
+            await run_step(step, topic, subscribers)
+        for subscriber in subscribers:
+            subscriber.cut()
+        await settle_all(subscribers)
+        assert not len(dispatcher)
         nursery.cancel_scope.cancel()
-    return [reader.page for reader in readers]
+    return [subscriber.page for subscriber in subscribers]
 
 
-async def take(step, lane, readers):
+async def run_step(step, topic, subscribers):
     match step:
-        case "publish" | "pass_over" | "reset":
-            getattr(lane, step)()
+        case "publish" | "skip" | "reset":
+            getattr(topic, step)()
         case "stall":
-            for reader in readers:
-                reader.stall()
-        case "read" | "quiet":
-            for reader in readers:
-                reader.read()
+            for subscriber in subscribers:
+                subscriber.stall()
+        case "read" | "check":
+            for subscriber in subscribers:
+                subscriber.read()
         case "cut" | "end":
-            for reader in readers:
-                reader.end() if step == "end" else reader.cut()
-            await settled(readers)
-            for reader in readers:
-                reader.cut()
-                reader.is_stalled = False
-                reader.open()
-    if step in ("settle", "quiet", "cut", "end"):
-        await settled(readers)
-    if step == "quiet":
-        now = lane.history.head.epoch, lane.told
-        assert [now] * 2 == [(reader.page.epoch, reader.page.v) for reader in readers]
+            for subscriber in subscribers:
+                subscriber.end() if step == "end" else subscriber.cut()
+            await settle_all(subscribers)
+            for subscriber in subscribers:
+                subscriber.cut()
+                subscriber.is_stalled = False
+                subscriber.open()
+    if step in ("settle", "check", "cut", "end"):
+        await settle_all(subscribers)
+    if step == "check":
+        now = topic.history.head.epoch, topic.current
+        assert [now] * 2 == [
+            (subscriber.page.epoch, subscriber.page.v) for subscriber in subscribers
+        ]
 
 
 def run(steps, capacity):
     clock = trio.testing.MockClock(autojump_threshold=0)
-    return trio.run(play, steps, capacity, clock=clock)
+    return trio.run(run_steps, steps, capacity, clock=clock)
 
 
 KINDS = pytest.mark.parametrize("capacity", [0, 4, 64], ids=["latest", "short", "ring"])
@@ -259,8 +266,8 @@ KINDS = pytest.mark.parametrize("capacity", [0, 4, 64], ids=["latest", "short", 
 
 @pytest.mark.slow
 @KINDS
-def test_readers_of_both_drivers_know_the_same(capacity):
-    """Whatever stalls, is cut or ends: after a quiet moment both are up to date."""
+def test_both_drivers_reach_the_same_state(capacity):
+    """After stalls, cuts and ends both subscribers get the current state."""
 
     @settings(max_examples=120, deadline=None)
     @given(STEPS)
@@ -272,8 +279,8 @@ def test_readers_of_both_drivers_know_the_same(capacity):
 
 @pytest.mark.slow
 @KINDS
-def test_readers_that_never_stall_are_told_the_same_in_the_same_order(capacity):
-    """Event by event, with their ids."""
+def test_both_drivers_send_the_same_events(capacity):
+    """Subscribers that never stall receive the same events with the same ids."""
 
     @settings(max_examples=120, deadline=None)
     @given(STEPS)
@@ -282,6 +289,6 @@ def test_readers_that_never_stall_are_told_the_same_in_the_same_order(capacity):
         each = [[step, "settle"] for step in flowing]
         one, two = run([step for pair in each for step in pair], capacity)
 
-        assert one.told == two.told
+        assert one.received == two.received
 
     check()

@@ -1,4 +1,4 @@
-"""The client that needs no socket, against applications of a few lines."""
+"""The ASGI client without sockets, with applications of a few lines."""
 
 from __future__ import annotations
 
@@ -12,69 +12,69 @@ async def _start(send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-async def _piece(send, body, *, more=True):
+async def _send_body(send, body, *, more=True):
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def echo(scope, receive, send):
-    """Answer each piece of the body as it comes."""
+    """Send each chunk of the request body back, in upper case."""
     await _start(send)
     more = True
     while more:
         message = await receive()
         more = message.get("more_body", False)
-        await _piece(send, message.get("body", b"").upper(), more=more)
+        await _send_body(send, message.get("body", b"").upper(), more=more)
 
 
-async def test_body_is_sent_while_the_answer_is_read(autojump_clock):
-    """The first piece is answered before the last one exists."""
+async def test_body_is_sent_while_the_response_is_read(autojump_clock):
+    """A response can be read while the request body is sent."""
     sender, body = trio.open_memory_channel[bytes](0)
-    async with AsgiClient(echo).open("POST", "/", body=body) as answer:
+    async with AsgiClient(echo).open("POST", "/", body=body) as response:
         await sender.send(b"one")
-        first = await answer.next_chunk()
+        first = await response.next_chunk()
         await sender.send(b"two")
-        second = await answer.next_chunk()
+        second = await response.next_chunk()
         sender.close()
 
-        assert [b"ONE", b"TWO", b""] == [first, second, await answer.next_chunk()]
-        assert await answer.next_chunk() is None
-        assert answer.status == 200
+        assert [b"ONE", b"TWO", b""] == [first, second, await response.next_chunk()]
+        assert await response.next_chunk() is None
+        assert response.status == 200
 
 
-async def test_open_answer_is_not_taken_before_it_is_read(autojump_clock):
-    """An application is held back by who reads slowly."""
+async def test_application_waits_for_a_slow_reader(autojump_clock):
+    """With `open()` the application waits until a chunk is read."""
     sent = []
 
     async def app(scope, receive, send):
         await _start(send)
         for number in range(3):
-            await _piece(send, b"x")
+            await _send_body(send, b"x")
             sent.append(number)
 
-    async with AsgiClient(app).open("GET", "/") as answer:
+    async with AsgiClient(app).open("GET", "/") as response:
         await wait_all_tasks_blocked()
         before = len(sent)
-        await answer.next_chunk()
+        await response.next_chunk()
         await wait_all_tasks_blocked()
 
         assert (0, 1) == (before, len(sent))
-        assert answer.headers == {}
+        assert response.headers == {}
 
 
-async def test_body_in_pieces_is_whole_in_a_plain_request(autojump_clock):
-    """A request takes its body from an iterable just as well."""
+async def test_iterable_body(autojump_clock):
+    """`request()` accepts an iterable body."""
 
-    async def pieces():
+    async def chunks():
         yield b"a"
         yield b"b"
 
-    answer = await AsgiClient(echo).request("POST", "/", body=pieces())
+    response = await AsgiClient(echo).request("POST", "/", body=chunks())
 
-    assert b"AB" == answer.body
+    assert b"AB" == response.body
 
 
-async def test_leaving_disconnects_in_the_middle_of_the_body(autojump_clock):
-    """The application is told that its peer is gone, and the sender is ended."""
+async def test_disconnect_during_the_body(autojump_clock):
+    """Leaving the block disconnects, and closes the body's iterator."""
     received, ended = [], []
 
     async def app(scope, receive, send):
@@ -82,49 +82,49 @@ async def test_leaving_disconnects_in_the_middle_of_the_body(autojump_clock):
         while not received or received[-1] != "http.disconnect":
             received.append((await receive())["type"])
 
-    async def pieces():
+    async def chunks():
         try:
             yield b"a"
             await trio.sleep_forever()
         finally:
             ended.append(True)
 
-    async with AsgiClient(app).open("POST", "/", body=pieces()):
+    async with AsgiClient(app).open("POST", "/", body=chunks()):
         await wait_all_tasks_blocked()
 
     assert ["http.request", "http.disconnect"] == received
     assert ended
 
 
-async def test_sender_that_nobody_receives_from_is_ended(autojump_clock):
-    """An application that answers without reading leaves no task behind."""
+async def test_response_before_the_end_of_the_body(autojump_clock):
+    """A response before the end of the request body closes the body's iterator."""
     ended = []
 
     async def app(scope, receive, send):
         await _start(send)
-        await _piece(send, b"no", more=False)
+        await _send_body(send, b"no", more=False)
 
-    async def pieces():
+    async def chunks():
         try:
             yield b"a"
         finally:
             ended.append(True)
 
-    answer = await AsgiClient(app).request("POST", "/", body=pieces())
+    response = await AsgiClient(app).request("POST", "/", body=chunks())
 
-    assert b"no" == answer.body
+    assert b"no" == response.body
     assert ended
 
 
-async def test_what_is_sent_after_the_disconnect_is_lost(autojump_clock):
-    """An application does not fail because its peer is gone."""
+async def test_send_after_the_disconnect(autojump_clock):
+    """A send after the disconnect does not fail."""
     done = []
 
     async def app(scope, receive, send):
         await _start(send)
         await receive()
         await receive()
-        await _piece(send, b"late")
+        await _send_body(send, b"late")
         done.append(True)
 
     async with AsgiClient(app).open("GET", "/"):
@@ -133,14 +133,14 @@ async def test_what_is_sent_after_the_disconnect_is_lost(autojump_clock):
     assert done
 
 
-async def test_field_is_sent_for_each_of_its_values(autojump_clock):
-    """A list repeats a field; the path arrives decoded."""
+async def test_header_with_several_values(autojump_clock):
+    """A header with a list is sent once per value; the path is decoded."""
     scopes = []
 
     async def app(scope, receive, send):
         scopes.append(scope)
         await _start(send)
-        await _piece(send, b"", more=False)
+        await _send_body(send, b"", more=False)
 
     client = AsgiClient(app, headers={"Host": "a.test"})
     await client.with_headers({"Cookie": ["a=1", "b=2"]}).request("GET", "/x%20y?z=%20")

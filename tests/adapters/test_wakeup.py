@@ -1,4 +1,4 @@
-"""Bells: whom they wake, and whom they have forgotten."""
+"""Wakeups of tasks and of wakers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import trio
 from roundel_adapters.wakeup import Wakeup
 
 
-class Sleeper:
-    """Counts how often it is woken."""
+class CountingWaker:
+    """A waker that counts its calls."""
 
     def __init__(self):
         self.woken = 0
@@ -17,58 +17,58 @@ class Sleeper:
         self.woken += 1
 
 
-async def test_ring_wakes_all_who_wait_at_that_moment(autojump_clock, nursery):
-    """It is remembered for nobody who comes later."""
-    bell, woken = Wakeup(), []
+async def test_notify_wakes_waiting_tasks(autojump_clock, nursery):
+    """`notify()` wakes the tasks that wait now, and no later one."""
+    wakeup, woken = Wakeup(), []
 
     async def wait(name):
-        await bell.wait()
+        await wakeup.wait()
         woken.append(name)
 
-    bell.notify()
+    wakeup.notify()
     nursery.start_soon(wait, "a")
     nursery.start_soon(wait, "b")
     await trio.testing.wait_all_tasks_blocked()
     assert [] == woken
-    bell.notify()
+    wakeup.notify()
     nursery.start_soon(wait, "c")
     await trio.testing.wait_all_tasks_blocked()
 
     assert ["a", "b"] == sorted(woken)
-    bell.notify()
+    wakeup.notify()
 
 
-def test_sleeper_is_woken_at_every_ring_until_it_is_detached():
-    """No task is needed for it."""
-    bell, one, two = Wakeup(), Sleeper(), Sleeper()
-    bell.add_waker(one)
-    bell.add_waker(two)
-    bell.add_waker(two)
-    bell.notify()
-    bell.remove_waker(one)
-    bell.notify()
+def test_waker_is_called_until_it_is_removed():
+    """A waker is called at each `notify()` until it is removed."""
+    wakeup, one, two = Wakeup(), CountingWaker(), CountingWaker()
+    wakeup.add_waker(one)
+    wakeup.add_waker(two)
+    wakeup.add_waker(two)
+    wakeup.notify()
+    wakeup.remove_waker(one)
+    wakeup.notify()
 
     assert (1, 2) == (one.woken, two.woken)
 
 
-def test_sleeper_that_is_detached_twice_is_not_missed():
-    """However many ends a stream has, it leaves its bell once."""
-    bell, sleeper = Wakeup(), Sleeper()
-    bell.remove_waker(sleeper)
-    bell.add_waker(sleeper)
-    bell.remove_waker(sleeper)
-    bell.remove_waker(sleeper)
-    bell.notify()
+def test_waker_removed_twice():
+    """Removing a waker twice, or an unknown one, changes nothing."""
+    wakeup, waker = Wakeup(), CountingWaker()
+    wakeup.remove_waker(waker)
+    wakeup.add_waker(waker)
+    wakeup.remove_waker(waker)
+    wakeup.remove_waker(waker)
+    wakeup.notify()
 
-    assert 0 == sleeper.woken
+    assert 0 == waker.woken
 
 
-async def test_tasks_and_sleepers_share_a_bell(autojump_clock, nursery):
-    """A ring is for both."""
-    bell, sleeper = Wakeup(), Sleeper()
-    bell.add_waker(sleeper)
-    nursery.start_soon(bell.wait)
+async def test_tasks_and_wakers(autojump_clock, nursery):
+    """`notify()` wakes tasks and wakers."""
+    wakeup, waker = Wakeup(), CountingWaker()
+    wakeup.add_waker(waker)
+    nursery.start_soon(wakeup.wait)
     await trio.testing.wait_all_tasks_blocked()
-    bell.notify()
+    wakeup.notify()
 
-    assert 1 == sleeper.woken
+    assert 1 == waker.woken

@@ -1,4 +1,4 @@
-"""A peer of an ASGI application, on both loops, in virtual time."""
+"""A peer of an ASGI application, on trio and asyncio, in virtual time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.wakeup import Wakeup
 
 DAY = 86_400.0
-MOMENT = 1e-6
+SHORTEST_DELAY = 1e-6
 
-about = partial(pytest.approx, abs=0.001)
+approx = partial(pytest.approx, abs=0.001)
 
 
-class Jumping(selectors.DefaultSelector):
-    """Waits for no timer: its time is the next one's."""
+class VirtualSelector(selectors.DefaultSelector):
+    """A selector that advances its time instead of waiting."""
 
     def __init__(self):
         super().__init__()
@@ -34,79 +34,78 @@ class Jumping(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop whose time is what its timers make of it."""
+    """An asyncio loop in virtual time."""
 
     def __init__(self):
-        self._jumping = Jumping()
-        super().__init__(self._jumping)
+        self._selector = VirtualSelector()
+        super().__init__(self._selector)
 
     def time(self):
-        return self._jumping.now
+        return self._selector.now
 
 
-def run(backend, story):
-    """Run a story in virtual time, from second 0 and for a day at the most."""
+def run(backend, scenario):
+    """Run *scenario* in virtual time, from second 0 and for at most a day."""
     if backend == "trio":
         options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
     else:
         options = {"loop_factory": VirtualLoop}
 
-    async def bounded():
+    async def run_scenario():
         with anyio.fail_after(DAY):
-            await story()
+            await scenario()
 
-    anyio.run(bounded, backend=backend, backend_options=options)
+    anyio.run(run_scenario, backend=backend, backend_options=options)
 
 
-def on_both(story):
-    """Make a test of a story: it runs on trio and on asyncio."""
+def on_both_loops(scenario):
+    """Make a test of *scenario* that runs on trio and on asyncio."""
 
     @pytest.mark.parametrize("backend", ["trio", "asyncio"])
     def test(backend):
-        run(backend, story)
+        run(backend, scenario)
 
-    test.__doc__ = story.__doc__
+    test.__doc__ = scenario.__doc__
     return test
 
 
-class PeerGoneError(OSError):
-    """What a server raises when the peer is gone."""
+class DisconnectedError(OSError):
+    """The error that a server's *send* raises after a disconnect."""
 
 
 class Peer:
-    """The server's side of one request, and the peer behind it."""
+    """The server's side of one request."""
 
     def __init__(self, response, *, method="GET", http_version="1.1"):
         self.response = response
         self.scope = {"type": "http", "http_version": http_version, "method": method}
         self.sent = []
         self.times = []
-        self.gone = anyio.Event()
+        self.disconnect = anyio.Event()
         self.ended = anyio.Event()
-        self.free = anyio.Event()
-        self.free.set()
-        self.is_refusing = False
+        self.may_send = anyio.Event()
+        self.may_send.set()
+        self.send_fails = False
         self.requests = [b"body of ", b"the request"]
-        self.failure = None
         self.task = anyio.CancelScope()
 
     async def receive(self):
         await anyio.lowlevel.checkpoint()
         if self.requests:
-            piece = self.requests.pop(0)
+            chunk = self.requests.pop(0)
             return {
                 "type": "http.request",
-                "body": piece,
+                "body": chunk,
                 "more_body": bool(self.requests),
             }
-        await self.gone.wait()
+        await self.disconnect.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message):
         await anyio.lowlevel.checkpoint()
-        if self.is_refusing:
-            raise PeerGoneError("the peer has gone")
-        await self.free.wait()
+        if self.send_fails:
+            raise DisconnectedError("the peer disconnected")
+        await self.may_send.wait()
         self.sent.append(message)
         if message.get("body"):
             self.times.append(anyio.current_time())
@@ -119,62 +118,62 @@ class Peer:
             self.ended.set()
 
     @property
-    def pieces(self):
+    def chunks(self):
         return [m["body"] for m in self.sent[1:] if m["body"]]
 
     @property
-    def told(self):
-        return [e.data for e in Parser().receive_data(b"".join(self.pieces))]
+    def received(self):
+        return [e.data for e in Parser().receive_data(b"".join(self.chunks))]
 
     @property
-    def is_whole(self):
-        """Whether the response was brought to its end, once."""
+    def is_complete(self):
+        """Whether the response ended, once."""
         more = [message["more_body"] for message in self.sent[1:]]
         return more == [True] * (len(more) - 1) + [False]
 
 
 class Page:
-    """One stream, and what a test wants to know of it."""
+    """One stream, and a count of its entered and exited lifespans."""
 
     def __init__(self, **options):
         self.history = History("e", snapshot=Event("start"))
-        self.bell = Wakeup()
+        self.wakeup = Wakeup()
         self.stream = Stream(self.history, now=anyio.current_time(), **options)
-        self.entered = self.left = 0
+        self.entered = self.exited = 0
 
-    def tell(self, text):
+    def publish(self, text):
         self.history.append(Event(text), now=anyio.current_time())
-        self.bell.notify()
+        self.wakeup.notify()
 
     @contextmanager
-    def counted(self):
+    def lifespan(self):
         self.entered += 1
         try:
             yield
         finally:
-            # What is left sees a stream that is over.
-            self.left += not self.stream.is_open
+            # The stream is closed before its lifespan is exited.
+            self.exited += not self.stream.is_open
 
     @asynccontextmanager
-    async def answered(self, talker=None, **options):
-        """Answer a request for the length of a block, to which the peer stays."""
+    async def served(self, stream=None, **options):
+        """Serve a request for the length of the block, with a connected peer."""
         response = StreamResponse(
-            talker or self.stream, self.bell, lifespan=self.counted(), **options
+            stream or self.stream, self.wakeup, lifespan=self.lifespan(), **options
         )
         peer = Peer(response)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(peer.run)
-            await all_wait()
+            await all_tasks_wait()
             yield peer
-            peer.gone.set()
+            peer.disconnect.set()
         assert not self.stream.is_open
-        assert (1, 1) == (self.entered, self.left)
-        assert not self.bell._wakers
+        assert (1, 1) == (self.entered, self.exited)
+        assert not self.wakeup._wakers
 
 
-async def all_wait():
-    """Let everybody do what can be done now.
+async def all_tasks_wait():
+    """Wait until all other tasks wait.
 
-    Time goes on only when everybody waits, and nobody waits for so short a time.
+    Virtual time advances only then, and no timer is as short as this one.
     """
-    await anyio.sleep(MOMENT)
+    await anyio.sleep(SHORTEST_DELAY)
