@@ -1,4 +1,4 @@
-"""`POST /v1/batch`: a notification a line, a result a line, streaming both ways."""
+"""`POST /v1/batch`: one notification and one result per line, streamed both ways."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def line(user="alice", **fields) -> bytes:
     )
 
 
-def told(content: bytes) -> list:
+def documents_of(content: bytes) -> list:
     assert content == b"" or content.endswith(b"\n")
     return [json.loads(text) for text in content.splitlines()]
 
@@ -26,7 +26,7 @@ def numbers(content: bytes) -> list:
     """Return the version of each result, or the status of each problem."""
     return [
         document["results"][0]["v"] if "results" in document else document["status"]
-        for document in told(content)
+        for document in documents_of(content)
     ]
 
 
@@ -42,7 +42,7 @@ async def test_batch_answers_a_line_for_each_line_in_order(autojump_clock, world
     """Results are those of notify, in the order of the lines."""
     content = line("bob") + line("alice") + line("bob")
     answer = await _batch(world, content)
-    results = [document["results"] for document in told(answer.body)]
+    results = [document["results"] for document in documents_of(answer.body)]
 
     assert [["bob"], ["alice"], ["bob"]] == [[r["user"] for r in rs] for rs in results]
     assert [1, 1, 2] == numbers(answer.body)
@@ -50,17 +50,17 @@ async def test_batch_answers_a_line_for_each_line_in_order(autojump_clock, world
     assert "content-length" not in answer.headers
 
 
-async def test_line_is_a_whole_notify(autojump_clock, world):
-    """A line may be for many users, with all that notify takes."""
+async def test_line_takes_everything_that_notify_takes(autojump_clock, world):
+    """A line may name many users and every field of notify."""
     to = {"users": ["alice", "bob"]}
-    (document,) = told((await _batch(world, line(to=to, category="dm"))).body)
+    (document,) = documents_of((await _batch(world, line(to=to, category="dm"))).body)
 
     assert ["alice", "bob"] == [result["user"] for result in document["results"]]
     assert (await world.badge("bob"))["by"] == {"dm": {"unread": 1, "unseen": 1}}
 
 
 async def test_lines_for_one_user_take_effect_in_order(autojump_clock, world):
-    """Of lines that replace each other the last one stays."""
+    """Of lines that replace each other, the last one stays."""
     content = b"".join(line(key="k", title=str(number)) for number in range(100))
     answer = await _batch(world, content)
     (item,) = body(await world.user().request("GET", "/v1/items"))["items"]
@@ -83,7 +83,7 @@ async def test_first_result_arrives_before_the_last_line_is_sent(autojump_clock,
 
 
 async def test_line_is_answered_as_soon_as_it_ends(autojump_clock, world):
-    """Where the pieces of a body are cut makes no difference."""
+    """The boundaries of body chunks make no difference."""
     sender, content = trio.open_memory_channel[bytes](0)
     async with world.producer.open("POST", "/v1/batch", body=content) as answer:
         await sender.send(line() + line()[:20])
@@ -96,26 +96,26 @@ async def test_line_is_answered_as_soon_as_it_ends(autojump_clock, world):
 
 
 async def test_batch_is_the_same_byte_by_byte(autojump_clock, world):
-    """Lines are put together from pieces of any size."""
+    """Lines are assembled from chunks of any size."""
     content = line() + b"\n{\n" + line(body="…")
 
-    async def pieces():
+    async def chunks():
         for byte in content:
             yield bytes([byte])
 
-    assert [1, 400, 2] == numbers((await _batch(world, pieces())).body)
+    assert [1, 400, 2] == numbers((await _batch(world, chunks())).body)
 
 
 async def test_fast_sender_waits_for_a_slow_reader(autojump_clock, world):
-    """Nothing gathers in the service: who does not read is not read from."""
+    """A client that does not read its results is not read from."""
     sent = 0
 
-    async def pieces():
+    async def chunks():
         nonlocal sent
         for sent in range(1, 1_001):  # noqa: B007, it is read outside
             yield line()
 
-    async with world.producer.open("POST", "/v1/batch", body=pieces()) as answer:
+    async with world.producer.open("POST", "/v1/batch", body=chunks()) as answer:
         await wait_all_tasks_blocked()
         first = sent
         await answer.next_chunk()
@@ -126,16 +126,16 @@ async def test_fast_sender_waits_for_a_slow_reader(autojump_clock, world):
 
 
 async def test_slow_reader_is_not_taken_for_a_slow_sender(autojump_clock, world):
-    """However long its results wait, the batch goes on."""
+    """A batch continues however long its results wait to be read."""
 
-    async def pieces():
+    async def chunks():
         for _ in range(5):
             yield line()
 
     results = []
-    async with world.producer.open("POST", "/v1/batch", body=pieces()) as answer:
-        while piece := await answer.next_chunk():
-            results += numbers(piece)
+    async with world.producer.open("POST", "/v1/batch", body=chunks()) as answer:
+        while chunk := await answer.next_chunk():
+            results += numbers(chunk)
             await trio.sleep(60)
 
     assert [1, 2, 3, 4, 5] == results
@@ -155,9 +155,9 @@ BAD_LINES = {
 
 @pytest.mark.parametrize(("bad", "status"), BAD_LINES.values(), ids=BAD_LINES)
 async def test_bad_line_is_a_problem_in_its_place(autojump_clock, world, bad, status):
-    """A line that is refused stops none of the others."""
+    """A rejected line stops no other line."""
     answer = await _batch(world, line() + bad + line())
-    problem = told(answer.body)[1]
+    problem = documents_of(answer.body)[1]
 
     assert [1, status, 2] == numbers(answer.body)
     assert {"type", "title", "status", "detail"} <= problem.keys()
@@ -165,14 +165,14 @@ async def test_bad_line_is_a_problem_in_its_place(autojump_clock, world, bad, st
 
 
 async def test_line_names_its_bad_fields(autojump_clock, world):
-    """A problem in a batch says as much as one of notify."""
-    (problem,) = told((await _batch(world, line(titel="x", ttl=0))).body)
+    """A problem in a batch has the same fields as one of notify."""
+    (problem,) = documents_of((await _batch(world, line(titel="x", ttl=0))).body)
 
     assert ["ttl", "titel"] == [error["field"] for error in problem["errors"]]
 
 
-async def test_line_that_is_too_long_is_told_before_it_ends(autojump_clock, world):
-    """A line without an end is refused at its bound, and not kept."""
+async def test_too_long_line_is_rejected_before_it_ends(autojump_clock, world):
+    """A line without an end is rejected at its size limit, and not kept."""
     sender, content = trio.open_memory_channel[bytes](0)
     async with world.producer.open("POST", "/v1/batch", body=content) as answer:
         await sender.send(b"x" * 65_537)
@@ -186,11 +186,11 @@ async def test_line_that_is_too_long_is_told_before_it_ends(autojump_clock, worl
         sender.close()
 
 
-async def test_line_of_64_kib_is_taken(autojump_clock, world):
-    """The bound of a line leaves room for a thousand recipients."""
+async def test_line_of_64_kib_is_accepted(autojump_clock, world):
+    """The size limit of a line leaves room for 1,000 recipients."""
     users = [f"user-{number:049}" for number in range(1_000)]
     content = line(to={"users": users})
-    (document,) = told((await _batch(world, content)).body)
+    (document,) = documents_of((await _batch(world, content)).body)
 
     assert 55_000 < len(content) < 65_536
     assert 1_000 == len(document["results"])
@@ -206,56 +206,54 @@ BLANKS = {
 
 
 @pytest.mark.parametrize(("content", "expected"), BLANKS.values(), ids=BLANKS)
-async def test_blank_line_is_no_line(autojump_clock, world, content, expected):
-    """Nothing is answered to a blank line, and the last line needs no end."""
+async def test_blank_line_is_skipped(autojump_clock, world, content, expected):
+    """A blank line has no result, and the last line needs no line end."""
     assert expected == numbers((await _batch(world, content)).body)
 
 
-async def test_body_that_does_not_go_on_ends_with_a_408_line(autojump_clock, world):
-    """What came is answered, and then why there is no more."""
+async def test_body_that_stalls_ends_with_a_408_line(autojump_clock, world):
+    """The received lines have their results, then a 408 problem ends the response."""
 
-    async def pieces():
+    async def chunks():
         yield line() + b'{"to":'
         await trio.sleep(31)
         yield b"never"
 
-    answer = await _batch(world, pieces())
+    answer = await _batch(world, chunks())
 
     assert [1, 408] == numbers(answer.body)
     assert trio.current_time() == pytest.approx(30)
     assert (await world.badge())["v"] == 1
 
 
-async def test_batch_may_last_as_long_as_lines_come(autojump_clock, world):
-    """Only the wait for the next line is bounded."""
+async def test_batch_may_last_as_long_as_lines_arrive(autojump_clock, world):
+    """Only the wait for the next line has a timeout."""
 
-    async def pieces():
+    async def chunks():
         for _ in range(5):
             await trio.sleep(29)
             yield line()
 
-    answer = await _batch(world, pieces())
+    answer = await _batch(world, chunks())
 
     assert [1, 2, 3, 4, 5] == numbers(answer.body)
 
 
-async def test_line_that_comes_in_drops_is_too_slow(autojump_clock, world):
-    """A line has its time as a whole: drops of it do not begin another."""
+async def test_line_that_trickles_is_too_slow(autojump_clock, world):
+    """The timeout is for the whole line: a few bytes do not restart it."""
 
-    async def pieces():
+    async def chunks():
         for byte in line():
             await trio.sleep(1)
             yield bytes([byte])
 
-    answer = await _batch(world, pieces())
+    answer = await _batch(world, chunks())
 
     assert [408] == numbers(answer.body)
 
 
-async def test_sender_that_disconnects_has_done_what_was_answered(
-    autojump_clock, world
-):
-    """Whole lines took effect, a torn one did not, and nothing goes on."""
+async def test_disconnect_keeps_the_whole_lines(autojump_clock, world):
+    """Whole lines took effect, an incomplete one did not, and no task stays."""
     sender, content = trio.open_memory_channel[bytes](0)
     async with world.producer.open("POST", "/v1/batch", body=content) as answer:
         await sender.send(line() + line().rstrip())
@@ -266,7 +264,7 @@ async def test_sender_that_disconnects_has_done_what_was_answered(
 
 
 async def test_batch_may_be_larger_than_a_plain_body(autojump_clock, world):
-    """A batch has no bound as a whole: only its lines have."""
+    """A batch has no total size limit: only its lines have one."""
     content = line(body="x" * 7_000, key="k") * 200
     answer = await _batch(world, content, **{"Content-Length": str(len(content))})
 
@@ -274,31 +272,31 @@ async def test_batch_may_be_larger_than_a_plain_body(autojump_clock, world):
     assert list(range(1, 201)) == numbers(answer.body)
 
 
-async def test_line_for_many_says_whose_failed(autojump_clock, world):
-    """A per-recipient problem is within the line's results."""
+async def test_line_for_many_names_the_failed_recipient(autojump_clock, world):
+    """A problem of one recipient is within the line's results."""
     for number in range(64):
         await world.notify("bob", category=f"c{number}")
     content = line(to={"users": ["alice", "bob"]}, category="new") + line("bob")
-    many, one = told((await _batch(world, content)).body)
+    many, one = documents_of((await _batch(world, content)).body)
 
     assert 1 == many["results"][0]["v"]
     assert 422 == many["results"][1]["problem"]["status"]
     assert 422 == one["status"]
 
 
-async def test_repeated_batch_does_nothing_again(autojump_clock, world):
-    """An Idempotency-Key holds for each line by its number."""
+async def test_repeated_batch_changes_nothing(autojump_clock, world):
+    """An Idempotency-Key applies to each line by its number."""
     key = {"Idempotency-Key": "k"}
     first = await _batch(world, line() + line("bob"), **key)
     again = await _batch(world, line() + line("bob") + line(), **key)
 
     assert [1, 1] == numbers(first.body)
-    assert told(first.body) == told(again.body)[:2]
+    assert documents_of(first.body) == documents_of(again.body)[:2]
     assert [1, 1, 2] == numbers(again.body)
 
 
 async def test_repeated_batch_with_another_line_is_a_409_line(autojump_clock, world):
-    """The line that is another is refused, those that are not are repeated."""
+    """The changed line is rejected; the unchanged lines are repeated."""
     key = {"Idempotency-Key": "k"}
     await _batch(world, line() + line(), **key)
     again = await _batch(world, line() + line("bob"), **key)
@@ -306,8 +304,8 @@ async def test_repeated_batch_with_another_line_is_a_409_line(autojump_clock, wo
     assert [1, 409] == numbers(again.body)
 
 
-async def test_batch_that_is_too_fast_is_held_back(autojump_clock, make_world):
-    """A producer over its rate is read from more slowly, and is refused nothing."""
+async def test_batch_above_the_rate_is_slowed_down(autojump_clock, make_world):
+    """A producer above its rate is read more slowly, and no line is rejected."""
     world = make_world(producer_rate="1")
     answer = await _batch(world, line() * 10)
 
@@ -315,8 +313,8 @@ async def test_batch_that_is_too_fast_is_held_back(autojump_clock, make_world):
     assert 8 <= trio.current_time() <= 10
 
 
-async def test_batch_needs_a_producers_proof(autojump_clock, world):
-    """Nobody is 401 and a user 403, before a line is read."""
+async def test_batch_needs_a_producer_key(autojump_clock, world):
+    """Without credentials it is 401, as a user 403, before a line is read."""
     nobody = await world.anonymous.request("POST", "/v1/batch", body=line())
     user = await world.user().request("POST", "/v1/batch", body=line())
 

@@ -27,7 +27,7 @@ ROUTES = {
 
 @pytest.fixture
 def open_world(make_world):
-    """Make a service that lets two origins in."""
+    """Create a service that allows two origins."""
     return make_world(cors_origins=f"{APP}, {OTHER}")
 
 
@@ -48,7 +48,7 @@ async def _preflight(world, path, origin, method="GET"):
 async def test_preflight_of_each_route_is_answered(
     autojump_clock, open_world, path, methods
 ):
-    """A listed page may send what the route takes, without a proof of its own."""
+    """A listed page may use every route's method; a preflight needs no credentials."""
     answer = await _preflight(open_world, path, APP)
     cors = _cors(answer)
 
@@ -62,7 +62,7 @@ async def test_preflight_of_each_route_is_answered(
 
 
 async def test_preflight_allows_just_the_contracts_headers(autojump_clock, open_world):
-    """What a page may send is a list, and not what it asks for."""
+    """The allowed headers are a fixed list, not those the page requests."""
     answer = await _preflight(open_world, "/v1/badge", APP)
     allowed = answer.headers["access-control-allow-headers"]
 
@@ -76,10 +76,8 @@ async def test_preflight_allows_just_the_contracts_headers(autojump_clock, open_
 
 
 @pytest.mark.parametrize("origin", [APP, OTHER])
-async def test_each_listed_origin_is_told_its_own_name(
-    autojump_clock, open_world, origin
-):
-    """An answer names the one origin that asked."""
+async def test_response_names_the_requesting_origin(autojump_clock, open_world, origin):
+    """A response allows the one origin that sent the request."""
     client = open_world.user().with_headers({"Origin": origin})
     cors = _cors(await client.request("GET", "/v1/badge"))
 
@@ -136,8 +134,8 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("call", ANSWERS.values(), ids=ANSWERS)
-async def test_listed_page_can_read_every_answer(autojump_clock, open_world, call):
-    """A page that may call is also told what went wrong."""
+async def test_listed_page_can_read_every_response(autojump_clock, open_world, call):
+    """Error responses have the CORS headers too."""
     answer = await call(open_world)
 
     assert APP == answer.headers["access-control-allow-origin"]
@@ -146,7 +144,7 @@ async def test_listed_page_can_read_every_answer(autojump_clock, open_world, cal
 
 
 async def test_live_stream_can_be_read_across_origins(autojump_clock, open_world):
-    """The stream is what other origins come for."""
+    """A stream has the CORS headers."""
     client = open_world.user().with_headers({"Origin": APP})
     async with client.stream("/v1/stream") as stream:
         assert APP == stream.headers["access-control-allow-origin"]
@@ -168,8 +166,8 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("origin", FOREIGN.values(), ids=FOREIGN)
-async def test_foreign_origin_gets_nothing(autojump_clock, open_world, origin):
-    """No header lets a page of any other origin in; caches are told why."""
+async def test_unlisted_origin_is_not_allowed(autojump_clock, open_world, origin):
+    """A page of an unlisted origin gets no CORS header but `Vary`."""
     preflight = await _preflight(open_world, "/v1/badge", origin)
     client = open_world.user().with_headers({"Origin": origin})
     simple = await client.request("GET", "/v1/badge")
@@ -178,8 +176,8 @@ async def test_foreign_origin_gets_nothing(autojump_clock, open_world, origin):
     assert "Origin" == preflight.headers["vary"] == simple.headers["vary"]
 
 
-async def test_answer_without_an_origin_differs_by_it(autojump_clock, open_world):
-    """A cache must not give one origin's answer to another."""
+async def test_response_without_an_origin_varies_by_it(autojump_clock, open_world):
+    """`Vary` keeps caches from reusing one origin's response for another."""
     answer = await open_world.user().request("GET", "/v1/badge")
 
     assert {} == _cors(answer)
@@ -187,7 +185,7 @@ async def test_answer_without_an_origin_differs_by_it(autojump_clock, open_world
 
 
 async def test_without_a_list_there_is_no_cors(autojump_clock, world):
-    """Nobody is let in by default."""
+    """No origin is allowed by default."""
     preflight = await _preflight(world, "/v1/badge", APP)
     client = world.user().with_headers({"Origin": APP})
     simple = await client.request("GET", "/v1/badge")
@@ -200,13 +198,13 @@ async def test_without_a_list_there_is_no_cors(autojump_clock, world):
     "origins", ["*", f"{APP},*", "null", "https://*.example", "app.example", f"{APP}/x"]
 )
 async def test_list_is_of_exact_origins(origins):
-    """What is no origin is refused at start: `*` never goes with credentials."""
+    """An invalid origin is rejected at start; `*` never goes with credentials."""
     with pytest.raises(ConfigError, match="ROUNDEL_CORS_ORIGINS"):
         settings(cors_origins=origins)
 
 
 async def test_etag_is_of_use_to_a_listed_page(autojump_clock, open_world):
-    """A page can ask again with the tag that it was allowed to read."""
+    """A page can revalidate with the entity tag that it may read."""
     client = open_world.user().with_headers({"Origin": APP})
     answer = await client.request("GET", "/v1/badge")
 

@@ -1,4 +1,4 @@
-"""While mailboxes cannot be reached: nothing is promised, and nobody is sent away."""
+"""An unavailable engine: writes are 503, streams stay open."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from support.service import (
 
 
 class Away:
-    """A memory engine that can be out of reach; all else is the engine's.
+    """A memory engine that can be unavailable.
 
-    A claim takes a second, as it may where it has to be made durable.
+    A claim takes a second, as in an engine that makes it durable.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def check(answer) -> None:
 
 @pytest.mark.parametrize(("method", "path", "document"), USERS + PRODUCERS)
 async def test_calls_are_503(autojump_clock, world, engine, method, path, document):
-    """Every call says so, and when to come again; then it does its work."""
+    """Every call is 503 with `Retry-After`, and succeeds after the recovery."""
     by_user = (method, path, document) in USERS
     client = world.user() if by_user else world.producer
     content = b"" if document is None else json.dumps(document).encode()
@@ -110,8 +110,8 @@ async def test_calls_are_503(autojump_clock, world, engine, method, path, docume
     assert 200 == (await client.request(method, path, body=content)).status
 
 
-async def test_each_recipient_is_told(autojump_clock, world, engine):
-    """Of several, each has its own result, in a call and in a batch."""
+async def test_each_recipient_has_a_problem(autojump_clock, world, engine):
+    """Of several recipients, each has its own problem, in notify and in a batch."""
     engine.is_away = True
     both = {**NOTE, "to": {"users": ["alice", "bob"]}}
     many = body(await post(world.producer, "/v1/notify", both))
@@ -122,8 +122,8 @@ async def test_each_recipient_is_told(autojump_clock, world, engine):
     assert 503 == json.loads(batch.body)["status"]
 
 
-async def test_each_line_with_a_key_is_told(autojump_clock, world, engine):
-    """Nobody knows yet whether its key was used: nothing is done, and each is told."""
+async def test_each_line_with_a_key_has_a_problem(autojump_clock, world, engine):
+    """The key cannot be claimed: no line takes effect, and each has a problem."""
     content, key = json.dumps(NOTE).encode(), {"Idempotency-Key": "k"}
     engine.is_away = True
     batch = await world.producer.request(
@@ -134,8 +134,8 @@ async def test_each_line_with_a_key_is_told(autojump_clock, world, engine):
     assert [503, 503] == [json.loads(li)["status"] for li in batch.body.splitlines()]
 
 
-async def test_keys_of_many_lines_are_looked_up_together(autojump_clock, world):
-    """Two lines take no longer than one does."""
+async def test_keys_of_many_lines_are_claimed_concurrently(autojump_clock, world):
+    """Two lines take as long as one."""
     began = trio.current_time()
     batch = await world.producer.request(
         "POST",
@@ -149,7 +149,7 @@ async def test_keys_of_many_lines_are_looked_up_together(autojump_clock, world):
 
 
 async def test_open_streams_stay(autojump_clock, world, engine):
-    """They are told what they know, and what comes once there is more."""
+    """Open streams keep their state and get the changes after the recovery."""
     async with world.user().stream("/v1/stream") as stream:
         await opened(stream)
         engine.is_away = True
@@ -163,8 +163,8 @@ async def test_open_streams_stay(autojump_clock, world, engine):
     assert ("badge", 1) == (badge.type, data(badge)["unread"])
 
 
-async def test_new_streams_are_asked_to_come_later(autojump_clock, world, engine):
-    """A browser never comes back from a 503."""
+async def test_new_streams_are_asked_to_reconnect_later(autojump_clock, world, engine):
+    """A browser does not reconnect after a 503, so the response is a 200."""
     engine.is_away = True
     async with world.user().stream("/v1/stream") as stream:
         bye = await stream.next_event()
@@ -175,8 +175,8 @@ async def test_new_streams_are_asked_to_come_later(autojump_clock, world, engine
     assert end is None
 
 
-async def test_ticket_whose_use_cannot_be_kept(autojump_clock, world, engine):
-    """The stream ends, and goes on by its own id once that can be kept."""
+async def test_ticket_that_cannot_be_claimed(autojump_clock, world, engine):
+    """The stream ends, and resumes by its own id after the recovery."""
     ticket = body(await post(world.user(), "/v1/tickets", {}))
     claim = engine.claim
 
@@ -197,8 +197,8 @@ async def test_ticket_whose_use_cannot_be_kept(autojump_clock, world, engine):
     assert ("hello", "current") == (hello.type, data(hello)["resume"])
 
 
-async def test_readiness_says_why(autojump_clock, world, engine):
-    """An operator is told the reason, and when it is over."""
+async def test_readiness_has_the_reason(autojump_clock, world, engine):
+    """`/readyz` has the reason, and is 200 after the recovery."""
     ready = AsgiClient(world.service.operator_app)
     engine.is_away = True
     away = await ready.request("GET", "/readyz")
@@ -209,8 +209,8 @@ async def test_readiness_says_why(autojump_clock, world, engine):
     assert 200 == back.status
 
 
-async def test_service_outlives_it(autojump_clock, world, engine):
-    """Hours of it end nothing: not the audit, not what lets items expire."""
+async def test_service_survives_hours_without_the_engine(autojump_clock, world, engine):
+    """Hours without the engine end neither the audit nor the expiry task."""
     async with world.user().stream("/v1/stream?level=items") as stream:
         await world.notify(ttl=5)
         engine.is_away = True

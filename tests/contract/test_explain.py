@@ -1,4 +1,4 @@
-"""`GET /v1/users/{user}/explain`: why a badge is what it is."""
+"""`GET /v1/users/{user}/explain`: the parts of a badge and the latest operations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ async def _explain(world, user="alice"):
     return body(await world.producer.request("GET", f"/v1/users/{user}/explain"))
 
 
-async def test_every_item_is_counted_or_it_is_said_why_not(autojump_clock, world):
-    """What counts and what does not are all there is, newest first."""
+async def test_every_item_is_counted_or_has_a_reason(autojump_clock, world):
+    """Counted and other items are all items, newest first."""
     read, archived = await world.notify(), await world.notify()
     first, second = await world.notify(), await world.notify()
     await world.do(read=[read["item"]])
     await world.do(archive=[archived["item"]])
-    why = await _explain(world)
+    found = await _explain(world)
 
-    assert [second["item"], first["item"]] == [item["id"] for item in why["counted"]]
+    assert [second["item"], first["item"]] == [item["id"] for item in found["counted"]]
     assert [(archived["item"], "archived"), (read["item"], "read")] == [
-        (item["id"], item["reason"]) for item in why["not_counted"]
+        (item["id"], item["reason"]) for item in found["not_counted"]
     ]
 
 
 async def test_badge_is_what_the_parts_add_up_to(autojump_clock, world):
-    """Counted items and gauges make the number that is explained."""
+    """Counted items and gauges add up to the badge."""
     await world.notify(category="dm")
     await world.notify(category="dm")
     await world.producer.request(
@@ -35,26 +35,24 @@ async def test_badge_is_what_the_parts_add_up_to(autojump_clock, world):
         "/v1/users/alice/gauges/cart",
         body=b'{"count":7,"source_version":91}',
     )
-    why = await _explain(world)
+    found = await _explain(world)
 
-    assert [{"category": "cart", "count": 7, "source_version": 91}] == why["gauges"]
-    assert await world.badge() == why["badge"]
-    assert why["badge"]["unread"] == len(why["counted"]) + 7
+    assert [{"category": "cart", "count": 7, "source_version": 91}] == found["gauges"]
+    assert await world.badge() == found["badge"]
+    assert found["badge"]["unread"] == len(found["counted"]) + 7
 
 
-async def test_last_operations_are_told_with_version_who_and_when(
-    autojump_clock, world
-):
-    """Each change says what did it, newest first; the clock's are changes too."""
+async def test_operations_have_version_author_and_time(autojump_clock, world):
+    """Each change names its operation, newest first; expiry is a change too."""
     await world.notify(ttl=60)
     await trio.sleep(10)
     await world.do(seen_upto=1)
     await trio.sleep(60)
-    why = await _explain(world)
+    found = await _explain(world)
 
-    expiry, *others = why["operations"]
+    expiry, *others = found["operations"]
     assert (3, "time", "expire") == (expiry["v"], expiry["by"], expiry["operation"])
-    # It is found out when somebody looks, and the audit does so all the time.
+    # The expiry is applied when the mailbox is read; the audit reads it constantly.
     assert START + 60 <= expiry["at"] <= START + 70
     assert [
         (2, "user", "ops", START + 10),
@@ -62,8 +60,8 @@ async def test_last_operations_are_told_with_version_who_and_when(
     ] == [(op["v"], op["by"], op["operation"], op["at"]) for op in others]
 
 
-async def test_operations_tell_what_became_of_each_item(autojump_clock, world):
-    """An item that is gone is found in the operation that took it."""
+async def test_operations_name_removed_items(autojump_clock, world):
+    """A removed item is named by the operation that removed it."""
     item = (await world.notify(source="s", key="k"))["item"]
     again = (await world.notify(source="s", key="k"))["item"]
     await world.producer.request("DELETE", "/v1/items?source=s")
@@ -77,7 +75,7 @@ async def test_operations_tell_what_became_of_each_item(autojump_clock, world):
 
 
 async def test_operations_are_bounded(autojump_clock, world):
-    """The latest fifty are told."""
+    """The latest 50 operations are listed."""
     for _ in range(60):
         await world.notify(key="k")
     operations = (await _explain(world))["operations"]
@@ -85,28 +83,28 @@ async def test_operations_are_bounded(autojump_clock, world):
     assert list(range(60, 10, -1)) == [operation["v"] for operation in operations]
 
 
-async def test_explanation_tells_no_text(autojump_clock, world):
-    """Who supports users sees why, and not what they were told."""
-    told = {"title": "SECRET", "body": "SECRET", "url": "/SECRET", "data": "SECRET"}
-    await world.notify(**told)
+async def test_explanation_has_no_text(autojump_clock, world):
+    """The explanation contains no text of an item."""
+    secret = {"title": "SECRET", "body": "SECRET", "url": "/SECRET", "data": "SECRET"}
+    await world.notify(**secret)
     answer = await world.producer.request("GET", "/v1/users/alice/explain")
 
     assert b"SECRET" not in answer.body
 
 
-async def test_nothing_is_explained_of_an_empty_mailbox(autojump_clock, world):
-    """A user that nothing happened to has an explanation all the same."""
-    why = await _explain(world)
+async def test_empty_mailbox_has_an_explanation(autojump_clock, world):
+    """A user without items has an explanation too."""
+    found = await _explain(world)
 
     assert [[], [], [], []] == [
-        why[name] for name in ("counted", "not_counted", "gauges", "operations")
+        found[name] for name in ("counted", "not_counted", "gauges", "operations")
     ]
-    assert why["badge"]["unread"] == 0
+    assert found["badge"]["unread"] == 0
 
 
 @pytest.mark.parametrize("user", ["a%20b", "u" * 129, "%0A"])
 async def test_bad_user_name_is_422(autojump_clock, world, user):
-    """A name that no user can have is refused by its field."""
+    """An invalid user name is rejected, by its field."""
     answer = await world.producer.request("GET", f"/v1/users/{user}/explain")
 
     assert ["user"] == [error["field"] for error in body(answer, 422)["errors"]]

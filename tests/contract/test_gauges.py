@@ -20,7 +20,7 @@ async def _set(world, count, source_version, target=CART):
 
 
 async def test_gauge_counts_into_unread_and_has_no_items(autojump_clock, world):
-    """Its count is in the whole number and under its category."""
+    """The count is in the sum and under its category."""
     await world.notify(category="dm")
     answer = await _set(world, 7, 91)
     badge = await world.badge()
@@ -33,7 +33,7 @@ async def test_gauge_counts_into_unread_and_has_no_items(autojump_clock, world):
 
 
 async def test_gauge_adds_to_the_items_of_its_category(autojump_clock, world):
-    """A category may have both."""
+    """A category may have items and a gauge."""
     await world.notify(category="cart")
     await _set(world, 2, 1)
 
@@ -41,7 +41,7 @@ async def test_gauge_adds_to_the_items_of_its_category(autojump_clock, world):
 
 
 async def test_newer_source_version_sets_another_count(autojump_clock, world):
-    """The whole count is told each time: nothing is added up."""
+    """A write has the whole count: counts are never added."""
     await _set(world, 7, 91)
     await _set(world, 3, 92)
 
@@ -49,10 +49,10 @@ async def test_newer_source_version_sets_another_count(autojump_clock, world):
 
 
 @pytest.mark.parametrize("stale", [92, 91, 0], ids=["same", "older", "zero"])
-async def test_source_version_that_is_not_newer_is_ignored_and_said_so(
+async def test_source_version_that_is_not_newer_is_ignored(
     autojump_clock, world, stale
 ):
-    """Writes that overtake each other end with the newest."""
+    """Reordered writes end with the newest; `applied` is false for an ignored one."""
     await _set(world, 7, 92)
     answer = await _set(world, 3, stale)
 
@@ -61,7 +61,7 @@ async def test_source_version_that_is_not_newer_is_ignored_and_said_so(
 
 
 async def test_gauge_of_zero_is_not_in_the_badge(autojump_clock, world):
-    """A category with nothing unread is left out."""
+    """A category without unread items is left out."""
     await _set(world, 7, 1)
     await _set(world, 0, 2)
     badge = await world.badge()
@@ -70,7 +70,7 @@ async def test_gauge_of_zero_is_not_in_the_badge(autojump_clock, world):
 
 
 async def test_delete_removes_the_gauge(autojump_clock, world):
-    """A removed gauge counts nothing, and can be begun again."""
+    """A removed gauge counts nothing, and can be set again."""
     await _set(world, 7, 91)
     answer = body(await world.producer.request("DELETE", CART))
     again = await _set(world, 1, 1)
@@ -81,22 +81,22 @@ async def test_delete_removes_the_gauge(autojump_clock, world):
 
 
 async def test_delete_of_no_gauge_changes_nothing(autojump_clock, world):
-    """Removing twice is no error."""
+    """Removing a gauge twice is no error."""
     answer = body(await world.producer.request("DELETE", CART))
 
     assert (0, 0) == (answer["v"], answer["badge"]["unread"])
 
 
 async def test_reading_all_leaves_the_gauge(autojump_clock, world):
-    """Only the other database can say that its count is another."""
+    """Only the producer changes a gauge."""
     await world.notify()
     await _set(world, 7, 1)
 
     assert (await world.do(read_all=True, as_of=99))["badge"]["unread"] == 7
 
 
-async def test_gauge_is_bound_to_its_user(autojump_clock, world):
-    """Another user's gauge of the same category is another gauge."""
+async def test_gauge_belongs_to_one_user(autojump_clock, world):
+    """Gauges of the same category of two users are independent."""
     await _set(world, 7, 91)
     answer = await _set(world, 3, 1, "/v1/users/bob/gauges/cart")
 
@@ -121,10 +121,8 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "fields"), BAD.values(), ids=BAD)
-async def test_bad_gauge_is_answered_field_by_field(
-    autojump_clock, world, content, fields
-):
-    """A count is a whole number that every client can hold."""
+async def test_bad_gauge_names_each_field(autojump_clock, world, content, fields):
+    """A count is an integer that every client can represent."""
     answer = await world.producer.request("PUT", CART, body=content)
 
     assert fields == [error["field"] for error in body(answer, 422)["errors"]]
@@ -141,8 +139,10 @@ PATHS = {
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize(("target", "fields"), PATHS.values(), ids=PATHS)
-async def test_bad_path_is_named(autojump_clock, world, method, target, fields):
-    """The parts of a path are checked like fields."""
+async def test_bad_path_names_the_parameter(
+    autojump_clock, world, method, target, fields
+):
+    """Path parameters are validated like fields."""
     content = b'{"count":1,"source_version":1}'
     answer = await world.producer.request(method, target, body=content)
 
@@ -150,7 +150,7 @@ async def test_bad_path_is_named(autojump_clock, world, method, target, fields):
 
 
 async def test_gauge_too_many_is_422(autojump_clock, world):
-    """Gauges and items share the bound of categories."""
+    """Gauges and items share the limit of categories."""
     for number in range(64):
         await world.notify(category=f"c{number}")
     content = b'{"count":1,"source_version":1}'

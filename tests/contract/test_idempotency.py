@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a call that may be repeated takes effect once."""
+"""`Idempotency-Key`: a repeated call takes effect once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ async def _notify(world, document, key, status=200):
     return body(await post(world.producer, "/v1/notify", document, **headers), status)
 
 
-async def test_same_key_and_body_answers_the_same_and_does_nothing(
-    autojump_clock, world
-):
-    """A repeated call is answered as the first time, whatever came between."""
+async def test_same_key_and_body_gets_the_first_response(autojump_clock, world):
+    """A repeated call gets the first response, whatever happened in between."""
     first = await _notify(world, NOTE, "k")
     await world.notify()
     again = await _notify(world, NOTE, "k")
@@ -30,7 +28,7 @@ async def test_same_key_and_body_answers_the_same_and_does_nothing(
 
 
 async def test_body_is_the_same_however_it_is_written(autojump_clock, world):
-    """Spaces and the order of fields are no other body."""
+    """White space and the order of fields do not matter."""
     first = await _notify(world, NOTE, "k")
     text = b' {"title": "H\\u0065llo",\n "to":{"user":"alice"} } '
     headers = {"Idempotency-Key": "k"}
@@ -42,7 +40,7 @@ async def test_body_is_the_same_however_it_is_written(autojump_clock, world):
 
 
 async def test_same_key_with_another_body_is_409(autojump_clock, world):
-    """A key that is used for something else is refused, and nothing is done."""
+    """A key reused for another body is rejected, and nothing takes effect."""
     await _notify(world, NOTE, "k")
     problem = await _notify(world, {**NOTE, "title": "Other"}, "k", 409)
 
@@ -51,7 +49,7 @@ async def test_same_key_with_another_body_is_409(autojump_clock, world):
 
 
 async def test_same_key_for_other_recipients_is_409(autojump_clock, world):
-    """To whom it goes is a part of the body."""
+    """The recipients are part of the body."""
     await _notify(world, NOTE, "k")
     await _notify(world, {**NOTE, "to": {"user": "bob"}}, "k", 409)
 
@@ -59,7 +57,7 @@ async def test_same_key_for_other_recipients_is_409(autojump_clock, world):
 
 
 async def test_other_key_is_another_call(autojump_clock, world):
-    """Keys are compared as they are, with regard to case."""
+    """Keys are compared case-sensitively."""
     for key in ("k", "K", "k2"):
         await _notify(world, NOTE, key)
 
@@ -67,7 +65,7 @@ async def test_other_key_is_another_call(autojump_clock, world):
 
 
 async def test_key_holds_for_a_day(autojump_clock, world):
-    """Until 24 h are over a repeat is a repeat."""
+    """Within 24 h a repeated call is a repeat."""
     first = await _notify(world, NOTE, "k")
     autojump_clock.jump(86_399)
 
@@ -75,7 +73,7 @@ async def test_key_holds_for_a_day(autojump_clock, world):
 
 
 async def test_key_is_new_after_a_day(autojump_clock, world):
-    """After 24 h the same key does its work again, for any body."""
+    """After 24 h the same key is new, for any body."""
     await _notify(world, NOTE, "k")
     autojump_clock.jump(86_401)
     later = await _notify(world, {**NOTE, "title": "Other"}, "k")
@@ -83,8 +81,8 @@ async def test_key_is_new_after_a_day(autojump_clock, world):
     assert later["results"][0]["v"] == 2
 
 
-async def test_each_recipient_is_answered_as_the_first_time(autojump_clock, world):
-    """With many recipients every result is the first one's."""
+async def test_each_recipient_gets_the_first_result(autojump_clock, world):
+    """With many recipients, every result is the first one."""
     note = {**NOTE, "to": {"users": ["alice", "bob"]}}
     first = await _notify(world, note, "k")
     await world.notify("bob")
@@ -94,8 +92,8 @@ async def test_each_recipient_is_answered_as_the_first_time(autojump_clock, worl
     assert (await world.badge("bob"))["v"] == 2
 
 
-async def test_answer_survives_that_the_item_is_gone(autojump_clock, world):
-    """A repeat does not bring back what was read, retracted or replaced."""
+async def test_response_survives_the_item(autojump_clock, world):
+    """A repeat does not restore an item that was read, retracted or replaced."""
     first = await _notify(world, {**NOTE, "source": "s", "key": "x"}, "k")
     await world.producer.request("DELETE", "/v1/items?source=s")
     again = await _notify(world, {**NOTE, "source": "s", "key": "x"}, "k")
@@ -120,7 +118,7 @@ async def test_two_calls_at_the_same_time_take_effect_once(autojump_clock, world
 
 
 async def test_key_holds_for_all_producers(autojump_clock, make_world):
-    """A retry with the next key, while keys are changed, is a retry all the same."""
+    """A retry with another producer key, during a key rotation, is a repeat."""
     world = make_world(producer_keys=f"{KEY},another-key")
     other = world.anonymous.with_headers({"Authorization": "Bearer another-key"})
     first = await _notify(world, NOTE, "k")
@@ -129,8 +127,8 @@ async def test_key_holds_for_all_producers(autojump_clock, make_world):
     assert first == again
 
 
-async def test_request_that_is_refused_does_not_take_the_key(autojump_clock, world):
-    """A body that was wrong can be put right under the same key."""
+async def test_rejected_request_does_not_claim_the_key(autojump_clock, world):
+    """A corrected body may use the same key."""
     await _notify(world, {**NOTE, "titel": "x"}, "k", 422)
     await _notify(world, {**NOTE, "body": "x" * 8_200}, "k", 413)
 
@@ -138,7 +136,7 @@ async def test_request_that_is_refused_does_not_take_the_key(autojump_clock, wor
 
 
 async def test_op_id_of_a_user_is_no_key_of_a_producer(autojump_clock, world):
-    """Who repeats what is kept apart, whatever they call it."""
+    """The ids of users and the keys of producers are separate."""
     ops = {"op_id": "k", "ops": [{"read_all": True, "as_of": 99}]}
     await post(world.user(), "/v1/ops", ops)
     added = await _notify(world, NOTE, "k")
@@ -147,8 +145,8 @@ async def test_op_id_of_a_user_is_no_key_of_a_producer(autojump_clock, world):
 
 
 @pytest.mark.parametrize("key", ["!", "~", "a" * 255, "k,1;x=\"'"])
-async def test_key_within_the_bounds_is_taken(autojump_clock, world, key):
-    """Any visible ASCII will do, up to 255 characters."""
+async def test_key_within_the_limits_is_accepted(autojump_clock, world, key):
+    """A key is any visible ASCII, up to 255 characters."""
     first = await _notify(world, NOTE, key)
 
     assert first == await _notify(world, NOTE, key)
@@ -168,7 +166,7 @@ BAD_KEYS = {
 @pytest.mark.parametrize("path", ["/v1/notify", "/v1/batch"])
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
 async def test_bad_key_is_422_by_name(autojump_clock, world, key, path):
-    """What cannot be a key is refused, and nothing is done."""
+    """An invalid key is rejected, and nothing takes effect."""
     headers = {"Idempotency-Key": key}
     text = json.dumps(NOTE).encode()
     answer = await world.producer.request("POST", path, body=text, headers=headers)

@@ -1,4 +1,4 @@
-"""Bounds: of bodies, queries, time, rates and categories."""
+"""Limits of bodies, queries, time, rates and categories."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def _client(world, target):
 
 
 @pytest.mark.parametrize(("method", "target"), BODIES.values(), ids=BODIES)
-async def test_body_that_says_it_is_too_large_is_not_read(
+async def test_body_with_a_large_content_length_is_not_read(
     autojump_clock, world, method, target
 ):
-    """With a Content-Length over 1 MiB the answer is 413 at once."""
+    """With a Content-Length above 1 MiB the response is 413 at once."""
     taken = []
 
-    async def pieces():
+    async def chunks():
         for number in range(100):
             taken.append(number)
             yield b"x" * 65_536
 
     headers = {"Content-Length": str(MIB + 1)}
     answer = await _client(world, target).request(
-        method, target, body=pieces(), headers=headers
+        method, target, body=chunks(), headers=headers
     )
 
     assert body(answer, 413)["type"] == "urn:roundel:problem:too-large"
@@ -52,22 +52,22 @@ async def test_body_that_says_it_is_too_large_is_not_read(
 async def test_body_that_turns_out_too_large_is_read_no_further(
     autojump_clock, world, method, target
 ):
-    """Without a Content-Length the answer is 413 as soon as it is too much."""
+    """Without a Content-Length the response is 413 at the limit."""
     taken = []
 
-    async def pieces():
+    async def chunks():
         for number in range(100):
             taken.append(number)
             yield b" " * 65_536
 
-    answer = await _client(world, target).request(method, target, body=pieces())
+    answer = await _client(world, target).request(method, target, body=chunks())
 
     assert 413 == answer.status
     assert len(taken) <= MIB // 65_536 + 3
 
 
-async def test_body_of_just_1_mib_is_taken(autojump_clock, world):
-    """The bound is in bytes, and is a part of what is allowed."""
+async def test_body_of_1_mib_is_accepted(autojump_clock, world):
+    """The limit itself is allowed."""
     content = TEXT + b" " * (MIB - len(TEXT))
     for headers in ({}, {"Content-Length": str(MIB)}):
         answer = await world.producer.request(
@@ -84,7 +84,7 @@ async def test_body_of_just_1_mib_is_taken(autojump_clock, world):
 
 @pytest.mark.parametrize("length", ["9" * 30, "9" * 5_000])
 async def test_absurd_content_length_is_413(autojump_clock, world, length):
-    """A number that no machine can hold is too large like any other."""
+    """A number of thousands of digits is too large, too."""
     answer = await world.producer.request(
         "POST", "/v1/notify", body=TEXT, headers={"Content-Length": length}
     )
@@ -93,54 +93,54 @@ async def test_absurd_content_length_is_413(autojump_clock, world, length):
 
 
 @pytest.mark.parametrize(("method", "target"), BODIES.values(), ids=BODIES)
-async def test_body_that_does_not_come_is_408(autojump_clock, world, method, target):
-    """Who begins a request and does not go on is not waited for."""
+async def test_body_that_stalls_is_408(autojump_clock, world, method, target):
+    """A request whose body stops gets a 408 after the timeout."""
 
-    async def pieces():
+    async def chunks():
         yield b"{"
         await trio.sleep_forever()
 
-    answer = await _client(world, target).request(method, target, body=pieces())
+    answer = await _client(world, target).request(method, target, body=chunks())
 
     assert body(answer, 408)["type"] == "urn:roundel:problem:request-timeout"
     assert trio.current_time() == pytest.approx(30)
 
 
-async def test_body_that_comes_in_drops_is_408_too(autojump_clock, world):
-    """The time is for the whole body: drops of it do not begin another."""
+async def test_body_that_trickles_is_408(autojump_clock, world):
+    """The timeout is for the whole body: a few bytes do not restart it."""
 
-    async def pieces():
+    async def chunks():
         for byte in TEXT:
             yield bytes([byte])
             await trio.sleep(1)
 
-    answer = await world.producer.request("POST", "/v1/notify", body=pieces())
+    answer = await world.producer.request("POST", "/v1/notify", body=chunks())
 
     assert (408, 0) == (answer.status, (await world.badge())["v"])
 
 
-async def test_body_that_comes_in_time_is_taken(autojump_clock, world):
-    """Slow is not too slow."""
+async def test_slow_body_within_the_timeout_is_accepted(autojump_clock, world):
+    """A slow body within the timeout is accepted."""
 
-    async def pieces():
+    async def chunks():
         yield TEXT[:10]
         await trio.sleep(29)
         yield TEXT[10:]
 
-    answer = await world.producer.request("POST", "/v1/notify", body=pieces())
+    answer = await world.producer.request("POST", "/v1/notify", body=chunks())
 
     assert 200 == answer.status
 
 
-async def test_sender_that_disconnects_has_done_nothing(autojump_clock, world):
-    """A request takes effect whole or not at all."""
+async def test_disconnect_within_the_body_changes_nothing(autojump_clock, world):
+    """A request takes effect entirely or not at all."""
 
-    async def pieces():
+    async def chunks():
         yield TEXT
         await trio.sleep_forever()
 
     with trio.move_on_after(5):
-        await world.producer.request("POST", "/v1/notify", body=pieces())
+        await world.producer.request("POST", "/v1/notify", body=chunks())
 
     assert (await world.badge())["v"] == 0
 
@@ -149,10 +149,8 @@ async def test_sender_that_disconnects_has_done_nothing(autojump_clock, world):
 @pytest.mark.parametrize(
     "headers", [{"Content-Length": "1"}, {"Transfer-Encoding": "chunked"}]
 )
-async def test_body_where_none_belongs_is_refused(
-    autojump_clock, world, method, headers
-):
-    """A call that reads nothing takes nothing either."""
+async def test_body_of_a_get_is_rejected(autojump_clock, world, method, headers):
+    """A `GET` with a body is 413."""
     answer = await world.user().request(method, "/v1/badge", headers=headers, body=b"x")
 
     assert 413 == answer.status
@@ -171,7 +169,7 @@ QUERIES = {
 
 @pytest.mark.parametrize(("method", "path"), QUERIES.values(), ids=QUERIES)
 async def test_query_that_is_too_long_is_414(autojump_clock, world, method, path):
-    """A query is looked at up to 8 KiB."""
+    """A query has at most 8 KiB."""
     client = world.user() if method == "GET" else world.producer
     over = await client.request(method, f"{path}?x={'y' * 8_191}")
     fits = await client.request(method, f"{path}?x={'y' * 8_190}")
@@ -181,7 +179,7 @@ async def test_query_that_is_too_long_is_414(autojump_clock, world, method, path
 
 
 async def test_query_of_many_parameters_is_422(autojump_clock, world):
-    """There is no call with twenty."""
+    """A query has at most 20 parameters."""
     query = "&".join(f"p{number}=1" for number in range(21))
     answer = await world.user().request("GET", f"/v1/badge?{query}")
 
@@ -195,8 +193,8 @@ async def _statuses(call, times):
     return [(await call()).status for _ in range(times)]
 
 
-async def test_user_that_calls_too_often_is_429(autojump_clock, make_world):
-    """A burst is let through, what is over it is told when to come again."""
+async def test_user_above_the_rate_is_429(autojump_clock, make_world):
+    """A burst is allowed; above it the response has `Retry-After`."""
     world = make_world(user_rate="2")
     alice = world.user()
 
@@ -213,8 +211,8 @@ async def test_user_that_calls_too_often_is_429(autojump_clock, make_world):
     assert [200, 200, 429] == await _statuses(call, 3)
 
 
-async def test_rate_is_of_one_user(autojump_clock, make_world):
-    """Who calls too often is in nobody else's way."""
+async def test_rate_is_per_user(autojump_clock, make_world):
+    """A user above the rate does not limit another user."""
     world = make_world(user_rate="1")
     alice, bob = world.user("alice"), world.user("bob")
 
@@ -226,8 +224,8 @@ async def test_rate_is_of_one_user(autojump_clock, make_world):
     assert 200 == (await post(world.producer, "/v1/notify", NOTE)).status
 
 
-async def test_rate_is_of_the_user_and_not_of_a_proof(autojump_clock, make_world):
-    """Another token of the same user is no other user."""
+async def test_rate_is_per_user_not_per_token(autojump_clock, make_world):
+    """Two tokens of one user share the rate."""
     world = make_world(user_rate="1")
 
     async def call():
@@ -238,23 +236,23 @@ async def test_rate_is_of_the_user_and_not_of_a_proof(autojump_clock, make_world
 
 
 async def test_stream_is_never_429(autojump_clock, make_world):
-    """A browser never comes back from a 429: it is asked to come later."""
+    """A browser does not reconnect after a 429, so the response is a 200."""
     world = make_world(user_rate="1")
     alice = world.user()
     for _ in range(5):
         await alice.request("GET", "/v1/badge")
     async with alice.stream("/v1/stream") as stream:
-        told = [await stream.next_event()]
-        while told[-1] is not None:
-            told.append(await stream.next_event())
+        events = [await stream.next_event()]
+        while events[-1] is not None:
+            events.append(await stream.next_event())
 
         assert 200 == stream.status
-        assert "shed" == data(told[-2])["reason"]
+        assert "shed" == data(events[-2])["reason"]
         assert stream.retry >= 1_000
 
 
-async def test_producer_that_calls_too_often_is_429(autojump_clock, make_world):
-    """Producers have a rate as well."""
+async def test_producer_above_the_rate_is_429(autojump_clock, make_world):
+    """Producers have a rate limit, too."""
     world = make_world(producer_rate="1")
 
     async def call():
@@ -268,8 +266,8 @@ async def test_producer_that_calls_too_often_is_429(autojump_clock, make_world):
     assert (await world.badge())["v"] == 2
 
 
-async def test_rate_is_of_one_producer_key(autojump_clock, make_world):
-    """One backend that runs wild does not stop the others."""
+async def test_rate_is_per_producer_key(autojump_clock, make_world):
+    """A producer above the rate does not limit another producer."""
     world = make_world(producer_rate="1", producer_keys=f"{KEY},another-key")
     other = world.anonymous.with_headers({"Authorization": "Bearer another-key"})
 
@@ -280,8 +278,8 @@ async def test_rate_is_of_one_producer_key(autojump_clock, make_world):
     assert 200 == (await post(other, "/v1/notify", NOTE)).status
 
 
-async def test_each_recipient_counts(autojump_clock, make_world):
-    """A call for many is as much as many calls, and is refused as a whole."""
+async def test_each_recipient_is_charged(autojump_clock, make_world):
+    """A call for many is charged as many calls, and rejected as a whole."""
     world = make_world(producer_rate="10")
     users = [f"u{number}" for number in range(15)]
     note = {**NOTE, "to": {"users": users}}
@@ -296,7 +294,7 @@ async def test_each_recipient_counts(autojump_clock, make_world):
 async def test_call_for_more_than_a_burst_gets_through_in_its_time(
     autojump_clock, make_world, rate
 ):
-    """Who waits as it was told is let in, however many the recipients are."""
+    """A retry after `Retry-After` succeeds, however many the recipients are."""
     world = make_world(producer_rate=rate)
     note = {**NOTE, "to": {"users": [f"u{number}" for number in range(1_000)]}}
     await post(world.producer, "/v1/notify", NOTE)
@@ -308,8 +306,8 @@ async def test_call_for_more_than_a_burst_gets_through_in_its_time(
     assert int(refused.headers["retry-after"]) <= ceil(1 / float(rate))
 
 
-async def test_refused_call_says_it_in_the_contracts_form(autojump_clock, make_world):
-    """A 429 is a problem document that says when to come again."""
+async def test_429_is_a_problem_document(autojump_clock, make_world):
+    """A 429 is a problem document with `Retry-After`."""
     world = make_world(producer_rate="0.1")
     await post(world.producer, "/v1/notify", NOTE)
     answer = await post(world.producer, "/v1/notify", NOTE)
@@ -321,8 +319,8 @@ async def test_refused_call_says_it_in_the_contracts_form(autojump_clock, make_w
 # Categories
 
 
-async def test_mailbox_has_a_bound_of_categories(autojump_clock, world):
-    """The badge of a mailbox stays small; what is known goes on."""
+async def test_mailbox_has_a_limit_of_categories(autojump_clock, world):
+    """A new category above the limit is rejected; known categories still work."""
     for number in range(64):
         await world.notify(category=f"c{number}")
     over = await post(world.producer, "/v1/notify", {**NOTE, "category": "new"})
@@ -332,8 +330,8 @@ async def test_mailbox_has_a_bound_of_categories(autojump_clock, world):
     assert 200 == known.status
 
 
-async def test_category_that_is_gone_makes_room(autojump_clock, world):
-    """The bound is of what is there, and not of what ever was."""
+async def test_removed_category_makes_room(autojump_clock, world):
+    """The limit is for current categories, not past ones."""
     for number in range(64):
         await world.notify(category=f"c{number}", source=str(number))
     await world.producer.request("DELETE", "/v1/items?source=0")

@@ -1,4 +1,4 @@
-"""The contract's model: mailboxes, versions, epochs, and badges that are folds."""
+"""The contract's model: mailboxes, versions, epochs and badges."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from support.service import body, post
 # 1. A mailbox holds items in a bounded ring.
 
 
-async def test_full_mailbox_evicts_the_oldest_and_says_there_is_more(
-    autojump_clock, make_world
-):
-    """The number of a full mailbox is a lower bound, until nothing is unread."""
+async def test_full_mailbox_evicts_the_oldest_item(autojump_clock, make_world):
+    """Then the number is a lower bound, until nothing is unread."""
     world = make_world(mailbox_items="2")
     await world.notify()
     await world.notify()
@@ -26,7 +24,7 @@ async def test_full_mailbox_evicts_the_oldest_and_says_there_is_more(
 
 
 async def test_mailbox_is_bounded_in_bytes(autojump_clock, make_world):
-    """Few large items fill a mailbox as well as many small ones."""
+    """A few large items fill a mailbox as many small ones do."""
     world = make_world(mailbox_bytes="8192")
     for _ in range(3):
         result = await world.notify(body="x" * 4_000)
@@ -34,8 +32,8 @@ async def test_mailbox_is_bounded_in_bytes(autojump_clock, make_world):
     assert {"unread": 1, "unseen": 1, "more": True} == result["badge"]
 
 
-async def test_mailboxes_are_apart(autojump_clock, world):
-    """A mailbox belongs to one user: nothing of it is seen in another."""
+async def test_mailboxes_are_independent(autojump_clock, world):
+    """An item of one user is not visible to another."""
     await world.notify("alice", key="k", source="s")
     before = await world.badge("bob")
     await world.notify("alice", key="k", source="s")
@@ -109,7 +107,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 async def test_visible_change_makes_exactly_one_version(autojump_clock, world, change):
-    """However many items a change is about, it is one version."""
+    """A change is one version, however many items it has."""
     await _fill(world)
     await change(world)
 
@@ -119,7 +117,7 @@ async def test_visible_change_makes_exactly_one_version(autojump_clock, world, c
 async def test_eviction_is_a_part_of_the_change_that_caused_it(
     autojump_clock, make_world
 ):
-    """A notification for a full mailbox is one version, with what it evicts."""
+    """A notification for a full mailbox is one version, with its evictions."""
     world = make_world(mailbox_items="1")
     await world.notify()
 
@@ -169,10 +167,8 @@ NO_CHANGES = {
 
 
 @pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES)
-async def test_change_that_changes_nothing_makes_no_version(
-    autojump_clock, world, change
-):
-    """Who watches versions is not woken for nothing."""
+async def test_operation_without_effect_makes_no_version(autojump_clock, world, change):
+    """An operation without effect makes no version."""
     await _fill(world)
     before = await world.badge()
     await change(world)
@@ -183,8 +179,8 @@ async def test_change_that_changes_nothing_makes_no_version(
 # 3. An epoch names an unbroken line of versions.
 
 
-async def test_epoch_stays_while_versions_go_on(autojump_clock, world):
-    """Nothing that happens in a running service breaks the line."""
+async def test_epoch_stays_while_versions_increase(autojump_clock, world):
+    """No operation in a running service changes the epoch, except deletion."""
     epochs = set()
     for change in CHANGES.values():
         await _fill(world)
@@ -195,7 +191,7 @@ async def test_epoch_stays_while_versions_go_on(autojump_clock, world):
 
 
 async def test_restarted_memory_engine_begins_another_epoch(autojump_clock, make_world):
-    """What was in memory is gone, so continuity cannot be proven."""
+    """The memory is lost, so continuity cannot be proven."""
     before = await make_world().notify()
     after = await make_world().notify()
 
@@ -207,7 +203,7 @@ async def test_restarted_memory_engine_begins_another_epoch(autojump_clock, make
 
 
 async def test_badge_is_what_the_items_and_gauges_add_up_to(autojump_clock, world):
-    """Whatever has been done, counting the list gives the badge."""
+    """Counting the list gives the badge, after any operations."""
     for change in CHANGES.values():
         await _fill(world)
         await change(world)
@@ -240,16 +236,16 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("method", "target", "content"), ANSWERS.values(), ids=ANSWERS)
-async def test_number_comes_whole_with_its_epoch_and_version(
+async def test_badge_has_its_epoch_and_version(
     autojump_clock, world, method, target, content
 ):
-    """Every answer that carries a badge says at which version it is true."""
+    """Every response with a badge has the version at which it is true."""
     await world.notify()
     is_users = target in ("/v1/badge", "/v1/items", "/v1/ops")
     client = world.user() if is_users else world.producer
     document = body(await client.request(method, target, body=content or b""))
-    told = document.get("badge", document)
+    badge = document.get("badge", document)
     now = await world.badge()
 
-    assert now == told
-    assert {"epoch", "v", "unread", "unseen", "more", "by"} == told.keys()
+    assert now == badge
+    assert {"epoch", "v", "unread", "unseen", "more", "by"} == badge.keys()

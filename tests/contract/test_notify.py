@@ -16,10 +16,8 @@ async def _items(world, user="alice"):
     return body(await world.user(user).request("GET", "/v1/items"))["items"]
 
 
-async def test_notify_answers_each_recipient_with_the_badge_at_its_version(
-    autojump_clock, world
-):
-    """One call to many gives a result for each, in their order."""
+async def test_each_recipient_has_a_badge_at_its_version(autojump_clock, world):
+    """A call for many has a result for each, in order."""
     await world.notify("bob")
     request = {**NOTE, "to": {"users": ["alice", "bob", "alice"]}}
     alice, bob = body(await post(world.producer, "/v1/notify", request))["results"]
@@ -32,8 +30,8 @@ async def test_notify_answers_each_recipient_with_the_badge_at_its_version(
     assert alice["epoch"] != bob["epoch"]
 
 
-async def test_answer_has_just_the_contracts_fields(autojump_clock, world):
-    """A result is the recipient, the item, and the badge with its version."""
+async def test_result_has_the_contracts_fields(autojump_clock, world):
+    """A result has the recipient, the item, and the badge with its version."""
     answer = await post(world.producer, "/v1/notify", NOTE)
     (result,) = body(answer)["results"]
 
@@ -43,7 +41,7 @@ async def test_answer_has_just_the_contracts_fields(autojump_clock, world):
 
 
 async def test_thousand_recipients_are_notified_in_one_call(autojump_clock, world):
-    """The largest list of recipients is let through, in its order."""
+    """The longest list of recipients is accepted, in order."""
     users = [f"u{number}" for number in range(1_000)]
     answer = await post(world.producer, "/v1/notify", {**NOTE, "to": {"users": users}})
     results = body(answer)["results"]
@@ -53,8 +51,8 @@ async def test_thousand_recipients_are_notified_in_one_call(autojump_clock, worl
     assert 1_000 == len({result["item"] for result in results})
 
 
-async def test_result_is_in_the_mailbox_when_it_is_answered(autojump_clock, world):
-    """Whoever reads after the 200 finds what it says."""
+async def test_result_is_in_the_mailbox_after_the_200(autojump_clock, world):
+    """A read after the 200 returns the result."""
     result = await world.notify()
     (item,) = await _items(world)
 
@@ -72,8 +70,8 @@ async def test_item_ids_sort_by_time(autojump_clock, world):
     assert all(len(item) == 26 and item.isalnum() for item in ids)
 
 
-async def test_item_is_told_as_it_was_given(autojump_clock, world):
-    """All fields of a notification come back in its item, with their defaults."""
+async def test_item_has_the_fields_of_its_notification(autojump_clock, world):
+    """All fields of a notification are in its item."""
     given = {
         "category": "mention",
         "title": "Bob mentioned you",
@@ -99,7 +97,7 @@ async def test_item_is_told_as_it_was_given(autojump_clock, world):
     } == item
 
 
-async def test_item_that_says_no_more_has_the_defaults(autojump_clock, world):
+async def test_item_has_defaults(autojump_clock, world):
     """A recipient and a title are enough."""
     added = await world.notify()
     (item,) = await _items(world)
@@ -138,7 +136,7 @@ DATA = {
 
 @pytest.mark.parametrize("given", DATA.values(), ids=DATA)
 async def test_data_is_any_json(autojump_clock, world, given):
-    """What a producer attaches comes back as it was."""
+    """`data` is returned unchanged."""
     await world.notify(data=given)
     (item,) = await _items(world)
 
@@ -150,7 +148,7 @@ CATEGORIES = ["a", "0", "a.b_c-9", "c" * 64, "..", "-"]
 
 @pytest.mark.parametrize("category", CATEGORIES)
 async def test_category_is_what_the_badge_counts_by(autojump_clock, world, category):
-    """Every category within the bounds is taken, and named in the badge."""
+    """Every valid category is accepted, and is in the badge."""
     await world.notify(category=category)
     badge = await world.badge()
 
@@ -158,7 +156,7 @@ async def test_category_is_what_the_badge_counts_by(autojump_clock, world, categ
 
 
 async def test_key_replaces_the_item_of_its_category_and_key(autojump_clock, world):
-    """A collapsing item appears as new, and only among its own category."""
+    """The new item appears as new; other categories are unchanged."""
     await world.notify(category="a", key="k")
     await world.notify(category="b", key="k")
     await world.do(read_all=True, as_of=2)
@@ -171,8 +169,8 @@ async def test_key_replaces_the_item_of_its_category_and_key(autojump_clock, wor
     ]
 
 
-async def test_replaced_item_is_gone_whatever_its_state(autojump_clock, world):
-    """A new item takes the place of an archived one, under another id."""
+async def test_archived_item_is_replaced(autojump_clock, world):
+    """A new item replaces an archived one, with a new id."""
     first = await world.notify(key="k")
     await world.do(archive=[first["item"]])
     second = await world.notify(key="k", title="Again")
@@ -187,7 +185,7 @@ async def test_replaced_item_is_gone_whatever_its_state(autojump_clock, world):
 
 
 async def test_items_without_a_key_do_not_collapse(autojump_clock, world):
-    """No key is not a key that all have in common."""
+    """A missing key equals no other key."""
     await world.notify()
 
     assert (await world.notify())["badge"]["unread"] == 2
@@ -195,7 +193,7 @@ async def test_items_without_a_key_do_not_collapse(autojump_clock, world):
 
 @pytest.mark.parametrize("ttl", [0.5, 60, 10 * 365 * 86_400])
 async def test_ttl_is_in_seconds(autojump_clock, world, ttl):
-    """An item says when it is over."""
+    """`expires_at` is `created_at` plus the `ttl`."""
     await world.notify(ttl=ttl)
     (item,) = await _items(world)
 
@@ -206,8 +204,8 @@ GOOD_USERS = ["a", "A-Z.0_9~@:+", "u" * 128, "..", "null"]
 
 
 @pytest.mark.parametrize("user", GOOD_USERS)
-async def test_user_name_within_the_bounds_is_taken(autojump_clock, world, user):
-    """Each character of the contract may be in a name, at every place."""
+async def test_user_name_within_the_limits_is_accepted(autojump_clock, world, user):
+    """Each allowed character may be at every place of a name."""
     assert user == (await world.notify(user))["user"]
     assert 1 == (await world.badge(user))["unread"]
 
@@ -261,10 +259,10 @@ BAD_NOTES = {
 
 
 @pytest.mark.parametrize(("changes", "fields"), BAD_NOTES.values(), ids=BAD_NOTES)
-async def test_bad_notification_is_answered_field_by_field(
+async def test_bad_notification_names_each_field(
     autojump_clock, world, changes, fields
 ):
-    """Every bad field is named in one answer, and nothing takes effect."""
+    """Every bad field is in one response, and nothing takes effect."""
     note = {k: v for k, v in {**NOTE, **changes}.items() if v is not ...}
     problem = body(await post(world.producer, "/v1/notify", note), 422)
 
@@ -273,8 +271,8 @@ async def test_bad_notification_is_answered_field_by_field(
     assert (await world.badge())["v"] == 0
 
 
-async def test_one_bad_name_among_many_leaves_all_undone(autojump_clock, world):
-    """A request takes effect whole or not at all."""
+async def test_one_bad_name_rejects_the_request(autojump_clock, world):
+    """A request takes effect entirely or not at all."""
     note = {**NOTE, "to": {"users": ["alice", "bob", "not good"]}}
     answer = await post(world.producer, "/v1/notify", note)
 
@@ -291,7 +289,7 @@ async def test_one_bad_name_among_many_leaves_all_undone(autojump_clock, world):
     ids=["empty", "cut", "not-utf8", "surrogate", "deep"],
 )
 async def test_body_that_is_no_json_is_400(autojump_clock, world, content):
-    """What is no JSON at all is told apart from JSON that is wrong."""
+    """A body that is not JSON is 400, not 422."""
     answer = await world.producer.request("POST", "/v1/notify", body=content)
 
     assert body(answer, 400)["type"] == "urn:roundel:problem:malformed-body"
@@ -300,14 +298,14 @@ async def test_body_that_is_no_json_is_400(autojump_clock, world, content):
 
 @pytest.mark.parametrize("content", [b"[]", b"null", b'"x"', b"1"])
 async def test_body_that_is_no_object_is_422(autojump_clock, world, content):
-    """JSON of another kind is told as a field that is the body itself."""
+    """The bad field of a body that is not an object is `body`."""
     answer = await world.producer.request("POST", "/v1/notify", body=content)
 
     assert ["body"] == [error["field"] for error in body(answer, 422)["errors"]]
 
 
-async def test_item_over_8_kib_is_413(autojump_clock, world):
-    """One item cannot fill a mailbox, nor one body the memory."""
+async def test_item_above_8_kib_is_413(autojump_clock, world):
+    """A large item is rejected."""
     item = await post(world.producer, "/v1/notify", {**NOTE, "body": "x" * 8_200})
     request = await post(world.producer, "/v1/notify", {**NOTE, "body": "x" * 2**20})
 
@@ -316,8 +314,8 @@ async def test_item_over_8_kib_is_413(autojump_clock, world):
 
 
 @pytest.mark.parametrize("field", ["title", "body", "url", "icon", "source", "data"])
-async def test_all_of_an_item_counts_against_its_bound(autojump_clock, world, field):
-    """It does not matter in which field the bytes are."""
+async def test_all_fields_count_against_the_limit(autojump_clock, world, field):
+    """The size limit is for the sum of all fields."""
     fits = await post(world.producer, "/v1/notify", {**NOTE, field: "x" * 7_900})
     over = await post(world.producer, "/v1/notify", {**NOTE, field: "x" * 8_193})
 
@@ -326,24 +324,22 @@ async def test_all_of_an_item_counts_against_its_bound(autojump_clock, world, fi
 
 
 async def test_item_is_measured_in_bytes(autojump_clock, world):
-    """A character that takes three bytes counts as three."""
+    """A character of three bytes counts as three."""
     answer = await post(world.producer, "/v1/notify", {**NOTE, "body": "…" * 2_800})
 
     assert 413 == answer.status
 
 
 async def test_recipients_do_not_count_against_the_item(autojump_clock, world):
-    """A long list of long names is no large item."""
+    """A long list of recipients does not make the item larger."""
     users = [f"{number:0128}" for number in range(100)]
     answer = await post(world.producer, "/v1/notify", {**NOTE, "to": {"users": users}})
 
     assert 100 == len(body(answer)["results"])
 
 
-async def test_recipient_that_fails_is_told_beside_those_who_do_not(
-    autojump_clock, world
-):
-    """A per-recipient answer says what did not take effect, and why."""
+async def test_failed_recipient_has_a_problem(autojump_clock, world):
+    """One recipient fails with a problem; the others have their results."""
     for number in range(64):
         await world.notify("bob", category=f"c{number}")
     note = {**NOTE, "category": "new", "to": {"users": ["alice", "bob", "carol"]}}
@@ -356,8 +352,8 @@ async def test_recipient_that_fails_is_told_beside_those_who_do_not(
     assert (await world.badge("bob"))["v"] == 64
 
 
-async def test_only_recipient_that_fails_is_the_answer(autojump_clock, world):
-    """Where nothing took effect the whole request says so."""
+async def test_failure_of_the_only_recipient_is_the_response(autojump_clock, world):
+    """The response has the status of the recipient's problem."""
     for number in range(64):
         await world.notify(category=f"c{number}")
     answer = await post(world.producer, "/v1/notify", {**NOTE, "category": "new"})

@@ -1,4 +1,4 @@
-"""Problem documents, and what is refused before any call is reached."""
+"""Problem documents, and errors before a handler runs."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ async def _not_acceptable(world):
 
 
 async def _slow(world):
-    async def pieces():
+    async def chunks():
         yield b"{"
         await trio.sleep_forever()
 
-    return await world.producer.request("POST", "/v1/notify", body=pieces())
+    return await world.producer.request("POST", "/v1/notify", body=chunks())
 
 
 async def _reused(world):
@@ -93,7 +93,7 @@ PROBLEMS = {
     [*PROBLEMS.items(), pytest.param(429, _too_often, marks=pytest.mark.slow)],
 )
 async def test_every_error_is_a_problem_document(autojump_clock, world, status, call):
-    """RFC 9457: whatever is refused says so in the same form."""
+    """RFC 9457: all errors have the same form."""
     answer = await call(world)
     problem = body(answer, status)
 
@@ -109,7 +109,7 @@ async def test_every_error_is_a_problem_document(autojump_clock, world, status, 
 
 
 async def test_errors_have_an_entry_for_each_bad_field(autojump_clock, world):
-    """An entry is the field as a path, and what is wrong with it."""
+    """An entry has the path of the field and the reason."""
     note = {"to": {"users": ["ok", "not ok"]}, "title": "", "ttl": "1"}
     errors = body(await post(world.producer, "/v1/notify", note), 422)["errors"]
 
@@ -138,10 +138,10 @@ USERS = {"/v1/badge", "/v1/items", "/v1/ops", "/v1/stream"}
 
 
 @pytest.mark.parametrize(("method", "target"), QUERIES.values(), ids=QUERIES)
-async def test_unknown_query_parameter_is_refused_by_name(
+async def test_unknown_query_parameter_is_rejected(
     autojump_clock, world, method, target
 ):
-    """A parameter that a call does not have is never ignored."""
+    """An unknown parameter is an error, never ignored."""
     await world.notify()
     client = world.user() if target in USERS else world.producer
     mark = "&" if "?" in target else "?"
@@ -171,9 +171,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize(("path", "allowed"), ALLOWED.items(), ids=ALLOWED)
-async def test_wrong_method_is_405_and_says_which_are_right(
-    autojump_clock, world, path, allowed
-):
+async def test_wrong_method_is_405_with_allow(autojump_clock, world, path, allowed):
     """RFC 9110 15.5.6: `Allow` has every method of the path."""
     for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "TRACE"} - allowed:
         answer = await world.producer.request(method, path)
@@ -183,8 +181,8 @@ async def test_wrong_method_is_405_and_says_which_are_right(
 
 
 @pytest.mark.parametrize(("path", "allowed"), ALLOWED.items(), ids=ALLOWED)
-async def test_options_tells_the_methods(autojump_clock, world, path, allowed):
-    """Whoever asks is told what a path takes."""
+async def test_options_lists_the_methods(autojump_clock, world, path, allowed):
+    """`OPTIONS` lists the methods of the path."""
     answer = await world.anonymous.request("OPTIONS", path)
 
     assert (204, b"") == (answer.status, answer.body)
@@ -200,7 +198,7 @@ NOWHERE = [
 
 @pytest.mark.parametrize("path", NOWHERE)
 async def test_unknown_path_is_404(autojump_clock, world, path):
-    """A path is what it is: nothing is redirected, nor made to fit."""
+    """Paths are exact: no redirect, no normalisation."""
     method = "PUT" if path == "/v1/users/alice" else "GET"
     answer = await world.producer.request(method, path)
 
@@ -231,13 +229,13 @@ async def test_head_is_get_without_the_body(autojump_clock, world, target):
     assert b"" == head.body
 
 
-async def test_live_answers_without_a_proof(autojump_clock, world):
-    """Whoever asks is told that the process is alive."""
+async def test_livez_needs_no_credentials(autojump_clock, world):
+    """The liveness check needs no credentials."""
     assert body(await world.anonymous.request("GET", "/livez")) == {"status": "ok"}
 
 
-async def test_request_has_an_id_that_can_be_given(autojump_clock, world):
-    """A caller's own id comes back; what is no id is replaced."""
+async def test_request_id_is_accepted_or_generated(autojump_clock, world):
+    """A valid `X-Request-Id` is returned; any other is replaced."""
     given = await world.anonymous.request(
         "GET", "/livez", headers={"X-Request-Id": "a-1"}
     )
@@ -248,7 +246,7 @@ async def test_request_has_an_id_that_can_be_given(autojump_clock, world):
 
 
 class BrokenEngine:
-    """An engine whose disk is gone."""
+    """An engine that raises an `OSError`."""
 
     is_shared = False
 
@@ -261,12 +259,10 @@ class BrokenEngine:
     apply = holders = claim = claimed = attend = read
 
 
-async def test_fault_of_the_service_is_500_and_tells_nothing(
-    autojump_clock, world, caplog
-):
-    """What failed is for the log: the caller is told that it was not its fault."""
+async def test_internal_error_is_500_without_details(autojump_clock, world, caplog):
+    """The log has the details; the response has none."""
     hub = Hub(BrokenEngine(), clock=wall_clock)
-    door = AccessControl(
+    access = AccessControl(
         world.service.authenticator,
         hub.engine,
         cors=Cors(),
@@ -274,8 +270,8 @@ async def test_fault_of_the_service_is_500_and_tells_nothing(
         metrics=hub.metrics,
         clock=wall_clock,
     )
-    routes = create_routes(hub, door)
-    client = AsgiClient(create_app(Dispatcher(door.cors, hub.metrics), routes))
+    routes = create_routes(hub, access)
+    client = AsgiClient(create_app(Dispatcher(access.cors, hub.metrics), routes))
     producer = client.with_headers({"Authorization": f"Bearer {KEY}"})
     answer = await post(producer, "/v1/notify", NOTE)
 
@@ -290,7 +286,7 @@ async def test_fault_of_the_service_is_500_and_tells_nothing(
     ids=["bom", "quotes", "two", "nan", "range", "nul"],
 )
 async def test_nearly_json_is_400(autojump_clock, world, content):
-    """JSON is JSON, as RFC 8259 has it."""
+    """A body has to be JSON as in RFC 8259."""
     answer = await world.user().request("POST", "/v1/ops", body=content)
 
     assert body(answer, 400)["type"] == "urn:roundel:problem:malformed-body"

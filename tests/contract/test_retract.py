@@ -1,4 +1,4 @@
-"""`DELETE /v1/items`: taking back, by source or by key."""
+"""`DELETE /v1/items`: retract items by source or by key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ async def _retract(world, query):
 
 
 async def test_source_is_retracted_from_every_mailbox(autojump_clock, world):
-    """All that is about a source goes, and just that; the answer counts it."""
+    """Only the items of the source are removed, and counted."""
     for user in ("alice", "alice", "bob"):
         await world.notify(user, source="issue:42")
     await world.notify("alice", source="issue:43")
@@ -40,7 +40,7 @@ async def test_key_is_retracted_within_its_category(autojump_clock, world):
 
 @pytest.mark.parametrize("query", ["source=s", "key=k&category=a"])
 async def test_user_restricts_it_to_one_mailbox(autojump_clock, world, query):
-    """With a user the others keep what they have."""
+    """With `user`, other mailboxes are unchanged."""
     for user in ("alice", "bob"):
         await world.notify(user, source="s", category="a", key="k")
     answer = await _retract(world, f"{query}&user=bob")
@@ -53,7 +53,7 @@ async def test_user_restricts_it_to_one_mailbox(autojump_clock, world, query):
 
 
 async def test_nothing_to_retract_is_no_error(autojump_clock, world):
-    """Taking back twice finds nothing the second time."""
+    """A second retraction removes nothing."""
     await world.notify(source="s")
     await _retract(world, "source=s")
 
@@ -62,7 +62,7 @@ async def test_nothing_to_retract_is_no_error(autojump_clock, world):
 
 
 async def test_read_and_archived_items_are_retracted_too(autojump_clock, world):
-    """What is about a source goes, whatever its user did with it."""
+    """The flags of an item do not matter."""
     read, archived = await world.notify(source="s"), await world.notify(source="s")
     await world.do(read=[read["item"]])
     await world.do(archive=[archived["item"]])
@@ -71,7 +71,7 @@ async def test_read_and_archived_items_are_retracted_too(autojump_clock, world):
 
 
 async def test_source_is_taken_literally(autojump_clock, world):
-    """A query is decoded once; nothing in a source is a pattern."""
+    """A query is decoded once; a source is not a pattern."""
     await world.notify(source="a%&=*+ é")
     await world.notify(source="aX")
 
@@ -97,10 +97,8 @@ BAD = {
 
 
 @pytest.mark.parametrize(("query", "fields"), BAD.values(), ids=BAD)
-async def test_bad_query_is_named_and_retracts_nothing(
-    autojump_clock, world, query, fields
-):
-    """What is not clear is refused: nothing is taken back by mistake."""
+async def test_bad_query_retracts_nothing(autojump_clock, world, query, fields):
+    """An ambiguous query is rejected, by its field."""
     await world.notify(source="s", category="a", key="k")
     answer = await world.producer.request("DELETE", f"/v1/items?{query}")
 

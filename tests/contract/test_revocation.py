@@ -1,4 +1,4 @@
-"""Disconnecting, revoking and forgetting a user."""
+"""Disconnecting, revoking and deleting a user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _revoke(world):
 
 
 async def test_disconnect_ends_the_users_streams(autojump_clock, world):
-    """All streams of the user are told bye, and nobody else's."""
+    """All streams of the user end with `bye`; other users' streams stay."""
     async with (
         world.user("alice").stream("/v1/stream") as one,
         world.user("alice").stream("/v1/stream?level=items") as two,
@@ -44,7 +44,7 @@ async def test_disconnect_ends_the_users_streams(autojump_clock, world):
 
 
 async def test_disconnect_alone_revokes_nothing(autojump_clock, world):
-    """The same proof may come back at once."""
+    """The same credential may reconnect at once."""
     alice = world.user()
     await trio.sleep(1)
     await _disconnect(world)
@@ -55,10 +55,10 @@ async def test_disconnect_alone_revokes_nothing(autojump_clock, world):
 
 
 @pytest.mark.parametrize(("method", "target", "content"), USER_CALLS.values())
-async def test_revoked_proof_is_401_on_every_call(
+async def test_revoked_token_is_401_on_every_call(
     autojump_clock, world, method, target, content
 ):
-    """What was issued before is refused from now on."""
+    """A credential issued before the revocation is rejected."""
     alice = world.user()
     await trio.sleep(1)
     await _revoke(world)
@@ -69,7 +69,7 @@ async def test_revoked_proof_is_401_on_every_call(
 
 
 async def test_revoked_cookie_is_401_too(autojump_clock, world):
-    """It makes no difference how a proof is presented."""
+    """A cookie is rejected as a bearer token is."""
     token = world.service.authenticator.sign("alice", ttl=600)
     await trio.sleep(1)
     await _revoke(world)
@@ -78,8 +78,8 @@ async def test_revoked_cookie_is_401_too(autojump_clock, world):
     assert (await browser.request("GET", "/v1/badge")).status == 401
 
 
-async def test_revoked_proof_is_204_on_the_stream(autojump_clock, world):
-    """A logged-out browser is told never to come back."""
+async def test_revoked_token_is_204_on_the_stream(autojump_clock, world):
+    """A browser does not reconnect after a 204."""
     alice = world.user()
     await trio.sleep(1)
     await _revoke(world)
@@ -89,7 +89,7 @@ async def test_revoked_proof_is_204_on_the_stream(autojump_clock, world):
 
 
 async def test_revocation_ends_the_streams(autojump_clock, world):
-    """Revoking disconnects as well."""
+    """A revocation disconnects, too."""
     async with world.user().stream("/v1/stream") as stream:
         await stream.next_event()
         await stream.next_event()
@@ -100,10 +100,10 @@ async def test_revocation_ends_the_streams(autojump_clock, world):
 
 
 @pytest.mark.parametrize(("method", "target", "content"), USER_CALLS.values())
-async def test_proof_issued_after_the_revocation_is_good(
+async def test_token_issued_after_the_revocation_is_accepted(
     autojump_clock, world, method, target, content
 ):
-    """Whoever logs in again is let in."""
+    """A new login is accepted."""
     await _revoke(world)
     await trio.sleep(1)
     answer = await world.user().request(method, target, body=content)
@@ -111,8 +111,8 @@ async def test_proof_issued_after_the_revocation_is_good(
     assert answer.status == 200
 
 
-async def test_proof_without_iat_is_refused(autojump_clock, world):
-    """A proof that cannot say it is newer is taken for older."""
+async def test_token_without_iat_is_rejected(autojump_clock, world):
+    """A token without `iat` counts as issued before the revocation."""
     exp = world.service.hub.clock() + 9_000
     token = world.service.authenticator.keys.sign({"sub": "alice", "exp": exp})
     alice = world.anonymous.with_headers({"Authorization": f"Bearer {token}"})
@@ -123,8 +123,8 @@ async def test_proof_without_iat_is_refused(autojump_clock, world):
     assert (await alice.request("GET", "/v1/badge")).status == 401
 
 
-async def test_revocation_is_of_one_user(autojump_clock, world):
-    """Nobody else's proof is touched."""
+async def test_revocation_is_per_user(autojump_clock, world):
+    """Other users' credentials stay valid."""
     bob = world.user("bob")
     await trio.sleep(1)
     await _revoke(world)
@@ -133,20 +133,20 @@ async def test_revocation_is_of_one_user(autojump_clock, world):
 
 
 async def test_revocation_is_remembered_for_a_day(autojump_clock, world):
-    """For 24 h no old proof is let in, and then it is forgotten."""
+    """An old credential is rejected for 24 h."""
     alice = world.user(ttl=200_000)
     await trio.sleep(1)
     await _revoke(world)
     autojump_clock.jump(86_399)
-    within = await alice.request("GET", "/v1/badge")
+    during = await alice.request("GET", "/v1/badge")
     await trio.sleep(2)
     after = await alice.request("GET", "/v1/badge")
 
-    assert (401, 200) == (within.status, after.status)
+    assert (401, 200) == (during.status, after.status)
 
 
-async def test_later_disconnect_does_not_take_a_revocation_back(autojump_clock, world):
-    """What is refused stays so, whatever is called afterwards."""
+async def test_later_disconnect_keeps_the_revocation(autojump_clock, world):
+    """A disconnect without `revoke` keeps an earlier revocation."""
     alice = world.user()
     await trio.sleep(1)
     await _revoke(world)
@@ -156,8 +156,8 @@ async def test_later_disconnect_does_not_take_a_revocation_back(autojump_clock, 
     assert (await alice.request("GET", "/v1/badge")).status == 401
 
 
-async def test_ticket_of_a_revoked_proof_opens_nothing(autojump_clock, world):
-    """What was had by a proof goes with it; a producer's ticket as well."""
+async def test_ticket_of_a_revoked_token_opens_nothing(autojump_clock, world):
+    """Tickets issued before are rejected, a producer's ticket too."""
     users = body(await post(world.user(), "/v1/tickets", {}))["url"]
     producers = body(await post(world.producer, "/v1/tickets", {"user": "alice"}))
     await trio.sleep(1)
@@ -168,10 +168,8 @@ async def test_ticket_of_a_revoked_proof_opens_nothing(autojump_clock, world):
     assert (204, 204) == (one.status, two.status)
 
 
-async def test_held_answer_is_not_given_to_a_proof_that_was_revoked_meanwhile(
-    autojump_clock, world
-):
-    """Who waits for a change is told nothing any more."""
+async def test_long_poll_of_a_revoked_token_is_401(autojump_clock, world):
+    """A credential revoked during the wait gets a 401."""
     alice = world.user()
     tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
     answers = []
@@ -190,8 +188,8 @@ async def test_held_answer_is_not_given_to_a_proof_that_was_revoked_meanwhile(
     assert 401 == answers[0].status
 
 
-async def test_held_answer_does_not_outlive_its_proof(autojump_clock, world):
-    """The wait ends with the proof at the latest."""
+async def test_long_poll_ends_with_its_token(autojump_clock, world):
+    """The wait ends when the token expires at the latest."""
     alice = world.user(ttl=20)
     tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
     headers = {"If-None-Match": tag}
@@ -202,8 +200,8 @@ async def test_held_answer_does_not_outlive_its_proof(autojump_clock, world):
 
 
 @pytest.mark.parametrize("revoke", [False, True])
-async def test_disconnect_answers_what_it_did(autojump_clock, world, revoke):
-    """The answer names the user, and whether proofs were revoked."""
+async def test_disconnect_response(autojump_clock, world, revoke):
+    """The response names the user, and whether credentials were revoked."""
     answer = await _disconnect(world, revoke=revoke)
 
     assert {"user": "alice", "revoked": revoke} == answer
@@ -222,7 +220,7 @@ BAD = {
 async def test_bad_disconnect_ends_nothing(
     autojump_clock, world, content, status, fields
 ):
-    """What is not understood neither disconnects nor revokes."""
+    """A rejected request neither disconnects nor revokes."""
     alice = world.user()
     await trio.sleep(1)
     target = "/v1/users/alice/disconnect"
@@ -240,8 +238,8 @@ async def test_bad_disconnect_ends_nothing(
 # DELETE /v1/users/{user}
 
 
-async def test_forgotten_user_begins_another_epoch(autojump_clock, world):
-    """All that there was is gone, and no client mistakes it for the same line."""
+async def test_deleted_user_has_another_epoch(autojump_clock, world):
+    """All items are removed, and clients see a new epoch."""
     before = await world.notify(source="s")
     await world.producer.request(
         "PUT", "/v1/users/alice/gauges/c", body=b'{"count":1,"source_version":9}'
@@ -255,8 +253,8 @@ async def test_forgotten_user_begins_another_epoch(autojump_clock, world):
     assert (0, {}, []) == (badge["unread"], badge["by"], items)
 
 
-async def test_streams_of_a_forgotten_user_are_reset(autojump_clock, world):
-    """A running stream is told to forget everything, and goes on."""
+async def test_streams_of_a_deleted_user_are_reset(autojump_clock, world):
+    """A running stream gets `reset`, and stays open."""
     await world.notify()
     async with world.user().stream("/v1/stream") as stream:
         await stream.next_event()
@@ -269,16 +267,16 @@ async def test_streams_of_a_forgotten_user_are_reset(autojump_clock, world):
         assert 0 == data(state)["unread"]
 
 
-async def test_forgetting_is_of_one_user(autojump_clock, world):
-    """The others keep what they have."""
+async def test_deletion_is_per_user(autojump_clock, world):
+    """Other mailboxes are unchanged."""
     await world.notify("bob")
     await world.producer.request("DELETE", "/v1/users/alice")
 
     assert (await world.badge("bob"))["unread"] == 1
 
 
-async def test_forgotten_user_is_explained_by_nothing(autojump_clock, world):
-    """No trace of an item stays where producers look."""
+async def test_deleted_user_has_an_empty_explanation(autojump_clock, world):
+    """No trace of an item stays in the explanation."""
     item = (await world.notify(key="secret-key"))["item"]
     await world.producer.request("DELETE", "/v1/users/alice")
     answer = await world.producer.request("GET", "/v1/users/alice/explain")

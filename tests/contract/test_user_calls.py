@@ -1,4 +1,4 @@
-"""What users call: badge, items and operations."""
+"""The users' calls: badge, items and operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.service import body, data, post
 
 
 async def test_badge_is_counted_by_category(autojump_clock, world):
-    """The badge is whole: all unread, and each category that has any."""
+    """The badge has the sum, and each category with unread items."""
     await world.notify(category="mention")
     await world.notify(category="mention")
     await world.do(seen_upto=1)
@@ -33,8 +33,8 @@ async def test_badge_is_counted_by_category(autojump_clock, world):
     } == badge
 
 
-async def test_badge_of_nobody_yet_is_empty(autojump_clock, world):
-    """A user that nothing was sent to has a mailbox at version 0."""
+async def test_badge_of_a_new_user_is_empty(autojump_clock, world):
+    """A user without notifications has a mailbox at version 0."""
     badge = await world.badge()
 
     assert {"v": 0, "unread": 0, "unseen": 0, "more": False, "by": {}} == {
@@ -43,7 +43,7 @@ async def test_badge_of_nobody_yet_is_empty(autojump_clock, world):
 
 
 async def test_unread_is_neither_read_archived_nor_expired(autojump_clock, world):
-    """Whatever takes an item out of the list of news takes it out of the count."""
+    """Read, archived and expired items do not count."""
     read, archived = await world.notify(), await world.notify()
     await world.notify(ttl=10)
     await world.notify()
@@ -55,8 +55,8 @@ async def test_unread_is_neither_read_archived_nor_expired(autojump_clock, world
     assert (1, 1) == (badge["unread"], badge["unseen"])
 
 
-async def test_unseen_is_of_the_unread(autojump_clock, world):
-    """What is read or archived is not unseen, though no client has shown it."""
+async def test_unseen_items_are_unread(autojump_clock, world):
+    """A read or archived item is not unseen."""
     item = await world.notify()
     await world.notify()
     await world.do(archive=[item["item"]])
@@ -65,7 +65,7 @@ async def test_unseen_is_of_the_unread(autojump_clock, world):
 
 
 async def test_more_becomes_false_when_nothing_is_unread(autojump_clock, make_world):
-    """A lower bound of 0 is a 0, and stays one."""
+    """At 0 unread the number is exact again."""
     world = make_world(mailbox_items="1")
     await world.notify()
     full = (await world.notify())["badge"]["more"]
@@ -76,8 +76,8 @@ async def test_more_becomes_false_when_nothing_is_unread(autojump_clock, make_wo
     assert (await world.badge())["more"] is False
 
 
-async def test_evicting_what_was_read_makes_no_lower_bound(autojump_clock, make_world):
-    """Nothing that counted is missing."""
+async def test_evicting_read_items_keeps_the_number_exact(autojump_clock, make_world):
+    """An evicted read item was not counted."""
     world = make_world(mailbox_items="1")
     await world.notify()
     await world.do(read_all=True, as_of=1)
@@ -86,7 +86,7 @@ async def test_evicting_what_was_read_makes_no_lower_bound(autojump_clock, make_
 
 
 async def test_badge_that_is_known_is_304(autojump_clock, world):
-    """The entity tag is EPOCH.V, strong, and saves the body."""
+    """The entity tag is EPOCH.V, strong; a 304 has no body."""
     await world.notify()
     alice = world.user()
     first = await alice.request("GET", "/v1/badge")
@@ -119,7 +119,7 @@ MATCHES = {
 async def test_if_none_match_is_read_as_http_says(
     autojump_clock, world, whose, match, status
 ):
-    """RFC 9110 13.1.2: a list of tags, compared weakly, or any."""
+    """RFC 9110 13.1.2: a list of tags, compared weakly, or `*`."""
     await world.notify()
     tag = f"{(await world.badge())['epoch']}.1"
     values = [match] if isinstance(match, str) else match
@@ -133,14 +133,14 @@ async def test_if_none_match_is_read_as_http_says(
 
 
 async def test_badge_is_revalidated_each_time(autojump_clock, world):
-    """A cache may keep a badge for its user, and asks before it uses it."""
+    """A private cache may store a badge, and must revalidate it."""
     answer = await world.user().request("GET", "/v1/badge")
 
     assert "private, no-cache" == answer.headers["cache-control"]
 
 
-async def _held(world, *, target="/v1/badge?wait=60", tag=None, change=None):
-    """Return the answer to a call that may be held, and after how many seconds."""
+async def _timed(world, *, target="/v1/badge?wait=60", tag=None, change=None):
+    """Return the response to a long poll, and its duration in seconds."""
     alice = world.user()
     if tag is None:
         tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
@@ -159,8 +159,8 @@ async def _held(world, *, target="/v1/badge?wait=60", tag=None, change=None):
     return answers[0]
 
 
-async def test_wait_holds_the_answer_until_the_badge_changes(autojump_clock, world):
-    """A long poll returns with the change, or after its time with 304."""
+async def test_wait_holds_the_response_until_the_badge_changes(autojump_clock, world):
+    """A long poll returns at the change, or after its time with 304."""
     alice = world.user()
     tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
     waiting = {"If-None-Match": tag}
@@ -187,12 +187,12 @@ WAITS = {"0": 0, "0.5": 0.5, "7": 7, "60": 60, "1e1": 10}
 
 
 @pytest.mark.parametrize(("wait", "seconds"), WAITS.items(), ids=WAITS)
-async def test_wait_is_no_longer_than_it_says(autojump_clock, world, wait, seconds):
-    """Without a change the answer comes when the time is over."""
-    answer, held = await _held(world, target=f"/v1/badge?wait={wait}")
+async def test_wait_ends_after_its_time(autojump_clock, world, wait, seconds):
+    """Without a change the response comes after the wait."""
+    answer, waited = await _timed(world, target=f"/v1/badge?wait={wait}")
 
     assert 304 == answer.status
-    assert held == pytest.approx(seconds)
+    assert waited == pytest.approx(seconds)
 
 
 BAD_WAITS = ["-1", "61", "60.001", "x", "", "nan", "inf", "1&wait=2"]
@@ -200,59 +200,59 @@ BAD_WAITS = ["-1", "61", "60.001", "x", "", "nan", "inf", "1&wait=2"]
 
 @pytest.mark.parametrize("wait", BAD_WAITS)
 @pytest.mark.parametrize("target", ["/v1/badge", "/v1/users/alice/badge"])
-async def test_bad_wait_is_named(autojump_clock, world, target, wait):
-    """A wait is of 0 to 60 seconds, once."""
+async def test_bad_wait_is_rejected(autojump_clock, world, target, wait):
+    """`wait` is 0 to 60 seconds, once."""
     client = world.user() if target == "/v1/badge" else world.producer
     answer = await client.request("GET", f"{target}?wait={wait}")
 
     assert ["wait"] == [error["field"] for error in body(answer, 422)["errors"]]
 
 
-async def test_change_that_came_before_is_not_waited_for(autojump_clock, world):
-    """Who does not know the badge is told it at once: no change is ever missed."""
-    answer, held = await _held(world, tag='"another"')
+async def test_outdated_etag_is_not_waited_for(autojump_clock, world):
+    """A client with an older badge gets the new one at once."""
+    answer, waited = await _timed(world, tag='"another"')
 
-    assert (200, 0) == (answer.status, held)
+    assert (200, 0) == (answer.status, waited)
 
 
 async def test_wait_ends_with_an_expiry(autojump_clock, world):
-    """Time alone is a change too."""
+    """An expiry is a change, too."""
     await world.notify(ttl=10)
-    answer, held = await _held(world)
+    answer, waited = await _timed(world)
 
     assert 0 == body(answer)["unread"]
-    assert held == pytest.approx(10)
+    assert waited == pytest.approx(10)
 
 
 async def test_wait_ends_with_another_epoch(autojump_clock, world):
-    """Forgetting is told to who waits."""
+    """The deletion of the user ends a wait."""
     await world.notify()
     forget = world.producer.request("DELETE", "/v1/users/alice")
-    answer, held = await _held(world, change=forget)
+    answer, waited = await _timed(world, change=forget)
 
     assert 0 == body(answer)["v"]
-    assert held == pytest.approx(30)
+    assert waited == pytest.approx(30)
 
 
-async def test_wait_goes_on_through_what_is_no_change(autojump_clock, world):
-    """A disconnect changes no badge."""
+async def test_wait_continues_through_a_disconnect(autojump_clock, world):
+    """A disconnect does not change the badge."""
     ended = post(world.producer, "/v1/users/alice/disconnect", {})
-    answer, held = await _held(world, change=ended)
+    answer, waited = await _timed(world, change=ended)
 
     assert 304 == answer.status
-    assert held == pytest.approx(60)
+    assert waited == pytest.approx(60)
 
 
 async def test_wait_is_for_the_own_mailbox(autojump_clock, world):
-    """What happens to others wakes nobody."""
-    answer, held = await _held(world, change=world.notify("bob"))
+    """Changes of other mailboxes do not end a wait."""
+    answer, waited = await _timed(world, change=world.notify("bob"))
 
     assert 304 == answer.status
-    assert held == pytest.approx(60)
+    assert waited == pytest.approx(60)
 
 
 async def test_producer_waits_for_a_users_badge(autojump_clock, world):
-    """A producer's call is the same as the user's."""
+    """The producer's call is the same as the user's."""
     target = "/v1/users/alice/badge?wait=60"
     tag = (await world.producer.request("GET", target)).headers["etag"]
     answers = []
@@ -276,7 +276,7 @@ async def test_producer_waits_for_a_users_badge(autojump_clock, world):
 async def test_items_are_paged_newest_first_and_true_at_their_cursor(
     autojump_clock, world
 ):
-    """Pages meet without a gap, and say from where a stream may go on."""
+    """Pages meet without a gap, and a stream may continue at their cursor."""
     for number in range(5):
         await world.notify(title=str(number))
     alice = world.user()
@@ -292,8 +292,8 @@ async def test_items_are_paged_newest_first_and_true_at_their_cursor(
         assert data(await stream.next_event())["resume"] == "current"
 
 
-async def test_answer_of_items_has_just_the_contracts_fields(autojump_clock, world):
-    """A page is its cursor, the badge, the items and where the next one begins."""
+async def test_page_has_the_contracts_fields(autojump_clock, world):
+    """A page has its cursor, the badge, the items and the next page."""
     document = body(await world.user().request("GET", "/v1/items"))
 
     assert {"cursor", "badge", "items", "next"} == document.keys()
@@ -309,7 +309,7 @@ async def test_answer_of_items_has_just_the_contracts_fields(autojump_clock, wor
 
 
 async def _titles(world, query=""):
-    """Return the titles of all pages, and the length of each."""
+    """Return the titles of all pages, and the length of each page."""
     titles, sizes, before = [], [], ""
     while True:
         target = f"/v1/items?{query}{before}"
@@ -333,23 +333,23 @@ PAGES = {
 
 @pytest.mark.parametrize(("query", "sizes"), PAGES.items(), ids=PAGES)
 async def test_pages_meet_without_a_gap(autojump_clock, world, query, sizes):
-    """Following `next` to its end tells every item once; no last page is empty."""
+    """Following `next` gives every item once; no page is empty."""
     for number in range(7):
         await world.notify(title=str(number))
 
     assert (list("6543210"), sizes) == await _titles(world, query)
 
 
-async def test_page_is_of_fifty_unless_it_is_asked_for(autojump_clock, world):
-    """The default is as much as a snapshot tells."""
+async def test_default_page_has_50_items(autojump_clock, world):
+    """The default limit is that of a snapshot."""
     for number in range(51):
         await world.notify(title=str(number))
 
     assert [50, 1] == (await _titles(world))[1]
 
 
-async def test_pages_go_on_while_items_come(autojump_clock, world):
-    """What appears meanwhile is newer than every page that is left."""
+async def test_pages_continue_while_items_appear(autojump_clock, world):
+    """New items are newer than every remaining page."""
     for number in range(4):
         await world.notify(title=str(number))
     alice = world.user()
@@ -361,8 +361,8 @@ async def test_pages_go_on_while_items_come(autojump_clock, world):
     assert ["1", "0"] == [item["title"] for item in second["items"]]
 
 
-async def test_filters_and_pages_go_together(autojump_clock, world):
-    """Only what matches fills a page."""
+async def test_filters_apply_before_paging(autojump_clock, world):
+    """Only matching items fill a page."""
     for number in range(6):
         await world.notify(title=str(number), category="ab"[number % 2])
 
@@ -370,7 +370,7 @@ async def test_filters_and_pages_go_together(autojump_clock, world):
 
 
 async def test_before_is_exclusive(autojump_clock, world):
-    """The item at `before` is on the page that told it."""
+    """The item at `before` is on the previous page."""
     await world.notify(title="1")
     await world.notify(title="2")
 
@@ -388,7 +388,7 @@ STATES = {
 
 @pytest.mark.parametrize(("state", "titles"), STATES.items(), ids=STATES)
 async def test_items_are_listed_by_state(autojump_clock, world, state, titles):
-    """Active, the default, is what is not archived."""
+    """`active`, the default, excludes archived items."""
     archived = await world.notify(title="1")
     read = await world.notify(title="2")
     await world.notify(title="3")
@@ -400,7 +400,7 @@ async def test_items_are_listed_by_state(autojump_clock, world, state, titles):
 
 
 async def test_active_is_the_default_state(autojump_clock, world):
-    """What was archived is out of sight until it is asked for."""
+    """Archived items are listed only on request."""
     item = await world.notify(title="1")
     await world.notify(title="2")
     await world.do(archive=[item["item"]])
@@ -409,7 +409,7 @@ async def test_active_is_the_default_state(autojump_clock, world):
 
 
 async def test_archived_unread_item_is_not_listed_as_unread(autojump_clock, world):
-    """The list of the unread is what the badge counts."""
+    """The unread list has the items that the badge counts."""
     item = await world.notify()
     await world.do(archive=[item["item"]])
 
@@ -417,7 +417,7 @@ async def test_archived_unread_item_is_not_listed_as_unread(autojump_clock, worl
 
 
 async def test_items_are_listed_by_category(autojump_clock, world):
-    """A category's list is just what its count is of."""
+    """The list of a category has the items of its count."""
     await world.notify(title="1", category="a")
     await world.notify(title="2", category="b")
     answer = await world.user().request("GET", "/v1/items?category=b")
@@ -425,8 +425,8 @@ async def test_items_are_listed_by_category(autojump_clock, world):
     assert ["2"] == [item["title"] for item in body(answer)["items"]]
 
 
-async def test_badge_beside_a_filtered_page_is_whole(autojump_clock, world):
-    """A number is always the whole one."""
+async def test_badge_of_a_filtered_page_is_whole(autojump_clock, world):
+    """Filters do not change the badge of a page."""
     await world.notify(category="a")
     await world.notify(category="b")
     page = body(await world.user().request("GET", "/v1/items?category=b&limit=1"))
@@ -435,7 +435,7 @@ async def test_badge_beside_a_filtered_page_is_whole(autojump_clock, world):
 
 
 async def test_expired_item_is_not_listed(autojump_clock, world):
-    """At no time is there an item whose time is over."""
+    """An expired item is in no list."""
     await world.notify(ttl=10)
     await trio.sleep(10)
 
@@ -451,8 +451,8 @@ BAD_ITEMS = [
 
 
 @pytest.mark.parametrize("query", BAD_ITEMS)
-async def test_bad_items_query_is_named(autojump_clock, world, query):
-    """A query out of bounds is refused by its name."""
+async def test_bad_items_query_is_rejected(autojump_clock, world, query):
+    """A parameter out of range is rejected by its name."""
     answer = await world.user().request("GET", f"/v1/items?{query}")
     errors = body(answer, 422)["errors"]
 
@@ -507,8 +507,8 @@ OPS = {
 
 
 @pytest.mark.parametrize(("ops", "flags"), OPS.values(), ids=OPS)
-async def test_operation_does_what_it_says(autojump_clock, world, ops, flags):
-    """Each operation sets its flags on just the items that it selects."""
+async def test_operation_sets_its_flags(autojump_clock, world, ops, flags):
+    """Each operation sets its flags on the selected items only."""
     ids = await _three(world)
     request = {"op_id": "a", "ops": ops(ids)}
     body(await post(world.user(), "/v1/ops", request))
@@ -516,8 +516,8 @@ async def test_operation_does_what_it_says(autojump_clock, world, ops, flags):
     assert flags == await _flags(world)
 
 
-async def test_answer_of_ops_is_the_badge_after_them(autojump_clock, world):
-    """The caller needs no other call to know where it stands."""
+async def test_response_of_ops_is_the_badge_after_them(autojump_clock, world):
+    """The caller needs no second call for the badge."""
     ids = await _three(world)
     answer = await world.do(read=ids[:1])
     badge = await world.badge()
@@ -526,15 +526,15 @@ async def test_answer_of_ops_is_the_badge_after_them(autojump_clock, world):
 
 
 async def test_ids_of_another_user_are_ignored(autojump_clock, world):
-    """An id is worth nothing outside of its mailbox."""
+    """Ids are valid within one mailbox only."""
     item = (await world.notify("bob"))["item"]
     await world.do("alice", read=[item])
 
     assert (await world.badge("bob"))["unread"] == 1
 
 
-async def test_read_all_never_touches_what_came_after_as_of(autojump_clock, world):
-    """Marking all swallows nothing that its user could not see."""
+async def test_read_all_ignores_items_after_as_of(autojump_clock, world):
+    """Items that the user has not seen stay unread."""
     await world.notify()
     await world.notify()
     answer = await world.do(read_all=True, as_of=1)
@@ -543,8 +543,8 @@ async def test_read_all_never_touches_what_came_after_as_of(autojump_clock, worl
     assert answer["v"] == 3
 
 
-async def test_as_of_means_the_item_that_appeared_again(autojump_clock, world):
-    """A replaced item has a fresh `seq`, above what its user had seen."""
+async def test_as_of_ignores_a_replaced_item(autojump_clock, world):
+    """A replaced item has a new `seq`, above the version seen."""
     await world.notify(key="k")
     await world.notify(key="k")
 
@@ -552,7 +552,7 @@ async def test_as_of_means_the_item_that_appeared_again(autojump_clock, world):
 
 
 async def test_operations_of_a_call_are_one_change(autojump_clock, world):
-    """All operations of a call make one version together."""
+    """All operations of a call make one version."""
     one, two = await world.notify(), await world.notify()
     ops = [{"read": [one["item"]]}, {"archive": [two["item"]]}, {"seen_upto": 2}]
     request = {"op_id": "a", "ops": ops}
@@ -562,8 +562,8 @@ async def test_operations_of_a_call_are_one_change(autojump_clock, world):
     assert answer["badge"]["unread"] == 0
 
 
-async def test_read_can_be_taken_back(autojump_clock, world):
-    """Unread and unarchive undo, and what was seen stays seen."""
+async def test_flags_can_be_cleared(autojump_clock, world):
+    """`unread` and `unarchive` clear their flags; `seen` stays."""
     item = (await world.notify())["item"]
     await world.do(read=[item])
     await world.do(archive=[item])
@@ -573,8 +573,8 @@ async def test_read_can_be_taken_back(autojump_clock, world):
     assert (1, 0) == (answer["badge"]["unread"], answer["badge"]["unseen"])
 
 
-async def test_operation_that_changes_nothing_makes_no_version(autojump_clock, world):
-    """Reading twice, or what is not there, is no change."""
+async def test_operation_without_effect_makes_no_version(autojump_clock, world):
+    """Reading twice, and reading unknown ids, makes no version."""
     item = (await world.notify())["item"]
     first = await world.do(read=[item])
     again = await world.do(read=[item, "not-there"])
@@ -582,8 +582,8 @@ async def test_operation_that_changes_nothing_makes_no_version(autojump_clock, w
     assert first["v"] == again["v"] == 2
 
 
-async def test_same_op_id_answers_the_same_and_does_nothing(autojump_clock, world):
-    """A repeated call is answered as the first time, whatever came between."""
+async def test_same_op_id_gets_the_first_response(autojump_clock, world):
+    """A repeated call gets the first response, whatever happened in between."""
     await world.notify()
     request = {"op_id": "tap-1", "ops": [{"read_all": True, "as_of": 99}]}
     first = body(await post(world.user(), "/v1/ops", request))
@@ -594,8 +594,8 @@ async def test_same_op_id_answers_the_same_and_does_nothing(autojump_clock, worl
     assert (await world.badge())["unread"] == 1
 
 
-async def test_repeat_is_told_by_its_op_id_alone(autojump_clock, world):
-    """Whatever operations come with it, a known `op_id` does nothing."""
+async def test_repeat_is_recognised_by_its_op_id(autojump_clock, world):
+    """A known `op_id` has no effect, with any operations."""
     ids = await _three(world)
     first = {"op_id": "a", "ops": [{"read": ids[:1]}]}
     other = {"op_id": "a", "ops": [{"read": ids}]}
@@ -605,8 +605,8 @@ async def test_repeat_is_told_by_its_op_id_alone(autojump_clock, world):
     assert (await world.badge())["unread"] == 2
 
 
-async def test_op_id_is_the_users_own(autojump_clock, world):
-    """Another user's operation of the same name is another one."""
+async def test_op_id_is_per_user(autojump_clock, world):
+    """Another user's `op_id` of the same name is independent."""
     await world.notify("alice")
     await world.notify("bob")
     request = {"op_id": "a", "ops": [{"read_upto": 9}]}
@@ -616,8 +616,8 @@ async def test_op_id_is_the_users_own(autojump_clock, world):
         assert answer["badge"]["unread"] == 0
 
 
-async def test_refused_operation_does_not_take_its_op_id(autojump_clock, world):
-    """A call that was wrong can be put right."""
+async def test_rejected_call_does_not_use_its_op_id(autojump_clock, world):
+    """A corrected call may use the same `op_id`."""
     await world.notify()
     await post(world.user(), "/v1/ops", {"op_id": "a", "ops": [{"nope": 1}]})
     request = {"op_id": "a", "ops": [{"read_upto": 1}]}
@@ -626,7 +626,7 @@ async def test_refused_operation_does_not_take_its_op_id(autojump_clock, world):
 
 
 async def test_op_id_is_forgotten_after_a_day(autojump_clock, world):
-    """An operation id does its work again when nobody can mean a repeat by it."""
+    """After 24 h the same `op_id` takes effect again."""
     request = {"op_id": "tap-1", "ops": [{"read_all": True, "as_of": 99}]}
     await post(world.user(ttl=200_000), "/v1/ops", request)
     await world.notify()
@@ -637,7 +637,7 @@ async def test_op_id_is_forgotten_after_a_day(autojump_clock, world):
 
 
 async def test_hundred_operations_are_one_call(autojump_clock, world):
-    """The longest list is taken, as one version."""
+    """The longest list is accepted, as one version."""
     await world.notify()
     ops = [{"unread": []}] * 99 + [{"read_upto": 1}]
     answer = body(await post(world.user(), "/v1/ops", {"op_id": "a", "ops": ops}))
@@ -669,10 +669,8 @@ BAD_OPS = {
 
 
 @pytest.mark.parametrize(("ops", "field"), BAD_OPS.values(), ids=BAD_OPS)
-async def test_bad_operation_is_named_and_none_is_done(
-    autojump_clock, world, ops, field
-):
-    """All or none: a bad operation leaves the good ones undone."""
+async def test_bad_operation_rejects_the_call(autojump_clock, world, ops, field):
+    """All or none: the other operations have no effect."""
     await world.notify()
     good = [{"read_upto": 1}] if len(ops) == 1 else []
     request = {"op_id": "a", "ops": good + ops}
@@ -696,8 +694,8 @@ BAD_REQUESTS = {
 @pytest.mark.parametrize(
     ("request_", "fields"), BAD_REQUESTS.values(), ids=BAD_REQUESTS
 )
-async def test_bad_ops_request_is_named(autojump_clock, world, request_, fields):
-    """A call without a name, or with something else, is refused."""
+async def test_bad_ops_request_is_rejected(autojump_clock, world, request_, fields):
+    """A call without `op_id`, or with an unknown field, is rejected."""
     answer = await post(world.user(), "/v1/ops", request_)
 
     assert fields == [error["field"] for error in body(answer, 422)["errors"]]

@@ -1,4 +1,4 @@
-"""Why a badge is what it is, told without a word of what the items say."""
+"""Explanations of badges, without any text of the items."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def explanation(record: Record) -> dict:
 
 
 def explained(*story) -> dict:
-    """Return the explanation of the mailbox that the story ends with."""
+    """Return the explanation of the mailbox after the operations."""
     applied = apply_all(*story)
     changes = tuple(a.change for a in applied if a.change is not None)
     return explanation(Record(applied[-1].mailbox, changes))
 
 
-def test_explanation_of_nothing():
-    """A user who has nothing is explained too."""
+def test_explanation_of_an_empty_mailbox():
+    """A user without items has an explanation."""
     assert explanation(Record(Mailbox(epoch="e"))) == {
         "badge": {
             "epoch": "e", "v": 0, "unread": 0, "unseen": 0, "more": False, "by": {}
@@ -38,10 +38,10 @@ def test_explanation_of_nothing():
     }  # fmt: skip
 
 
-def test_items_that_count():
-    """Each item that counts is told with what it is about, newest first."""
+def test_counted_items():
+    """Each counted item has its key and source, newest first."""
     fields = {"key": "k", "source": "s", "ttl": 9}
-    told = explained(5.0, note("a", "d", **fields), note("b"), ops({"seen_upto": 1}))
+    found = explained(5.0, note("a", "d", **fields), note("b"), ops({"seen_upto": 1}))
 
     assert [
         {
@@ -52,8 +52,8 @@ def test_items_that_count():
             "id": "a", "seq": 1, "category": "d", "key": "k", "source": "s",
             "seen": True, "expires_at": 14.0,
         },
-    ] == told["counted"]  # fmt: skip
-    assert [] == told["not_counted"]
+    ] == found["counted"]  # fmt: skip
+    assert [] == found["not_counted"]
 
 
 @pytest.mark.parametrize(
@@ -64,32 +64,32 @@ def test_items_that_count():
         pytest.param([{"read": ["a"]}, {"archive": ["a"]}], "archived", id="both"),
     ],
 )
-def test_items_that_do_not_count(done, why):
-    """Each item that does not count is told with the reason."""
-    told = explained(note("a"), note("b"), ops(*done))
+def test_items_that_are_not_counted(done, why):
+    """Each other item has the reason."""
+    found = explained(note("a"), note("b"), ops(*done))
 
     assert [("a", why)] == [
-        (item["id"], item["reason"]) for item in told["not_counted"]
+        (item["id"], item["reason"]) for item in found["not_counted"]
     ]
-    assert ["b"] == [item["id"] for item in told["counted"]]
-    assert told["badge"]["unread"] == len(told["counted"])
+    assert ["b"] == [item["id"] for item in found["counted"]]
+    assert found["badge"]["unread"] == len(found["counted"])
 
 
 def test_gauges():
-    """Each gauge is told with the version that its owner gave, also one of 0."""
-    told = explained(gauge(7, 3), gauge(0, 1, "h"), gauge(2, 2), gauge(1, 1, "i"),
+    """Each gauge has its source version, a gauge of 0 too."""
+    found = explained(gauge(7, 3), gauge(0, 1, "h"), gauge(2, 2), gauge(1, 1, "i"),
                      DeleteGauge("i"))  # fmt: skip
 
     assert [
         {"category": "g", "count": 7, "source_version": 3},
         {"category": "h", "count": 0, "source_version": 1},
-    ] == told["gauges"]
-    assert 7 == told["badge"]["unread"]
+    ] == found["gauges"]
+    assert 7 == found["badge"]["unread"]
 
 
 def test_operations():
-    """What was done last is told with its version, who did it, when, and the result."""
-    told = explained(
+    """Each operation has its version, time, author and the number after it."""
+    found = explained(
         1.0, note("a", key="k", ttl=7), 2.0, note("b", key="k", source="s"),
         3.0, ops({"read": ["b"]}), 4.0, ops({"read": ["b"]}, op_id="again"),
         5.0, gauge(2, 1), 6.0, Retract(source="s"), note("c", ttl=1), 7.0, Expire(),
@@ -97,7 +97,7 @@ def test_operations():
 
     rows = [
         [o["v"], o["at"], o["by"], o["operation"], o["unread"]]
-        for o in told["operations"]
+        for o in found["operations"]
     ]
     assert rows == [
         [7, 7.0, "time", "expire", 2],
@@ -108,7 +108,7 @@ def test_operations():
         [2, 2.0, "producer", "notify", 1],
         [1, 1.0, "producer", "notify", 1],
     ]
-    assert [o["steps"] for o in told["operations"]] == [
+    assert [o["steps"] for o in found["operations"]] == [
         [{"remove": ["c"], "reason": "expired"}],
         [{"add": "c"}],
         [{"remove": ["b"], "reason": "retracted"}],
@@ -121,9 +121,9 @@ def test_operations():
 
 @pytest.mark.parametrize("done", [1, MAX_OPERATIONS, MAX_OPERATIONS + 9])
 def test_latest_operations(done):
-    """Not more than the latest operations are told, newest first."""
-    told = explained(*(note(str(number)) for number in range(done)))
-    versions = [operation["v"] for operation in told["operations"]]
+    """At most `MAX_OPERATIONS` are listed, newest first."""
+    found = explained(*(note(str(number)) for number in range(done)))
+    versions = [operation["v"] for operation in found["operations"]]
 
     assert list(range(done, max(0, done - MAX_OPERATIONS), -1)) == versions
 
@@ -134,8 +134,8 @@ SECRET = {
 }  # fmt: skip
 
 
-async def test_no_text_of_an_item_is_told():
-    """Whoever may ask why learns nothing of what was said: read, gone or counted."""
+async def test_explanation_has_no_text():
+    """No text of a counted, read or removed item is in the explanation."""
     engine = MemoryEngine()
     for name in ("a", "b", "c", "d"):
         said = {**SECRET, "op_id": f"secret {name}"}
@@ -143,18 +143,18 @@ async def test_no_text_of_an_item_is_told():
     await engine.apply([("u", ops({"archive": ["b"]}, op_id="secret"))])
     await engine.apply([("u", Retract(source="c"))])
     reasons = explanation(await engine.read("u"))
-    told = json.dumps(reasons)
+    found = json.dumps(reasons)
 
-    assert "secret" not in told
+    assert "secret" not in found
     assert ["d", "a"] == [item["id"] for item in reasons["counted"]]
 
 
 def test_explanation_is_true_at_its_badge():
-    """What counts, item by item, and the gauges add up to the badge."""
-    told = explained(
+    """The counted items and the gauges add up to the badge."""
+    found = explained(
         note("a"), note("b"), note("c", "g"), gauge(2, 1), ops({"read": ["a"]})
     )
-    gauges = sum(gauge["count"] for gauge in told["gauges"])
+    gauges = sum(gauge["count"] for gauge in found["gauges"])
 
-    assert told["badge"]["unread"] == len(told["counted"]) + gauges
-    assert told["badge"]["v"] == told["operations"][0]["v"]
+    assert found["badge"]["unread"] == len(found["counted"]) + gauges
+    assert found["badge"]["v"] == found["operations"][0]["v"]

@@ -1,4 +1,4 @@
-"""Lines out of pieces: the same whatever the pieces, in memory that is bounded."""
+"""Lines of a chunked body: independent of the chunks, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from roundel_service.http.problems import Problem
 LIMIT = 8
 
 
-async def pieces_of(*pieces):
-    for piece in pieces:
-        yield piece
+async def chunks_of(*chunks):
+    for chunk in chunks:
+        yield chunk
 
 
-async def lines_of(*pieces, limit=LIMIT):
-    """Return what is made of the pieces; a line that is too long as its status."""
+async def lines_of(*chunks, limit=LIMIT):
+    """Return the lines; a too long line as the status of its problem."""
     made = [
         line
-        async for part in split_lines(pieces_of(*pieces), limit=limit)
+        async for part in split_lines(chunks_of(*chunks), limit=limit)
         for line in part
     ]
     return [line.status if isinstance(line, Problem) else line for line in made]
@@ -53,25 +53,25 @@ async def lines_of(*pieces, limit=LIMIT):
         pytest.param(b"123456789\n\n" * 2, [413, 413], id="two too long"),
     ],
 )
-async def test_split(body, expected):
-    """A body is the same lines whole, one byte at a time, and cut anywhere in two."""
+async def test_split_lines(body, expected):
+    """The lines are the same whole, byte by byte, and cut anywhere in two."""
     assert expected == await lines_of(body)
     assert expected == await lines_of(*(bytes([byte]) for byte in body))
     for cut in range(len(body)):
         assert expected == await lines_of(body[:cut], b"", body[cut:])
 
 
-async def test_lines_come_with_the_piece_that_completes_them():
-    """No line waits for the next piece, and what is too long is told at once."""
-    parts = split_lines(pieces_of(b"a\nb", b"\nc\nd", b"e", b"12345678"), limit=LIMIT)
+async def test_lines_come_with_the_chunk_that_completes_them():
+    """No line waits for the next chunk; a too long line is reported at once."""
+    parts = split_lines(chunks_of(b"a\nb", b"\nc\nd", b"e", b"12345678"), limit=LIMIT)
     made = [len(part) async for part in parts]
 
     assert [1, 2, 1] == made
 
 
-async def test_problem_says_how_long_a_line_may_be():
-    """Whoever sends too long a line is told the bound."""
-    [[problem]] = [part async for part in split_lines(pieces_of(b"x" * 9), limit=LIMIT)]
+async def test_problem_has_the_size_limit():
+    """The problem of a too long line has the size limit."""
+    [[problem]] = [part async for part in split_lines(chunks_of(b"x" * 9), limit=LIMIT)]
 
     assert (413, "the line takes more than 8 bytes") == (problem.status, problem.detail)
 
@@ -83,10 +83,10 @@ async def test_problem_says_how_long_a_line_may_be():
 )
 @example(body=b"         \n", cuts=[9])
 @example(body=b"12345678\r\n", cuts=[9])
-async def test_pieces_do_not_matter(body, cuts):
-    """Any pieces of the same bytes are the same lines: those a naive reader finds."""
+async def test_chunks_do_not_matter(body, cuts):
+    """Any chunks of the same bytes give the lines of a naive split."""
     places = [0, *sorted(cuts), len(body)]
-    pieces = [body[start:end] for start, end in pairwise(places)]
+    chunks = [body[start:end] for start, end in pairwise(places)]
     naive = [line.removesuffix(b"\r") for line in body.split(b"\n")]
     expected = [
         line if len(line) <= LIMIT else 413
@@ -94,14 +94,14 @@ async def test_pieces_do_not_matter(body, cuts):
         if line.strip() or len(line) > LIMIT
     ]
 
-    assert expected == await lines_of(*pieces)
+    assert expected == await lines_of(*chunks)
 
 
 async def memory_for(body, size, limit):
-    """Return the bytes that are held at the most, and are allocated in all."""
+    """Return the peak and the total of allocated bytes."""
     most = total = 0
 
-    async def pieces():
+    async def chunks():
         nonlocal most, total
         for start in range(0, len(body), size):
             tracemalloc.reset_peak()
@@ -112,7 +112,7 @@ async def memory_for(body, size, limit):
 
     tracemalloc.start()
     try:
-        async for _ in split_lines(pieces(), limit=limit):
+        async for _ in split_lines(chunks(), limit=limit):
             pass
     finally:
         tracemalloc.stop()
@@ -128,14 +128,14 @@ async def memory_for(body, size, limit):
     ],
 )
 async def test_memory_is_bounded(body):
-    """What is kept is never more than a line and a piece, however long the body is."""
+    """At most one line and one chunk are kept, however long the body is."""
     most, _ = await memory_for(body, 500, limit=1_000)
 
     assert most < 10_000
 
 
 async def test_work_is_linear():
-    """A line in small pieces is not looked at from its beginning for each of them."""
+    """A line in small chunks is not searched again for each chunk."""
     _, once = await memory_for(b"x" * 20_000, 20, limit=1 << 20)
     _, twice = await memory_for(b"x" * 40_000, 20, limit=1 << 20)
 

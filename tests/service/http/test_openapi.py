@@ -1,4 +1,4 @@
-"""The OpenAPI document and the service say the same."""
+"""The OpenAPI document matches the running service."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def operation(call: Operation) -> dict[str, Any]:
 
 
 def check(schema: dict[str, Any], instance: object) -> None:
-    """Hold *instance* against a *schema* of the document."""
+    """Validate *instance* by a *schema* of the document."""
     whole = {**schema, "components": document()["components"]}
     Draft202012Validator(whole).validate(instance)
 
@@ -60,39 +60,39 @@ def is_valid(schema: str, instance: object) -> bool:
     return True
 
 
-# What the document is
+# The document
 
 
 def test_document_is_valid():
-    """It is OpenAPI 3.1 by the specification's own schema."""
+    """The document is valid OpenAPI 3.1."""
     validate(document())
 
     assert document()["openapi"] == "3.1.0"
 
 
 async def test_document_has_each_route_and_no_other(autojump_clock, world):
-    """A call that is not described, or one that is gone, is a failure here."""
+    """The paths of the document are the routes of the service."""
     service = world.service
     routes = create_routes(service.hub, None)
-    known = {(r.method, r.path) for r in routes if r.path not in pages()}
-    known |= {
+    routed = {(r.method, r.path) for r in routes if r.path not in pages()}
+    routed |= {
         ("GET", rule.rule)
         for rule in service.operator_app.url_map.iter_rules()
         if "GET" in rule.methods
     }
-    known.add(("GET", "/openapi.json"))
-    told = {
+    routed.add(("GET", "/openapi.json"))
+    documented = {
         (method.upper(), path)
         for path, item in document()["paths"].items()
         for method in item
         if method != "servers"
     }
 
-    assert known == told
+    assert routed == documented
 
 
 def names_in_code() -> set[str]:
-    """Return the name of every `Problem` that the package makes."""
+    """Return the name of every `Problem` that the package creates."""
     folder = Path(roundel_service.__file__).parent
     trees = [ast.parse(path.read_text()) for path in folder.rglob("*.py")]
     return {
@@ -106,8 +106,8 @@ def names_in_code() -> set[str]:
     }
 
 
-def test_every_problem_is_told_of_where_it_occurs():
-    """Each problem of the code has an example, and a call that it is an answer to."""
+def test_every_problem_has_an_example_and_an_operation():
+    """Each problem of the code has an example, and an operation that returns it."""
     of_calls = {
         name
         for item in document()["paths"].values()
@@ -122,20 +122,20 @@ def test_every_problem_is_told_of_where_it_occurs():
     assert of_calls | of_framework == PROBLEM_EXAMPLES.keys()
 
 
-def test_every_part_of_a_query_and_a_path_is_told():
-    """What requests are read with is what the document lists, apart from proofs."""
+def test_every_parameter_is_listed():
+    """The fields of the request types are the parameters, except the ticket."""
     for call in OPERATIONS:
         kinds = [kind for kind in (call.path_type, call.query_type) if kind is not None]
         fields = {f.name for kind in kinds for f in msgspec.structs.fields(kind)}
-        told = {
+        listed = {
             each["name"] for each in operation(call)["parameters"] if "name" in each
         }
 
-        assert fields - {"ticket"} == told
+        assert fields - {"ticket"} == listed
 
 
-def test_everything_that_is_referred_to_is_there():
-    """No reference leads to nowhere, and no schema lies about unused."""
+def test_references_resolve():
+    """Every reference resolves, and every component is used."""
     text = json.dumps(document())
     named = {
         f"#/components/{kind}/{name}"
@@ -144,7 +144,7 @@ def test_everything_that_is_referred_to_is_there():
         if kind in ("schemas", "parameters", "headers", "examples")
     }
     used = set(_references(document()))
-    # Problems of the framework belong to no call; the allowed methods to one of them.
+    # The 405 and its header field `Allow` belong to no operation.
     unused = {
         "#/components/examples/method-not-allowed",
         "#/components/headers/Allow",
@@ -169,17 +169,17 @@ def _references(part: object) -> Iterator[str]:
 
 def media_with_examples() -> Iterator[tuple[str, dict[str, Any]]]:
     for call in OPERATIONS:
-        told = operation(call)
-        bodies = [told.get("requestBody", {}), *told["responses"].values()]
+        described = operation(call)
+        bodies = [described.get("requestBody", {}), *described["responses"].values()]
         for each in bodies:
             for content_type, media in each.get("content", {}).items():
-                # A stream's schema is that of each event, which has a test of its own.
+                # The schema of a stream is that of an event, which has its own test.
                 if content_type != EVENT_STREAM:
                     yield content_type, media
 
 
 def test_every_example_of_a_body_is_valid():
-    """Each example fits the schema that it stands beside."""
+    """Each example is valid by the schema of its body."""
     count = 0
     for content_type, media in media_with_examples():
         for example in media.get("examples", {}).values():
@@ -198,7 +198,7 @@ def test_every_example_of_a_body_is_valid():
 
 
 def test_every_other_example_is_valid():
-    """Parameters, headers and events have examples that fit."""
+    """The examples of parameters, headers and events are valid."""
     components = document()["components"]
     parts = [*components["parameters"].values(), *components["headers"].values()]
     for call in OPERATIONS:
@@ -212,12 +212,12 @@ def test_every_other_example_is_valid():
     assert EVENT_EXAMPLES.data.keys() == {event.name for event in STREAM_EVENTS}
 
 
-# The story
+# Examples against the service
 
 
 @attrs.frozen
-class Teller:
-    """Calls by examples, and puts what is random in answers into the story's words."""
+class ExampleClient:
+    """Makes the calls of examples and maps random values to their values."""
 
     world: RunningService
     names: dict[str, str] = attrs.field(factory=dict)
@@ -237,7 +237,7 @@ class Teller:
         text = answer.body.decode()
         if text:
             self._learn(example.response, _parsed(call, text))
-        return answer.status, dict(answer.headers), self.told(text)
+        return answer.status, dict(answer.headers), self.with_example_values(text)
 
     def _client(self, example: Example, call: Operation) -> AsgiClient:
         if call.is_operator_only:
@@ -246,7 +246,7 @@ class Teller:
         return clients.get(example.caller, self.world.anonymous)
 
     def _learn(self, expected: object, actual: object) -> None:
-        """Take what is random for what the example calls it."""
+        """Map the random values of a response to those of the example."""
         match expected, actual:
             case dict(), dict():
                 for name in expected.keys() & actual.keys():
@@ -257,7 +257,7 @@ class Teller:
                 for one, other in zip(expected, actual, strict=False):
                     self._learn(one, other)
 
-    def told(self, text: str) -> str:
+    def with_example_values(self, text: str) -> str:
         for actual, name in self.names.items():
             text = text.replace(actual, name)
         return text
@@ -274,13 +274,13 @@ def _parsed(call: Operation, text: str) -> Any:
     return json.loads(text)
 
 
-async def test_story_is_told_by_the_service_in_the_same_words(autojump_clock, world):
-    """Each example is what the running service answers, and fits its schema."""
+async def test_examples_are_what_the_service_returns(autojump_clock, world):
+    """Each example is the service's response, and is valid by its schema."""
     assert START == conftest.START
-    teller = Teller(world)
+    client = ExampleClient(world)
     for example in CALL_EXAMPLES:
         call = BY_ID[example.operation]
-        status, headers, text = await teller.ask(example)
+        status, headers, text = await client.ask(example)
         answer = _parsed(call, text) if text else None
 
         assert (example.operation, example.status) == (example.operation, status)
@@ -288,40 +288,40 @@ async def test_story_is_told_by_the_service_in_the_same_words(autojump_clock, wo
         response = operation(call)["responses"][str(status)]
         check_headers(response, headers)
         for name, value in example.response_headers.items():
-            assert value == teller.told(headers[name.lower()])
+            assert value == client.with_example_values(headers[name.lower()])
         for media in response.get("content", {}).values():
             for each in answer if "x-line" in media else [answer]:
                 check(media.get("x-line", media["schema"]), each)
 
 
 def check_headers(response: dict[str, Any], headers: dict[str, str]) -> None:
-    """Hold an answer's header against what the document says of it."""
-    for name, told in response.get("headers", {}).items():
-        if "$ref" in told:
-            told = document()["components"]["headers"][name]
+    """Validate the header fields of a response."""
+    for name, header in response.get("headers", {}).items():
+        if "$ref" in header:
+            header = document()["components"]["headers"][name]
         value: str | int = headers[name.lower()]
-        check(told["schema"], int(value) if name == "Retry-After" else value)
+        check(header["schema"], int(value) if name == "Retry-After" else value)
     content_type = headers.get("content-type", "").partition(";")[0]
 
     assert (content_type or None) in (*response.get("content", ()), None)
     assert bool(content_type) == ("content" in response)
 
 
-def test_story_has_every_call():
-    """No call is without an example, but for those whose answer is not short."""
-    told = {example.operation for example in CALL_EXAMPLES}
+def test_every_operation_has_an_example():
+    """All operations but the stream, metrics and the document have an example."""
+    called = {example.operation for example in CALL_EXAMPLES}
 
-    assert BY_ID.keys() - told == {"stream", "metrics", "openapi"}
+    assert BY_ID.keys() - called == {"stream", "metrics", "openapi"}
 
 
-async def test_streams_tell_the_story_in_the_same_words(autojump_clock, world):
-    """A stream's examples are what is read from it, byte by byte."""
-    teller = Teller(world)
+async def test_stream_examples_are_what_the_service_sends(autojump_clock, world):
+    """The events and ids of a stream are those of the examples."""
+    client = ExampleClient(world)
     operate = next(
         n for n, example in enumerate(CALL_EXAMPLES) if example.operation == "ops"
     )
     for example in CALL_EXAMPLES[:operate]:
-        await teller.ask(example)
+        await client.ask(example)
     alice = world.user(ttl=3_600)
     response = operation(BY_ID["stream"])["responses"]["200"]
     media = response["content"][EVENT_STREAM]
@@ -331,61 +331,66 @@ async def test_streams_tell_the_story_in_the_same_words(autojump_clock, world):
             check_headers(response, dict(stream.headers))
             actual = [await stream.next_event() for _ in expected[:2]]
             if level == "items":
-                await teller.ask(CALL_EXAMPLES[operate])
+                await client.ask(CALL_EXAMPLES[operate])
                 actual.append(await stream.next_event())
 
         for event in actual:
             frame = {"event": event.type, "data": event.data, "id": event.id}
             check(media["schema"], {n: v for n, v in frame.items() if v is not None})
-        told = [
-            (event.type, known(event.type, json.loads(teller.told(event.data))))
+        received = [
+            (
+                event.type,
+                with_example_value(
+                    event.type, json.loads(client.with_example_values(event.data))
+                ),
+            )
             for event in actual
         ]
-        assert [(event.type, json.loads(event.data)) for event in expected] == told
+        assert [(event.type, json.loads(event.data)) for event in expected] == received
         last_id = [event.id for event in expected][-1]
-        assert last_id == teller.told(stream.last_event_id)
+        assert last_id == client.with_example_values(stream.last_event_id)
 
 
-def known(kind: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event with the example's word for what is drawn by lot."""
+def with_example_value(kind: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of an event with the example's value for a random one."""
     drawn = {"hello": "max_age", "bye": "retry"}.get(kind)
     return {**event, drawn: EVENT_EXAMPLES.data[kind][drawn]} if drawn else event
 
 
 async def test_every_event_fits_its_schema(autojump_clock, world):
-    """Whatever a stream says in a long life is what the document knows of."""
+    """All events of long streams are valid by their schemas."""
     schemas_by_name = {event.name: event.data_schema() for event in STREAM_EVENTS}
-    heard = set()
+    seen = set()
     await world.notify(key="one", title="Before")
 
-    def hear(event: Any) -> dict[str, Any]:
-        heard.add(event.type)
-        told = data(event)
-        check(schemas_by_name[event.type], told)
-        return known(event.type, told)
+    def receive(event: Any) -> dict[str, Any]:
+        seen.add(event.type)
+        received = data(event)
+        check(schemas_by_name[event.type], received)
+        return with_example_value(event.type, received)
 
     async with world.user(ttl=120).stream("/v1/stream?level=items") as stream:
         await world.notify(key="one", ttl=30)
         await world.do(seen_upto=9)
         await trio.sleep(40)
         await world.producer.request("DELETE", "/v1/users/alice")
-        told = {}
+        received = {}
         while event := await stream.next_event():
-            told[event.type] = hear(event)
+            received[event.type] = receive(event)
     async with world.user().stream("/v1/stream") as stream:
-        hear(await stream.next_event())
-        hear(await stream.next_event())
+        receive(await stream.next_event())
+        receive(await stream.next_event())
         world.service.hub.drain()
-        bye = hear(await stream.next_event())
+        bye = receive(await stream.next_event())
 
-    assert schemas_by_name.keys() == heard
-    received = {**told, "bye": bye}
+    assert schemas_by_name.keys() == seen
+    received["bye"] = bye
     for name in ("auth", "reset", "bye"):
         assert EVENT_EXAMPLES.data[name] == received[name]
 
 
-async def test_metrics_are_what_is_said_of_them(autojump_clock, world):
-    """The answers without an example have the type and the headers they are to."""
+async def test_responses_without_an_example(autojump_clock, world):
+    """They have the content type and the headers of the document."""
     client = AsgiClient(world.service.operator_app)
     metrics = await client.request("GET", "/metrics")
     world.service.hub.drain()
@@ -396,12 +401,14 @@ async def test_metrics_are_what_is_said_of_them(autojump_clock, world):
     check({"$ref": "#/components/schemas/NotReadyResponse"}, body(not_ready, 503))
 
 
-PROVED = [example for example in CALL_EXAMPLES if example.caller]
+WITH_CREDENTIALS = [example for example in CALL_EXAMPLES if example.caller]
 
 
-@pytest.mark.parametrize("example", PROVED, ids=lambda e: f"{e.operation}-{e.name}")
-async def test_call_that_needs_a_proof_says_so(autojump_clock, world, example):
-    """Without one, each call is 401 as the document tells of it."""
+@pytest.mark.parametrize(
+    "example", WITH_CREDENTIALS, ids=lambda e: f"{e.operation}-{e.name}"
+)
+async def test_call_without_credentials_is_401(autojump_clock, world, example):
+    """Each operation with credentials lists the 401."""
     call = BY_ID[example.operation]
     answer = await world.anonymous.request(
         call.method, call.path.format(**example.path)
@@ -416,7 +423,7 @@ async def test_call_that_needs_a_proof_says_so(autojump_clock, world, example):
 
 
 async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
-    """Do what the document says the problem is told for, and return the answer."""
+    """Cause the problem, and return the response."""
     rates = {"producer_rate": "1"} if name == "too-many-requests" else {}
     world: RunningService = make_world(**rates)
     producer, alice = world.producer, world.user()
@@ -467,25 +474,25 @@ ELSEWHERE = {"request-timeout", "engine-unavailable", "keys-unavailable"}
 
 
 @pytest.mark.parametrize("name", sorted(PROBLEM_EXAMPLES.keys() - ELSEWHERE))
-async def test_problem_is_told_in_the_same_words(
+async def test_problem_examples_are_what_the_service_returns(
     autojump_clock, make_world, monkeypatch, nursery, name
 ):
-    """The example of each problem is what the running service says."""
+    """The example of each problem is the service's response."""
     example = document()["components"]["examples"][name]["value"]
     answer = await provoke(name, make_world, monkeypatch, nursery)
-    told = body(answer, example["status"])
+    actual = body(answer, example["status"])
 
-    assert example == told
+    assert example == actual
     assert PROBLEM == answer.headers["content-type"]
     for header, value in PROBLEM_EXAMPLES[name].problem.headers.items():
-        # The framework tells the methods of a path in any order.
+        # The order of the methods in `Allow` is not fixed.
         assert sorted(value.split(", ")) == sorted(
             answer.headers[header.lower()].split(", ")
         )
 
 
-def test_problems_that_take_their_time_are_told_in_the_same_words():
-    """A slow body and keys out of reach have tests elsewhere; these are their words."""
+def test_examples_of_slow_problems():
+    """These problems have tests elsewhere; their examples have the same text."""
     examples = document()["components"]["examples"]
     keys = problems.keys_unavailable()
 
@@ -522,8 +529,8 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("schema", "given"), VERDICTS.values(), ids=VERDICTS)
-def test_schema_and_service_judge_alike(schema, given):
-    """What a schema lets through is what the service reads, and nothing else."""
+def test_schema_and_service_accept_the_same(schema, given):
+    """The schema accepts exactly the requests that the service accepts."""
     try:
         msgspec.convert(given, getattr(schemas, schema))
         is_read = True
@@ -533,11 +540,11 @@ def test_schema_and_service_judge_alike(schema, given):
     assert is_read == is_valid(schema, given)
 
 
-# How it is served
+# Serving
 
 
-async def test_document_is_served_to_everybody_and_kept(autojump_clock, world):
-    """It needs no proof, and whoever has it is told so by a 304 without a body."""
+async def test_document_is_served_with_an_etag(autojump_clock, world):
+    """It needs no credentials; `If-None-Match` gets a 304 without a body."""
     first = await world.anonymous.request("GET", "/openapi.json")
     tag = first.headers["etag"]
     again = await world.anonymous.request(
@@ -552,10 +559,8 @@ async def test_document_is_served_to_everybody_and_kept(autojump_clock, world):
 
 
 @pytest.mark.parametrize("path", ["/api", "/api.css", "/api.js", "/api.svg"])
-async def test_page_is_served_and_may_load_nothing_from_elsewhere(
-    autojump_clock, world, path
-):
-    """The page and its files come with a policy that lets nothing else in."""
+async def test_page_has_a_content_security_policy(autojump_clock, world, path):
+    """The page may load nothing from other origins."""
     answer = await world.anonymous.request("GET", path)
 
     assert answer.status == 200

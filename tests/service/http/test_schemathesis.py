@@ -1,7 +1,7 @@
-"""Schemathesis sends what the OpenAPI document allows, and what it does not.
+"""Schemathesis sends requests that the OpenAPI document allows, and others.
 
-Each call of it goes to a service of its own, on virtual time: a long poll and a
-stream last until they end by themselves, and that takes no time at all.
+Each request has a new service on virtual time: long polls and streams last until
+they end, without real time.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ CALL_OF = {(call.path, call.method): call for call in OPERATIONS}
 CONFIG = {
     "generation": {"with-security-parameters": False},
     "operations": [
-        # What belongs together in its query is more than parameters can say.
+        # The rules between its parameters cannot be put into the document.
         {
             "include-operation-id": "retract",
             "checks": {"positive_data_acceptance": {"enabled": False}},
         },
-        # A batch answers each line by itself, and no body is a bad one.
+        # A batch has a result for each line; an invalid line is not an error status.
         {
             "include-operation-id": "batch",
             "checks": {"negative_data_rejection": {"enabled": False}},
@@ -61,7 +61,7 @@ def _ndjson(ctx: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-# Where anything may be sent, which is where nobody proves anything, nothing is wrong.
+# Operations without credentials have no invalid request, so no negative mode.
 WAYS = [
     pytest.param(call, mode, id=f"{call.id}-{mode.value}")
     for call in OPERATIONS
@@ -73,7 +73,7 @@ WAYS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("call", "mode"), WAYS)
 def test_service_does_what_the_document_says(described, call, mode):
-    """Whatever is sent, the answer is one that the document tells of that call."""
+    """Every response is one that the document lists for its operation."""
     operation = described[call.path][call.method]
 
     @hypothesis.settings(
@@ -106,7 +106,7 @@ async def _answer(case: schemathesis.Case) -> schemathesis.Response:
 
 
 def _decoding(app: Any) -> Any:
-    """Decode the path as servers do, which the client of the tests leaves to them."""
+    """Decode the path as servers do; the test client does not."""
 
     async def decoding(scope: Any, receive: Any, send: Any) -> None:
         path = unquote(scope["raw_path"].decode())
@@ -140,7 +140,7 @@ async def _send(
 
 
 def _with_plain_numbers(body: Any) -> Any:
-    """Write 2.0 as 2: the same to JSON Schema, and to the service it is no integer."""
+    """Write 2.0 as 2: equal in JSON Schema, but the service accepts no float."""
     match body:
         case float() if body.is_integer():
             return int(body)
@@ -163,9 +163,11 @@ def _client(case: schemathesis.Case, world: RunningService) -> AsgiClient:
 
 
 def _check_lines(case: schemathesis.Case, answer: Any) -> None:
-    """Hold each line and each event against its schema, which no keyword tells."""
-    told = case.operation.definition.raw["responses"].get(str(answer.status_code), {})
-    for content_type, media in told.get("content", {}).items():
+    """Validate each line and each event by its schema."""
+    documented = case.operation.definition.raw["responses"].get(
+        str(answer.status_code), {}
+    )
+    for content_type, media in documented.get("content", {}).items():
         if content_type == EVENT_STREAM:
             for event in Parser().receive_data(answer.content):
                 _check(_EVENT_SCHEMAS[event.type], event.data.encode())

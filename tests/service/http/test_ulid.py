@@ -1,4 +1,4 @@
-"""Ids of items."""
+"""ULIDs: ids of items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def number(ulid: str) -> int:
 
 
 def test_id_begins_with_the_time():
-    """It is a ULID: 48 bits of milliseconds, then 80 that differ each time."""
+    """An id is 48 bits of milliseconds, then 80 bits that differ each time."""
     now = 1_763_690_000.123
     ids = {new_id(now) for _ in range(100)}
 
@@ -30,15 +30,15 @@ def test_id_begins_with_the_time():
 
 
 def test_ids_sort_by_time():
-    """What came later sorts behind, as text."""
+    """A later id sorts after an earlier one, as text."""
     ids = [new_id(now) for now in (0.0, 0.001, 1.0, 1_763_690_000.0, 1e11)]
 
     assert sorted(ids) == ids
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked there")
-def test_process_that_is_forked_has_ids_of_its_own():
-    """What was drawn ahead is not drawn from by two."""
+def test_forked_process_has_other_ids():
+    """A child process does not reuse the random parts of its parent."""
     new_id(0.0)
     reading, writing = os.pipe()
     child = os.fork()
