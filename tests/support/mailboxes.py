@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import msgspec
 
-from roundel_service.domain.items import MailboxLimits
+from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
 from roundel_service.domain.operations import MarkAll, Notify, Operation, SetGauge
 from roundel_service.domain.record import Record
@@ -33,6 +33,13 @@ class Clock:
 def note(name: str, category: str = "c", **fields) -> Notify:
     """Return a notification with the id and title *name*."""
     return Notify(id=name, category=category, title=name, **fields)
+
+
+def item(category: str = "c", **flags: bool) -> Item:
+    """Return an item of *category*, with some *flags* set."""
+    fields: dict = dict.fromkeys(("body", "url", "icon", "key", "source", "data"))
+    fields |= {"id": "1", "seq": 1, "category": category, "title": "a secret affair"}
+    return Item(**fields, created_at=0.0, expires_at=None, size=0, **flags)
 
 
 def ops(*requested, op_id: str = "op") -> MarkAll:
