@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import final
 
 import attrs
+from structlog.contextvars import bind_contextvars
 
 from ..engines.base import EngineUnavailable
 from ..telemetry import access_log
@@ -40,7 +41,7 @@ class Dispatcher:
         *route* is the path template of the request, for the metrics.
         """
         started = perf_counter()
-        access_log.bound_request_id.set(request.id)
+        bind_contextvars(request_id=request.id)
         response, problem = await _run_handler(route, request, handler)
         seconds = perf_counter() - started
         self.metrics.requested(request.method, route, response.status, seconds)

@@ -1,4 +1,4 @@
-"""What the operator's listener answers: alive, ready, and the numbers."""
+"""The application on the operator's listener: health checks and metrics."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..http.responses import LiveResponse, NotReadyResponse, ReadyResponse
 from ..telemetry.metrics import CONTENT_TYPE, Metrics
 
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
-"""Answers why the service is not ready, by a name for each reason; nothing if it is."""
+"""Returns the reasons why the service is not ready, by name; empty if it is ready."""
 
 READINESS_TIMEOUT = 2.0
-"""How long `GET /readyz` waits for the reasons, in seconds."""
+"""Timeout of the readiness check, in seconds."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 def create_operator_app(*, metrics: Metrics, readiness: Readiness) -> QuartTrio:
-    """Return the ASGI application for the operator, who proves nothing.
+    """Create the ASGI application of the operator's listener.
 
-    It has to be out of everybody else's reach. A *readiness* that fails, or takes
-    more than `PATIENCE`, is a reason of its own.
+    It has no authentication, so its listener must not be public. If *readiness* raises
+    or takes more than `READINESS_TIMEOUT`, the service is not ready.
     """
     app = QuartTrio(__name__, static_folder=None)
     operator = _Operator(metrics, readiness)
@@ -68,29 +68,29 @@ class _Operator:
             try:
                 reasons = await self.readiness()
             except Exception as error:
-                # An engine's error may name an address with its password: the log
-                # is cleaned of those, this answer is not.
+                # The error may contain an address with a password. The log redacts
+                # it, but this response would not.
                 log.exception("readiness failed")
                 reasons = {"readiness": f"failed with {type(error).__name__}"}
         return reasons
 
     async def metrics_text(self) -> Response:
-        return _answer(200, self.metrics.text(), CONTENT_TYPE)
+        return _response(200, self.metrics.text(), CONTENT_TYPE)
 
 
 def _json(status: int, document: object, media_type: str = "json") -> Response:
     body = msgspec.json.encode(document)
-    return _answer(status, body, f"application/{media_type}")
+    return _response(status, body, f"application/{media_type}")
 
 
-def _answer(status: int, body: bytes, content_type: str) -> Response:
-    # An answer from before is worse than none.
+def _response(status: int, body: bytes, content_type: str) -> Response:
+    # A cached health check is worse than none.
     headers = {"Cache-Control": "no-store"}
     return Response(body, status, headers=headers, content_type=content_type)
 
 
 async def _http_problem(error: HTTPException) -> Response:
-    """Answer what the framework refuses with a problem document."""
+    """Return a problem document for an error of the framework, such as 404 or 405."""
     status = HTTPStatus(error.code or 500)
     problem = Problem(
         status=status,

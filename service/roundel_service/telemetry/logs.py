@@ -1,8 +1,7 @@
-"""What the service writes: a line of JSON for each thing that happened.
+"""The log: one line of JSON per event.
 
-Secrets have no business in a log line, and no line here is given one. The redaction
-is the last line of defence for the day on which somebody does, or an error's own
-words do.
+No caller passes a secret to the log. Redaction is the last line of defence, for a
+caller that does by mistake, and for the messages of errors.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ import structlog
 from structlog.contextvars import get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .redaction import redact, redacted
+from .redaction import redact, redact_field
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
-    """Write what anybody logs to *stream*, each as a line of JSON.
+    """Write all log lines to *stream*, from *level* on.
 
-    Call it once, before any application is made: Quart gives its own handler, with a
-    thread, to a logger that has none. It takes the place of the handlers of the root
-    logger, so that Hypercorn's lines and those of the adapters look the same.
+    Call it once, before an application is created: Quart adds a handler with a thread
+    to a logger without one. The handlers of the root logger are replaced, so that lines
+    of Hypercorn and of the adapters have the same form.
     """
     first: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -69,13 +68,12 @@ _render = structlog.processors.JSONRenderer(_json)
 @final
 @attrs.frozen
 class _Sink:
-    """Where finished lines go; past `logging`, which takes as long as all the rest."""
+    """Writes finished lines; `logging` would double the time of a line."""
 
     stream: TextIO
 
     def write(self, line: str) -> None:
-        # Nobody reads the pipe any more: that must not fail a request, and there is
-        # nowhere left to tell it.
+        # A closed pipe must not fail a request, and there is no other log.
         with suppress(OSError, ValueError):
             self.stream.write(f"{line}\n")
             self.stream.flush()
@@ -86,19 +84,19 @@ class _Sink:
 @final
 @attrs.define
 class Renderer:
-    """The last step of a line; it knows where lines go, and from which *level* on."""
+    """The last processor: renders a line; also holds the *sink* and the *level*."""
 
     sink: _Sink
     level: int
-    _around: str | None = None
+    _context: str | None = None
 
-    def around(self) -> str:
-        """Say what is bound around every request, which is the process's own."""
-        if self._around is None:
+    def context(self) -> str:
+        """Return the fields that are bound in the whole process, such as the worker."""
+        if self._context is None:
             bound = get_contextvars().items()
-            told = {n: redacted(n, v) for n, v in bound if n != "request_id"}
-            self._around = f",{_json(told, default=repr)[1:-1]}" if told else ""
-        return self._around
+            fields = {n: redact_field(n, v) for n, v in bound if n != "request_id"}
+            self._context = f",{_json(fields, default=repr)[1:-1]}" if fields else ""
+        return self._context
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
         line = _render(logger, name, event)
@@ -116,11 +114,11 @@ def stream_line(
     versions_skipped: int,
     request_id: str,
 ) -> None:
-    """Log a stream that has ended; *skipped* is the versions that it was not told."""
+    """Log the end of a stream; *versions_skipped* were replaced by a later state."""
     _log.info(
         "stream ended",
         user=user,
-        # A line's `level` is how bad it is.
+        # `level` is the severity of the line.
         stream_level=level,
         reason=reason,
         duration_s=round(seconds, 3),

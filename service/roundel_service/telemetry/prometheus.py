@@ -1,7 +1,7 @@
-"""Plain numbers, and how Prometheus is told of them.
+"""Counters, histograms and gauges that are cheap to update.
 
-Counting happens for every frame of every stream, so it is an addition in a dict or a
-list; the objects of prometheus-client are made only when somebody asks for them.
+The service counts each event of each stream, so an update is one addition in a dict or
+a list. A scrape converts the values to the metric families of prometheus-client.
 """
 
 from __future__ import annotations
@@ -28,37 +28,36 @@ Labels: TypeAlias = tuple[str, ...]
 
 
 class Series(Protocol):
-    """Something that a scrape asks for its numbers."""
+    """A metric that a scrape collects."""
 
     def collect(self) -> Iterator[Metric]:
-        """Put the numbers as they are now into Prometheus' words."""
+        """Yield the current values as metric families."""
         ...
 
 
 @final
 class Counter:
-    """A number that only grows, one for each of the *labels*' values.
+    """A counter, one per combination of label values.
 
-    Those of the *known* ones are told from the start, as 0.
+    The *known* values of a single label are exported as 0 from the start.
     """
 
     def __init__(
-        self, name: str, words: str, labels: Labels = (), known: Sequence[str] = ()
+        self, name: str, help_text: str, labels: Labels = (), known: Sequence[str] = ()
     ) -> None:
-        self._told = (name, words, labels)
+        self._name, self._help, self._labels = name, help_text, labels
         self._values: dict[Labels, int] = {(value,): 0 for value in known}
         if not labels:
             self._values[()] = 0
 
     def add(self, count: int, labels: Labels = ()) -> None:
-        """Let it grow by *count*, for these values of its labels."""
+        """Add *count* to the counter of these label values."""
         values = self._values
         values[labels] = values.get(labels, 0) + count
 
     def collect(self) -> Iterator[Metric]:
-        """Tell the numbers."""
-        name, words, labels = self._told
-        family = CounterMetricFamily(name, words, labels=labels)
+        """Yield the counters."""
+        family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for label_values, value in self._values.items():
             family.add_metric(label_values, value)
         yield family
@@ -66,23 +65,23 @@ class Counter:
 
 @final
 class Histogram:
-    """How often a value was at most each of *bounds*, which are in order."""
+    """A histogram with the upper *bounds* of its buckets, in ascending order."""
 
     def __init__(
-        self, name: str, words: str, bounds: Sequence[float], labels: Labels = ()
+        self, name: str, help_text: str, bounds: Sequence[float], labels: Labels = ()
     ) -> None:
-        self._told = (name, words, labels)
+        self._name, self._help, self._labels = name, help_text, labels
         self._bounds = bounds
         self._cells: dict[Labels, list[float]] = {}
         if not labels:
             self._cells[()] = self._empty()
 
     def _empty(self) -> list[float]:
-        # A cell for each bound, one for what is above them all, and the sum.
+        # A cell per bound, one for values above all bounds, and the sum.
         return [0] * (len(self._bounds) + 2)
 
     def observe(self, value: float, labels: Labels = ()) -> None:
-        """Count *value* in, for these values of the labels."""
+        """Add *value* to the histogram of these label values."""
         cells = self._cells.get(labels)
         if cells is None:
             cells = self._cells[labels] = self._empty()
@@ -90,9 +89,8 @@ class Histogram:
         cells[-1] += value
 
     def collect(self) -> Iterator[Metric]:
-        """Tell the numbers; Prometheus wants each to include those below it."""
-        name, words, labels = self._told
-        family = HistogramMetricFamily(name, words, labels=labels)
+        """Yield the histograms; a bucket of Prometheus includes the lower buckets."""
+        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         for label_values, (*cells, total) in self._cells.items():
             buckets = list(zip(bounds, accumulate(cells), strict=True))
@@ -102,67 +100,64 @@ class Histogram:
 
 @final
 class Gauge:
-    """A number that is *read* at each scrape, and not told while nobody can."""
+    """A gauge whose value each scrape gets from *read*."""
 
-    def __init__(
-        self, name: str, words: str, read: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         self.read = read
-        self._told = (name, words)
+        self._name, self._help = name, help_text
 
     def collect(self) -> Iterator[Metric]:
-        """Tell the number."""
-        if self.read is not None:
-            yield GaugeMetricFamily(*self._told, value=self.read())
+        """Yield the gauge."""
+        yield GaugeMetricFamily(self._name, self._help, value=self.read())
 
 
 @final
 @attrs.frozen
 class Info:
-    """Which *version* runs."""
+    """The *version* of the service, as the label of a gauge that is always 1."""
 
     version: str
 
     def collect(self) -> Iterator[Metric]:
-        """Tell the version."""
-        words = "The version that runs."
-        yield InfoMetricFamily("roundel", words, {"version": self.version})
+        """Yield the version."""
+        yield InfoMetricFamily(
+            "roundel", "Version of the service.", {"version": self.version}
+        )
 
 
 @final
 @attrs.frozen
 class Process:
-    """What the process takes of its machine; *proc* is its folder on Linux.
+    """CPU time, memory and open files of the process; *proc* is its folder on Linux.
 
-    The collector of prometheus-client lists all open files, which holds up the loop
-    for 20 ms when there are 20,000; Linux has told their number itself since 6.2.
+    The collector of prometheus-client lists all open files, which blocks the event loop
+    for 20 ms at 20,000 files. Since Linux 6.2 the size of the folder is their number.
     """
 
     proc: Path = Path("/proc/self")
 
     def collect(self) -> Iterator[Metric]:
-        """Tell the basics under the names that every Prometheus client uses."""
-        words = "User and system CPU time spent, in seconds."
-        yield CounterMetricFamily("process_cpu_seconds", words, time.process_time())
+        """Yield the metrics under the names that all Prometheus clients use."""
+        help_text = "User and system CPU time, in seconds."
+        yield CounterMetricFamily("process_cpu_seconds", help_text, time.process_time())
         if self.proc.is_dir():
-            words = "Resident memory, in bytes."
+            help_text = "Resident memory, in bytes."
             pages = int((self.proc / "statm").read_text().split()[1])
             size = pages * mmap.PAGESIZE
-            yield GaugeMetricFamily("process_resident_memory_bytes", words, size)
-            words = "Open file descriptors."
+            yield GaugeMetricFamily("process_resident_memory_bytes", help_text, size)
             folder = self.proc / "fd"
-            number = folder.stat().st_size or len(os.listdir(folder))
-            yield GaugeMetricFamily("process_open_fds", words, number)
+            count = folder.stat().st_size or len(os.listdir(folder))
+            yield GaugeMetricFamily("process_open_fds", "Open file descriptors.", count)
 
 
 @final
 @attrs.frozen(eq=False)
 class Families:
-    """All of *series*, as one collector of prometheus-client."""
+    """A collector of prometheus-client for all *series*."""
 
     series: Sequence[Series]
 
     def collect(self) -> Iterator[Metric]:
-        """Tell all numbers."""
+        """Yield all metric families."""
         for series in self.series:
             yield from series.collect()

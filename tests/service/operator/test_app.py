@@ -1,4 +1,4 @@
-"""The operator's listener: what a probe and a scrape are told."""
+"""The operator's listener: health checks and metrics."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ def operator(readiness=ready, metrics: Metrics | None = None) -> AsgiClient:
     return AsgiClient(app)
 
 
-def seen(answer: AsgiResponse) -> tuple[int, object]:
+def parsed(answer: AsgiResponse) -> tuple[int, object]:
     return answer.status, json.loads(answer.body)
 
 
-async def test_process_that_answers_is_alive(autojump_clock):
-    """Alive means just that: it does not depend on any other thing being well."""
+async def test_livez(autojump_clock):
+    """A liveness check does not depend on the engine or on anything else."""
     answer = await operator(broken).request("GET", "/livez")
 
-    assert (200, {"status": "ok"}) == seen(answer)
+    assert (200, {"status": "ok"}) == parsed(answer)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_service_without_a_reason_against_it_is_ready(autojump_clock):
-    """Traffic may come."""
+async def test_ready(autojump_clock):
+    """A service without a reason against it is ready."""
     answer = await operator().request("GET", "/readyz")
 
-    assert (200, {"status": "ready"}) == seen(answer)
+    assert (200, {"status": "ready"}) == parsed(answer)
 
 
-async def test_service_that_is_not_ready_says_why(autojump_clock):
-    """Each reason is told by its name, and no traffic should come."""
+async def test_not_ready(autojump_clock):
+    """The response of a service that is not ready is 503 and names the reasons."""
     reasons = {"draining": "since 3 s", "engine": "not reachable"}
 
     async def readiness() -> Mapping[str, str]:
@@ -62,7 +62,7 @@ async def test_service_that_is_not_ready_says_why(autojump_clock):
 
     answer = await operator(readiness).request("GET", "/readyz")
 
-    assert (503, {"status": "not ready", "reasons": reasons}) == seen(answer)
+    assert (503, {"status": "not ready", "reasons": reasons}) == parsed(answer)
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -70,26 +70,26 @@ async def test_service_that_is_not_ready_says_why(autojump_clock):
     ("readiness", "name"), [(broken, "OSError"), (broken_in_parallel, "ExceptionGroup")]
 )
 async def test_readiness_that_fails_is_a_reason(autojump_clock, readiness, name):
-    """A probe gets an answer all the same, and no address with a password in it."""
+    """An error in the check is a reason, without a password in the response."""
     with capture_logs() as lines:
         answer = await operator(readiness).request("GET", "/readyz")
 
     reasons = {"readiness": f"failed with {name}"}
-    assert (503, {"status": "not ready", "reasons": reasons}) == seen(answer)
+    assert (503, {"status": "not ready", "reasons": reasons}) == parsed(answer)
     assert ["readiness failed"] == [line["event"] for line in lines]
 
 
 async def test_readiness_that_takes_too_long_is_a_reason(autojump_clock):
-    """A probe never waits for more than 2 s for an engine that hangs."""
+    """A readiness check takes at most 2 s, even if the engine hangs."""
     answer = await operator(trio.sleep_forever).request("GET", "/readyz")
 
     reasons = {"readiness": "not known within 2 s"}
-    assert (503, {"status": "not ready", "reasons": reasons}) == seen(answer)
+    assert (503, {"status": "not ready", "reasons": reasons}) == parsed(answer)
     assert trio.current_time() == 2
 
 
-async def test_scrape_is_what_was_counted(autojump_clock):
-    """Prometheus gets its text, under the media type that it expects."""
+async def test_metrics(autojump_clock):
+    """A scrape returns the counters in the text format of Prometheus."""
     metrics = Metrics()
     metrics.stream_rejected()
     answer = await operator(metrics=metrics).request("GET", "/metrics")
@@ -100,8 +100,8 @@ async def test_scrape_is_what_was_counted(autojump_clock):
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-async def test_head_is_answered_like_get(autojump_clock, path):
-    """Probes that only want the status get it; the server leaves the body out."""
+async def test_head(autojump_clock, path):
+    """HEAD returns the status and media type of GET."""
     head = await operator().request("HEAD", path)
     get = await operator().request("GET", path)
 
@@ -112,8 +112,8 @@ async def test_head_is_answered_like_get(autojump_clock, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/badge", "/livez/", "/metrics/x"])
-async def test_anything_else_is_404(autojump_clock, path):
-    """Nothing of the service itself can be had here."""
+async def test_other_paths_are_404(autojump_clock, path):
+    """The listener serves no path of the public API."""
     answer = await operator().request("GET", path)
 
     assert answer.headers["content-type"] == "application/problem+json"
@@ -125,7 +125,7 @@ async def test_anything_else_is_404(autojump_clock, path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "MADE-UP"])
 async def test_other_methods_are_405(autojump_clock, method):
-    """There is nothing to change, and the methods that there are are told."""
+    """A method other than GET and HEAD is 405 with `Allow`."""
     answer = await operator().request(method, "/metrics")
 
     assert answer.headers["content-type"] == "application/problem+json"

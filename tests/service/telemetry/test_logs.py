@@ -1,4 +1,4 @@
-"""What is logged: a line of JSON each, and never a secret."""
+"""The log: one line of JSON per event, without secrets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from roundel_service.telemetry import access_log as access
-from roundel_service.telemetry import logs
+from roundel_service.telemetry import access_log, logs
 from roundel_service.telemetry.redaction import redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_"
-HIDDEN = "[redacted]"
+REDACTED = "[redacted]"
 
 here = structlog.get_logger("here")
 elsewhere = logging.getLogger("hypercorn.error")
@@ -39,7 +38,7 @@ def configured(stream: TextIO, **settings: int) -> Iterator[None]:
 
 @attrs.frozen
 class Log:
-    """What was written."""
+    """The written lines."""
 
     stream: io.StringIO = attrs.field(factory=io.StringIO)
 
@@ -53,7 +52,7 @@ class Log:
 
     @property
     def line(self) -> dict[str, object]:
-        """The only line, without its time."""
+        """The only line, without its timestamp."""
         (line,) = self.lines
         return {name: value for name, value in line.items() if name != "timestamp"}
 
@@ -65,11 +64,11 @@ def log() -> Iterator[Log]:
         yield written
 
 
-# The form of a line
+# Format
 
 
 def test_line_is_json_with_level_event_and_fields(log):
-    """Whatever collects the lines needs no parser of its own."""
+    """A line is a JSON object with level, event and fields."""
     here.warning("something happened", user="alice", v=3, text='a "b"\nc')
 
     assert {
@@ -83,7 +82,7 @@ def test_line_is_json_with_level_event_and_fields(log):
 
 
 def test_time_is_iso_8601_in_utc(log):
-    """Lines of several machines can be put in order."""
+    """The timestamp is in UTC, so that lines of several machines can be sorted."""
     here.info("now")
     (line,) = log.lines
 
@@ -91,8 +90,8 @@ def test_time_is_iso_8601_in_utc(log):
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_of_libraries_look_the_same(log):
-    """Hypercorn and the adapters log by the standard library, in the same form."""
+def test_standard_logging_has_the_same_format(log):
+    """Lines of Hypercorn and of the adapters are JSON too."""
     elsewhere.error("connection %d failed", 7)
 
     assert {
@@ -104,7 +103,7 @@ def test_lines_of_libraries_look_the_same(log):
 
 @pytest.mark.parametrize("logger", [here, elsewhere], ids=["ours", "a library's"])
 def test_traceback_is_a_field_of_its_line(log, logger):
-    """An error is one line as well, however long its story is."""
+    """An error with a traceback is one line."""
     try:
         int("no number")
     except ValueError:
@@ -115,8 +114,8 @@ def test_traceback_is_a_field_of_its_line(log, logger):
     assert log.line["exception"].endswith("with base 10: 'no number'")
 
 
-def test_level_bounds_what_is_written_by_anybody():
-    """Who wants only warnings gets only warnings."""
+def test_level_applies_to_all_loggers():
+    """The level applies to structlog and to standard logging."""
     written = Log()
     with configured(written.stream, level=logging.WARNING):
         for logger in (here, elsewhere):
@@ -126,8 +125,8 @@ def test_level_bounds_what_is_written_by_anybody():
     assert ["said", "said"] == [line["event"] for line in written.lines]
 
 
-def test_log_that_cannot_be_written_stops_no_request():
-    """A pipe that nobody reads any more is no reason to fail."""
+def test_broken_pipe_is_ignored():
+    """A log that cannot be written does not raise."""
     tried = []
 
     class Broken(io.StringIO):
@@ -155,11 +154,11 @@ def test_log_that_cannot_be_written_stops_no_request():
     ],
 )
 @pytest.mark.parametrize("value", ["abc", b"abc", 123, ["abc"], {"a": "abc"}])
-def test_field_that_is_named_like_a_secret_is_not_told(log, name, value):
-    """Whatever is in such a field, and however deep it is, stays here."""
+def test_field_with_a_secret_name_is_redacted(log, name, value):
+    """A field with the name of a secret is redacted, at any depth."""
     here.info("seen", **{name: value}, headers={name: value}, pairs=[{name: value}])
 
-    assert [HIDDEN, {name: HIDDEN}, [{name: HIDDEN}]] == [
+    assert [REDACTED, {name: REDACTED}, [{name: REDACTED}]] == [
         log.line[field] for field in (name, "headers", "pairs")
     ]
 
@@ -168,71 +167,71 @@ def test_field_that_is_named_like_a_secret_is_not_told(log, name, value):
     "name",
     ["user", "request_id", "monkey", "keyboard", "turkeys", "Keynote", "op_id", "why"],
 )
-def test_field_that_is_named_like_no_secret_is_told(log, name):
-    """A log that hides everything is of no use."""
+def test_field_with_another_name_is_logged(log, name):
+    """A field whose name only resembles that of a secret is logged."""
     here.info("seen", **{name: "abc"})
 
     assert "abc" == log.line[name]
 
 
 @pytest.mark.parametrize("value", [None, True, False])
-def test_that_there_is_a_secret_is_none(log, value):
-    """Whether a proof was there may be told."""
+def test_presence_of_a_secret_is_logged(log, value):
+    """`None` and booleans are logged: whether a secret was present is not secret."""
     here.info("seen", ticket=value)
 
     assert log.line["ticket"] is value
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
-        (JWT, HIDDEN),
-        (f"roundel={JWT}; Path=/", f"roundel={HIDDEN}; Path=/"),
-        (f"got '{JWT}', expected", f"got '{HIDDEN}', expected"),
-        (f"next=%2F%3Fx%3D{JWT}", f"next=%2F%3Fx%3D{HIDDEN}"),
-        ("Bearer abc", f"Bearer {HIDDEN}"),
-        ("Authorization: bearer  a.b/c= x", f"Authorization: bearer  {HIDDEN} x"),
-        ("/v1/stream?ticket=abc&x=1", f"/v1/stream?ticket={HIDDEN}&x=1"),
-        ("?url=/v1%3Fticket%3Dabc", f"?url=/v1%3Fticket%3D{HIDDEN}"),
-        ("?access_token=abc#here", f"?access_token={HIDDEN}#here"),
-        ("Gate(jwt_secret='abc', x=1)", f"Gate(jwt_secret='{HIDDEN}', x=1)"),
-        ('{"ticket": "abc"}', f'{{"ticket": "{HIDDEN}"}}'),
-        ("valkey://me:pw@db:6379/0", f"valkey://me:{HIDDEN}@db:6379/0"),
+        (JWT, REDACTED),
+        (f"roundel={JWT}; Path=/", f"roundel={REDACTED}; Path=/"),
+        (f"got '{JWT}', expected", f"got '{REDACTED}', expected"),
+        (f"next=%2F%3Fx%3D{JWT}", f"next=%2F%3Fx%3D{REDACTED}"),
+        ("Bearer abc", f"Bearer {REDACTED}"),
+        ("Authorization: bearer  a.b/c= x", f"Authorization: bearer  {REDACTED} x"),
+        ("/v1/stream?ticket=abc&x=1", f"/v1/stream?ticket={REDACTED}&x=1"),
+        ("?url=/v1%3Fticket%3Dabc", f"?url=/v1%3Fticket%3D{REDACTED}"),
+        ("?access_token=abc#here", f"?access_token={REDACTED}#here"),
+        ("Gate(jwt_secret='abc', x=1)", f"Gate(jwt_secret='{REDACTED}', x=1)"),
+        ('{"ticket": "abc"}', f'{{"ticket": "{REDACTED}"}}'),
+        ("valkey://me:pw@db:6379/0", f"valkey://me:{REDACTED}@db:6379/0"),
     ],
 )
 @pytest.mark.parametrize("place", ["event", "field", "list", "name", "error", "bytes"])
-def test_text_that_looks_like_a_secret_is_not_told(log, text, told, place):
-    """Wherever it stands, what is secret of it is cut out and the rest is told."""
+def test_secret_in_text_is_redacted(log, text, expected, place):
+    """A secret inside text is redacted, and the rest of the text is logged."""
     match place:
         case "event":
             elsewhere.warning("%s", text)
-            assert told == log.line["event"]
+            assert expected == log.line["event"]
         case "field":
             here.info("seen", text=text)
-            assert told == log.line["text"]
+            assert expected == log.line["text"]
         case "list":
             here.info("seen", headers=[("x", text)])
-            assert [["x", told]] == log.line["headers"]
+            assert [["x", expected]] == log.line["headers"]
         case "name":
             here.info("seen", headers={text: 1})
-            assert told in log.line["headers"]
+            assert expected in log.line["headers"]
         case "error":
             here.info("seen", error=ValueError(text))
-            assert told in log.line["error"].replace("\\'", "'")
+            assert expected in log.line["error"].replace("\\'", "'")
         case "bytes":
             here.info("seen", body=text.encode())
-            assert told in log.line["body"].replace("\\'", "'")
+            assert expected in log.line["body"].replace("\\'", "'")
 
 
-def test_traceback_tells_no_secret(log):
-    """Nor does the message of an error, which may be of anybody's making."""
+def test_secret_in_a_traceback_is_redacted(log):
+    """A secret in the message of an error is redacted in the traceback."""
     try:
         int(f"42\n{JWT}")
     except ValueError:
         here.exception("it failed")
 
     assert JWT not in log.text
-    assert HIDDEN in log.line["exception"]
+    assert REDACTED in log.line["exception"]
 
 
 @pytest.mark.parametrize(
@@ -244,8 +243,8 @@ def test_traceback_tells_no_secret(log):
         "eyJ is how they begin",
     ],
 )
-def test_plain_words_are_told(log, text):
-    """What only speaks of secrets is none."""
+def test_text_about_secrets_is_logged(log, text):
+    """Text that mentions secrets without containing one is unchanged."""
     here.info(text)
 
     assert text == log.line["event"]
@@ -254,14 +253,14 @@ def test_plain_words_are_told(log, text):
 @pytest.mark.parametrize(
     "piece", ["eyJ", "eyJa-", "bearer ", "ticket=", "://", "%3DeyJ"]
 )
-def test_long_text_takes_no_long_time(piece):
-    """Whoever gets a text into the log cannot hold the service up with it."""
+def test_redaction_takes_linear_time(piece):
+    """A long text of a client cannot block the service."""
     text = piece * (200_000 // len(piece))
-    began = time.process_time()
+    start = time.process_time()
     redact(None, "info", {"event": text})
 
-    # It takes some 10 ms; in proportion to the square it would be minutes.
-    assert time.process_time() - began < 1
+    # It takes about 10 ms; in quadratic time it would take minutes.
+    assert time.process_time() - start < 1
 
 
 # Requests and streams
@@ -270,29 +269,29 @@ def test_long_text_takes_no_long_time(piece):
 @pytest.mark.parametrize(
     "presented", ["a", "A-b_c.9", "0" * 64, "01JD3X8W5Q2V7Z9Y4T6R8P0N1M"]
 )
-def test_well_formed_request_id_is_taken_over(presented):
-    """One id follows a request through all the services that it passes."""
-    assert presented == access.request_id(presented)
+def test_well_formed_request_id_is_kept(presented):
+    """A well-formed X-Request-Id of the client is kept."""
+    assert presented == access_log.request_id(presented)
 
 
 @pytest.mark.parametrize(
     "presented", [None, "", "0" * 65, "a b", "a\n", "é", "a/b", 'a"', "a,b"]
 )
-def test_any_other_request_gets_an_id_of_its_own(presented):
-    """A line can always be found by its id, and nobody writes into it by one."""
-    made = access.request_id(presented)
+def test_malformed_request_id_is_replaced(presented):
+    """A missing or malformed X-Request-Id is replaced by a new, well-formed id."""
+    made = access_log.request_id(presented)
 
-    assert made != access.request_id(presented)
-    assert made == access.request_id(made)
+    assert made != access_log.request_id(presented)
+    assert made == access_log.request_id(made)
 
 
 def request_line(**changed: object) -> None:
     line = {"method": "GET", "path": "/v1/badge", "status": 200, "seconds": 0.0123}
-    access.request_line(**{**line, "request_id": "r", **changed})
+    access_log.request_line(**{**line, "request_id": "r", **changed})
 
 
-def test_request_is_one_line(log):
-    """What was asked, what was answered and how long it took."""
+def test_request_line(log):
+    """A request is one line with method, path, status and duration."""
     request_line()
 
     assert {
@@ -309,8 +308,8 @@ def test_request_is_one_line(log):
 @pytest.mark.parametrize(
     ("status", "level"), [(404, "info"), (499, "info"), (500, "error")]
 )
-def test_problem_is_named_and_our_own_fault_is_an_error(log, status, level):
-    """What callers do wrong is theirs; what fails here has to be looked at."""
+def test_request_line_with_a_problem(log, status, level):
+    """A request with a problem has its name; from 500 on the level is `error`."""
     request_line(status=status, problem="not-found")
 
     assert ("not-found", status, level) == (
@@ -320,8 +319,8 @@ def test_problem_is_named_and_our_own_fault_is_an_error(log, status, level):
     )
 
 
-def test_request_is_told_without_its_query_and_within_bounds(log):
-    """A query can hold a ticket, and a path can be as long as a peer likes."""
+def test_request_line_is_bounded_and_has_no_query(log):
+    """The query, which may contain a ticket, is left out; method and path are cut."""
     request_line(method="M" * 1_000, path="/" + "p" * 1_000 + "?ticket=abc")
     request_line(path="/v1/stream?ticket=abc")
 
@@ -341,11 +340,11 @@ def test_request_is_told_without_its_query_and_within_bounds(log):
         {"method": "A=%:+", "path": '/é"\\\n' * 200, "seconds": 0.0},
     ],
 )
-def test_line_of_a_request_is_written_as_any_other(monkeypatch, log, bound, changed):
-    """It has a way of its own, for speed, and on it nothing is told otherwise."""
+def test_request_line_equals_that_of_structlog(monkeypatch, log, bound, changed):
+    """The fast formatter of request lines writes what structlog would write."""
     with bound_contextvars(**bound):
         request_line(**changed)
-        monkeypatch.setattr(access, "Renderer", type(None))
+        monkeypatch.setattr(access_log, "Renderer", type(None))
         request_line(**changed)
 
     direct, usual = (text.rpartition(',"timestamp":') for text in log.text.splitlines())
@@ -355,8 +354,8 @@ def test_line_of_a_request_is_written_as_any_other(monkeypatch, log, bound, chan
 
 
 @pytest.mark.parametrize(("status", "count"), [(200, 0), (500, 1)])
-def test_request_is_told_from_its_level_on(status, count):
-    """Who wants only what is wrong gets only that of requests too."""
+def test_level_applies_to_request_lines(status, count):
+    """At the level WARNING only failed requests are logged."""
     written = Log()
     with configured(written.stream, level=logging.WARNING):
         request_line(status=status)
@@ -364,8 +363,8 @@ def test_request_is_told_from_its_level_on(status, count):
     assert count == len(written.lines)
 
 
-def test_end_of_a_stream_is_one_line(log):
-    """Who read it, how it was and why it ended."""
+def test_stream_line(log):
+    """The end of a stream is one line with user, reason and counts."""
     logs.stream_line(
         user="alice",
         level="items",
@@ -389,8 +388,8 @@ def test_end_of_a_stream_is_one_line(log):
     } == log.line
 
 
-async def test_context_belongs_to_its_task_and_those_it_starts(autojump_clock, log):
-    """Every line of a request has its id, whatever else is served meanwhile."""
+async def test_request_id_is_bound_to_its_tasks(autojump_clock, log):
+    """Each line of a request has its id, also in tasks that the request started."""
 
     async def part(name: str) -> None:
         elsewhere.warning(name)

@@ -1,4 +1,4 @@
-"""The numbers: what was counted is what a scrape tells, in Prometheus' own words."""
+"""Metrics: a scrape returns what was counted, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _name(name: str, labels: dict[str, str]) -> str:
 
 EVENTS = ["hello", "badge", "snapshot", "change", "ping", "reset", "auth", "bye"]
 OUTCOMES = ["current", "replayed", "snapshot", "reset"]
-WHYS = ["drain", "max_age", "expired", "shed", "revoked", "slow"]
+CLOSE_REASONS = ["drain", "max_age", "expired", "shed", "revoked", "slow"]
 
 FROM_THE_START = [
     "roundel_streams_open",
@@ -42,7 +42,7 @@ FROM_THE_START = [
     "roundel_delivery_seconds_count",
     "roundel_stream_seconds_count",
     "roundel_streams_rejected_total",
-    *(f"roundel_streams_ended_total{{reason={why}}}" for why in WHYS),
+    *(f"roundel_streams_ended_total{{reason={reason}}}" for reason in CLOSE_REASONS),
     *(f"roundel_rate_limited_total{{role={role}}}" for role in ("producer", "user")),
     "roundel_gauge_updates_ignored_total",
     "roundel_badge_audit_checked_total",
@@ -51,13 +51,13 @@ FROM_THE_START = [
 
 
 @pytest.mark.parametrize("name", FROM_THE_START)
-def test_series_of_the_contract_is_there_from_the_start(name):
-    """A rate can be taken, and an alarm set, before anything has happened."""
+def test_series_is_exported_from_the_start(name):
+    """Each series with known labels is exported as 0 before the first event."""
     assert scraped(Metrics())[name] == 0
 
 
-def test_every_series_says_what_it_is():
-    """Nobody has to read the source to know what a number means."""
+def test_series_have_help_texts():
+    """Each series has a help text and a type."""
     families = list(text_string_to_metric_families(Metrics().text().decode()))
 
     assert [] == [family.name for family in families if not family.documentation]
@@ -110,8 +110,8 @@ COUNTED = [
 
 
 @pytest.mark.parametrize(("count", "expected"), COUNTED)
-def test_scrape_tells_what_was_counted(count, expected):
-    """Whatever is counted comes out once, under its name and labels."""
+def test_counted_event_is_exported(count, expected):
+    """Each method changes its series, with the right labels."""
     metrics = Metrics()
     count(metrics)
     after = scraped(metrics)
@@ -129,8 +129,8 @@ def _series(names: Iterable[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(("count", "expected"), COUNTED)
-def test_counting_one_thing_counts_nothing_else(count, expected):
-    """A number that moves has a cause, and it is the one that it is named after."""
+def test_other_series_stay_the_same(count, expected):
+    """Each method changes no series but its own."""
     metrics = Metrics()
     before = scraped(metrics)
     count(metrics)
@@ -140,8 +140,8 @@ def test_counting_one_thing_counts_nothing_else(count, expected):
     assert _series(expected) == _series(moved)
 
 
-def test_numbers_add_up_and_a_scrape_takes_nothing_away():
-    """Counters only grow, however often somebody looks."""
+def test_scrape_does_not_reset_counters():
+    """Counters add up over several scrapes."""
     metrics = Metrics()
     for _ in range(3):
         metrics.events_sent("badge", 2)
@@ -165,8 +165,8 @@ def test_numbers_add_up_and_a_scrape_takes_nothing_away():
         (11.0, [0, 0, 1]),
     ],
 )
-def test_value_counts_into_every_bucket_that_it_is_not_above(value, expected):
-    """A bound belongs to its bucket, and nothing is too large to be counted."""
+def test_histogram_buckets(value, expected):
+    """A bucket includes its bound, and the last bucket has no bound."""
     histogram = Histogram("h", "Some.", (1, 10))
     histogram.observe(value)
     (family,) = histogram.collect()
@@ -174,8 +174,8 @@ def test_value_counts_into_every_bucket_that_it_is_not_above(value, expected):
     assert expected == [sample.value for sample in family.samples[:3]]
 
 
-def test_methods_that_peers_make_up_are_one_series():
-    """Nobody can fill the memory of the service, or of Prometheus, with words."""
+def test_unknown_methods_share_a_series():
+    """Invented methods cannot create an unbounded number of series."""
     metrics = Metrics()
     for number in range(1_000):
         metrics.requested(f"M{number}", "none", 405, 0.0)
@@ -190,8 +190,8 @@ def test_methods_that_peers_make_up_are_one_series():
     )
 
 
-def test_gauges_are_read_when_they_are_scraped_and_others_keep_their_reader():
-    """What is true now is told, by whoever was named to know it."""
+def test_gauges_are_read_at_each_scrape():
+    """A scrape reads the gauges; `observe()` keeps functions that are not given."""
     streams: list[object] = []
     metrics = Metrics()
     metrics.observe(streams=lambda: len(streams))
@@ -206,13 +206,13 @@ def test_gauges_are_read_when_they_are_scraped_and_others_keep_their_reader():
     ("metrics", "expected"),
     [(Metrics(), version("roundel")), (Metrics("2.0.1"), "2.0.1")],
 )
-def test_version_that_runs_is_told(metrics, expected):
-    """A roll-out can be watched by its versions."""
+def test_version(metrics, expected):
+    """The version is a label of `roundel_info`."""
     assert scraped(metrics)[f"roundel_info{{version={expected}}}"] == 1
 
 
-def test_basics_of_the_process_are_told_under_their_usual_names():
-    """Dashboards made for any Prometheus client work here."""
+def test_process_metrics():
+    """The process metrics have the names of other Prometheus clients."""
     after = scraped(Metrics())
 
     assert after["process_cpu_seconds_total"] > 0
@@ -220,8 +220,8 @@ def test_basics_of_the_process_are_told_under_their_usual_names():
     assert 3 <= after["process_open_fds"] < 10_000
 
 
-def test_machine_without_proc_tells_what_it_can(tmp_path):
-    """Where there is no Linux, there is still the time."""
+def test_process_metrics_without_proc(tmp_path):
+    """Without /proc only the CPU time is exported."""
     families = list(Process(tmp_path / "proc").collect())
 
     assert ["process_cpu_seconds"] == [family.name for family in families]
