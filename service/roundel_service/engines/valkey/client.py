@@ -7,7 +7,7 @@ a cluster.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias, final
+from typing import Any, Final, TypeAlias
 
 from glide import (
     AdvancedGlideClientConfiguration,
@@ -29,6 +29,7 @@ from glide import (
 from .tls import root_certificates
 from .url import StoreUrl
 
+AnyClient: TypeAlias = GlideClient | GlideClusterClient
 Command: TypeAlias = list[str | bytes]
 
 CONNECT_TIMEOUT: Final = 0.5
@@ -37,87 +38,55 @@ CONNECT_TIMEOUT: Final = 0.5
 _RECONNECT: Final = BackoffStrategy(num_of_retries=4, factor=50, exponent_base=2)
 
 
-@final
-class Client:
-    """A client of one server or of a cluster."""
-
-    def __init__(self, client: GlideClient | GlideClusterClient) -> None:
-        self._client = client
-
-    async def execute(self, commands: Sequence[Command]) -> list[object]:
-        """Return the reply to each command; an error reply is an exception object."""
-        replies: list[object] | None
-        if isinstance(self._client, GlideClusterClient):
-            cluster_batch = ClusterBatch(is_atomic=False)
-            for command in commands:
-                cluster_batch.custom_command(command)
-            replies = await self._client.exec(cluster_batch, raise_on_error=False)
-        else:
-            batch = Batch(is_atomic=False)
-            for command in commands:
-                batch.custom_command(command)
-            replies = await self._client.exec(batch, raise_on_error=False)
-        return replies or []
-
-    async def close(self) -> None:
-        """Close the client; pending commands raise an error."""
-        await self._client.close()
-
-
-async def connect(url: StoreUrl, *, command_timeout: float) -> Client:
+async def connect(url: StoreUrl, *, command_timeout: float) -> AnyClient:
     """Return a client whose commands time out after *command_timeout* seconds.
 
     Raises `CaFileError` and `GlideError`.
     """
     # The library's exceptions contain everything that it would log.
     Logger.init(LogLevel.OFF)
+    advanced = {
+        "connection_timeout": round(1_000 * CONNECT_TIMEOUT),
+        "tls_config": _tls(url),
+    }
+    options: dict[str, Any] = {
+        "addresses": [NodeAddress(host, port) for host, port in url.addresses],
+        "use_tls": url.has_tls,
+        "credentials": _credentials(url),
+        "request_timeout": round(1_000 * command_timeout),
+        "reconnect_strategy": _RECONNECT,
+        "client_name": "roundel",
+        "lazy_connect": True,
+    }
     if url.is_cluster:
-        configuration = _cluster_configuration(url, command_timeout)
-        return Client(await GlideClusterClient.create(configuration))
-    return Client(await GlideClient.create(_configuration(url, command_timeout)))
-
-
-def _configuration(url: StoreUrl, timeout: float) -> GlideClientConfiguration:
-    return GlideClientConfiguration(
-        _addresses(url),
-        use_tls=url.has_tls,
-        credentials=_credentials(url),
-        request_timeout=round(1_000 * timeout),
-        reconnect_strategy=_RECONNECT,
-        database_id=url.database,
-        client_name="roundel",
-        lazy_connect=True,
-        advanced_config=AdvancedGlideClientConfiguration(
-            connection_timeout=round(1_000 * CONNECT_TIMEOUT), tls_config=_tls(url)
-        ),
+        return await GlideClusterClient.create(
+            GlideClusterClientConfiguration(
+                **options,
+                advanced_config=AdvancedGlideClusterClientConfiguration(**advanced),
+            )
+        )
+    return await GlideClient.create(
+        GlideClientConfiguration(
+            **options,
+            database_id=url.database,
+            advanced_config=AdvancedGlideClientConfiguration(**advanced),
+        )
     )
 
 
-def _cluster_configuration(
-    url: StoreUrl, timeout: float
-) -> GlideClusterClientConfiguration:
-    return GlideClusterClientConfiguration(
-        _addresses(url),
-        use_tls=url.has_tls,
-        credentials=_credentials(url),
-        request_timeout=round(1_000 * timeout),
-        reconnect_strategy=_RECONNECT,
-        client_name="roundel",
-        lazy_connect=True,
-        advanced_config=AdvancedGlideClusterClientConfiguration(
-            connection_timeout=round(1_000 * CONNECT_TIMEOUT), tls_config=_tls(url)
-        ),
-    )
+async def execute(client: AnyClient, commands: Sequence[Command]) -> list[object]:
+    """Return the reply to each command; an error reply is an exception object."""
+    is_cluster = isinstance(client, GlideClusterClient)
+    batch: Any = (ClusterBatch if is_cluster else Batch)(is_atomic=False)
+    for command in commands:
+        batch.custom_command(command)
+    return await client.exec(batch, raise_on_error=False) or []
 
 
 def _tls(url: StoreUrl) -> TlsAdvancedConfiguration | None:
     if url.ca is None:
         return None
     return TlsAdvancedConfiguration(root_pem_cacerts=root_certificates(url.ca))
-
-
-def _addresses(url: StoreUrl) -> list[NodeAddress]:
-    return [NodeAddress(host, port) for host, port in url.addresses]
 
 
 def _credentials(url: StoreUrl) -> ServerCredentials | None:

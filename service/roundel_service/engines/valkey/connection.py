@@ -9,7 +9,7 @@ import trio
 from glide import GlideError, RequestError
 
 from ..base import EngineUnavailable
-from .client import CONNECT_TIMEOUT, Client, Command, connect
+from .client import CONNECT_TIMEOUT, AnyClient, Command, connect, execute
 from .scripts import SCRIPTS
 from .tls import CaFileError, find_tls_error
 from .url import StoreUrl
@@ -29,7 +29,7 @@ class ValkeyConnection:
     def __init__(self, url: StoreUrl, *, timeout: float) -> None:
         self.url = url
         self._timeout = timeout
-        self._client: Client | None = None
+        self._client: AnyClient | None = None
         self._connect_lock = trio.Lock()
         self._failing_since: float | None = None
         self._is_closed = False
@@ -58,7 +58,7 @@ class ValkeyConnection:
             # The library has a timeout of its own; this is a second bound.
             with trio.fail_after(self._timeout + 2 * CONNECT_TIMEOUT):
                 client = self._client or await self._connect()
-                replies = await client.execute(commands)
+                replies = await execute(client, commands)
         except (GlideError, trio.TooSlowError, CaFileError) as error:
             await self._on_failure()
             # The library reports a certificate that is not trusted as a timeout.
@@ -70,7 +70,7 @@ class ValkeyConnection:
             self._failing_since = None
         return replies
 
-    async def _connect(self) -> Client:
+    async def _connect(self) -> AnyClient:
         # Concurrent callers share one client.
         async with self._connect_lock:
             if self._client is None:

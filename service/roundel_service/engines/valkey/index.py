@@ -106,15 +106,8 @@ class Index:
             while not self._store.is_closed:
                 try:
                     await self._metadata.ensure_verified()
-                    return _raise_failures(await self._store.run(commands))
+                    return await self._store.run_or_raise(commands)
                 except EngineUnavailable as failure:
                     error = failure
                 await trio.sleep(_RETRY_DELAY)
         raise error
-
-
-def _raise_failures(replies: list[Any]) -> list[Any]:
-    for reply in replies:
-        if isinstance(reply, EngineUnavailable):
-            raise reply
-    return replies

@@ -29,7 +29,6 @@ from . import rows
 from .pending import (
     MailboxTransaction,
     OperationResult,
-    OwnWriteIds,
     PendingOperation,
     StoredRecord,
 )
@@ -37,6 +36,9 @@ from .planner import WritePlanner
 from .scheduler import OperationScheduler
 from .store import Store
 from .transactions import OptimisticTransactions
+
+_MAX_OWN_WRITES: Final = 20_000
+"""Number of write ids by which this node recognizes its own writes in the log."""
 
 _RETRY_DELAY: Final = 0.5
 """Delay before a record is loaded again after a failure, in seconds."""
@@ -65,7 +67,7 @@ class MailboxStore:
         self._on_change = on_change
         self._is_watched = is_watched
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
-        self._own_writes = OwnWriteIds()
+        self._own_writes: LruMap[bytes, None] = LruMap(_MAX_OWN_WRITES)
         self._transactions = OptimisticTransactions(
             store, planner, self._on_stored, self._own_writes
         )

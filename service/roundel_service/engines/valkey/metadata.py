@@ -43,14 +43,11 @@ class StoreMetadata:
             ["HSETNX", key, "shards", shards],
             ["HMGET", key, "layout", "shards"],
         ]
-        replies = await self._store.run(commands)
-        for reply in replies:
-            if isinstance(reply, EngineUnavailable):
-                raise reply
-        if replies[2] != [LAYOUT.encode(), shards.encode()]:
+        *_, found = await self._store.run_or_raise(commands)
+        if found != [LAYOUT.encode(), shards.encode()]:
             raise IncompatibleLayout(
                 f"the store at {self._store.url}: expected layout {LAYOUT} in "
-                f"{shards} shards, got {replies[2]!r}"
+                f"{shards} shards, got {found!r}"
             )
         self.is_verified = True
 
@@ -75,9 +72,10 @@ class StoreMetadata:
 
         async def check(shard: int) -> None:
             names = [keys.data_id(shard), keys.unused(shard)]
-            (reply,) = await store.run([CHECK_WRITABLE.call(names, [])])
-            if isinstance(reply, EngineUnavailable):
-                failures.append(reply)
+            try:
+                await store.run_or_raise([CHECK_WRITABLE.call(names, [])])
+            except EngineUnavailable as failure:
+                failures.append(failure)
             else:
                 nursery.cancel_scope.cancel()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TypeAlias, final
 
@@ -83,41 +82,17 @@ class StoredRecord:
         record = Record(self.record.mailbox)
         return attrs.evolve(self, record=record, is_complete=False)
 
-    def after(self, record: Record, write_id: bytes) -> StoredRecord:
+    def after(
+        self, record: Record, write_id: bytes, *, indexed_at: float | None = None
+    ) -> StoredRecord:
         """Return what is stored after a write that results in *record*."""
-        return attrs.evolve(self, record=record, revision=write_id + self.timeline)
-
-
-@final
-class OwnWriteIds:
-    """The ids of this node's writes, to recognize them in the log.
-
-    Keeps the ids of all unfinished writes and of the last *max_finished* others.
-    """
-
-    def __init__(self, max_finished: int = 20_000) -> None:
-        self._unfinished: set[bytes] = set()
-        self._finished: OrderedDict[bytes, None] = OrderedDict()
-        self._max_finished = max_finished
-
-    def __contains__(self, write_id: object) -> bool:
-        """Return whether this node wrote or is about to write *write_id*."""
-        return write_id in self._unfinished or write_id in self._finished
-
-    def begin(self, write_id: bytes) -> None:
-        """Add the id of a planned write."""
-        self._unfinished.add(write_id)
-
-    def discard(self, write_id: bytes) -> None:
-        """Remove the id of a planned write that is not tried again."""
-        self._unfinished.discard(write_id)
-
-    def finish(self, write_id: bytes) -> None:
-        """Mark a write as applied, after its listeners were notified."""
-        self._unfinished.discard(write_id)
-        self._finished[write_id] = None
-        if len(self._finished) > self._max_finished:
-            self._finished.popitem(last=False)
+        return StoredRecord(
+            record=record,
+            revision=write_id + self.timeline,
+            timeline=self.timeline,
+            indexed_at=self.indexed_at if indexed_at is None else indexed_at,
+            is_complete=self.is_complete,
+        )
 
 
 @final

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final, final
 
 import attrs
@@ -47,10 +46,6 @@ class WritePlanner:
     limits: RecordLimits
     clock: Callable[[], float]
     user_ttl: float
-    # Write ids must differ between nodes, so the seed is from the system.
-    random_bits: Callable[[int], int] = attrs.field(
-        factory=lambda: Random(secrets.randbits(128)).getrandbits  # noqa: S311
-    )
 
     def load(self, transaction: MailboxTransaction) -> Command:
         """Return the command that loads the record, unless it is as cached."""
@@ -101,25 +96,21 @@ class WritePlanner:
             return PlannedWrite(before=stored, after=stored, results=results)
         before = stored.record if stored.revision else None
         diff = serialization.diff(before, record)
-        index_all = diff.replace or stored.indexed_at + DAY < self.clock()
-        indexed_at = self.clock() if index_all else stored.indexed_at
-        write = rows.encode(diff, change_log_size=self.limits.change_log_size)
-        if index_all:
-            write.put.extend(("x", repr(indexed_at)))
+        now = self.clock()
+        index_all = diff.replace or stored.indexed_at + DAY < now
+        indexed_at = now if index_all else None
         items = record.mailbox.items if index_all else diff.items
-        write_id = f"{self.random_bits(4 * WRITE_ID_SIZE):0{WRITE_ID_SIZE}x}".encode()
+        write_id = secrets.token_hex(WRITE_ID_SIZE // 2).encode()
         return PlannedWrite(
             id=write_id,
             before=stored,
-            after=StoredRecord(
-                record=record,
-                revision=write_id + stored.timeline,
-                timeline=stored.timeline,
-                indexed_at=indexed_at,
-                is_complete=stored.is_complete,
-            ),
+            after=stored.after(record, write_id, indexed_at=indexed_at),
             results=results,
-            packed=write.packed(),
+            packed=rows.encode(
+                diff,
+                change_log_size=self.limits.change_log_size,
+                indexed_at=indexed_at,
+            ),
             added_tags=sorted(rows.tags(items.values())),
             removed_tags=sorted(_removed_tags(before, record, diff)),
             index_all=index_all,

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, final
+from typing import Final
 
 import attrs
 import msgspec
@@ -28,25 +28,15 @@ from ..serialization import RecordDiff
 _FIXED: Final = ("h", "w", "x")
 
 
-@final
-@attrs.frozen
-class HashWrite:
-    """The fields of a hash to *put* and to *delete*.
+def encode(
+    diff: RecordDiff, *, change_log_size: int, indexed_at: float | None = None
+) -> bytes:
+    """Return the write that applies *diff* to the hash of a mailbox.
 
-    *put* holds names and values alternately. With *replace* the hash is deleted first.
+    The write is MessagePack, for the script and for the log: whether to delete the hash
+    first, names and values to set alternately, and names to delete. *indexed_at* is
+    written if given.
     """
-
-    replace: bool
-    put: list[str]
-    delete: list[str]
-
-    def packed(self) -> bytes:
-        """Return the write as MessagePack, for the script and for the log."""
-        return msgspec.msgpack.encode((self.replace, self.put, self.delete))
-
-
-def encode(diff: RecordDiff, *, change_log_size: int) -> HashWrite:
-    """Return the write that applies *diff* to the hash of a mailbox."""
     put = ["h", serialization.mailbox_row(diff.mailbox)]
     for name, item in diff.items.items():
         put += (f"i:{name}", serialization.item_row(item))
@@ -58,7 +48,9 @@ def encode(diff: RecordDiff, *, change_log_size: int) -> HashWrite:
         put += (f"c:{change.v % change_log_size}", serialization.change_row(change))
     delete = [f"{kind}:{name}" for name in diff.removed for kind in "if"]
     delete += [f"a:{name}" for name in diff.dropped_results]
-    return HashWrite(diff.replace, put, delete)
+    if indexed_at is not None:
+        put += ("x", repr(indexed_at))
+    return msgspec.msgpack.encode((diff.replace, put, delete))
 
 
 def decode(fields: Mapping[str, str]) -> Record:

@@ -7,8 +7,8 @@ keys and arguments it takes and what it returns.
 A *timeline* is one unbroken history of a primary's data, as in PostgreSQL. Its name is
 the primary's replication id followed by a random data id that is stored with the
 data. The replication id changes when a replica is promoted and when a server restarts.
-The data id is lost together with the data. A write may have been lost if and only if
-the timeline changed.
+The data id is lost together with the data. While the timeline is the same, no
+acknowledged write was lost.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ class Script:
         return ["EVALSHA", self.sha, str(len(keys)), *keys, *arguments]
 
 
+SCRIPTS: Final[dict[str, Script]] = {}
+"""All scripts by their SHA-1."""
+
+
 def _script(*names: str) -> Script:
     folder = files(__package__).joinpath("scripts")
     text = "\n".join(
         folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names
     )
     # The protocol prescribes SHA-1; it protects nothing here.
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return SCRIPTS.setdefault(sha, Script(text, sha))
 
 
 LOAD: Final = _script("common", "load")
@@ -55,17 +60,3 @@ FIND_WRITE: Final = _script("find_write")
 FILTER_USERS: Final = _script("filter_users")
 REPORT_PRESENCE: Final = _script("report_presence")
 CHECK_WRITABLE: Final = _script("common", "check_writable")
-
-SCRIPTS: Final = {
-    script.sha: script
-    for script in (
-        LOAD,
-        LOG_END,
-        COMMIT,
-        FIND_WRITE,
-        FILTER_USERS,
-        REPORT_PRESENCE,
-        CHECK_WRITABLE,
-    )
-}
-"""All scripts by their SHA-1."""

@@ -7,7 +7,7 @@ too. So in a cluster each primary gets a connection of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Any, Final, final
 
 import trio
 
@@ -67,6 +67,14 @@ class Store:
         async with trio.open_nursery() as nursery:
             for group in (first, *others):
                 nursery.start_soon(run_at, *group)
+        return replies
+
+    async def run_or_raise(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies; raise the first `EngineUnavailable` among them."""
+        replies = await self.run(commands)
+        for reply in replies:
+            if isinstance(reply, EngineUnavailable):
+                raise reply
         return replies
 
     async def watch_topology(self) -> None:

@@ -4,7 +4,7 @@ A transaction executes all pending operations of one user as one write. It repea
 rounds until it has results:
 
 1. Load the stored record, unless a cached one is there. The cached record may be out of
-   date; a wrong guess costs one more round.
+   date, which costs one more round.
 2. Plan: the reducer computes the new record in Python. If nothing changes, a loaded
    record is the result, and a cached one is loaded first, because only a write compares
    the revision.
@@ -27,14 +27,15 @@ from typing import Final, final
 import attrs
 import trio
 
+from ...lru_map import LruMap
 from ..base import EngineUnavailable
-from .pending import MailboxTransaction, OwnWriteIds, PlannedWrite, StoredRecord
+from .pending import MailboxTransaction, PlannedWrite, StoredRecord
 from .planner import WritePlanner
 from .recovery import find_writes
 from .store import RETRY_TIMEOUT, Store, failure_of
 
 MAX_ROUNDS: Final = 50
-"""Maximum number of rounds, most of which end in a conflict."""
+"""Maximum number of rounds. Each conflict takes one more."""
 
 _YIELD_AFTER: Final = 32
 _RETRY_DELAY: Final = 0.05
@@ -46,6 +47,7 @@ class OptimisticTransactions:
     """Runs the transactions of many users together.
 
     Calls *on_stored* with each user's record before the operations get their results.
+    *own_writes* holds the ids of writes that this node has planned or applied.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class OptimisticTransactions:
         store: Store,
         planner: WritePlanner,
         on_stored: Callable[[str, StoredRecord], None],
-        own_writes: OwnWriteIds,
+        own_writes: LruMap[bytes, None],
     ) -> None:
         self._store = store
         self._planner = planner
@@ -119,7 +121,7 @@ class OptimisticTransactions:
         plan = self._planner.plan(stored, transaction.operations)
         if plan.id:
             transaction.plan = plan
-            self._own_writes.begin(plan.id)
+            self._own_writes.put(plan.id, None)
         elif transaction.is_fresh:
             self._finish(transaction, stored, plan)
         else:
@@ -187,7 +189,6 @@ class OptimisticTransactions:
         self, transaction: MailboxTransaction, stored: StoredRecord, plan: PlannedWrite
     ) -> None:
         # Listeners must be notified before the caller gets its result.
-        self._own_writes.finish(plan.id)
         self._on_stored(transaction.user, stored)
         transaction.resolve(plan.results)
 

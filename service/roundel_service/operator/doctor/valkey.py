@@ -29,7 +29,8 @@ async def examine(url: str) -> list[Finding]:
         return await _examine_server(parsed)
     store = Store(parsed)
     try:
-        nodes, info = await _run(store, ["CLUSTER", "NODES"], ["CLUSTER", "INFO"])
+        commands: list[Command] = [["CLUSTER", "NODES"], ["CLUSTER", "INFO"]]
+        nodes, info = await store.run_or_raise(commands)
     except EngineUnavailable as error:
         return [failure("engine", str(error))]
     finally:
@@ -59,13 +60,13 @@ async def _examine_server(url: StoreUrl) -> list[Finding]:
 
 async def _server_info(store: Store) -> tuple[Info, float]:
     """Return state and settings of a server, and the offset of its clock in seconds."""
-    (info,) = await _run(store, ["INFO"])
+    (info,) = await store.run_or_raise([["INFO"]])
     start = time.time()
-    (clock,) = await _run(store, ["TIME"])
+    (clock,) = await store.run_or_raise([["TIME"]])
     settings: dict[str, str] = {}
     for name in _SETTINGS:
         try:
-            (reply,) = await _run(store, ["CONFIG", "GET", name])
+            (reply,) = await store.run_or_raise([["CONFIG", "GET", name]])
         except EngineUnavailable:
             continue  # Hosted stores often do not permit CONFIG GET.
         settings |= _pairs(reply)
@@ -74,19 +75,11 @@ async def _server_info(store: Store) -> tuple[Info, float]:
     return {**parse_info(_text(info)), **settings}, offset
 
 
-async def _run(store: Store, *commands: Command) -> list[object]:
-    replies = await store.run(commands)
-    for reply in replies:
-        if isinstance(reply, EngineUnavailable):
-            raise reply
-    return replies
-
-
 async def _reply_latency(store: Store) -> float:
     times = []
     for _ in range(_PINGS):
         start = time.perf_counter()
-        await _run(store, ["PING"])
+        await store.run_or_raise([["PING"]])
         times.append(time.perf_counter() - start)
     return median(times)
 
