@@ -25,7 +25,7 @@ def open_engine(
     cache_bytes: int = CACHE_BYTES,
     user_ttl: float = USER_TTL,
 ) -> Engine:
-    """Return the engine that *url* names; `Engine.run()` has to run beside it.
+    """Return the engine that *url* names; start its `run()` before use.
 
     Args:
         url: `memory`, `sqlite:PATH`, or the URL of a Redis or Valkey server.

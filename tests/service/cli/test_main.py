@@ -200,8 +200,8 @@ def test_unusable_file_is_a_one_line_error(tmp_path):
     with serving(ROUNDEL_ENGINE=file) as (process, _):
         for engine, message in [
             (file, f"is in use by another process ({process.pid})"),
-            (f"sqlite:{tmp_path}/text", "is no database"),
-            (f"sqlite:{tmp_path}/no/roundel.db", "there is no folder"),
+            (f"sqlite:{tmp_path}/text", "is not a database"),
+            (f"sqlite:{tmp_path}/no/roundel.db", "does not exist: create it"),
         ]:
             result = run("serve", "--bind", "127.0.0.1:0", "--engine", engine)
 

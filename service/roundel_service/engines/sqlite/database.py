@@ -1,4 +1,10 @@
-"""The file: who may open it, what is refused, and what is asked of it in a thread."""
+"""The database file: opening, checks, migration, and the queries of both threads.
+
+The *generation* changes each time that acknowledged writes may be missing: in a
+restored backup, and after a crash of the machine without full durability. A record of
+an earlier generation continues in a new epoch, so clients notice that versions may be
+missing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import msgspec
 
@@ -18,14 +24,17 @@ from .rows import Parameters, decode_text, encode_text
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
-CHECKPOINT_PAGES = 4_000
-MAX_WAL_BYTES = 64 * 1024 * 1024
-"""To how many bytes the log of the file is cut when it has become larger."""
+CHECKPOINT_PAGES: Final = 4_000
+"""Length of the write-ahead log, in pages, at which SQLite makes a checkpoint."""
 
-BUSY_TIMEOUT = 5.0
-"""For how many seconds somebody else, who should not, may keep the file locked."""
+MAX_WAL_BYTES: Final = 64 * 1024 * 1024
+"""Size in bytes to which the write-ahead log is truncated after a checkpoint."""
 
-PROBE_BYTES = 65_536
+BUSY_TIMEOUT: Final = 5.0
+"""Timeout in seconds for a lock of another process on the file."""
+
+PROBE_BYTES: Final = 65_536
+"""Size of a test write in bytes."""
 
 DECODE_ERRORS = (
     msgspec.MsgspecError,
@@ -34,12 +43,12 @@ DECODE_ERRORS = (
     LookupError,
     AttributeError,
 )
-"""What goes wrong where rows make no sense."""
+"""Errors of decoding a row that is damaged."""
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell whether *error* says that what is in the file is not what was written."""
-    # What is read is text, and of a form that is known; SQLite checks less than that.
+    """Return whether *error* means that the file is damaged."""
+    # SQLite does not check the encoding and the form of a text.
     return (
         _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         or isinstance(error, DECODE_ERRORS)
@@ -48,24 +57,23 @@ def is_damage(error: Exception) -> bool:
 
 
 def describe_error(path: Path, error: Exception) -> str:
-    """Say to an operator what is wrong with the file, and what to do."""
-    # What is stored is personal: no error's words may show it.
-    words = type(error).__name__ if isinstance(error, DECODE_ERRORS) else str(error)
+    """Return what is wrong with the file and what an operator can do."""
+    # A decoding error may quote personal data, so only its type is shown.
+    cause = type(error).__name__ if isinstance(error, DECODE_ERRORS) else str(error)
     if is_damage(error):
-        return f"{path} is damaged ({words}): stop, and restore a backup"
+        return f"{path} is damaged ({cause}): stop, and restore a backup"
     if _code(error) == sqlite3.SQLITE_FULL:
-        return f"there is no room for {path} ({words}): make some, and it goes on"
-    return f"{path} cannot be used now ({words})"
+        return f"no space left for {path} ({cause}): free some, and the engine recovers"
+    return f"{path} is unavailable ({cause})"
 
 
 def _code(error: Exception) -> int:
-    # The lower byte is the kind, the others say more about it.
+    # The lower byte is the primary result code.
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a connection for one thread at a time."""
-    # A name may have what means something in a URI.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     return sqlite3.connect(
         uri,
@@ -77,7 +85,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the schema, 0 of an empty file; raises `OSError`."""
+    """Return the version of the schema, 0 for an empty file; raises `OSError`."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (found,) = connection.execute("PRAGMA user_version").fetchone()
@@ -85,7 +93,7 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise OSError(
-                f"{path}: is no database, or damaged ({error}): "
+                f"{path} is not a database, or damaged ({error}): "
                 "give another path, or restore a backup"
             ) from None
         raise OSError(describe_error(path, error)) from None
@@ -93,18 +101,18 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != schema.APPLICATION:
         raise OSError(
-            f"{path}: is a database of something else than Roundel: give another path"
+            f"{path} is the database of another application: give another path"
         )
     if found > schema.VERSION:
         raise OSError(
-            f"{path}: was written by a newer Roundel (schema {found}, this one knows "
-            f"{schema.VERSION}): run that one, or restore a backup of before"
+            f"{path} was written by a newer Roundel (schema {found}, expected at most "
+            f"{schema.VERSION}): run that version, or restore an older backup"
         )
     return int(found)
 
 
 def migrate(connection: sqlite3.Connection, found: int, steps: Sequence[str]) -> None:
-    """Do the steps that the file lacks, each whole or not at all."""
+    """Run the migrations that the file lacks, each in a transaction."""
     for number, step in enumerate(steps[found:], found + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; "
@@ -114,10 +122,9 @@ def migrate(connection: sqlite3.Connection, found: int, steps: Sequence[str]) ->
 
 @final
 class Database:
-    """An open file, for one thread that writes and one that reads.
+    """An open database, for one writing and one reading thread at a time.
 
-    Raises `OSError` if it cannot be used. *generation* is another one after each
-    time that what was acknowledged may be missing in it.
+    Raises `OSError` if the file is not usable.
     """
 
     def __init__(self, path: Path, durability: Durability, max_claims: int) -> None:
@@ -137,7 +144,9 @@ class Database:
         found = schema_version(self._writer, self.path)
         _prepare(self._writer, self.path, durability)
         migrate(self._writer, found, schema.STEPS)
-        self._writer.executescript(schema.WORK.replace("{max_claims}", str(max_claims)))
+        self._writer.executescript(
+            schema.BATCH_VIEW.replace("{max_claims}", str(max_claims))
+        )
         self.key, self.generation = _identity(self._writer, durability)
         (last,) = self._writer.execute("SELECT max(id) FROM user").fetchone()
         self.last_id: int = last or 0
@@ -148,44 +157,44 @@ class Database:
         fsync_folder(self.path.parent)
 
     def check_path(self) -> None:
-        """Raise `OSError` if the path leads to something else than what is open."""
+        """Raise `OSError` if the path no longer names the open file."""
         with suppress(FileNotFoundError):
             if os.stat(self.path).st_ino == self._inode:
                 return
-        raise FileNotFoundError("it was removed, moved away or replaced")
+        raise FileNotFoundError("the file was removed, moved or replaced")
 
-    def write(self, work: Parameters) -> None:
-        """Do the work of one group, and make it durable."""
-        self._writer.execute(schema.INSERT_WORK, work)
+    def write(self, parameters: Parameters) -> None:
+        """Write and commit one batch."""
+        self._writer.execute(schema.INSERT_BATCH, parameters)
 
-    def insert_claims(self, keys: list[str]) -> dict[str, str]:
-        """Return what is kept under *keys*."""
-        asked = msgspec.json.encode([encode_text(key) for key in keys]).decode()
-        (told,) = self._writer.execute(schema.KEPT, (asked,)).fetchone()
-        rows = (row.split(schema.CELL) for row in _rows(told))
+    def claim_values(self, keys: list[str]) -> dict[str, str]:
+        """Return the values of *keys*."""
+        encoded = msgspec.json.encode([encode_text(key) for key in keys]).decode()
+        (found,) = self._writer.execute(schema.CLAIM_VALUES, (encoded,)).fetchone()
+        rows = (row.split(schema.CELL) for row in _rows(found))
         return {decode_text(key): decode_text(value) for key, value in rows}
 
     def check_writable(self) -> None:
-        """Write a little, for nothing."""
+        """Make a test write."""
         self._writer.execute(
             "INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(?)))",
             (PROBE_BYTES // 2,),
         )
 
     def load(self, users: list[str]) -> str | None:
-        """Return what is stored of *users*, as one text."""
+        """Return the stored mailboxes of *users* as one text."""
         return self._text(schema.LOAD, msgspec.json.encode(users).decode())
 
     def users(self, after: str | None, limit: int) -> list[str]:
-        """Return the names of the next users behind *after*."""
+        """Return up to *limit* users after *after*."""
         return _rows(self._text(schema.USERS, after, limit))
 
     def holders(self, column: Literal["source", "place"], value: str) -> list[str]:
-        """Return the names of those with an item that has *value* there."""
+        """Return the users with an item that has *value* in *column*."""
         return _rows(self._text(schema.HOLDERS[column], value))
 
     def claimed(self, key: str, now: float) -> str | None:
-        """Return what is kept under *key*; both are JSON."""
+        """Return the value of *key*; both are JSON."""
         return self._text(schema.CLAIMED, key, now)
 
     def _text(self, query: str, *parameters: str | float | None) -> str | None:
@@ -195,15 +204,15 @@ class Database:
         return found[0] if found else None
 
     def close(self) -> None:
-        """Let the file go; what was written is in it."""
+        """Close the file and release its lock."""
         for name in ("_reader", "_writer"):
             if connection := self.__dict__.pop(name, None):
                 connection.close()
         self._lock.release()
 
 
-def _rows(told: str | None) -> list[str]:
-    return told.split(schema.ROW) if told else []
+def _rows(found: str | None) -> list[str]:
+    return found.split(schema.ROW) if found else []
 
 
 def _prepare(
@@ -211,7 +220,10 @@ def _prepare(
 ) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = wal").fetchone()
     if mode != "wal":
-        raise OSError(f"{path}: SQLite keeps no log (WAL) there: give another path")
+        raise OSError(
+            f"{path}: the file system does not support a write-ahead log (WAL): "
+            "give another path"
+        )
     connection.executescript(f"""
         PRAGMA synchronous = {durability};
         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
@@ -226,25 +238,25 @@ def _prepare(
 def _identity(
     connection: sqlite3.Connection, durability: Durability
 ) -> tuple[str, str]:
-    """Return the key that makes epochs, and the generation that the file is in."""
+    """Return the key of the epochs and the current generation; create missing ones."""
     meta = dict(connection.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
-    here, risked = _boot(), meta.get("risked", "")
-    if risked not in ("", here):
-        # The machine went down when not all was on the disk that was acknowledged.
+    boot, risked = _boot_id(), meta.get("risked", "")
+    if risked not in ("", boot):
+        # The machine restarted, so the last acknowledged writes may be missing.
         meta["generation"] = risked = ""
-    made = {
+    values = {
         "key": meta.get("key") or token_urlsafe(32),
         "generation": meta.get("generation") or token_urlsafe(9),
-        "risked": risked if durability == "full" else here,
+        "risked": risked if durability == "full" else boot,
     }
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", made.items())
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
     connection.execute("COMMIT")
-    return made["key"], made["generation"]
+    return values["key"], values["generation"]
 
 
-def _boot() -> str:
-    """Return a name for the time since the machine was started; a new one if unsure."""
+def _boot_id() -> str:
+    """Return an id of the machine's current boot; random if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -252,7 +264,7 @@ def _boot() -> str:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in *folder* durable, which SQLite does for its log alone."""
+    """Make the names in *folder* durable; SQLite does this only for its log."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Where the platform keeps what a program has to remember."""
+"""The platform's default path of the database."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def default_path() -> Path:
-    """Return the path of the file where nobody names one; makes its folder.
+    """Return the default path of the database, and create its folder.
 
-    Raises `OSError` if there is no place for it.
+    Raises `OSError` if there is no home folder or the folder cannot be created.
     """
     try:
         folder = _data_folder()
@@ -23,7 +23,7 @@ def default_path() -> Path:
 def _data_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "Roundel"
-    # XDG base directories: a path that is not absolute is ignored.
-    given = Path(os.environ.get("XDG_DATA_HOME", ""))
-    base = given if given.is_absolute() else Path.home() / ".local" / "share"
+    # XDG Base Directory Specification: a relative path is ignored.
+    configured = Path(os.environ.get("XDG_DATA_HOME", ""))
+    base = configured if configured.is_absolute() else Path.home() / ".local" / "share"
     return base / "roundel"

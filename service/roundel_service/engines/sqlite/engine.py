@@ -1,4 +1,13 @@
-"""The engine that keeps mailboxes in a file, and those in use at hand."""
+"""The SQLite engine: records in one file, and the recently used ones in a cache.
+
+An operation is applied in three steps. `_load()` reads the records of its users into
+the cache, if they are not there. `_enqueue()` computes the next record and hands it to
+the writer; this step does not wait, so operations on a user are computed one after the
+other. Then the call waits until the writer has committed the batch (see `writer`).
+
+The cache holds committed records only, and listeners are called after the commit. Users
+are pinned in the cache between load and use, so a small cache cannot evict them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import TypeAlias, TypeVar, final
+from typing import Final, TypeAlias, TypeVar, final
 
 import trio
 
@@ -32,23 +41,23 @@ from .rows import (
 )
 from .writer import Writer
 
-YIELD_AFTER = 64
-"""How many pieces of work are done before others may run."""
+YIELD_AFTER: Final = 64
+"""Number of operations between two checkpoints."""
 
 T = TypeVar("T")
 
-Staged: TypeAlias = tuple[ApplyResult, CommitBatch | None]
-"""What is to be answered, and what has to be in the file before."""
+PendingResult: TypeAlias = tuple[ApplyResult, CommitBatch | None]
+"""A result, and the batch that must be committed before it is returned."""
 
 
 @final
 class SqliteEngine:
-    """Mailboxes in the file at *path*; one process at a time.
+    """Stores records in the file at *path*, which one process can open at a time.
 
-    *clock* returns seconds since 1970. With the *durability* `full` what was
-    acknowledged survives a loss of power, else just the end of the process. About
-    *cache_bytes* of records are at hand. Beyond *max_claims* claimed keys the oldest
-    goes early.
+    *clock* returns seconds since 1970. With *durability* `full`, acknowledged writes
+    survive a power failure; otherwise they survive the end of the process. The cache
+    takes about *cache_bytes* of memory. Beyond *max_claims* the oldest claims are
+    removed early.
     """
 
     is_shared = False
@@ -66,47 +75,49 @@ class SqliteEngine:
         self._limits = limits or RecordLimits()
         self._clock = clock
         self._open = partial(Database, Path(path), durability, max_claims)
-        self._files: tuple[Database, Writer] | None = None
+        self._running: tuple[Database, Writer] | None = None
         self._listeners: list[ChangeListener] = []
-        # What is in the file; what is on its way there is the writer's.
+        # Committed records; the writer has the uncommitted ones.
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
-        self._reading = trio.CapacityLimiter(1)
+        self._read_limiter = trio.CapacityLimiter(1)
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        """Tell *listener* of every change from now on, whoever's it is."""
+        """Call *listener* after each change of any user."""
         self._listeners.append(listener)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Write what there is to write, until cancelled.
+        """Open the file and run the writer until cancelled.
 
-        Raises `OSError` if the file cannot be used, and says why and what to do.
+        Raises `OSError` if the file is not usable; the message says what to do.
         """
-        file = await trio.to_thread.run_sync(self._open)
+        database = await trio.to_thread.run_sync(self._open)
         try:
             writer = Writer(
-                file,
-                ring=self._limits.change_log_size,
+                database,
+                change_log_size=self._limits.change_log_size,
                 clock=self._clock,
-                committed=self._committed,
+                on_committed=self._on_committed,
             )
-            self._files = file, writer
+            self._running = database, writer
             task_status.started()
             await writer.run()
         finally:
-            self._files = None
-            # Who was reading and is no longer waited for has to be over, too.
+            self._running = None
+            # The limiter also waits for an abandoned read.
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(file.close, limiter=self._reading)
+                await trio.to_thread.run_sync(
+                    database.close, limiter=self._read_limiter
+                )
 
-    def _committed(self, user: str, held: StoredRecord) -> None:
-        self._cache.put(user, held, record_weight(held.record))
+    def _on_committed(self, user: str, stored: StoredRecord) -> None:
+        self._cache.put(user, stored, record_weight(stored.record))
         for listener in self._listeners:
-            listener(user, held.record)
+            listener(user, stored.record)
 
     async def check(self) -> None:
-        """Raise `EngineUnavailable` if writes fail; after a failure it tries one."""
+        """Raise `EngineUnavailable` if writes fail; after a failure try one."""
         await self._writer.check()
 
     @property
@@ -114,151 +125,155 @@ class SqliteEngine:
         return self._require_running()[1]
 
     def _require_running(self) -> tuple[Database, Writer]:
-        if self._files is None:
-            raise EngineUnavailable("the engine does not run")
-        return self._files
+        if self._running is None:
+            raise EngineUnavailable("the engine is not running")
+        return self._running
 
     async def read(self, user: str) -> Record:
-        """Return the user's record as of now: what is over is expired first."""
+        """Return the user's record, without expired items."""
         with self._cache.pinned((user,)):
-            held = await self._stored(user)
-            if held.is_old or held.record.mailbox.expires_at <= self._clock():
-                # Nobody is shown what a failure could still take back.
+            stored = await self._stored(user)
+            if stored.is_old or stored.record.mailbox.expires_at <= self._clock():
+                # Expiry is a change: commit it before it is visible.
                 (result,) = await self.apply([(user, Expire())])
                 if isinstance(result, EngineUnavailable):
                     raise result
-                held = await self._stored(user)
-            return held.record
+                stored = await self._stored(user)
+            return stored.record
 
     async def _stored(self, user: str) -> StoredRecord:
         await self._load((user,))
-        held = self._cache.get(user)
-        assert held is not None, "it is loaded and pinned"
-        return held
+        stored = self._cache.get(user)
+        assert stored is not None, "loaded and pinned"
+        return stored
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
-        """Do all of *work*, each after what is over was expired.
+        """Apply operations, in order for each user; return the result of each.
 
-        When this returns, what was applied is in the file.
+        Applied operations are committed when this returns.
         """
-        staged: list[Staged] = []
+        pending: list[PendingResult] = []
         for start in range(0, len(work), YIELD_AFTER):
             if start:
                 await trio.lowlevel.checkpoint()
-            staged += await self._apply_batch(work[start : start + YIELD_AFTER])
-        # The first are on their way into the file while the last are made.
-        return [await _outcome(*piece) for piece in staged]
+            pending += await self._apply_batch(work[start : start + YIELD_AFTER])
+        # The first batch is committed while the last one is computed.
+        return [await _committed_result(*each) for each in pending]
 
-    async def _apply_batch(self, work: Sequence[UserOperation]) -> list[Staged]:
+    async def _apply_batch(self, work: Sequence[UserOperation]) -> list[PendingResult]:
         try:
             if all(user in self._cache for user, _ in work):
-                return [self._enqueue(*piece) for piece in work]
+                return [self._enqueue(*each) for each in work]
             users = {user for user, _ in work}
             with self._cache.pinned(users):
                 await self._load(users)
-                return [self._enqueue(*piece) for piece in work]
+                return [self._enqueue(*each) for each in work]
         except EngineUnavailable as error:
             return [(error, None) for _ in work]
 
-    def _enqueue(self, user: str, operation: Operation) -> Staged:
-        """Do it to what came of all before, and return what it has to wait for."""
-        before, group = self._writer.pending(user)
+    def _enqueue(self, user: str, operation: Operation) -> PendingResult:
+        """Apply *operation* to the user's pending state."""
+        before, batch = self._writer.pending(user)
         before = before or self._cache.get(user)
-        assert before is not None, "it is loaded and pinned"
-        now, rules = self._clock(), self._limits
-        record, anew = before.record, before.is_old
-        if anew:
+        assert before is not None, "loaded and pinned"
+        now, limits = self._clock(), self._limits
+        record, replace = before.record, before.is_old
+        if replace:
             renew = StartNewEpoch(token_urlsafe(9))
-            record, _ = record.apply(renew, now=now, limits=rules)
-        record = record.expire(now=now, limits=rules)
+            record, _ = record.apply(renew, now=now, limits=limits)
+        record = record.expire(now=now, limits=limits)
         result: ApplyResult
         try:
-            record, result = record.apply(operation, now=now, limits=rules)
-            anew |= isinstance(operation, (DeleteUser, StartNewEpoch))
+            record, result = record.apply(operation, now=now, limits=limits)
+            replace |= isinstance(operation, (DeleteUser, StartNewEpoch))
         except TooManyCategories as error:
             result = error
         if record is not before.record:
-            group = self._writer.enqueue(user, before, record, replace=anew)
-        return result, group
+            batch = self._writer.enqueue(user, before, record, replace=replace)
+        return result, batch
 
     async def _load(self, users: Collection[str]) -> None:
-        """Have *users*, who are pinned, at hand."""
-        file, _ = self._require_running()
+        """Load the records of *users*, which are pinned, into the cache."""
+        database, _ = self._require_running()
         missing = [user for user in users if user not in self._cache]
         if not missing:
             return
-        told = await self._query(file.load, missing)
-        for row in split_mailboxes(told):
-            self._keep(*self._held(row))
+        loaded = await self._query(database.load, missing)
+        for mailbox in split_mailboxes(loaded):
+            self._add_to_cache(*self._decode(mailbox))
             await trio.lowlevel.checkpoint()
         for user in missing:
-            epoch = first_epoch(f"{file.key}{file.generation}".encode(), user)
-            self._keep(user, StoredRecord(None, Record(Mailbox(epoch=epoch))))
+            epoch = first_epoch(f"{database.key}{database.generation}".encode(), user)
+            self._add_to_cache(user, StoredRecord(None, Record(Mailbox(epoch=epoch))))
 
-    def _held(self, row: str) -> tuple[str, StoredRecord]:
-        file, writer = self._require_running()
+    def _decode(self, loaded: str) -> tuple[str, StoredRecord]:
+        database, writer = self._require_running()
         try:
-            return decode_mailbox(row, file.generation, self._limits.change_log_size)
+            return decode_mailbox(
+                loaded, database.generation, self._limits.change_log_size
+            )
         except DECODE_ERRORS as error:
             raise writer.record_failure(error) from None
 
-    def _keep(self, user: str, held: StoredRecord) -> None:
-        # What others have loaded, and perhaps changed since, is newer.
+    def _add_to_cache(self, user: str, stored: StoredRecord) -> None:
+        # A record that was loaded or committed during this load is newer.
         if user not in self._cache:
-            self._cache.put(user, held, record_weight(held.record))
+            self._cache.put(user, stored, record_weight(stored.record))
 
-    async def _query(self, question: Callable[..., T], *arguments: object) -> T:
+    async def _query(self, function: Callable[..., T], *arguments: object) -> T:
         _, writer = self._require_running()
         with trio.move_on_after(COMMIT_TIMEOUT):
             try:
                 return await trio.to_thread.run_sync(
-                    question,
+                    function,
                     *arguments,
                     abandon_on_cancel=True,
-                    limiter=self._reading,
+                    limiter=self._read_limiter,
                 )
             except sqlite3.Error as error:
                 raise writer.record_failure(error) from None
-        raise EngineUnavailable(f"nothing was read within {COMMIT_TIMEOUT:g} s")
+        raise EngineUnavailable(f"no read within {COMMIT_TIMEOUT:g} s")
 
     async def holders(self, retract: Retract) -> list[str]:
-        """Return the users who hold an item that *retract* selects."""
-        file, _ = self._require_running()
+        """Return the users with an item that *retract* selects."""
+        database, _ = self._require_running()
         if retract.source is not None:
             return await self._query(
-                file.holders, "source", encode_text(retract.source)
+                database.holders, "source", encode_text(retract.source)
             )
         if retract.key is None:
             return []
         tag = category_key(retract.category, retract.key)
-        return await self._query(file.holders, "place", tag)
+        return await self._query(database.holders, "place", tag)
 
     async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return the next users behind *after*, in the order of their first change."""
-        file, _ = self._require_running()
-        return await self._query(file.users, after, limit)
+        """Return up to *limit* users after *after*, in the order of creation."""
+        database, _ = self._require_running()
+        return await self._query(database.users, after, limit)
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Keep *value* under *key* for *ttl* seconds, unless there is one already."""
+        """Set *key* to *value* if it has no value; return its value."""
         return await self._writer.claim(key, value, self._clock() + ttl)
 
     async def claimed(self, key: str) -> str | None:
-        """Return what is kept under *key*, if anything is."""
-        file, _ = self._require_running()
-        kept = await self._query(file.claimed, encode_text(key), self._clock())
-        return None if kept is None else decode_text(kept)
+        """Return the value of *key*, or `None`."""
+        database, _ = self._require_running()
+        value = await self._query(database.claimed, encode_text(key), self._clock())
+        return None if value is None else decode_text(value)
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        """Return that there are no streams elsewhere: there is one process."""
+        """Return zeros: the engine has no other nodes."""
         return [0] * len(streams)
 
 
-async def _outcome(result: ApplyResult, group: CommitBatch | None) -> ApplyResult:
+async def _committed_result(
+    result: ApplyResult, batch: CommitBatch | None
+) -> ApplyResult:
     try:
-        if group is not None:
-            await group.wait()
+        if batch is not None:
+            await batch.wait()
     except EngineUnavailable as error:
         return error
     return result

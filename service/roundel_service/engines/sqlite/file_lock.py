@@ -1,4 +1,4 @@
-"""One process at a time has a file."""
+"""A lock that lets only one process open a database file."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from typing import final
 
 @final
 class FileLock:
-    """Keeps other processes from *path*, until `release()` or the process ends.
+    """Locks *path* until `release()`, or until the process ends.
 
-    Makes the file if there is none. Raises `OSError`, which says why not.
+    Creates the file if necessary. Raises `OSError` with the reason.
     """
 
     def __init__(self, path: Path) -> None:
-        # SQLite's own locks would be lost if anybody here closed the file itself.
-        beside = path.with_name(path.name + ".lock")
+        # A lock on the file itself would end when any descriptor of it is closed,
+        # and so would SQLite's own locks (POSIX).
+        lock_path = path.with_name(path.name + ".lock")
         self._descriptor = -1
         try:
-            self._descriptor = _opened(beside)
+            self._descriptor = _open(lock_path)
             _lock(self._descriptor)
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-            os.close(_opened(path))
+            os.close(_open(path))
         except BlockingIOError:
-            who = _who(self._descriptor)
+            owner = _owner(self._descriptor)
             self.release()
             raise BlockingIOError(
-                f"{path}: is in use by another process{who}: "
-                "stop that one, or give another path"
+                f"{path} is in use by another process{owner}: "
+                "stop it, or give another path"
             ) from None
         except OSError as error:
             self.release()
-            raise _refusal(path, error) from None
+            raise _explain(path, error) from None
 
     def release(self) -> None:
-        """Let others have the file."""
+        """Release the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
 
 
-def _opened(path: Path) -> int:
-    # What people are told is nobody else's business.
+def _open(path: Path) -> int:
+    # Only the owner may read the users' data.
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
@@ -55,14 +56,14 @@ def _lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _who(descriptor: int) -> str:
-    found = os.pread(descriptor, 20, 0).strip()
-    return f" ({found.decode()})" if found.isdigit() else ""
+def _owner(descriptor: int) -> str:
+    pid = os.pread(descriptor, 20, 0).strip()
+    return f" ({pid.decode()})" if pid.isdigit() else ""
 
 
-def _refusal(path: Path, error: OSError) -> OSError:
+def _explain(path: Path, error: OSError) -> OSError:
     if isinstance(error, FileNotFoundError):
-        return OSError(f"{path}: there is no folder {path.parent}: make it")
+        return OSError(f"{path}: the folder {path.parent} does not exist: create it")
     if isinstance(error, IsADirectoryError):
-        return OSError(f"{path}: is a folder: give the path of a file")
-    return OSError(f"{path}: cannot be opened ({error.strerror})")
+        return OSError(f"{path} is a folder: give the path of a file")
+    return OSError(f"cannot open {path}: {error.strerror}")

@@ -1,10 +1,26 @@
-"""Group commit: what many ask for is made durable together, and each waits for that."""
+"""Group commit: many operations share one transaction and one fsync.
+
+A commit to the disk takes milliseconds, however small it is. So operations do not
+commit on their own: each joins the current `CommitBatch` and waits until that is
+resolved.
+
+State: `CommitQueue` holds the batches that wait, oldest first. New operations join the
+last one. The writer takes the first one, and while it commits that, the next one fills.
+
+Invariants: a batch is committed as a whole or not at all, and in the order of the
+queue. It contains one update for each mailbox, with the latest state: several
+operations on a mailbox are written once. A batch is resolved exactly once, also if the
+commit fails or the writer ends, so no operation waits forever.
+
+Cost: a batch closes at `MAX_BATCH` mailboxes or claims, which bounds the duration of a
+transaction. Under load all operations of one commit time share the next commit.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import final
+from typing import Final, final
 
 import attrs
 import trio
@@ -14,23 +30,23 @@ from roundel_adapters.wakeup import Wakeup
 from ...domain.record import Record
 from ..base import EngineUnavailable
 
-MAX_BATCH = 128
-"""How many users' mailboxes are committed together at the most.
+MAX_BATCH: Final = 128
+"""Maximum number of mailboxes, and of claims, in one commit.
 
-While one group is being committed the next is made, so that more than one of them
-keeps both the disk and the processor at work.
+While one batch is committed the next one is prepared. Several small batches thus keep
+both the disk and the processor busy.
 """
 
-COMMIT_TIMEOUT = 10.0
-"""For how many seconds a commit is waited for."""
+COMMIT_TIMEOUT: Final = 10.0
+"""Commit timeout in seconds."""
 
 
 @final
 @attrs.frozen
 class StoredRecord:
-    """A *record*, and its *id* in the store, where it may still have to be written.
+    """A *record* and its row *id*, which is `None` before the first write.
 
-    One that *is_old* was written before the store was restored from a backup.
+    If *is_old* is set, the record was written before a backup was restored.
     """
 
     id: int | None
@@ -41,9 +57,9 @@ class StoredRecord:
 @final
 @attrs.define
 class MailboxUpdate:
-    """What a group makes of one mailbox: *after*, where *before* is stored.
+    """Replaces *before*, the stored state of a mailbox, by *after*.
 
-    With *anew*, a line of versions ended in between.
+    If *replace* is set, the epoch changed, and all rows are written again.
     """
 
     before: StoredRecord
@@ -53,77 +69,79 @@ class MailboxUpdate:
 
 @final
 class CommitBatch:
-    """What is committed together, or not at all."""
+    """Updates and claims of one transaction."""
 
     def __init__(self) -> None:
         self.updates: dict[str, MailboxUpdate] = {}
         self.claims: dict[str, tuple[str, float]] = {}
+        """Values and expiry times by key."""
         self.claim_values: dict[str, str] = {}
+        """The stored values of the claimed keys, after the commit."""
         self.created_at = trio.current_time()
-        self._over = trio.Event()
+        self._resolved = trio.Event()
         self._error: EngineUnavailable | None = None
 
     @property
     def is_resolved(self) -> bool:
-        """Whether those who wait were told how it ended."""
-        return self._over.is_set()
+        """Whether the batch was committed or has failed."""
+        return self._resolved.is_set()
 
     @property
     def is_full(self) -> bool:
-        """Whether what comes now belongs into the next group."""
+        """Whether the next operation must join another batch."""
         return len(self.updates) >= MAX_BATCH or len(self.claims) >= MAX_BATCH
 
     def add(
         self, user: str, before: StoredRecord, after: StoredRecord, *, replace: bool
     ) -> None:
-        """Take *after* as what the user's mailbox is to become."""
-        step = self.updates.get(user)
-        if step is None:
+        """Set the next state of the user's mailbox to *after*."""
+        update = self.updates.get(user)
+        if update is None:
             self.updates[user] = MailboxUpdate(before, after, replace)
         else:
-            step.after = after
-            step.replace |= replace
+            update.after = after
+            update.replace |= replace
 
     def resolve(self, error: EngineUnavailable | None = None) -> None:
-        """Tell all who wait that it is committed, or why it is not; once."""
-        if not self._over.is_set():
+        """Wake all waiters, with *error* if the commit failed."""
+        if not self._resolved.is_set():
             self._error = error
-            self._over.set()
+            self._resolved.set()
 
     async def wait(self) -> None:
-        """Wait until it is committed; raises `EngineUnavailable`."""
-        await self._over.wait()
+        """Wait for the commit; raises `EngineUnavailable` if it failed."""
+        await self._resolved.wait()
         if self._error is not None:
             raise EngineUnavailable(*self._error.args)
 
 
 @final
 class CommitQueue:
-    """The groups that wait to be committed, the oldest first."""
+    """The batches that wait to be committed, oldest first."""
 
     def __init__(self) -> None:
         self._waiting: deque[CommitBatch] = deque()
-        self._bell = Wakeup()
+        self._wakeup = Wakeup()
 
     def current_batch(self) -> CommitBatch:
-        """Return the group for what comes now."""
+        """Return the batch that a new operation joins."""
         if not self._waiting or self._waiting[-1].is_full:
             self._waiting.append(CommitBatch())
-            self._bell.notify()
+            self._wakeup.notify()
         return self._waiting[-1]
 
     async def next(self) -> CommitBatch:
-        """Wait for a group, and close it."""
+        """Wait for a batch, and remove it from the queue."""
         while not self._waiting:
-            await self._bell.wait()
+            await self._wakeup.wait()
         return self._waiting.popleft()
 
     def fail_all(self, error: EngineUnavailable) -> None:
-        """Give up all groups that wait."""
+        """Resolve all waiting batches with *error*."""
         waiting, self._waiting = self._waiting, deque()
-        for group in waiting:
-            group.resolve(error)
+        for batch in waiting:
+            batch.resolve(error)
 
     def __iter__(self) -> Iterator[CommitBatch]:
-        """Return the groups that wait."""
+        """Iterate over the waiting batches."""
         return iter(self._waiting)

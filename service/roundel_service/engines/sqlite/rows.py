@@ -1,4 +1,4 @@
-"""What goes into the file as parameters of one statement, and comes out as one text."""
+"""The parameters of the statement that writes a batch, and the decoding of loads."""
 
 from __future__ import annotations
 
@@ -26,109 +26,115 @@ Parameters: TypeAlias = tuple[str | float, ...]
 
 
 def encode_text(value: str) -> str:
-    """Return any text without control characters, so that it can be told apart."""
+    """Return *value* as JSON, which contains no control characters."""
     return msgspec.json.encode(value).decode()
 
 
-def decode_text(told: str) -> str:
-    """Return the text that was told by `text()`."""
-    return msgspec.json.decode(told, type=str)
+def decode_text(encoded: str) -> str:
+    """Return the text that `encode_text()` encoded."""
+    return msgspec.json.decode(encoded, type=str)
 
 
 def category_key(category: str | None, key: str | None) -> str | None:
-    """Return under what an item with a key is found."""
+    """Return the index value of an item with this category and key."""
     return None if key is None else encode_text(f"{category} {key}")
 
 
 @final
 @attrs.define
 class BatchRows:
-    """The rows that make one state of the file of another.
+    """The rows that a batch writes and deletes, by table.
 
-    *ring* changes of each user have a place; *numbers* keep in their order the
-    answers that were given at the same time.
+    A change is stored at its version modulo *change_log_size*. *sequence* numbers the
+    results, so that results with the same time keep their order.
     """
 
     generation: str
-    ring: int
-    numbers: count[int]
-    replace: list[int | None] = attrs.field(factory=list)
+    change_log_size: int
+    sequence: count[int]
+    replaced: list[int | None] = attrs.field(factory=list)
     users: list[SqlRow] = attrs.field(factory=list)
-    gone: list[SqlRow] = attrs.field(factory=list)
+    removed_items: list[SqlRow] = attrs.field(factory=list)
     items: list[SqlRow] = attrs.field(factory=list)
     flags: list[SqlRow] = attrs.field(factory=list)
-    forgotten: list[SqlRow] = attrs.field(factory=list)
-    answers: list[SqlRow] = attrs.field(factory=list)
+    dropped_results: list[SqlRow] = attrs.field(factory=list)
+    results: list[SqlRow] = attrs.field(factory=list)
     changes: list[SqlRow] = attrs.field(factory=list)
 
-    def add(self, name: str, step: MailboxUpdate) -> None:
-        """Add what makes of the mailbox that is stored the one that is to be."""
-        user, after = step.after.id, step.after.record
-        before = step.before.record if step.before.id is not None else None
-        made = diff(None if step.replace else before, after)
-        if made.replace and before is not None:
-            self.replace.append(user)
-        self.users.append((user, name, self.generation, mailbox_row(made.mailbox)))
-        self.gone += [(user, item) for item in made.removed]
-        for item in made.items.values():
+    def add(self, name: str, update: MailboxUpdate) -> None:
+        """Add the rows of one mailbox."""
+        user, after = update.after.id, update.after.record
+        before = update.before.record if update.before.id is not None else None
+        difference = diff(None if update.replace else before, after)
+        if difference.replace and before is not None:
+            self.replaced.append(user)
+        mailbox = mailbox_row(difference.mailbox)
+        self.users.append((user, name, self.generation, mailbox))
+        self.removed_items += [(user, item) for item in difference.removed]
+        for item in difference.items.values():
             source = None if item.source is None else encode_text(item.source)
             tags = (source, category_key(item.category, item.key))
-            flags = flag_bits(item)
-            self.items.append((user, item.id, flags, *tags, item_row(item)))
+            self.items.append((user, item.id, flag_bits(item), *tags, item_row(item)))
         self.flags += [
             (user, item, flags)
-            for item, flags in made.flags.items()
-            if item not in made.items
+            for item, flags in difference.flags.items()
+            if item not in difference.items
         ]
-        self.forgotten += [(user, encode_text(op_id)) for op_id in made.dropped_results]
-        for op_id, answer in reversed(list(made.results.items())):
-            number = next(self.numbers)
-            self.answers.append((user, encode_text(op_id), number, result_row(answer)))
-        for change in made.changes:
-            self.changes.append((user, change.v % self.ring, change_row(change)))
+        self.dropped_results += [
+            (user, encode_text(op_id)) for op_id in difference.dropped_results
+        ]
+        for op_id, result in reversed(list(difference.results.items())):
+            number = next(self.sequence)
+            row = (user, encode_text(op_id), number, result_row(result))
+            self.results.append(row)
+        for change in difference.changes:
+            slot = change.v % self.change_log_size
+            self.changes.append((user, slot, change_row(change)))
 
-    def parameters(self, group: CommitBatch, now: float) -> Parameters:
-        """Return what the statement is given."""
+    def parameters(self, batch: CommitBatch, now: float) -> Parameters:
+        """Return the parameters of `schema.INSERT_BATCH`."""
         claims = [
-            (encode_text(key), encode_text(value), until)
-            for key, (value, until) in group.claims.items()
+            (encode_text(key), encode_text(value), expires_at)
+            for key, (value, expires_at) in batch.claims.items()
         ]
         tables = (
-            *(self.replace, self.users, self.gone, self.items, self.flags),
-            *(self.forgotten, self.answers, self.changes, claims),
+            *(self.replaced, self.users, self.removed_items, self.items, self.flags),
+            *(self.dropped_results, self.results, self.changes, claims),
         )
         return (*[msgspec.json.encode(rows).decode() for rows in tables], now)
 
 
-def split_mailboxes(told: str | None) -> list[str]:
-    """Return the mailboxes that are told, each by itself."""
-    return told.split(schema.USER) if told else []
+def split_mailboxes(loaded: str | None) -> list[str]:
+    """Return the mailboxes in the result of `schema.LOAD`."""
+    return loaded.split(schema.USER) if loaded else []
 
 
-def decode_mailbox(told: str, generation: str, ring: int) -> tuple[str, StoredRecord]:
-    """Return the name of the user, and the mailbox that is told.
+def decode_mailbox(
+    loaded: str, generation: str, change_log_size: int
+) -> tuple[str, StoredRecord]:
+    """Return the user name and the record of one loaded mailbox.
 
-    Raises one of many errors if it is none.
+    Raises one of `database.DECODE_ERRORS` if the file is damaged.
     """
-    number, name, made_in, head, items, answers, changes = told.split(schema.PART)
-    found = _record(head, _rows(items), _rows(answers), _rows(changes))
-    if len(found.changes) > ring:
-        found = Record(found.mailbox, found.changes[-ring:])
-    return name, StoredRecord(int(number), found, is_old=made_in != generation)
-
-
-def _rows(told: str) -> list[list[str]]:
-    return [row.split(schema.CELL) for row in told.split(schema.ROW)] if told else []
-
-
-_Cells: TypeAlias = list[list[str]]
-
-
-def _record(head: str, items: _Cells, answers: _Cells, changes: _Cells) -> Record:
-    given = sorted((int(number), op_id, row) for number, op_id, row in answers)
-    return decode_record(
-        head,
-        items=[(row, int(flags)) for flags, row in items],
-        results=[(decode_text(op_id), row) for _, op_id, row in given],
-        changes=[row for (row,) in changes],
+    number, name, made_in, *parts = loaded.split(schema.PART)
+    mailbox, items, results, changes = parts
+    record = decode_record(
+        mailbox,
+        items=[(row, int(flags)) for flags, row in _cells(items)],
+        results=_results(_cells(results)),
+        changes=[row for (row,) in _cells(changes)],
     )
+    if len(record.changes) > change_log_size:
+        record = Record(record.mailbox, record.changes[-change_log_size:])
+    return name, StoredRecord(int(number), record, is_old=made_in != generation)
+
+
+def _cells(loaded: str) -> list[list[str]]:
+    return (
+        [row.split(schema.CELL) for row in loaded.split(schema.ROW)] if loaded else []
+    )
+
+
+def _results(cells: list[list[str]]) -> list[tuple[str, str]]:
+    in_order = sorted((int(number), op_id, row) for number, op_id, row in cells)
+    return [(decode_text(op_id), row) for _, op_id, row in in_order]

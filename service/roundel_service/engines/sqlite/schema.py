@@ -1,9 +1,9 @@
-"""What a file of Roundel is made of, and the one statement that changes it.
+"""The schema of the file, and the statements that read and write it.
 
-Python gives its lock up, and has to get it back, around every step of a statement. A
-group is therefore one row that is put into a view: a trigger makes everything of it,
-and the transaction begins and ends with this statement. What is read comes likewise as
-one text for many mailboxes.
+Python releases the GIL and takes it again at each step of a statement, which can take
+milliseconds under load. So a batch is written by one statement: it inserts one row of
+JSON lists into a view, and a trigger writes all tables from it. The transaction begins
+and ends with this statement. A load likewise returns one text for many mailboxes.
 """
 
 from __future__ import annotations
@@ -56,39 +56,40 @@ STEPS: Final = (
     CREATE INDEX claim_until ON claim (until);
     """,
 )
-"""What makes each version of the schema of the one before; the first, of nothing.
+"""Migrations: each creates the next version of the schema from the one before.
 
-A row's own form is `stored.VERSION`: if that changes, a step has to convert the rows.
+`item.place` is the index value of category and key; `answer` holds the results. If
+`serialization.FORMAT_VERSION` changes, a migration must convert the rows.
 """
 
 VERSION: Final = len(STEPS)
 
-WORK: Final = """
-CREATE TEMP VIEW work AS SELECT
-    0 AS anew, 0 AS users, 0 AS gone, 0 AS items, 0 AS flags, 0 AS forgotten,
-    0 AS answers, 0 AS changes, 0 AS claims, 0 AS now;
-CREATE TEMP VIEW gone AS SELECT user, id FROM item;
-CREATE TEMP TRIGGER let_go INSTEAD OF INSERT ON gone BEGIN
-    -- SQLite would look through all items of a user for those in a list of pairs.
+BATCH_VIEW: Final = """
+CREATE TEMP VIEW batch AS SELECT
+    0 AS replaced, 0 AS users, 0 AS removed_items, 0 AS items, 0 AS flags,
+    0 AS dropped_results, 0 AS results, 0 AS changes, 0 AS claims, 0 AS now;
+CREATE TEMP VIEW removed_item AS SELECT user, id FROM item;
+CREATE TEMP TRIGGER remove_item INSTEAD OF INSERT ON removed_item BEGIN
+    -- DELETE with a list of pairs would scan all items of a user.
     DELETE FROM item WHERE user = NEW.user AND id = NEW.id;
 END;
-CREATE TEMP VIEW forgotten AS SELECT user, op_id FROM answer;
-CREATE TEMP TRIGGER forget INSTEAD OF INSERT ON forgotten BEGIN
+CREATE TEMP VIEW dropped_result AS SELECT user, op_id FROM answer;
+CREATE TEMP TRIGGER drop_result INSTEAD OF INSERT ON dropped_result BEGIN
     DELETE FROM answer WHERE user = NEW.user AND op_id = NEW.op_id;
 END;
-CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
-    DELETE FROM item WHERE user IN (SELECT value FROM json_each(NEW.anew));
-    DELETE FROM answer WHERE user IN (SELECT value FROM json_each(NEW.anew));
-    DELETE FROM change WHERE user IN (SELECT value FROM json_each(NEW.anew));
+CREATE TEMP TRIGGER apply_batch INSTEAD OF INSERT ON batch BEGIN
+    DELETE FROM item WHERE user IN (SELECT value FROM json_each(NEW.replaced));
+    DELETE FROM answer WHERE user IN (SELECT value FROM json_each(NEW.replaced));
+    DELETE FROM change WHERE user IN (SELECT value FROM json_each(NEW.replaced));
     INSERT INTO user (id, name, generation, head)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
             json_extract(value, '$[2]'), json_extract(value, '$[3]')
         FROM json_each(NEW.users) WHERE true
         ON CONFLICT (id) DO UPDATE
             SET generation = excluded.generation, head = excluded.head;
-    INSERT INTO gone (user, id)
+    INSERT INTO removed_item (user, id)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')
-        FROM json_each(NEW.gone);
+        FROM json_each(NEW.removed_items);
     INSERT OR REPLACE INTO item (user, id, flags, source, place, row)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
             json_extract(value, '$[2]'), json_extract(value, '$[3]'),
@@ -98,13 +99,13 @@ CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
         FROM json_each(NEW.flags)
         WHERE user = json_extract(value, '$[0]') AND item.id =
             json_extract(value, '$[1]');
-    INSERT INTO forgotten (user, op_id)
+    INSERT INTO dropped_result (user, op_id)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')
-        FROM json_each(NEW.forgotten);
+        FROM json_each(NEW.dropped_results);
     INSERT OR REPLACE INTO answer (user, op_id, n, row)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
             json_extract(value, '$[2]'), json_extract(value, '$[3]')
-        FROM json_each(NEW.answers);
+        FROM json_each(NEW.results);
     INSERT OR REPLACE INTO change (user, slot, row)
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
             json_extract(value, '$[2]')
@@ -123,9 +124,9 @@ CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
 END;
 """
 
-INSERT_WORK: Final = "INSERT INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_BATCH: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-# No text here has a control character: what is JSON escapes them, and names have none.
+# Separators of loaded texts: JSON escapes control characters, and names have none.
 USER, PART, ROW, CELL = "\x1c", "\x1d", "\x1e", "\x1f"
 
 LOAD: Final = """
@@ -163,7 +164,7 @@ HOLDERS: Final = {
 
 CLAIMED: Final = "SELECT value FROM claim WHERE key = ? AND until > ?"
 
-KEPT: Final = """
+CLAIM_VALUES: Final = """
 SELECT group_concat(key || char(31) || value, char(30)) FROM claim
 WHERE key IN (SELECT value FROM json_each(?))
 """

@@ -1,4 +1,21 @@
-"""The one task that writes: it takes what waits, commits it, and tells of it."""
+"""The writer: one task commits all changes of the file, in order.
+
+State: the queue of batches (see `group_commit`), and `_pending`: for each mailbox with
+an uncommitted update, its latest state and the last batch that contains it.
+
+An operation is computed on the pending state, not on the committed one, so it does not
+wait for the commit before. Readers see only committed states: `on_committed` publishes
+a record after its commit.
+
+When a commit fails, the writer also fails all waiting batches and forgets the pending
+states, because they were computed from states that are not in the file. The next
+operation starts from the committed state. A damaged file stays unusable until the
+engine is started again; after any other error the next successful commit ends the
+fault.
+
+A commit runs in a thread, which can hang with the disk. A second task therefore
+resolves batches after `COMMIT_TIMEOUT`: their callers learn that the result is unknown.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +24,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from typing import NoReturn, final
+from typing import Final, NoReturn, final
 
 import structlog
 import trio
@@ -18,173 +35,174 @@ from .database import Database, describe_error, is_damage
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord
 from .rows import BatchRows, Parameters
 
-DAMAGED = "what is stored is damaged"
-FAILED = "the mailboxes' file cannot be used now"
+# Callers see these texts; only the operator sees the path and SQLite's message.
+DAMAGED: Final = "the database is damaged"
+FAILED: Final = "the database is unavailable"
 
-RETRY_DELAY = 1.0
-"""For how many seconds it is seen whether a file can be used again."""
+CHECK_TIMEOUT: Final = 1.0
+"""Timeout in seconds of the test write after a failure."""
+
+POLL_INTERVAL: Final = 1.0
+"""Interval in seconds between two checks for batches that take too long."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @final
 class Writer:
-    """Writes into *file* what is staged; `run()` has to run beside it.
+    """Commits updates and claims to *database* while `run()` runs.
 
-    *committed* is told each user and what is in the file from now on. *ring* changes
-    of each user have a place there.
+    *on_committed* is called with each user and record after its commit.
     """
 
     def __init__(
         self,
-        file: Database,
+        database: Database,
         *,
-        ring: int,
+        change_log_size: int,
         clock: Callable[[], float],
-        committed: Callable[[str, StoredRecord], None],
+        on_committed: Callable[[str, StoredRecord], None],
     ) -> None:
-        self._file = file
-        self._ring = ring
+        self._database = database
+        self._change_log_size = change_log_size
         self._clock = clock
-        self._committed = committed
+        self._on_committed = on_committed
         self._queue = CommitQueue()
         self._current = CommitBatch()
         self._current.resolve()
-        # What each mailbox is to become, and the last group that has to do with it.
         self._pending: dict[str, tuple[StoredRecord, CommitBatch]] = {}
-        self._last_id = file.last_id
-        # Where answers were given at one time, these say which came first.
-        self._numbers = count(time.time_ns())
+        self._last_id = database.last_id
+        # Orders the results of operations with the same time.
+        self._sequence = count(time.time_ns())
         self._limiter = trio.CapacityLimiter(1)
-        # Why nothing can be written, as an operator is told.
         self._fault: str | None = None
         self._is_damaged = False
 
     def pending(self, user: str) -> tuple[StoredRecord | None, CommitBatch | None]:
-        """Return what the user's mailbox is to become, and when that is in the file."""
+        """Return the user's uncommitted state and the batch that commits it."""
         return self._pending.get(user, (None, None))
 
     def enqueue(
         self, user: str, before: StoredRecord, record: Record, *, replace: bool
     ) -> CommitBatch:
-        """Have *record* written, which was made of what was staged so far.
+        """Add an update from the pending state *before* to *record*.
 
-        With *anew* it is of another line of versions. Raises `EngineUnavailable`.
+        *replace* is set if the epoch changed. Raises `EngineUnavailable`.
         """
-        group = self._open()
+        batch = self._current_batch()
         after = StoredRecord(before.id or self._new_id(), record)
-        group.add(user, before, after, replace=replace)
-        self._pending[user] = after, group
-        return group
+        batch.add(user, before, after, replace=replace)
+        self._pending[user] = after, batch
+        return batch
 
     def _new_id(self) -> int:
         self._last_id += 1
         return self._last_id
 
-    async def claim(self, key: str, value: str, until: float) -> str:
-        """Keep *value* under *key* unless there is one; return what is kept."""
-        group = self._open()
-        group.claims.setdefault(key, (value, until))
-        await group.wait()
-        if key not in group.claim_values:
-            raise EngineUnavailable(f"what is kept under {key!r} could not be read")
-        return group.claim_values[key]
+    async def claim(self, key: str, value: str, expires_at: float) -> str:
+        """Set *key* to *value* if it has no value; return its value."""
+        batch = self._current_batch()
+        batch.claims.setdefault(key, (value, expires_at))
+        await batch.wait()
+        if key not in batch.claim_values:
+            raise EngineUnavailable(f"the claim {key!r} could not be read")
+        return batch.claim_values[key]
 
-    def _open(self) -> CommitBatch:
+    def _current_batch(self) -> CommitBatch:
         if self._is_damaged:
             raise EngineUnavailable(DAMAGED)
         return self._queue.current_batch()
 
     async def check(self) -> None:
-        """Raise `EngineUnavailable` if writes fail; after a failure it tries one."""
+        """Raise `EngineUnavailable` if writes fail; after a failure try one."""
         try:
-            self._file.check_path()
+            self._database.check_path()
         except OSError as error:
             self.record_failure(error)
         if self._fault is not None:
-            # A group of nothing tries it; how that ends is seen by the fault.
-            with trio.move_on_after(RETRY_DELAY), suppress(EngineUnavailable):
-                await self._open().wait()
+            # An empty batch makes a test write, and its success ends the fault.
+            with trio.move_on_after(CHECK_TIMEOUT), suppress(EngineUnavailable):
+                await self._current_batch().wait()
         if self._fault is not None:
             raise EngineUnavailable(self._fault)
 
     async def run(self) -> NoReturn:
-        """Commit one group after the other, until cancelled."""
+        """Commit batches until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch)
+                nursery.start_soon(self._time_out_batches)
                 while True:
                     self._current = await self._queue.next()
                     await self._commit(self._current)
         finally:
-            self._fail_pending(EngineUnavailable("the engine has ended"))
+            self._fail_pending(EngineUnavailable("the engine has stopped"))
 
-    async def _watch(self) -> NoReturn:
-        """Let nobody wait for longer than there is patience, whatever hangs."""
+    async def _time_out_batches(self) -> NoReturn:
         while True:
-            await trio.sleep(1.0)
-            late = trio.current_time() - COMMIT_TIMEOUT
-            for group in (self._current, *self._queue):
-                if group.created_at < late and not group.is_resolved:
-                    # It may still come about; for those who wait that is not known.
-                    hangs = TimeoutError(f"nothing was written in {COMMIT_TIMEOUT:g} s")
-                    group.resolve(self.record_failure(hangs))
+            await trio.sleep(POLL_INTERVAL)
+            oldest = trio.current_time() - COMMIT_TIMEOUT
+            for batch in (self._current, *self._queue):
+                if batch.created_at < oldest and not batch.is_resolved:
+                    # The thread may still commit it: the result is unknown.
+                    error = TimeoutError(f"no commit within {COMMIT_TIMEOUT:g} s")
+                    batch.resolve(self.record_failure(error))
 
-    async def _commit(self, group: CommitBatch) -> None:
-        parameters = self._parameters(group)
+    async def _commit(self, batch: CommitBatch) -> None:
+        parameters = self._parameters(batch)
         try:
-            self._file.check_path()
+            self._database.check_path()
             await trio.to_thread.run_sync(
-                self._write, group, parameters, limiter=self._limiter
+                self._write, batch, parameters, limiter=self._limiter
             )
         except (sqlite3.Error, OSError) as error:
-            fault = self.record_failure(error)
-            group.resolve(fault)
-            self._fail_pending(fault)
+            failure = self.record_failure(error)
+            batch.resolve(failure)
+            self._fail_pending(failure)
         else:
-            self._on_committed(group)
+            self._finish(batch)
         finally:
-            group.resolve(EngineUnavailable("the engine has ended"))
+            batch.resolve(EngineUnavailable("the engine has stopped"))
 
-    def _parameters(self, group: CommitBatch) -> Parameters:
-        rows = BatchRows(self._file.generation, self._ring, self._numbers)
-        for user, step in group.updates.items():
-            rows.add(user, step)
-        return rows.parameters(group, self._clock())
+    def _parameters(self, batch: CommitBatch) -> Parameters:
+        rows = BatchRows(
+            self._database.generation, self._change_log_size, self._sequence
+        )
+        for user, update in batch.updates.items():
+            rows.add(user, update)
+        return rows.parameters(batch, self._clock())
 
-    def _write(self, group: CommitBatch, parameters: Parameters) -> None:
-        """Do it; in the thread that writes."""
-        if group.updates or group.claims:
-            self._file.write(parameters)
+    def _write(self, batch: CommitBatch, parameters: Parameters) -> None:
+        """Write the batch; runs in a thread."""
+        if batch.updates or batch.claims:
+            self._database.write(parameters)
         else:
-            self._file.check_writable()
-        if group.claims:
+            self._database.check_writable()
+        if batch.claims:
             try:
-                group.claim_values = self._file.insert_claims(list(group.claims))
+                batch.claim_values = self._database.claim_values(list(batch.claims))
             except sqlite3.Error as error:
-                # The mailboxes are written: nothing of that may be given up.
+                # The updates are committed, so only the claims fail.
                 self.record_failure(error)
 
-    def _on_committed(self, group: CommitBatch) -> None:
+    def _finish(self, batch: CommitBatch) -> None:
         if self._fault is not None and not self._is_damaged:
-            log.info("engine recovered", path=str(self._file.path))
+            log.info("engine recovered", path=str(self._database.path))
             self._fault = None
-        for user, step in group.updates.items():
-            if self._pending[user][0] is step.after:
+        for user, update in batch.updates.items():
+            if self._pending[user][0] is update.after:
                 del self._pending[user]
-            self._committed(user, step.after)
-        group.resolve()
+            self._on_committed(user, update.after)
+        batch.resolve()
 
     def _fail_pending(self, error: EngineUnavailable) -> None:
-        # What was staged stands on what did not come about.
         self._pending.clear()
         self._queue.fail_all(error)
 
     def record_failure(self, error: Exception) -> EngineUnavailable:
-        """Take notice that the file cannot be used; return what callers are told."""
-        is_news = self._fault is None or (is_damage(error) and not self._is_damaged)
-        self._fault = describe_error(self._file.path, error)
+        """Log a failure of the database once; return the error for callers."""
+        is_new = self._fault is None or (is_damage(error) and not self._is_damaged)
+        self._fault = describe_error(self._database.path, error)
         self._is_damaged |= is_damage(error)
-        if is_news:
+        if is_new:
             log.error("engine unavailable", reason=self._fault)
         return EngineUnavailable(DAMAGED if self._is_damaged else FAILED)

@@ -1,4 +1,4 @@
-"""A copy made while others write, and what the clients of a restored one are told."""
+"""Online backups, and the epochs of a restored copy."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def epochs(engine, *users: str) -> list[str]:
     return [(await engine.read(user)).mailbox.epoch for user in users]
 
 
-async def test_copy_is_of_one_moment(path, copy):
-    """Whatever is written meanwhile: all that came before is there, without a hole."""
+async def test_copy_is_consistent(path, copy):
+    """A copy contains all earlier writes, and no write without those before it."""
     async with running(path) as engine, trio.open_nursery() as nursery:
         done = {"alice": 0, "bob": 0}
 
@@ -58,8 +58,8 @@ async def test_copy_is_of_one_moment(path, copy):
             assert sorted(map(int, items)) == list(map(int, items))
 
 
-async def test_clients_of_a_restored_backup_are_told(path, copy):
-    """Nobody's version is taken for one of a time that did not come about."""
+async def test_restored_copy_has_new_epochs(path, copy):
+    """Each restored copy has epochs of its own, so clients reset their state."""
     users = ("alice", "bob", "nobody")
     async with running(path) as engine:
         await engine.apply([(user, note("1", source="s")) for user in users[:2]])
@@ -68,7 +68,7 @@ async def test_clients_of_a_restored_backup_are_told(path, copy):
         assert before == await epochs(engine, *users)
     shutil.copy(copy, path.with_name("again.db"))
     async with running(copy) as restored:
-        # Whoever writes first renews the mailbox, as does whoever reads it.
+        # Both a write and a read start the new epoch.
         applied = await put(restored, "alice", note("2"))
         after = await epochs(restored, *users)
         holders = await restored.holders(Retract(source="s"))
@@ -83,41 +83,41 @@ async def test_clients_of_a_restored_backup_are_told(path, copy):
     assert 9 == len({*before, *after, *once_more})
 
 
-async def test_backup_takes_nobodys_place(path, copy):
-    """A copy of yesterday is not overwritten by accident, nor one in the making."""
+async def test_existing_file_is_not_overwritten(path, copy):
+    """A backup does not replace a file, and two backups do not share a partial file."""
     await open_once(path)
     copy.write_text("yesterday's")
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists: give another"):
         back_up(path, copy)
     copy.with_name("new.db.part").touch()
-    with pytest.raises(FileExistsError, match="another backup is being made"):
+    with pytest.raises(FileExistsError, match="another backup is running"):
         back_up(path, copy.with_name("new.db"))
 
     assert copy.read_text() == "yesterday's"
 
 
-async def test_backup_of_what_is_no_good_leaves_nothing(path, copy, tmp_path):
-    """A copy that is there is a good one."""
+async def test_failed_backup_leaves_no_file(path, copy, tmp_path):
+    """A failed backup removes its partial copy."""
     await fill_pages(path)
     damage(path)
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("Dear diary, " * 99)
-    for source, why in [
+    for source, reason in [
         (path, "is damaged"),
         (tmp_path / "empty", "is empty"),
-        (tmp_path / "text", "is no database"),
-        (tmp_path / "missing", "there is no such file"),
+        (tmp_path / "text", "is not a database"),
+        (tmp_path / "missing", "no such file"),
     ]:
-        with pytest.raises(OSError, match=why):
+        with pytest.raises(OSError, match=reason):
             back_up(source, copy)
-    with pytest.raises(OSError, match="cannot be made"):
+    with pytest.raises(OSError, match="cannot create"):
         back_up(path, tmp_path / "no" / "copy.db")
 
     assert [] == [file for file in tmp_path.iterdir() if "copy" in file.name]
 
 
-async def test_command_copies_what_is_in_use(path, copy):
-    """An operator needs one line, and the service does not stop for it."""
+async def test_command(path, copy):
+    """`roundel backup` copies a file that is in use."""
     async with running(path) as engine:
         await put(engine, "alice", note("1"))
         engine_setting = f"sqlite:{path}"
@@ -131,7 +131,7 @@ async def test_command_copies_what_is_in_use(path, copy):
         done.stderr
     )
     assert str(copy) in done.stdout
-    assert "is there already" in again.stderr
+    assert "exists: give another" in again.stderr
     assert "expected sqlite:PATH" in other.stderr
     assert [("alice",)] == fetch_all(copy, "SELECT name FROM user")
     execute(copy, "PRAGMA integrity_check")

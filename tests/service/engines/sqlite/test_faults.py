@@ -1,4 +1,4 @@
-"""A disk that is full, a file that is damaged: nothing is promised, and it is said."""
+"""The SQLite engine with a full or hanging disk and with a damaged file."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from roundel_service.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 main()
 """
-"""The command, in a process whose files cannot grow beyond so many bytes."""
+"""The command in a process with a limit of its file size in bytes."""
 
 
 def limit(engine, pages: int) -> None:
-    """Let the file have no more than so many pages."""
-    file, _ = engine._require_running()
-    file._writer.execute(f"PRAGMA max_page_count = {pages}")
+    """Limit the file to a number of pages."""
+    database, _ = engine._require_running()
+    database._writer.execute(f"PRAGMA max_page_count = {pages}")
 
 
 async def fill(engine) -> list[str]:
-    """Put items in until there is no room; return what was acknowledged."""
+    """Add items until the file is full; return the acknowledged ids."""
     acknowledged = []
     while True:
         name = f"{len(acknowledged)}"
@@ -56,24 +56,24 @@ async def fill(engine) -> list[str]:
         acknowledged.append(name)
 
 
-async def test_full_disk_refuses_and_goes_on_when_there_is_room(path):
-    """All that was acknowledged stays, nothing else is, and reading goes on."""
+async def test_full_disk(path):
+    """With a full disk writes fail and reads work; the engine recovers with space."""
     with structlog.testing.capture_logs() as logged:
         async with running(path) as engine:
             await engine.check()
             limit(engine, 40)
             names = await fill(engine)
-            news = record_changes(engine)
+            changes = record_changes(engine)
             record = await engine.read("alice")
             for _ in range(3):
                 with pytest.raises(EngineUnavailable):
                     await put(engine, "alice", note("x", body="b" * 20_000))
-            with pytest.raises(EngineUnavailable, match="there is no room"):
+            with pytest.raises(EngineUnavailable, match="no space left"):
                 await engine.check()
 
             assert names == list(record.mailbox.items)
             assert record == await engine.read("alice")
-            assert [] == news
+            assert [] == changes
             limit(engine, 4_000)
             await engine.check()
             await put(engine, "alice", note("after"))
@@ -86,8 +86,8 @@ async def test_full_disk_refuses_and_goes_on_when_there_is_room(path):
     assert [("ok",)] == fetch_all(path, "PRAGMA integrity_check")
 
 
-async def test_all_that_stands_on_a_failed_commit_is_refused(path):
-    """A version that was not written is not counted on, by whoever waits behind it."""
+async def test_failed_commit_fails_pending_operations(path):
+    """An operation computed on an uncommitted state fails with that state."""
     async with running(path) as engine:
         await put(engine, "alice", note("0"))
         limit(engine, 1)
@@ -107,8 +107,8 @@ async def test_all_that_stands_on_a_failed_commit_is_refused(path):
         assert 2 == (await put(engine, "alice", note("1"))).badge.v
 
 
-async def test_expiry_that_cannot_be_written_is_not_shown(path):
-    """A read that has to change something fails with it."""
+async def test_expiry_that_cannot_be_committed(path):
+    """A read fails if it cannot commit the expiry that it found."""
     clock = Clock()
     async with running(path, clock=clock) as engine:
         await put(engine, "alice", note("1", ttl=5))
@@ -121,29 +121,27 @@ async def test_expiry_that_cannot_be_written_is_not_shown(path):
         assert (await engine.read("alice")).badge.unread == 0
 
 
-async def test_file_that_was_removed_takes_no_more(path):
-    """Nothing is written to where nobody would find it again."""
+async def test_removed_file(path):
+    """Writes fail if the path no longer names the open file."""
     async with running(path) as engine:
         await put(engine, "alice", note("1"))
         path.unlink()
         with pytest.raises(EngineUnavailable):
             await put(engine, "alice", note("2"))
-        with pytest.raises(
-            EngineUnavailable, match="was removed, moved away or replaced"
-        ):
+        with pytest.raises(EngineUnavailable, match="was removed, moved or replaced"):
             await engine.check()
 
 
-async def test_claim_that_cannot_be_written(path):
-    """Nobody wins what is not kept."""
+async def test_claim_that_cannot_be_committed(path):
+    """A claim fails if it cannot be stored."""
     async with running(path) as engine:
         path.rename(path.with_name("elsewhere"))
         with pytest.raises(EngineUnavailable):
             await engine.claim("k", "v", ttl=9)
 
 
-async def test_disk_that_hangs_keeps_nobody_waiting(path, monkeypatch):
-    """Who waits is told in time that it is not known; it may still come about."""
+async def test_write_timeout(path, monkeypatch):
+    """A commit that hangs fails after the timeout; it may still succeed later."""
     monkeypatch.setattr(writer, "COMMIT_TIMEOUT", 0.5)
     async with running(path) as engine:
         await put(engine, "alice", note("1"))
@@ -152,7 +150,7 @@ async def test_disk_that_hangs_keeps_nobody_waiting(path, monkeypatch):
             (result,) = await engine.apply([("alice", note("2"))])
             assert isinstance(result, EngineUnavailable)
             assert ["1"] == list((await engine.read("alice")).mailbox.items)
-            with pytest.raises(EngineUnavailable, match="nothing was written in"):
+            with pytest.raises(EngineUnavailable, match="unavailable"):
                 await engine.check()
         again = [("alice", note("3", op_id="o"))]
         while isinstance((await engine.apply(again))[0], EngineUnavailable):
@@ -162,19 +160,19 @@ async def test_disk_that_hangs_keeps_nobody_waiting(path, monkeypatch):
         assert ["1", "2", "3"] == list((await engine.read("alice")).mailbox.items)
 
 
-async def test_read_that_hangs_keeps_nobody_waiting(path, monkeypatch):
-    """A read is given up after the same time, and the next one is as good as any."""
+async def test_read_timeout(path, monkeypatch):
+    """A read that hangs fails after the timeout, and the next one works."""
     monkeypatch.setattr(sqlite, "COMMIT_TIMEOUT", 0.1)
     async with running(path) as engine:
-        async with engine._reading:
-            with pytest.raises(EngineUnavailable, match="nothing was read within"):
+        async with engine._read_limiter:
+            with pytest.raises(EngineUnavailable, match="no read within"):
                 await engine.read("alice")
 
         assert (await engine.read("alice")).mailbox.v == 0
 
 
-async def test_claim_that_is_not_found_again(path):
-    """What somebody else has removed is not said to be kept; mailboxes do not mind."""
+async def test_claim_that_was_evicted_at_once(path):
+    """A claim fails if its own batch evicted it; the updates of the batch succeed."""
     async with running(path, max_claims=1) as engine, trio.open_nursery() as nursery:
         refused = []
 
@@ -184,7 +182,7 @@ async def test_claim_that_is_not_found_again(path):
             except EngineUnavailable:
                 refused.append(key)
 
-        # Of those that come at a time, there is room for the last one.
+        # The batch has three claims, and the limit is one.
         await engine.claim("first", "v", ttl=9)
         for key in "abc":
             nursery.start_soon(claim, key)
@@ -196,8 +194,8 @@ async def test_claim_that_is_not_found_again(path):
 # Damage.
 
 
-async def test_damaged_pages_stop_the_engine_and_are_told(path):
-    """What is not readable is not guessed at, and nothing more is acknowledged."""
+async def test_damaged_pages(path):
+    """After a damaged page was read, all calls fail until a restart."""
     await fill_pages(path)
     pages = fetch_all(path, "SELECT rootpage FROM sqlite_master WHERE name = 'user'")
     with structlog.testing.capture_logs() as logged:
@@ -222,7 +220,7 @@ async def test_damaged_pages_stop_the_engine_and_are_told(path):
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "script",
     [
         "UPDATE item SET row = 'x' WHERE user = 7",
         "UPDATE item SET row = '[]' WHERE user = 7",
@@ -234,10 +232,10 @@ async def test_damaged_pages_stop_the_engine_and_are_told(path):
         "UPDATE user SET head = cast(x'ff' AS TEXT) WHERE id = 7",
     ],
 )
-async def test_rows_that_make_no_sense_are_damage(path, spoil):
-    """What SQLite itself does not notice is not taken for a mailbox either."""
+async def test_damaged_rows(path, script):
+    """A row that cannot be decoded counts as damage, although SQLite can read it."""
     await fill_pages(path)
-    execute(path, spoil)
+    execute(path, script)
     async with running(path) as engine:
         assert (await engine.read("user-7")).badge.unread == 1
         with pytest.raises(EngineUnavailable, match="is damaged"):
@@ -248,20 +246,17 @@ async def test_rows_that_make_no_sense_are_damage(path, spoil):
             await engine.check()
 
 
-async def test_damaged_header_is_refused_at_the_start(path):
-    """A file that cannot be understood is told as one, in a line."""
+async def test_damaged_header(path):
+    """A file with a damaged header is rejected at the start."""
     await fill_pages(path)
     with path.open("rb+") as file:
         file.write(b"\xa5" * 100)
 
-    assert f"{path}: is no database, or damaged" in await refusal(path)
+    assert f"{path} is not a database, or damaged" in await refusal(path)
 
 
-# What callers and operators see.
-
-
-async def test_disk_that_is_full_is_told_by_every_answer(tmp_path):
-    """503 for who writes, reasons for operators, and all that was acknowledged."""
+async def test_full_disk_over_http(tmp_path):
+    """Writes fail, `/readyz` shows the reason, and acknowledged items stay readable."""
     program = tmp_path / "limited.py"
     program.write_text(LIMITED)
     size = f"{150_000 + 2 * PROBE_BYTES}"
