@@ -156,18 +156,6 @@ async def test_later_disconnect_keeps_the_revocation(autojump_clock, world):
     assert (await alice.request("GET", "/v1/badge")).status == 401
 
 
-async def test_ticket_of_a_revoked_token_opens_nothing(autojump_clock, world):
-    """Tickets issued before are rejected, a producer's ticket too."""
-    users = body(await post(world.user(), "/v1/tickets", {}))["url"]
-    producers = body(await post(world.producer, "/v1/tickets", {"user": "alice"}))
-    await trio.sleep(1)
-    await _revoke(world)
-    one = await world.anonymous.request("GET", users)
-    two = await world.anonymous.request("GET", producers["url"])
-
-    assert (204, 204) == (one.status, two.status)
-
-
 async def test_long_poll_of_a_revoked_token_is_401(autojump_clock, world):
     """A credential revoked during the wait gets a 401."""
     alice = world.user()
