@@ -48,20 +48,15 @@ class AsgiResponse:
 
 @final
 class AsgiOpenResponse:
-    """A response that is read by chunks; `send` waits until a chunk is read."""
+    """A response that is read by chunks; the application waits for each read.
+
+    The names of *headers* are in lower case.
+    """
 
     def __init__(self, exchange: _AsgiExchange) -> None:
+        self.status = exchange.status
+        self.headers = exchange.headers
         self._exchange = exchange
-
-    @property
-    def status(self) -> int:
-        """The status of the response."""
-        return self._exchange.status
-
-    @property
-    def headers(self) -> ResponseHeaders:
-        """The header of the response, names in lower case."""
-        return self._exchange.headers
 
     async def next_chunk(self) -> bytes | None:
         """Wait for the next chunk of the body; return `None` at its end."""
@@ -70,22 +65,17 @@ class AsgiOpenResponse:
 
 @final
 class AsgiEventStream:
-    """A response whose body is an event stream."""
+    """A response whose body is an event stream.
+
+    The names of *headers* are in lower case.
+    """
 
     def __init__(self, exchange: _AsgiExchange) -> None:
+        self.status = exchange.status
+        self.headers = exchange.headers
         self._exchange = exchange
         self._parser = Parser()
         self._events: deque[Event] = deque()
-
-    @property
-    def status(self) -> int:
-        """The status of the response."""
-        return self._exchange.status
-
-    @property
-    def headers(self) -> ResponseHeaders:
-        """The header of the response, names in lower case."""
-        return self._exchange.headers
 
     @property
     def retry(self) -> int | None:

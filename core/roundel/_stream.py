@@ -77,31 +77,11 @@ class Stream:
     """
 
     __slots__ = (
-        "_close_chunk",
-        "_close_message",
-        "_closing",
-        "_cursor",
-        "_expires_at",
-        "_fast_path_until",
-        "_gap",
-        "_heartbeat",
-        "_heartbeat_at",
-        "_hello",
-        "_hello_sent",
-        "_id_outdated",
-        "_max_age",
-        "_max_write",
-        "_ping",
-        "_ping_chunk",
-        "_ping_position",
-        "_positions",
-        "_single_history",
-        "_timed_event",
-        "_timed_event_at",
-        "_topics",
-        "_unsent",
-        "is_open",
-        "sent_types",
+        "_close_chunk", "_close_message", "_closing", "_cursor", "_expires_at",
+        "_fast_path_until", "_gap", "_heartbeat", "_heartbeat_at", "_hello",
+        "_hello_sent", "_id_outdated", "_max_age", "_max_write", "_ping", "_ping_chunk",
+        "_ping_position", "_positions", "_single_history", "_timed_event",
+        "_timed_event_at", "_topics", "_unsent", "is_open", "sent_types",
     )  # fmt: skip
 
     is_open: bool
