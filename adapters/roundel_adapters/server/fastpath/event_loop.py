@@ -100,7 +100,6 @@ class FastLoop:
         self._answered: list[FastConnection] = []
         self._idle_workers = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery
-        self._is_draining = False
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -124,7 +123,6 @@ class FastLoop:
 
     def drain(self) -> None:
         """Stop accepting, close idle connections, and end after the last response."""
-        self._is_draining = True
         self._acceptor.close()
         for connection in list(self._connections):
             if not connection.is_busy:
@@ -132,7 +130,7 @@ class FastLoop:
         self._stop_if_drained()
 
     def _stop_if_drained(self) -> None:
-        if self._is_draining and not self._connections:
+        if self._context.is_draining and not self._connections:
             self._nursery.cancel_scope.cancel()
 
     async def _worker(self) -> None:
