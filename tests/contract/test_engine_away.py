@@ -15,7 +15,7 @@ from support.service import (
     RunningService,
     body,
     data,
-    opened,
+    first_events,
     post,
     settings,
     wall_clock,
@@ -151,7 +151,7 @@ async def test_keys_of_many_lines_are_claimed_concurrently(autojump_clock, world
 async def test_open_streams_stay(autojump_clock, world, engine):
     """Open streams keep their state and get the changes after the recovery."""
     async with world.user().stream("/v1/stream") as stream:
-        await opened(stream)
+        await first_events(stream)
         engine.is_away = True
         await post(world.producer, "/v1/notify", NOTE)
         ping = await stream.next_event()
@@ -185,7 +185,7 @@ async def test_ticket_that_cannot_be_claimed(autojump_clock, world, engine):
 
     engine.claim = fail
     async with world.anonymous.stream(ticket["url"]) as stream:
-        _, state = await opened(stream)
+        _, state = await first_events(stream)
         bye = await stream.next_event()
     engine.claim = claim
     async with world.anonymous.stream(

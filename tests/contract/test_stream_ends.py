@@ -16,16 +16,16 @@ from roundel_service import settings as config
 from roundel_service.domain.operations import Disconnect
 from support.service import (
     KEY,
-    LateEngine,
     RunningService,
+    StaleReadEngine,
     Valve,
     body,
-    counted,
     data,
-    frames_so_far,
-    frames_to_the_end,
-    opened,
+    events_so_far,
+    first_events,
+    metric_value,
     post,
+    remaining_events,
     wall_clock,
 )
 
@@ -61,7 +61,7 @@ async def test_auth_comes_a_minute_before_the_proof_runs_out(
 async def test_auth_comes_once(autojump_clock, world):
     """A warning is one warning, however long the stream goes on."""
     async with world.user(ttl=100).stream(STREAM) as stream:
-        events = [event.type for event in await frames_to_the_end(stream)]
+        events = [event.type for event in await remaining_events(stream)]
 
         assert 1 == events.count("auth")
 
@@ -69,7 +69,7 @@ async def test_auth_comes_once(autojump_clock, world):
 async def test_no_warning_of_a_proof_that_outlasts_the_stream(autojump_clock, world):
     """A stream that ends of age before its proof does is not warned of it."""
     async with world.user(ttl=3_600).stream(STREAM) as stream:
-        events = [event.type for event in await frames_to_the_end(stream)]
+        events = [event.type for event in await remaining_events(stream)]
 
         assert "auth" not in events
 
@@ -106,14 +106,14 @@ async def test_planned_end_is_told_with_bye_and_nothing_comes_after_it(
     changes, ttl, end = ENDS[why]
     world = make_world(**changes)
     async with world.user(ttl=ttl).stream(f"{STREAM}?level={level}") as stream:
-        await opened(stream)
+        await first_events(stream)
         await end(world)
-        *_, bye = await frames_to_the_end(stream)
+        *_, bye = await remaining_events(stream)
 
         assert {"reason": why, "retry": stream.retry} == data(bye)
         assert "bye" == bye.type
         assert 0 == world.service.hub.streams
-        assert 1 == counted(world, "roundel_streams_ended_total", reason=why)
+        assert 1 == metric_value(world, "roundel_streams_ended_total", reason=why)
 
 
 @LEVELS
@@ -124,13 +124,13 @@ async def test_stream_above_the_limit_is_shed(
     """It is greeted, told to come later, and ended, with status 200."""
     world = make_world(**{setting: "1"})
     async with world.user().stream(STREAM) as first:
-        await opened(first)
+        await first_events(first)
         async with world.user().stream(f"{STREAM}?level={level}") as second:
-            hello, bye = await frames_to_the_end(second)
+            hello, bye = await remaining_events(second)
 
             assert (200, "hello") == (second.status, hello.type)
             assert {"reason": "shed", "retry": second.retry} == data(bye)
-            assert 1 == counted(world, "roundel_streams_rejected_total")
+            assert 1 == metric_value(world, "roundel_streams_rejected_total")
 
 
 async def test_retry_is_a_line_before_bye(autojump_clock, world):
@@ -146,10 +146,10 @@ async def test_retry_is_a_line_before_bye(autojump_clock, world):
 async def test_bye_moves_no_cursor(autojump_clock, world):
     """What a stream was not told any more waits for the next connection."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        _, snapshot = await opened(stream)
+        _, snapshot = await first_events(stream)
         world.service.hub.drain()
         await world.notify()
-        (bye,) = await frames_to_the_end(stream)
+        (bye,) = await remaining_events(stream)
 
         assert "bye" == bye.type
         assert snapshot.id == stream.last_event_id
@@ -158,10 +158,10 @@ async def test_bye_moves_no_cursor(autojump_clock, world):
 async def test_first_reason_to_end_is_the_one_that_is_told(autojump_clock, world):
     """A stream that is being ended is not ended again, nor told another time."""
     async with world.user().stream(STREAM) as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.service.hub.apply("alice", Disconnect())
         world.service.hub.drain()
-        (bye,) = await frames_to_the_end(stream)
+        (bye,) = await remaining_events(stream)
 
         assert "revoked" == data(bye)["reason"]
 
@@ -174,9 +174,9 @@ async def test_disconnect_ends_the_streams_of_that_user_alone(autojump_clock, wo
         world.user("bob").stream(STREAM) as other,
     ):
         for stream in (one, two, other):
-            await opened(stream)
+            await first_events(stream)
         await disconnect(world)
-        byes = [await frames_so_far(stream) for stream in (one, two, other)]
+        byes = [await events_so_far(stream) for stream in (one, two, other)]
 
         assert [["bye"], ["bye"], []] == [[e.type for e in events] for events in byes]
 
@@ -214,7 +214,7 @@ async def test_disconnect_does_not_miss_a_stream_that_is_being_opened(
         await disconnect(world, revoke=revoke)
 
     async with before_the_body(world, act).user().stream(STREAM) as stream:
-        hello, bye = await frames_to_the_end(stream)
+        hello, bye = await remaining_events(stream)
 
         assert ("hello", "revoked") == (hello.type, data(bye)["reason"])
 
@@ -224,13 +224,13 @@ async def test_revocation_does_not_miss_a_proof_that_was_just_let_in(
     autojump_clock, world, steps
 ):
     """Between the look at the proof and the stream nothing is overlooked either."""
-    world.service.hub.engine = LateEngine(world.service.hub.engine)
+    world.service.hub.engine = StaleReadEngine(world.service.hub.engine)
     user, events = world.user(), []
     await trio.sleep(1)
 
     async def read() -> None:
         async with user.stream(STREAM) as stream:
-            events.append((stream.status, await frames_to_the_end(stream)))
+            events.append((stream.status, await remaining_events(stream)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
@@ -249,7 +249,7 @@ async def test_drain_does_not_miss_a_stream_that_is_being_opened(autojump_clock,
         world.service.hub.drain()
 
     async with before_the_body(world, act).user().stream(STREAM) as stream:
-        hello, bye = await frames_to_the_end(stream)
+        hello, bye = await remaining_events(stream)
 
         assert ("hello", "drain") == (hello.type, data(bye)["reason"])
 
@@ -262,7 +262,7 @@ async def test_stream_that_opens_while_draining_is_greeted_and_sent_away(
     await world.notify()
     world.service.hub.drain()
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
-        hello, bye = await frames_to_the_end(stream)
+        hello, bye = await remaining_events(stream)
 
         assert {
             "proto", "resume", "epoch", "v", "ping", "max_age", "expires_in",
@@ -283,7 +283,7 @@ async def test_drain_spreads_the_streams_over_the_time_to_take_them_back(
 
         async def read(user: str) -> None:
             async with world.user(user).stream(STREAM) as stream:
-                *_, bye = await frames_to_the_end(stream)
+                *_, bye = await remaining_events(stream)
                 retries.append(data(bye)["retry"])
 
         for number in range(50):
@@ -307,9 +307,9 @@ async def test_retry_is_drawn_between_its_bounds(autojump_clock, world, draw, re
             for n in range(5)
         ]
         for stream in streams:
-            await opened(stream)
+            await first_events(stream)
         hub.drain()
-        byes = [data((await frames_to_the_end(stream))[-1]) for stream in streams]
+        byes = [data((await remaining_events(stream))[-1]) for stream in streams]
 
         assert [retry] * 5 == [bye["retry"] for bye in byes]
 
@@ -320,8 +320,8 @@ async def test_max_age_is_shortened_by_up_to_a_fifth(autojump_clock, world, draw
     world.service.hub._random = lambda: draw
     async with world.user().stream(STREAM) as stream:
         start = trio.current_time()
-        hello, _ = await opened(stream)
-        await frames_to_the_end(stream)
+        hello, _ = await first_events(stream)
+        await remaining_events(stream)
 
         assert age == hello["max_age"]
         assert trio.current_time() == pytest.approx(start + age, abs=0.01)
@@ -336,7 +336,7 @@ async def test_stream_ends_with_its_proof(autojump_clock, world, level, ttl):
     """At the token's exp the stream says so and ends."""
     async with world.user(ttl=ttl).stream(f"{STREAM}?level={level}") as stream:
         start = trio.current_time()
-        *_, bye = await frames_to_the_end(stream)
+        *_, bye = await remaining_events(stream)
 
         assert trio.current_time() == pytest.approx(start + ttl, abs=0.01)
         assert "expired" == data(bye)["reason"]
@@ -350,7 +350,7 @@ async def test_nothing_is_told_after_the_proof_ran_out(autojump_clock, world):
         await trio.sleep(15)
         await world.notify()
         valve.open()
-        events = await frames_to_the_end(stream)
+        events = await remaining_events(stream)
 
         assert ["hello", "auth", "snapshot", "bye"] == [e.type for e in events]
         assert "expired" == data(events[-1])["reason"]
@@ -368,12 +368,12 @@ async def test_older_streams_stay(autojump_clock, make_world, setting):
         world.user().stream(STREAM) as two,
     ):
         for stream in (one, two):
-            await opened(stream)
+            await first_events(stream)
         for _ in range(10):
             async with world.user().stream(STREAM) as late:
-                assert "shed" == data((await frames_to_the_end(late))[-1])["reason"]
+                assert "shed" == data((await remaining_events(late))[-1])["reason"]
         await world.notify()
-        told = [await frames_so_far(stream) for stream in (one, two)]
+        told = [await events_so_far(stream) for stream in (one, two)]
 
         assert [["badge"], ["badge"]] == [[e.type for e in each] for each in told]
 
@@ -384,7 +384,7 @@ async def test_place_of_a_stream_is_given_back(autojump_clock, make_world, setti
     world = make_world(**{setting: "1"})
     for _ in range(3):
         async with world.user().stream(STREAM) as stream:
-            assert "badge" == (await opened(stream))[1].type
+            assert "badge" == (await first_events(stream))[1].type
 
 
 @pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
@@ -400,11 +400,11 @@ async def test_stream_that_is_shed_takes_no_place(autojump_clock, make_world, se
 
     async with trio.open_nursery() as nursery:
         async with world.user().stream(STREAM) as first:
-            await opened(first)
+            await first_events(first)
             await nursery.start(come_and_not_read)
             await trio.testing.wait_all_tasks_blocked()
         async with world.user().stream(STREAM) as second:
-            types = [event.type for event in await frames_so_far(second)]
+            types = [event.type for event in await events_so_far(second)]
         done.set()
 
     assert ["hello", "badge"] == types
@@ -417,7 +417,7 @@ async def test_limit_of_a_user_is_no_limit_for_another(autojump_clock, make_worl
         world.user().stream(STREAM) as alice,
         world.user("bob").stream(STREAM) as bob,
     ):
-        types = [(await opened(stream))[1].type for stream in (alice, bob)]
+        types = [(await first_events(stream))[1].type for stream in (alice, bob)]
 
         assert ["badge", "badge"] == types
 
@@ -429,7 +429,7 @@ async def test_calls_too_fast_are_shed_and_never_429(autojump_clock, make_world)
     for _ in range(6):
         async with world.user().stream(STREAM) as stream:
             assert 200 == stream.status
-            whys.append([event.type for event in await frames_so_far(stream)])
+            whys.append([event.type for event in await events_so_far(stream)])
 
     assert [["hello", "badge"]] * 4 + [["hello", "bye"]] * 2 == whys
 
@@ -462,9 +462,9 @@ async def test_running_stream_of_a_revoked_proof_ends_and_stays_away(
     user = world.user()
     await trio.sleep(1)
     async with user.stream(STREAM) as stream:
-        await opened(stream)
+        await first_events(stream)
         await disconnect(world, revoke=True)
-        (bye,) = await frames_to_the_end(stream)
+        (bye,) = await remaining_events(stream)
     again = await user.request("GET", STREAM)
 
     assert ("revoked", 204) == (data(bye)["reason"], again.status)
@@ -533,7 +533,7 @@ async def test_bearer_wins_over_the_cookie(autojump_clock, world):
     await world.notify("bob")
     cookie = {"Cookie": f"roundel={world.service.authenticator.sign('bob', ttl=60)}"}
     async with world.user("alice").stream(STREAM, headers=cookie) as stream:
-        assert 0 == data((await opened(stream))[1])["unread"]
+        assert 0 == data((await first_events(stream))[1])["unread"]
 
 
 # What cannot be told yet.

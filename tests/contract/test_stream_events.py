@@ -11,11 +11,11 @@ import trio
 from roundel_service.domain.operations import Notify
 from support.service import (
     body,
-    counted,
-    cursor_now,
+    current_cursor,
     data,
-    frames_so_far,
-    opened,
+    events_so_far,
+    first_events,
+    metric_value,
     post,
     wall_clock,
 )
@@ -127,7 +127,7 @@ async def test_bad_query_is_named(autojump_clock, world, query, field):
 async def test_level_is_badge_unless_another_is_asked_for(autojump_clock, world):
     """Without a level a stream is about the badge."""
     async with world.user().stream(STREAM) as stream:
-        _, state = await opened(stream)
+        _, state = await first_events(stream)
 
         assert "badge" == state.type
 
@@ -148,7 +148,7 @@ async def test_cursor_is_short_and_costs_no_preflight(
     async with client.stream(target) as stream:
         for _ in range(70):
             await world.notify()
-        ids = [event.id for event in await frames_so_far(stream) if event.id]
+        ids = [event.id for event in await events_so_far(stream) if event.id]
 
         assert len(ids) > 1
         assert all(re.fullmatch(r"[A-Za-z0-9._~-]{1,128}", each) for each in ids)
@@ -176,9 +176,9 @@ async def test_every_frame_with_state_has_an_id_and_no_other_has(
 
 async def test_last_event_id_wins_over_the_cursor_of_the_url(autojump_clock, world):
     """The URL's cursor is stale after the first reconnection; the header is not."""
-    stale = await cursor_now(world)
+    stale = await current_cursor(world)
     await world.notify()
-    headers = {"Last-Event-ID": await cursor_now(world)}
+    headers = {"Last-Event-ID": await current_cursor(world)}
     target = f"{STREAM}?cursor={stale}"
     async with world.user().stream(target, headers=headers) as stream:
         assert "current" == data(await stream.next_event())["resume"]
@@ -186,7 +186,7 @@ async def test_last_event_id_wins_over_the_cursor_of_the_url(autojump_clock, wor
 
 async def test_cursor_of_the_url_is_one(autojump_clock, world):
     """A page that has a list already presents its cursor, and goes on from there."""
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     await world.notify()
     async with world.user().stream(f"{STREAM}?cursor={start}") as stream:
         assert "replayed" == data(await stream.next_event())["resume"]
@@ -196,11 +196,11 @@ async def test_cursor_of_one_level_is_good_for_the_other(autojump_clock, world):
     """Where a reader stands says nothing of how it looks at the mailbox."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level=badge") as stream:
-        _, badge = await opened(stream)
+        _, badge = await first_events(stream)
     await world.notify()
     headers = {"Last-Event-ID": badge.id}
     async with world.user().stream(f"{STREAM}?level=items", headers=headers) as stream:
-        hello, change = await opened(stream)
+        hello, change = await first_events(stream)
 
         assert "replayed" == hello["resume"]
         assert (1, 2) == (data(change)["from"], data(change)["v"])
@@ -246,7 +246,7 @@ async def test_hello_tells_the_settings_that_count(autojump_clock, make_world):
 async def test_badge_level_tells_the_badge_document(autojump_clock, world):
     """Level badge is the whole badge at once, and again whenever it changes."""
     async with world.user().stream(STREAM) as stream:
-        _, first = await opened(stream)
+        _, first = await first_events(stream)
         before = data(first)
         result = await world.notify(category="mention")
         second = await stream.next_event()
@@ -265,19 +265,19 @@ async def test_badge_level_says_nothing_of_what_no_badge_shows(autojump_clock, w
     item = (await world.notify())["item"]
     await world.do(read_all=True, as_of=1)
     async with world.user().stream(STREAM) as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.do(archive=[item])
 
-        assert [] == await frames_so_far(stream)
+        assert [] == await events_so_far(stream)
 
 
 async def test_badge_level_is_told_the_latest_alone(autojump_clock, world):
     """Versions made at once are one frame: the latest badge wins."""
     async with world.user().stream(STREAM) as stream:
-        await opened(stream)
+        await first_events(stream)
         for number in range(5):
             await world.service.hub.apply("alice", _notify(str(number)))
-        (badge,) = await frames_so_far(stream)
+        (badge,) = await events_so_far(stream)
 
         assert (5, 5) == (data(badge)["v"], data(badge)["unread"])
 
@@ -293,7 +293,7 @@ async def test_items_level_begins_with_a_snapshot(autojump_clock, world):
     """A first connect is told the list, newest first, and the badge with it."""
     items = [(await world.notify(title=title))["item"] for title in ("Old", "New")]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        _, snapshot = await opened(stream)
+        _, snapshot = await first_events(stream)
         told = data(snapshot)
         listed = body(await world.user().request("GET", "/v1/items"))
 
@@ -315,7 +315,7 @@ async def test_snapshot_tells_the_newest_fifty_and_where_the_rest_is(
     for title in titles:
         await world.notify(title=title)
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        snapshot = data((await opened(stream))[1])
+        snapshot = data((await first_events(stream))[1])
         rest = []
         if snapshot["next"] is not None:
             target = f"/v1/items?before={snapshot['next']}"
@@ -330,7 +330,7 @@ async def test_item_of_a_snapshot_has_all_its_fields(autojump_clock, world):
     """An item is told as the list tells it, whatever was left out."""
     await world.notify(key="k", source="s", url="/u", data={"any": [1]}, ttl=60)
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        (item,) = data((await opened(stream))[1])["items"]
+        (item,) = data((await first_events(stream))[1])["items"]
 
         assert {
             "seq": 1, "category": "default", "title": "Hello", "body": None,
@@ -347,11 +347,11 @@ async def test_item_of_a_snapshot_has_all_its_fields(autojump_clock, world):
 async def test_items_level_tells_one_change_for_each_version(autojump_clock, world):
     """Changes come in order, none is skipped, and each goes on from the one before."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         for number in range(5):
             await world.notify(title=str(number))
         await world.do(read_all=True, as_of=5)
-        changes = [data(event) for event in await frames_so_far(stream)]
+        changes = [data(event) for event in await events_so_far(stream)]
 
         assert [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)] == [
             (change["from"], change["v"]) for change in changes
@@ -361,10 +361,10 @@ async def test_items_level_tells_one_change_for_each_version(autojump_clock, wor
 async def test_each_change_of_a_burst_is_told(autojump_clock, world):
     """Versions made at once are a frame each at level items: none is conflated."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         for number in range(5):
             await world.service.hub.apply("alice", _notify(str(number)))
-        changes = [data(event) for event in await frames_so_far(stream)]
+        changes = [data(event) for event in await events_so_far(stream)]
 
         assert [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)] == [
             (change["from"], change["v"]) for change in changes
@@ -374,7 +374,7 @@ async def test_each_change_of_a_burst_is_told(autojump_clock, world):
 async def test_change_carries_the_whole_badge(autojump_clock, world):
     """Every frame with a number carries the whole number, and when it is true."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         result = await world.notify(category="mention")
         change = data(await stream.next_event())
 
@@ -396,9 +396,9 @@ async def test_marks_are_told_as_what_they_set(autojump_clock, world, mark, told
     """A mark that changes something is a version; one that does not is none."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         item = (await world.notify())["item"]
-        await frames_so_far(stream)
+        await events_so_far(stream)
         await world.do(**{mark: [item]})
-        changes = [data(event)["ops"] for event in await frames_so_far(stream)]
+        changes = [data(event)["ops"] for event in await events_so_far(stream)]
 
         assert ([[{"set": [item], **told}]] if told else []) == changes
 
@@ -406,11 +406,11 @@ async def test_marks_are_told_as_what_they_set(autojump_clock, world, mark, told
 async def test_change_says_which_operation_it_was(autojump_clock, world):
     """The own operation is told with its op_id; what others did has none."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         item = (await world.notify())["item"]
         request = {"op_id": "mine", "ops": [{"read": [item]}]}
         answer = body(await post(world.user(), "/v1/ops", request))
-        added, read = [data(event) for event in await frames_so_far(stream)]
+        added, read = [data(event) for event in await events_so_far(stream)]
 
         assert "op_id" not in added
         assert "mine" == read["op_id"]
@@ -425,10 +425,10 @@ async def test_operation_is_told_to_all_streams_of_the_user(autojump_clock, worl
         world.user().stream(target) as here,
         world.user().stream(target) as there,
     ):
-        await frames_so_far(here)
-        await frames_so_far(there)
+        await events_so_far(here)
+        await events_so_far(there)
         await world.do(read=[item])
-        told = [await frames_so_far(stream) for stream in (here, there)]
+        told = [await events_so_far(stream) for stream in (here, there)]
 
         assert 1 == len(told[0])
         assert told[0] == told[1]
@@ -438,7 +438,7 @@ async def test_replacing_by_key_is_one_change(autojump_clock, world):
     """The old item goes and the new one comes in the same version."""
     old = (await world.notify(key="k"))["item"]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         new = await world.notify(key="k")
         change = data(await stream.next_event())
 
@@ -455,7 +455,7 @@ async def test_eviction_is_told(autojump_clock, make_world):
     world = make_world(mailbox_items="1")
     old = (await world.notify())["item"]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.notify()
         change = data(await stream.next_event())
 
@@ -467,7 +467,7 @@ async def test_retraction_is_told(autojump_clock, world):
     """What a producer took back leaves every list."""
     item = (await world.notify(source="issue:42"))["item"]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.producer.request("DELETE", "/v1/items?source=issue:42")
         change = data(await stream.next_event())
 
@@ -478,7 +478,7 @@ async def test_retraction_is_told(autojump_clock, world):
 async def test_expiry_is_told_in_time(autojump_clock, world):
     """An item leaves at its time, with a version, though nobody asked."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         start = trio.current_time()
         added = await world.notify(ttl=10)
         await stream.next_event()
@@ -499,7 +499,7 @@ async def set_gauge(world, category: str, count: int, source_version: int) -> No
 async def test_gauge_is_told_although_it_has_no_items(autojump_clock, world, level):
     """A count that another database owns changes the badge, and so is told."""
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
-        await opened(stream)
+        await first_events(stream)
         await set_gauge(world, "tasks", 7, 1)
         told = data(await stream.next_event())
         badge = told if level == "badge" else told["badge"]
@@ -517,7 +517,7 @@ async def test_ping_comes_when_nothing_else_did_and_tells_the_version(
 ):
     """Silence is broken every 25 s by the version that the client should have."""
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
-        await opened(stream)
+        await first_events(stream)
         start = trio.current_time()
         await trio.sleep(20)
         await world.notify()
@@ -532,7 +532,7 @@ async def test_ping_goes_on(autojump_clock, make_world):
     """As long as nothing happens there is one after each interval."""
     world = make_world(ping="10")
     async with world.user().stream(STREAM) as stream:
-        await opened(stream)
+        await first_events(stream)
         start, times = trio.current_time(), []
         for _ in range(5):
             assert "ping" == (await stream.next_event()).type
@@ -547,10 +547,10 @@ async def test_ping_of_a_current_stream_tells_the_version_of_hello(
 ):
     """Before the first state frame it is the one that hello told."""
     await world.notify()
-    headers = {"Last-Event-ID": await cursor_now(world)}
+    headers = {"Last-Event-ID": await current_cursor(world)}
     target = f"{STREAM}?level={level}"
     async with world.user().stream(target, headers=headers) as stream:
-        hello, ping = await opened(stream)
+        hello, ping = await first_events(stream)
 
         assert ("current", 1) == (hello["resume"], hello["v"])
         assert ("ping", {"v": 1}) == (ping.type, data(ping))
@@ -561,7 +561,7 @@ async def test_ping_tells_what_was_told_and_not_what_there_is(autojump_clock, wo
     item = (await world.notify())["item"]
     await world.do(read_all=True, as_of=1)
     async with world.user().stream(STREAM) as stream:
-        _, badge = await opened(stream)
+        _, badge = await first_events(stream)
         await world.do(archive=[item])
         ping = data(await stream.next_event())
 
@@ -580,9 +580,9 @@ async def test_running_stream_of_a_forgotten_user_is_told_to_forget(
     """Another epoch is announced before its state."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level={level}{categories}") as stream:
-        hello, _ = await opened(stream)
+        hello, _ = await first_events(stream)
         await world.producer.request("DELETE", "/v1/users/alice")
-        reset, state = await frames_so_far(stream)
+        reset, state = await events_so_far(stream)
         told = data(state)
         badge = told if level == "badge" else told["badge"]
 
@@ -597,11 +597,11 @@ async def test_stream_goes_on_in_the_new_epoch(autojump_clock, world, level):
     """After the reset each change is told, from the version that was told."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.producer.request("DELETE", "/v1/users/alice")
-        await frames_so_far(stream)
+        await events_so_far(stream)
         await world.notify()
-        (event,) = await frames_so_far(stream)
+        (event,) = await events_so_far(stream)
         told = data(event)
 
         assert (1, 0) == (told["v"], told.get("from", 0))
@@ -619,9 +619,9 @@ async def test_ping_after_a_reset_tells_the_new_line(autojump_clock, world):
     """The version of the old epoch is not asked of anybody any more."""
     await world.notify()
     async with world.user().stream(STREAM) as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.producer.request("DELETE", "/v1/users/alice")
-        await frames_so_far(stream)
+        await events_so_far(stream)
 
         assert {"v": 0} == data(await stream.next_event())
 
@@ -632,10 +632,10 @@ async def test_ping_after_a_reset_tells_the_new_line(autojump_clock, world):
 async def test_frames_are_counted_by_event(autojump_clock, world):
     """A scripted story of one stream is in the numbers, frame by frame."""
     async with world.user(ttl=80).stream(f"{STREAM}?level=items") as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.notify()
         await world.notify()
-        await frames_so_far(stream)
+        await events_so_far(stream)
         await world.producer.request("DELETE", "/v1/users/alice")
         while await stream.next_event():
             pass
@@ -644,7 +644,7 @@ async def test_frames_are_counted_by_event(autojump_clock, world):
         "hello": 1, "badge": 0, "snapshot": 2, "change": 2, "ping": 2, "reset": 1,
         "auth": 1, "bye": 1,
     } == {
-        event: counted(world, "roundel_events_sent_total", event=event)
+        event: metric_value(world, "roundel_events_sent_total", event=event)
         for event in (
             "hello", "badge", "snapshot", "change", "ping", "reset", "auth", "bye",
         )

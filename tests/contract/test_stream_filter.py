@@ -7,7 +7,14 @@ import json
 import pytest
 
 from roundel_service.domain.operations import Notify
-from support.service import body, cursor_now, data, frames_so_far, opened, resumed
+from support.service import (
+    body,
+    current_cursor,
+    data,
+    events_so_far,
+    first_events,
+    resume,
+)
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 ONLY_A = "/v1/stream?level=items&categories=a"
@@ -32,7 +39,7 @@ async def test_badge_counts_the_categories_alone(autojump_clock, world):
     for category in ("a", "a", "b", "c"):
         await world.notify(category=category)
     async with world.user().stream("/v1/stream?categories=a,c") as stream:
-        badge = data((await opened(stream))[1])
+        badge = data((await first_events(stream))[1])
 
         assert (3, 3) == (badge["unread"], badge["unseen"])
         assert {
@@ -46,7 +53,7 @@ async def test_snapshot_tells_the_items_of_the_categories_alone(autojump_clock, 
     wanted = await world.notify(category="a")
     await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
-        snapshot = data((await opened(stream))[1])
+        snapshot = data((await first_events(stream))[1])
 
         assert [wanted["item"]] == [item["id"] for item in snapshot["items"]]
         assert 1 == snapshot["badge"]["unread"]
@@ -61,7 +68,7 @@ async def test_fifty_of_the_category_are_told_whatever_is_between(
         await world.notify(category="a", title=str(number))
         await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
-        snapshot = data((await opened(stream))[1])
+        snapshot = data((await first_events(stream))[1])
         target = f"/v1/items?category=a&before={snapshot['next']}"
         rest = body(await world.user().request("GET", target))
 
@@ -76,7 +83,7 @@ async def test_change_tells_the_ids_of_the_categories_alone(autojump_clock, worl
     wanted = await world.notify(category="a")
     await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.do(read_all=True, as_of=2)
         change = data(await stream.next_event())
 
@@ -88,9 +95,9 @@ async def test_unknown_category_is_an_empty_one(autojump_clock, world):
     """A category that nobody has used yet has no items, and may get some."""
     await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
-        _, snapshot = await opened(stream)
+        _, snapshot = await first_events(stream)
         await world.notify(category="a")
-        (change,) = await frames_so_far(stream)
+        (change,) = await events_so_far(stream)
 
         assert [] == data(snapshot)["items"]
         assert (1, 2) == (data(change)["from"], data(change)["v"])
@@ -108,7 +115,7 @@ async def test_versions_of_other_categories_are_left_out(
     other = await world.notify(category="b")
     await world.notify(category="b", ttl=5)
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
-        await opened(stream)
+        await first_events(stream)
         match operation:
             case "notify":
                 await world.notify(category="b")
@@ -120,17 +127,17 @@ async def test_versions_of_other_categories_are_left_out(
                 ping = await stream.next_event()
                 assert "ping" == ping.type
 
-        assert [] == await frames_so_far(stream)
+        assert [] == await events_so_far(stream)
 
 
 @LEVELS
 async def test_gauge_of_the_category_is_told(autojump_clock, world, level):
     """A gauge counts in its category and in no other."""
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
-        await opened(stream)
+        await first_events(stream)
         await set_gauge(world, "a", 7, 1)
         await set_gauge(world, "b", 9, 1)
-        (event,) = await frames_so_far(stream)
+        (event,) = await events_so_far(stream)
         told = data(event)
         badge = told if level == "badge" else told["badge"]
 
@@ -146,9 +153,9 @@ async def test_mailbox_that_became_full_is_told_to_all_who_count(
     await world.notify(category="b")
     await world.notify(category="a")
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.notify(category="b")
-        (event,) = await frames_so_far(stream)
+        (event,) = await events_so_far(stream)
         told = data(event)
         badge = told if level == "badge" else told["badge"]
 
@@ -161,10 +168,10 @@ async def test_mailbox_that_became_full_is_told_to_all_who_count(
 async def test_from_is_what_this_stream_was_told_before(autojump_clock, world):
     """Silent versions leave no hole: a change goes on from the one told before."""
     async with world.user().stream(ONLY_A) as stream:
-        await opened(stream)
+        await first_events(stream)
         for category in "abba":
             await world.notify(category=category)
-            changes = await frames_so_far(stream)
+            changes = await events_so_far(stream)
 
         assert [(1, 4)] == versions(changes)
 
@@ -172,14 +179,14 @@ async def test_from_is_what_this_stream_was_told_before(autojump_clock, world):
 async def test_from_of_a_later_stream_is_its_snapshot(autojump_clock, world):
     """Two streams of one filter may come from different versions to the same."""
     async with world.user().stream(ONLY_A) as early:
-        await opened(early)
+        await first_events(early)
         await world.notify(category="a")
-        await frames_so_far(early)
+        await events_so_far(early)
         await world.notify(category="b")
         async with world.user().stream(ONLY_A) as late:
-            _, snapshot = await opened(late)
+            _, snapshot = await first_events(late)
             await world.notify(category="a")
-            told = [await frames_so_far(stream) for stream in (early, late)]
+            told = [await events_so_far(stream) for stream in (early, late)]
 
             assert 2 == data(snapshot)["v"]
             assert [[(1, 3)], [(2, 3)]] == [versions(events) for events in told]
@@ -205,11 +212,11 @@ async def burst(world, categories: str) -> None:
 async def test_from_has_no_hole_after_a_burst(autojump_clock, world, categories):
     """A silent version behind one that is told moves nobody, in a burst as well."""
     async with world.user().stream(ONLY_A) as stream:
-        await opened(stream)
+        await first_events(stream)
         await burst(world, categories)
-        changes = versions(await frames_so_far(stream))
+        changes = versions(await events_so_far(stream))
         await world.notify(category="a")
-        changes += versions(await frames_so_far(stream))
+        changes += versions(await events_so_far(stream))
 
         told = [v for v, category in enumerate(categories + "a", 1) if category == "a"]
         assert list(zip([0, *told], told, strict=False)) == changes
@@ -218,16 +225,16 @@ async def test_from_has_no_hole_after_a_burst(autojump_clock, world, categories)
 @pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
 async def test_replay_with_silent_versions_has_no_hole(autojump_clock, world, kept):
     """After a replay too, the next change goes on from the last one told."""
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
-        await frames_so_far(other)
+        await events_so_far(other)
         for category in "bab":
             await world.notify(category=category)
         headers = {"Last-Event-ID": start}
         async with world.user().stream(ONLY_A, headers=headers) as stream:
-            _, *replayed = await frames_so_far(stream)
+            _, *replayed = await events_so_far(stream)
             await world.notify(category="a")
-            live = await frames_so_far(stream)
+            live = await events_so_far(stream)
 
     assert [(0, 2), (2, 4)] == versions(replayed + live)
 
@@ -241,12 +248,12 @@ async def test_silent_versions_are_replayed_without_a_frame(
 ):
     """Who missed nothing of its categories is where it was, and is told so."""
     await world.notify(category="a")
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     await world.notify(category="b")
     headers = {"Last-Event-ID": start}
     target = f"/v1/stream?level={level}&categories=a"
     async with world.user().stream(target, headers=headers) as stream:
-        hello, *state = await frames_so_far(stream)
+        hello, *state = await events_so_far(stream)
 
         assert "replayed" == data(hello)["resume"]
         if level == "badge":
@@ -258,9 +265,9 @@ async def test_silent_versions_are_replayed_without_a_frame(
 async def test_current_wins_over_the_filter(autojump_clock, world):
     """A cursor at the version is current, whatever the version was about."""
     await world.notify(category="b")
-    cursor = await cursor_now(world)
+    cursor = await current_cursor(world)
 
-    assert ("current", []) == await resumed(
+    assert ("current", []) == await resume(
         world, "items", cursor, query="&categories=a"
     )
 
@@ -277,11 +284,11 @@ async def test_filtered_replay_is_exactly_what_the_filter_lets_through(
     world = make_world(ring_changes=ring)
     async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
         await world.notify(category=categories[0])
-        cursor = await cursor_now(world)
+        cursor = await current_cursor(world)
         for category in categories[1:]:
             await world.notify(category=category)
-        await frames_so_far(other)
-        outcome, state = await resumed(world, "items", cursor, query="&categories=a")
+        await events_so_far(other)
+        outcome, state = await resume(world, "items", cursor, query="&categories=a")
 
     assert ("replayed", told) == (outcome, versions(state))
 
@@ -290,10 +297,10 @@ async def test_first_version_of_another_category_is_left_out_of_a_replay(
     autojump_clock, world
 ):
     """An empty mailbox is known to have shown nothing before."""
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     await set_gauge(world, "b", 7, 1)
 
-    assert ("replayed", []) == await resumed(
+    assert ("replayed", []) == await resume(
         world, "items", start, query="&categories=a"
     )
 
@@ -311,16 +318,16 @@ async def test_ping_never_asks_for_what_was_not_told(
 ):
     """No client is ever behind its ping, so that none reconnects for ever."""
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
-        hello, state = await opened(stream)
+        hello, state = await first_events(stream)
         await burst(world, categories)
-        events = [state, *await frames_so_far(stream)]
+        events = [state, *await events_so_far(stream)]
         ping = data(await stream.next_event())
 
         assert {"v": data(events[-1])["v"]} == ping
     headers = {"Last-Event-ID": events[-1].id}
     target = f"/v1/stream?level={level}&categories=a"
     async with world.user().stream(target, headers=headers) as stream:
-        hello, *events = await frames_so_far(stream)
+        hello, *events = await events_so_far(stream)
         ping = data(await stream.next_event())
 
         assert {"v": data(events[-1] if events else hello)["v"]} == ping
@@ -332,12 +339,12 @@ async def test_hello_tells_no_version_that_the_replay_does_not_lead_to(
 ):
     """A client that believes hello has, after the frames, what hello told."""
     await world.notify(category="a")
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     for category in "ab":
         await world.notify(category=category)
     headers = {"Last-Event-ID": start}
     target = f"/v1/stream?level={level}&categories=a"
     async with world.user().stream(target, headers=headers) as stream:
-        hello, state = await opened(stream)
+        hello, state = await first_events(stream)
 
         assert hello["v"] == data(state)["v"]

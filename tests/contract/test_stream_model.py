@@ -62,7 +62,7 @@ async def _happen(world, random: Random, valve: Valve, count: int) -> None:
             case 0:
                 await trio.sleep(2)
             case 1:
-                valve.shut()
+                valve.close()
             case 2 | 3:
                 valve.open()
                 await trio.testing.wait_all_tasks_blocked()

@@ -7,12 +7,12 @@ import pytest
 from roundel import Cursor, Position
 from support.service import (
     body,
-    counted,
-    cursor_now,
+    current_cursor,
     data,
-    frames_so_far,
+    events_so_far,
+    metric_value,
     post,
-    resumed,
+    resume,
 )
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
@@ -28,7 +28,7 @@ async def told(world, level: str, cursor: str, *, by_ticket: bool, query: str = 
         client = world.anonymous
     headers = {"Last-Event-ID": cursor} if cursor else {}
     async with client.stream(target, headers=headers) as stream:
-        hello, *state = await frames_so_far(stream)
+        hello, *state = await events_so_far(stream)
         return data(hello), state
 
 
@@ -61,7 +61,7 @@ async def test_cursor_of_the_newest_version_is_current(
 ):
     """Who has everything is told so, and is told nothing again."""
     await world.notify()
-    cursor = await cursor_now(world)
+    cursor = await current_cursor(world)
     hello, state = await told(world, level, cursor, by_ticket=by_ticket)
 
     assert ("current", 1) == (hello["resume"], hello["v"])
@@ -73,7 +73,7 @@ async def test_cursor_of_the_newest_version_is_current(
 async def test_cursor_behind_is_replayed(autojump_clock, world, level, by_ticket):
     """Within the ring a late reader is told just what it missed."""
     await world.notify()
-    cursor = await cursor_now(world)
+    cursor = await current_cursor(world)
     await world.notify()
     hello, (state,) = await told(world, level, cursor, by_ticket=by_ticket)
 
@@ -101,7 +101,7 @@ async def test_cursor_of_another_epoch_is_reset(
 @LEVELS
 async def test_current_needs_no_ring(autojump_clock, world, level):
     """An empty mailbox with an empty ring still knows that nothing changed."""
-    assert ("current", []) == await resumed(world, level, await cursor_now(world))
+    assert ("current", []) == await resume(world, level, await current_cursor(world))
 
 
 @LEVELS
@@ -113,17 +113,17 @@ async def test_current_is_current_after_the_ring_was_outrun(
     for _ in range(4):
         await world.notify()
 
-    assert ("current", []) == await resumed(world, level, await cursor_now(world))
+    assert ("current", []) == await resume(world, level, await current_cursor(world))
 
 
 @pytest.mark.parametrize("missed", [1, 2, 7])
 async def test_badge_level_is_replayed_one_badge(autojump_clock, make_world, missed):
     """A late badge is one frame late, however many changes it missed."""
     world = make_world(ring_changes="3")
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     for _ in range(missed):
         await world.notify()
-    outcome, (badge,) = await resumed(world, "badge", start)
+    outcome, (badge,) = await resume(world, "badge", start)
 
     assert ("replayed", "badge") == (outcome, badge.type)
     assert missed == data(badge)["unread"]
@@ -135,13 +135,13 @@ async def test_items_level_is_replayed_exactly_what_it_missed(
 ):
     """Within the ring the missing changes come, each once and in order."""
     await world.notify()
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     target = "/v1/stream?level=items"
     async with world.user("alice" if kept else "bob").stream(target) as other:
-        await frames_so_far(other)
+        await events_so_far(other)
         for _ in range(3):
             await world.notify()
-        outcome, changes = await resumed(world, "items", start)
+        outcome, changes = await resume(world, "items", start)
 
     assert "replayed" == outcome
     assert [(1, 2), (2, 3), (3, 4)] == [
@@ -153,14 +153,14 @@ async def test_replayed_changes_are_those_that_a_running_stream_was_told(
     autojump_clock, world
 ):
     """Replay and live delivery are the same frames, byte for byte."""
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     async with world.user().stream("/v1/stream?level=items") as stream:
-        await frames_so_far(stream)
+        await events_so_far(stream)
         item = (await world.notify(key="k"))["item"]
         await world.do(read=[item])
         await world.notify(key="k")
-        live = await frames_so_far(stream)
-    _, replayed = await resumed(world, "items", start)
+        live = await events_so_far(stream)
+    _, replayed = await resume(world, "items", start)
 
     assert live == replayed
 
@@ -174,10 +174,10 @@ async def test_ring_reaches_back_as_far_as_it_is_long(
     """Evicted from the ring, the changes are stood in for by the whole state."""
     world = make_world(ring_changes="3")
     await world.notify()
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     for _ in range(missed):
         await world.notify()
-    outcome, state = await resumed(world, "items", start)
+    outcome, state = await resume(world, "items", start)
 
     assert expected == outcome
     assert (3 if expected == "replayed" else 1) == len(state)
@@ -222,7 +222,7 @@ async def test_cursor_that_proves_nothing_is_reset(
     """Whatever a client sends has an outcome; what proves nothing proves nothing."""
     epoch = (await world.notify())["epoch"]
     presented = presented.format(epoch=epoch).encode().decode("latin-1")
-    outcome, (state,) = await resumed(world, level, presented)
+    outcome, (state,) = await resume(world, level, presented)
 
     assert "reset" == outcome
     assert 1 == data(state)["v"]
@@ -233,7 +233,7 @@ async def test_cursor_of_another_user_is_worth_nothing(autojump_clock, world, le
     """Another user's position is not taken for one's own, even at equal versions."""
     await world.notify("alice")
     await world.notify("bob")
-    outcome, (state,) = await resumed(world, level, await cursor_now(world, "bob"))
+    outcome, (state,) = await resume(world, level, await current_cursor(world, "bob"))
 
     assert ("reset", 1) == (outcome, data(state)["v"])
 
@@ -243,7 +243,7 @@ async def test_cursor_of_another_user_is_worth_nothing_at_the_start(
     autojump_clock, world, level
 ):
     """Not even version 0 of an empty mailbox is another's version 0."""
-    outcome, _ = await resumed(world, level, await cursor_now(world, "bob"))
+    outcome, _ = await resume(world, level, await current_cursor(world, "bob"))
 
     assert "reset" == outcome
 
@@ -252,11 +252,11 @@ async def test_cursor_of_another_user_is_worth_nothing_at_the_start(
 async def test_cursor_of_before_a_deletion_is_reset(autojump_clock, world, level):
     """A forgotten user's cursor is of a line that is over."""
     await world.notify()
-    before = await cursor_now(world)
+    before = await current_cursor(world)
     await world.producer.request("DELETE", "/v1/users/alice")
     await world.notify()
 
-    assert "reset" == (await resumed(world, level, before))[0]
+    assert "reset" == (await resume(world, level, before))[0]
 
 
 @LEVELS
@@ -266,7 +266,7 @@ async def test_cursor_of_before_a_restart_is_reset(autojump_clock, make_world, l
     await before.notify()
     await after.notify()
 
-    assert "reset" == (await resumed(after, level, await cursor_now(before)))[0]
+    assert "reset" == (await resume(after, level, await current_cursor(before)))[0]
 
 
 async def test_hello_of_each_outcome_tells_where_the_stream_begins(
@@ -275,7 +275,7 @@ async def test_hello_of_each_outcome_tells_where_the_stream_begins(
     """The version of hello is the one that its first frames lead to."""
     for _ in range(3):
         await world.notify()
-    newest = await cursor_now(world)
+    newest = await current_cursor(world)
     hellos = [
         (await told(world, level, cursor, by_ticket=False))[0]
         for level in ("badge", "items")
@@ -289,7 +289,7 @@ async def test_connection_cut_behind_hello_has_not_moved_the_cursor(
     autojump_clock, world
 ):
     """Dying between hello and the state leaves the client where it was."""
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     await world.notify()
     headers = {"Last-Event-ID": start}
     target = "/v1/stream?level=items"
@@ -305,11 +305,11 @@ async def test_every_outcome_is_counted_as_what_hello_said(
 ):
     """A scripted story: two first connects, one of each other outcome."""
     await world.notify()
-    newest = await cursor_now(world)
+    newest = await current_cursor(world)
     for cursor in ("", "", newest, at(newest, 0), "nonsense"):
         await told(world, level, cursor, by_ticket=False)
 
     assert {"current": 1, "replayed": 1, "snapshot": 2, "reset": 1} == {
-        outcome: counted(world, "roundel_streams_opened_total", resume=outcome)
+        outcome: metric_value(world, "roundel_streams_opened_total", resume=outcome)
         for outcome in ("current", "replayed", "snapshot", "reset")
     }

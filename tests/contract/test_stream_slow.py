@@ -7,11 +7,11 @@ import trio
 
 from support.service import (
     Valve,
-    counted,
     data,
-    frames_so_far,
-    frames_to_the_end,
-    opened,
+    events_so_far,
+    first_events,
+    metric_value,
+    remaining_events,
 )
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
@@ -26,7 +26,7 @@ async def test_slow_badge_reader_is_told_the_latest(autojump_clock, world):
         for _ in range(5):
             await world.notify()
         valve.open()
-        _, first, latest = await frames_so_far(stream)
+        _, first, latest = await events_so_far(stream)
 
         assert (0, 5) == (data(first)["v"], data(latest)["v"])
 
@@ -41,7 +41,7 @@ async def test_slow_items_reader_is_told_the_changes_that_it_missed(
         for _ in range(5):
             await world.notify()
         valve.open()
-        _, _, *changes = await frames_so_far(stream)
+        _, _, *changes = await events_so_far(stream)
 
         assert [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)] == [
             (data(change)["from"], data(change)["v"]) for change in changes
@@ -59,7 +59,7 @@ async def test_slow_items_reader_beyond_the_ring_is_told_a_snapshot(
         for _ in range(5):
             await world.notify()
         valve.open()
-        _, _, snapshot = await frames_so_far(stream)
+        _, _, snapshot = await events_so_far(stream)
 
         assert ("snapshot", 5) == (snapshot.type, data(snapshot)["v"])
 
@@ -73,9 +73,9 @@ async def test_change_after_such_a_snapshot_goes_on_from_it(autojump_clock, make
         for _ in range(5):
             await world.notify()
         valve.open()
-        await frames_so_far(stream)
+        await events_so_far(stream)
         await world.notify()
-        (change,) = await frames_so_far(stream)
+        (change,) = await events_so_far(stream)
 
         assert (5, 6) == (data(change)["from"], data(change)["v"])
 
@@ -93,7 +93,7 @@ async def test_slow_reader_of_a_forgotten_user_is_told_to_forget(
             await world.producer.request("DELETE", "/v1/users/alice")
             await world.notify()
         valve.open()
-        _, _, reset, *state = await frames_so_far(stream)
+        _, _, reset, *state = await events_so_far(stream)
 
         assert "reset" == reset.type
         assert 1 == len({data(event)["epoch"] for event in state})
@@ -109,9 +109,9 @@ async def test_slow_reader_keeps_nobody_waiting(autojump_clock, world, level):
         world.user().stream(target) as quick,
         valve.world.user().stream(target),
     ):
-        await opened(quick)
+        await first_events(quick)
         await world.notify()
-        events = await frames_so_far(quick)
+        events = await events_so_far(quick)
         valve.open()
 
         assert 1 == len(events)
@@ -130,7 +130,7 @@ async def test_reader_whose_one_write_takes_too_long_is_ended(
     async with valve.world.user().stream(f"{STREAM}?level={level}") as stream:
         await trio.sleep(seconds)
         valve.open()
-        _, state, last = await frames_so_far(stream)
+        _, state, last = await events_so_far(stream)
         bye = {"reason": "slow", "retry": stream.retry}
 
         assert ("bye" if is_slow else "ping") == last.type
@@ -148,10 +148,10 @@ async def test_what_a_slow_reader_missed_is_replayed_when_it_is_back(
         await trio.sleep(30)
         await world.notify()
         valve.open()
-        await frames_to_the_end(stream)
+        await remaining_events(stream)
         headers = {"Last-Event-ID": stream.last_event_id}
     async with world.user().stream(target, headers=headers) as stream:
-        hello, change = await opened(stream)
+        hello, change = await first_events(stream)
 
         assert "replayed" == hello["resume"]
         assert (0, 1) == (data(change)["from"], data(change)["v"])
@@ -167,10 +167,10 @@ async def test_writes_that_are_slow_one_by_one_are_no_slow_reader(
             await trio.sleep(20)
             valve.open()
             await trio.testing.wait_all_tasks_blocked()
-            valve.shut()
+            valve.close()
             await world.notify()
         valve.open()
-        types = [event.type for event in await frames_so_far(stream)]
+        types = [event.type for event in await events_so_far(stream)]
 
         assert "bye" not in types
 
@@ -185,13 +185,13 @@ async def slow_story(world, level: str, *, before: int, during: int) -> None:
     target = f"{STREAM}?level={level}&categories=a"
     async with valve.world.user().stream(target) as stream:
         await trio.testing.wait_all_tasks_blocked()
-        valve.shut()
+        valve.close()
         for _ in range(before + during):
             await world.notify(category="a")
             await world.notify(category="b")
             await trio.testing.wait_all_tasks_blocked()
         valve.open()
-        await frames_so_far(stream)
+        await events_so_far(stream)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_versions_not_told_one_by_one_are_counted(
     world = make_world(ring_changes=ring)
     await slow_story(world, level, before=1, during=5)
 
-    assert conflated == counted(world, "roundel_versions_coalesced_total")
+    assert conflated == metric_value(world, "roundel_versions_coalesced_total")
 
 
 async def test_first_write_that_is_slow_counts_like_any_other(autojump_clock, world):
@@ -217,20 +217,20 @@ async def test_first_write_that_is_slow_counts_like_any_other(autojump_clock, wo
         for _ in range(3):
             await world.notify()
         valve.open()
-        await frames_so_far(stream)
+        await events_so_far(stream)
 
-        assert 2 == counted(world, "roundel_versions_coalesced_total")
+        assert 2 == metric_value(world, "roundel_versions_coalesced_total")
 
 
 async def test_quick_reader_conflates_nothing(autojump_clock, world):
     """Who is told every frame of its filter has missed none of them."""
     async with world.user().stream(f"{STREAM}?categories=a") as stream:
-        await opened(stream)
+        await first_events(stream)
         for category in "abab":
             await world.notify(category=category)
-            await frames_so_far(stream)
+            await events_so_far(stream)
 
-    assert 0 == counted(world, "roundel_versions_coalesced_total")
+    assert 0 == metric_value(world, "roundel_versions_coalesced_total")
 
 
 async def test_delivery_is_timed_from_the_change_that_is_told(autojump_clock, world):
@@ -239,7 +239,7 @@ async def test_delivery_is_timed_from_the_change_that_is_told(autojump_clock, wo
     valve.open()
     async with valve.world.user().stream(f"{STREAM}?categories=a") as stream:
         await trio.testing.wait_all_tasks_blocked()
-        valve.shut()
+        valve.close()
         await world.notify(category="a")
         await trio.testing.wait_all_tasks_blocked()
         await world.notify(category="a")
@@ -247,10 +247,10 @@ async def test_delivery_is_timed_from_the_change_that_is_told(autojump_clock, wo
         await world.notify(category="b")
         await trio.sleep(1)
         valve.open()
-        await frames_so_far(stream)
+        await events_so_far(stream)
 
-    assert 2 == counted(world, "roundel_delivery_seconds_count")
-    assert 10 == counted(world, "roundel_delivery_seconds_sum")
+    assert 2 == metric_value(world, "roundel_delivery_seconds_count")
+    assert 10 == metric_value(world, "roundel_delivery_seconds_sum")
 
 
 @LEVELS
@@ -261,12 +261,12 @@ async def test_state_that_a_stream_begins_with_is_no_delivery(
     await world.notify()
     await trio.sleep(100)
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
-        await opened(stream)
+        await first_events(stream)
         await world.notify()
-        await frames_so_far(stream)
+        await events_so_far(stream)
 
-    assert 1 == counted(world, "roundel_delivery_seconds_count")
-    assert 0 == counted(world, "roundel_delivery_seconds_sum")
+    assert 1 == metric_value(world, "roundel_delivery_seconds_count")
+    assert 0 == metric_value(world, "roundel_delivery_seconds_sum")
 
 
 @pytest.mark.parametrize(
@@ -284,4 +284,4 @@ async def test_end_of_who_never_read_is_counted_as_what_it_was(
 
         nursery.start_soon(read)
 
-    assert 1 == counted(world, "roundel_streams_ended_total", reason=why)
+    assert 1 == metric_value(world, "roundel_streams_ended_total", reason=why)

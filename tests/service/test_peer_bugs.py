@@ -12,17 +12,17 @@ from roundel_service.domain.operations import Notify
 from support.service import (
     START,
     Client,
-    LateEngine,
     RunningService,
+    StaleReadEngine,
     Valve,
     body,
-    cursor_now,
+    current_cursor,
     data,
-    frames_so_far,
-    frames_to_the_end,
-    opened,
+    events_so_far,
+    first_events,
     post,
-    resumed,
+    remaining_events,
+    resume,
     settings,
     wall_clock,
 )
@@ -42,9 +42,9 @@ async def test_cursor_of_the_newest_event_is_found_however_much_there_is(
     for number in range(600):
         item = Notify(id=f"item-{number}", category="default", title="Hello")
         await world.service.hub.apply("alice", item)
-    newest = await cursor_now(world)
+    newest = await current_cursor(world)
     await world.notify()
-    outcome, (change,) = await resumed(world, "items", newest)
+    outcome, (change,) = await resume(world, "items", newest)
 
     assert ("replayed", 600, 601) == (outcome, data(change)["from"], data(change)["v"])
 
@@ -52,10 +52,10 @@ async def test_cursor_of_the_newest_event_is_found_however_much_there_is(
 async def test_evicted_cursor_is_told_to_be_one(autojump_clock, make_world):
     """MessageBus jumped to the head silently, nchan said it to the server's log."""
     world = make_world(ring_changes="3")
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     for _ in range(5):
         await world.notify()
-    outcome, (snapshot,) = await resumed(world, "items", start)
+    outcome, (snapshot,) = await resume(world, "items", start)
 
     assert ("snapshot", 5) == (outcome, Client().receive(snapshot).unread)
 
@@ -66,7 +66,7 @@ async def test_outcome_of_a_gap_is_visible_to_page_script(
 ):
     """Mercure told it in a header of the response, which EventSource hides."""
     world = make_world(ring_changes="1")
-    headers = {"Last-Event-ID": await cursor_now(world)}
+    headers = {"Last-Event-ID": await current_cursor(world)}
     for _ in range(3):
         await world.notify()
     target = f"/v1/stream?level={level}"
@@ -81,7 +81,7 @@ async def test_unknown_cursor_does_not_resend_everything(autojump_clock, world):
     """ntfy answered an id that it did not know with all that it had kept."""
     for _ in range(60):
         await world.notify()
-    outcome, (snapshot,) = await resumed(world, "items", "unknownXid00.5")
+    outcome, (snapshot,) = await resume(world, "items", "unknownXid00.5")
 
     assert ("reset", 50) == (outcome, len(data(snapshot)["items"]))
 
@@ -90,9 +90,9 @@ async def test_cursor_that_is_ahead_is_told_so(autojump_clock, world):
     """MessageBus took a client ahead of a flushed store for one that is up to date."""
     for _ in range(5):
         await world.notify()
-    ahead = await cursor_now(world)
+    ahead = await current_cursor(world)
     await world.producer.request("DELETE", "/v1/users/alice")
-    outcome, (snapshot,) = await resumed(world, "items", ahead)
+    outcome, (snapshot,) = await resume(world, "items", ahead)
 
     assert ("reset", 0) == (outcome, data(snapshot)["v"])
 
@@ -100,18 +100,18 @@ async def test_cursor_that_is_ahead_is_told_so(autojump_clock, world):
 @LEVELS
 async def test_empty_ring_is_no_gap(autojump_clock, world, level):
     """AnyCable rejected who had everything, once the history had expired."""
-    assert ("current", []) == await resumed(world, level, await cursor_now(world))
+    assert ("current", []) == await resume(world, level, await current_cursor(world))
 
 
 @pytest.mark.slow
 async def test_what_happens_to_others_moves_nobody(autojump_clock, world):
     """Mercure's one log for all made every quiet subscriber's cursor an old one."""
     await world.notify("alice")
-    cursor = await cursor_now(world)
+    cursor = await current_cursor(world)
     for _ in range(100):
         await world.notify("bob")
 
-    assert ("current", []) == await resumed(world, "items", cursor)
+    assert ("current", []) == await resume(world, "items", cursor)
 
 
 async def test_every_id_resumes_every_lane(autojump_clock, world):
@@ -121,12 +121,12 @@ async def test_every_id_resumes_every_lane(autojump_clock, world):
     async with world.anonymous.stream(target) as stream:
         for _ in range(3):
             await world.notify()
-        _, *state = await frames_so_far(stream)
+        _, *state = await events_so_far(stream)
     left = []
     for event in state:
         headers = {"Last-Event-ID": event.id}
         async with world.anonymous.stream(target, headers=headers) as stream:
-            _, *missed = await frames_so_far(stream)
+            _, *missed = await events_so_far(stream)
             left.append(len(missed))
 
     assert [3, 2, 1, 0][-len(state) :] == left
@@ -138,8 +138,8 @@ async def test_events_of_one_instant_are_told_apart(autojump_clock, world):
         for number in range(10):
             item = Notify(id=f"item-{number}", category="default", title="Hello")
             await world.service.hub.apply("alice", item)
-        _, *events = await frames_so_far(stream)
-    rests = [await resumed(world, "items", event.id) for event in events]
+        _, *events = await events_so_far(stream)
+    rests = [await resume(world, "items", event.id) for event in events]
     replayed = [[event.id for event in rest] for _, rest in rests]
 
     assert [[e.id for e in events[n + 1 :]] for n in range(len(events))] == replayed
@@ -152,13 +152,13 @@ async def test_clock_that_is_set_back_hides_nothing(autojump_clock, nursery):
     nursery.start_soon(built.run)
     world = RunningService(built, AsgiClient(built.app))
     await world.notify()
-    start = await cursor_now(world)
+    start = await current_cursor(world)
     async with world.user().stream(ITEMS) as stream:
-        client = Client().receive(*await frames_so_far(stream))
+        client = Client().receive(*await events_so_far(stream))
         shift[0] = -3_600.0
         await world.notify()
-        client.receive(*await frames_so_far(stream))
-    outcome, (change,) = await resumed(world, "items", start)
+        client.receive(*await events_so_far(stream))
+    outcome, (change,) = await resume(world, "items", start)
 
     assert ("replayed", 2, 2) == (outcome, data(change)["v"], client.unread)
 
@@ -171,10 +171,10 @@ async def test_clock_that_is_set_back_keeps_nobody_connected(autojump_clock, nur
     world = RunningService(built, AsgiClient(built.app))
     await post(world.producer, "/v1/users/alice/disconnect", {})
     async with world.user().stream(ITEMS) as stream:
-        await opened(stream)
+        await first_events(stream)
         shift[0] = -3_600.0
         await post(world.producer, "/v1/users/alice/disconnect", {})
-        events = await frames_so_far(stream)
+        events = await events_so_far(stream)
 
         assert ["bye"] == [event.type for event in events]
 
@@ -185,13 +185,13 @@ async def test_clock_that_is_set_back_keeps_nobody_connected(autojump_clock, nur
 async def test_cut_between_hello_and_the_state_loses_nothing(autojump_clock, world):
     """ntfy let a new message move the cursor over those not told yet (#1293)."""
     async with world.user().stream(ITEMS) as stream:
-        client = Client().receive(*await frames_so_far(stream))
+        client = Client().receive(*await events_so_far(stream))
     await world.notify()
     headers = {"Last-Event-ID": client.cursor}
     async with world.user().stream(ITEMS, headers=headers) as stream:
         client.receive(await stream.next_event())
     await world.notify()
-    outcome, changes = await resumed(world, "items", client.cursor)
+    outcome, changes = await resume(world, "items", client.cursor)
 
     assert ("replayed", 2) == (outcome, client.receive(*changes).unread)
 
@@ -203,7 +203,7 @@ async def test_change_while_a_stream_opens_is_told_once(
 ):
     """With MessageBus one could choose between losing it and getting it twice (#69)."""
     if late:
-        world.service.hub.engine = LateEngine(world.service.hub.engine)
+        world.service.hub.engine = StaleReadEngine(world.service.hub.engine)
     told = []
     for steps in range(40):
         user = f"user{steps}"
@@ -233,12 +233,12 @@ async def test_change_while_a_stream_opens_is_told_once(
 async def test_change_while_a_stream_resumes_is_told_once(autojump_clock, world, level):
     """The same with a cursor: replay and live delivery are one step."""
     told = []
-    start = {f"user{n}": await cursor_now(world, f"user{n}") for n in range(25)}
+    start = {f"user{n}": await current_cursor(world, f"user{n}") for n in range(25)}
     for steps, (user, cursor) in enumerate(start.items()):
         await world.notify(user)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_notify_after, world, user, steps)
-            outcome, events = await resumed(world, level, cursor, user=user)
+            outcome, events = await resume(world, level, cursor, user=user)
         client = Client(epoch=cursor.partition(".")[0], v=0)
         told.append((outcome, client.receive(*events).badge["unread"]))
 
@@ -259,7 +259,7 @@ async def test_expiry_never_makes_a_stream_anonymous(autojump_clock, world):
     """pimcore's studio went on for ever after the hour, as nobody and in silence."""
     user = world.user(ttl=100)
     async with user.stream(ITEMS) as stream:
-        *_, bye = await frames_to_the_end(stream)
+        *_, bye = await remaining_events(stream)
         headers = {"Last-Event-ID": stream.last_event_id}
     again = await user.request("GET", ITEMS, headers=headers)
 
@@ -278,7 +278,7 @@ async def test_full_house_evicts_nobody(autojump_clock, make_world):
         async def read(user: str) -> None:
             async with world.user(user).stream(ITEMS) as stream:
                 ends.append(
-                    (user, data((await frames_to_the_end(stream))[-1])["reason"])
+                    (user, data((await remaining_events(stream))[-1])["reason"])
                 )
 
         for number in range(10):
@@ -313,7 +313,7 @@ async def test_no_trouble_kills_an_event_source(autojump_clock, world, trouble):
     """Centrifugo sheds with 503, Mercure with 429: browsers give up at both."""
     await trouble(world)
     async with world.user().stream("/v1/stream") as stream:
-        events = await frames_to_the_end(stream)
+        events = await remaining_events(stream)
 
         assert (200, ["hello", "bye"]) == (stream.status, [e.type for e in events])
         assert 1_000 <= stream.retry
@@ -326,7 +326,7 @@ async def test_deploy_does_not_synchronise_those_who_come_back(autojump_clock, w
 
         async def read(user: str) -> None:
             async with world.user(user).stream("/v1/stream") as stream:
-                await frames_to_the_end(stream)
+                await remaining_events(stream)
                 retries.append(stream.retry)
 
         for number in range(60):
@@ -358,7 +358,7 @@ async def test_reader_that_missed_a_thousand_is_neither_cut_nor_left_behind(
             item = Notify(id=f"item-{number}", category="default", title="Hello")
             await world.service.hub.apply("alice", item)
         valve.open()
-        client = Client().receive(*await frames_so_far(stream))
+        client = Client().receive(*await events_so_far(stream))
 
         assert (1_001, await world.badge()) == (client.v, client.badge)
 
@@ -370,11 +370,11 @@ async def test_mark_all_does_not_swallow_what_comes_later(autojump_clock, world)
     """Knock's and GitHub's "mark all" took with it what nobody had seen yet."""
     async with world.user().stream(ITEMS) as stream:
         await world.notify()
-        client = Client().receive(*await frames_so_far(stream))
+        client = Client().receive(*await events_so_far(stream))
         seen = client.v
         late = (await world.notify())["item"]
         await world.do(read_all=True, as_of=seen)
-        client.receive(*await frames_so_far(stream))
+        client.receive(*await events_so_far(stream))
 
         assert [late] == [i["id"] for i in client.items.values() if not i["read"]]
         assert 1 == client.badge["unread"] == client.unread
@@ -387,13 +387,13 @@ async def test_count_is_of_what_the_list_can_show(autojump_clock, world):
         await world.notify(source="issue:1", category="mention")
         await world.notify(source="issue:2", ttl=5)
         await world.notify(source="issue:1", key="k")
-        client, counts = Client().receive(*await frames_so_far(stream)), []
+        client, counts = Client().receive(*await events_so_far(stream)), []
         counts.append((client.badge["unread"], client.unread))
         await world.producer.request("DELETE", "/v1/items?source=issue:1")
-        client.receive(*await frames_so_far(stream))
+        client.receive(*await events_so_far(stream))
         counts.append((client.badge["unread"], client.unread))
         await trio.sleep(5.1)
-        client.receive(*await frames_so_far(stream))
+        client.receive(*await events_so_far(stream))
         counts.append((client.badge["unread"], client.unread))
 
         assert [(3, 3), (1, 1), (0, 0)] == counts
@@ -404,9 +404,9 @@ async def test_expiry_is_an_event(autojump_clock, world, level):
     """In Centrifugo's maps an entry was gone, and nobody was told."""
     await world.notify(ttl=5)
     async with world.user().stream(f"/v1/stream?level={level}") as stream:
-        client = Client().receive(*await frames_so_far(stream))
+        client = Client().receive(*await events_so_far(stream))
         await trio.sleep(5.1)
-        client.receive(*await frames_so_far(stream))
+        client.receive(*await events_so_far(stream))
 
         assert (2, 0) == (client.v, client.badge["unread"])
         assert wall_clock() > START + 5
@@ -416,11 +416,11 @@ async def test_same_read_is_counted_once(autojump_clock, world):
     """JabbR took one off for each of the same read; the number went below zero."""
     item = (await world.notify())["item"]
     async with world.user().stream(ITEMS) as stream:
-        client = Client().receive(*await frames_so_far(stream))
+        client = Client().receive(*await events_so_far(stream))
         for _ in range(3):
             await world.do(read=[item])
             await trio.sleep(1)
-        changes = await frames_so_far(stream)
+        changes = await events_so_far(stream)
 
         assert 1 == len(changes)
         assert 0 == client.receive(*changes).badge["unread"]
@@ -436,7 +436,7 @@ async def test_bound_travels_with_the_number(autojump_clock, make_world):
         for _ in range(3):
             await world.notify()
         told = [
-            Client().receive(*await frames_so_far(stream)).badge
+            Client().receive(*await events_so_far(stream)).badge
             for stream in (badges, items)
         ]
 

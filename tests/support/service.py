@@ -1,4 +1,4 @@
-"""A service in memory, on virtual time, and who talks to it."""
+"""A service in memory, on virtual time, and its clients."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ START = 1_763_690_000.0
 
 
 def wall_clock() -> float:
-    """Seconds since 1970, on the tests' own time."""
+    """Return seconds since 1970 in virtual time."""
     return START + trio.current_time()
 
 
 @attrs.frozen
 class RunningService:
-    """A running service and clients of every role."""
+    """A running service, with a client for each role."""
 
     service: service.Service
     anonymous: AsgiClient
@@ -41,13 +41,13 @@ class RunningService:
         return self.anonymous.with_headers({"Authorization": f"Bearer {token}"})
 
     async def notify(self, user: str = "alice", **fields: Any) -> dict[str, Any]:
-        """Put one notification in and return the result for its user."""
+        """Publish a notification and return the result for *user*."""
         request = {"to": {"user": user}, "title": "Hello", **fields}
-        answer = await post(self.producer, "/v1/notify", request)
-        return body(answer)["results"][0]
+        response = await post(self.producer, "/v1/notify", request)
+        return body(response)["results"][0]
 
     async def do(self, user: str = "alice", **op: Any) -> dict[str, Any]:
-        """Do one operation as the user and return the answer."""
+        """Send one operation as *user* and return the response."""
         op_id = f"op-{trio.current_time()}-{op}"[:128]
         request = {"op_id": op_id, "ops": [op]}
         return body(await post(self.user(user), "/v1/ops", request))
@@ -61,39 +61,39 @@ async def post(client: AsgiClient, target: str, document: object, **headers: str
     return await client.request("POST", target, body=content, headers=headers)
 
 
-def body(answer: AsgiResponse, status: int = 200) -> Any:
-    """Return the JSON of an answer that must have this status."""
-    assert answer.status == status, answer.body.decode()
-    return json.loads(answer.body)
+def body(response: AsgiResponse, status: int = 200) -> Any:
+    """Return the JSON of *response*, which must have this status."""
+    assert response.status == status, response.body.decode()
+    return json.loads(response.body)
 
 
 def data(event: Event | None) -> Any:
-    """Return the JSON of an event that must be there."""
+    """Return the JSON of *event*; `None` is the end of the stream and fails."""
     assert event is not None, "the stream has ended"
     assert "\n" not in event.data
     return json.loads(event.data)
 
 
-async def opened(stream: AsgiEventStream) -> tuple[Any, Event | None]:
-    """Return the JSON of the hello of a stream, and its first state frame."""
+async def first_events(stream: AsgiEventStream) -> tuple[Any, Event | None]:
+    """Return the data of hello, and the event that follows it."""
     return data(await stream.next_event()), await stream.next_event()
 
 
-async def frames_so_far(stream: AsgiEventStream) -> list[Event]:
-    """Return the events that come without any more time or changes."""
+async def events_so_far(stream: AsgiEventStream) -> list[Event]:
+    """Return the events that are pending, without more time or changes."""
     await trio.testing.wait_all_tasks_blocked()
     return stream.ready_events()
 
 
-async def frames_to_the_end(stream: AsgiEventStream) -> list[Event]:
-    """Return all events until the stream has ended."""
+async def remaining_events(stream: AsgiEventStream) -> list[Event]:
+    """Return all events until the stream ends."""
     events = []
     while event := await stream.next_event():
         events.append(event)
     return events
 
 
-async def resumed(
+async def resume(
     world: RunningService,
     level: str,
     cursor: str,
@@ -101,21 +101,21 @@ async def resumed(
     query: str = "",
     user: str = "alice",
 ) -> tuple[str, list[Event]]:
-    """Return the outcome and the state frames of a stream that presents *cursor*."""
+    """Open a stream with *cursor*; return its resume outcome and the events then."""
     headers = {"Last-Event-ID": cursor}
     target = f"/v1/stream?level={level}{query}"
     async with world.user(user).stream(target, headers=headers) as stream:
-        hello, *state = await frames_so_far(stream)
+        hello, *state = await events_so_far(stream)
         return data(hello)["resume"], state
 
 
-async def cursor_now(world: RunningService, user: str = "alice") -> str:
-    """Return the cursor of a client that has everything."""
+async def current_cursor(world: RunningService, user: str = "alice") -> str:
+    """Return the cursor of a client that is up to date."""
     return body(await world.user(user).request("GET", "/v1/items"))["cursor"]
 
 
-def counted(world: RunningService, name: str, **labels: str) -> float:
-    """Return a number as a scrape tells it."""
+def metric_value(world: RunningService, name: str, **labels: str) -> float:
+    """Return the value of a metric in a scrape."""
     families = text_string_to_metric_families(world.service.hub.metrics.text().decode())
     return next(
         sample.value
@@ -125,15 +125,20 @@ def counted(world: RunningService, name: str, **labels: str) -> float:
     )
 
 
+# Former names, until all tests use the new ones.
+opened, frames_so_far, frames_to_the_end = first_events, events_so_far, remaining_events
+resumed, cursor_now, counted = resume, current_cursor, metric_value
+
+
 class Valve:
-    """An ASGI app whose peer takes no body while the valve is shut."""
+    """Wraps the app: no chunk of a body is sent while the valve is closed."""
 
     def __init__(self, world: RunningService) -> None:
         self._app = world.service.app
         self._opened = trio.Event()
         self.world = attrs.evolve(world, anonymous=AsgiClient(self))
 
-    def shut(self) -> None:
+    def close(self) -> None:
         if self._opened.is_set():
             self._opened = trio.Event()
 
@@ -141,17 +146,17 @@ class Valve:
         self._opened.set()
 
     async def __call__(self, scope, receive, send) -> None:
-        async def slowly(message) -> None:
+        async def send_when_open(message) -> None:
             if message["type"] == "http.response.body":
                 await self._opened.wait()
             await send(message)
 
-        await self._app(scope, receive, slowly)
+        await self._app(scope, receive, send_when_open)
 
 
 @attrs.define
 class Client:
-    """A page that believes what it is told, and fails at a hole or a repetition."""
+    """A page that applies events; it fails at a gap or a repeated version."""
 
     epoch: str = ""
     v: int = -1
@@ -161,35 +166,36 @@ class Client:
 
     def receive(self, *events: Event) -> Client:
         for event in events:
-            self._receive(event.type, data(event))
+            self._apply(event.type, data(event))
             self.cursor = event.id or self.cursor
         return self
 
-    def _receive(self, kind: str, told: dict) -> None:
-        match kind:
-            case "hello" if told["resume"] == "reset":
-                self._forget()
+    def _apply(self, event_type: str, fields: dict) -> None:
+        match event_type:
+            case "hello" if fields["resume"] == "reset":
+                self._reset()
             case "reset":
-                self._forget()
+                self._reset()
             case "badge":
-                assert self.v < told["v"]
-                self.epoch, self.v, self.badge = told["epoch"], told["v"], told
+                assert self.v < fields["v"]
+                self.epoch, self.v, self.badge = fields["epoch"], fields["v"], fields
             case "snapshot":
-                self.epoch, self.v, self.badge = told["epoch"], told["v"], told["badge"]
-                self.items = {item["id"]: item for item in told["items"]}
+                self.epoch, self.v = fields["epoch"], fields["v"]
+                self.badge = fields["badge"]
+                self.items = {item["id"]: item for item in fields["items"]}
             case "change":
-                assert (self.epoch, self.v) == (told["epoch"], told["from"])
-                self.v, self.badge = told["v"], told["badge"]
-                for op in told["ops"]:
-                    self._change(op)
+                assert (self.epoch, self.v) == (fields["epoch"], fields["from"])
+                self.v, self.badge = fields["v"], fields["badge"]
+                for op in fields["ops"]:
+                    self._apply_op(op)
             case "ping":
-                assert told["v"] <= self.v
+                assert fields["v"] <= self.v
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.v = -1
         self.items.clear()
 
-    def _change(self, op: dict) -> None:
+    def _apply_op(self, op: dict) -> None:
         match op:
             case {"add": item}:
                 assert item["id"] not in self.items
@@ -208,8 +214,8 @@ class Client:
         )
 
 
-class LateEngine:
-    """An engine elsewhere: an answer may be out of date by the time it comes."""
+class StaleReadEngine:
+    """A remote engine: a record may be outdated when the read returns it."""
 
     def __init__(self, engine) -> None:
         self._engine = engine
@@ -225,14 +231,14 @@ class LateEngine:
 
 
 def settings(**changes: str) -> config.Settings:
-    proofs = {"producer_keys": KEY, "jwt_secret": SECRET}
-    given = {"engine": "memory", **proofs, **changes}
-    return config.load(given, {})
+    credentials = {"producer_keys": KEY, "jwt_secret": SECRET}
+    values = {"engine": "memory", **credentials, **changes}
+    return config.load(values, {})
 
 
 @pytest.fixture
 async def make_world(nursery):
-    """Make a service, with some settings changed."""
+    """Return a function that runs a service with changed settings."""
 
     def make(**changes: str) -> RunningService:
         built = service.build(settings(**changes), clock=wall_clock)
@@ -244,5 +250,5 @@ async def make_world(nursery):
 
 @pytest.fixture
 async def world(make_world) -> RunningService:
-    """Make a service with the default settings."""
+    """Return a running service with the default settings."""
     return make_world()

@@ -25,9 +25,9 @@ from roundel_service.testing import Setup
 from support.flawed_engine import making
 from support.service import (
     RunningService,
-    counted,
     data,
-    frames_to_the_end,
+    metric_value,
+    remaining_events,
     settings,
     wall_clock,
 )
@@ -82,7 +82,7 @@ class Node:
                 return
             with trio.CancelScope() as scope:
                 task_status.started(scope)
-                await frames_to_the_end(stream)
+                await remaining_events(stream)
 
     def served(self, user: str = "alice") -> int:
         return self.world.service.hub._streams_of(user)
@@ -114,7 +114,7 @@ async def test_cap_holds_for_all_nodes_together(autojump_clock, make_node, nurse
 
     assert [None] * 6 == refused
     assert (2, 1) == (one.served(), other.served())
-    assert 3 == counted(one.world, "roundel_streams_rejected_total")
+    assert 3 == metric_value(one.world, "roundel_streams_rejected_total")
     assert await nursery.start(other.opens, "bob")
 
 
@@ -199,7 +199,7 @@ async def test_nothing_begins_while_others_cannot_be_asked(
     streams = [await nursery.start(one.opens) for _ in range(2)]
     one.store.is_away = True
     async with one.world.user().stream(STREAM) as stream:
-        (told,) = await frames_to_the_end(stream)
+        (told,) = await remaining_events(stream)
     streams[0].cancel()
     await trio.sleep(TTL / 2)
     one.store.said.clear()
@@ -223,7 +223,7 @@ async def test_nobody_waits_for_ever_to_hear_of_others(
     one.store.is_mute = True
     began = trio.current_time()
     async with one.world.user().stream(STREAM) as stream:
-        (told,) = await frames_to_the_end(stream)
+        (told,) = await remaining_events(stream)
 
     assert "bye" == told.type
     assert trio.current_time() == pytest.approx(began + REPORT_TIMEOUT)
