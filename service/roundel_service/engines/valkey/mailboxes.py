@@ -135,9 +135,14 @@ class MailboxStore:
             cached = cached.without_changes()
         elif cached is not None and not cached.is_complete:
             cached = None
-        # A read compares nothing with the store, so it must load the record.
-        stored = None if has_reads else cached
-        return MailboxTransaction(user, operations, is_complete, cached, stored)
+        return MailboxTransaction(
+            user=user,
+            operations=operations,
+            is_complete=is_complete,
+            cached=cached,
+            # A read compares nothing with the store, so it must load the record.
+            stored=None if has_reads else cached,
+        )
 
     async def _run_batch(self, batch: Sequence[MailboxTransaction]) -> None:
         try:

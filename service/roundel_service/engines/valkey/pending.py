@@ -116,7 +116,7 @@ class PlannedWrite:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class MailboxTransaction:
     """All pending *operations* on one user's mailbox, executed as one write.
 

@@ -58,7 +58,7 @@ async def test_check(check, url):
 
 @pytest.mark.parametrize("kind", valkey_server.KINDS)
 async def test_lost_primary(kind):
-    """The other primaries keep accepting writes, and a promoted replica does again."""
+    """After a failover all users can write; only the primary's users get a reset."""
     with valkey_server.cluster(kind) as servers:
         url = cluster_url(servers)
         async with run_node(url) as one, run_node(url) as other:
