@@ -68,8 +68,10 @@ class Connection:
 
     async def run(self, received: bytes = b"") -> None:
         """Serve until the connection ends; *received* are its bytes so far."""
+        self._idle_timeout.reset(self._limits.head_timeout)
         try:
-            if await self._tls_handshake():
+            # A request that has begun is served also while the server drains.
+            if received or await self._can_begin():
                 await self._serve(received)
         except (OSError, trio.BrokenResourceError):
             # The peer left before a protocol took over.
@@ -83,9 +85,8 @@ class Connection:
         if not self._is_busy:
             self._idle_timeout.scope.cancel()
 
-    async def _tls_handshake(self) -> bool:
+    async def _can_begin(self) -> bool:
         """Complete the TLS handshake; return whether a request may follow."""
-        self._idle_timeout.reset(self._limits.head_timeout)
         if self._tls:
             with self._idle_timeout.scope as scope:
                 await self._tls.do_handshake()
