@@ -11,13 +11,13 @@ from roundel import Cursor
 from support.service import (
     Valve,
     body,
-    counted,
-    cursor_now,
+    current_cursor,
     data,
-    frames_so_far,
-    frames_to_the_end,
-    opened,
+    events_so_far,
+    first_events,
+    metric_value,
     post,
+    remaining_events,
 )
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
@@ -44,7 +44,7 @@ async def status(world, url: str, cursor: str = "") -> int:
 async def used(world, url: str, *, level: str = "badge") -> str:
     """Open and close the stream of a ticket; return the last cursor."""
     async with world.anonymous.stream(f"{url}&level={level}") as stream:
-        await frames_so_far(stream)
+        await events_so_far(stream)
         return stream.last_event_id
 
 
@@ -61,7 +61,7 @@ async def test_ticket_opens_a_stream_as_its_user(autojump_clock, world, level):
     await world.notify("alice")
     url = await ticket_of(world)
     async with world.anonymous.stream(f"{url}&level={level}") as stream:
-        _, state = await opened(stream)
+        _, state = await first_events(stream)
         state = data(state)
 
         assert 1 == state.get("badge", state)["unread"]
@@ -114,7 +114,7 @@ async def test_ticket_is_unused_until_the_whole_snapshot_is_written(
         await world.service.app(scope, receive, first_chunks_only)
 
     async with type(world.anonymous)(app).stream(f"{url}&level=items") as stream:
-        await frames_so_far(stream)
+        await events_so_far(stream)
         again = await status(world, url)
 
     assert (3, 200) == (len(pieces), again)
@@ -132,11 +132,11 @@ async def test_rejected_stream_does_not_use_the_ticket(autojump_clock, make_worl
     world = make_world(max_streams="1")
     url = await ticket_of(world)
     async with world.user("bob").stream("/v1/stream") as other:
-        await opened(other)
+        await first_events(other)
         async with world.anonymous.stream(url) as stream:
-            assert "shed" == data((await frames_to_the_end(stream))[-1])["reason"]
+            assert "shed" == data((await remaining_events(stream))[-1])["reason"]
     async with world.anonymous.stream(url) as stream:
-        assert "badge" == (await frames_so_far(stream))[1].type
+        assert "badge" == (await events_so_far(stream))[1].type
 
 
 async def test_one_of_two_concurrent_streams_stays_open(autojump_clock, world):
@@ -149,7 +149,7 @@ async def test_one_of_two_concurrent_streams_stays_open(autojump_clock, world):
     ):
         await trio.testing.wait_all_tasks_blocked()
         valve.open()
-        types = [[e.type for e in await frames_so_far(each)] for each in (one, two)]
+        types = [[e.type for e in await events_so_far(each)] for each in (one, two)]
 
         assert [["hello", "badge"], ["hello", "badge", "bye"]] == sorted(types)
         assert 1 == world.service.hub.streams
@@ -157,15 +157,15 @@ async def test_one_of_two_concurrent_streams_stays_open(autojump_clock, world):
 
 async def test_current_stream_does_not_use_the_ticket(autojump_clock, world):
     """Without a state event the ticket is unused, so both streams stay open."""
-    headers = {"Last-Event-ID": await cursor_now(world)}
+    headers = {"Last-Event-ID": await current_cursor(world)}
     url = await ticket_of(world)
     async with (
         world.anonymous.stream(url, headers=headers) as one,
         world.anonymous.stream(url, headers=headers) as two,
     ):
-        before = [[e.type for e in await frames_so_far(each)] for each in (one, two)]
+        before = [[e.type for e in await events_so_far(each)] for each in (one, two)]
         await world.notify()
-        after = [[e.type for e in await frames_so_far(each)] for each in (one, two)]
+        after = [[e.type for e in await events_so_far(each)] for each in (one, two)]
 
         assert [["hello"], ["hello"]] == before
         assert [["badge"], ["badge", "bye"]] == sorted(after)
@@ -195,12 +195,12 @@ async def test_resume_key_is_sent_before_the_state(autojump_clock, world, level)
 async def test_current_stream_gets_the_resume_key(autojump_clock, world, level):
     """A stream without a state event can be reopened as well."""
     await world.notify()
-    cursor = await cursor_now(world)
+    cursor = await current_cursor(world)
     url = await ticket_of(world)
     headers = {"Last-Event-ID": cursor}
     target = f"{url}&level={level}"
     async with world.anonymous.stream(target, headers=headers) as stream:
-        hello, *state = await frames_so_far(stream)
+        hello, *state = await events_so_far(stream)
 
         assert ("current", []) == (data(hello)["resume"], state)
         assert stream.last_event_id.endswith(f"~{cursor}")
@@ -220,7 +220,7 @@ async def test_ticket_reopens_its_stream_with_its_cursor(
     headers = {} if in_url else {"Last-Event-ID": cursor}
     target = f"{url}&cursor={cursor}" if in_url else url
     async with world.anonymous.stream(target, headers=headers) as stream:
-        hello, state = await opened(stream)
+        hello, state = await first_events(stream)
 
         assert ("replayed", 1) == (hello["resume"], data(state)["v"])
         assert key_of(cursor) == key_of(state.id)
@@ -235,7 +235,7 @@ async def test_stream_is_reopened_repeatedly(autojump_clock, world):
         await world.notify()
         headers = {"Last-Event-ID": cursor}
         async with world.anonymous.stream(url, headers=headers) as stream:
-            hello, *_ = await frames_so_far(stream)
+            hello, *_ = await events_so_far(stream)
             seen.append((data(hello)["resume"], data(hello)["v"]))
             cursor = stream.last_event_id
 
@@ -251,7 +251,7 @@ async def test_reopened_stream_without_changes_is_current(autojump_clock, world,
     async with world.anonymous.stream(
         f"{url}&level={level}", headers=headers
     ) as stream:
-        hello, *state = await frames_so_far(stream)
+        hello, *state = await events_so_far(stream)
 
         assert ("current", []) == (data(hello)["resume"], state)
 
@@ -267,7 +267,7 @@ async def test_stream_reopens_across_a_restart(autojump_clock, make_world, level
     async with after.anonymous.stream(
         f"{url}&level={level}", headers=headers
     ) as stream:
-        hello, state = await opened(stream)
+        hello, state = await first_events(stream)
 
         assert ("reset", 0) == (hello["resume"], data(state)["v"])
         assert key_of(cursor) == key_of(state.id)
@@ -291,7 +291,7 @@ async def test_cursor_without_a_key_reopens_no_stream(autojump_clock, world, wai
     await used(world, url)
     await trio.sleep(waited)
 
-    assert 401 == await status(world, url, await cursor_now(world))
+    assert 401 == await status(world, url, await current_cursor(world))
 
 
 FORGED = {
@@ -321,7 +321,7 @@ async def test_new_ticket_resumes_the_stream_of_an_old_one(autojump_clock, world
     await world.notify()
     url = await ticket_of(world)
     async with world.anonymous.stream(url, headers={"Last-Event-ID": old}) as stream:
-        hello, state = await opened(stream)
+        hello, state = await first_events(stream)
 
         assert ("replayed", 1) == (hello["resume"], data(state)["v"])
         assert key_of(old) != key_of(state.id)
@@ -334,10 +334,10 @@ async def test_cursor_with_a_key_is_valid_with_a_token(autojump_clock, world, le
     headers = {"Last-Event-ID": cursor}
     target = f"/v1/stream?level={level}"
     async with world.user().stream(target, headers=headers) as stream:
-        hello, *state = await frames_so_far(stream)
+        hello, *state = await events_so_far(stream)
 
         assert ("current", []) == (data(hello)["resume"], state)
-        assert await cursor_now(world) == stream.last_event_id
+        assert await current_cursor(world) == stream.last_event_id
 
 
 # The expiry
@@ -350,8 +350,8 @@ async def test_stream_of_a_ticket_expires_with_the_token_behind_it(
     url = await users_ticket(world, ttl=100)
     async with world.anonymous.stream(url) as stream:
         start = trio.current_time()
-        hello, _ = await opened(stream)
-        *_, bye = await frames_to_the_end(stream)
+        hello, _ = await first_events(stream)
+        *_, bye = await remaining_events(stream)
 
         assert (100, "expired") == (hello["expires_in"], data(bye)["reason"])
         assert trio.current_time() == pytest.approx(start + 100, abs=0.01)
@@ -398,12 +398,16 @@ async def test_url_of_a_ticket_accepts_more_parameters(autojump_clock, world):
 
 async def test_counted_outcome_is_that_of_hello(autojump_clock, world):
     """The topic of the resume key does not affect the metrics."""
-    headers = {"Last-Event-ID": await cursor_now(world)}
+    headers = {"Last-Event-ID": await current_cursor(world)}
     async with world.anonymous.stream(
         await ticket_of(world), headers=headers
     ) as stream:
         hello = data(await stream.next_event())
 
         assert "current" == hello["resume"]
-        assert 1 == counted(world, "roundel_streams_opened_total", resume="current")
-        assert 0 == counted(world, "roundel_streams_opened_total", resume="snapshot")
+        assert 1 == metric_value(
+            world, "roundel_streams_opened_total", resume="current"
+        )
+        assert 0 == metric_value(
+            world, "roundel_streams_opened_total", resume="snapshot"
+        )

@@ -125,11 +125,6 @@ def metric_value(world: RunningService, name: str, **labels: str) -> float:
     )
 
 
-# Former names, until all tests use the new ones.
-opened, frames_so_far, frames_to_the_end = first_events, events_so_far, remaining_events
-resumed, cursor_now, counted = resume, current_cursor, metric_value
-
-
 class Valve:
     """Wraps the app: no chunk of a body is sent while the valve is closed."""
 
