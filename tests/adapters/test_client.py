@@ -10,11 +10,11 @@ import trio
 
 from roundel import stream_headers
 from roundel_adapters.client import StreamEnded, connect
-from support.asgi_apps import app_of
+from support.asgi_apps import START, app_of, body_message
 
 pytestmark = pytest.mark.slow
 
-HEAD = [(name.lower().encode(), value.encode()) for name, value in stream_headers()]
+HEADERS = [(name.lower().encode(), value.encode()) for name, value in stream_headers()]
 
 
 class Server:
@@ -28,13 +28,12 @@ class Server:
     async def respond(self, scope, receive, send):
         self.requests.append({n.decode(): v.decode() for n, v in scope["headers"]})
         status, *chunks = self.responses.pop(0)
-        start = {"type": "http.response.start", "status": status, "headers": HEAD}
-        await send(start)
+        await send({**START, "status": status, "headers": HEADERS})
         for chunk in chunks:
             if chunk is ...:
                 await trio.sleep_forever()
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await send(body_message(chunk))
+        await send(body_message(b"", more=False))
 
 
 async def read_all(served, **options):

@@ -6,24 +6,17 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from roundel_adapters.testing import AsgiClient
-
-
-async def _start(send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-
-
-async def _send_body(send, body, *, more=True):
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+from support.asgi_apps import START, body_message
 
 
 async def echo(scope, receive, send):
     """Send each chunk of the request body back, in upper case."""
-    await _start(send)
+    await send(START)
     more = True
     while more:
         message = await receive()
         more = message.get("more_body", False)
-        await _send_body(send, message.get("body", b"").upper(), more=more)
+        await send(body_message(message.get("body", b"").upper(), more=more))
 
 
 async def test_body_is_sent_while_the_response_is_read(autojump_clock):
@@ -46,9 +39,9 @@ async def test_application_waits_for_a_slow_reader(autojump_clock):
     sent = []
 
     async def app(scope, receive, send):
-        await _start(send)
+        await send(START)
         for number in range(3):
-            await _send_body(send, b"x")
+            await send(body_message(b"x"))
             sent.append(number)
 
     async with AsgiClient(app).open("GET", "/") as response:
@@ -78,7 +71,7 @@ async def test_disconnect_during_the_body(autojump_clock):
     received, ended = [], []
 
     async def app(scope, receive, send):
-        await _start(send)
+        await send(START)
         while not received or received[-1] != "http.disconnect":
             received.append((await receive())["type"])
 
@@ -101,8 +94,8 @@ async def test_response_before_the_end_of_the_body(autojump_clock):
     ended = []
 
     async def app(scope, receive, send):
-        await _start(send)
-        await _send_body(send, b"no", more=False)
+        await send(START)
+        await send(body_message(b"no", more=False))
 
     async def chunks():
         try:
@@ -121,10 +114,10 @@ async def test_send_after_the_disconnect(autojump_clock):
     done = []
 
     async def app(scope, receive, send):
-        await _start(send)
+        await send(START)
         await receive()
         await receive()
-        await _send_body(send, b"late")
+        await send(body_message(b"late"))
         done.append(True)
 
     async with AsgiClient(app).open("GET", "/"):
@@ -139,8 +132,8 @@ async def test_header_with_several_values(autojump_clock):
 
     async def app(scope, receive, send):
         scopes.append(scope)
-        await _start(send)
-        await _send_body(send, b"", more=False)
+        await send(START)
+        await send(body_message(b"", more=False))
 
     client = AsgiClient(app, headers={"Host": "a.test"})
     await client.with_headers({"Cookie": ["a=1", "b=2"]}).request("GET", "/x%20y?z=%20")

@@ -632,8 +632,6 @@ def test_bounds(bound: str, value: int) -> None:
     [
         pytest.param(None, b"", id="none"),
         pytest.param(CloseMessage(), b"", id="empty"),
-        pytest.param(CloseMessage(retry=500), b"retry: 500\n\n", id="retry"),
-        pytest.param(CloseMessage(Event("bye")), b"data: bye\n\n", id="event"),
         pytest.param(
             CloseMessage(Event("bye"), retry=0), b"retry: 0\ndata: bye\n\n", id="both"
         ),

@@ -5,17 +5,15 @@ from __future__ import annotations
 import trio
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
-OVERSIZED_BODY = {
-    "type": "http.response.body",
-    "body": bytes(1 << 26),
-    "more_body": True,
-}
-"""A body message that no socket buffer holds."""
 
 
 def body_message(data, *, more=True):
     """Make the ASGI message that carries *data*."""
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+OVERSIZED_BODY = body_message(bytes(1 << 26))
+"""A body message that no socket buffer holds."""
 
 
 def app_of(handler):
@@ -41,7 +39,7 @@ async def _complete_lifespan(receive, send):
 async def answer(scope, receive, send):
     """Respond with 200 and the body `ok`."""
     await send(START)
-    await send({"type": "http.response.body", "body": b"ok"})
+    await send(body_message(b"ok", more=False))
 
 
 async def flood(scope, receive, send):
@@ -61,7 +59,7 @@ async def echo(scope, receive, send):
     content = f"asgi {scope['method']} {scope['path']} ".encode() + body
     headers = [(b"content-length", b"%d" % len(content))]
     await send({**START, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+    await send(body_message(content, more=False))
 
 
 ECHO_APP = app_of(echo)
