@@ -1,21 +1,24 @@
-"""Put an engine to the test: `check_engine()` is what every engine has to pass.
+"""The contract test of engines: every engine must pass `check_engine()`.
 
-Each `Promise` is put to the test at a place of its own, and a test of your own can
-check them one by one. All chance comes from a seed, which a `ContractViolation` names;
-how tasks take turns is up to trio and to the engine.
+Each `Check` runs in a store of its own, and a test suite can run the checks one by one.
+All random choices come from a seed, which a `ContractViolation` names. The scheduling
+of tasks is up to trio and the engine.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from . import claims, mailboxes
-from . import concurrency as writers
-from . import durability as restarts
-from . import enumeration as walks
-from . import notifications as listeners
-from . import presence as attendance
-from . import shared as nodes
+from . import (
+    claims,
+    concurrency,
+    durability,
+    enumeration,
+    mailboxes,
+    notifications,
+    presence,
+    shared,
+)
 from .check import Check, ContractViolation
 from .environment import EngineTraits, MakeEngine, Setup
 
@@ -43,34 +46,34 @@ CHECKS: Final = (
     Check(mailboxes.rejections),
     Check(mailboxes.batches),
     Check(mailboxes.expiry),
-    Check(writers.concurrent_writes),
-    Check(writers.repeated_op_ids),
-    Check(writers.concurrent_op_ids),
-    Check(writers.cancellation),
+    Check(concurrency.concurrent_writes),
+    Check(concurrency.repeated_op_ids),
+    Check(concurrency.concurrent_op_ids),
+    Check(concurrency.cancellation),
     Check(claims.concurrent_claims),
     Check(claims.repeated_claims),
     Check(claims.claim_expiry),
-    Check(attendance.presence_of_one_node),
-    Check(attendance.presence_of_many_nodes, _SHARED),
-    Check(attendance.presence_updates, _SHARED),
-    Check(attendance.concurrent_presence, _SHARED),
-    Check(attendance.presence_expiry, _SHARED),
-    Check(walks.holders),
-    Check(walks.holders_after_retract),
-    Check(walks.users),
-    Check(walks.users_while_writing),
-    Check(listeners.local_notifications),
-    Check(listeners.notified_records),
-    Check(listeners.notification_order),
-    Check(listeners.remote_notifications, _SHARED),
-    Check(nodes.shared_reads, _SHARED),
-    Check(nodes.monotonic_reads),
-    Check(nodes.nodes_join_and_leave, _SHARED),
-    Check(restarts.stopped_engine),
-    Check(restarts.restart, _DURABLE),
-    Check(restarts.crash, _DURABLE),
+    Check(presence.presence_of_one_node),
+    Check(presence.presence_of_many_nodes, _SHARED),
+    Check(presence.presence_updates, _SHARED),
+    Check(presence.concurrent_presence, _SHARED),
+    Check(presence.presence_expiry, _SHARED),
+    Check(enumeration.holders),
+    Check(enumeration.holders_after_retract),
+    Check(enumeration.users),
+    Check(enumeration.users_while_writing),
+    Check(notifications.local_notifications),
+    Check(notifications.notified_records),
+    Check(notifications.notification_order),
+    Check(notifications.remote_notifications, _SHARED),
+    Check(shared.shared_reads, _SHARED),
+    Check(shared.monotonic_reads),
+    Check(shared.nodes_join_and_leave, _SHARED),
+    Check(durability.stopped_engine),
+    Check(durability.restart, _DURABLE),
+    Check(durability.crash, _DURABLE),
 )
-"""All that engines promise; some of it only those of a kind."""
+"""All checks of the contract; some apply only to engines with certain traits."""
 
 
 async def check_engine(
@@ -81,22 +84,23 @@ async def check_engine(
     seed: int = 0,
     wait_timeout: float = 10.0,
 ) -> None:
-    """Put all that an engine promises to the test.
+    """Run all checks that apply to the engine.
 
-    Raises an `ExceptionGroup` with a `ContractViolation` for each that does not hold.
+    Raises an `ExceptionGroup` with a `ContractViolation` for each failed check.
 
     Args:
-        make_engine: Makes an engine, which is then run and in the end cancelled.
-        is_durable: The next engine at a place finds what the one before acknowledged.
-        is_shared: There may be several engines at a place at once.
-        wait_timeout: How many seconds it may take until what has to come about has.
+        make_engine: Returns an engine; the check runs and cancels it.
+        is_durable: Whether acknowledged writes survive the end of the engine.
+        is_shared: Whether several engines can use a store at once.
+        seed: Seed of all random choices.
+        wait_timeout: Timeout in seconds for an expected event, such as a notification.
     """
-    kind = EngineTraits(is_durable=is_durable, is_shared=is_shared)
-    broken: list[ContractViolation] = []
-    for promise in CHECKS:
-        if promise.applies_to(kind):
+    traits = EngineTraits(is_durable=is_durable, is_shared=is_shared)
+    violations: list[ContractViolation] = []
+    for check in CHECKS:
+        if check.applies_to(traits):
             try:
-                await promise.run(
+                await check.run(
                     make_engine,
                     is_durable=is_durable,
                     is_shared=is_shared,
@@ -104,6 +108,6 @@ async def check_engine(
                     wait_timeout=wait_timeout,
                 )
             except ContractViolation as error:
-                broken.append(error)
-    if broken:
-        raise ExceptionGroup("the engine breaks its promises", broken)
+                violations.append(error)
+    if violations:
+        raise ExceptionGroup("the engine violates its contract", violations)

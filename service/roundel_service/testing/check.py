@@ -1,4 +1,4 @@
-"""What an engine promises, one by one, and how each is put to the test."""
+"""One check of the engine contract, and the error of a check that failed."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ import trio
 from .environment import EngineTraits, Environment, MakeEngine
 
 TIMEOUT_FACTOR = 12
-"""After how many times the wait_timeout a test of one promise hangs."""
+"""Timeout of a whole check, as a multiple of its `wait_timeout`."""
 
 CheckFunction: TypeAlias = Callable[[Environment], Awaitable[None]]
-"""Puts one promise to the test, at an empty place; its docstring is the promise."""
+"""Checks one rule in an empty store; its docstring states the rule."""
 
 
 @final
-class ContractViolation(AssertionError):  # noqa: N818, it names what was found
-    """An engine does not do what it promises; the cause says what happened."""
+class ContractViolation(AssertionError):  # noqa: N818, named after the finding
+    """An engine violates its contract; the cause says what happened."""
 
 
 @final
 @attrs.frozen
 class Check:
-    """A *story* that ends well at every engine of which *needs* is promised."""
+    """A *function* that passes with each engine that has the *required* traits."""
 
     function: CheckFunction
     requires: EngineTraits = attrs.field(factory=EngineTraits)
 
     @property
     def name(self) -> str:
-        """What the promise is called."""
+        """The name of the check."""
         return self.function.__name__
 
     def __str__(self) -> str:
-        """Return the promise itself."""
+        """Return the rule that is checked."""
         return " ".join((self.function.__doc__ or "").split())
 
-    def applies_to(self, kind: EngineTraits) -> bool:
-        """Tell whether an engine of that *kind* promises it."""
-        return (kind.is_durable or not self.requires.is_durable) and (
-            kind.is_shared or not self.requires.is_shared
+    def applies_to(self, traits: EngineTraits) -> bool:
+        """Return whether engines with these *traits* must pass."""
+        return (traits.is_durable or not self.requires.is_durable) and (
+            traits.is_shared or not self.requires.is_shared
         )
 
     async def run(
@@ -56,31 +56,31 @@ class Check:
         seed: int = 0,
         wait_timeout: float = 10.0,
     ) -> None:
-        """Put the promise to the test; raises `ContractViolation`.
+        """Run the check; raises `ContractViolation`.
 
         The arguments are those of `check_engine()`.
         """
-        place = Environment(
+        env = Environment(
             make_engine=make_engine,
             traits=EngineTraits(is_durable=is_durable, is_shared=is_shared),
-            random=Random(f"{self.name} {seed}"),  # noqa: S311, it has to come again
+            random=Random(f"{self.name} {seed}"),  # noqa: S311, reproducible
             wait_timeout=wait_timeout,
             name=secrets.token_hex(8),
         )
         try:
             with trio.fail_after(TIMEOUT_FACTOR * wait_timeout):
-                await self.function(place)
+                await self.function(env)
         except Exception as error:
             leaves = list(_leaves(error))
-            told = "\n".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)
-            message = f"{self.name} (seed {seed}): {self}\n{told}"
+            causes = "\n".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves)
+            message = f"{self.name} (seed {seed}): {self}\n{causes}"
             raise ContractViolation(message) from (error if leaves[1:] else leaves[0])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    # A nursery puts what went wrong in it into a group, also if it is one thing.
+    # A nursery raises a group even for one error.
     if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
+        for each in error.exceptions:
+            yield from _leaves(each)
     else:
         yield error

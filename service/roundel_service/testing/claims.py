@@ -1,4 +1,4 @@
-"""What is claimed: by one, for a time."""
+"""Checks of claims."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .environment import Environment
 LONG = 3_600.0
 
 
-async def concurrent_claims(place: Environment) -> None:
-    """Of many who claim a key at once, wherever, one gets it and all are told who."""
+async def concurrent_claims(env: Environment) -> None:
+    """One of several concurrent claims wins, and all callers get its value."""
     kept: dict[str, set[str]] = {}
 
     async def claim(engine: Engine, value: str) -> None:
         for key in keys:
             kept.setdefault(key, set()).add(await engine.claim(key, value, ttl=LONG))
-            await place.yield_randomly()
+            await env.yield_randomly()
 
     keys = ["k", "K", "k ", "notify ünï:*", "k" * 200]
-    async with place.nodes(3) as nodes:
+    async with env.nodes(3) as nodes:
         async with trio.open_nursery() as nursery:
             for number in range(12):
                 nursery.start_soon(claim, nodes[number % 3], f"{number}")
@@ -31,15 +31,15 @@ async def concurrent_claims(place: Environment) -> None:
         for node in nodes:
             for key in keys:
                 check_equal(
-                    kept[key], {await node.claimed(key)}, f"what is kept under {key!r}"
+                    kept[key], {await node.claimed(key)}, f"the value of {key!r}"
                 )
-            check_equal(None, await node.claimed("other"), "what nobody claimed")
+            check_equal(None, await node.claimed("other"), "a key without a claim")
 
 
-async def repeated_claims(place: Environment) -> None:
-    """What is claimed stays so, to the last letter, whoever claims it again."""
+async def repeated_claims(env: Environment) -> None:
+    """A claim keeps its value exactly, also if it is claimed again."""
     value = "ünï \x00\n" * 50
-    async with place.nodes() as nodes:
+    async with env.nodes() as nodes:
         check_equal(
             value, await nodes[0].claim("k", value, ttl=LONG), "the first claim"
         )
@@ -50,38 +50,34 @@ async def repeated_claims(place: Environment) -> None:
             check_equal(
                 value, await node.claim("k", value, ttl=LONG), "the same claim again"
             )
-            check_equal(value, await node.claimed("k"), "what is kept")
+            check_equal(value, await node.claimed("k"), "the value")
         check_equal(
-            "", await nodes[0].claim("empty", "", ttl=LONG), "a claim of nothing"
+            "", await nodes[0].claim("empty", "", ttl=LONG), "a claim of an empty value"
         )
-        check_equal(
-            "", await nodes[-1].claim("empty", "x", ttl=LONG), "what is kept then"
-        )
+        check_equal("", await nodes[-1].claim("empty", "x", ttl=LONG), "the value then")
 
 
-async def claim_expiry(place: Environment) -> None:
-    """A claim is over after its time, and not before; then another can be made."""
-    async with place.nodes() as nodes:
+async def claim_expiry(env: Environment) -> None:
+    """A claim expires after its time and not before; then the key is free."""
+    async with env.nodes() as nodes:
         for ttl in (-1.0, 0.0, 0.0001):
             value = await nodes[0].claim(f"{ttl}", "a", ttl=ttl)
             check_equal("a", value, f"a claim for {ttl} s")
         await nodes[0].claim("long", "a", ttl=LONG)
         await nodes[0].claim("short", "a", ttl=0.05)
 
-        # A store may count by a clock of its own: so let the time pass by both.
-        place.clock.now += 1.0
+        # A store may have its own clock, so the check also waits in real time.
+        env.clock.now += 1.0
 
-        async def are_over() -> bool:
+        async def are_expired() -> bool:
             keys = ("-1.0", "0.0", "0.0001", "short")
             return {await nodes[-1].claimed(key) for key in keys} == {None}
 
-        await place.eventually(are_over, "claims are over")
+        await env.eventually(are_expired, "claims expire")
         check_equal(
             "a", await nodes[-1].claim("long", "b", ttl=LONG), "a claim that is long"
         )
         check_equal(
             "b", await nodes[-1].claim("short", "b", ttl=LONG), "a claim after another"
         )
-        check_equal(
-            "b", await nodes[0].claimed("short"), "what is kept of the next claim"
-        )
+        check_equal("b", await nodes[0].claimed("short"), "the value of the next claim")

@@ -1,4 +1,4 @@
-"""To say of two values just where they differ, however large they are."""
+"""Comparisons whose errors name the part in which two values differ."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..domain.record import Record
 from ..engines.base import ApplyResult, UserOperation
 
 MAX_SHOWN = 300
-"""How many characters of a value are shown."""
+"""Maximum length of a value in an error message, in characters."""
 
 
 def check_true(condition: object, what: str) -> None:
-    """Say *what* was expected, if that is not so."""
+    """Raise `AssertionError` with *what* if *condition* is false."""
     if not condition:
         raise AssertionError(what)
 
 
 def check_equal(expected: object, actual: object, what: str) -> None:
-    """Say what was expected and what came, and where, if that is not the same."""
+    """Raise `AssertionError` with the first difference if the values are not equal."""
     if expected == actual:
         return
     for where, one, other in _parts(expected, actual):
@@ -30,25 +30,24 @@ def check_equal(expected: object, actual: object, what: str) -> None:
 
 
 def _parts(one: object, other: object) -> Iterator[tuple[str, object, object]]:
-    """Yield what has the same place in both, if they are of one form."""
+    """Yield the corresponding parts of two values of one type."""
     if type(one) is not type(other):
         return
-    kind: type = type(one)
-    if attrs.has(kind):
-        names = [field.name for field in attrs.fields(kind) if field.eq]
+    cls: type = type(one)
+    if attrs.has(cls):
+        names = [field.name for field in attrs.fields(cls) if field.eq]
         yield from ((f".{n}", getattr(one, n), getattr(other, n)) for n in names)
     elif isinstance(one, Mapping) and isinstance(other, Mapping):
         if one.keys() == other.keys():
             yield from ((f"[{key!r}]", one[key], other[key]) for key in one)
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        # That one is longer can only be said of the whole.
         pairs = zip(one, other, strict=True) if len(one) == len(other) else ()
         yield from ((f"[{number}]", *pair) for number, pair in enumerate(pairs))
 
 
 def _shown(value: object) -> str:
-    told = repr(value)
-    return told if len(told) <= MAX_SHOWN else f"{told[:MAX_SHOWN]}…"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def check_results(
@@ -57,26 +56,26 @@ def check_results(
     actual: list[ApplyResult],
     what: str,
 ) -> None:
-    """Check that each piece of work became what the model says."""
+    """Check that the results are those of the model."""
     check_equal(len(work), len(actual), f"{what}: the number of results")
-    for piece, one, other in zip(work, expected, actual, strict=True):
+    for operation, one, other in zip(work, expected, actual, strict=True):
         check_equal(
-            _plain(one), _plain(other), f"{what}: the result of {_shown(piece)}"
+            _plain(one), _plain(other), f"{what}: the result of {_shown(operation)}"
         )
 
 
 def _plain(result: ApplyResult) -> object:
-    # Two exceptions are never equal.
+    # Exceptions compare by identity.
     return repr(result) if isinstance(result, Exception) else result
 
 
 def check_record(expected: Record, actual: Record, what: str) -> None:
-    """Check that nothing is different, also in what is in an order."""
+    """Check that records are equal, including the order of items and steps."""
     check_equal(expected, actual, what)
     check_equal(_orders(expected), _orders(actual), f"{what}: the order")
     end = next_expiry(actual.mailbox.items.values())
     check_true(
-        actual.mailbox.expires_at <= end, f"{what}: expires_at is after an item's"
+        actual.mailbox.expires_at <= end, f"{what}: expires_at is later than an item's"
     )
     size = total_size(actual.mailbox.items.values())
     check_equal(size, actual.mailbox.size, f"{what}: size of the items")
@@ -91,7 +90,7 @@ def _orders(record: Record) -> object:
 
 
 def check_change_log(record: Record, what: str) -> None:
-    """Check that the changes are without a hole and lead to the mailbox."""
+    """Check that the changes have consecutive versions up to that of the mailbox."""
     versions = [change.v for change in record.changes]
     v = record.mailbox.v
     check_equal(

@@ -1,4 +1,4 @@
-"""What stays when nodes come to their end, and what happens to those who call."""
+"""Checks of the end of an engine, and of the data that survives it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .model import LARGE_LIMITS, SMALL_LIMITS, USER_NAMES, OperationGenerator, n
 from .notifications import RecordingListener
 
 
-async def stopped_engine(place: Environment) -> None:
-    """Who calls an engine that has ended is answered, or told that it is not there."""
-    async with place.node() as engine:
+async def stopped_engine(env: Environment) -> None:
+    """Calls of a stopped engine return or raise `EngineUnavailable` in time."""
+    async with env.node() as engine:
         await put(engine, "alice", note("1"))
     calls: list[Callable[[], Awaitable[object]]] = [
         engine.check,
@@ -33,36 +33,38 @@ async def stopped_engine(place: Environment) -> None:
         partial(engine.claimed, "k"),
     ]
     for call in calls:
-        with trio.move_on_after(place.wait_timeout) as waited:
+        with trio.move_on_after(env.wait_timeout) as waited:
             try:
                 await call()
             except EngineUnavailable:
                 continue
-        check_true(not waited.cancelled_caught, f"no answer from {call} after the end")
+        check_true(not waited.cancelled_caught, f"{call} did not return after the end")
 
 
-async def restart(place: Environment) -> None:
-    """The next engine finds all as it was, to the last claim."""
-    place = place.new_store(SMALL_LIMITS)
+async def restart(env: Environment) -> None:
+    """The next engine has the same records, users and claims."""
+    env = env.new_store(SMALL_LIMITS)
     users = USER_NAMES[:4]
-    async with place.node() as engine:
-        unwritten = await engine.read("nobody")
-        deeds = OperationGenerator(place.random, users)
+    async with env.node() as engine:
+        unwritten = await engine.read("unwritten")
+        generator = OperationGenerator(env.random, users)
         for _ in range(40):
-            await engine.apply(deeds.batch())
-            place.clock.now += place.random.choice((0.0, 0.125, 0.5))
+            await engine.apply(generator.batch())
+            env.clock.now += env.random.choice((0.0, 0.125, 0.5))
         first = await put(engine, "once", note("1", op_id="o"))
         await engine.claim("k", "a", ttl=LONG)
         before = {user: await engine.read(user) for user in users}
-        walk = await engine.users(None, 99)
+        listed = await engine.users(None, 99)
     for number in range(2):
-        async with place.node() as engine:
+        async with env.node() as engine:
             for user, record in before.items():
                 check_record(record, await engine.read(user), user)
             check_equal(
-                unwritten, await engine.read("nobody"), "a mailbox nobody wrote to"
+                unwritten, await engine.read("unwritten"), "an unwritten mailbox"
             )
-            check_equal(walk, await engine.users(None, 99), "the users in their order")
+            check_equal(
+                listed, await engine.users(None, 99), "the users in their order"
+            )
             again = await put(engine, "once", note("2", op_id="o"))
             check_equal(
                 ("1", first.badge), (again.item, again.badge), "a repeated operation"
@@ -72,31 +74,31 @@ async def restart(place: Environment) -> None:
 
 @attrs.define
 class _Crash:
-    """What many write until the engine ends; *tried* and *acknowledged* are ids."""
+    """Concurrent writes until the engine ends; *tried* and *acknowledged* are ids."""
 
-    place: Environment
+    env: Environment
     tried: dict[str, str] = attrs.field(factory=dict)
     acknowledged: set[str] = attrs.field(factory=set)
-    told: list[tuple[str, Record]] = attrs.field(factory=list)
-    news: trio.Event = attrs.field(factory=trio.Event)
+    notified: list[tuple[str, Record]] = attrs.field(factory=list)
+    has_written: trio.Event = attrs.field(factory=trio.Event)
     is_over: bool = False
 
     def try_one(self) -> str:
-        """Draw whom to notify of something new, and return what it is called."""
+        """Choose the user of a new item, and return the item's id."""
         name = f"{len(self.tried)}"
-        self.tried[name] = self.place.random.choice("ab")
+        self.tried[name] = self.env.random.choice("ab")
         return name
 
     def work(self, names: Iterable[str]) -> list[UserOperation]:
-        """Return what there is to do for these *names*."""
+        """Return the operations that add these items."""
         return [(self.tried[name], note(name, op_id=name)) for name in names]
 
     async def write(self, engine: Engine) -> None:
-        """Write and note what is acknowledged, until the engine is not there."""
+        """Add items, and record the acknowledged ones, until the engine ends."""
         for _ in range(12):
             if self.is_over:
                 return
-            names = [self.try_one() for _ in range(self.place.random.choice((1, 1, 6)))]
+            names = [self.try_one() for _ in range(self.env.random.choice((1, 1, 6)))]
             try:
                 results = await engine.apply(self.work(names))
             except EngineUnavailable:
@@ -105,53 +107,56 @@ class _Crash:
                 if isinstance(result, EngineUnavailable):
                     return
                 self.acknowledged.add(name)
-            self.news.set()
+            self.has_written.set()
             await trio.lowlevel.checkpoint()
 
     async def run(self, *, with_callers: bool) -> None:
-        """Let many write at a node, and end it at some moment."""
-        self.news, self.is_over = trio.Event(), False
-        engine = self.place.engine()
-        ear = RecordingListener(engine, "a", "b")
+        """Run concurrent writers, and end the engine at a random moment."""
+        self.has_written, self.is_over = trio.Event(), False
+        engine = self.env.engine()
+        listener = RecordingListener(engine, "a", "b")
         async with trio.open_nursery() as callers, trio.open_nursery() as running:
             await running.start(engine.run)
             for _ in range(3):
                 callers.start_soon(self.write, engine)
-            await self.news.wait()
-            await self.place.yield_randomly()
+            await self.has_written.wait()
+            await self.env.yield_randomly()
             if with_callers:
                 callers.cancel_scope.cancel()
             self.is_over = True
             running.cancel_scope.cancel()
-            callers.cancel_scope.deadline = (
-                trio.current_time() + self.place.wait_timeout
-            )
+            callers.cancel_scope.deadline = trio.current_time() + self.env.wait_timeout
         check_true(
-            not callers.cancel_scope.cancelled_caught or with_callers, "callers end"
+            not callers.cancel_scope.cancelled_caught or with_callers,
+            "all calls return",
         )
-        self.told = ear.notifications
+        self.notified = listener.notifications
 
 
-async def crash(place: Environment) -> None:
-    """What was acknowledged outlives any end, and what was not is whole or not at all.
+async def crash(env: Environment) -> None:
+    """Acknowledged writes survive a crash; others are applied fully or not at all.
 
-    Done again, it is there once.
+    Repeated with the same operation id, each write is applied once.
     """
-    crash = _Crash(place.new_store(LARGE_LIMITS))
+    crash = _Crash(env.new_store(LARGE_LIMITS))
     for number in range(8):
         await crash.run(with_callers=number % 2 == 0)
-        async with crash.place.node() as engine:
+        async with crash.env.node() as engine:
             records = {user: await engine.read(user) for user in "ab"}
             for user, record in records.items():
                 check_change_log(record, "after a crash")
                 check_atomic(record)
-                held = set(record.mailbox.items)
+                items = set(record.mailbox.items)
                 mine = {n for n in crash.acknowledged if crash.tried[n] == user}
-                check_equal(set(), mine - held, "what was acknowledged and is lost")
-                for teller, told in crash.told:
-                    lost = set(told.mailbox.items) - held if teller == user else set()
-                    check_equal(set(), lost, "what was told and is lost")
-    async with crash.place.node() as engine:
+                check_equal(set(), mine - items, "acknowledged items that are lost")
+                for notified_user, notified in crash.notified:
+                    lost = (
+                        set(notified.mailbox.items) - items
+                        if notified_user == user
+                        else set()
+                    )
+                    check_equal(set(), lost, "notified items that are lost")
+    async with crash.env.node() as engine:
         await put_all(engine, crash.work(crash.tried))
         for user in "ab":
             mailbox = (await engine.read(user)).mailbox

@@ -1,4 +1,4 @@
-"""Where promises are put to the test: a store of its own, and the nodes at it."""
+"""The environment of a check: a store, its engines, a clock and random choices."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ..engines.base import ApplyResult, Engine, UserOperation
 from .compare import check_equal
 
 START_TIME = 1_763_690_000.125
-"""What the clock says first, in seconds since 1970."""
+"""First time of the clock, in seconds since 1970."""
 
 
 @final
 @attrs.define
 class Clock:
-    """A clock that is set by hand, in seconds since 1970."""
+    """A clock that a check sets, in seconds since 1970."""
 
     now: float = START_TIME
 
     def __call__(self) -> float:
-        """Return what it was set to."""
+        """Return the time."""
         return self.now
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Setup:
-    """What an engine is made from.
+    """The arguments for a new engine.
 
-    *place* names the store, in letters and digits: the same name is the same store,
-    and one that was not named before is empty. All engines at a place are given the
-    same *clock*, in seconds since 1970, and the same *rules*.
+    *name* identifies the store, in letters and digits: the same name is the same store,
+    and a store with a new name is empty. All engines of a store get the same *clock*,
+    in seconds since 1970, and the same *limits*.
     """
 
     name: str
@@ -53,10 +53,10 @@ MakeEngine: TypeAlias = Callable[[Setup], Engine]
 @final
 @attrs.frozen(kw_only=True)
 class EngineTraits:
-    """What is promised of an engine, beyond what all of them do.
+    """Optional guarantees of an engine.
 
-    Of one that *is_durable* the next engine at a place finds all that was
-    acknowledged; of one that *is_shared* there may be several at once.
+    Acknowledged writes to a *durable* engine survive its end. Several *shared* engines
+    can use a store at once.
     """
 
     is_durable: bool = False
@@ -66,9 +66,9 @@ class EngineTraits:
 @final
 @attrs.frozen(kw_only=True)
 class Environment:
-    """A store of its own, with a clock and a *random* that are the same each time.
+    """A store with its *clock*, *limits* and reproducible *random* choices.
 
-    *patience* is how many seconds may pass until what has to come about has.
+    *wait_timeout* is the timeout in seconds for an expected event.
     """
 
     make_engine: MakeEngine
@@ -79,15 +79,15 @@ class Environment:
     limits: RecordLimits = attrs.field(factory=RecordLimits)
     clock: Clock = attrs.field(factory=Clock)
 
-    def new_store(self, rules: RecordLimits | None = None) -> Environment:
-        """Return a place beside this one, which has nothing to do with it."""
+    def new_store(self, limits: RecordLimits | None = None) -> Environment:
+        """Return an environment with another, empty store."""
         name = f"{self.name}x{self.random.getrandbits(40):010x}"
         return attrs.evolve(
-            self, name=name, limits=rules or self.limits, clock=Clock(self.clock.now)
+            self, name=name, limits=limits or self.limits, clock=Clock(self.clock.now)
         )
 
     def engine(self) -> Engine:
-        """Make an engine; it has to be run."""
+        """Return a new engine, which is not running."""
         setup = Setup(name=self.name, clock=self.clock, limits=self.limits)
         return self.make_engine(setup)
 
@@ -102,41 +102,45 @@ class Environment:
 
     @asynccontextmanager
     async def nodes(self, count: int = 2) -> AsyncIterator[list[Engine]]:
-        """Run *count* engines, or one under several names where it cannot be shared."""
+        """Run *count* engines, or one engine *count* times if it is not shared."""
         async with AsyncExitStack() as stack:
-            made = count if self.traits.is_shared else 1
-            nodes = [await stack.enter_async_context(self.node()) for _ in range(made)]
-            yield [nodes[number % made] for number in range(count)]
+            distinct = count if self.traits.is_shared else 1
+            nodes = [
+                await stack.enter_async_context(self.node()) for _ in range(distinct)
+            ]
+            yield [nodes[number % distinct] for number in range(count)]
 
-    async def eventually(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
-        """Ask again until it *is_so*, as long as there is patience."""
+    async def eventually(
+        self, condition: Callable[[], Awaitable[bool]], what: str
+    ) -> None:
+        """Poll until *condition* is true; fail after `wait_timeout`."""
         with trio.move_on_after(self.wait_timeout):
-            while not await is_so():  # noqa: ASYNC110, no event to wait for
+            while not await condition():  # noqa: ASYNC110, no event to wait for
                 await trio.sleep(0.005)
             return
         raise AssertionError(f"not within {self.wait_timeout} s: {what}")
 
     async def yield_randomly(self) -> None:
-        """Let others have a few turns, or many; how many is chance."""
+        """Run other tasks for a random number of checkpoints."""
         for _ in range(self.random.randrange(2 ** self.random.randrange(9))):
             await trio.lowlevel.checkpoint()
 
 
 async def put(engine: Engine, user: str, operation: Operation) -> Applied:
-    """Apply one operation; raises what the engine has it refused by."""
+    """Apply one operation; raise its error if the engine rejects it."""
     (result,) = await engine.apply([(user, operation)])
     return unwrap(result)
 
 
 async def put_all(engine: Engine, work: Sequence[UserOperation]) -> list[Applied]:
-    """Apply all of *work*, of which nothing may be refused."""
+    """Apply operations, and raise the first error."""
     results = await engine.apply(work)
-    check_equal(len(work), len(results), "a result for each piece of work")
+    check_equal(len(work), len(results), "the number of results")
     return [unwrap(result) for result in results]
 
 
 def unwrap(result: ApplyResult) -> Applied:
-    """Return the result of what must not be refused."""
+    """Return the result, or raise it if it is an error."""
     if isinstance(result, Exception):
         raise result
     return result

@@ -1,4 +1,4 @@
-"""What one node does to mailboxes, one thing after the other."""
+"""Checks of sequential operations on one node."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from .environment import Environment, put, put_all
 from .model import SMALL_LIMITS, USER_NAMES, Model, OperationGenerator, note, read
 
 
-async def unwritten_mailbox(place: Environment) -> None:
-    """A mailbox that nobody wrote to is empty, in an epoch of its own that stays."""
-    async with place.node() as engine:
+async def unwritten_mailbox(env: Environment) -> None:
+    """An unwritten mailbox is empty, and has a stable epoch of its own."""
+    async with env.node() as engine:
         await engine.check()
         records = [await engine.read(user) for user in USER_NAMES]
         again = [await engine.read(user) for user in USER_NAMES]
@@ -47,55 +47,54 @@ async def unwritten_mailbox(place: Environment) -> None:
         check_equal((0, 0), (len(record.changes), record.badge.unread), user)
         check_equal(mailbox.epoch, written_to.mailbox.epoch, "the epoch after a write")
         check_equal(1, written_to.mailbox.v, "the version of the first write")
-    check_equal(records, again, "the mailboxes when they are looked at again")
+    check_equal(records, again, "the mailboxes at the second read")
     epochs = {record.mailbox.epoch for record in records}
     check_equal(len(USER_NAMES), len(epochs), "the number of epochs")
 
 
-async def unique_epochs(place: Environment) -> None:
-    """No version of one place can be taken for one of another, or of what was lost."""
+async def unique_epochs(env: Environment) -> None:
+    """Two stores share no epoch, and lost data does not come back under an old one."""
     epochs = set()
-    places = [place, place.new_store()]
-    for one in places:
-        async with one.node() as engine:
+    for each in (env, env.new_store()):
+        async with each.node() as engine:
             await put(engine, "alice", note("1"))
             epochs |= {(await engine.read(user)).mailbox.epoch for user in USER_NAMES}
-    check_equal(2 * len(USER_NAMES), len(epochs), "the number of epochs at two places")
-    async with place.node() as engine:
+    check_equal(2 * len(USER_NAMES), len(epochs), "the number of epochs in two stores")
+    async with env.node() as engine:
         record = await engine.read("alice")
     check_true(
         record.mailbox.epoch not in epochs or list(record.mailbox.items) == ["1"],
-        "an epoch came again and the data did not",
+        "an epoch came back without its data",
     )
 
 
-async def reads_without_effect(place: Environment) -> None:
-    """Who only looks, or takes back what is not there, leaves nothing behind."""
-    nothing: tuple[Operation, ...] = (
+async def reads_without_effect(env: Environment) -> None:
+    """Reads and operations without effect store nothing."""
+    without_effect: tuple[Operation, ...] = (
         Retract(source="s"),
         DeleteGauge("g"),
         Expire(),
     )
-    async with place.node() as engine:
-        for number, operation in enumerate(nothing):
-            await engine.read(f"looked-{number}")
+    async with env.node() as engine:
+        for number, operation in enumerate(without_effect):
+            await engine.read(f"reader-{number}")
             before = await engine.read(f"user-{number}")
             applied = await put(engine, f"user-{number}", operation)
-            check_equal(None, applied.change, "the change of nothing")
+            check_equal(None, applied.change, "the change")
             check_equal(before, await engine.read(f"user-{number}"), "the record")
         check_equal([], await engine.users(None, 99), "the users")
         check_equal([], await engine.holders(Retract(source="s")), "the holders")
 
 
-FURNISHED: tuple[Operation, ...] = (
+SETUP_OPERATIONS: tuple[Operation, ...] = (
     Notify(id="a", category="c", title="a", key="k", source="s", op_id="o"),
     Notify(id="b", category="d", title="b", body="b", url="/b", icon="i", ttl=9.5),
     SetGauge(category="g", count=3, source_version=5),
     read("a", op_id="1"),
 )
 
-STORY: tuple[Operation, ...] = (
-    *FURNISHED,
+OPERATIONS: tuple[Operation, ...] = (
+    *SETUP_OPERATIONS,
     note("n"),
     note("n2", op_id="o"),
     read("a", op_id="2"),
@@ -119,60 +118,60 @@ STORY: tuple[Operation, ...] = (
     DeleteGauge("g"),
     DeleteUser("forgotten-1"),
     note("anew", op_id="o"),
-    *FURNISHED,
+    *SETUP_OPERATIONS,
     DeleteUser("forgotten-2"),
     DeleteUser("forgotten-3"),
     StartNewEpoch("renewed-3"),
-    *FURNISHED,
+    *SETUP_OPERATIONS,
 )
 
 
-async def operations(place: Environment) -> None:
-    """Each kind of operation does, and answers, what the reducer says."""
-    async with place.node() as engine:
-        model = await _model(place, engine, "alice")
-        for number, operation in enumerate(STORY):
-            await _compare(place, engine, model, [("alice", operation)], f"{number}")
+async def operations(env: Environment) -> None:
+    """Each kind of operation has the effect and the result of the reducer."""
+    async with env.node() as engine:
+        model = await _model(env, engine, "alice")
+        for number, operation in enumerate(OPERATIONS):
+            await _compare(env, engine, model, [("alice", operation)], f"{number}")
 
 
-async def _model(place: Environment, engine: Engine, *users: str) -> Model:
-    model = Model(place.limits)
+async def _model(env: Environment, engine: Engine, *users: str) -> Model:
+    model = Model(env.limits)
     for user in users:
         model.begin(user, await engine.read(user))
     return model
 
 
 async def _compare(
-    place: Environment,
+    env: Environment,
     engine: Engine,
     model: Model,
     work: list[UserOperation],
     what: str,
 ) -> None:
-    expected = model.apply(work, place.clock.now)
+    expected = model.apply(work, env.clock.now)
     check_results(work, expected, await engine.apply(work), what)
     for user in {user for user, _ in work}:
         record = await engine.read(user)
-        check_record(model.expire(user, place.clock.now), record, what)
+        check_record(model.expire(user, env.clock.now), record, what)
 
 
-async def random_operations(place: Environment) -> None:
-    """Whatever is done, whenever and to whom, comes out as the reducer has it."""
-    place = place.new_store(SMALL_LIMITS)
-    async with place.node() as engine:
-        model = await _model(place, engine, *USER_NAMES[:4])
-        deeds = OperationGenerator(place.random, USER_NAMES[:4])
+async def random_operations(env: Environment) -> None:
+    """Random operations on several users give the records of the reducer."""
+    env = env.new_store(SMALL_LIMITS)
+    async with env.node() as engine:
+        model = await _model(env, engine, *USER_NAMES[:4])
+        generator = OperationGenerator(env.random, USER_NAMES[:4])
         for number in range(100):
-            work = deeds.batch()
-            await _compare(place, engine, model, work, f"batch {number}")
-            place.clock.now += place.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
-            user = place.random.choice(USER_NAMES[:4])
-            record = model.expire(user, place.clock.now)
+            work = generator.batch()
+            await _compare(env, engine, model, work, f"batch {number}")
+            env.clock.now += env.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
+            user = env.random.choice(USER_NAMES[:4])
+            record = model.expire(user, env.clock.now)
             check_record(record, await engine.read(user), f"after batch {number}")
 
 
-async def values(place: Environment) -> None:
-    """What is put in comes out, to the last bit."""
+async def values(env: Environment) -> None:
+    """All fields of an item are stored exactly."""
     text = "ünï \U0001f514 \x00\n\r\t'\"\\%{}*?[]" * 20
     data: object = {
         "": [0, -1, 2**53, 0.1, 1e300, True, None, {"a": {"b": [[]]}}],
@@ -192,20 +191,20 @@ async def values(place: Environment) -> None:
         size=12_345,
         op_id="o" * 128,
     )
-    async with place.node() as engine:
-        model = await _model(place, engine, "a" * 128)
-        for now in (0.1, place.clock.now + 1 / 3, 4_102_444_800.3):
-            place.clock.now = now
+    async with env.node() as engine:
+        model = await _model(env, engine, "a" * 128)
+        for now in (0.1, env.clock.now + 1 / 3, 4_102_444_800.3):
+            env.clock.now = now
             item = attrs.evolve(new, id=f"{now}".zfill(64))
             for operation in (item, Disconnect(revoke=True), read(item.id, op_id=text)):
-                await _compare(place, engine, model, [("a" * 128, operation)], f"{now}")
+                await _compare(env, engine, model, [("a" * 128, operation)], f"{now}")
 
 
-async def change_log_bound(place: Environment) -> None:
-    """As many changes as the ring holds are kept, and lead to the mailbox."""
+async def change_log_bound(env: Environment) -> None:
+    """The change log keeps the latest changes up to its size."""
     for size in (1, 3, 30):
-        beside = place.new_store(RecordLimits(change_log_size=size))
-        async with beside.node() as engine:
+        other = env.new_store(RecordLimits(change_log_size=size))
+        async with other.node() as engine:
             for number in range(size + 5):
                 await put(engine, "alice", note(f"{number}"))
                 record = await engine.read("alice")
@@ -217,73 +216,74 @@ async def change_log_bound(place: Environment) -> None:
             check_equal(size, len(record.changes), "kept changes after a batch")
 
 
-async def rejections(place: Environment) -> None:
-    """What is refused is a result; it stops nothing else and changes nothing."""
-    place = place.new_store(RecordLimits(mailbox=MailboxLimits(categories=2)))
+async def rejections(env: Environment) -> None:
+    """A rejected operation returns an error, changes nothing and stops no other one."""
+    env = env.new_store(RecordLimits(mailbox=MailboxLimits(categories=2)))
     full = [("alice", note("1", "c")), ("alice", note("2", "d"))]
-    refused: list[Operation] = [
+    rejected: list[Operation] = [
         note("3", "e", op_id="o"),
         SetGauge(category="e", count=1, source_version=1),
     ]
-    async with place.node() as engine:
+    async with env.node() as engine:
         await put_all(engine, full)
         before = await engine.read("alice")
-        for operation in refused:
+        for operation in rejected:
             (result,) = await engine.apply([("alice", operation)])
             check_true(
-                isinstance(result, TooManyCategories), f"refused, got {result!r}"
+                isinstance(result, TooManyCategories),
+                f"expected TooManyCategories, got {result!r}",
             )
-            check_record(before, await engine.read("alice"), "after a refusal")
-        model = await _model(place, engine, "alice", "bob")
+            check_record(before, await engine.read("alice"), "after a rejection")
+        model = await _model(env, engine, "alice", "bob")
         work: list[UserOperation] = [("bob", note("1"))]
-        work += [("alice", op) for op in (*refused, note("4"), *refused, note("5"))]
-        await _compare(place, engine, model, [*work, ("bob", note("2"))], "a batch")
-    none = place.new_store(RecordLimits(mailbox=MailboxLimits(categories=0)))
+        work += [("alice", op) for op in (*rejected, note("4"), *rejected, note("5"))]
+        await _compare(env, engine, model, [*work, ("bob", note("2"))], "a batch")
+    none = env.new_store(RecordLimits(mailbox=MailboxLimits(categories=0)))
     async with none.node() as engine:
         await engine.apply([("alice", note("1"))])
-        check_equal([], await engine.users(None, 9), "the users after a refusal")
+        check_equal([], await engine.users(None, 9), "the users after a rejection")
 
 
-async def batches(place: Environment) -> None:
-    """A batch is done in its order for each user, and answered in its order."""
-    async with place.node() as engine:
-        check_equal([], await engine.apply([]), "the results of no work")
-        model = await _model(place, engine, "alice", "bob")
+async def batches(env: Environment) -> None:
+    """A batch is applied in order for each user, and its results are in order."""
+    async with env.node() as engine:
+        check_equal([], await engine.apply([]), "the results of an empty batch")
+        model = await _model(env, engine, "alice", "bob")
         work: list[UserOperation] = []
         for number in range(120):
             work.append(("alice", note(f"{number}", op_id=f"{number % 100}")))
             work.append(("bob", note(f"{number}")))
             work.append(("alice", read(f"{number - 1}", op_id=f"{number}")))
-        await _compare(place, engine, model, work, "a long batch")
+        await _compare(env, engine, model, work, "a long batch")
         users = [f"user-{number}" for number in range(1_000)]
         applied = await put_all(engine, [(user, note(user)) for user in users])
         check_equal(users, [one.item for one in applied], "the items in their order")
-        for user in place.random.sample(users, 20):
+        for user in env.random.sample(users, 20):
             record = await engine.read(user)
             check_equal([user], list(record.mailbox.items), "the items of one of many")
 
 
-async def expiry(place: Environment) -> None:
-    """What is over is gone for whoever reads or writes, and once for all."""
+async def expiry(env: Environment) -> None:
+    """Expired items are removed before a read or a write, as one change."""
     short = Notify(id="s", category="c", title="s", ttl=5.0)
-    start = place.clock.now
-    async with place.node() as engine:
+    start = env.clock.now
+    async with env.node() as engine:
         users = ("reads", "writes", "waits")
-        model = await _model(place, engine, *users)
+        model = await _model(env, engine, *users)
         for user in users:
             work: list[UserOperation] = [(user, short), (user, note("stays"))]
-            await _compare(place, engine, model, work, "before")
+            await _compare(env, engine, model, work, "before")
         for seconds in (4.875, 5.0, 5.125, 9.0):
-            place.clock.now = start + seconds
-            record = model.expire("reads", place.clock.now)
+            env.clock.now = start + seconds
+            record = model.expire("reads", env.clock.now)
             check_record(record, await engine.read("reads"), f"after {seconds} s")
             new: list[UserOperation] = [("writes", note(f"{seconds}"))]
-            await _compare(place, engine, model, new, f"after {seconds} s")
-        await _compare(place, engine, model, [("waits", Expire())], "after all")
+            await _compare(env, engine, model, new, f"after {seconds} s")
+        await _compare(env, engine, model, [("waits", Expire())], "after all")
         versions = [change.v for change in (await engine.read("reads")).changes]
         check_true(
-            all(b == a + 1 for a, b in pairwise(versions)), "versions without a hole"
+            all(b == a + 1 for a, b in pairwise(versions)), "consecutive versions"
         )
         record = await engine.read("waits")
-        check_equal("expire", record.changes[-1].operation, "what was done last")
-        check_equal(["stays"], list(record.mailbox.items), "what is left")
+        check_equal("expire", record.changes[-1].operation, "the last operation")
+        check_equal(["stays"], list(record.mailbox.items), "the remaining items")

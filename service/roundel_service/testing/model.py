@@ -1,4 +1,4 @@
-"""Operations by chance, and the model that says what is to come of them."""
+"""Random operations, and the model that computes their results."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ from ..engines.base import ApplyResult, UserOperation
 SMALL_LIMITS: Final = RecordLimits(
     mailbox=MailboxLimits(items=4, bytes=200, categories=3), change_log_size=4
 )
-"""Rules under which much is evicted, refused and forgotten."""
+"""Limits that cause many evictions and rejections."""
 
 LARGE_LIMITS: Final = RecordLimits(
     mailbox=MailboxLimits(items=10_000, bytes=1 << 24), change_log_size=50
 )
-"""Rules under which nothing is evicted."""
+"""Limits under which nothing is evicted."""
 
 USER_NAMES: Final = ("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128)
-"""Users whom a careless engine could take for one another."""
+"""User names that an engine may confuse."""
 
 READ: Final = {"read": True, "seen": True}
 
 
 def note(name: str, category: str = "c", *, op_id: str | None = None) -> Notify:
-    """Make a notification."""
+    """Return a notification."""
     return Notify(id=name, category=category, title=name, op_id=op_id)
 
 
 def read(*names: str, op_id: str) -> MarkAll:
-    """Make what a user does who reads these items."""
+    """Return the operation that marks these items as read."""
     return MarkAll(marks=(Mark(flags=READ, ids=frozenset(names)),), op_id=op_id)
 
 
 @final
 @attrs.define
 class Model:
-    """The records as the reducer has them; *rules* and the time bound them.
+    """Expected records, computed by the reducer.
 
-    A user's record begins as the engine says. *seen* has all states that ever were.
+    The first record of a user is that of the engine. *seen* contains all states.
     """
 
     limits: RecordLimits
@@ -66,7 +66,7 @@ class Model:
     seen: dict[str, list[Record]] = attrs.field(factory=dict)
 
     def begin(self, user: str, record: Record) -> None:
-        """Take the user's record as it is."""
+        """Set the user's first record."""
         self._keep(user, record)
 
     def _keep(self, user: str, record: Record) -> None:
@@ -75,12 +75,12 @@ class Model:
             self.seen.setdefault(user, []).append(record)
 
     def expire(self, user: str, now: float) -> Record:
-        """Return the user's record as of *now*."""
+        """Return the user's record without the items that are expired at *now*."""
         self._keep(user, self.records[user].expire(now=now, limits=self.limits))
         return self.records[user]
 
     def apply(self, work: Sequence[UserOperation], now: float) -> list[ApplyResult]:
-        """Do all of *work*, and return what is to become of each."""
+        """Apply operations, and return the expected result of each."""
         results: list[ApplyResult] = []
         for user, operation in work:
             before = self.expire(user, now)
@@ -96,7 +96,7 @@ class Model:
 
 @final
 class OperationGenerator:
-    """Draws what is done; each has an id of its own, but some are repeated."""
+    """Draws random operations; some are repeated with the same operation id."""
 
     def __init__(self, random: Random, users: Sequence[str]) -> None:
         self._random = random
@@ -105,14 +105,14 @@ class OperationGenerator:
         self._done: list[UserOperation] = []
 
     def batch(self) -> list[UserOperation]:
-        """Draw the work of one call."""
+        """Return the operations of one call."""
         return [self._work() for _ in range(self._random.randrange(9))]
 
     def _work(self) -> UserOperation:
         if self._done and self._random.random() < 0.1:
             return self._random.choice(self._done)
         work = (self._random.choice(self._users), self._operation())
-        # Whoever makes an item or an epoch gives it a name that never was.
+        # An operation without an id must not repeat the id of an item or an epoch.
         if isinstance(work[1], Notify | MarkAll) and work[1].op_id is not None:
             self._done.append(work)
         return work

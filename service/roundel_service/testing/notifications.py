@@ -1,4 +1,4 @@
-"""Who is told of what is done, and when."""
+"""Checks of the calls of listeners."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from .model import SMALL_LIMITS, Model, OperationGenerator, note, read
 
 @final
 class RecordingListener:
-    """Hears of *users*, a collection to which more can come."""
+    """Records the calls for *users*, a collection that can grow."""
 
     def __init__(self, engine: Engine, *users: str) -> None:
         self.users = set(users)
         self.notifications: list[tuple[str, Record]] = []
-        engine.listen(self._hear, self.users)
+        engine.listen(self._record, self.users)
 
-    def _hear(self, user: str, record: Record) -> None:
+    def _record(self, user: str, record: Record) -> None:
         self.notifications.append((user, record))
 
     def received(self, user: str, record: Record) -> bool:
-        """Tell whether it was told that *user* has this *record*."""
+        """Return whether the listener was called with *user* and *record*."""
         return (user, record) in self.notifications
 
 
-async def local_notifications(place: Environment) -> None:
-    """All listeners of a node know what is done there before it is answered."""
-    story: tuple[Operation, ...] = (
+async def local_notifications(env: Environment) -> None:
+    """All listeners of a node are called before `apply()` returns."""
+    operations: tuple[Operation, ...] = (
         Notify(id="1", category="c", title="t", source="s", ttl=60.0),
         read("1", op_id="o"),
         SetGauge(category="g", count=3, source_version=1),
@@ -53,103 +53,112 @@ async def local_notifications(place: Environment) -> None:
         DeleteUser("forgotten-1"),
         note("3"),
     )
-    async with place.node() as engine:
-        ears = [RecordingListener(engine, "alice"), RecordingListener(engine)]
-        for number, operation in enumerate(story):
+    async with env.node() as engine:
+        listeners = [RecordingListener(engine, "alice"), RecordingListener(engine)]
+        for number, operation in enumerate(operations):
             if number == 2:
-                # Who begins to watch looks, as a stream does.
-                ears[1].users.add("alice")
+                # A stream reads the record after it has started to listen.
+                listeners[1].users.add("alice")
                 await engine.read("alice")
             await put(engine, "alice", operation)
-            told = [list(ear.notifications) for ear in ears if "alice" in ear.users]
+            calls = [
+                list(listener.notifications)
+                for listener in listeners
+                if "alice" in listener.users
+            ]
             record = await engine.read("alice")
-            for heard in told:
+            for recorded in calls:
                 check_true(
-                    ("alice", record) in heard, f"told of {operation}, got {heard}"
+                    ("alice", record) in recorded,
+                    f"a call for {operation}, got {recorded}",
                 )
         await engine.apply([("alice", note(f"b{n}")) for n in range(5)])
         record = await engine.read("alice")
         check_true(
-            all(ear.received("alice", record) for ear in ears), "a batch is told"
+            all(listener.received("alice", record) for listener in listeners),
+            "a call for a batch",
         )
 
 
-async def notified_records(place: Environment) -> None:
-    """What a listener is told is what is, or was."""
-    place = place.new_store(SMALL_LIMITS)
+async def notified_records(env: Environment) -> None:
+    """A listener is only called with records that exist or existed."""
+    env = env.new_store(SMALL_LIMITS)
     users = ("alice", "bob")
-    async with place.node() as engine:
-        ear = RecordingListener(engine, *users)
-        model = Model(place.limits)
+    async with env.node() as engine:
+        listener = RecordingListener(engine, *users)
+        model = Model(env.limits)
         for user in users:
             model.begin(user, await engine.read(user))
-        deeds = OperationGenerator(place.random, users)
+        generator = OperationGenerator(env.random, users)
         for _ in range(40):
-            work = deeds.batch()
-            model.apply(work, place.clock.now)
+            work = generator.batch()
+            model.apply(work, env.clock.now)
             await engine.apply(work)
-            place.clock.now += place.random.choice((0.0, 0.5))
+            env.clock.now += env.random.choice((0.0, 0.5))
             for user in users:
-                model.expire(user, place.clock.now)
+                model.expire(user, env.clock.now)
                 await engine.read(user)
-        for user, record in ear.notifications:
+        for user, record in listener.notifications:
             if user in users:
-                check_true(record in model.seen[user], f"told what never was: {record}")
+                check_true(
+                    record in model.seen[user],
+                    f"called with an unknown record: {record}",
+                )
         for user in users:
 
-            async def is_told(user: str = user) -> bool:
-                return ear.received(user, await engine.read(user))
+            async def was_called(user: str = user) -> bool:
+                return listener.received(user, await engine.read(user))
 
-            await place.eventually(is_told, "the latest is told")
+            await env.eventually(was_called, "a call with the latest record")
 
 
-async def notification_order(place: Environment) -> None:
-    """What a listener is told can be read by then, at every node."""
+async def notification_order(env: Environment) -> None:
+    """When a listener is called, every node can read that record."""
     early: list[str] = []
 
-    async with place.nodes() as nodes, trio.open_nursery() as nursery:
+    async with env.nodes() as nodes, trio.open_nursery() as nursery:
 
-        async def look(node: Engine, told: Record) -> None:
+        async def compare(node: Engine, notified: Record) -> None:
             mailbox = (await node.read("alice")).mailbox
-            if mailbox.v < told.mailbox.v:
-                early.append(f"told of {told.mailbox.v} while {mailbox.v} is read")
+            if mailbox.v < notified.mailbox.v:
+                early.append(f"called with {notified.mailbox.v}, read {mailbox.v}")
 
-        def hear(user: str, record: Record) -> None:
+        def on_change(user: str, record: Record) -> None:
             if user == "alice":
                 for node in nodes:
-                    nursery.start_soon(look, node, record)
+                    nursery.start_soon(compare, node, record)
 
         async def write(node: Engine, name: str) -> None:
             for number in range(5):
                 await put(node, "alice", note(f"{name}.{number}"))
-                await place.yield_randomly()
+                await env.yield_randomly()
 
-        nodes[0].listen(hear, {"alice"})
+        nodes[0].listen(on_change, {"alice"})
         async with trio.open_nursery() as writers:
             for number in range(4):
                 writers.start_soon(write, nodes[0], f"{number}")
-    check_equal([], early, "what was told before it was so")
+    check_equal([], early, "calls before the record could be read")
 
 
-async def remote_notifications(place: Environment) -> None:
-    """Listeners at other nodes are told in a short time, of the latest at the end."""
+async def remote_notifications(env: Environment) -> None:
+    """Listeners of other nodes are called soon, and at last with the latest record."""
     users = ("alice", "bob")
-    async with place.nodes(3) as nodes:
-        ears = [RecordingListener(node, "alice") for node in nodes]
+    async with env.nodes(3) as nodes:
+        listeners = [RecordingListener(node, "alice") for node in nodes]
 
-        async def all_told(user: str) -> None:
+        async def wait_for_all(user: str) -> None:
             record = await nodes[0].read(user)
 
-            async def are_told() -> bool:
-                return all(ear.received(user, record) for ear in ears)
+            async def were_called() -> bool:
+                return all(listener.received(user, record) for listener in listeners)
 
-            await place.eventually(are_told, f"all nodes are told of {user}")
+            await env.eventually(were_called, f"a call on each node for {user}")
 
         for number in range(4):
             await put(nodes[number % 3], "alice", note(f"{number}"))
-            await all_told("alice")
-        for ear, node in zip(ears, nodes, strict=True):
-            ear.users.add("bob")
+            await wait_for_all("alice")
+        for listener, node in zip(listeners, nodes, strict=True):
+            listener.users.add("bob")
             await node.read("bob")
         for operation in (
             note("1"),
@@ -158,9 +167,9 @@ async def remote_notifications(place: Environment) -> None:
             note("2"),
         ):
             await put(nodes[2], "bob", operation)
-            await all_told("bob")
+            await wait_for_all("bob")
         for number in range(30):
             for user in users:
                 await put(nodes[number % 3], user, note(f"many-{number}"))
         for user in users:
-            await all_told(user)
+            await wait_for_all(user)

@@ -1,4 +1,4 @@
-"""How nodes hear how many streams the others serve."""
+"""Checks of stream presence."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SHORT = 0.05
 USERS = ("alice", "Alice", "a b:*", "ünï\x00", "u" * 200)
 
 
-async def presence_of_one_node(place: Environment) -> None:
-    """A node that is alone hears of no streams, however many it serves."""
-    async with place.node() as node:
-        check_equal([], await report(node, {}), "streams of nobody elsewhere")
+async def presence_of_one_node(env: Environment) -> None:
+    """A single node gets zeros, whatever it reports."""
+    async with env.node() as node:
+        check_equal([], await report(node, {}), "the result of an empty report")
         streams = dict.fromkeys(USERS, 7)
         check_equal([0] * len(USERS), await report(node, streams), "streams elsewhere")
         check_equal([0, 0], await report(node, {"alice": 0, "bob": 1}), "then")
 
 
-async def presence_of_many_nodes(place: Environment) -> None:
-    """A node hears of each user how many streams all others together serve."""
-    async with place.nodes(3) as nodes:
+async def presence_of_many_nodes(env: Environment) -> None:
+    """A node gets the sum of the other nodes' reports for each user."""
+    async with env.nodes(3) as nodes:
         for node in nodes:
-            check_true(node.is_shared, "the engine says that it is shared")
+            check_true(node.is_shared, "is_shared is true")
         for number, node in enumerate(nodes, 1):
             streams = {user: number * 10**at for at, user in enumerate(USERS)}
             await report(node, streams)
@@ -39,7 +39,7 @@ async def presence_of_many_nodes(place: Environment) -> None:
             expected = [(6 - number) * 10**at for at in reversed(range(len(USERS)))]
             check_equal(expected, await report(node, streams), "streams elsewhere")
         check_equal(
-            [0], await report(nodes[0], {"nobody": 1}), "streams of another user"
+            [0], await report(nodes[0], {"unknown": 1}), "streams of another user"
         )
         many = {f"user-{number}": 1 for number in range(500)}
         await report(nodes[0], many)
@@ -48,57 +48,57 @@ async def presence_of_many_nodes(place: Environment) -> None:
         )
 
 
-async def presence_updates(place: Environment) -> None:
-    """What a node says of a user is in the place of what it has said before."""
-    async with place.nodes() as (one, other):
+async def presence_updates(env: Environment) -> None:
+    """A report replaces the node's earlier report for the user."""
+    async with env.nodes() as (one, other):
         for count in (3, 3, 5, 1, 0, 0, 2):
             await report(one, {"alice": count})
             check_equal([count], await report(other, {"alice": 4}), "streams elsewhere")
-        check_equal([4], await report(one, {"alice": 0}), "what the other has said")
+        check_equal([4], await report(one, {"alice": 0}), "the other node's report")
 
 
-async def concurrent_presence(place: Environment) -> None:
-    """Of nodes that say it at once, each hears of those that were before it."""
-    async with place.nodes(3) as nodes:
+async def concurrent_presence(env: Environment) -> None:
+    """Concurrent reports are atomic: each node sees those before its own."""
+    async with env.nodes(3) as nodes:
         for number in range(20):
-            user, heard = f"user-{number}", list[int]()
+            user, results = f"user-{number}", list[int]()
 
-            async def say(node: Engine, user: str, heard: list[int]) -> None:
-                await place.yield_randomly()
-                heard += await report(node, {user: 1})
+            async def report_one(node: Engine, user: str, results: list[int]) -> None:
+                await env.yield_randomly()
+                results += await report(node, {user: 1})
 
             async with trio.open_nursery() as nursery:
                 for node in nodes:
-                    nursery.start_soon(say, node, user, heard)
-            check_equal([0, 1, 2], sorted(heard), "streams elsewhere")
+                    nursery.start_soon(report_one, node, user, results)
+            check_equal([0, 1, 2], sorted(results), "streams elsewhere")
 
 
-async def presence_expiry(place: Environment) -> None:
-    """What a node has said is forgotten after its time, unless it says it again."""
-    async with place.node() as looks, place.node() as stays:
-        await report(stays, {"long": 1, "at last": 1}, ttl=LONG)
-        await report(stays, {"short": 1, "again": 1, "at last": 1}, ttl=SHORT)
-        await report(stays, {"again": 1}, ttl=LONG)
-        async with place.node() as goes:
-            await report(goes, {"long": 10, "again": 10}, ttl=SHORT)
+async def presence_expiry(env: Environment) -> None:
+    """A report expires after its time unless the node repeats it."""
+    async with env.node() as reader, env.node() as staying:
+        await report(staying, {"long": 1, "at last": 1}, ttl=LONG)
+        await report(staying, {"short": 1, "again": 1, "at last": 1}, ttl=SHORT)
+        await report(staying, {"again": 1}, ttl=LONG)
+        async with env.node() as leaving:
+            await report(leaving, {"long": 10, "again": 10}, ttl=SHORT)
 
-        # A store may count by a clock of its own: so let the time pass by both.
-        place.clock.now += 1.0
+        # A store may have its own clock, so the check also waits in real time.
+        env.clock.now += 1.0
 
-        async def are_forgotten() -> bool:
+        async def are_expired() -> bool:
             streams = dict.fromkeys(("long", "short", "again", "at last"), 0)
-            return await report(looks, streams) == [1, 0, 1, 0]
+            return await report(reader, streams) == [1, 0, 1, 0]
 
-        await place.eventually(are_forgotten, "what was said is forgotten")
+        await env.eventually(are_expired, "reports expire")
 
 
 async def report(
     engine: Engine, streams: Mapping[str, int], *, ttl: float = LONG
 ) -> list[int]:
-    """Say how many *streams* there are; return how many there are elsewhere."""
-    heard = []
-    for answer in await engine.report_presence(streams, ttl=ttl):
-        if isinstance(answer, Exception):
-            raise answer
-        heard.append(answer)
-    return heard
+    """Report *streams*; return the numbers of the other nodes."""
+    counts = []
+    for result in await engine.report_presence(streams, ttl=ttl):
+        if isinstance(result, Exception):
+            raise result
+        counts.append(result)
+    return counts

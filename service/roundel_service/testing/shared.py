@@ -1,4 +1,4 @@
-"""What several nodes promise who share one store."""
+"""Checks of several nodes that share a store."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from .environment import Environment, put
 from .model import SMALL_LIMITS, Model, OperationGenerator, note
 
 
-async def shared_reads(place: Environment) -> None:
-    """What is done at one node is so at all others at once."""
-    place = place.new_store(SMALL_LIMITS)
+async def shared_reads(env: Environment) -> None:
+    """After `apply()` returns, all nodes read the result."""
+    env = env.new_store(SMALL_LIMITS)
     users = ("alice", "bob")
-    async with place.nodes(3) as nodes:
-        model = Model(place.limits)
+    async with env.nodes(3) as nodes:
+        model = Model(env.limits)
         for user in users:
             records = [await node.read(user) for node in nodes]
-            check_equal([records[0]] * 3, records, "a mailbox that nobody wrote to")
+            check_equal([records[0]] * 3, records, "an unwritten mailbox")
             model.begin(user, records[0])
-        deeds = OperationGenerator(place.random, users)
+        generator = OperationGenerator(env.random, users)
         for number in range(40):
-            work = deeds.batch()
-            expected = model.apply(work, place.clock.now)
-            results = await place.random.choice(nodes).apply(work)
+            work = generator.batch()
+            expected = model.apply(work, env.clock.now)
+            results = await env.random.choice(nodes).apply(work)
             check_results(work, expected, results, f"batch {number}")
-            place.clock.now += place.random.choice((0.0, 0.0, 0.5))
-            node, user = place.random.choice(nodes), place.random.choice(users)
-            record = model.expire(user, place.clock.now)
+            env.clock.now += env.random.choice((0.0, 0.0, 0.5))
+            node, user = env.random.choice(nodes), env.random.choice(users)
+            record = model.expire(user, env.clock.now)
             check_record(record, await node.read(user), f"after batch {number}")
 
 
-async def monotonic_reads(place: Environment) -> None:
-    """Nobody reads what is older than what was acknowledged or read before."""
+async def monotonic_reads(env: Environment) -> None:
+    """No read returns an older version than an earlier write or read."""
     newest = 0
 
     async def write(engine: Engine, name: str) -> None:
@@ -41,47 +41,49 @@ async def monotonic_reads(place: Environment) -> None:
         for number in range(10):
             applied = await put(engine, "alice", note(f"{name}.{number}"))
             newest = max(newest, applied.mailbox.v)
-            await place.yield_randomly()
+            await env.yield_randomly()
 
-    async def look(engine: Engine) -> None:
+    async def poll(engine: Engine) -> None:
         nonlocal newest
         while True:
-            known = newest
+            expected = newest
             v = (await engine.read("alice")).mailbox.v
-            check_true(v >= known, f"{v} is read after {known}")
+            check_true(v >= expected, f"read version {v} after {expected}")
             newest = max(newest, v)
             await trio.lowlevel.checkpoint()
 
-    async with place.nodes(3) as nodes, trio.open_nursery() as readers:
+    async with env.nodes(3) as nodes, trio.open_nursery() as readers:
         for node in nodes:
-            readers.start_soon(look, node)
+            readers.start_soon(poll, node)
         async with trio.open_nursery() as writers:
             for number in range(4):
                 writers.start_soon(write, nodes[number % 3], f"{number}")
         readers.cancel_scope.cancel()
 
 
-async def nodes_join_and_leave(place: Environment) -> None:
-    """A node that comes or goes takes nothing from the others."""
+async def nodes_join_and_leave(env: Environment) -> None:
+    """Nodes that start and stop do not affect the writes of others."""
     done: list[str] = []
 
     async def write(engine: Engine) -> None:
         for number in range(40):
             done.append(f"stays-{number}")
             await put(engine, "alice", note(done[-1]))
-            await place.yield_randomly()
+            await env.yield_randomly()
 
-    async with place.node() as stays:
+    async with env.node() as staying:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write, stays)
+            nursery.start_soon(write, staying)
             for number in range(5):
-                async with place.node() as goes:
+                async with env.node() as leaving:
                     done.append(f"goes-{number}")
-                    await put(goes, "alice", note(done[-1]))
-                    await place.yield_randomly()
-        mailbox = (await stays.read("alice")).mailbox
-        async with place.node() as comes:
+                    await put(leaving, "alice", note(done[-1]))
+                    await env.yield_randomly()
+        mailbox = (await staying.read("alice")).mailbox
+        async with env.node() as joining:
             check_equal(
-                mailbox, (await comes.read("alice")).mailbox, "what who comes reads"
+                mailbox,
+                (await joining.read("alice")).mailbox,
+                "the mailbox at a new node",
             )
-    check_equal(set(done), set(mailbox.items), "what all have done")
+    check_equal(set(done), set(mailbox.items), "the items of all writers")

@@ -1,4 +1,4 @@
-"""Every engine of the house keeps what all engines promise."""
+"""Every engine of the project passes the engine contract."""
 
 from __future__ import annotations
 
@@ -10,41 +10,43 @@ from roundel_service.testing import CHECKS, Check
 from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 from support.mailboxes import note
 
-# Fixtures are found by their names.
+# pytest finds fixtures by name.
 __all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]
 
 
-def promised() -> list:
-    """Return each engine with each of its promises."""
+def applicable() -> list:
+    """Return each engine with each check that applies to it."""
     return [
         pytest.param(
             name,
-            promise,
-            id=f"{name}-{promise.name}",
+            check,
+            id=f"{name}-{check.name}",
             marks=[] if name == "memory" else [pytest.mark.slow],
         )
-        for name, kind in ENGINES.items()
-        for promise in CHECKS
-        if promise.applies_to(kind)
+        for name, traits in ENGINES.items()
+        for check in CHECKS
+        if check.applies_to(traits)
     ]
 
 
-@pytest.mark.parametrize(("name", "promise"), promised())
-async def test_promise(name: str, promise: Check, request):
-    """What an engine is chosen for is what it does."""
-    make_engine, kind = request.getfixturevalue(name), ENGINES[name]
+@pytest.mark.parametrize(("name", "check"), applicable())
+async def test_check(name: str, check: Check, request):
+    """The engine passes the check."""
+    make_engine, traits = request.getfixturevalue(name), ENGINES[name]
 
-    await promise.run(make_engine, is_durable=kind.is_durable, is_shared=kind.is_shared)
+    await check.run(
+        make_engine, is_durable=traits.is_durable, is_shared=traits.is_shared
+    )
 
 
-@pytest.mark.parametrize("ring", [1, 2, 3])
-def test_record_keeps_no_more_changes_than_the_ring(ring):
-    """The bound of the settings holds, from the smallest on."""
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_change_log_size(size):
+    """A record keeps as many changes as its limits allow."""
     record = Record(Mailbox(epoch="e"))
     for number in range(5):
         new = note(f"{number}")
         record, _ = record.apply(
-            new, now=0.0, limits=RecordLimits(change_log_size=ring)
+            new, now=0.0, limits=RecordLimits(change_log_size=size)
         )
 
-    assert ring == len(record.changes)
+    assert size == len(record.changes)

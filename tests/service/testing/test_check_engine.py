@@ -1,4 +1,4 @@
-"""The contract is put to the test itself: each flaw of an engine breaks a check."""
+"""Tests of the engine contract: each check fails for an engine with a flaw."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEMORY, DISK, SERVER = (
 )
 BY_NAME = {check.name: check for check in CHECKS}
 
-BREAKS = {
+DETECTED_BY = {
     Flaw.NEW_EPOCHS: "unwritten_mailbox",
     Flaw.SAME_EPOCH: "unwritten_mailbox unique_epochs",
     Flaw.REUSES_EPOCHS: "unique_epochs",
@@ -78,27 +78,33 @@ def memory(setup: Setup) -> MemoryEngine:
 
 
 @pytest.mark.slow
-async def test_engine_in_memory_keeps_its_checks():
-    """What the service does without a disk is what every engine does."""
+async def test_memory_engine():
+    """The memory engine passes all checks that apply to it."""
     await check_engine(memory)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", [MEMORY, DISK, SERVER], ids=["one", "disk", "server"])
-async def test_engine_without_a_flaw_keeps_all_checks(kind, seed):
-    """What the suite asks for can be done, and is not a matter of luck."""
+@pytest.mark.parametrize(
+    "traits", [MEMORY, DISK, SERVER], ids=["one", "disk", "server"]
+)
+async def test_engine_without_a_flaw(traits, seed):
+    """An engine without a flaw passes all checks with every seed."""
     await check_engine(
-        making(None), is_durable=kind.is_durable, is_shared=kind.is_shared, seed=seed
+        making(None),
+        is_durable=traits.is_durable,
+        is_shared=traits.is_shared,
+        seed=seed,
     )
 
 
 @pytest.mark.parametrize(
-    ("flaw", "name"), [(flaw, name) for flaw in Flaw for name in BREAKS[flaw].split()]
+    ("flaw", "name"),
+    [(flaw, name) for flaw in Flaw for name in DETECTED_BY[flaw].split()],
 )
 @pytest.mark.parametrize("seed", range(2))
-async def test_flaw_is_found_out(flaw, name, seed):
-    """An engine that does not keep a check is told so, with the check."""
+async def test_flaw_is_detected(flaw, name, seed):
+    """A check fails for each flaw that it covers, and its error quotes the rule."""
     check = BY_NAME[name]
     with pytest.raises(ContractViolation) as raised:
         await check.run(
@@ -113,18 +119,18 @@ async def test_flaw_is_found_out(flaw, name, seed):
     assert raised.value.__cause__ is not None
 
 
-def test_each_check_is_broken_by_a_flaw():
-    """No check is checked by a function that cannot fail."""
-    broken = {name for names in BREAKS.values() for name in names.split()}
+def test_each_check_detects_a_flaw():
+    """Each check can fail, and each flaw is covered."""
+    covered = {name for names in DETECTED_BY.values() for name in names.split()}
 
-    assert set(Flaw) == set(BREAKS)
-    assert set(BY_NAME) == broken
+    assert set(Flaw) == set(DETECTED_BY)
+    assert set(BY_NAME) == covered
     assert len(BY_NAME) == len(CHECKS)
 
 
 @pytest.mark.slow
-async def test_all_broken_checks_are_told_together():
-    """One run says all that is wrong."""
+async def test_all_violations_are_raised_together():
+    """One run of `check_engine()` raises all violations."""
     with pytest.raises(ExceptionGroup) as raised:
         await check_engine(making(Flaw.FORGETS_IDS), wait_timeout=0.1)
     names = {str(error).partition(" ")[0] for error in raised.value.exceptions}
@@ -134,14 +140,14 @@ async def test_all_broken_checks_are_told_together():
 
 
 def test_each_check_is_a_sentence():
-    """A check that was broken says what was checkd."""
+    """The docstring of each check is the rule that it checks."""
     for check in CHECKS:
         assert str(check)[0].isupper()
         assert str(check).endswith(".")
 
 
-def test_package_exports_what_it_says():
-    """`__all__` is the public face, and each name in it is documented."""
+def test_exported_names_are_documented():
+    """Each name in `__all__` exists and is documented."""
     for name in testing.__all__:
         value = getattr(testing, name)
 
@@ -167,18 +173,18 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("expected", "actual", "told"), DIFFERENT)
-def test_difference_is_told_where_it_is(expected, actual, told):
-    """Of two large values, a person is shown the part that matters."""
+@pytest.mark.parametrize(("expected", "actual", "message"), DIFFERENT)
+def test_error_names_the_different_part(expected, actual, message):
+    """The error of `check_equal()` shows only the part that differs."""
     with pytest.raises(AssertionError) as raised:
         check_equal(expected, actual, "x")
 
-    assert told == str(raised.value)
+    assert message == str(raised.value)
 
 
 @pytest.mark.parametrize("count", [1, 2])
-async def test_engine_that_fails_while_it_runs(count):
-    """What an engine raises is the cause of what is told."""
+async def test_error_of_the_engine(count):
+    """An error of the engine is the cause of the violation."""
 
     def make_engine(setup: Setup) -> MemoryEngine:
         errors = [OSError(f"{number}") for number in range(count)]
