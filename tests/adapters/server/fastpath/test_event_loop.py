@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import struct
 from contextvars import ContextVar
 
 import pytest
@@ -226,18 +227,58 @@ async def test_generator_is_closed_when_the_peer_leaves(fastpath):
             await closed.wait()
 
 
-@pytest.mark.parametrize("data", [b"", request("/wait")])
-async def test_peer_that_leaves_frees_its_place(fastpath, data):
-    """Also while its handler is blocked."""
+def reset(peer):
+    """Close a connection so that its other end gets an error."""
+    linger = struct.pack("ii", 1, 0)
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    peer.socket.close()
+
+
+@pytest.mark.parametrize("leave", [lambda peer: peer.socket.close(), reset])
+@pytest.mark.parametrize("data", [b"", request()[:9], request("/wait")])
+async def test_peer_that_leaves_frees_its_place(fastpath, data, leave):
+    """Also in the middle of a head, and while its handler is blocked."""
     async with serving(ECHO_APP, fastpath, max_connections=1) as served:
         peer = await connect(served, data)
-        await until(lambda: fastpath.waiting or not data)
-        await peer.aclose()
+        await until(lambda: fastpath.waiting or b"/wait" not in data)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        leave(peer)
         fastpath.resume.set()
         await trio.testing.wait_all_tasks_blocked(0.01)
         again = await connect(served, post(b"hello"))
 
         assert b"hello" in await read_until(again, b"hello")
+
+
+async def test_connection_over_the_limit_is_closed(fastpath):
+    """The connections that are open stay open."""
+    async with serving(ECHO_APP, fastpath, max_connections=1) as served:
+        first = await connect(served, request())
+        await read_until(first, b"\r\n\r\n")
+        second = await connect(served)
+        assert b"" == await read_until(second, b"never")
+        await first.send_all(post(b"hello"))
+
+        assert b"hello" in await read_until(first, b"hello")
+
+
+async def test_generator_does_not_start_for_a_peer_that_left(fastpath):
+    """Its response has no reader."""
+
+    async def lines(call):
+        await fastpath.wait(call)
+        return Reply(body=fastpath._lines(b"line"))
+
+    fastpath.lines = lines
+    async with serving(ECHO_APP, fastpath, max_connections=1) as served:
+        peer = await connect(served, request("/lines"))
+        await until(lambda: fastpath.waiting)
+        reset(peer)
+        fastpath.resume.set()
+        await until(lambda: fastpath.done)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+
+    assert ["/lines"] == fastpath.done
 
 
 async def test_drain_timeout_bounds_a_blocked_handler(fastpath):

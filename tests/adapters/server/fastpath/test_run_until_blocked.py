@@ -68,3 +68,29 @@ async def test_cancellation_reaches_a_blocked_coroutine(autojump_clock):
 
     assert scope.cancelled_caught
     assert [1, 5] == log
+
+
+def test_thrown_exception_reaches_a_blocked_coroutine():
+    """PEP 380: throw() and close() go to the innermost coroutine."""
+    log = []
+
+    async def fail():
+        try:
+            await Suspend()
+        except KeyError:
+            log.append("caught")
+        await Suspend()
+
+    running = Counted(fail()).inline.__await__()
+    next(running)
+    running.throw(KeyError)
+    running.close()
+
+    assert ["caught"] == log
+
+
+class Suspend:
+    """An awaitable that yields once."""
+
+    def __await__(self):
+        yield
