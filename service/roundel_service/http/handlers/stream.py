@@ -11,7 +11,7 @@ key from one of the stream's own event ids reopen the stream without a claim.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from http import HTTPStatus
 from secrets import token_hex
 from typing import final
@@ -78,7 +78,7 @@ class StreamHandler:
             or not (slot is None or slot.granted),
             request_id=request.id,
         )
-        view = _view(query.level, query.names)
+        view = View(query.level, query.names)
         subscriber = self.hub.subscribe(channel, view, subscribe)
         if user.ticket is not None and is_first_use:
             self._claim_on_first_state(user.ticket, subscriber)
@@ -135,10 +135,6 @@ class StreamHandler:
             subscriber.channel.wakeup.notify()
 
         subscriber.on_state = partial(self.hub.start, claim)
-
-
-# Nearly all streams are of few views, and each would keep its own for as long as it is.
-_view = lru_cache(maxsize=256)(View)
 
 
 def _claim_name(ticket: Ticket) -> str:

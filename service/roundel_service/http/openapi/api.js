@@ -1,9 +1,9 @@
-// Shows the OpenAPI document. Whatever it says becomes text nodes, never markup.
+// Renders the OpenAPI document. Its text becomes text nodes, never markup.
 
 const $ = (id) => document.getElementById(id);
 const base = new URL(".", location.href);
 
-/** Make an element: `el("p.note", { id: "x" }, "text", child)`. */
+/** Create an element: `el("p.note", { id: "x" }, "text", child)`. */
 function el(what, ...rest) {
   const [name, ...classes] = what.split(".");
   const node = document.createElement(name);
@@ -16,7 +16,7 @@ function el(what, ...rest) {
   return node;
 }
 
-/** The little of Markdown that descriptions use: `code`, **strong** and *emphasis*. */
+/** Render the Markdown of descriptions: `code`, **strong** and *emphasis*. */
 function inline(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*)/).map((piece) => {
     if (piece.startsWith("`")) return el("code", piece.slice(1, -1));
@@ -54,7 +54,7 @@ function callsOf() {
   );
 }
 
-// Schemas, in words
+// Schemas
 
 function schemaLink(ref) {
   const name = nameOf(ref);
@@ -65,7 +65,7 @@ function joined(parts, by) {
   return parts.flatMap((part, n) => (n ? [by, part] : [part]));
 }
 
-/** Say in a few words which values a schema lets through, as nodes. */
+/** Describe the values that a schema allows, as nodes. */
 function typeOf(schema) {
   if (schema.$ref) return [schemaLink(schema.$ref)];
   const many = schema.anyOf ?? (schema.oneOf?.some((s) => s.$ref) ? schema.oneOf : null);
@@ -143,7 +143,7 @@ async function copy(text, button) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    // Without a secure context there is no clipboard: it is left to the hand.
+    // No clipboard without a secure context: the user copies.
     getSelection().selectAllChildren(button.nextElementSibling);
     button.textContent = "Press Ctrl+C";
   }
@@ -158,7 +158,7 @@ function exampleList(media, label) {
 
 const quote = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
-/** Write the call as a line for a shell; secrets stay variables. */
+/** Return the call as a shell command; secrets stay variables. */
 function curl(call) {
   const parameters = (call.parameters ?? []).map(resolve);
   const given = (kind) => parameters.filter((p) => p.in === kind && "example" in p);
@@ -174,7 +174,7 @@ function curl(call) {
   if (parameters.some((p) => p.name === "Idempotency-Key")) lines.push('-H "Idempotency-Key: $(uuidgen)"');
   const [[type, media] = []] = Object.entries(call.requestBody?.content ?? {});
   if (type) {
-    // The first that says anything: `{}` is what users send where producers say more.
+    // The first example that is not empty: of tickets, the producer's.
     const values = Object.values(media.examples).map((example) => example.value);
     const value = values.find((each) => Object.keys(each).length) ?? values[0];
     const text = typeof value === "string" ? value.trimEnd() : JSON.stringify(value);
@@ -186,18 +186,18 @@ function curl(call) {
 
 // A call
 
-const PROOFS = {
+const SCHEMES = {
   producerKey: "producer key",
   userToken: "user's JWT",
   cookie: "cookie roundel",
   ticket: "ticket",
 };
 
-function proofs(call) {
+function security(call) {
   const schemes = call.security.flatMap(Object.keys);
-  if (!schemes.length) return el("p.proofs", "No proof needed.");
-  return el("p.proofs", "Proof: ", joined(schemes.map((name) =>
-    el("span.proof", { title: api.components.securitySchemes[name].description }, PROOFS[name])), " or "));
+  if (!schemes.length) return el("p.security", "No credentials needed.");
+  return el("p.security", "Credentials: ", joined(schemes.map((name) =>
+    el("span.scheme", { title: api.components.securitySchemes[name].description }, SCHEMES[name])), " or "));
 }
 
 function parametersOf(call) {
@@ -211,7 +211,7 @@ function bodyOf(call) {
     const schema = media["x-line"] ?? media.schema;
     const refs = schema.$ref ? [schema] : schema.anyOf;
     return [
-      el("h4", "Body ", el("code.media", type), media["x-line"] && el("span.where", "a line each")),
+      el("h4", "Body ", el("code.media", type), media["x-line"] && el("span.where", "per line")),
       refs.map((ref) => [refs.length > 1 && el("p.soft", schemaLink(ref.$ref)), fields(resolve(ref))]),
       exampleList(media, "Body"),
     ];
@@ -231,7 +231,7 @@ function answerOf(status, answer) {
       !media["x-events"] && typeOf(media["x-line"] ?? media.schema), media["x-line"] && " a line"),
     headersOf(answer),
     media?.["x-events"] && eventTable(media["x-events"]),
-    media && exampleList(media, `Answer ${status}`));
+    media && exampleList(media, `Response ${status}`));
 }
 
 function eventTable(events) {
@@ -243,17 +243,17 @@ function eventTable(events) {
       code(show(event.example), `Example of ${event.event}`))));
 }
 
-function failureOf(status, answer) {
+function problemOf(status, answer) {
   const [media] = Object.values(answer.content ?? {});
   return Object.entries(media.examples).map(([name, ref]) => {
     const example = resolve(ref);
-    return el("details.failure", { "data-problem": name },
+    return el("details.problem", { "data-problem": name },
       el("summary", el("span.status", status), el("code.name", name), el("span.when", example.summary)),
       prose(example.description), headersOf(answer), code(show(example.value), `Problem ${name}`));
   });
 }
 
-const isFailure = ([, answer]) => "application/problem+json" in (answer.content ?? {});
+const isProblem = ([, answer]) => "application/problem+json" in (answer.content ?? {});
 
 function callCard(call) {
   const answers = Object.entries(call.responses);
@@ -263,15 +263,15 @@ function callCard(call) {
       el("h3", { id: `${id}-title` },
         el("span.method", call.method), el("code.path", joined(call.path.split("/"), ["/", el("wbr")]).flat()),
         el("a.anchor", { href: `#${id}`, "aria-label": `Link to ${call.summary}` }, "#")),
-      el("p.summary", call.summary), proofs(call)),
+      el("p.summary", call.summary), security(call)),
     el("div.words", prose(call.description)),
     parametersOf(call),
     bodyOf(call),
-    el("h4", "Answers"), answers.filter((a) => !isFailure(a)).map((a) => answerOf(...a)),
+    el("h4", "Answers"), answers.filter((a) => !isProblem(a)).map((a) => answerOf(...a)),
     el("h4", "Problems"),
-    el("div.failures", answers.filter(isFailure).map((a) => failureOf(...a))),
+    el("div.problems", answers.filter(isProblem).map((a) => problemOf(...a))),
     el("h4", "From a shell"), code(curl(call), `curl for ${call.summary}`));
-  if (!answers.some(isFailure)) card.querySelector(".failures").replaceWith(el("p.soft", "None."));
+  if (!answers.some(isProblem)) card.querySelector(".problems").replaceWith(el("p.soft", "None."));
   return card;
 }
 
@@ -337,7 +337,7 @@ function keys(event) {
   }
 }
 
-/** Show what a link leads to, though the filter hides it. */
+/** Show the target of a link even if the filter hides it. */
 function follow() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target || target.offsetParent) return;
@@ -356,6 +356,6 @@ try {
   addEventListener("keydown", keys);
   addEventListener("hashchange", follow);
 } catch (error) {
-  $("trouble").textContent = `The document could not be shown: ${error.message}`;
+  $("trouble").textContent = `Cannot render the document: ${error.message}`;
   $("trouble").hidden = false;
 }
