@@ -126,27 +126,6 @@ async def test_hostile_peer_delays_neither_others_nor_the_shutdown(serve, peer):
         assert trio.current_time() - start < DRAIN + 1
 
 
-async def test_slow_reader_is_not_disconnected(serve):
-    """A slow reader gets a large response in full."""
-    size = 1 << 24
-
-    async def large(scope, receive, send):
-        await send(START)
-        await send(body_message(bytes(size)))
-        await send(body_message(b"end", more=False))
-
-    async with serve(app_of(large), write_timeout=0.2) as served:
-        stream = await served.get("/")
-        received, start = 0, trio.current_time()
-        while received < size:
-            received += len(await stream.receive_some(65_536)) or size
-            await trio.sleep(0.005)
-
-        assert size <= received < 2 * size
-        # Four times the write timeout.
-        assert trio.current_time() - start > 0.8
-
-
 async def test_resets_within_the_limit_harm_no_stream(serve):
     """A client may reset 1,000 streams, and its other streams continue."""
     ticker = Ticker()

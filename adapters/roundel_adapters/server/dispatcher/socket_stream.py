@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import final
 
+import attrs
+
 from ...driver import EventStream
 from ...wakeup import Wakeup
 from ..paced_stream import WriteDeadline
@@ -15,52 +17,28 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 @final
+@attrs.define(eq=False)
 class SocketStream:
     """Holds an event stream, its socket and the state of the current write.
 
     *on_wake* is called when the stream may have data, once until `next_data()`.
     """
 
-    __slots__ = (
-        "_on_wake",
-        "chunked",
-        "event_stream",
-        "head",
-        "is_closed",
-        "is_finished",
-        "is_scheduled",
-        "lifespan",
-        "sock",
-        "unsent",
-        "wakeup",
-        "write_deadline",
-    )
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        event_stream: EventStream,
-        wakeup: Wakeup,
-        lifespan: AbstractContextManager[object],
-        *,
-        on_wake: Callable[[SocketStream], None],
-        chunked: bool,
-        head: bytes = b"",
-    ) -> None:
-        self._on_wake = on_wake
-        self.sock = sock
-        self.event_stream = event_stream
-        self.wakeup = wakeup
-        self.lifespan = lifespan
-        self.chunked = chunked
-        self.head = head
-        self.is_scheduled = self.is_closed = False
-        self.is_finished = False
-        """Whether `next_data()` has returned the end of the response."""
-        self.unsent: bytes | memoryview = b""
-        """The rest of a write that the socket did not take."""
-        self.write_deadline: WriteDeadline | None = None
-        """When the peer has to take some of `unsent`; `None` if there is none."""
+    sock: socket.socket
+    event_stream: EventStream
+    wakeup: Wakeup
+    lifespan: AbstractContextManager[object]
+    _on_wake: Callable[[SocketStream], None] = attrs.field(kw_only=True)
+    chunked: bool = attrs.field(kw_only=True)
+    head: bytes = attrs.field(kw_only=True)
+    is_scheduled: bool = attrs.field(init=False, default=False)
+    is_closed: bool = attrs.field(init=False, default=False)
+    is_finished: bool = attrs.field(init=False, default=False)
+    """Whether `next_data()` has returned the end of the response."""
+    unsent: bytes | memoryview = attrs.field(init=False, default=b"")
+    """The rest of a write that the socket did not take."""
+    write_deadline: WriteDeadline | None = attrs.field(init=False, default=None)
+    """When the peer has to take some of `unsent`; `None` if there is none."""
 
     @property
     def deadline(self) -> float:
