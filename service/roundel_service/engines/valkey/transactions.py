@@ -68,10 +68,10 @@ class OptimisticTransactions:
         try:
             with trio.move_on_after(RETRY_TIMEOUT):
                 for number in range(MAX_ROUNDS):
-                    open_ = [each for each in transactions if not each.is_resolved]
-                    if not open_:
+                    rest = [each for each in transactions if not each.is_resolved]
+                    if not rest:
                         return
-                    failure = await self._round(open_)
+                    failure = await self._round(rest)
                     if failure is not None:
                         error = failure
                         await trio.sleep(_RETRY_DELAY * 2 ** min(number, 3))
@@ -84,15 +84,14 @@ class OptimisticTransactions:
         self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
         """Try each transaction once; return a failure of the store, if any."""
-        failures = [
-            await self._load([each for each in transactions if each.stored is None]),
-            await self._recover(transactions),
-        ]
+        to_load = [each for each in transactions if each.stored is None]
+        load_failure = await self._load(to_load)
+        recovery_failure = await self._recover(transactions)
         for number, transaction in enumerate(transactions, 1):
             self._plan(transaction)
             await _yield_sometimes(number)
-        failures.append(await self._commit(transactions))
-        return next((failure for failure in failures if failure is not None), None)
+        commit_failure = await self._commit(transactions)
+        return load_failure or recovery_failure or commit_failure
 
     async def _load(
         self, transactions: Sequence[MailboxTransaction]
@@ -139,22 +138,17 @@ class OptimisticTransactions:
                     self._finish(transaction, plan.after, plan)
                 case [bytes(timeline), list(flat)]:
                     stored = self._planner.decode(transaction, timeline, flat)
-                    self._on_conflict(transaction, plan, stored)
+                    transaction.set_stored(stored)
+                    if stored.write_id == plan.id:
+                        # The command was sent twice; the first reply was lost.
+                        self._finish(transaction, stored, plan)
+                    elif not transaction.is_doubtful:
+                        self._discard_plan(transaction, plan)
                 case _:
                     failure = failure_of(reply)
                     transaction.is_doubtful = True
                     transaction.reload(plan.before)
         return failure
-
-    def _on_conflict(
-        self, transaction: MailboxTransaction, plan: PlannedWrite, stored: StoredRecord
-    ) -> None:
-        transaction.set_stored(stored)
-        if stored.write_id == plan.id:
-            # The command was sent twice, and its first reply was lost.
-            self._finish(transaction, stored, plan)
-        elif not transaction.is_doubtful:
-            self._discard_plan(transaction, plan)
 
     async def _recover(
         self, transactions: Sequence[MailboxTransaction]
