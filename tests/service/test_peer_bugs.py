@@ -1,4 +1,4 @@
-"""What went wrong elsewhere: each bug of a peer as a story that ends well here."""
+"""Regression tests for bugs of other projects; each docstring states the bug."""
 
 from __future__ import annotations
 
@@ -31,14 +31,12 @@ ITEMS = "/v1/stream?level=items"
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 
 
-# Cursors.
+# Cursors
 
 
 @pytest.mark.slow
-async def test_cursor_of_the_newest_event_is_found_however_much_there_is(
-    autojump_clock, world
-):
-    """Mercure looked from the oldest event on, and gave up after 10,000 (#1382)."""
+async def test_newest_cursor_is_found_in_a_long_history(autojump_clock, world):
+    """Mercure searched from the oldest event, and stopped after 10,000 (#1382)."""
     for number in range(600):
         item = Notify(id=f"item-{number}", category="default", title="Hello")
         await world.service.hub.apply("alice", item)
@@ -49,8 +47,8 @@ async def test_cursor_of_the_newest_event_is_found_however_much_there_is(
     assert ("replayed", 600, 601) == (outcome, data(change)["from"], data(change)["v"])
 
 
-async def test_evicted_cursor_is_told_to_be_one(autojump_clock, make_world):
-    """MessageBus jumped to the head silently, nchan said it to the server's log."""
+async def test_evicted_cursor_gets_a_snapshot(autojump_clock, make_world):
+    """MessageBus jumped to the head silently; nchan only logged it."""
     world = make_world(ring_changes="3")
     start = await current_cursor(world)
     for _ in range(5):
@@ -61,10 +59,10 @@ async def test_evicted_cursor_is_told_to_be_one(autojump_clock, make_world):
 
 
 @LEVELS
-async def test_outcome_of_a_gap_is_visible_to_page_script(
+async def test_outcome_of_a_gap_is_visible_to_scripts(
     autojump_clock, make_world, level
 ):
-    """Mercure told it in a header of the response, which EventSource hides."""
+    """Mercure sent it in a response header, which `EventSource` hides."""
     world = make_world(ring_changes="1")
     headers = {"Last-Event-ID": await current_cursor(world)}
     for _ in range(3):
@@ -77,8 +75,8 @@ async def test_outcome_of_a_gap_is_visible_to_page_script(
         assert ("replayed" if level == "badge" else "snapshot") == data(first)["resume"]
 
 
-async def test_unknown_cursor_does_not_resend_everything(autojump_clock, world):
-    """ntfy answered an id that it did not know with all that it had kept."""
+async def test_unknown_cursor_gets_a_bounded_snapshot(autojump_clock, world):
+    """ntfy sent its whole cache for an unknown id."""
     for _ in range(60):
         await world.notify()
     outcome, (snapshot,) = await resume(world, "items", "unknownXid00.5")
@@ -86,8 +84,8 @@ async def test_unknown_cursor_does_not_resend_everything(autojump_clock, world):
     assert ("reset", 50) == (outcome, len(data(snapshot)["items"]))
 
 
-async def test_cursor_that_is_ahead_is_told_so(autojump_clock, world):
-    """MessageBus took a client ahead of a flushed store for one that is up to date."""
+async def test_cursor_ahead_of_the_head_is_reset(autojump_clock, world):
+    """After a flush, MessageBus treated a client ahead of the store as current."""
     for _ in range(5):
         await world.notify()
     ahead = await current_cursor(world)
@@ -98,14 +96,14 @@ async def test_cursor_that_is_ahead_is_told_so(autojump_clock, world):
 
 
 @LEVELS
-async def test_empty_ring_is_no_gap(autojump_clock, world, level):
-    """AnyCable rejected who had everything, once the history had expired."""
+async def test_empty_history_is_no_gap(autojump_clock, world, level):
+    """AnyCable rejected an up-to-date client once the history had expired."""
     assert ("current", []) == await resume(world, level, await current_cursor(world))
 
 
 @pytest.mark.slow
-async def test_what_happens_to_others_moves_nobody(autojump_clock, world):
-    """Mercure's one log for all made every quiet subscriber's cursor an old one."""
+async def test_events_of_other_users_evict_no_cursor(autojump_clock, world):
+    """In Mercure's shared log, other topics evicted the cursor of a quiet one."""
     await world.notify("alice")
     cursor = await current_cursor(world)
     for _ in range(100):
@@ -114,10 +112,10 @@ async def test_what_happens_to_others_moves_nobody(autojump_clock, world):
     assert ("current", []) == await resume(world, "items", cursor)
 
 
-async def test_every_id_resumes_every_lane(autojump_clock, world):
-    """AnyCable remembered the last lane that it had told something of, and no other."""
-    asked = await post(world.producer, "/v1/tickets", {"user": "alice"})
-    target = body(asked)["url"] + "&level=items"
+async def test_every_id_resumes_every_topic(autojump_clock, world):
+    """AnyCable stored only the position of the last topic with an event."""
+    response = await post(world.producer, "/v1/tickets", {"user": "alice"})
+    target = body(response)["url"] + "&level=items"
     async with world.anonymous.stream(target) as stream:
         for _ in range(3):
             await world.notify()
@@ -132,8 +130,8 @@ async def test_every_id_resumes_every_lane(autojump_clock, world):
     assert [3, 2, 1, 0][-len(state) :] == left
 
 
-async def test_events_of_one_instant_are_told_apart(autojump_clock, world):
-    """Neurow gave all messages of a millisecond one id: a cut lost the rest."""
+async def test_events_of_one_instant_have_different_ids(autojump_clock, world):
+    """Neurow gave all messages of a millisecond one id: a reconnect lost some."""
     async with world.user().stream(ITEMS) as stream:
         for number in range(10):
             item = Notify(id=f"item-{number}", category="default", title="Hello")
@@ -145,8 +143,8 @@ async def test_events_of_one_instant_are_told_apart(autojump_clock, world):
     assert [[e.id for e in events[n + 1 :]] for n in range(len(events))] == replayed
 
 
-async def test_clock_that_is_set_back_hides_nothing(autojump_clock, nursery):
-    """nchan, Neurow and ntfy took the time of day for a position."""
+async def test_clock_set_back_loses_no_event(autojump_clock, nursery):
+    """nchan, Neurow and ntfy used the wall clock as a position."""
     shift = [0.0]
     built = service.build(settings(), clock=lambda: wall_clock() + shift[0])
     nursery.start_soon(built.run)
@@ -163,8 +161,8 @@ async def test_clock_that_is_set_back_hides_nothing(autojump_clock, nursery):
     assert ("replayed", 2, 2) == (outcome, data(change)["v"], client.unread)
 
 
-async def test_clock_that_is_set_back_keeps_nobody_connected(autojump_clock, nursery):
-    """The same mistake in our own house: a disconnect is one at any time of day."""
+async def test_clock_set_back_does_not_prevent_a_disconnect(autojump_clock, nursery):
+    """An earlier version of Roundel compared wall-clock times of disconnects."""
     shift = [0.0]
     built = service.build(settings(), clock=lambda: wall_clock() + shift[0])
     nursery.start_soon(built.run)
@@ -179,11 +177,11 @@ async def test_clock_that_is_set_back_keeps_nobody_connected(autojump_clock, nur
         assert ["bye"] == [event.type for event in events]
 
 
-# Opening.
+# Opening a stream
 
 
-async def test_cut_between_hello_and_the_state_loses_nothing(autojump_clock, world):
-    """ntfy let a new message move the cursor over those not told yet (#1293)."""
+async def test_disconnect_before_the_state_loses_no_event(autojump_clock, world):
+    """ntfy moved the cursor past messages that were not delivered yet (#1293)."""
     async with world.user().stream(ITEMS) as stream:
         client = Client().receive(*await events_so_far(stream))
     await world.notify()
@@ -198,13 +196,13 @@ async def test_cut_between_hello_and_the_state_loses_nothing(autojump_clock, wor
 
 @pytest.mark.parametrize("late", [False, True], ids=["here", "elsewhere"])
 @LEVELS
-async def test_change_while_a_stream_opens_is_told_once(
+async def test_change_while_a_stream_opens_is_delivered_once(
     autojump_clock, world, level, late
 ):
-    """With MessageBus one could choose between losing it and getting it twice (#69)."""
+    """MessageBus lost the message or delivered it twice (#69)."""
     if late:
         world.service.hub.engine = StaleReadEngine(world.service.hub.engine)
-    told = []
+    received = []
     for steps in range(40):
         user = f"user{steps}"
         async with trio.open_nursery() as nursery:
@@ -224,15 +222,15 @@ async def test_change_while_a_stream_opens_is_told_once(
             await world.service.hub.apply(user, item)
             await trio.testing.wait_all_tasks_blocked()
             done.set()
-        told.append((client.v, client.badge["unread"]))
+        received.append((client.v, client.badge["unread"]))
 
-    assert [(1, 1)] * 40 == told
+    assert [(1, 1)] * 40 == received
 
 
 @LEVELS
-async def test_change_while_a_stream_resumes_is_told_once(autojump_clock, world, level):
+async def test_change_during_a_resume_is_delivered_once(autojump_clock, world, level):
     """The same with a cursor: replay and live delivery are one step."""
-    told = []
+    received = []
     start = {f"user{n}": await current_cursor(world, f"user{n}") for n in range(25)}
     for steps, (user, cursor) in enumerate(start.items()):
         await world.notify(user)
@@ -240,9 +238,9 @@ async def test_change_while_a_stream_resumes_is_told_once(autojump_clock, world,
             nursery.start_soon(_notify_after, world, user, steps)
             outcome, events = await resume(world, level, cursor, user=user)
         client = Client(epoch=cursor.partition(".")[0], v=0)
-        told.append((outcome, client.receive(*events).badge["unread"]))
+        received.append((outcome, client.receive(*events).badge["unread"]))
 
-    assert [("replayed", 2)] * 25 == told
+    assert [("replayed", 2)] * 25 == received
 
 
 async def _notify_after(world, user: str, steps: int) -> None:
@@ -252,11 +250,11 @@ async def _notify_after(world, user: str, steps: int) -> None:
     await world.service.hub.apply(user, item)
 
 
-# Proofs.
+# Credentials
 
 
 async def test_expiry_never_makes_a_stream_anonymous(autojump_clock, world):
-    """pimcore's studio went on for ever after the hour, as nobody and in silence."""
+    """pimcore's studio kept an expired stream open as an anonymous one."""
     user = world.user(ttl=100)
     async with user.stream(ITEMS) as stream:
         *_, bye = await remaining_events(stream)
@@ -266,11 +264,11 @@ async def test_expiry_never_makes_a_stream_anonymous(autojump_clock, world):
     assert ("expired", 401) == (data(bye)["reason"], again.status)
 
 
-# Limits, and coming back.
+# Limits and reconnections
 
 
-async def test_full_house_evicts_nobody(autojump_clock, make_world):
-    """codev evicted the oldest at its cap, which came back at once: 800 a second."""
+async def test_stream_limit_rejects_new_streams_only(autojump_clock, make_world):
+    """codev evicted the oldest stream, which reconnected at once: 800 a second."""
     world = make_world(max_streams="3")
     async with trio.open_nursery() as nursery:
         ends = []
@@ -288,17 +286,17 @@ async def test_full_house_evicts_nobody(autojump_clock, make_world):
         world.service.hub.drain()
 
 
-async def _full(world) -> None:
+async def _at_stream_limit(world) -> None:
     registry = world.service.hub._registry
     registry._limits = attrs.evolve(registry._limits, streams=0)
 
 
-async def _full_for_the_user(world) -> None:
+async def _at_user_limit(world) -> None:
     registry = world.service.hub._registry
     registry._limits = attrs.evolve(registry._limits, per_user=0)
 
 
-async def _too_fast(world) -> None:
+async def _rate_limited(world) -> None:
     while (await world.user().request("GET", "/v1/badge")).status != 429:
         pass
 
@@ -308,10 +306,12 @@ async def _draining(world) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", [_full, _full_for_the_user, _too_fast, _draining])
-async def test_no_trouble_kills_an_event_source(autojump_clock, world, trouble):
-    """Centrifugo sheds with 503, Mercure with 429: browsers give up at both."""
-    await trouble(world)
+@pytest.mark.parametrize(
+    "overload", [_at_stream_limit, _at_user_limit, _rate_limited, _draining]
+)
+async def test_overload_does_not_stop_an_event_source(autojump_clock, world, overload):
+    """Centrifugo rejects with 503, Mercure with 429: `EventSource` stops at both."""
+    await overload(world)
     async with world.user().stream("/v1/stream") as stream:
         events = await remaining_events(stream)
 
@@ -319,8 +319,8 @@ async def test_no_trouble_kills_an_event_source(autojump_clock, world, trouble):
         assert 1_000 <= stream.retry
 
 
-async def test_deploy_does_not_synchronise_those_who_come_back(autojump_clock, world):
-    """Neurow told all to come back at once, cetacean all after the same 5 seconds."""
+async def test_drain_spreads_the_reconnections(autojump_clock, world):
+    """Neurow's clients reconnected at once, cetacean's all after the same 5 s."""
     retries = []
     async with trio.open_nursery() as nursery:
 
@@ -338,19 +338,19 @@ async def test_deploy_does_not_synchronise_those_who_come_back(autojump_clock, w
     assert max(retries) - min(retries) > 40
 
 
-async def test_heartbeat_is_visible_to_page_script(autojump_clock, world):
-    """Comments are not: watchdogs killed healthy streams, or missed the dead ones."""
-    answer = await world.user(ttl=200).request("GET", "/v1/stream")
+async def test_heartbeat_is_visible_to_scripts(autojump_clock, world):
+    """Comments are invisible: watchdogs closed healthy streams or missed dead ones."""
+    response = await world.user(ttl=200).request("GET", "/v1/stream")
 
-    assert answer.body.count(b"event: ping\n") >= 5
-    assert not [line for line in answer.body.split(b"\n") if line.startswith(b":")]
+    assert response.body.count(b"event: ping\n") >= 5
+    assert not [line for line in response.body.split(b"\n") if line.startswith(b":")]
 
 
 @pytest.mark.slow
-async def test_reader_that_missed_a_thousand_is_neither_cut_nor_left_behind(
+async def test_slow_subscriber_catches_up_after_a_thousand_events(
     autojump_clock, world
 ):
-    """Mercure cut it after 1,000 events; Pushpin dropped its after 100, silently."""
+    """Mercure disconnected it after 1,000 events; Pushpin dropped events after 100."""
     valve = Valve(world)
     async with valve.world.user().stream(ITEMS) as stream:
         await trio.testing.wait_all_tasks_blocked()
@@ -363,11 +363,11 @@ async def test_reader_that_missed_a_thousand_is_neither_cut_nor_left_behind(
         assert (1_001, await world.badge()) == (client.v, client.badge)
 
 
-# Numbers that drift.
+# Counts that drift
 
 
-async def test_mark_all_does_not_swallow_what_comes_later(autojump_clock, world):
-    """Knock's and GitHub's "mark all" took with it what nobody had seen yet."""
+async def test_mark_all_keeps_newer_items_unread(autojump_clock, world):
+    """Knock's and GitHub's "mark all" marked items that arrived later."""
     async with world.user().stream(ITEMS) as stream:
         await world.notify()
         client = Client().receive(*await events_so_far(stream))
@@ -380,8 +380,8 @@ async def test_mark_all_does_not_swallow_what_comes_later(autojump_clock, world)
         assert 1 == client.badge["unread"] == client.unread
 
 
-async def test_count_is_of_what_the_list_can_show(autojump_clock, world):
-    """GitHub counts what nobody can open any more: ghosts that never go away."""
+async def test_count_equals_the_items_of_the_list(autojump_clock, world):
+    """GitHub counts notifications that its list cannot show."""
     async with world.user().stream(ITEMS) as stream:
         await world.notify(source="issue:1", key="k")
         await world.notify(source="issue:1", category="mention")
@@ -401,7 +401,7 @@ async def test_count_is_of_what_the_list_can_show(autojump_clock, world):
 
 @LEVELS
 async def test_expiry_is_an_event(autojump_clock, world, level):
-    """In Centrifugo's maps an entry was gone, and nobody was told."""
+    """In Centrifugo's maps, an entry expired without an event."""
     await world.notify(ttl=5)
     async with world.user().stream(f"/v1/stream?level={level}") as stream:
         client = Client().receive(*await events_so_far(stream))
@@ -413,7 +413,7 @@ async def test_expiry_is_an_event(autojump_clock, world, level):
 
 
 async def test_same_read_is_counted_once(autojump_clock, world):
-    """JabbR took one off for each of the same read; the number went below zero."""
+    """JabbR subtracted one for each repeated read; the count became negative."""
     item = (await world.notify())["item"]
     async with world.user().stream(ITEMS) as stream:
         client = Client().receive(*await events_so_far(stream))
@@ -426,8 +426,8 @@ async def test_same_read_is_counted_once(autojump_clock, world):
         assert 0 == client.receive(*changes).badge["unread"]
 
 
-async def test_bound_travels_with_the_number(autojump_clock, make_world):
-    """Novu said 100 over HTTP and 100+ over the socket."""
+async def test_lower_bound_is_marked_everywhere(autojump_clock, make_world):
+    """Novu showed 100 over HTTP and 100+ over the socket."""
     world = make_world(mailbox_items="2")
     async with (
         world.user().stream("/v1/stream") as badges,
@@ -435,10 +435,10 @@ async def test_bound_travels_with_the_number(autojump_clock, make_world):
     ):
         for _ in range(3):
             await world.notify()
-        told = [
+        received = [
             Client().receive(*await events_so_far(stream)).badge
             for stream in (badges, items)
         ]
 
-        assert [await world.badge()] * 2 == told
-        assert told[0]["more"]
+        assert [await world.badge()] * 2 == received
+        assert received[0]["more"]

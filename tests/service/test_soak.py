@@ -1,7 +1,7 @@
-"""Twelve minutes of everything at once: memory levels off, and every badge is right.
+"""A soak test of twelve minutes: memory levels off, and every badge is correct.
 
-`SOAK_SECONDS` and `SOAK_STREAMS` of the environment make it another length or size.
-What it saw is printed: `pytest -m nightly -s tests/service/test_soak.py`.
+The environment variables `SOAK_SECONDS` and `SOAK_STREAMS` set the length and size.
+`pytest -m nightly -s tests/service/test_soak.py` prints the measurements.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ STREAMS = min(
 )
 USERS = max(STREAMS // 5, 1)
 SLOW = 50
-"""One stream of so many is read slowly."""
+"""Number of streams of which one is read slowly."""
 STAY = 200.0
-"""For how many seconds a page stays before it leaves without a word, on average."""
+"""Mean time until a page disconnects, in seconds."""
 TICK = 1 / 30
 SAMPLE = 2.0
 MAX_SLOPE = 1.0
-"""MiB a minute by which memory may still grow in the last half.
+"""Maximum growth of memory in the last half, in MiB a minute.
 
-Not nothing: the ids of operations are remembered for a day, and a heap breathes.
+It is above 0, since operation ids are stored for a day, and the heap fluctuates.
 """
-# Small, so that mailboxes and what can be replayed of them are full from the start.
+# Small, so that mailboxes and change logs are full from the start.
 SETTINGS = {
     "ROUNDEL_MAILBOX_ITEMS": "20",
     "ROUNDEL_RING_CHANGES": "20",
     "ROUNDEL_MAX_AGE": f"{SECONDS / 2.4}",
 }
 
-dice = random.Random(25)
+rng = random.Random(25)
 
 
 @attrs.define(eq=False)
 class Page:
-    """A browser's tab: it comes back by its last event id whenever it was cut off."""
+    """A browser tab, which reconnects with its last event id."""
 
-    served: ServiceProcess
+    running: ServiceProcess
     user: str
     level: str
     is_slow: bool
@@ -70,9 +70,9 @@ class Page:
     pieces: list[bytes] = attrs.field(factory=list)
 
     async def live(self) -> None:
-        """Connect again and again, until cancelled."""
+        """Connect repeatedly until cancelled."""
         while True:
-            stay = trio.move_on_after(dice.expovariate(1 / STAY))
+            stay = trio.move_on_after(rng.expovariate(1 / STAY))
             with stay, suppress(trio.BrokenResourceError, ConnectionError):
                 await self._read()
             if not stay.cancelled_caught:
@@ -80,7 +80,7 @@ class Page:
 
     async def _read(self) -> None:
         buffer = 4_096 if self.is_slow else None
-        stream = await self.served.send(self._request(), buffer=buffer)
+        stream = await self.running.send(self._request(), buffer=buffer)
         self.connections += 1
         http, parser = httptools.HttpResponseParser(self), Parser()
         try:
@@ -88,7 +88,7 @@ class Page:
                 http.feed_data(data)
                 self._take(parser)
         finally:
-            self.served.peers.remove(stream.socket)
+            self.running.peers.remove(stream.socket)
             await trio.aclose_forcefully(stream)
 
     def _request(self) -> bytes:
@@ -124,44 +124,44 @@ class Page:
         if self.level == "items":
             is_whole = badge["unread"] == self.client.unread
             return badge == self.client.badge and is_whole
-        # It is not told of versions at which the badge stays the same.
+        # A version with an unchanged badge is not delivered.
         return {**self.client.badge, "v": badge["v"]} == badge
 
 
 @attrs.define
 class Load:
-    """What writes: producers, and users who read what they got."""
+    """The writers: producers, and users that read their items."""
 
-    served: ServiceProcess
+    running: ServiceProcess
     client: httpx2.AsyncClient
     calls: int = 0
 
-    async def post(self, target: str, body: dict, proof: str = KEY) -> None:
-        url = f"http://127.0.0.1:{self.served.port}{target}"
-        headers = {"Authorization": f"Bearer {proof}"}
+    async def post(self, target: str, body: dict, credential: str = KEY) -> None:
+        url = f"http://127.0.0.1:{self.running.port}{target}"
+        headers = {"Authorization": f"Bearer {credential}"}
         answer = await self.client.post(url, json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         self.calls += 1
 
     async def fill(self) -> None:
-        """Fill all that is bounded, so that what grows afterwards should not."""
+        """Fill everything with a bound, so that later growth is a leak."""
         for start in range(0, USERS, 1_000):
             users = [f"user-{i}" for i in range(start, min(start + 1_000, USERS))]
             for _ in range(25):
                 await self.post("/v1/notify", notification({"users": users}))
 
     async def run(self) -> None:
-        """Write something at each tick, until cancelled."""
+        """Send a write at each tick until cancelled."""
         while True:
             await trio.sleep(TICK)
-            user = f"user-{dice.randrange(USERS)}"
-            match dice.random():
+            user = f"user-{rng.randrange(USERS)}"
+            match rng.random():
                 case chance if chance < 0.05:
                     read = {"read_all": True, "as_of": 1 << 40}
                     request = {"op_id": f"op-{self.calls}", "ops": [read]}
                     await self.post("/v1/ops", request, token(user))
                 case chance if chance < 0.2:
-                    users = {f"user-{dice.randrange(USERS)}" for _ in range(20)}
+                    users = {f"user-{rng.randrange(USERS)}" for _ in range(20)}
                     to = {"users": sorted(users)}
                     await self.post("/v1/notify", notification(to))
                 case _:
@@ -169,21 +169,21 @@ class Load:
 
 
 def notification(to: dict) -> dict:
-    """Return a notification; half of them expire soon, so that badges change."""
-    category = dice.choice(["mention", "dm", "deploy"])
-    title = "Hello " + "x" * dice.randrange(99)
-    expiry = {"ttl": dice.uniform(1, 20)} if dice.random() < 0.5 else {}
+    """Return a notification; half of them expire soon, which changes badges."""
+    category = rng.choice(["mention", "dm", "deploy"])
+    title = "Hello " + "x" * rng.randrange(99)
+    expiry = {"ttl": rng.uniform(1, 20)} if rng.random() < 0.5 else {}
     return {"to": to, "category": category, "title": title, **expiry}
 
 
 def resident(pid: int) -> float:
-    """Return the memory that a process has in use, in MiB."""
+    """Return the resident memory of a process, in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * mmap.PAGESIZE / (1 << 20)
 
 
 async def sampled(pid: int, seconds: float) -> list[tuple[float, float]]:
-    """Return the times, in minutes, and the memory then, for so many *seconds*."""
+    """Sample the memory for *seconds*; return pairs of minutes and MiB."""
     start, samples = trio.current_time(), []
     while (at := trio.current_time() - start) < seconds:
         samples.append((at / 60, resident(pid)))
@@ -191,24 +191,24 @@ async def sampled(pid: int, seconds: float) -> list[tuple[float, float]]:
     return samples
 
 
-async def numbers(
-    served: ServiceProcess, client: httpx2.AsyncClient
+async def metrics(
+    running: ServiceProcess, client: httpx2.AsyncClient
 ) -> dict[str, float]:
-    """Return what the operator is told, by name and labels."""
-    text = (await client.get(f"{served.ops}/metrics")).text
+    """Return the metrics, by name and labels."""
+    text = (await client.get(f"{running.ops}/metrics")).text
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {name: float(n) for name, n in (line.rsplit(" ", 1) for line in lines)}
 
 
-async def test_twelve_minutes_of_everything_leave_nothing_behind(tmp_path):
-    """Memory levels off, nothing fails, and every page shows what the server has."""
+async def test_memory_levels_off_and_every_badge_is_correct(tmp_path):
+    """After twelve minutes there is no leak, no error and no wrong badge."""
     async with (
-        run_service(tmp_path, **SETTINGS) as served,
+        run_service(tmp_path, **SETTINGS) as running,
         httpx2.AsyncClient(timeout=60) as client,
         trio.open_nursery() as nursery,
     ):
-        load = Load(served, client)
-        pages = [page(served, i) for i in range(STREAMS)]
+        load = Load(running, client)
+        pages = [page(running, i) for i in range(STREAMS)]
         for each in pages:
             nursery.start_soon(each.live)
             await trio.sleep(0.002)
@@ -217,59 +217,59 @@ async def test_twelve_minutes_of_everything_leave_nothing_behind(tmp_path):
                 await each.news.wait()
         await load.fill()
         writing = trio.CancelScope()
-        nursery.start_soon(within, writing, load.run)
-        samples = await sampled(served.process.pid, SECONDS)
+        nursery.start_soon(run_in, writing, load.run)
+        samples = await sampled(running.process.pid, SECONDS)
 
         writing.cancel()
         for each in pages:
             each.is_calm = True
-        checked = dice.sample(pages, min(500, STREAMS))
+        checked = rng.sample(pages, min(500, STREAMS))
         with trio.fail_after(300):
             for each in checked:
                 await agrees(each, client)
-        told = await numbers(served, client)
+        counters = await metrics(running, client)
         nursery.cancel_scope.cancel()
 
     half = samples[len(samples) // 2 :]
     slope = linear_regression(*zip(*half, strict=True)).slope
-    report(samples, slope, pages, load, told)
-    assert 0 == told["roundel_badge_audit_mismatch_total"]
-    assert told["roundel_badge_audit_checked_total"] > 0
-    assert [] == [line for line in served.lines() if line["level"] == "error"]
+    report(samples, slope, pages, load, counters)
+    assert 0 == counters["roundel_badge_audit_mismatch_total"]
+    assert counters["roundel_badge_audit_checked_total"] > 0
+    assert [] == [line for line in running.lines() if line["level"] == "error"]
     assert slope <= MAX_SLOPE
 
 
 async def agrees(page: Page, client: httpx2.AsyncClient) -> None:
-    """Wait until *page* shows the badge that the server has by then."""
+    """Wait until *page* shows the current badge of the server."""
     headers = {"Authorization": f"Bearer {token(page.user)}"}
-    url = f"http://127.0.0.1:{page.served.port}/v1/badge"
+    url = f"http://127.0.0.1:{page.running.port}/v1/badge"
     agreed = trio.Event()
     while not agreed.is_set():
         badge = (await client.get(url, headers=headers)).json()
-        # What expires meanwhile makes it another one.
+        # An expiry changes the badge in the meantime, so it is read again.
         with trio.move_on_after(5):
             await page.wait_for(badge)
             agreed.set()
 
 
-def page(served: ServiceProcess, number: int) -> Page:
+def page(running: ServiceProcess, number: int) -> Page:
     level = "items" if number % 2 else "badge"
     user = f"user-{number % USERS}"
-    return Page(served, user, level, is_slow=number % SLOW == 0)
+    return Page(running, user, level, is_slow=number % SLOW == 0)
 
 
-async def within(scope: trio.CancelScope, run) -> None:
+async def run_in(scope: trio.CancelScope, run) -> None:
     with scope:
         await run()
 
 
-def report(samples, slope, pages, load, told) -> None:
-    """Say what was seen, for who looks."""
+def report(samples, slope, pages, load, counters) -> None:
+    """Print the measurements."""
     picked = samples[:: max(1, len(samples) // 12)]
     print(f"\n{STREAMS} streams, {USERS} users, {SECONDS:g} s")
     print("MiB by minute:", *(f"{at:.1f}:{mib:.1f}" for at, mib in picked))
     print(f"slope of the last half: {slope:.3f} MiB a minute")
     print(f"{sum(p.connections for p in pages)} connections, {load.calls} calls")
-    for name, value in told.items():
+    for name, value in counters.items():
         if name.startswith(("roundel_events", "roundel_streams_")):
             print(f"{name} {value:g}")
