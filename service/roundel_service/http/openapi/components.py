@@ -12,7 +12,7 @@ from msgspec import Struct
 from ... import documents
 from ...streams import events
 from .. import explanation, problems, responses, schemas
-from .descriptions import FIELDS, PARAMETERS
+from .data import read_data
 
 Json: TypeAlias = dict[str, Any]
 
@@ -70,6 +70,8 @@ _ITEMS = {
     ("ChangeData", "ops"): any_of("AddStep", "SetStep", "RemoveStep"),
 }
 
+_DESCRIPTIONS = read_data("descriptions.toml")
+
 
 def component_schemas() -> Json:
     """Return the schema of every type, by its component name."""
@@ -80,8 +82,10 @@ def component_schemas() -> Json:
         components[name] |= rules
     for (name, field), items in _ITEMS.items():
         components[name]["properties"][field]["items"] = items
-    for (name, field), description in FIELDS.items():
-        components[name]["properties"][field].setdefault("description", description)
+    for name, descriptions in _DESCRIPTIONS["fields"].items():
+        properties = components[name]["properties"]
+        for field, description in descriptions.items():
+            properties[field].setdefault("description", description)
     return dict(sorted(components.items()))
 
 
@@ -100,11 +104,12 @@ def parameters(kind: type[Struct], where: str) -> list[Json]:
     """Return the fields of *kind* as parameters *where*: in "path" or "query"."""
     _, components = msgspec.json.schema_components([kind])
     schema = components[kind.__name__]
+    descriptions = _DESCRIPTIONS["parameters"].get(kind.__name__, {})
     return [
         {
             "name": name,
             "in": where,
-            "description": PARAMETERS[kind.__name__, name],
+            "description": descriptions[name],
             "required": name in schema["required"],
             "schema": _without_null(_simplify(field)),
         }

@@ -8,15 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from .components import any_of, component_schemas, parameters, ref
-from .info import (
-    HEADERS,
-    INFO,
-    OPERATOR_SERVERS,
-    REQUEST_HEADERS,
-    SECURITY_SCHEMES,
-    SERVERS,
-    TAGS,
-)
+from .data import INFO
 from .operations import NDJSON, OPERATIONS, Operation
 from .problems import PROBLEM_EXAMPLES
 from .responses import encode_ndjson, examples_of, media_type_object, responses_of
@@ -44,18 +36,18 @@ def document() -> Json:
         path_item = paths.setdefault(operation.path, {})
         path_item[operation.method.lower()] = _operation(operation)
         if operation.is_operator_only:
-            path_item["servers"] = OPERATOR_SERVERS
+            path_item["servers"] = INFO["operator_servers"]
     return {
         "openapi": "3.1.0",
-        "info": INFO,
-        "servers": SERVERS,
-        "tags": TAGS,
+        "info": INFO["info"],
+        "servers": INFO["servers"],
+        "tags": INFO["tags"],
         "paths": paths,
         "components": {
             "schemas": {**component_schemas(), **_EXTRA_SCHEMAS},
-            "parameters": REQUEST_HEADERS,
-            "headers": HEADERS,
-            "securitySchemes": SECURITY_SCHEMES,
+            "parameters": INFO["request_headers"],
+            "headers": INFO["headers"],
+            "securitySchemes": INFO["security_schemes"],
             "examples": {name: _problem_example(name) for name in PROBLEM_EXAMPLES},
         },
     }

@@ -8,13 +8,11 @@ replaces them by the example's values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
-from typing import Any, Literal, TypeVar, final
+from typing import Any, Literal, final
 
-import msgspec
 from msgspec import Struct
 
-_T = TypeVar("_T")
+from .data import read_data
 
 START = 1_763_690_000.0
 """Time of the session, in seconds since 1970."""
@@ -48,10 +46,5 @@ class EventExamples(Struct, forbid_unknown_fields=True):
     streams: Mapping[str, tuple[str, ...]]
 
 
-def _read(name: str, kind: type[_T]) -> _T:
-    file = resources.files(__package__) / "examples" / name
-    return msgspec.json.decode(file.read_bytes(), type=kind)
-
-
-CALL_EXAMPLES = _read("calls.json", list[Example])
-EVENT_EXAMPLES = _read("events.json", EventExamples)
+CALL_EXAMPLES = read_data("examples/calls.json", list[Example])
+EVENT_EXAMPLES = read_data("examples/events.json", EventExamples)

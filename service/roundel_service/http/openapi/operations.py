@@ -5,13 +5,12 @@ Schemas and types are named there; fields and examples have their own modules.
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Literal, TypeAlias, final
 
-import msgspec
 from msgspec import Struct
 
 from .. import schemas
+from .data import read_data
 
 Tag: TypeAlias = Literal["Producer", "User", "Stream", "Operator"]
 
@@ -96,11 +95,7 @@ def _request_type(name: str | None) -> type[Struct] | None:
     return None if name is None else getattr(schemas, name)
 
 
-def _read() -> tuple[Operation, ...]:
-    file = resources.files(__package__) / "operations.toml"
-    kind = dict[Literal["operations"], tuple[Operation, ...]]
-    return msgspec.toml.decode(file.read_bytes(), type=kind)["operations"]
-
-
-OPERATIONS = _read()
+OPERATIONS = read_data(
+    "operations.toml", dict[Literal["operations"], tuple[Operation, ...]]
+)["operations"]
 """Every operation, in reading order."""

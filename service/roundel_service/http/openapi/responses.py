@@ -12,9 +12,9 @@ from roundel import Event, encode
 
 from ..problems import MEDIA_TYPE, Problem
 from .components import ref
+from .data import INFO
 from .events import STREAM_EVENTS
 from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, Example
-from .info import STREAM_HEADERS
 from .operations import EVENT_STREAM, NDJSON, TEXT, Operation, SuccessResponse
 from .problems import PROBLEM_EXAMPLES
 
@@ -68,7 +68,7 @@ def _success_response(operation: Operation, success: SuccessResponse) -> Json:
         names.append("X-Request-Id")
     response: Json = {"description": success.description, "headers": _headers(names)}
     if success.content_type == EVENT_STREAM:
-        response["headers"] |= STREAM_HEADERS
+        response["headers"] |= INFO["stream_headers"]
         response["content"] = {EVENT_STREAM: _stream_content()}
     elif success.content_type == TEXT:
         response["content"] = {TEXT: {"schema": {"type": "string"}}}

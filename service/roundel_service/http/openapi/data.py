@@ -1,0 +1,28 @@
+"""Data files of the OpenAPI document: texts, operations and examples."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+_T = TypeVar("_T")
+
+
+@overload
+def read_data(name: str) -> dict[str, Any]: ...
+@overload
+def read_data(name: str, kind: type[_T]) -> _T: ...
+def read_data(name: str, kind: Any = dict[str, Any]) -> Any:
+    """Return the content of a TOML or JSON file of this folder, as a *kind*.
+
+    Raises `msgspec.ValidationError` if the file does not match it.
+    """
+    content = (resources.files(__package__) / name).read_bytes()
+    codec = msgspec.toml if name.endswith(".toml") else msgspec.json
+    return codec.decode(content, type=kind)
+
+
+INFO = read_data("info.toml")
+"""Texts and common parts of the document, apart from the operations."""
