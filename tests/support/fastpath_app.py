@@ -27,7 +27,7 @@ class Call:
 
 
 @attrs.frozen(kw_only=True)
-class Reply:
+class FakeResponse:
     """A response with the attributes that the fast path uses."""
 
     status: int = 200
@@ -36,7 +36,7 @@ class Reply:
 
 
 @attrs.frozen(kw_only=True)
-class EventsReply:
+class FakeEventStream:
     """An event stream with the attributes that the fast path uses."""
 
     stream: Stream
@@ -66,18 +66,18 @@ class FakeFastpathApp:
     async def _handle(self, method, path, query, headers, body):
         call = Call(method, path, query, headers, body)
         self.calls.append(call)
-        reply = await getattr(self, path[1:])(call)
+        response = await getattr(self, path[1:])(call)
         self.done.append(path)
-        return reply
+        return response
 
     async def echo(self, call):
-        return Reply(headers={"X-Method": call.method}, body=call.body)
+        return FakeResponse(headers={"X-Method": call.method}, body=call.body)
 
     async def status(self, call):
-        return Reply(status=int(call.query))
+        return FakeResponse(status=int(call.query))
 
     async def lines(self, call):
-        return Reply(body=self._lines(call.body))
+        return FakeResponse(body=self._lines(call.body))
 
     async def _lines(self, body):
         for line in body.split(b"\n"):
@@ -85,7 +85,7 @@ class FakeFastpathApp:
         self.done.append("last line")
 
     async def large(self, call):
-        return Reply(body=LARGE_BODY)
+        return FakeResponse(body=LARGE_BODY)
 
     async def fail(self, call):
         raise RuntimeError("a bug")
@@ -93,7 +93,7 @@ class FakeFastpathApp:
     async def events(self, call):
         stream = Stream(self.history, now=trio.current_time())
         self.streams.append(stream)
-        return EventsReply(stream=stream, wakeup=self.wakeup)
+        return FakeEventStream(stream=stream, wakeup=self.wakeup)
 
     def publish(self, text):
         self.history.append(Event(text), now=trio.current_time())

@@ -17,7 +17,7 @@ from support.asgi_apps import ECHO_APP
 from support.fastpath_app import (
     LARGE_BODY,
     FakeFastpathApp,
-    Reply,
+    FakeResponse,
     connect,
     post,
     request,
@@ -44,7 +44,7 @@ class BlockingApp(FakeFastpathApp):
     async def wait(self, call):
         self.waiting += 1
         await self.resume.wait()
-        return Reply(body=b"waited")
+        return FakeResponse(body=b"waited")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_request_that_was_read_is_answered_before_the_end(fastpath):
     async def wait(call):
         ending.stop.set()
         await trio.testing.wait_all_tasks_blocked()
-        return Reply(body=b"waited")
+        return FakeResponse(body=b"waited")
 
     fastpath.wait = wait
     for _ in range(5):
@@ -216,7 +216,7 @@ async def test_generator_is_closed_when_the_peer_leaves(fastpath):
             closed.set()
 
     async def lines(call):
-        return Reply(body=chunks())
+        return FakeResponse(body=chunks())
 
     fastpath.lines = lines
     async with serving(ECHO_APP, fastpath) as served:
@@ -267,7 +267,7 @@ async def test_generator_does_not_start_for_a_peer_that_left(fastpath):
 
     async def lines(call):
         await fastpath.wait(call)
-        return Reply(body=fastpath._lines(b"line"))
+        return FakeResponse(body=fastpath._lines(b"line"))
 
     fastpath.lines = lines
     async with serving(ECHO_APP, fastpath, max_connections=1) as served:
@@ -334,7 +334,7 @@ async def test_worker_starts_without_context_variables_of_a_request(fastpath):
         seen.append(variable.get())
         variable.set(call.headers.get("x-name"))
         await fastpath.resume.wait()
-        return Reply()
+        return FakeResponse()
 
     fastpath.wait = wait
     async with serving(ECHO_APP, fastpath) as served:
