@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.testing import CHECKS, Check
 from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
-from support.mailboxes import note
 
 # pytest finds fixtures by name.
 __all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]
@@ -37,16 +34,3 @@ async def test_check(name: str, check: Check, request):
     await check.run(
         make_engine, is_durable=traits.is_durable, is_shared=traits.is_shared
     )
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_change_log_size(size):
-    """A record keeps as many changes as its limits allow."""
-    record = Record(Mailbox(epoch="e"))
-    for number in range(5):
-        new = note(f"{number}")
-        record, _ = record.apply(
-            new, now=0.0, limits=RecordLimits(change_log_size=size)
-        )
-
-    assert size == len(record.changes)
