@@ -1,27 +1,17 @@
-"""The engine in memory: epochs, listeners, expiry, and walks over all users."""
+"""The memory engine beyond the engine contract: epochs, listeners, claims, fairness."""
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from functools import partial
 
 import pytest
 import trio
 
-from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.mailbox_builder import TooManyCategories
-from roundel_service.domain.operations import (
-    DeleteGauge,
-    DeleteUser,
-    Disconnect,
-    Retract,
-    SetGauge,
-)
-from roundel_service.domain.record import RecordLimits
+from roundel_service.domain.operations import DeleteGauge, Retract
 from roundel_service.engines.memory import SCAN_BATCH, YIELD_AFTER, MemoryEngine
 from support.mailboxes import Clock, note, ops, put, record_changes
-
-NONE = RecordLimits(mailbox=MailboxLimits(categories=0))
 
 
 @pytest.fixture
@@ -35,200 +25,66 @@ def engine(clock) -> MemoryEngine:
 
 
 async def fill(engine: MemoryEngine, *users: str, **fields) -> None:
-    """Put an item into the mailbox of each."""
+    """Add an item to the mailbox of each user."""
     for user in users:
         await put(engine, user, note("1", **fields))
 
 
-# Mailboxes that nobody wrote to, and their epochs.
+async def epoch(engine: MemoryEngine) -> str:
+    return (await engine.read("alice")).mailbox.epoch
 
 
-async def test_mailbox_that_was_never_written_to(engine):
-    """Every user has a mailbox, empty, at version 0 of an epoch that stays."""
-    record = await engine.read("alice")
+async def test_epochs_are_derived_from_the_key():
+    """Engines with one key have the same epochs; the default key is random."""
+    keyed = [await epoch(MemoryEngine(key=b"1" * 32)) for _ in range(2)]
+    random = [await epoch(MemoryEngine()) for _ in range(2)]
 
-    assert (0, 0, 0) == (record.mailbox.v, record.badge.unread, len(record.changes))
-    assert record == await engine.read("alice")
-    await fill(engine, "alice")
-    assert record.mailbox.epoch == (await engine.read("alice")).mailbox.epoch
-
-
-async def test_epochs_differ_by_user_and_by_process():
-    """No version of one line can be taken for one of another."""
-    engines = [MemoryEngine(), MemoryEngine(), MemoryEngine(key=b"1" * 32)]
-    users = ["alice", "bob", "Alice", "a" * 128]
-    epochs = [(await e.read(u)).mailbox.epoch for e in engines for u in users]
-    again = (await MemoryEngine(key=b"1" * 32).read("alice")).mailbox.epoch
-
-    assert len(epochs) == len(set(epochs))
-    assert all(len(epoch) == 12 for epoch in epochs)
-    assert epochs[8] == again
+    assert 1 == len(set(keyed))
+    assert 3 == len({*keyed, *random})
 
 
-NOTHING = [
-    pytest.param(Retract(source="s"), id="retract"),
-    pytest.param(DeleteGauge("g"), id="drop a gauge"),
-]
-
-
-@pytest.mark.parametrize("operation", NOTHING)
-async def test_users_who_have_nothing_cost_nothing(engine, operation):
-    """To look at a mailbox, or to take back what is not there, keeps nothing."""
-    told = record_changes(engine)
-    for number in range(10):
-        await engine.read(f"{number}")
-        await put(engine, f"{number}", operation)
-
-    assert [] == told
-    assert [] == await engine.users(None, 99)
-
-
-async def memory_of(work) -> int:
-    """Return how many bytes more are held after *work*."""
+async def test_unwritten_mailboxes_take_no_memory(engine):
+    """Reads of many unknown users store nothing."""
     tracemalloc.start()
     try:
-        await work()
-        return tracemalloc.get_traced_memory()[0]
+        for number in range(1_000):
+            await engine.read(f"user-{number}")
+        assert tracemalloc.get_traced_memory()[0] < 10_000
     finally:
         tracemalloc.stop()
 
 
-async def test_memory_of_users_who_were_looked_at(engine):
-    """A million names that are only asked for do not fill the memory."""
-
-    async def look():
-        for number in range(1_000):
-            await engine.read(f"user-{number}")
-
-    assert await memory_of(look) < 10_000
-
-
-# Who is told, and what is kept.
-
-TOLD = [
-    pytest.param(note("2"), [("alice", 2, 2)], id="an item"),
-    pytest.param(ops({"read": ["1"]}), [("alice", 2, 0)], id="a read item"),
-    pytest.param(
-        SetGauge(category="g", count=3, source_version=1), [("alice", 2, 4)], id="gauge"
-    ),
-    pytest.param(Retract(source="s"), [("alice", 2, 0)], id="a retracted item"),
-    pytest.param(Disconnect(), [("alice", 1, 1)], id="a disconnected user"),
-    pytest.param(Disconnect(revoke=True), [("alice", 1, 1)], id="revoked proofs"),
-    pytest.param(DeleteUser("f"), [("alice", 0, 0)], id="a forgotten user"),
-    pytest.param(Retract(source="other"), [], id="nothing"),
-    pytest.param(DeleteGauge("g"), [], id="no gauge"),
-]
-
-
-@pytest.mark.parametrize(("operation", "expected"), TOLD)
-async def test_listeners(engine, operation, expected):
-    """Every listener is told once of what was done, and nothing of what was not."""
-    await fill(engine, "alice", source="s")
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        pytest.param(note("2"), [("alice", 2, 2)], id="new item"),
+        pytest.param(ops({"read": ["1"]}), [("alice", 2, 0)], id="read item"),
+        pytest.param(note("2", op_id="o"), [], id="repeated operation"),
+        pytest.param(Retract(source="other"), [], id="no match"),
+        pytest.param(DeleteGauge("g"), [], id="no gauge"),
+    ],
+)
+async def test_listener_is_called_once_for_each_change(engine, operation, expected):
+    """Each listener is called once for a change, and not without one."""
+    await fill(engine, "alice", source="s", op_id="o")
     first, second = record_changes(engine), record_changes(engine)
-    applied = await put(engine, "alice", operation)
+    await put(engine, "alice", operation)
 
     assert expected == first == second
-    assert applied.mailbox == (await engine.read("alice")).mailbox
 
 
-async def test_repeated_operation_is_told_to_nobody(engine):
-    """What was done before is answered again, and wakes no stream."""
-    await put(engine, "alice", note("1", op_id="o"))
-    told = record_changes(engine)
-    applied = await put(engine, "alice", note("2", op_id="o"))
-
-    assert ("1", []) == (applied.item, told)
-
-
-async def test_refused_operation_changes_nothing(clock):
-    """What the reducer refuses is neither kept nor told."""
-    engine = MemoryEngine(
-        RecordLimits(mailbox=MailboxLimits(categories=1)), clock=clock
-    )
-    await fill(engine, "alice")
-    before, told = await engine.read("alice"), record_changes(engine)
-    with pytest.raises(TooManyCategories):
-        await put(engine, "alice", note("2", "other"))
-    with pytest.raises(TooManyCategories):
-        await put(MemoryEngine(NONE), "bob", note("1"))
-
-    assert before == await engine.read("alice")
-    assert [] == told
-
-
-async def test_ring_keeps_the_latest_changes(clock):
-    """As many changes as the ring holds can be replayed; the last one's badge is it."""
-    engine = MemoryEngine(RecordLimits(change_log_size=3), clock=clock)
-    for number in range(5):
-        await put(engine, "alice", note(str(number)))
-    record = await engine.read("alice")
-
-    assert [3, 4, 5] == [change.v for change in record.changes]
-    assert record.mailbox.badge == record.badge == record.changes[-1].badge
-
-
-async def test_another_epoch_begins_without_changes(engine):
-    """No change of the epoch before can be replayed to anybody."""
-    await fill(engine, "alice")
-    await put(engine, "alice", DeleteUser("f"))
-
-    record = await engine.read("alice")
-    assert ("f", 0, 0) == (record.mailbox.epoch, record.badge.v, len(record.changes))
-
-
-# Expiry.
-
-
-async def test_what_is_over_is_gone_for_whoever_asks(engine, clock):
-    """Nobody reads or changes a mailbox before what is over has left it."""
-    told = record_changes(engine)
-    await fill(engine, "alice", "bob", "carol", ttl=5)
+async def test_expiry_and_write_are_two_changes(engine, clock):
+    """A write to a mailbox with an expired item makes two versions."""
+    changes = record_changes(engine)
+    await fill(engine, "bob", ttl=5)
     clock.now = 5.0
-    read = await engine.read("alice")
     await put(engine, "bob", note("2"))
 
-    assert ("expire", 5.0) == (read.changes[-1].operation, read.changes[-1].time)
-    assert [("alice", 2, 0), ("bob", 2, 0), ("bob", 3, 1)] == told[3:]
+    assert [("bob", 1, 1), ("bob", 2, 0), ("bob", 3, 1)] == changes
 
 
-# Walks over all users.
-
-
-async def walk(engine: MemoryEngine, limit: int) -> list[list[str]]:
-    """Return the pages of one walk, without the empty one at its end."""
-    pages, after = [], None
-    while page := await engine.users(after, limit):
-        pages.append(page)
-        after = page[-1]
-    return pages
-
-
-async def test_users(engine):
-    """A walk comes by every user once, in the order in which they came."""
-    await fill(engine, *"dbace", "b")
-
-    assert [["d", "b"], ["a", "c"], ["e"]] == await walk(engine, 2)
-    assert [["d", "b", "a", "c", "e"]] == await walk(engine, 5)
-    assert ["a", "c"] == await engine.users("b", 2)
-    assert ["a", "c"] == await engine.users("b", 2)
-    assert [] == await engine.users("e", 2)
-
-
-async def test_users_who_come_while_others_are_walked_by(engine):
-    """Who comes during a walk is behind all others, and the walk gets there."""
-    await fill(engine, *"ab")
-    pages, after = [], None
-    for newcomer in ["c", "a", "d", "e"]:
-        page = await engine.users(after, 1)
-        await fill(engine, newcomer)
-        pages, after = pages + page, page[-1]
-
-    assert ["a", "b", "c", "d"] == pages
-    assert ["e"] == await engine.users(after, 9)
-
-
-async def test_two_walks_at_a_time(engine):
-    """Two who walk do not disturb each other."""
+async def test_two_concurrent_listings(engine):
+    """Two listings of users do not disturb each other."""
     await fill(engine, *"abcdef")
     slow, fast = None, None
     seen = {"slow": [], "fast": []}
@@ -242,59 +98,108 @@ async def test_two_walks_at_a_time(engine):
     assert {"slow": list("abc"), "fast": list("abcdef")} == seen
 
 
-async def test_walk_from_somebody_unknown(engine):
-    """Who is unknown here may be so from before a restart: the walk begins anew."""
+async def test_listing_after_an_unknown_user(engine):
+    """A listing that starts after an unknown user starts from the beginning."""
     await fill(engine, *"ab")
 
-    assert ["a", "b"] == await engine.users("nobody", 9)
+    assert ["a", "b"] == await engine.users("unknown", 9)
 
 
-async def test_holders(engine):
-    """Those are found who hold an item that is to go, and nobody else."""
-    await fill(engine, "a", "b", source="s")
-    await fill(engine, "c", source="other")
-    await fill(engine, "d", key="k")
-    await put(engine, "b", Retract(source="s"))
+async def checkpoints_during(work) -> int:
+    """Return how often another task runs during *work*."""
+    count = 0
 
-    assert ["a"] == await engine.holders(Retract(source="s"))
-    assert ["d"] == await engine.holders(Retract(category="c", key="k"))
-    assert [] == await engine.holders(Retract(source="none"))
-
-
-async def turns_during(work) -> int:
-    """Return how often another task gets its turn until *work* is done."""
-    turns = 0
-
-    async def count():
-        nonlocal turns
+    async def run():
+        nonlocal count
         while True:
-            turns += 1
+            count += 1
             await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
+        nursery.start_soon(run)
         await work()
         nursery.cancel_scope.cancel()
-        return turns
+        return count
 
 
 @pytest.mark.slow
-async def test_long_walks_let_others_run(engine, clock):
-    """What looks at thousands of mailboxes does not keep the streams waiting."""
+async def test_long_calls_have_checkpoints(engine):
+    """Other tasks run during a scan and during a long batch."""
     await fill(engine, *map(str, range(2 * SCAN_BATCH)), ttl=5)
-    looked = await turns_during(partial(engine.holders, Retract(source="s")))
+    scan = await checkpoints_during(partial(engine.holders, Retract(source="s")))
     work = [(str(number), note("2")) for number in range(2 * YIELD_AFTER)]
-    worked = await turns_during(partial(engine.apply, work))
+    batch = await checkpoints_during(partial(engine.apply, work))
 
-    assert looked > 0
-    assert worked > 0
+    assert scan > 0
+    assert batch > 0
 
 
-async def test_walk_goes_on_while_users_come(engine):
-    """A search that others interrupt is not disturbed by what they do."""
+async def test_scan_during_writes(engine):
+    """A write during a scan does not disturb it."""
     await fill(engine, *map(str, range(SCAN_BATCH)), source="s")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fill, engine, "late")
         holders = await engine.holders(Retract(source="s"))
 
     assert SCAN_BATCH == len(holders)
+
+
+# Claims.
+
+
+async def test_claims_are_bounded(clock):
+    """Beyond the limit the oldest claim is removed early."""
+    engine = MemoryEngine(clock=clock, max_claims=3)
+    for key in "abcd":
+        await engine.claim(key, key, ttl=9.0)
+
+    assert [None, "b", "c", "d"] == [await engine.claimed(key) for key in "abcd"]
+
+
+async def test_expired_claims_are_removed_first(clock):
+    """No claim is removed early while an older one has expired."""
+    engine = MemoryEngine(clock=clock, max_claims=3)
+    for key, clock.now in [("a", 0.0), ("b", 0.0), ("c", 1.0), ("d", 1.0), ("e", 1.0)]:
+        await engine.claim(key, key, ttl=1.0)
+
+    assert [None, None, "c", "d", "e"] == [await engine.claimed(k) for k in "abcde"]
+
+
+async def test_short_claim_after_a_long_one(engine, clock):
+    """A claim expires although an older one is still valid."""
+    await engine.claim("long", "1", ttl=99.0)
+    await engine.claim("short", "2", ttl=1.0)
+    clock.now = 1.0
+
+    assert "3" == await engine.claim("short", "3", ttl=1.0)
+    assert ("1", "3") == (await engine.claimed("long"), await engine.claimed("short"))
+
+
+async def test_repeated_claim_is_the_newest(clock):
+    """A key that is claimed again after its expiry is evicted last."""
+    engine = MemoryEngine(clock=clock, max_claims=3)
+    await engine.claim("a", "1", ttl=9.0)
+    await engine.claim("b", "1", ttl=1.0)
+    await engine.claim("c", "1", ttl=9.0)
+    for key, clock.now in [("b", 1.0), ("d", 1.0), ("e", 1.0)]:
+        await engine.claim(key, "2", ttl=9.0)
+
+    assert [None, "2", None, "2", "2"] == [await engine.claimed(k) for k in "abcde"]
+
+
+async def seconds_for(engine: MemoryEngine, keys: range) -> float:
+    started = time.process_time()
+    for key in keys:
+        await engine.claim(str(key), "v", ttl=9.0)
+    return time.process_time() - started
+
+
+@pytest.mark.slow
+async def test_eviction_takes_constant_time(clock):
+    """A claim that evicts the oldest one is as fast as one that does not."""
+    engine = MemoryEngine(clock=clock, max_claims=100_000)
+    few = await seconds_for(engine, range(10_000))
+    await seconds_for(engine, range(10_000, 150_000))
+    many = await seconds_for(engine, range(150_000, 160_000))
+
+    assert many < 8 * few
