@@ -12,6 +12,7 @@ from msgspec import Struct
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
+from .messages import Request
 from .problems import FieldError, invalid_request, malformed_body, too_large
 from .schemas import NotifyRequest
 
@@ -39,6 +40,11 @@ def decode_body(body: bytes, kind: type[_T]) -> _T:
         raise malformed_body(str(error)) from None
     # The decoder stops at the first error; a second pass finds all of them.
     raise invalid_request(*_field_errors(_parsed(body), kind, first))
+
+
+async def read_body(request: Request, kind: type[_T]) -> _T:
+    """Read and decode a body; raises a 400, 408, 413 or 422 `Problem`."""
+    return decode_body(await request.whole_body(MAX_BODY), kind)
 
 
 def decode_query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:

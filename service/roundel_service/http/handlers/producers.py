@@ -43,9 +43,7 @@ class ProducerHandlers:
         await self.access.producer(request)
         decoding.decode_query(request.parameters, schemas.NoQuery)
         path = decoding.decode_path(request.params, schemas.GaugePath)
-        body = decoding.decode_body(
-            await request.whole_body(decoding.MAX_BODY), schemas.GaugeRequest
-        )
+        body = await decoding.read_body(request, schemas.GaugeRequest)
         operation = SetGauge(
             category=path.category,
             count=body.count,
@@ -82,9 +80,7 @@ class ProducerHandlers:
     async def disconnect(self, request: Request) -> Response:
         """End a user's streams, and revoke the credentials issued before if asked."""
         user = await self._user(request)
-        body = decoding.decode_body(
-            await request.whole_body(decoding.MAX_BODY), schemas.DisconnectRequest
-        )
+        body = await decoding.read_body(request, schemas.DisconnectRequest)
         await self.hub.apply(user, Disconnect(revoke=body.revoke))
         return json_response(DisconnectResponse(user, body.revoke))
 

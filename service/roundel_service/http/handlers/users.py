@@ -92,9 +92,7 @@ class UserHandlers:
         """Apply operations to the caller's mailbox, all or none."""
         user = await self.access.user(request)
         decoding.decode_query(request.parameters, schemas.NoQuery)
-        body = decoding.decode_body(
-            await request.whole_body(decoding.MAX_BODY), schemas.OpsRequest
-        )
+        body = await decoding.read_body(request, schemas.OpsRequest)
         badge = (await self.hub.apply(user.name, body.operation())).badge
         return json_response(badge_state(badge))
 
