@@ -1,4 +1,4 @@
-"""How streams end, and who is turned away, so that a plain EventSource survives."""
+"""How streams end and are rejected, in ways that an EventSource survives."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ async def disconnect(world, user: str = "alice", *, revoke: bool = False) -> Non
 @pytest.mark.parametrize(
     ("ttl", "after", "left"), [(300, 240, 60), (61, 1, 60), (60, 0, 60), (20, 0, 20)]
 )
-async def test_auth_comes_a_minute_before_the_proof_runs_out(
+async def test_auth_comes_before_the_credential_expires(
     autojump_clock, world, ttl, after, left
 ):
-    """There is time to renew a proof; where less is left, that is told at once."""
+    """`auth` comes 60 s before the credential expires, or at once if less is left."""
     async with world.user(ttl=ttl).stream(STREAM) as stream:
         start = trio.current_time()
         while (event := await stream.next_event()).type != "auth":
@@ -59,15 +59,15 @@ async def test_auth_comes_a_minute_before_the_proof_runs_out(
 
 
 async def test_auth_comes_once(autojump_clock, world):
-    """A warning is one warning, however long the stream goes on."""
+    """A stream sends `auth` once."""
     async with world.user(ttl=100).stream(STREAM) as stream:
         events = [event.type for event in await remaining_events(stream)]
 
         assert 1 == events.count("auth")
 
 
-async def test_no_warning_of_a_proof_that_outlasts_the_stream(autojump_clock, world):
-    """A stream that ends of age before its proof does is not warned of it."""
+async def test_no_auth_if_the_stream_ends_first(autojump_clock, world):
+    """A stream that ends before its credential expires sends no `auth`."""
     async with world.user(ttl=3_600).stream(STREAM) as stream:
         events = [event.type for event in await remaining_events(stream)]
 
@@ -99,10 +99,8 @@ ENDS = {
 
 @LEVELS
 @pytest.mark.parametrize("why", ENDS)
-async def test_planned_end_is_told_with_bye_and_nothing_comes_after_it(
-    autojump_clock, make_world, level, why
-):
-    """The last frame says why the stream ends, and when to come back."""
+async def test_planned_end_sends_bye(autojump_clock, make_world, level, why):
+    """The last event has the reason of the end and the reconnection time."""
     changes, ttl, end = ENDS[why]
     world = make_world(**changes)
     async with world.user(ttl=ttl).stream(f"{STREAM}?level={level}") as stream:
@@ -121,7 +119,7 @@ async def test_planned_end_is_told_with_bye_and_nothing_comes_after_it(
 async def test_stream_above_the_limit_is_shed(
     autojump_clock, make_world, level, setting
 ):
-    """It is greeted, told to come later, and ended, with status 200."""
+    """A stream above the limit gets `hello` and `bye`, with status 200."""
     world = make_world(**{setting: "1"})
     async with world.user().stream(STREAM) as first:
         await first_events(first)
@@ -134,7 +132,7 @@ async def test_stream_above_the_limit_is_shed(
 
 
 async def test_retry_is_a_line_before_bye(autojump_clock, world):
-    """The line sets the time of a browser; the field tells it to page script."""
+    """The `retry` line is for the browser, the field of `bye` for page scripts."""
     world.service.hub.drain()
     answer = await world.user().request("GET", STREAM)
     last = answer.body.decode().split("\n\n")[-2].split("\n")
@@ -144,7 +142,7 @@ async def test_retry_is_a_line_before_bye(autojump_clock, world):
 
 
 async def test_bye_moves_no_cursor(autojump_clock, world):
-    """What a stream was not told any more waits for the next connection."""
+    """Changes after the end of a stream are replayed to the next connection."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         _, snapshot = await first_events(stream)
         world.service.hub.drain()
@@ -155,8 +153,8 @@ async def test_bye_moves_no_cursor(autojump_clock, world):
         assert snapshot.id == stream.last_event_id
 
 
-async def test_first_reason_to_end_is_the_one_that_is_told(autojump_clock, world):
-    """A stream that is being ended is not ended again, nor told another time."""
+async def test_first_reason_wins(autojump_clock, world):
+    """A second end changes neither reason nor reconnection time."""
     async with world.user().stream(STREAM) as stream:
         await first_events(stream)
         await world.service.hub.apply("alice", Disconnect())
@@ -166,8 +164,8 @@ async def test_first_reason_to_end_is_the_one_that_is_told(autojump_clock, world
         assert "revoked" == data(bye)["reason"]
 
 
-async def test_disconnect_ends_the_streams_of_that_user_alone(autojump_clock, world):
-    """All streams of the user end, and nobody else's."""
+async def test_disconnect(autojump_clock, world):
+    """A disconnect ends all streams of the user, and no others."""
     async with (
         world.user().stream(STREAM) as one,
         world.user().stream(f"{STREAM}?level=items") as two,
@@ -181,8 +179,8 @@ async def test_disconnect_ends_the_streams_of_that_user_alone(autojump_clock, wo
         assert [["bye"], ["bye"], []] == [[e.type for e in events] for events in byes]
 
 
-async def test_disconnected_user_may_come_back(autojump_clock, world):
-    """Without revoke a disconnect ends streams and refuses nobody."""
+async def test_disconnected_user_can_reconnect(autojump_clock, world):
+    """A disconnect without `revoke` ends streams and rejects no request."""
     user = world.user()
     await disconnect(world)
     async with user.stream(STREAM) as stream:
@@ -190,7 +188,7 @@ async def test_disconnected_user_may_come_back(autojump_clock, world):
 
 
 def before_the_body(world: RunningService, act) -> RunningService:
-    """Return the world where *act* happens between a stream's head and its body."""
+    """Return the service with *act* between the head and the body of a stream."""
 
     async def app(scope, receive, send) -> None:
         async def sending(message) -> None:
@@ -204,10 +202,8 @@ def before_the_body(world: RunningService, act) -> RunningService:
 
 
 @pytest.mark.parametrize("revoke", [False, True], ids=["disconnect", "revoke"])
-async def test_disconnect_does_not_miss_a_stream_that_is_being_opened(
-    autojump_clock, world, revoke
-):
-    """Who was let in before it is ended by it, whether or not a byte was sent."""
+async def test_disconnect_of_an_opening_stream(autojump_clock, world, revoke):
+    """A disconnect ends a stream that was accepted before it and has sent nothing."""
 
     async def act() -> None:
         await trio.sleep(0.1)
@@ -220,10 +216,8 @@ async def test_disconnect_does_not_miss_a_stream_that_is_being_opened(
 
 
 @pytest.mark.parametrize("steps", range(0, 15, 3))
-async def test_revocation_does_not_miss_a_proof_that_was_just_let_in(
-    autojump_clock, world, steps
-):
-    """Between the look at the proof and the stream nothing is overlooked either."""
+async def test_revocation_of_an_opening_stream(autojump_clock, world, steps):
+    """A disconnect between the check of the credential and the stream is not lost."""
     world.service.hub.engine = StaleReadEngine(world.service.hub.engine)
     user, events = world.user(), []
     await trio.sleep(1)
@@ -242,8 +236,8 @@ async def test_revocation_does_not_miss_a_proof_that_was_just_let_in(
     assert 204 == status or "revoked" == data(frames[-1])["reason"]
 
 
-async def test_drain_does_not_miss_a_stream_that_is_being_opened(autojump_clock, world):
-    """A stream that slips in at the end is answered, and ended, like the others."""
+async def test_drain_of_an_opening_stream(autojump_clock, world):
+    """A stream that starts during a drain gets `hello` and `bye`."""
 
     async def act() -> None:
         world.service.hub.drain()
@@ -255,10 +249,8 @@ async def test_drain_does_not_miss_a_stream_that_is_being_opened(autojump_clock,
 
 
 @LEVELS
-async def test_stream_that_opens_while_draining_is_greeted_and_sent_away(
-    autojump_clock, world, level
-):
-    """Hello is always first, also where nothing but an end follows."""
+async def test_stream_during_a_drain(autojump_clock, world, level):
+    """`hello` is always first, even if only `bye` follows."""
     await world.notify()
     world.service.hub.drain()
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
@@ -274,10 +266,8 @@ async def test_stream_that_opens_while_draining_is_greeted_and_sent_away(
 # retry, so that a deploy is no stampede.
 
 
-async def test_drain_spreads_the_streams_over_the_time_to_take_them_back(
-    autojump_clock, world
-):
-    """Each of N streams draws its own time from [floor, floor + N/R]."""
+async def test_drain_spreads_reconnections(autojump_clock, world):
+    """Each of N streams draws its reconnection time from [1, 1 + N/500] seconds."""
     retries = []
     async with trio.open_nursery() as nursery:
 
@@ -297,8 +287,8 @@ async def test_drain_spreads_the_streams_over_the_time_to_take_them_back(
 
 
 @pytest.mark.parametrize(("draw", "retry"), [(0.0, 1_000), (0.5, 1_005), (1.0, 1_010)])
-async def test_retry_is_drawn_between_its_bounds(autojump_clock, world, draw, retry):
-    """Five streams and 500 accepts a second spread over ten milliseconds."""
+async def test_retry_bounds(autojump_clock, world, draw, retry):
+    """Five streams at 500 reconnections a second spread over 10 ms."""
     hub = world.service.hub
     hub._registry._random = lambda: draw
     async with AsyncExitStack() as stack:
@@ -315,8 +305,8 @@ async def test_retry_is_drawn_between_its_bounds(autojump_clock, world, draw, re
 
 
 @pytest.mark.parametrize(("draw", "age"), [(0.0, 480), (0.5, 540), (1.0, 600)])
-async def test_max_age_is_shortened_by_up_to_a_fifth(autojump_clock, world, draw, age):
-    """Streams that began together do not end together."""
+async def test_max_age_is_shortened(autojump_clock, world, draw, age):
+    """The maximum age is shortened at random, so that streams do not end together."""
     world.service.hub._random = lambda: draw
     async with world.user().stream(STREAM) as stream:
         start = trio.current_time()
@@ -332,8 +322,8 @@ async def test_max_age_is_shortened_by_up_to_a_fifth(autojump_clock, world, draw
 
 @LEVELS
 @pytest.mark.parametrize("ttl", [0.5, 20, 100, 479])
-async def test_stream_ends_with_its_proof(autojump_clock, world, level, ttl):
-    """At the token's exp the stream says so and ends."""
+async def test_stream_ends_with_its_token(autojump_clock, world, level, ttl):
+    """A stream ends at the `exp` of its token."""
     async with world.user(ttl=ttl).stream(f"{STREAM}?level={level}") as stream:
         start = trio.current_time()
         *_, bye = await remaining_events(stream)
@@ -342,8 +332,8 @@ async def test_stream_ends_with_its_proof(autojump_clock, world, level, ttl):
         assert "expired" == data(bye)["reason"]
 
 
-async def test_nothing_is_told_after_the_proof_ran_out(autojump_clock, world):
-    """What was published while a slow reader's proof ran out is not told to it."""
+async def test_no_event_after_the_token_expired(autojump_clock, world):
+    """A slow subscriber gets no change that was published after its token expired."""
     valve = Valve(world)
     async with valve.world.user(ttl=10).stream(f"{STREAM}?level=items") as stream:
         await trio.testing.wait_all_tasks_blocked()
@@ -360,8 +350,8 @@ async def test_nothing_is_told_after_the_proof_ran_out(autojump_clock, world):
 
 
 @pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
-async def test_older_streams_stay(autojump_clock, make_world, setting):
-    """A storm of new streams takes nothing from those that are there."""
+async def test_open_streams_stay(autojump_clock, make_world, setting):
+    """New streams above the limit do not affect open streams."""
     world = make_world(**{setting: "2"})
     async with (
         world.user().stream(STREAM) as one,
@@ -373,14 +363,14 @@ async def test_older_streams_stay(autojump_clock, make_world, setting):
             async with world.user().stream(STREAM) as late:
                 assert "shed" == data((await remaining_events(late))[-1])["reason"]
         await world.notify()
-        told = [await events_so_far(stream) for stream in (one, two)]
+        received = [await events_so_far(stream) for stream in (one, two)]
 
-        assert [["badge"], ["badge"]] == [[e.type for e in each] for each in told]
+        assert [["badge"], ["badge"]] == [[e.type for e in each] for each in received]
 
 
 @pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
-async def test_place_of_a_stream_is_given_back(autojump_clock, make_world, setting):
-    """Who leaves makes room for the next one."""
+async def test_end_of_a_stream_makes_room(autojump_clock, make_world, setting):
+    """The end of a stream makes room for the next one."""
     world = make_world(**{setting: "1"})
     for _ in range(3):
         async with world.user().stream(STREAM) as stream:
@@ -388,8 +378,8 @@ async def test_place_of_a_stream_is_given_back(autojump_clock, make_world, setti
 
 
 @pytest.mark.parametrize("setting", ["max_streams", "max_streams_per_user"])
-async def test_stream_that_is_shed_takes_no_place(autojump_clock, make_world, setting):
-    """Who was turned away and does not read it keeps nobody else out."""
+async def test_shed_stream_takes_no_slot(autojump_clock, make_world, setting):
+    """A rejected client that does not read takes no slot."""
     world = make_world(**{setting: "1"})
     valve, done = Valve(world), trio.Event()
 
@@ -410,8 +400,8 @@ async def test_stream_that_is_shed_takes_no_place(autojump_clock, make_world, se
     assert ["hello", "badge"] == types
 
 
-async def test_limit_of_a_user_is_no_limit_for_another(autojump_clock, make_world):
-    """One who has all the streams allowed keeps nobody else out."""
+async def test_limit_is_per_user(autojump_clock, make_world):
+    """A user at the limit does not affect other users."""
     world = make_world(max_streams_per_user="1")
     async with (
         world.user().stream(STREAM) as alice,
@@ -422,8 +412,8 @@ async def test_limit_of_a_user_is_no_limit_for_another(autojump_clock, make_worl
         assert ["badge", "badge"] == types
 
 
-async def test_calls_too_fast_are_shed_and_never_429(autojump_clock, make_world):
-    """A browser never comes back from a 429: it is asked to come later."""
+async def test_rate_limited_stream_is_shed(autojump_clock, make_world):
+    """A rate-limited stream is shed with 200: an EventSource gives up at 429."""
     world = make_world(user_rate="1")
     whys = []
     for _ in range(6):
@@ -434,11 +424,11 @@ async def test_calls_too_fast_are_shed_and_never_429(autojump_clock, make_world)
     assert [["hello", "badge"]] * 4 + [["hello", "bye"]] * 2 == whys
 
 
-# Who is refused with a status.
+# Rejected with a status
 
 
-async def test_revoked_proof_is_204(autojump_clock, world):
-    """A logged-out browser is told never to come back."""
+async def test_revoked_token_is_204(autojump_clock, world):
+    """A revoked credential is 204, so that an EventSource stops."""
     user = world.user()
     await trio.sleep(1)
     await disconnect(world, revoke=True)
@@ -447,18 +437,16 @@ async def test_revoked_proof_is_204(autojump_clock, world):
     assert (204, b"") == (answer.status, answer.body)
 
 
-async def test_proof_of_after_the_revocation_is_good(autojump_clock, world):
-    """Who logs in again gets the stream again."""
+async def test_token_after_the_revocation(autojump_clock, world):
+    """A token that was issued after the revocation opens a stream."""
     await disconnect(world, revoke=True)
     await trio.sleep(1)
     async with world.user().stream(STREAM) as stream:
         assert 200 == stream.status
 
 
-async def test_running_stream_of_a_revoked_proof_ends_and_stays_away(
-    autojump_clock, world
-):
-    """It is told bye, and what its EventSource then asks for is answered 204."""
+async def test_revocation_of_a_running_stream(autojump_clock, world):
+    """A revoked stream gets `bye`, and its reconnection gets 204."""
     user = world.user()
     await trio.sleep(1)
     async with user.stream(STREAM) as stream:
@@ -470,16 +458,16 @@ async def test_running_stream_of_a_revoked_proof_ends_and_stays_away(
     assert ("revoked", 204) == (data(bye)["reason"], again.status)
 
 
-async def test_expired_proof_is_401(autojump_clock, world):
-    """A proof that has merely run out can be replaced: that is no 204."""
+async def test_expired_token_is_401(autojump_clock, world):
+    """An expired token is 401, since it can be renewed."""
     user = world.user(ttl=10)
     await trio.sleep(11)
 
     assert 401 == (await user.request("GET", STREAM)).status
 
 
-async def test_proof_that_is_revoked_and_expired_is_401(autojump_clock, world):
-    """An expired proof says nothing any more, not even who was logged out."""
+async def test_revoked_and_expired_token_is_401(autojump_clock, world):
+    """A token that is expired and revoked is 401."""
     user = world.user(ttl=10)
     await trio.sleep(1)
     await disconnect(world, revoke=True)
@@ -519,8 +507,8 @@ PROOFS = {
 
 
 @pytest.mark.parametrize("proof", PROOFS)
-async def test_proof_decides_who_may_open_a_stream(autojump_clock, world, proof):
-    """There is no anonymous fallback, and a bad proof is never made up for."""
+async def test_stream_needs_a_credential(autojump_clock, world, proof):
+    """A stream needs a valid credential, and a bad one is not ignored."""
     make, status = PROOFS[proof]
     headers, query = make(world)
     answer = await world.anonymous.request("HEAD", STREAM + query, headers=headers)
@@ -528,21 +516,19 @@ async def test_proof_decides_who_may_open_a_stream(autojump_clock, world, proof)
     assert status == answer.status
 
 
-async def test_bearer_wins_over_the_cookie(autojump_clock, world):
-    """Where two good proofs name two users, the first kind of the list counts."""
+async def test_bearer_takes_precedence_over_the_cookie(autojump_clock, world):
+    """A bearer token takes precedence over the cookie."""
     await world.notify("bob")
     cookie = {"Cookie": f"roundel={world.service.authenticator.sign('bob', ttl=60)}"}
     async with world.user("alice").stream(STREAM, headers=cookie) as stream:
         assert 0 == data((await first_events(stream))[1])["unread"]
 
 
-# What cannot be told yet.
+# Without keys
 
 
-async def test_keys_that_never_loaded_shed_the_stream(
-    autojump_clock, nursery, tmp_path
-):
-    """Where no proof can be verified yet, a browser is asked to come later."""
+async def test_stream_without_keys_is_shed(autojump_clock, nursery, tmp_path):
+    """Without a key to verify tokens a stream is shed."""
     missing = str(tmp_path / "missing.json")
     given = {"engine": "memory", "producer_keys": KEY, "jwks": missing}
     built = service.build(config.load(given, {}), clock=wall_clock)

@@ -1,4 +1,4 @@
-"""The stream, frame by frame: its head, its cursor and each of its events."""
+"""The stream: its head, its cursor and each of its events."""
 
 from __future__ import annotations
 
@@ -37,26 +37,22 @@ STREAM = "/v1/stream"
         ("content-length", None),
     ],
 )
-async def test_head_says_what_proxies_must_know(
-    autojump_clock, world, level, name, value
-):
-    """The response is neither stored, compressed nor buffered on its way."""
+async def test_head_controls_proxies(autojump_clock, world, level, name, value):
+    """The head keeps proxies from storing, compressing and buffering the stream."""
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
         assert 200 == stream.status
         assert value == stream.headers.get(name)
 
 
-async def test_no_content_coding_whatever_the_browser_could_decode(
-    autojump_clock, world
-):
-    """A stream is sent as it is, also to who would take it compressed."""
+async def test_no_content_coding(autojump_clock, world):
+    """A stream has no content coding, whatever the client accepts."""
     headers = {"Accept-Encoding": "gzip, br, zstd"}
     async with world.user().stream(STREAM, headers=headers) as stream:
         assert "content-encoding" not in stream.headers
 
 
-async def test_head_request_answers_the_same_head_and_ends(autojump_clock, world):
-    """HEAD is answered with the stream's head alone and holds nothing open."""
+async def test_head_request(autojump_clock, world):
+    """HEAD returns the head of the stream and ends."""
     get = world.user()
     async with get.stream(STREAM) as stream:
         head = await get.request("HEAD", STREAM)
@@ -90,7 +86,7 @@ async def test_head_request_answers_the_same_head_and_ends(autojump_clock, world
 async def test_accept_that_excludes_event_streams_is_406(
     autojump_clock, world, accept, status
 ):
-    """Who cannot read an event stream is told so, and nobody else is."""
+    """An Accept without text/event-stream is 406."""
     headers = {} if accept is None else {"Accept": accept}
     answer = await world.user().request("HEAD", STREAM, headers=headers)
 
@@ -98,7 +94,7 @@ async def test_accept_that_excludes_event_streams_is_406(
 
 
 async def test_406_is_a_problem_document(autojump_clock, world):
-    """It says what was expected, in the form of all other errors."""
+    """A 406 is a problem document."""
     headers = {"Accept": "application/json"}
     answer = await world.user().request("GET", STREAM, headers=headers)
 
@@ -118,14 +114,14 @@ async def test_406_is_a_problem_document(autojump_clock, world):
     ids=["value", "name", "twice", "none", "hole", "upper-case"],
 )
 async def test_bad_query_is_named(autojump_clock, world, query, field):
-    """An unknown or bad parameter is an error, never ignored."""
+    """An unknown or invalid query parameter is an error."""
     answer = await world.user().request("GET", f"{STREAM}?{query}")
 
     assert [field] == [error["field"] for error in body(answer, 422)["errors"]]
 
 
-async def test_level_is_badge_unless_another_is_asked_for(autojump_clock, world):
-    """Without a level a stream is about the badge."""
+async def test_default_level(autojump_clock, world):
+    """The default level is `badge`."""
     async with world.user().stream(STREAM) as stream:
         _, state = await first_events(stream)
 
@@ -137,10 +133,10 @@ async def test_level_is_badge_unless_another_is_asked_for(autojump_clock, world)
 
 @LEVELS
 @pytest.mark.parametrize("by_ticket", [False, True], ids=["token", "ticket"])
-async def test_cursor_is_short_and_costs_no_preflight(
+async def test_cursor_is_short_and_needs_no_preflight(
     autojump_clock, world, level, by_ticket
 ):
-    """An id is at most 128 of A-Z a-z 0-9 . _ ~ - at any version."""
+    """An id has at most 128 characters of A-Z a-z 0-9 . _ ~ - at any version."""
     target, client = f"{STREAM}?level={level}", world.user()
     if by_ticket:
         asked = await post(world.producer, "/v1/tickets", {"user": "alice"})
@@ -155,10 +151,8 @@ async def test_cursor_is_short_and_costs_no_preflight(
 
 
 @LEVELS
-async def test_every_frame_with_state_has_an_id_and_no_other_has(
-    autojump_clock, world, level
-):
-    """An id always comes with the state that justifies it."""
+async def test_state_events_have_an_id(autojump_clock, world, level):
+    """An event has an id if and only if it carries state."""
     states = {"badge", "snapshot", "change"}
     found: dict[str, set[bool]] = {}
     async with world.user(ttl=90).stream(f"{STREAM}?level={level}") as stream:
@@ -174,8 +168,8 @@ async def test_every_frame_with_state_has_an_id_and_no_other_has(
     assert {name: {name in states} for name in found} == found
 
 
-async def test_last_event_id_wins_over_the_cursor_of_the_url(autojump_clock, world):
-    """The URL's cursor is stale after the first reconnection; the header is not."""
+async def test_last_event_id_takes_precedence_over_the_url(autojump_clock, world):
+    """Last-Event-ID takes precedence over the cursor in the URL."""
     stale = await current_cursor(world)
     await world.notify()
     headers = {"Last-Event-ID": await current_cursor(world)}
@@ -184,16 +178,16 @@ async def test_last_event_id_wins_over_the_cursor_of_the_url(autojump_clock, wor
         assert "current" == data(await stream.next_event())["resume"]
 
 
-async def test_cursor_of_the_url_is_one(autojump_clock, world):
-    """A page that has a list already presents its cursor, and goes on from there."""
+async def test_cursor_in_the_url(autojump_clock, world):
+    """A stream resumes from the cursor in the URL."""
     start = await current_cursor(world)
     await world.notify()
     async with world.user().stream(f"{STREAM}?cursor={start}") as stream:
         assert "replayed" == data(await stream.next_event())["resume"]
 
 
-async def test_cursor_of_one_level_is_good_for_the_other(autojump_clock, world):
-    """Where a reader stands says nothing of how it looks at the mailbox."""
+async def test_cursor_is_valid_at_both_levels(autojump_clock, world):
+    """A cursor is valid at both levels."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level=badge") as stream:
         _, badge = await first_events(stream)
@@ -210,17 +204,15 @@ async def test_cursor_of_one_level_is_good_for_the_other(autojump_clock, world):
 
 
 @LEVELS
-async def test_hello_is_first_with_all_its_fields_and_no_id(
-    autojump_clock, world, level
-):
-    """A stream begins with what to expect of it, which moves no cursor."""
+async def test_hello(autojump_clock, world, level):
+    """`hello` is first, has all its fields and no id."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
         hello = await stream.next_event()
-        told = data(hello)
+        received = data(hello)
 
         assert ("hello", "") == (hello.type, hello.id)
-        assert 480 <= told.pop("max_age") <= 600
+        assert 480 <= received.pop("max_age") <= 600
         assert {
             "proto": 1,
             "resume": "snapshot",
@@ -228,23 +220,27 @@ async def test_hello_is_first_with_all_its_fields_and_no_id(
             "v": 1,
             "ping": 25,
             "expires_in": 86_400,
-        } == told
+        } == received
 
 
-async def test_hello_tells_the_settings_that_count(autojump_clock, make_world):
-    """What it says of pings, age and expiry is what the stream is held to."""
+async def test_hello_has_the_settings(autojump_clock, make_world):
+    """`hello` has the configured intervals."""
     world = make_world(ping="7", max_age="100")
     async with world.user(ttl=50).stream(STREAM) as stream:
-        told = data(await stream.next_event())
+        received = data(await stream.next_event())
 
-        assert (7, 50, 50) == (told["ping"], told["max_age"], told["expires_in"])
+        assert (7, 50, 50) == (
+            received["ping"],
+            received["max_age"],
+            received["expires_in"],
+        )
 
 
 # badge
 
 
-async def test_badge_level_tells_the_badge_document(autojump_clock, world):
-    """Level badge is the whole badge at once, and again whenever it changes."""
+async def test_badge_level(autojump_clock, world):
+    """The level `badge` sends the whole badge at the start and after each change."""
     async with world.user().stream(STREAM) as stream:
         _, first = await first_events(stream)
         before = data(first)
@@ -260,8 +256,8 @@ async def test_badge_level_tells_the_badge_document(autojump_clock, world):
         )
 
 
-async def test_badge_level_says_nothing_of_what_no_badge_shows(autojump_clock, world):
-    """A change that leaves the badge as it is wakes no badge stream."""
+async def test_equal_badge_is_not_sent(autojump_clock, world):
+    """A change that leaves the badge equal sends no event at the level `badge`."""
     item = (await world.notify())["item"]
     await world.do(read_all=True, as_of=1)
     async with world.user().stream(STREAM) as stream:
@@ -271,8 +267,8 @@ async def test_badge_level_says_nothing_of_what_no_badge_shows(autojump_clock, w
         assert [] == await events_so_far(stream)
 
 
-async def test_badge_level_is_told_the_latest_alone(autojump_clock, world):
-    """Versions made at once are one frame: the latest badge wins."""
+async def test_pending_badges_are_coalesced(autojump_clock, world):
+    """Several pending versions are one `badge` event with the latest badge."""
     async with world.user().stream(STREAM) as stream:
         await first_events(stream)
         for number in range(5):
@@ -289,28 +285,26 @@ def _notify(title: str) -> Notify:
 # snapshot
 
 
-async def test_items_level_begins_with_a_snapshot(autojump_clock, world):
-    """A first connect is told the list, newest first, and the badge with it."""
+async def test_items_level_starts_with_a_snapshot(autojump_clock, world):
+    """The level `items` starts with a snapshot: items, newest first, and the badge."""
     items = [(await world.notify(title=title))["item"] for title in ("Old", "New")]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         _, snapshot = await first_events(stream)
-        told = data(snapshot)
+        received = data(snapshot)
         listed = body(await world.user().request("GET", "/v1/items"))
 
         assert "snapshot" == snapshot.type
-        assert {"epoch", "v", "badge", "items", "next"} == told.keys()
-        assert items[::-1] == [item["id"] for item in told["items"]]
-        assert listed["items"] == told["items"]
-        assert await world.badge() == told["badge"]
-        assert (told["badge"]["epoch"], 2) == (told["epoch"], told["v"])
-        assert told["next"] is None
+        assert {"epoch", "v", "badge", "items", "next"} == received.keys()
+        assert items[::-1] == [item["id"] for item in received["items"]]
+        assert listed["items"] == received["items"]
+        assert await world.badge() == received["badge"]
+        assert (received["badge"]["epoch"], 2) == (received["epoch"], received["v"])
+        assert received["next"] is None
 
 
 @pytest.mark.parametrize("items", [0, 1, 50, 51, 53])
-async def test_snapshot_tells_the_newest_fifty_and_where_the_rest_is(
-    autojump_clock, world, items
-):
-    """A snapshot holds 50 items at most, newest first, and the way to the others."""
+async def test_snapshot_is_a_page(autojump_clock, world, items):
+    """A snapshot has at most 50 items and the cursor of the next page."""
     titles = [str(number) for number in range(items)]
     for title in titles:
         await world.notify(title=title)
@@ -320,14 +314,14 @@ async def test_snapshot_tells_the_newest_fifty_and_where_the_rest_is(
         if snapshot["next"] is not None:
             target = f"/v1/items?before={snapshot['next']}"
             rest = body(await world.user().request("GET", target))["items"]
-        told = [item["title"] for item in snapshot["items"]]
+        received = [item["title"] for item in snapshot["items"]]
 
-        assert min(50, items) == len(told)
-        assert titles[::-1] == told + [item["title"] for item in rest]
+        assert min(50, items) == len(received)
+        assert titles[::-1] == received + [item["title"] for item in rest]
 
 
 async def test_item_of_a_snapshot_has_all_its_fields(autojump_clock, world):
-    """An item is told as the list tells it, whatever was left out."""
+    """An item in a snapshot has all its fields."""
     await world.notify(key="k", source="s", url="/u", data={"any": [1]}, ttl=60)
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         (item,) = data((await first_events(stream))[1])["items"]
@@ -344,8 +338,8 @@ async def test_item_of_a_snapshot_has_all_its_fields(autojump_clock, world):
 # change
 
 
-async def test_items_level_tells_one_change_for_each_version(autojump_clock, world):
-    """Changes come in order, none is skipped, and each goes on from the one before."""
+async def test_one_change_per_version(autojump_clock, world):
+    """The level `items` sends one `change` per version, in order."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
         for number in range(5):
@@ -358,8 +352,8 @@ async def test_items_level_tells_one_change_for_each_version(autojump_clock, wor
         ]
 
 
-async def test_each_change_of_a_burst_is_told(autojump_clock, world):
-    """Versions made at once are a frame each at level items: none is conflated."""
+async def test_pending_changes_are_not_coalesced(autojump_clock, world):
+    """Pending versions are one event each at the level `items`."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
         for number in range(5):
@@ -372,7 +366,7 @@ async def test_each_change_of_a_burst_is_told(autojump_clock, world):
 
 
 async def test_change_carries_the_whole_badge(autojump_clock, world):
-    """Every frame with a number carries the whole number, and when it is true."""
+    """A `change` carries the whole badge with its version."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
         result = await world.notify(category="mention")
@@ -384,7 +378,7 @@ async def test_change_carries_the_whole_badge(autojump_clock, world):
 
 
 @pytest.mark.parametrize(
-    ("mark", "told"),
+    ("mark", "received"),
     [
         ("read", {"read": True, "seen": True}),
         ("archive", {"archived": True}),
@@ -392,19 +386,19 @@ async def test_change_carries_the_whole_badge(autojump_clock, world):
         ("unarchive", None),
     ],
 )
-async def test_marks_are_told_as_what_they_set(autojump_clock, world, mark, told):
-    """A mark that changes something is a version; one that does not is none."""
+async def test_marks(autojump_clock, world, mark, received):
+    """A mark sends the flags that it changed; without a change it sends nothing."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         item = (await world.notify())["item"]
         await events_so_far(stream)
         await world.do(**{mark: [item]})
         changes = [data(event)["ops"] for event in await events_so_far(stream)]
 
-        assert ([[{"set": [item], **told}]] if told else []) == changes
+        assert ([[{"set": [item], **received}]] if received else []) == changes
 
 
-async def test_change_says_which_operation_it_was(autojump_clock, world):
-    """The own operation is told with its op_id; what others did has none."""
+async def test_change_has_the_op_id(autojump_clock, world):
+    """A `change` has the `op_id` of the user's operation, if there is one."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
         item = (await world.notify())["item"]
@@ -417,8 +411,8 @@ async def test_change_says_which_operation_it_was(autojump_clock, world):
         assert (answer["v"], answer["badge"]) == (read["v"], read["badge"])
 
 
-async def test_operation_is_told_to_all_streams_of_the_user(autojump_clock, world):
-    """What is read here is read there, and the one who read it is told as well."""
+async def test_operation_reaches_all_streams_of_the_user(autojump_clock, world):
+    """An operation is delivered to all streams of the user, its own included."""
     item = (await world.notify())["item"]
     target = f"{STREAM}?level=items"
     async with (
@@ -428,14 +422,14 @@ async def test_operation_is_told_to_all_streams_of_the_user(autojump_clock, worl
         await events_so_far(here)
         await events_so_far(there)
         await world.do(read=[item])
-        told = [await events_so_far(stream) for stream in (here, there)]
+        received = [await events_so_far(stream) for stream in (here, there)]
 
-        assert 1 == len(told[0])
-        assert told[0] == told[1]
+        assert 1 == len(received[0])
+        assert received[0] == received[1]
 
 
 async def test_replacing_by_key_is_one_change(autojump_clock, world):
-    """The old item goes and the new one comes in the same version."""
+    """A replacement by key removes and adds in one version."""
     old = (await world.notify(key="k"))["item"]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
@@ -450,8 +444,8 @@ async def test_replacing_by_key_is_one_change(autojump_clock, world):
         assert 1 == change["badge"]["unread"]
 
 
-async def test_eviction_is_told(autojump_clock, make_world):
-    """What a full mailbox let go is told, and that the number is a lower bound."""
+async def test_eviction(autojump_clock, make_world):
+    """An eviction is delivered, and sets `more`."""
     world = make_world(mailbox_items="1")
     old = (await world.notify())["item"]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
@@ -463,8 +457,8 @@ async def test_eviction_is_told(autojump_clock, make_world):
         assert (1, True) == (change["badge"]["unread"], change["badge"]["more"])
 
 
-async def test_retraction_is_told(autojump_clock, world):
-    """What a producer took back leaves every list."""
+async def test_retraction(autojump_clock, world):
+    """A retraction is delivered."""
     item = (await world.notify(source="issue:42"))["item"]
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
@@ -475,8 +469,8 @@ async def test_retraction_is_told(autojump_clock, world):
         assert 0 == change["badge"]["unread"]
 
 
-async def test_expiry_is_told_in_time(autojump_clock, world):
-    """An item leaves at its time, with a version, though nobody asked."""
+async def test_expiry_on_time(autojump_clock, world):
+    """An expiry is delivered on time, with its version."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
         start = trio.current_time()
@@ -496,26 +490,24 @@ async def set_gauge(world, category: str, count: int, source_version: int) -> No
 
 
 @LEVELS
-async def test_gauge_is_told_although_it_has_no_items(autojump_clock, world, level):
-    """A count that another database owns changes the badge, and so is told."""
+async def test_gauge(autojump_clock, world, level):
+    """A gauge is delivered at both levels."""
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
         await first_events(stream)
         await set_gauge(world, "tasks", 7, 1)
-        told = data(await stream.next_event())
-        badge = told if level == "badge" else told["badge"]
+        received = data(await stream.next_event())
+        badge = received if level == "badge" else received["badge"]
 
         assert 7 == badge["unread"]
-        assert [] == told.get("ops", [])
+        assert [] == received.get("ops", [])
 
 
 # ping
 
 
 @LEVELS
-async def test_ping_comes_when_nothing_else_did_and_tells_the_version(
-    autojump_clock, world, level
-):
-    """Silence is broken every 25 s by the version that the client should have."""
+async def test_ping(autojump_clock, world, level):
+    """After 25 s without an event a `ping` carries the client's version."""
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
         await first_events(stream)
         start = trio.current_time()
@@ -528,8 +520,8 @@ async def test_ping_comes_when_nothing_else_did_and_tells_the_version(
         assert trio.current_time() == pytest.approx(start + 45)
 
 
-async def test_ping_goes_on(autojump_clock, make_world):
-    """As long as nothing happens there is one after each interval."""
+async def test_ping_repeats(autojump_clock, make_world):
+    """An idle stream sends a `ping` after each interval."""
     world = make_world(ping="10")
     async with world.user().stream(STREAM) as stream:
         await first_events(stream)
@@ -542,10 +534,8 @@ async def test_ping_goes_on(autojump_clock, make_world):
 
 
 @LEVELS
-async def test_ping_of_a_current_stream_tells_the_version_of_hello(
-    autojump_clock, world, level
-):
-    """Before the first state frame it is the one that hello told."""
+async def test_ping_of_a_current_stream(autojump_clock, world, level):
+    """The `ping` of a current stream has the version of `hello`."""
     await world.notify()
     headers = {"Last-Event-ID": await current_cursor(world)}
     target = f"{STREAM}?level={level}"
@@ -556,8 +546,8 @@ async def test_ping_of_a_current_stream_tells_the_version_of_hello(
         assert ("ping", {"v": 1}) == (ping.type, data(ping))
 
 
-async def test_ping_tells_what_was_told_and_not_what_there_is(autojump_clock, world):
-    """A version that a badge stream need not know of is not asked of the client."""
+async def test_ping_has_the_last_sent_version(autojump_clock, world):
+    """A `ping` has the last version that was sent, not that of the mailbox."""
     item = (await world.notify())["item"]
     await world.do(read_all=True, as_of=1)
     async with world.user().stream(STREAM) as stream:
@@ -574,27 +564,25 @@ async def test_ping_tells_what_was_told_and_not_what_there_is(autojump_clock, wo
 
 @LEVELS
 @pytest.mark.parametrize("categories", ["", "&categories=default"], ids=["all", "some"])
-async def test_running_stream_of_a_forgotten_user_is_told_to_forget(
-    autojump_clock, world, level, categories
-):
-    """Another epoch is announced before its state."""
+async def test_reset_of_a_running_stream(autojump_clock, world, level, categories):
+    """`reset` precedes the state of a new epoch."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level={level}{categories}") as stream:
         hello, _ = await first_events(stream)
         await world.producer.request("DELETE", "/v1/users/alice")
         reset, state = await events_so_far(stream)
-        told = data(state)
-        badge = told if level == "badge" else told["badge"]
+        received = data(state)
+        badge = received if level == "badge" else received["badge"]
 
         assert ("reset", '{"reason":"epoch"}') == (reset.type, reset.data)
         assert ("badge" if level == "badge" else "snapshot") == state.type
-        assert (await world.badge())["epoch"] == told["epoch"] != hello["epoch"]
-        assert (0, 0) == (told["v"], badge["unread"])
+        assert (await world.badge())["epoch"] == received["epoch"] != hello["epoch"]
+        assert (0, 0) == (received["v"], badge["unread"])
 
 
 @LEVELS
-async def test_stream_goes_on_in_the_new_epoch(autojump_clock, world, level):
-    """After the reset each change is told, from the version that was told."""
+async def test_stream_continues_in_the_new_epoch(autojump_clock, world, level):
+    """After a `reset` the stream continues in the new epoch."""
     await world.notify()
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
         await first_events(stream)
@@ -602,9 +590,9 @@ async def test_stream_goes_on_in_the_new_epoch(autojump_clock, world, level):
         await events_so_far(stream)
         await world.notify()
         (event,) = await events_so_far(stream)
-        told = data(event)
+        received = data(event)
 
-        assert (1, 0) == (told["v"], told.get("from", 0))
+        assert (1, 0) == (received["v"], received.get("from", 0))
         assert "current" == (await _outcome(world, level, event.id))
 
 
@@ -615,8 +603,8 @@ async def _outcome(world, level: str, cursor: str) -> str:
         return data(await stream.next_event())["resume"]
 
 
-async def test_ping_after_a_reset_tells_the_new_line(autojump_clock, world):
-    """The version of the old epoch is not asked of anybody any more."""
+async def test_ping_after_a_reset(autojump_clock, world):
+    """A `ping` after a `reset` has a version of the new epoch."""
     await world.notify()
     async with world.user().stream(STREAM) as stream:
         await first_events(stream)
@@ -629,8 +617,8 @@ async def test_ping_after_a_reset_tells_the_new_line(autojump_clock, world):
 # The numbers.
 
 
-async def test_frames_are_counted_by_event(autojump_clock, world):
-    """A scripted story of one stream is in the numbers, frame by frame."""
+async def test_events_are_counted_by_type(autojump_clock, world):
+    """The metrics count each event of a stream by type."""
     async with world.user(ttl=80).stream(f"{STREAM}?level=items") as stream:
         await first_events(stream)
         await world.notify()

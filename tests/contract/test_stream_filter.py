@@ -1,4 +1,4 @@
-"""Streams about some categories: what they are told, and what they are not."""
+"""Streams with a filter by categories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONLY_A = "/v1/stream?level=items&categories=a"
 
 
 def versions(events) -> list[tuple[int, int]]:
-    """Return where each change comes from and leads to."""
+    """Return the `from` and `v` of each change."""
     return [(data(event)["from"], data(event)["v"]) for event in events]
 
 
@@ -34,8 +34,8 @@ async def set_gauge(world, category: str, count: int, source_version: int) -> No
 # What is in a frame.
 
 
-async def test_badge_counts_the_categories_alone(autojump_clock, world):
-    """Of a filtered badge, numbers and parts are those of its categories."""
+async def test_filtered_badge(autojump_clock, world):
+    """A filtered badge counts its categories only."""
     for category in ("a", "a", "b", "c"):
         await world.notify(category=category)
     async with world.user().stream("/v1/stream?categories=a,c") as stream:
@@ -48,8 +48,8 @@ async def test_badge_counts_the_categories_alone(autojump_clock, world):
         } == badge["by"]
 
 
-async def test_snapshot_tells_the_items_of_the_categories_alone(autojump_clock, world):
-    """Of a filtered snapshot, the list and the badge are of its categories."""
+async def test_filtered_snapshot(autojump_clock, world):
+    """A filtered snapshot has the items and the badge of its categories only."""
     wanted = await world.notify(category="a")
     await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
@@ -60,10 +60,8 @@ async def test_snapshot_tells_the_items_of_the_categories_alone(autojump_clock, 
         assert (2, 2) == (snapshot["v"], snapshot["badge"]["v"])
 
 
-async def test_fifty_of_the_category_are_told_whatever_is_between(
-    autojump_clock, world
-):
-    """The page of a filtered snapshot is counted after the filter."""
+async def test_filtered_snapshot_has_a_full_page(autojump_clock, world):
+    """A filtered snapshot has up to 50 items of its categories."""
     for number in range(52):
         await world.notify(category="a", title=str(number))
         await world.notify(category="b")
@@ -78,8 +76,8 @@ async def test_fifty_of_the_category_are_told_whatever_is_between(
         assert ["1", "0"] == [item["title"] for item in rest["items"]]
 
 
-async def test_change_tells_the_ids_of_the_categories_alone(autojump_clock, world):
-    """An operation on items of several categories is told in its part."""
+async def test_filtered_change(autojump_clock, world):
+    """A filtered change has the ids of its categories only."""
     wanted = await world.notify(category="a")
     await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
@@ -91,8 +89,8 @@ async def test_change_tells_the_ids_of_the_categories_alone(autojump_clock, worl
         assert 0 == change["badge"]["unread"]
 
 
-async def test_unknown_category_is_an_empty_one(autojump_clock, world):
-    """A category that nobody has used yet has no items, and may get some."""
+async def test_unknown_category(autojump_clock, world):
+    """A category without items is valid."""
     await world.notify(category="b")
     async with world.user().stream(ONLY_A) as stream:
         _, snapshot = await first_events(stream)
@@ -108,10 +106,10 @@ async def test_unknown_category_is_an_empty_one(autojump_clock, world):
 
 @LEVELS
 @pytest.mark.parametrize("operation", ["notify", "read", "gauge", "expire"])
-async def test_versions_of_other_categories_are_left_out(
+async def test_versions_of_other_categories_are_silent(
     autojump_clock, world, level, operation
 ):
-    """What happens elsewhere wakes no filtered stream."""
+    """A filtered stream sends nothing for a version of another category."""
     other = await world.notify(category="b")
     await world.notify(category="b", ttl=5)
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
@@ -131,24 +129,22 @@ async def test_versions_of_other_categories_are_left_out(
 
 
 @LEVELS
-async def test_gauge_of_the_category_is_told(autojump_clock, world, level):
-    """A gauge counts in its category and in no other."""
+async def test_gauge_of_the_category(autojump_clock, world, level):
+    """A gauge is delivered to streams of its category only."""
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
         await first_events(stream)
         await set_gauge(world, "a", 7, 1)
         await set_gauge(world, "b", 9, 1)
         (event,) = await events_so_far(stream)
-        told = data(event)
-        badge = told if level == "badge" else told["badge"]
+        received = data(event)
+        badge = received if level == "badge" else received["badge"]
 
         assert (1, 7, {"a"}) == (badge["v"], badge["unread"], set(badge["by"]))
 
 
 @LEVELS
-async def test_mailbox_that_became_full_is_told_to_all_who_count(
-    autojump_clock, make_world, level
-):
-    """An eviction elsewhere makes every number above 0 a lower bound."""
+async def test_eviction_in_another_category(autojump_clock, make_world, level):
+    """An eviction in another category sets `more` of each badge above 0."""
     world = make_world(mailbox_items="2")
     await world.notify(category="b")
     await world.notify(category="a")
@@ -156,17 +152,17 @@ async def test_mailbox_that_became_full_is_told_to_all_who_count(
         await first_events(stream)
         await world.notify(category="b")
         (event,) = await events_so_far(stream)
-        told = data(event)
-        badge = told if level == "badge" else told["badge"]
+        received = data(event)
+        badge = received if level == "badge" else received["badge"]
 
         assert (1, True) == (badge["unread"], badge["more"])
 
 
-# `from`: what was told before on this very stream.
+# `from`: the version that this stream sent before
 
 
-async def test_from_is_what_this_stream_was_told_before(autojump_clock, world):
-    """Silent versions leave no hole: a change goes on from the one told before."""
+async def test_from_is_the_last_sent_version(autojump_clock, world):
+    """`from` is the version that this stream sent before: there is no gap."""
     async with world.user().stream(ONLY_A) as stream:
         await first_events(stream)
         for category in "abba":
@@ -177,7 +173,7 @@ async def test_from_is_what_this_stream_was_told_before(autojump_clock, world):
 
 
 async def test_from_of_a_later_stream_is_its_snapshot(autojump_clock, world):
-    """Two streams of one filter may come from different versions to the same."""
+    """Two streams of one filter may have a different `from` for the same version."""
     async with world.user().stream(ONLY_A) as early:
         await first_events(early)
         await world.notify(category="a")
@@ -186,14 +182,14 @@ async def test_from_of_a_later_stream_is_its_snapshot(autojump_clock, world):
         async with world.user().stream(ONLY_A) as late:
             _, snapshot = await first_events(late)
             await world.notify(category="a")
-            told = [await events_so_far(stream) for stream in (early, late)]
+            received = [await events_so_far(stream) for stream in (early, late)]
 
             assert 2 == data(snapshot)["v"]
-            assert [[(1, 3)], [(2, 3)]] == [versions(events) for events in told]
+            assert [[(1, 3)], [(2, 3)]] == [versions(events) for events in received]
 
 
 async def burst(world, categories: str) -> None:
-    """Make a version of each of these categories before any stream is asked."""
+    """Publish a version of each category while the streams are not read."""
     for number, category in enumerate(categories):
         item = Notify(id=f"item-{number}", category=category, title="Hello")
         await world.service.hub.apply("alice", item)
@@ -209,8 +205,10 @@ async def burst(world, categories: str) -> None:
         "bab",
     ],
 )
-async def test_from_has_no_hole_after_a_burst(autojump_clock, world, categories):
-    """A silent version behind one that is told moves nobody, in a burst as well."""
+async def test_from_has_no_gap_after_pending_versions(
+    autojump_clock, world, categories
+):
+    """`from` has no gap when several versions are pending."""
     async with world.user().stream(ONLY_A) as stream:
         await first_events(stream)
         await burst(world, categories)
@@ -218,13 +216,15 @@ async def test_from_has_no_hole_after_a_burst(autojump_clock, world, categories)
         await world.notify(category="a")
         changes += versions(await events_so_far(stream))
 
-        told = [v for v, category in enumerate(categories + "a", 1) if category == "a"]
-        assert list(zip([0, *told], told, strict=False)) == changes
+        received = [
+            v for v, category in enumerate(categories + "a", 1) if category == "a"
+        ]
+        assert list(zip([0, *received], received, strict=False)) == changes
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
-async def test_replay_with_silent_versions_has_no_hole(autojump_clock, world, kept):
-    """After a replay too, the next change goes on from the last one told."""
+async def test_from_has_no_gap_after_a_replay(autojump_clock, world, kept):
+    """`from` has no gap after a replay with silent versions."""
     start = await current_cursor(world)
     async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
         await events_so_far(other)
@@ -243,10 +243,8 @@ async def test_replay_with_silent_versions_has_no_hole(autojump_clock, world, ke
 
 
 @LEVELS
-async def test_silent_versions_are_replayed_without_a_frame(
-    autojump_clock, world, level
-):
-    """Who missed nothing of its categories is where it was, and is told so."""
+async def test_replay_of_silent_versions(autojump_clock, world, level):
+    """A replay of silent versions alone sends no event."""
     await world.notify(category="a")
     start = await current_cursor(world)
     await world.notify(category="b")
@@ -262,8 +260,8 @@ async def test_silent_versions_are_replayed_without_a_frame(
             assert (1, []) == (data(hello)["v"], state)
 
 
-async def test_current_wins_over_the_filter(autojump_clock, world):
-    """A cursor at the version is current, whatever the version was about."""
+async def test_current_takes_precedence_over_the_filter(autojump_clock, world):
+    """A cursor at the newest version is current, also if that version is silent."""
     await world.notify(category="b")
     cursor = await current_cursor(world)
 
@@ -275,12 +273,12 @@ async def test_current_wins_over_the_filter(autojump_clock, world):
 @pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
 @pytest.mark.parametrize("ring", ["3", "256"], ids=["outrun", "whole"])
 @pytest.mark.parametrize(
-    ("categories", "told"), [("aabb", [(1, 2)]), ("abba", [(1, 4)]), ("abbb", [])]
+    ("categories", "received"), [("aabb", [(1, 2)]), ("abba", [(1, 4)]), ("abbb", [])]
 )
-async def test_filtered_replay_is_exactly_what_the_filter_lets_through(
-    autojump_clock, make_world, ring, kept, categories, told
+async def test_filtered_replay(
+    autojump_clock, make_world, ring, kept, categories, received
 ):
-    """What a reader is told hangs neither on the ring's end nor on other streams."""
+    """A filtered replay sends exactly the changes that pass the filter."""
     world = make_world(ring_changes=ring)
     async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
         await world.notify(category=categories[0])
@@ -290,13 +288,11 @@ async def test_filtered_replay_is_exactly_what_the_filter_lets_through(
         await events_so_far(other)
         outcome, state = await resume(world, "items", cursor, query="&categories=a")
 
-    assert ("replayed", told) == (outcome, versions(state))
+    assert ("replayed", received) == (outcome, versions(state))
 
 
-async def test_first_version_of_another_category_is_left_out_of_a_replay(
-    autojump_clock, world
-):
-    """An empty mailbox is known to have shown nothing before."""
+async def test_first_version_of_another_category(autojump_clock, world):
+    """The first version of another category is silent in a replay."""
     start = await current_cursor(world)
     await set_gauge(world, "b", 7, 1)
 
@@ -313,10 +309,8 @@ async def test_first_version_of_another_category_is_left_out_of_a_replay(
         *(("items", each) for each in ("ab", "bab", "aab", "abb")),
     ],
 )
-async def test_ping_never_asks_for_what_was_not_told(
-    autojump_clock, world, level, categories
-):
-    """No client is ever behind its ping, so that none reconnects for ever."""
+async def test_ping_of_a_filtered_stream(autojump_clock, world, level, categories):
+    """A `ping` never has a version that this stream did not send."""
     async with world.user().stream(f"/v1/stream?level={level}&categories=a") as stream:
         hello, state = await first_events(stream)
         await burst(world, categories)
@@ -334,10 +328,8 @@ async def test_ping_never_asks_for_what_was_not_told(
 
 
 @pytest.mark.parametrize("level", ["badge", "items"])
-async def test_hello_tells_no_version_that_the_replay_does_not_lead_to(
-    autojump_clock, world, level
-):
-    """A client that believes hello has, after the frames, what hello told."""
+async def test_hello_of_a_filtered_replay(autojump_clock, world, level):
+    """The replay after `hello` ends at the version of `hello`."""
     await world.notify(category="a")
     start = await current_cursor(world)
     for category in "ab":

@@ -1,4 +1,4 @@
-"""Any story: whatever happens, and wherever it is cut, a page ends with the truth."""
+"""Any sequence of operations and disconnects leaves a page with the right state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READ = {"read": True, "seen": True}
 
 
 def _operation(random: Random, number: int) -> Operation:
-    """Draw something that may happen to a mailbox."""
+    """Draw an operation on a mailbox."""
     category = random.choice("ab")
     mark = Mark(
         flags=random.choice(
@@ -72,10 +72,10 @@ async def _happen(world, random: Random, valve: Valve, count: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("level", ["badge", "items"])
 @pytest.mark.parametrize("categories", ["a,b", "a"])
-async def test_page_that_is_cut_anywhere_ends_with_the_truth(
+async def test_page_with_disconnects_ends_with_the_right_state(
     autojump_clock, make_world, level, categories, seed
 ):
-    """Nothing is lost, nothing is told twice, and no number drifts."""
+    """No version is lost or repeated, and the badge equals the server's."""
     random, client = Random(seed), Client()
     world = make_world(ring_changes="8", mailbox_items="6")
     target = f"/v1/stream?level={level}&categories={categories}"

@@ -1,4 +1,4 @@
-"""Resume: a pure function of the cursor, the epoch, the version and the ring."""
+"""Resume: the outcome depends on cursor, epoch, version and change log alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 PROOFS = pytest.mark.parametrize("by_ticket", [False, True], ids=["token", "ticket"])
 
 
-async def told(world, level: str, cursor: str, *, by_ticket: bool, query: str = ""):
-    """Return the hello and the state frames of a stream that presents *cursor*."""
+async def received(world, level: str, cursor: str, *, by_ticket: bool, query: str = ""):
+    """Return the data of hello and the events after it, for a stream with *cursor*."""
     target, client = f"/v1/stream?level={level}{query}", world.user()
     if by_ticket:
         asked = await post(world.producer, "/v1/tickets", {"user": "alice"})
@@ -43,12 +43,10 @@ def at(cursor: str, v: int) -> str:
 
 @LEVELS
 @PROOFS
-async def test_no_cursor_is_answered_with_a_snapshot(
-    autojump_clock, world, level, by_ticket
-):
-    """Who was never here is told the state, and that it is one."""
+async def test_no_cursor(autojump_clock, world, level, by_ticket):
+    """A client without a cursor gets a snapshot."""
     await world.notify()
-    hello, (state,) = await told(world, level, "", by_ticket=by_ticket)
+    hello, (state,) = await received(world, level, "", by_ticket=by_ticket)
 
     assert ("snapshot", 1) == (hello["resume"], hello["v"])
     assert ("badge" if level == "badge" else "snapshot") == state.type
@@ -56,13 +54,11 @@ async def test_no_cursor_is_answered_with_a_snapshot(
 
 @LEVELS
 @PROOFS
-async def test_cursor_of_the_newest_version_is_current(
-    autojump_clock, world, level, by_ticket
-):
-    """Who has everything is told so, and is told nothing again."""
+async def test_current(autojump_clock, world, level, by_ticket):
+    """A cursor at the newest version is `current`, and no state follows."""
     await world.notify()
     cursor = await current_cursor(world)
-    hello, state = await told(world, level, cursor, by_ticket=by_ticket)
+    hello, state = await received(world, level, cursor, by_ticket=by_ticket)
 
     assert ("current", 1) == (hello["resume"], hello["v"])
     assert [] == state
@@ -70,12 +66,12 @@ async def test_cursor_of_the_newest_version_is_current(
 
 @LEVELS
 @PROOFS
-async def test_cursor_behind_is_replayed(autojump_clock, world, level, by_ticket):
-    """Within the ring a late reader is told just what it missed."""
+async def test_replayed(autojump_clock, world, level, by_ticket):
+    """A cursor within the change log is `replayed`: the missing changes follow."""
     await world.notify()
     cursor = await current_cursor(world)
     await world.notify()
-    hello, (state,) = await told(world, level, cursor, by_ticket=by_ticket)
+    hello, (state,) = await received(world, level, cursor, by_ticket=by_ticket)
 
     assert ("replayed", 2) == (hello["resume"], hello["v"])
     assert ("badge" if level == "badge" else "change") == state.type
@@ -84,12 +80,10 @@ async def test_cursor_behind_is_replayed(autojump_clock, world, level, by_ticket
 
 @LEVELS
 @PROOFS
-async def test_cursor_of_another_epoch_is_reset(
-    autojump_clock, world, level, by_ticket
-):
-    """A line that was broken is told to be one, and then the state."""
+async def test_reset(autojump_clock, world, level, by_ticket):
+    """A cursor of another epoch is `reset`, and the state follows."""
     await world.notify()
-    hello, (state,) = await told(world, level, "another.1", by_ticket=by_ticket)
+    hello, (state,) = await received(world, level, "another.1", by_ticket=by_ticket)
 
     assert ("reset", 1) == (hello["resume"], hello["v"])
     assert ("badge" if level == "badge" else "snapshot") == state.type
@@ -99,16 +93,14 @@ async def test_cursor_of_another_epoch_is_reset(
 
 
 @LEVELS
-async def test_current_needs_no_ring(autojump_clock, world, level):
-    """An empty mailbox with an empty ring still knows that nothing changed."""
+async def test_current_without_changes(autojump_clock, world, level):
+    """A cursor of an empty mailbox is `current`."""
     assert ("current", []) == await resume(world, level, await current_cursor(world))
 
 
 @LEVELS
-async def test_current_is_current_after_the_ring_was_outrun(
-    autojump_clock, make_world, level
-):
-    """However much the ring has let go, who has everything has everything."""
+async def test_current_after_evictions_from_the_log(autojump_clock, make_world, level):
+    """A cursor at the newest version is `current`, however long the history was."""
     world = make_world(ring_changes="1")
     for _ in range(4):
         await world.notify()
@@ -117,8 +109,8 @@ async def test_current_is_current_after_the_ring_was_outrun(
 
 
 @pytest.mark.parametrize("missed", [1, 2, 7])
-async def test_badge_level_is_replayed_one_badge(autojump_clock, make_world, missed):
-    """A late badge is one frame late, however many changes it missed."""
+async def test_badge_level_replays_one_badge(autojump_clock, make_world, missed):
+    """The level `badge` replays one badge, however many versions are missing."""
     world = make_world(ring_changes="3")
     start = await current_cursor(world)
     for _ in range(missed):
@@ -130,10 +122,8 @@ async def test_badge_level_is_replayed_one_badge(autojump_clock, make_world, mis
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
-async def test_items_level_is_replayed_exactly_what_it_missed(
-    autojump_clock, world, kept
-):
-    """Within the ring the missing changes come, each once and in order."""
+async def test_items_level_replays_the_missing_changes(autojump_clock, world, kept):
+    """The level `items` replays each missing change once, in order."""
     await world.notify()
     start = await current_cursor(world)
     target = "/v1/stream?level=items"
@@ -149,10 +139,8 @@ async def test_items_level_is_replayed_exactly_what_it_missed(
     ]
 
 
-async def test_replayed_changes_are_those_that_a_running_stream_was_told(
-    autojump_clock, world
-):
-    """Replay and live delivery are the same frames, byte for byte."""
+async def test_replayed_changes_equal_delivered_ones(autojump_clock, world):
+    """A replayed change equals the delivered one, byte for byte."""
     start = await current_cursor(world)
     async with world.user().stream("/v1/stream?level=items") as stream:
         await events_so_far(stream)
@@ -168,10 +156,10 @@ async def test_replayed_changes_are_those_that_a_running_stream_was_told(
 @pytest.mark.parametrize(
     ("missed", "expected"), [(3, "replayed"), (4, "snapshot"), (9, "snapshot")]
 )
-async def test_ring_reaches_back_as_far_as_it_is_long(
+async def test_change_log_bounds_the_replay(
     autojump_clock, make_world, missed, expected
 ):
-    """Evicted from the ring, the changes are stood in for by the whole state."""
+    """A cursor older than the change log gets a snapshot."""
     world = make_world(ring_changes="3")
     await world.notify()
     start = await current_cursor(world)
@@ -216,10 +204,8 @@ async def test_ring_reaches_back_as_far_as_it_is_long(
         "0.0",
     ],
 )
-async def test_cursor_that_proves_nothing_is_reset(
-    autojump_clock, world, level, presented
-):
-    """Whatever a client sends has an outcome; what proves nothing proves nothing."""
+async def test_invalid_cursor_is_reset(autojump_clock, world, level, presented):
+    """An invalid cursor is `reset`."""
     epoch = (await world.notify())["epoch"]
     presented = presented.format(epoch=epoch).encode().decode("latin-1")
     outcome, (state,) = await resume(world, level, presented)
@@ -229,8 +215,8 @@ async def test_cursor_that_proves_nothing_is_reset(
 
 
 @LEVELS
-async def test_cursor_of_another_user_is_worth_nothing(autojump_clock, world, level):
-    """Another user's position is not taken for one's own, even at equal versions."""
+async def test_cursor_of_another_user(autojump_clock, world, level):
+    """A cursor of another user is `reset`, even at an equal version."""
     await world.notify("alice")
     await world.notify("bob")
     outcome, (state,) = await resume(world, level, await current_cursor(world, "bob"))
@@ -239,18 +225,16 @@ async def test_cursor_of_another_user_is_worth_nothing(autojump_clock, world, le
 
 
 @LEVELS
-async def test_cursor_of_another_user_is_worth_nothing_at_the_start(
-    autojump_clock, world, level
-):
-    """Not even version 0 of an empty mailbox is another's version 0."""
+async def test_cursor_of_another_users_empty_mailbox(autojump_clock, world, level):
+    """A cursor of another user's empty mailbox is `reset`."""
     outcome, _ = await resume(world, level, await current_cursor(world, "bob"))
 
     assert "reset" == outcome
 
 
 @LEVELS
-async def test_cursor_of_before_a_deletion_is_reset(autojump_clock, world, level):
-    """A forgotten user's cursor is of a line that is over."""
+async def test_cursor_from_before_a_deletion(autojump_clock, world, level):
+    """A cursor from before the deletion of the user is `reset`."""
     await world.notify()
     before = await current_cursor(world)
     await world.producer.request("DELETE", "/v1/users/alice")
@@ -260,8 +244,8 @@ async def test_cursor_of_before_a_deletion_is_reset(autojump_clock, world, level
 
 
 @LEVELS
-async def test_cursor_of_before_a_restart_is_reset(autojump_clock, make_world, level):
-    """A memory engine that began anew is another line at the same version."""
+async def test_cursor_from_before_a_restart(autojump_clock, make_world, level):
+    """A cursor from before a restart of the memory engine is `reset`."""
     before, after = make_world(), make_world()
     await before.notify()
     await after.notify()
@@ -269,15 +253,13 @@ async def test_cursor_of_before_a_restart_is_reset(autojump_clock, make_world, l
     assert "reset" == (await resume(after, level, await current_cursor(before)))[0]
 
 
-async def test_hello_of_each_outcome_tells_where_the_stream_begins(
-    autojump_clock, world
-):
-    """The version of hello is the one that its first frames lead to."""
+async def test_hello_has_the_version_of_the_state(autojump_clock, world):
+    """`hello` has the version at which its first events end."""
     for _ in range(3):
         await world.notify()
     newest = await current_cursor(world)
     hellos = [
-        (await told(world, level, cursor, by_ticket=False))[0]
+        (await received(world, level, cursor, by_ticket=False))[0]
         for level in ("badge", "items")
         for cursor in ("", newest, at(newest, 1), at(newest, 9))
     ]
@@ -285,10 +267,8 @@ async def test_hello_of_each_outcome_tells_where_the_stream_begins(
     assert [3] * 8 == [hello["v"] for hello in hellos]
 
 
-async def test_connection_cut_behind_hello_has_not_moved_the_cursor(
-    autojump_clock, world
-):
-    """Dying between hello and the state leaves the client where it was."""
+async def test_disconnect_after_hello(autojump_clock, world):
+    """A connection that ends after `hello` does not move the cursor."""
     start = await current_cursor(world)
     await world.notify()
     headers = {"Last-Event-ID": start}
@@ -300,14 +280,12 @@ async def test_connection_cut_behind_hello_has_not_moved_the_cursor(
 
 
 @LEVELS
-async def test_every_outcome_is_counted_as_what_hello_said(
-    autojump_clock, world, level
-):
-    """A scripted story: two first connects, one of each other outcome."""
+async def test_outcomes_are_counted(autojump_clock, world, level):
+    """The metrics count each outcome as `hello` reports it."""
     await world.notify()
     newest = await current_cursor(world)
     for cursor in ("", "", newest, at(newest, 0), "nonsense"):
-        await told(world, level, cursor, by_ticket=False)
+        await received(world, level, cursor, by_ticket=False)
 
     assert {"current": 1, "replayed": 1, "snapshot": 2, "reset": 1} == {
         outcome: metric_value(world, "roundel_streams_opened_total", resume=outcome)

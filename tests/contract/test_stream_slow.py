@@ -1,4 +1,4 @@
-"""Slow readers: a stream is a cursor, so they are told less often, never less."""
+"""Slow clients: a stream is a cursor, so they get fewer events and the same state."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 STREAM = "/v1/stream"
 
 
-async def test_slow_badge_reader_is_told_the_latest(autojump_clock, world):
-    """When it reads again it gets one badge: that of now."""
+async def test_slow_client_gets_the_latest_badge(autojump_clock, world):
+    """A slow client at the level `badge` gets the latest badge alone."""
     valve = Valve(world)
     async with valve.world.user().stream(STREAM) as stream:
         await trio.testing.wait_all_tasks_blocked()
@@ -31,10 +31,8 @@ async def test_slow_badge_reader_is_told_the_latest(autojump_clock, world):
         assert (0, 5) == (data(first)["v"], data(latest)["v"])
 
 
-async def test_slow_items_reader_is_told_the_changes_that_it_missed(
-    autojump_clock, world
-):
-    """Within the ring nothing is skipped, however slowly it is taken."""
+async def test_slow_client_gets_each_change(autojump_clock, world):
+    """A slow client at the level `items` gets each change within the change log."""
     valve = Valve(world)
     async with valve.world.user().stream(f"{STREAM}?level=items") as stream:
         await trio.testing.wait_all_tasks_blocked()
@@ -48,10 +46,8 @@ async def test_slow_items_reader_is_told_the_changes_that_it_missed(
         ]
 
 
-async def test_slow_items_reader_beyond_the_ring_is_told_a_snapshot(
-    autojump_clock, make_world
-):
-    """What the ring let go is stood in for by the whole state, without a reset."""
+async def test_slow_client_behind_the_change_log(autojump_clock, make_world):
+    """A slow client behind the change log gets a snapshot, without a `reset`."""
     world = make_world(ring_changes="3")
     valve = Valve(world)
     async with valve.world.user().stream(f"{STREAM}?level=items") as stream:
@@ -64,8 +60,8 @@ async def test_slow_items_reader_beyond_the_ring_is_told_a_snapshot(
         assert ("snapshot", 5) == (snapshot.type, data(snapshot)["v"])
 
 
-async def test_change_after_such_a_snapshot_goes_on_from_it(autojump_clock, make_world):
-    """Catching up leaves no hole behind."""
+async def test_change_after_such_a_snapshot(autojump_clock, make_world):
+    """The change after such a snapshot has its version as `from`."""
     world = make_world(ring_changes="3")
     valve = Valve(world)
     async with valve.world.user().stream(f"{STREAM}?level=items") as stream:
@@ -81,10 +77,8 @@ async def test_change_after_such_a_snapshot_goes_on_from_it(autojump_clock, make
 
 
 @LEVELS
-async def test_slow_reader_of_a_forgotten_user_is_told_to_forget(
-    autojump_clock, world, level
-):
-    """Of the epochs that passed while it did not read, it is told the last."""
+async def test_slow_client_gets_one_reset(autojump_clock, world, level):
+    """A slow client gets one `reset` for several epochs."""
     await world.notify()
     valve = Valve(world)
     async with valve.world.user().stream(f"{STREAM}?level={level}") as stream:
@@ -101,8 +95,8 @@ async def test_slow_reader_of_a_forgotten_user_is_told_to_forget(
 
 
 @LEVELS
-async def test_slow_reader_keeps_nobody_waiting(autojump_clock, world, level):
-    """Other streams of the same user are told in time."""
+async def test_slow_client_does_not_delay_others(autojump_clock, world, level):
+    """A slow client does not delay other streams of the user."""
     valve = Valve(world)
     target = f"{STREAM}?level={level}"
     async with (
@@ -122,10 +116,10 @@ async def test_slow_reader_keeps_nobody_waiting(autojump_clock, world, level):
 
 @LEVELS
 @pytest.mark.parametrize(("seconds", "is_slow"), [(29.9, False), (30, True)])
-async def test_reader_whose_one_write_takes_too_long_is_ended(
+async def test_slow_write_ends_the_stream(
     autojump_clock, world, level, seconds, is_slow
 ):
-    """It does better to come back than to be fed: bye, and nothing is lost."""
+    """A write that takes 30 s ends the stream with `bye`."""
     valve = Valve(world)
     async with valve.world.user().stream(f"{STREAM}?level={level}") as stream:
         await trio.sleep(seconds)
@@ -138,10 +132,8 @@ async def test_reader_whose_one_write_takes_too_long_is_ended(
         assert state.id == stream.last_event_id
 
 
-async def test_what_a_slow_reader_missed_is_replayed_when_it_is_back(
-    autojump_clock, world
-):
-    """Nothing is lost, since the cursor is the client's."""
+async def test_missing_changes_are_replayed(autojump_clock, world):
+    """The missing changes are replayed after the reconnection."""
     valve = Valve(world)
     target = f"{STREAM}?level=items"
     async with valve.world.user().stream(target) as stream:
@@ -157,10 +149,8 @@ async def test_what_a_slow_reader_missed_is_replayed_when_it_is_back(
         assert (0, 1) == (data(change)["from"], data(change)["v"])
 
 
-async def test_writes_that_are_slow_one_by_one_are_no_slow_reader(
-    autojump_clock, world
-):
-    """It is a single write that counts, not the sum of many."""
+async def test_several_slow_writes(autojump_clock, world):
+    """Several slow writes of less than 30 s do not end the stream."""
     valve = Valve(world)
     async with valve.world.user().stream(STREAM) as stream:
         for _ in range(5):
@@ -179,7 +169,7 @@ async def test_writes_that_are_slow_one_by_one_are_no_slow_reader(
 
 
 async def slow_story(world, level: str, *, before: int, during: int) -> None:
-    """Let a reader take its first frame, then miss some changes in one write."""
+    """Read the first event, then publish changes during one write."""
     valve = Valve(world)
     valve.open()
     target = f"{STREAM}?level={level}&categories=a"
@@ -199,18 +189,18 @@ async def slow_story(world, level: str, *, before: int, during: int) -> None:
     [("badge", "256", 4), ("items", "256", 0), ("items", "3", 4)],
     ids=["latest-badge", "exact-changes", "snapshot"],
 )
-async def test_versions_not_told_one_by_one_are_counted(
+async def test_coalesced_versions_are_counted(
     autojump_clock, make_world, level, ring, conflated
 ):
-    """Of six, the first was being written, and the last is told: four are not."""
+    """The metrics count versions that a later state replaced: four of six here."""
     world = make_world(ring_changes=ring)
     await slow_story(world, level, before=1, during=5)
 
     assert conflated == metric_value(world, "roundel_versions_coalesced_total")
 
 
-async def test_first_write_that_is_slow_counts_like_any_other(autojump_clock, world):
-    """What is published while the first state is written is conflated as well."""
+async def test_coalesced_versions_of_the_first_write(autojump_clock, world):
+    """Versions that are published during the first write are counted too."""
     valve = Valve(world)
     async with valve.world.user().stream(STREAM) as stream:
         await trio.testing.wait_all_tasks_blocked()
@@ -222,8 +212,8 @@ async def test_first_write_that_is_slow_counts_like_any_other(autojump_clock, wo
         assert 2 == metric_value(world, "roundel_versions_coalesced_total")
 
 
-async def test_quick_reader_conflates_nothing(autojump_clock, world):
-    """Who is told every frame of its filter has missed none of them."""
+async def test_fast_client_has_no_coalesced_versions(autojump_clock, world):
+    """A client that gets each event has no coalesced version."""
     async with world.user().stream(f"{STREAM}?categories=a") as stream:
         await first_events(stream)
         for category in "abab":
@@ -233,8 +223,8 @@ async def test_quick_reader_conflates_nothing(autojump_clock, world):
     assert 0 == metric_value(world, "roundel_versions_coalesced_total")
 
 
-async def test_delivery_is_timed_from_the_change_that_is_told(autojump_clock, world):
-    """A change elsewhere in the mailbox makes no late delivery look quick."""
+async def test_delivery_time_starts_at_the_change(autojump_clock, world):
+    """The delivery time starts at the delivered change, not at a later silent one."""
     valve = Valve(world)
     valve.open()
     async with valve.world.user().stream(f"{STREAM}?categories=a") as stream:
@@ -254,10 +244,8 @@ async def test_delivery_is_timed_from_the_change_that_is_told(autojump_clock, wo
 
 
 @LEVELS
-async def test_state_that_a_stream_begins_with_is_no_delivery(
-    autojump_clock, world, level
-):
-    """What was published long ago is not counted as told late."""
+async def test_first_state_is_no_delivery(autojump_clock, world, level):
+    """The first state of a stream is not a delivery."""
     await world.notify()
     await trio.sleep(100)
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
@@ -272,10 +260,8 @@ async def test_state_that_a_stream_begins_with_is_no_delivery(
 @pytest.mark.parametrize(
     ("seconds", "why"), [(29, "gone"), (30, "slow")], ids=["gone", "slow"]
 )
-async def test_end_of_who_never_read_is_counted_as_what_it_was(
-    autojump_clock, world, seconds, why
-):
-    """A connection that is cut in a write of 30 s was slow; before, it was gone."""
+async def test_end_during_a_write(autojump_clock, world, seconds, why):
+    """A disconnect during a write is `slow` after 30 s, and `gone` before."""
     async with trio.open_nursery() as nursery:
 
         async def read() -> None:

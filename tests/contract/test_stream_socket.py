@@ -1,4 +1,4 @@
-"""The stories of the stream once more, over real sockets: with clients as they are."""
+"""Streams over real sockets, with real clients."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ ITEMS = "/v1/stream?level=items"
 
 @pytest.fixture
 def patient_clock() -> MockClock:
-    """Give the kernel its time, and skip the rest."""
+    """A clock that skips waits, but leaves the kernel time for sockets."""
     return MockClock(autojump_threshold=0.005)
 
 
 @attrs.frozen
 class Served:
-    """A service that listens, and how to stop it."""
+    """A listening service, and its shutdown."""
 
     service: service.Service
     url: str
@@ -76,7 +76,7 @@ async def serving(*, bind: str = "127.0.0.1:0", **changes: str):
 
 @attrs.define
 class Raw:
-    """A client of bytes; it reads one response of a connection of its own."""
+    """A raw client that reads one response on its own connection."""
 
     stream: trio.SocketStream
     received: bytes = b""
@@ -108,7 +108,7 @@ class Raw:
         return self.received
 
     def cut(self) -> None:
-        """Break the connection without a farewell."""
+        """Reset the connection."""
         # A time to linger of 0 makes the end a reset.
         self.stream.socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
@@ -117,7 +117,7 @@ class Raw:
 
 
 def events_of(response: bytes) -> list:
-    """Return the events of a chunked response, as far as it came."""
+    """Return the complete events of a chunked response."""
     _, _, rest = response.partition(b"\r\n\r\n")
     stream = b""
     while rest:
@@ -129,7 +129,7 @@ def events_of(response: bytes) -> list:
 
 @asynccontextmanager
 async def cutting(port: int, cuts: list[int]):
-    """Forward connections, and cut each after so many bytes; then no more."""
+    """Forward connections, and cut each one after the next number of bytes."""
     left = iter(cuts)
 
     async def forward(near: trio.SocketStream) -> None:
@@ -161,7 +161,7 @@ async def cutting(port: int, cuts: list[int]):
 
 
 async def follow(url: str, headers, *, until) -> tuple[Client, list[str]]:
-    """Read as an EventSource does until the client has what it waits for."""
+    """Read like an EventSource until the client has the expected state."""
     client, outcomes = Client(), []
     with trio.CancelScope() as scope:
         async with httpx2.AsyncClient() as http:
@@ -182,8 +182,8 @@ async def follow(url: str, headers, *, until) -> tuple[Client, list[str]]:
     [range(0, 1_600, 200), range(430, 470, 4), [700] * 12],
     ids=["anywhere", "around-hello", "again-and-again"],
 )
-async def test_stream_that_is_cut_anywhere_goes_on_where_it_was(patient_clock, cuts):
-    """In a head, a frame or an id: nothing is lost and nothing is told twice."""
+async def test_stream_that_is_cut_anywhere_resumes(patient_clock, cuts):
+    """A connection that is cut at any byte loses and repeats no event."""
     async with serving() as served:
         for number in range(3):
             await served.notify(f"early-{number}")
@@ -204,10 +204,10 @@ async def _notify_now_and_then(served: Served, times: int) -> None:
         await served.notify(f"late-{number}")
 
 
-async def test_ticket_is_enough_for_a_browser_that_is_cut_again_and_again(
+async def test_ticket_resumes_until_it_expires(
     patient_clock,
 ):
-    """The same URL with Last-Event-ID goes on for as long as the ticket holds."""
+    """The URL with the ticket resumes by Last-Event-ID until the ticket expires."""
     async with (
         serving() as served,
         cutting(served.port, [900] * 30) as port,
@@ -223,8 +223,8 @@ async def test_ticket_is_enough_for_a_browser_that_is_cut_again_and_again(
     assert {"replayed", "current"} >= set(outcomes[1:])
 
 
-async def test_peer_that_breaks_off_leaves_nothing_behind(patient_clock):
-    """A reset connection ends its stream, and no other."""
+async def test_connection_reset(patient_clock):
+    """A connection reset ends its stream and no other."""
     async with serving() as served:
         peers = [await Raw.get(served.port, ITEMS, served.token()) for _ in range(5)]
         for peer in peers:
@@ -244,8 +244,8 @@ async def test_peer_that_breaks_off_leaves_nothing_behind(patient_clock):
 
 
 @pytest.mark.parametrize("target", ["/v1/stream", ITEMS])
-async def test_drain_ends_each_connection_with_bye(patient_clock, target):
-    """Every reader is told when to come back, whole, before its connection closes."""
+async def test_drain_sends_bye(patient_clock, target):
+    """A drain sends a complete `bye` before it closes a connection."""
     async with serving() as served:
         peers = [await Raw.get(served.port, target, served.token()) for _ in range(8)]
         for peer in peers:
@@ -257,8 +257,8 @@ async def test_drain_ends_each_connection_with_bye(patient_clock, target):
     assert ["drain"] * 8 == [data(end)["reason"] for end in ends]
 
 
-async def test_client_survives_a_deploy(patient_clock):
-    """It comes back to the new process by itself, is told to forget, and has it all."""
+async def test_client_survives_a_restart(patient_clock):
+    """A client reconnects to the next process, gets `reset` and the whole state."""
     found = []
 
     async def read(url: str, headers) -> None:
@@ -282,8 +282,8 @@ async def test_client_survives_a_deploy(patient_clock):
     assert ["new", "newer"] == sorted(client.items)
 
 
-async def test_client_that_was_shed_gets_in_when_there_is_room(patient_clock):
-    """A full house is a 200 that says when to come back, and then there is room."""
+async def test_shed_client_reconnects(patient_clock):
+    """A shed client reconnects after `retry` and is accepted when there is room."""
     async with serving(max_streams="1") as served:
         await served.notify()
         first = await Raw.get(served.port, ITEMS, served.token())
@@ -308,8 +308,8 @@ async def _leave_after(peer: Raw, seconds: float) -> None:
     peer.cut()
 
 
-async def test_client_that_is_revoked_stays_away(patient_clock):
-    """After bye it comes back once, is answered 204, and gives up for good."""
+async def test_revoked_client_stops(patient_clock):
+    """A revoked client reconnects once, gets 204 and stops."""
     types = []
 
     async def read(url: str, headers) -> None:
@@ -330,7 +330,7 @@ async def test_client_that_is_revoked_stays_away(patient_clock):
 
 
 async def test_204_has_no_body_and_keeps_the_connection(patient_clock):
-    """What a logged-out browser is answered is a head and nothing else."""
+    """A 204 has no body and keeps the connection open."""
     async with serving() as served:
         headers = served.token()
         await trio.sleep(1)
@@ -343,8 +343,8 @@ async def test_204_has_no_body_and_keeps_the_connection(patient_clock):
     assert b"content-type" not in answer.lower()
 
 
-async def test_head_is_answered_on_the_wire_with_a_head(patient_clock):
-    """HEAD ends at once, and the connection can be used again."""
+async def test_head_on_the_wire(patient_clock):
+    """A HEAD request returns a head, and the connection stays usable."""
     async with serving() as served:
         headers = {**served.token(), "Connection": "close"}
         peer = await Raw.get(served.port, ITEMS, headers, method="HEAD")
@@ -355,8 +355,8 @@ async def test_head_is_answered_on_the_wire_with_a_head(patient_clock):
     assert answer.endswith(b"\r\n\r\n")
 
 
-async def test_accept_of_two_lines_is_one_list(patient_clock):
-    """A proxy that split the field has not changed what the client can read."""
+async def test_two_accept_fields(patient_clock):
+    """Two Accept fields are one list."""
     async with serving() as served:
         accept = "application/json\r\nAccept: text/event-stream"
         headers = {**served.token(), "Accept": accept}
@@ -370,8 +370,8 @@ async def test_accept_of_two_lines_is_one_list(patient_clock):
 # Slow readers.
 
 
-async def test_reader_that_takes_nothing_is_cut_and_loses_nothing(patient_clock):
-    """After 30 s of one write it is gone; its cursor leads to all that it missed."""
+async def test_client_that_does_not_read_is_cut(patient_clock):
+    """A client that does not read is cut after 30 s, and its cursor loses nothing."""
     async with serving(ring_changes="10000", mailbox_items="10") as served:
         # To read so much takes a while, in which no other reader is to be cut.
         threshold, patient_clock.autojump_threshold = (
@@ -388,8 +388,8 @@ async def test_reader_that_takes_nothing_is_cut_and_loses_nothing(patient_clock)
             patient_clock.jump(seconds)
             await trio.testing.wait_all_tasks_blocked()
             streams.append(served.service.hub.streams)
-        told = events_of(_whole_chunks(await _rest(peer)))
-        client = Client().receive(*told)
+        received = events_of(_whole_chunks(await _rest(peer)))
+        client = Client().receive(*received)
         headers = {**served.token(), "Last-Event-ID": client.cursor}
         again = await Raw.get(served.port, ITEMS, headers)
         await again.read_until(b'"from":1999,')
@@ -410,7 +410,7 @@ async def _rest(peer: Raw) -> bytes:
 
 
 def _whole_chunks(response: bytes) -> bytes:
-    """Return a response without the chunk that came in part."""
+    """Return a response without its incomplete last chunk."""
     head, _, rest = response.partition(b"\r\n\r\n")
     whole = head + b"\r\n\r\n"
     while rest:

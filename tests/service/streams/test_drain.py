@@ -1,4 +1,4 @@
-"""The end of `roundel serve`: nobody is cut off who can be told, nobody holds it up."""
+"""Graceful shutdown of `roundel serve`."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ pytestmark = pytest.mark.slow
 
 SHORT = 1.0
 PERIOD = 1.0
-"""After how many seconds a peer that is slow on purpose does something again."""
+"""Interval between the actions of a slow peer, in seconds."""
 BODY = b'{"to": {"user": "bob"}, "title": "Hello"}'
 
 
 def upload(length: int = len(BODY)) -> bytes:
-    """Return the head of a request whose body is still to come."""
+    """Return the head of a request without its body."""
     return (
         f"POST /v1/notify HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n"
         f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     ).encode()
 
 
-async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path):
-    """A load balancer learns of the end before it comes, and no answer is lost."""
+async def test_running_requests_finish_and_readyz_is_503(tmp_path):
+    """During a drain `/readyz` is 503, and running requests are answered."""
     async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         running = await served.send(upload() + BODY[:5])
         stream, opening = await served.stream()
@@ -67,8 +67,8 @@ async def test_what_runs_is_finished_and_the_operator_is_told_meanwhile(tmp_path
     assert 0 == status
 
 
-async def test_stream_asked_for_meanwhile_is_sent_away_or_not_begun(tmp_path):
-    """Who asks while the service ends is told to come back, or nothing: never cut."""
+async def test_stream_request_during_a_drain(tmp_path):
+    """A stream request during a drain gets `bye` or no response, never a cut one."""
     async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         running = await served.send(upload() + BODY[:5])
         stream, _ = await served.stream()
@@ -82,8 +82,8 @@ async def test_stream_asked_for_meanwhile_is_sent_away_or_not_begun(tmp_path):
         assert [event.type for event in events(asked)] in ([], ["hello", "bye"])
 
 
-async def test_last_answer_of_a_connection_says_that_it_is_the_last(tmp_path):
-    """A client that keeps connections does not send a request into the void."""
+async def test_last_response_has_connection_close(tmp_path):
+    """The last response on a connection has `Connection: close`."""
     async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         running = await served.send(upload() + BODY[:5])
         idle = await served.send(b"")
@@ -101,22 +101,22 @@ async def test_last_answer_of_a_connection_says_that_it_is_the_last(tmp_path):
     assert b"\r\nconnection: close\r\n" in answer.lower()
 
 
-async def test_returns_are_spread_over_the_time_it_takes_to_take_them_back(tmp_path):
-    """*N* streams come back within floor and floor + N/R, and not all at once."""
+async def test_reconnections_are_spread(tmp_path):
+    """The reconnection times of N streams are spread over N/500 seconds."""
     room = {"ROUNDEL_MAX_STREAMS_PER_USER": "200"}
     async with run_service(tmp_path, **room) as served:
         streams = [await served.stream() for _ in range(200)]
         served.process.send_signal(signal.SIGTERM)
-        told = [bye(opening + await read_until(s)) for s, opening in streams]
+        received = [bye(opening + await read_until(s)) for s, opening in streams]
 
-    retries = [end["retry"] for end in told]
-    assert {"drain"} == {end["reason"] for end in told}
+    retries = [end["retry"] for end in received]
+    assert {"drain"} == {end["reason"] for end in received}
     assert 1_000 <= min(retries) <= max(retries) <= 1_000 + 1_000 * 200 / 500
     assert len(set(retries)) > 50
 
 
 async def test_long_poll_is_answered_at_once(tmp_path):
-    """Who waits for a change is not waited for."""
+    """A long poll is answered when the drain starts."""
     async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         badge = await read_until(
             await served.send(get("/v1/badge", "alice")), b'"by":{}}'
@@ -139,8 +139,8 @@ def _etag(answer: bytes) -> bytes:
     return re.search(rb"\r\netag: (.+)\r\n", answer, re.IGNORECASE)[1]
 
 
-async def test_second_signal_ends_it_at_once(tmp_path):
-    """Who cannot wait for what runs does not have to."""
+async def test_second_signal_ends_the_process(tmp_path):
+    """A second signal ends the process at once."""
     async with run_service(tmp_path, ROUNDEL_DRAIN_TIMEOUT=f"{LONG}") as served:
         await served.send(upload())
         stream, _ = await served.stream()
@@ -151,7 +151,7 @@ async def test_second_signal_ends_it_at_once(tmp_path):
 
 
 async def never_read(served, *, task_status=trio.TASK_STATUS_IGNORED):
-    """Have more to read than any buffer takes, and read nothing."""
+    """Request more data than all buffers hold, and read nothing."""
     stream, _ = await served.stream("bob", "items", buffer=4_096)
     item = {"to": {"user": "bob"}, "title": "Hello", "body": "x" * 8_000}
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -164,7 +164,7 @@ async def never_read(served, *, task_status=trio.TASK_STATUS_IGNORED):
 
 
 async def read_a_byte_a_second(served, *, task_status):
-    """Take as little as possible, but take it."""
+    """Read a few bytes at a time."""
     stream = await never_read(served)
     task_status.started()
     while True:
@@ -173,7 +173,7 @@ async def read_a_byte_a_second(served, *, task_status):
 
 
 async def write_a_byte_a_second(served, *, task_status):
-    """Send a body that is never whole."""
+    """Send a body slowly, without an end."""
     stream = await served.send(upload(1_000) + b"{")
     task_status.started()
     while True:
@@ -191,7 +191,7 @@ async def reset(served, *, task_status):
 
 
 async def send_ahead(served, *, task_status):
-    """Send requests behind one that has no end, more than are kept."""
+    """Pipeline more requests than are buffered, behind one without an end."""
     stream = await served.send(get("/v1/stream", "alice"))
     task_status.started()
     while True:
@@ -199,19 +199,19 @@ async def send_ahead(served, *, task_status):
 
 
 async def leave_an_upload(served, *, task_status):
-    """Begin a body and go no further."""
+    """Send a part of a body and stop."""
     await served.send(upload() + BODY[:5])
     task_status.started()
 
 
 async def only_connect(served, *, task_status):
-    """Say nothing at all."""
+    """Send nothing."""
     await served.send(b"")
     task_status.started()
 
 
 async def open_and_reset(served, *, task_status):
-    """Open and take back a thousand streams of HTTP/2."""
+    """Open and reset a thousand HTTP/2 streams."""
     peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
     peer.initiate_connection()
     stream = await served.send(peer.data_to_send())
@@ -232,14 +232,14 @@ PEERS = [
 
 
 async def run_peer(peer, served, *, task_status):
-    """Let *peer* do what it does until the server has had enough of it."""
+    """Run *peer* until the server closes its connection."""
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await peer(served, task_status=task_status)
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.__name__)
-async def test_no_peer_holds_up_the_end(tmp_path, peer):
-    """Whatever a client does or leaves undone, the process is gone in time."""
+async def test_no_peer_delays_the_end(tmp_path, peer):
+    """No client can delay the end of the process beyond the drain timeout."""
     patience = {"ROUNDEL_WRITE_TIMEOUT": f"{LONG}", "ROUNDEL_DRAIN_TIMEOUT": f"{SHORT}"}
     async with (
         run_service(tmp_path, **patience) as served,
@@ -256,8 +256,8 @@ async def test_no_peer_holds_up_the_end(tmp_path, peer):
         assert [] == [line for line in served.lines() if line["level"] == "error"]
 
 
-async def test_max_age_ends_a_stream_the_same_way(tmp_path):
-    """A stream that is to be renewed is told so, and when to come back."""
+async def test_max_age_ends_a_stream_with_bye(tmp_path):
+    """A stream that reaches its maximum age gets `bye` with a reconnection time."""
     async with run_service(tmp_path, ROUNDEL_MAX_AGE="1") as served:
         stream, opening = await served.stream()
         end = bye(opening + await read_until(stream))

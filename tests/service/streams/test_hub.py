@@ -1,4 +1,4 @@
-"""The hub beside its engine: expiry for those who look, and an engine that is away."""
+"""The hub: active expiry, and an engine that is unavailable."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from roundel_service.streams.hub import Hub
 from support.mailboxes import note
 
 
-class Flaky:
-    """A memory engine that can be away; all else is the engine's."""
+class UnreliableEngine:
+    """A memory engine that can be made unavailable or slow."""
 
     def __init__(self) -> None:
         self._engine = MemoryEngine(clock=trio.current_time)
-        self.is_away = False
-        self.asked: list[str] = []
-        self.watched: Collection[str] = ()
-        self.read_takes = 0.0
+        self.is_unavailable = False
+        self.applied: list[str] = []
+        self.listened: Collection[str] = ()
+        self.read_delay = 0.0
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        self.watched = users
+        self.listened = users
         self._engine.listen(listener, users)
 
     async def read(self, user: str) -> Record:
-        await trio.sleep(self.read_takes)
-        if self.is_away:
+        await trio.sleep(self.read_delay)
+        if self.is_unavailable:
             raise EngineUnavailable("away")
         return await self._engine.read(user)
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
-        self.asked += [type(operation).__name__ for _, operation in work]
-        if self.is_away:
+        self.applied += [type(operation).__name__ for _, operation in work]
+        if self.is_unavailable:
             return [EngineUnavailable("away") for _ in work]
         return await self._engine.apply(work)
 
@@ -53,8 +53,8 @@ class Flaky:
 
 
 @pytest.fixture
-def engine() -> Flaky:
-    return Flaky()
+def engine() -> UnreliableEngine:
+    return UnreliableEngine()
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def unread(channel: UserChannel) -> int:
     return channel.badge.unread
 
 
-async def test_whoever_looks_sees_items_expire_in_their_time(autojump_clock, hub):
-    """Each of two items goes at its second, with nobody asking."""
+async def test_active_expiry(autojump_clock, hub):
+    """Each item of a user with a channel expires on time."""
     channel = await hub.channel("alice")
     await hub.apply_all([("alice", note("a", ttl=9)), ("alice", note("b", ttl=5))])
     seen = []
@@ -80,21 +80,19 @@ async def test_whoever_looks_sees_items_expire_in_their_time(autojump_clock, hub
     assert [(0.0, 2), (3.5, 2), (7.0, 1), (10.5, 0)] == seen
 
 
-async def test_nobody_lets_items_expire_that_nobody_looks_at(
-    autojump_clock, hub, engine
-):
-    """They are found out when somebody does: no work is done for them before."""
+async def test_no_active_expiry_without_a_channel(autojump_clock, hub, engine):
+    """Items of a user without a channel expire when the mailbox is read."""
     channel = await hub.channel("bob")
     await hub.apply_all([("alice", note("a", ttl=5)), ("bob", note("b", ttl=5))])
     del channel
     await trio.sleep(9)
 
-    assert ["Notify", "Notify"] == engine.asked
+    assert ["Notify", "Notify"] == engine.applied
     assert unread(await hub.channel("alice")) == 0
 
 
-async def test_item_that_went_before_its_time(autojump_clock, hub, engine):
-    """Its alarm finds nothing, once, and the next item's still goes off."""
+async def test_expiry_after_an_early_removal(autojump_clock, hub, engine):
+    """An item that was removed early does not prevent the expiry of the next one."""
     channel = await hub.channel("alice")
     await hub.apply_all(
         [
@@ -105,27 +103,27 @@ async def test_item_that_went_before_its_time(autojump_clock, hub, engine):
     )
     await trio.sleep(20)
 
-    assert ["Expire", "Expire"] == engine.asked[3:]
+    assert ["Expire", "Expire"] == engine.applied[3:]
     assert unread(channel) == 0
 
 
-async def test_items_expire_later_if_the_engine_is_away(autojump_clock, hub, engine):
-    """The hub survives, asks again after a while, and what is over goes then."""
+async def test_expiry_is_retried(autojump_clock, hub, engine):
+    """The hub retries an expiry that failed, after `RETRY_AFTER`."""
     channel = await hub.channel("alice")
     await hub.apply("alice", note("a", ttl=5))
-    engine.is_away = True
+    engine.is_unavailable = True
     await trio.sleep(5 + 2.5 * RETRY_AFTER)
     before = unread(channel)
-    engine.is_away = False
+    engine.is_unavailable = False
     await trio.sleep(RETRY_AFTER)
 
-    assert ["Notify", *["Expire"] * 4] == engine.asked
+    assert ["Notify", *["Expire"] * 4] == engine.applied
     assert (1, 0) == (before, unread(channel))
 
 
-async def test_call_fails_while_the_engine_is_away(autojump_clock, hub, engine):
-    """Who asks is told so, of each mailbox; nothing is taken for done."""
-    engine.is_away = True
+async def test_calls_fail_while_the_engine_is_unavailable(autojump_clock, hub, engine):
+    """Each operation raises or returns `EngineUnavailable`."""
+    engine.is_unavailable = True
     with pytest.raises(EngineUnavailable):
         await hub.apply("alice", note("a"))
     with pytest.raises(EngineUnavailable):
@@ -137,25 +135,25 @@ async def test_call_fails_while_the_engine_is_away(autojump_clock, hub, engine):
     ]
 
 
-async def test_nobody_is_watched_for_whom_nobody_reads(autojump_clock, hub, engine):
-    """From the first who opens to the last who goes, however each of them ends."""
-    engine.read_takes, watched = 1.0, []
+async def test_users_without_streams_are_not_listened_to(autojump_clock, hub, engine):
+    """The hub listens to a user from the first pending read to the last reference."""
+    engine.read_delay, listened = 1.0, []
     with trio.move_on_after(0.5):
         await hub.channel("alice")
-    watched.append("alice" in engine.watched)
+    listened.append("alice" in engine.listened)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hub.channel, "alice")
         await trio.sleep(0.5)
         nursery.start_soon(hub.channel, "alice")
         await trio.sleep(0.75)
-        watched.append("alice" in engine.watched)
-    watched.append("alice" in engine.watched)
+        listened.append("alice" in engine.listened)
+    listened.append("alice" in engine.listened)
     channel = await hub.channel("alice")
-    watched.append("alice" in engine.watched)
+    listened.append("alice" in engine.listened)
     del channel
-    engine.is_away = True
+    engine.is_unavailable = True
     with pytest.raises(EngineUnavailable):
         await hub.channel("alice")
-    watched.append("alice" in engine.watched)
+    listened.append("alice" in engine.listened)
 
-    assert [False, True, False, True, False] == watched
+    assert [False, True, False, True, False] == listened

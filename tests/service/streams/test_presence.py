@@ -1,4 +1,4 @@
-"""The cap of a user's streams holds for all nodes at one store together."""
+"""Stream presence: a user's stream limit holds for all nodes together."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ STREAM = "/v1/stream"
 
 
 class Store:
-    """An engine that may be away or mute, and notes what is said; else as it is."""
+    """An engine that records reports, and can be made unavailable or silent."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.is_away = self.is_mute = False
-        self.said: list[tuple[float, dict[str, int]]] = []
+        self.is_unavailable = self.is_silent = False
+        self.reports: list[tuple[float, dict[str, int]]] = []
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        self.said.append((trio.current_time(), dict(streams)))
-        if self.is_mute:
+        self.reports.append((trio.current_time(), dict(streams)))
+        if self.is_silent:
             await trio.sleep_forever()
-        if self.is_away:
+        if self.is_unavailable:
             return [EngineUnavailable("away") for _ in streams]
         return await self._engine.report_presence(streams, ttl=ttl)
 
@@ -59,7 +59,7 @@ class Store:
 
 @attrs.define
 class Node:
-    """A service at the store; it ends without a word."""
+    """A service on the shared engine; cancelling it simulates a crash."""
 
     world: RunningService
     store: Store
@@ -70,7 +70,7 @@ class Node:
             await self.world.service.run(task_status=task_status)
 
     async def opens(self, user: str = "alice", *, task_status) -> None:
-        """Open a stream, say whether it was let in, and stay until it ends."""
+        """Open a stream, report whether it was accepted, and read until it ends."""
         async with self.world.user(user).stream(STREAM) as stream:
             assert 200 == stream.status
             hello, event = await stream.next_event(), await stream.next_event()
@@ -90,7 +90,7 @@ class Node:
 
 @pytest.fixture
 async def make_node(nursery):
-    """Start nodes at one store."""
+    """Return a function that starts a node on the shared engine."""
     make_engine = making(None)
 
     async def make(**changes: str) -> Node:
@@ -105,8 +105,8 @@ async def make_node(nursery):
     return make
 
 
-async def test_cap_holds_for_all_nodes_together(autojump_clock, make_node, nursery):
-    """Who has all the streams allowed gets no more, wherever the next one comes."""
+async def test_limit_holds_for_all_nodes(autojump_clock, make_node, nursery):
+    """A user at the limit gets no further stream at any node."""
     one, other = await make_node(), await make_node()
     for node in (one, other, one):
         assert await nursery.start(node.opens)
@@ -118,10 +118,10 @@ async def test_cap_holds_for_all_nodes_together(autojump_clock, make_node, nurse
     assert await nursery.start(other.opens, "bob")
 
 
-async def test_place_of_a_stream_that_ends_is_free_elsewhere(
+async def test_end_of_a_stream_frees_a_slot_elsewhere(
     autojump_clock, make_node, nursery
 ):
-    """Within a second of its end another one begins, at any node."""
+    """Within a second of a stream's end another one can start at any node."""
     one, other = await make_node(), await make_node()
     streams = [await nursery.start(one.opens) for _ in range(3)]
     for stream in streams:
@@ -134,8 +134,10 @@ async def test_place_of_a_stream_that_ends_is_free_elsewhere(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_many_that_come_at_once(autojump_clock, make_node, nursery, seed):
-    """No more are let in than there is room for; who is not takes no place."""
+async def test_concurrent_requests_at_two_nodes(
+    autojump_clock, make_node, nursery, seed
+):
+    """Concurrent requests at two nodes never exceed the limit."""
     one, other = await make_node(), await make_node()
     for node in (one, other)[: seed % 3]:
         assert await nursery.start(node.opens)
@@ -152,10 +154,10 @@ async def test_many_that_come_at_once(autojump_clock, make_node, nursery, seed):
     assert await nursery.start(one.opens) is None
 
 
-async def test_many_that_come_at_once_to_one_node_fill_all_places(
+async def test_concurrent_requests_at_one_node_fill_the_limit(
     autojump_clock, make_node, nursery
 ):
-    """Nobody is sent away for those who are sent away themselves."""
+    """Concurrent requests at one node fill the limit: rejected ones take no slot."""
     one, other = await make_node(), await make_node()
     assert await nursery.start(other.opens)
     async with trio.open_nursery() as coming:
@@ -165,8 +167,8 @@ async def test_many_that_come_at_once_to_one_node_fill_all_places(
     assert 2 == one.served()
 
 
-async def test_streams_that_stay_count_for_as_long(autojump_clock, make_node, nursery):
-    """What is said again is not forgotten."""
+async def test_reports_are_renewed(autojump_clock, make_node, nursery):
+    """Reports of open streams are renewed before they expire."""
     one, other = await make_node(), await make_node()
     for _ in range(3):
         assert await nursery.start(one.opens)
@@ -175,10 +177,8 @@ async def test_streams_that_stay_count_for_as_long(autojump_clock, make_node, nu
         assert await nursery.start(other.opens) is None
 
 
-async def test_places_of_a_node_that_was_killed_come_back(
-    autojump_clock, make_node, nursery
-):
-    """They are kept for a while, since nobody knows that it is gone; then not."""
+async def test_reports_of_a_killed_node_expire(autojump_clock, make_node, nursery):
+    """The streams of a killed node count until its report expires."""
     one, other = await make_node(), await make_node()
     for _ in range(3):
         assert await nursery.start(one.opens)
@@ -191,61 +191,55 @@ async def test_places_of_a_node_that_was_killed_come_back(
     assert await nursery.start(other.opens)
 
 
-async def test_nothing_begins_while_others_cannot_be_asked(
-    autojump_clock, make_node, nursery
-):
-    """Who comes is asked to come later, who is there stays, and all is said later."""
+async def test_engine_unavailable(autojump_clock, make_node, nursery):
+    """While the engine is unavailable new streams are shed and open ones stay."""
     one, other = await make_node(), await make_node()
     streams = [await nursery.start(one.opens) for _ in range(2)]
-    one.store.is_away = True
+    one.store.is_unavailable = True
     async with one.world.user().stream(STREAM) as stream:
-        (told,) = await remaining_events(stream)
+        (received,) = await remaining_events(stream)
     streams[0].cancel()
     await trio.sleep(TTL / 2)
-    one.store.said.clear()
+    one.store.reports.clear()
     await trio.sleep(TTL)
-    tries, are_served = len(one.store.said), one.served()
-    one.store.is_away = False
+    tries, are_served = len(one.store.reports), one.served()
+    one.store.is_unavailable = False
     await trio.sleep(1.5 * RETRY_DELAY)
     others = [await nursery.start(other.opens) for _ in range(3)]
 
-    assert ("bye", "shed") == (told.type, data(told)["reason"])
+    assert ("bye", "shed") == (received.type, data(received)["reason"])
     assert tries == pytest.approx(TTL / RETRY_DELAY, abs=2)
     assert 1 == are_served
     assert [True, True, False] == [bool(scope) for scope in others]
 
 
-async def test_nobody_waits_for_ever_to_hear_of_others(
-    autojump_clock, make_node, nursery
-):
-    """A store that says nothing at all is one that is away."""
+async def test_report_timeout(autojump_clock, make_node, nursery):
+    """A report without an answer fails after `REPORT_TIMEOUT`."""
     one = await make_node()
-    one.store.is_mute = True
+    one.store.is_silent = True
     began = trio.current_time()
     async with one.world.user().stream(STREAM) as stream:
-        (told,) = await remaining_events(stream)
+        (received,) = await remaining_events(stream)
 
-    assert "bye" == told.type
+    assert "bye" == received.type
     assert trio.current_time() == pytest.approx(began + REPORT_TIMEOUT)
 
 
-async def test_head_takes_no_place(autojump_clock, make_node, nursery):
-    """Of a stream that was asked for and never begins nothing is left."""
+async def test_head_releases_its_slot(autojump_clock, make_node, nursery):
+    """A stream that never starts releases its slot."""
     one, other = await make_node(), await make_node()
     for _ in range(9):
         await one.world.user().request("HEAD", STREAM)
     gc.collect()
     await trio.testing.wait_all_tasks_blocked()
 
-    assert {"alice": 0} == one.store.said[-1][1]
+    assert {"alice": 0} == one.store.reports[-1][1]
     for _ in range(3):
         assert await nursery.start(other.opens)
 
 
-async def test_who_goes_while_others_are_asked_takes_no_place(
-    autojump_clock, make_node, nursery
-):
-    """The place of a stream whose client is gone is free at once."""
+async def test_cancelled_request_releases_its_slot(autojump_clock, make_node, nursery):
+    """A client that leaves during the report releases its slot."""
     one = await make_node(max_streams_per_user="1")
     for checkpoints in range(12):
         with trio.move_on_after(1.0) as scope:
@@ -261,33 +255,33 @@ async def test_who_goes_while_others_are_asked_takes_no_place(
         await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_begin_and_end_are_said_once_each(autojump_clock, make_node, nursery):
-    """A stream costs two words to the store, and one now and then while it lasts."""
+async def test_number_of_reports(autojump_clock, make_node, nursery):
+    """A stream costs two reports, and one per `RENEW_INTERVAL`."""
     one = await make_node()
     stream = await nursery.start(one.opens)
     await trio.sleep(2.5 * RENEW_INTERVAL)
     stream.cancel()
     await trio.sleep(TTL)
-    said = [(round(at), count) for at, count in one.store.said]
+    reports = [(round(at), count) for at, count in one.store.reports]
 
     here = {"alice": 1}
-    assert [(0, here), (20, here), (40, here), (50, {"alice": 0})] == said
+    assert [(0, here), (20, here), (40, here), (50, {"alice": 0})] == reports
 
 
-async def test_node_that_has_all_places_asks_nobody(autojump_clock, make_node, nursery):
-    """Who comes again and again where there is no room is no load to the store."""
+async def test_full_node_sends_no_report(autojump_clock, make_node, nursery):
+    """A node that has all of a user's streams rejects more without a report."""
     one = await make_node()
     for _ in range(3):
         assert await nursery.start(one.opens)
-    one.store.said.clear()
+    one.store.reports.clear()
     for _ in range(9):
         assert await nursery.start(one.opens) is None
 
-    assert [] == one.store.said
+    assert [] == one.store.reports
 
 
-async def test_node_of_its_own_asks_nobody(autojump_clock, world):
-    """Where no other node can be, streams begin as if there were no other."""
+async def test_unshared_engine_has_no_presence(autojump_clock, world):
+    """An engine that is not shared needs no presence."""
     assert world.service.hub.presence is None
 
 
@@ -296,7 +290,7 @@ async def test_node_of_its_own_asks_nobody(autojump_clock, world):
 
 @pytest.fixture
 async def crowd(nursery):
-    """Return an engine, and how many streams are served of each of many."""
+    """Return an engine, stream counts by user, and their presence."""
     setup = Setup(name="crowd", clock=wall_clock, limits=RecordLimits())
     store, served = Store(making(None)(setup)), dict[str, int]()
     presence = StreamPresence(store, lambda user: served.get(user, 0), limit=9)
@@ -305,24 +299,24 @@ async def crowd(nursery):
     return store, served, presence
 
 
-async def test_what_changed_of_many_is_said_in_pieces(autojump_clock, crowd):
-    """No word is longer than its bound, and each user is in one of them."""
+async def test_reports_are_batched(autojump_clock, crowd):
+    """A report has at most `MAX_BATCH` users, and each changed user is in one."""
     store, served, presence = crowd
     users = [f"user-{number}" for number in range(3 * MAX_BATCH + 1)]
     for user in users:
         served[user] = 1
         presence.update(user)
     await trio.sleep(RENEW_INTERVAL + 1.0)
-    sizes = [len(count) for _, count in store.said]
-    first = [user for _, count in store.said[:4] for user in count]
-    again = [user for _, count in store.said[4:] for user in count]
+    sizes = [len(count) for _, count in store.reports]
+    first = [user for _, count in store.reports[:4] for user in count]
+    again = [user for _, count in store.reports[4:] for user in count]
 
     assert sizes == [*[MAX_BATCH] * 3, 1] * 2
     assert sorted(users) == sorted(first) == sorted(again)
 
 
-async def test_node_that_ends_in_peace_waits_until_all_is_said(autojump_clock, crowd):
-    """Its places are free at once, and it does not wait for what cannot be said."""
+async def test_flush(autojump_clock, crowd):
+    """`flush()` waits for all reports, and returns if they fail."""
     store, served, presence = crowd
     users = [f"user-{number}" for number in range(3 * MAX_BATCH)]
     for count in (1, 0):
@@ -331,9 +325,11 @@ async def test_node_that_ends_in_peace_waits_until_all_is_said(autojump_clock, c
             presence.update(user)
         await presence.flush()
         assert dict.fromkeys(users, count) == {
-            user: told for _, said in store.said for user, told in said.items()
+            user: received
+            for _, report in store.reports
+            for user, received in report.items()
         }
-    store.is_away, served["alice"] = True, 1
+    store.is_unavailable, served["alice"] = True, 1
     presence.update("alice")
     began = trio.current_time()
     await presence.flush()
@@ -341,36 +337,36 @@ async def test_node_that_ends_in_peace_waits_until_all_is_said(autojump_clock, c
     assert began == trio.current_time()
 
 
-async def test_who_waits_is_asked_for_before_what_changed(autojump_clock, crowd):
-    """Thousands that end keep nobody from beginning."""
+async def test_waiting_slots_come_first(autojump_clock, crowd):
+    """Waiting slots are reported before changed counts."""
     store, served, presence = crowd
     for number in range(3 * MAX_BATCH):
         served[f"user-{number}"] = 1
         presence.update(f"user-{number}")
-    seat = await presence.reserve("alice")
+    slot = await presence.reserve("alice")
 
-    assert seat.granted
-    assert "alice" in store.said[0][1]
+    assert slot.granted
+    assert "alice" in store.reports[0][1]
 
 
-async def test_of_many_one_is_tried_while_nothing_can_be_said(autojump_clock, crowd):
-    """A store that is away is not asked for each of thousands, again and again."""
+async def test_retries_are_bounded(autojump_clock, crowd):
+    """While the engine is unavailable a node sends one batch per `RETRY_DELAY`."""
     store, served, presence = crowd
-    store.is_away = True
+    store.is_unavailable = True
     for number in range(9 * MAX_BATCH):
         served[f"user-{number}"] = 1
         presence.update(f"user-{number}")
     await trio.sleep(5.5 * RETRY_DELAY)
-    tries = len(store.said)
-    store.is_away = False
+    tries = len(store.reports)
+    store.is_unavailable = False
     await trio.sleep(RETRY_DELAY)
 
     assert 6 == tries
-    assert len(served) == sum(len(count) for _, count in store.said[6:])
+    assert len(served) == sum(len(count) for _, count in store.reports[6:])
 
 
-async def test_engine_that_raises_is_away(autojump_clock, crowd, monkeypatch):
-    """What an engine says by raising it is no end of all."""
+async def test_engine_that_raises(autojump_clock, crowd, monkeypatch):
+    """`EngineUnavailable` that is raised counts for each user of the batch."""
     store, _, presence = crowd
 
     async def report_presence(streams, *, ttl):
