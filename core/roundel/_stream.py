@@ -159,11 +159,6 @@ class Stream:
             }
         )
 
-    def position(self, topic: str = "") -> Position | None:
-        """Return the position in *topic*; `None` before its first snapshot."""
-        position = self._positions[topic]
-        return None if position is INVALID_POSITION else position
-
     def subscribe(self, name: str, history: History) -> None:
         """Add a topic.
 

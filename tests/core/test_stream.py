@@ -754,16 +754,16 @@ def test_timed_event_that_cannot_be_encoded() -> None:
 # Positions and deltas.
 
 
-def test_position() -> None:
-    """`position()` follows the data that was handed out; it is `None` at first."""
+def test_cursor() -> None:
+    """The cursor follows the data that was handed out; it is empty at first."""
     stream = Stream(filled(2), now=0.0, last_event_id="e.1")
-    is_invalid = Stream(filled(2), now=0.0, last_event_id="x.1")
-    before = stream.position()
+    invalid = Stream(filled(2), now=0.0, last_event_id="x.1")
+    before = stream.cursor
     drain(stream, 0.0)
 
-    assert Position("e", 1) == before
-    assert Position("e", 2) == stream.position()
-    assert is_invalid.position() is None
+    assert Cursor({"": Position("e", 1)}) == before
+    assert Cursor({"": Position("e", 2)}) == stream.cursor
+    assert Cursor() == invalid.cursor
 
 
 def test_delta() -> None:
