@@ -70,7 +70,7 @@ _ITEMS = {
     ("ChangeData", "ops"): any_of("AddStep", "SetStep", "RemoveStep"),
 }
 
-_DESCRIPTIONS = read_data("descriptions.toml")
+_DESCRIPTIONS = read_data("descriptions.toml", dict[str, Any])
 
 
 def component_schemas() -> Json:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import msgspec
 
 _T = TypeVar("_T")
 
 
-@overload
-def read_data(name: str) -> dict[str, Any]: ...
-@overload
-def read_data(name: str, kind: type[_T]) -> _T: ...
-def read_data(name: str, kind: Any = dict[str, Any]) -> Any:
+def read_data(name: str, kind: type[_T]) -> _T:
     """Return the content of a TOML or JSON file of this folder, as a *kind*.
 
     Raises `msgspec.ValidationError` if the file does not match it.
     """
     content = (resources.files(__package__) / name).read_bytes()
     codec = msgspec.toml if name.endswith(".toml") else msgspec.json
-    return codec.decode(content, type=kind)
+    value: _T = codec.decode(content, type=kind)
+    return value
 
 
-INFO = read_data("info.toml")
+INFO = read_data("info.toml", dict[str, Any])
 """Texts and common parts of the document, apart from the operations."""
