@@ -22,7 +22,7 @@ from roundel_adapters.wakeup import Wakeup
 from support.server import read_until
 
 
-class News:
+class TopicApp:
     """A plain ASGI application with one topic."""
 
     def __init__(self):
@@ -46,14 +46,14 @@ class News:
 
 async def test_reconnect_gets_the_missed_events(autojump_clock):
     """A peer that reconnects gets the events after its last event id."""
-    news = News()
-    client = AsgiClient(news)
+    app = TopicApp()
+    client = AsgiClient(app)
     async with client.stream("/") as stream:
-        news.publish("one")
+        app.publish("one")
         assert ["start", "one"] == [(await stream.next_event()).data for _ in range(2)]
         last_event_id = stream.last_event_id
-    news.publish("two")
-    news.publish("three")
+    app.publish("two")
+    app.publish("three")
     headers = {"Last-Event-ID": last_event_id}
     async with client.stream("/", headers=headers) as stream:
         await trio.testing.wait_all_tasks_blocked()
@@ -66,40 +66,40 @@ GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 async def test_stream_on_trio(serve):
     """Over a socket on trio events arrive, and a disconnect ends the stream."""
-    news = News()
-    async with serve(news) as served:
+    app = TopicApp()
+    async with serve(app) as served:
         peer = await served.get("/")
         assert b"data: start" in await read_until(peer, b"id: e.0\n\n")
-        news.publish("one")
+        app.publish("one")
         assert b"data: one" in await read_until(peer, b"id: e.1\n\n")
         await peer.aclose()
         with trio.fail_after(10):
-            await news.ended.wait()
+            await app.ended.wait()
 
 
 def test_stream_on_asyncio():
     """Hypercorn on asyncio serves a stream, and a disconnect ends it."""
 
     async def scenario():
-        news, stop = News(), asyncio.Event()
+        app, stop = TopicApp(), asyncio.Event()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             config = Config()
             # Hypercorn would configure a logger for all later tests.
             config.errorlog = None
             config.bind = [f"fd://{os.dup(listener.fileno())}"]
             serving = asyncio.create_task(
-                hypercorn.asyncio.serve(news, config, shutdown_trigger=stop.wait)
+                hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait)
             )
             address = listener.getsockname()
             reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         async with asyncio.timeout(10):
             assert b"data: start" in await reader.readuntil(b"id: e.0\n\n")
-            news.publish("one")
+            app.publish("one")
             assert b"data: one" in await reader.readuntil(b"id: e.1\n\n")
             writer.close()
             await writer.wait_closed()
-            await news.ended.wait()
+            await app.ended.wait()
             stop.set()
             await serving
 
