@@ -21,19 +21,19 @@ EVIL = "<img src=x onerror=\"document.title = 'gotcha'\">"
 @pytest.fixture
 def watched(server, page: Page):
     """Fail on console errors and on requests to other origins."""
-    complaints: list[str] = []
+    errors: list[str] = []
     page.on(
         "console",
-        lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None,
+        lambda m: errors.append(m.text) if m.type in ("error", "warning") else None,
     )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(str(error)))
     foreign: list[str] = []
     page.on(
         "request",
         lambda r: None if r.url.startswith(f"{server.url}/") else foreign.append(r.url),
     )
     yield page
-    assert complaints == []
+    assert errors == []
     assert foreign == []
 
 
@@ -115,17 +115,17 @@ def test_page_fits_a_phone(opened):
 
 def test_markup_in_the_document_is_shown_as_text(server, watched):
     """Markup of the document is escaped."""
-    told = json.loads(json.dumps(document()))
-    told["info"]["description"] = EVIL
-    told["tags"][0]["description"] = EVIL
-    call = told["paths"]["/v1/notify"]["post"]
+    changed = json.loads(json.dumps(document()))
+    changed["info"]["description"] = EVIL
+    changed["tags"][0]["description"] = EVIL
+    call = changed["paths"]["/v1/notify"]["post"]
     call["summary"] = call["description"] = EVIL
-    told["components"]["schemas"]["NotifyRequest"]["properties"]["title"] = {
+    changed["components"]["schemas"]["NotifyRequest"]["properties"]["title"] = {
         "type": EVIL,
         "description": EVIL,
         "pattern": EVIL,
     }
-    watched.route("**/openapi.json", lambda route: route.fulfill(json=told))
+    watched.route("**/openapi.json", lambda route: route.fulfill(json=changed))
     watched.goto(f"{server.url}/api")
 
     expect(watched.locator("#notify .summary")).to_have_text(EVIL)

@@ -101,13 +101,13 @@ async def test_ticket_is_unused_until_the_whole_snapshot_is_written(
     for _ in range(20):
         await world.notify(body="x" * 8_000)
     url = await ticket_of(world)
-    pieces = []
+    chunks = []
 
     async def app(scope, receive, send) -> None:
         async def first_chunks_only(message) -> None:
             if message["type"] == "http.response.body":
-                pieces.append(message)
-                if len(pieces) > 2:
+                chunks.append(message)
+                if len(chunks) > 2:
                     await trio.sleep_forever()
             await send(message)
 
@@ -117,7 +117,7 @@ async def test_ticket_is_unused_until_the_whole_snapshot_is_written(
         await events_so_far(stream)
         again = await status(world, url)
 
-    assert (3, 200) == (len(pieces), again)
+    assert (3, 200) == (len(chunks), again)
 
 
 async def test_head_request_does_not_use_the_ticket(autojump_clock, world):
@@ -178,12 +178,12 @@ async def test_current_stream_does_not_use_the_ticket(autojump_clock, world):
 async def test_resume_key_is_sent_before_the_state(autojump_clock, world, level):
     """An id-only block with the key precedes the first state event."""
     url = await ticket_of(world)
-    valve, pieces = Valve(world), []
+    valve, chunks = Valve(world), []
     valve.open()
     async with valve.world.anonymous.stream(f"{url}&level={level}") as stream:
         await trio.testing.wait_all_tasks_blocked()
-        pieces = [piece for piece in stream._exchange.ready_chunks() if piece]
-    hello, key, state, _ = b"".join(pieces).split(b"\n\n")
+        chunks = [chunk for chunk in stream._exchange.ready_chunks() if chunk]
+    hello, key, state, _ = b"".join(chunks).split(b"\n\n")
 
     assert hello.startswith(b"event: hello\n")
     assert key.startswith(b"id: k.")

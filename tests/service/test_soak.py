@@ -63,11 +63,11 @@ class Page:
     level: str
     is_slow: bool
     client: Client = attrs.field(factory=Client)
-    news: Wakeup = attrs.field(factory=Wakeup)
+    changed: Wakeup = attrs.field(factory=Wakeup)
     is_calm: bool = False
     connections: int = 0
     retry: float = 1.0
-    pieces: list[bytes] = attrs.field(factory=list)
+    chunks: list[bytes] = attrs.field(factory=list)
 
     async def live(self) -> None:
         """Connect repeatedly until cancelled."""
@@ -105,20 +105,20 @@ class Page:
         return await stream.receive_some()
 
     def on_body(self, body: bytes) -> None:
-        self.pieces.append(body)
+        self.chunks.append(body)
 
     def _take(self, parser: Parser) -> None:
-        body, self.pieces = b"".join(self.pieces), []
+        body, self.chunks = b"".join(self.chunks), []
         for event in parser.receive_data(body):
             self.client.receive(event)
             if event.type == "bye":
                 self.retry = parser.retry / 1_000 if parser.retry else 1.0
-        self.news.notify()
+        self.changed.notify()
 
     async def wait_for(self, badge: dict) -> None:
         """Wait until the page shows *badge*."""
         while not self._shows(badge):
-            await self.news.wait()
+            await self.changed.wait()
 
     def _shows(self, badge: dict) -> bool:
         if self.level == "items":
@@ -139,8 +139,8 @@ class Load:
     async def post(self, target: str, body: dict, credential: str = KEY) -> None:
         url = f"http://127.0.0.1:{self.running.port}{target}"
         headers = {"Authorization": f"Bearer {credential}"}
-        answer = await self.client.post(url, json=body, headers=headers)
-        assert answer.status_code == 200, answer.text
+        response = await self.client.post(url, json=body, headers=headers)
+        assert response.status_code == 200, response.text
         self.calls += 1
 
     async def fill(self) -> None:
@@ -214,7 +214,7 @@ async def test_memory_levels_off_and_every_badge_is_correct(tmp_path):
             await trio.sleep(0.002)
         for each in pages:
             while each.client.v < 0:
-                await each.news.wait()
+                await each.changed.wait()
         await load.fill()
         writing = trio.CancelScope()
         nursery.start_soon(run_in, writing, load.run)

@@ -113,10 +113,10 @@ class ServiceProcess:
                 with suppress(trio.BrokenResourceError):
                     assert b"" == await stream.receive_some()
 
-    async def end(self, within: float = SLACK) -> int:
-        """Send SIGTERM; return the exit status, expected *within* so many seconds."""
+    async def end(self, limit: float = SLACK) -> int:
+        """Send SIGTERM; return the exit status, expected within *limit* seconds."""
         self.process.send_signal(signal.SIGTERM)
-        with trio.fail_after(within):
+        with trio.fail_after(limit):
             return await self.process.wait()
 
     def lines(self) -> list[dict]:
@@ -178,10 +178,10 @@ async def read_until(stream, mark: bytes | None = None) -> bytes:
     received = b""
     with trio.fail_after(30):
         while mark is None or mark not in received:
-            piece = await stream.receive_some()
-            if not piece:
+            chunk = await stream.receive_some()
+            if not chunk:
                 break
-            received += piece
+            received += chunk
     return received
 
 

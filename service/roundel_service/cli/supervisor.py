@@ -97,8 +97,8 @@ async def supervise(
 ) -> Outcome:
     """Keep a worker running for each of *commands*; return how they ended.
 
-    The first of *signals* drains all workers, and kills those that take longer than
-    *drain_timeout* seconds and `KILL_DELAY`. The second signal kills them at once.
+    The first of *signals* drains all workers, and kills each one that takes longer
+    than *drain_timeout* seconds and `KILL_DELAY`. The second signal kills them at once.
     The task has started when each worker serves.
     """
     supervisor = _Supervisor(len(commands), drain_timeout, task_status)

@@ -138,10 +138,10 @@ def http(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
 
 @attrs.define
 class Publisher:
-    """An issuer's server on loopback, which sends *answer* after *delay* seconds."""
+    """An issuer's server on loopback, which sends *response* after *delay* seconds."""
 
     socket: trio.socket.SocketType = attrs.field(factory=trio.socket.socket)
-    answer: bytes = b""
+    response: bytes = b""
     delay: float = 0
     requests: list[bytes] = attrs.field(factory=list)
 
@@ -161,13 +161,13 @@ class Publisher:
         async with stream:
             self.requests.append(await stream.receive_some())
             await trio.sleep(self.delay)
-            await stream.send_all(self.answer)
+            await stream.send_all(self.response)
 
 
 @pytest.fixture
 async def silent():
     """Bind a port that refuses connections until it is served."""
-    publisher = Publisher(answer=http(jwk_set(EC)))
+    publisher = Publisher(response=http(jwk_set(EC)))
     await publisher.socket.bind(("127.0.0.1", 0))
     yield publisher
     publisher.socket.close()
@@ -369,7 +369,7 @@ async def test_token_with_an_unknown_kid_causes_a_read(autojump_clock, publisher
     """After a rotation, the first token with the new key is valid."""
     keys = await run(publisher.url)
     assert "alice" == await result(keys, signed("ES256", EC))
-    publisher.answer = http(jwk_set(NEW))
+    publisher.response = http(jwk_set(NEW))
 
     assert "alice" == await result(keys, signed("ES256", NEW))
     assert "invalid" == await result(keys, signed("ES256", EC))
@@ -399,7 +399,7 @@ async def test_unknown_kids_cause_a_read_every_ten_seconds_at_most(
 async def test_token_waits_five_seconds_for_its_key(autojump_clock, publisher, run):
     """A slow issuer delays a request by `REFRESH_WAIT` at most."""
     keys = await run(publisher.url)
-    publisher.answer, publisher.delay = http(jwk_set(NEW)), 8
+    publisher.response, publisher.delay = http(jwk_set(NEW)), 8
 
     assert "invalid" == await result(keys, signed("ES256", NEW))
     assert jwks.REFRESH_WAIT == trio.current_time()
@@ -460,19 +460,19 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("response", BROKEN.values(), ids=BROKEN)
 async def test_broken_answer_keeps_the_keys_and_is_logged(
-    autojump_clock, publisher, run, caplog, answer
+    autojump_clock, publisher, run, caplog, response
 ):
-    """A failed read changes no key, and the log quotes nothing of the answer."""
+    """A failed read changes no key, and the log quotes nothing of the response."""
     keys = await run(publisher.url)
-    publisher.answer = answer
+    publisher.response = response
     await trio.sleep(jwks.REFRESH_INTERVAL + 1)
 
     assert "ROUNDEL_JWKS could not be read" in caplog.text
     assert "secret-content" not in caplog.text
     assert "alice" == await result(keys, signed("ES256", EC))
-    publisher.answer = http(jwk_set(NEW))
+    publisher.response = http(jwk_set(NEW))
     await trio.sleep(jwks.MIN_REQUEST_INTERVAL)
     assert "alice" == await result(keys, signed("ES256", NEW))
 
@@ -480,14 +480,14 @@ async def test_broken_answer_keeps_the_keys_and_is_logged(
 async def test_largest_set_is_read(autojump_clock, publisher, run):
     """A set of `MAX_KEYS` keys and `MAX_BYTES` bytes is accepted."""
     most = jwk_set(*[EC] * MAX_KEYS)
-    publisher.answer = http(most + b" " * (jwks_fetch.MAX_BYTES - len(most)))
+    publisher.response = http(most + b" " * (jwks_fetch.MAX_BYTES - len(most)))
     keys = await run(publisher.url)
 
     assert "alice" == await result(keys, signed("ES256", EC))
 
 
 async def test_slow_answer_times_out(autojump_clock, publisher, run, caplog):
-    """The timeout is for the whole answer, and delays the start no longer."""
+    """The timeout is for the whole response, and delays the start no longer."""
     publisher.delay = 3_600
     keys = await run(publisher.url)
 
