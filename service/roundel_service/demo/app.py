@@ -18,7 +18,7 @@ import msgspec
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from ..app import Service
-from ..http.problems import MEDIA_TYPE, Problem, forbidden
+from ..http.problems import MEDIA_TYPE, Problem
 from ..http.static_file import PAGE_HEADERS, StaticFile, page_files
 
 COOKIE_TTL = 12 * 3_600
@@ -81,7 +81,7 @@ class Demo:
         self, scope: HTTPScope, file: StaticFile
     ) -> tuple[int, list[_Header], bytes]:
         if not _has_loopback_host(scope):
-            return _problem(forbidden("Host: expected a loopback name"))
+            return _problem(Problem("forbidden", "Host: expected a loopback name"))
         if scope["method"] not in ("GET", "HEAD"):
             return _problem(_METHOD_NOT_ALLOWED)
         headers = [("Content-Type", file.content_type)]
@@ -104,11 +104,7 @@ class Demo:
 
 
 _METHOD_NOT_ALLOWED = Problem(
-    status=405,
-    name="method-not-allowed",
-    title="Method Not Allowed",
-    detail="expected GET or HEAD",
-    headers={"Allow": "GET, HEAD"},
+    "method-not-allowed", "expected GET or HEAD", headers={"Allow": "GET, HEAD"}
 )
 
 

@@ -17,6 +17,7 @@ from ..telemetry.metrics import Metrics
 from . import problems
 from .cors import Cors
 from .messages import Request
+from .problems import Problem
 from .token_bucket import TokenBuckets
 
 _Caller = TypeVar("_Caller")
@@ -130,8 +131,8 @@ class AccessControl:
         _, separator, host = (origin or "").partition("://")
         own = bool(separator) and host == request.headers.get("Host")
         if not own and not self.cors.allows(origin):
-            raise problems.forbidden(
-                "Origin: expected this service's own for a write by cookie"
+            raise Problem(
+                "forbidden", "Origin: expected this service's own for a write by cookie"
             )
 
 
@@ -140,9 +141,9 @@ async def _identified(caller: Awaitable[_Caller]) -> _Caller:
     try:
         return await caller
     except InvalidCredentials as error:
-        raise problems.unauthorized(str(error)) from None
+        raise Problem("unauthorized", str(error)) from None
     except WrongRole as error:
-        raise problems.forbidden(str(error)) from None
+        raise Problem("forbidden", str(error)) from None
     except KeysUnavailable:
         raise problems.keys_unavailable() from None
 
@@ -158,5 +159,5 @@ def _credentials(request: Request, ticket: str | None = None) -> Credentials:
 def _single(values: list[str]) -> str | None:
     """Return the only value; raises a 401 for several, which could hide a bad one."""
     if len(values) > 1:
-        raise problems.unauthorized("expected one credential of a kind")
+        raise Problem("unauthorized", "expected one credential of a kind")
     return values[0] if values else None

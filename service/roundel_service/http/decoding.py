@@ -13,7 +13,7 @@ from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
 from .messages import Request
-from .problems import FieldError, invalid_request, malformed_body, too_large
+from .problems import FieldError, Problem, invalid_request
 from .schemas import NotifyRequest
 
 MAX_BODY = 1 << 20
@@ -37,7 +37,7 @@ def decode_body(body: bytes, kind: type[_T]) -> _T:
     except msgspec.ValidationError as error:
         first = error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed_body(str(error)) from None
+        raise Problem("malformed-body", str(error)) from None
     # The decoder stops at the first error; a second pass finds all of them.
     raise invalid_request(*_field_errors(_parsed(body), kind, first))
 
@@ -78,7 +78,7 @@ def _parsed(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed_body(str(error)) from None
+        raise Problem("malformed-body", str(error)) from None
 
 
 def _field_errors(
@@ -112,8 +112,9 @@ def item_size(notification: NotifyRequest) -> int:
     """Return the size of the item in bytes of JSON; raises a 413 `Problem`."""
     size = notification.size()
     if size > MAX_ITEM:
-        raise too_large(
-            f"the item takes {size} bytes as JSON, expected at most {MAX_ITEM}"
+        raise Problem(
+            "too-large",
+            f"the item takes {size} bytes as JSON, expected at most {MAX_ITEM}",
         )
     return size
 

@@ -80,7 +80,7 @@ async def _run_handler(
     except Problem as error:
         problem = error
     except EngineUnavailable as error:
-        problem = problems.engine_unavailable(str(error))
+        problem = Problem("engine-unavailable", str(error))
     except Exception:
         log.exception("a request failed")
         problem = problems.internal_error()
@@ -93,4 +93,4 @@ def _check_no_body(request: Request) -> None:
         return
     length = request.headers.get("Content-Length") or "0"
     if length != "0" or request.headers.get("Transfer-Encoding") is not None:
-        raise problems.too_large(f"expected no body with {request.method}")
+        raise Problem("too-large", f"expected no body with {request.method}")

@@ -16,7 +16,7 @@ from werkzeug.http import parse_cookie
 from roundel_adapters.driver import EventStream
 from roundel_adapters.wakeup import Wakeup
 
-from .problems import MEDIA_TYPE, FieldError, Problem, invalid_request, too_large
+from .problems import MEDIA_TYPE, FieldError, Problem, invalid_request
 
 BODY_TIMEOUT = 30.0
 """Timeout for a whole body, and for the next chunk of a long one, in seconds."""
@@ -176,23 +176,15 @@ def problem_response(problem: Problem) -> Response:
 
 
 def body_too_slow() -> Problem:
-    """Return the problem of a body that is not received in time (408)."""
-    return Problem(
-        status=408,
-        name="request-timeout",
-        title="The request was not received in time",
-        detail=f"the body was not received within {BODY_TIMEOUT:.0f} seconds",
-    )
+    """Return the problem of a body that is not received in time."""
+    detail = f"the body was not received within {BODY_TIMEOUT:.0f} seconds"
+    return Problem("request-timeout", detail)
 
 
 def _body_too_large(limit: int) -> Problem:
-    return too_large(f"the body takes more than {limit} bytes")
+    return Problem("too-large", f"the body takes more than {limit} bytes")
 
 
 def _query_too_long(length: int) -> Problem:
-    return Problem(
-        status=414,
-        name="query-too-long",
-        title="The query is too long",
-        detail=f"expected at most {MAX_QUERY} bytes, got {length}",
-    )
+    detail = f"expected at most {MAX_QUERY} bytes, got {length}"
+    return Problem("query-too-long", detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeAlias
 
-from .problems import Problem, too_large
+from .problems import Problem
 
 NdjsonLine: TypeAlias = bytes | Problem
 
@@ -42,7 +42,7 @@ async def split_lines(
 def _line(content: bytes | bytearray, limit: int) -> list[NdjsonLine]:
     """Return the line *content*, or nothing if it is blank."""
     if _is_too_long(content, limit):
-        return [too_large(f"the line takes more than {limit} bytes")]
+        return [Problem("too-large", f"the line takes more than {limit} bytes")]
     return [bytes(content).removesuffix(b"\r")] if content.strip() else []
 
 

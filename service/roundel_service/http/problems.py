@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated, final
 
-import attrs
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,20 +39,56 @@ class ProblemDocument(Struct, forbid_unknown_fields=True):
     ) = UNSET
 
 
+_BEARER = {"WWW-Authenticate": "Bearer"}
+PROBLEM_TYPES: Mapping[str, tuple[int, str, Mapping[str, str]]] = {
+    "malformed-body": (400, "The body is not JSON", {}),
+    "unauthorized": (401, "Missing or invalid credentials", _BEARER),
+    "revoked": (401, "The credential was revoked", _BEARER),
+    "forbidden": (403, "Not allowed with these credentials", {}),
+    "not-acceptable": (406, "Only an event stream is available", {}),
+    "request-timeout": (408, "The request was not received in time", {}),
+    "idempotency-key-reused": (
+        409,
+        "The Idempotency-Key was used with another body",
+        {},
+    ),
+    "too-large": (413, "The request is too large", {}),
+    "query-too-long": (414, "The query is too long", {}),
+    "invalid-request": (422, "The request has invalid fields", {}),
+    "too-many-categories": (422, "The mailbox has too many categories", {}),
+    "too-many-requests": (429, "Too many requests", {}),
+    "internal-error": (500, "Internal error", {}),
+    "keys-unavailable": (
+        503,
+        "The verification keys are unavailable",
+        {"Retry-After": "5"},
+    ),
+    "engine-unavailable": (503, "The engine is unavailable", {"Retry-After": "2"}),
+}
+"""Status, title and headers of each problem, by the stable part of its type."""
+
+
 @final
-@attrs.define(kw_only=True)
 class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
     """Raised to answer a request with a problem document; it has no effect.
 
-    *name* is the stable part of the type; *headers* are added to the response.
+    *name* is one of `PROBLEM_TYPES`, or the reason phrase of an HTTP status in lower
+    case with hyphens, such as `not-found`. *headers* are added to the type's.
     """
 
-    status: int
-    name: str
-    title: str
-    detail: str
-    errors: tuple[FieldError, ...] = ()
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    def __init__(
+        self,
+        name: str,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(name, detail)
+        status, title, type_headers = PROBLEM_TYPES.get(name) or _http_status(name)
+        self.name, self.detail, self.errors = name, detail, errors
+        self.status, self.title = status, title
+        self.headers = {**type_headers, **(headers or {})}
 
     def document(self) -> ProblemDocument:
         """Return the problem as the JSON document of RFC 9457."""
@@ -65,136 +101,55 @@ class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
         )
 
 
+def _http_status(name: str) -> tuple[int, str, Mapping[str, str]]:
+    status = HTTPStatus[name.upper().replace("-", "_")]
+    return status.value, status.phrase, {}
+
+
+def problem_of_status(status: int, detail: str | None, **headers: str) -> Problem:
+    """Return the problem of an HTTP error status, such as 404 or 405."""
+    found = HTTPStatus(status)
+    name = found.name.lower().replace("_", "-")
+    return Problem(name, detail or found.description, headers=headers)
+
+
 def invalid_request(*errors: FieldError) -> Problem:
-    """Return the problem of a request with invalid fields (422)."""
-    return Problem(
-        status=422,
-        name="invalid-request",
-        title="The request has invalid fields",
-        detail="; ".join(f"{error.field}: {error.detail}" for error in errors),
-        errors=errors,
-    )
-
-
-def malformed_body(detail: str) -> Problem:
-    """Return the problem of a body that is not JSON (400)."""
-    return Problem(
-        status=400,
-        name="malformed-body",
-        title="The body is not JSON",
-        detail=detail,
-    )
-
-
-def unauthorized(detail: str) -> Problem:
-    """Return the problem of missing or invalid credentials (401)."""
-    return Problem(
-        status=401,
-        name="unauthorized",
-        title="Missing or invalid credentials",
-        detail=detail,
-        headers={"WWW-Authenticate": "Bearer"},
-    )
-
-
-def forbidden(detail: str) -> Problem:
-    """Return the problem of credentials without permission (403)."""
-    return Problem(
-        status=403,
-        name="forbidden",
-        title="Not allowed with these credentials",
-        detail=detail,
-    )
-
-
-def too_large(detail: str) -> Problem:
-    """Return the problem of a request above a size limit (413)."""
-    return Problem(
-        status=413,
-        name="too-large",
-        title="The request is too large",
-        detail=detail,
-    )
-
-
-def not_acceptable(detail: str) -> Problem:
-    """Return the problem of an `Accept` that excludes event streams (406)."""
-    return Problem(
-        status=406,
-        name="not-acceptable",
-        title="Only an event stream is available",
-        detail=detail,
-    )
-
-
-def revoked() -> Problem:
-    """Return the problem of a revoked credential (401)."""
-    return attrs.evolve(
-        unauthorized("the credential was issued before the revocation"),
-        name="revoked",
-        title="The credential was revoked",
-    )
-
-
-def key_reused() -> Problem:
-    """Return the problem of an idempotency key with another body (409)."""
-    return Problem(
-        status=409,
-        name="idempotency-key-reused",
-        title="The Idempotency-Key was used with another body",
-        detail="Idempotency-Key: expected the body of its first use",
-    )
+    """Return the problem of a request with invalid fields."""
+    detail = "; ".join(f"{error.field}: {error.detail}" for error in errors)
+    return Problem("invalid-request", detail, errors=errors)
 
 
 def too_many_categories(detail: str) -> Problem:
-    """Return the problem of a mailbox at its limit of categories (422)."""
-    return Problem(
-        status=422,
-        name="too-many-categories",
-        title="The mailbox has too many categories",
-        detail=detail,
-        errors=(FieldError("category", detail),),
-    )
+    """Return the problem of a mailbox at its limit of categories."""
+    errors = (FieldError("category", detail),)
+    return Problem("too-many-categories", detail, errors=errors)
 
 
 def too_many_requests(retry_after: int) -> Problem:
-    """Return the problem of a caller above its rate limit (429)."""
-    return Problem(
-        status=429,
-        name="too-many-requests",
-        title="Too many requests",
-        detail=f"rate limit exceeded: try again in {retry_after} s",
-        headers={"Retry-After": str(retry_after)},
-    )
+    """Return the problem of a caller above its rate limit."""
+    detail = f"rate limit exceeded: try again in {retry_after} s"
+    headers = {"Retry-After": str(retry_after)}
+    return Problem("too-many-requests", detail, headers=headers)
+
+
+def revoked() -> Problem:
+    """Return the problem of a revoked credential."""
+    return Problem("revoked", "the credential was issued before the revocation")
 
 
 def internal_error() -> Problem:
-    """Return the problem of an internal error, which the log details (500)."""
-    return Problem(
-        status=500,
-        name="internal-error",
-        title="Internal error",
-        detail="an internal error, which was logged with the request id",
-    )
+    """Return the problem of an internal error, which the log details."""
+    detail = "an internal error, which was logged with the request id"
+    return Problem("internal-error", detail)
 
 
 def keys_unavailable() -> Problem:
-    """Return the problem of a token before a key is loaded (503)."""
-    return Problem(
-        status=503,
-        name="keys-unavailable",
-        title="The verification keys are unavailable",
-        detail="the keys for token verification are not loaded yet",
-        headers={"Retry-After": "5"},
-    )
+    """Return the problem of a token before a key is loaded."""
+    detail = "the keys for token verification are not loaded yet"
+    return Problem("keys-unavailable", detail)
 
 
-def engine_unavailable(detail: str) -> Problem:
-    """Return the problem of an unavailable engine (503)."""
-    return Problem(
-        status=503,
-        name="engine-unavailable",
-        title="The engine is unavailable",
-        detail=detail,
-        headers={"Retry-After": "2"},
-    )
+def key_reused() -> Problem:
+    """Return the problem of an idempotency key with another body."""
+    detail = "Idempotency-Key: expected the body of its first use"
+    return Problem("idempotency-key-reused", detail)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from http import HTTPStatus
 
 from quart import Response as QuartResponse
 from quart import request as quart_request
@@ -23,7 +22,7 @@ from .messages import (
     Response,
     StreamingResponse,
 )
-from .problems import Problem
+from .problems import Problem, problem_of_status
 from .routes import Handler, Route
 
 
@@ -126,15 +125,9 @@ def _quart_response(request: Request, response: AnyResponse) -> QuartResponse:
 
 
 def _problem(error: HTTPException) -> Problem:
-    status = HTTPStatus(error.code or 500)
-    return Problem(
-        status=status.value,
-        name=status.phrase.lower().replace(" ", "-"),
-        title=status.phrase,
-        detail=error.description or status.description,
-        headers={
-            name: ", ".join(sorted(value.split(", ")))
-            for name, value in error.get_headers()
-            if name == "Allow"
-        },
-    )
+    headers = {
+        name: ", ".join(sorted(value.split(", ")))
+        for name, value in error.get_headers()
+        if name == "Allow"
+    }
+    return problem_of_status(error.code or 500, error.description, **headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from typing import TypeAlias, final
 
 import attrs
@@ -14,7 +13,7 @@ from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from ..http.problems import Problem
+from ..http.problems import problem_of_status
 from ..http.responses import LiveResponse, NotReadyResponse, ReadyResponse
 from ..telemetry.metrics import CONTENT_TYPE, Metrics
 
@@ -91,14 +90,8 @@ def _response(status: int, body: bytes, content_type: str) -> Response:
 
 async def _http_problem(error: HTTPException) -> Response:
     """Return a problem document for an error of the framework, such as 404 or 405."""
-    status = HTTPStatus(error.code or 500)
-    problem = Problem(
-        status=status,
-        name=status.phrase.lower().replace(" ", "-"),
-        title=status.phrase,
-        detail=error.description or status.description,
-    )
-    response = _json(status, problem.document(), "problem+json")
+    problem = problem_of_status(error.code or 500, error.description)
+    response = _json(problem.status, problem.document(), "problem+json")
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value

@@ -32,6 +32,7 @@ from roundel_service.http.openapi.examples import (
 )
 from roundel_service.http.openapi.operations import NDJSON, OPERATIONS, Operation
 from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
+from roundel_service.http.problems import PROBLEM_TYPES
 from roundel_service.http.routes import create_routes
 from support import service as conftest
 from support.service import RunningService, body, data, post
@@ -96,13 +97,12 @@ def names_in_code() -> set[str]:
     folder = Path(roundel_service.__file__).parent
     trees = [ast.parse(path.read_text()) for path in folder.rglob("*.py")]
     return {
-        keyword.value.value
+        node.args[0].value
         for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("Problem", "attrs.evolve")
-        for keyword in node.keywords
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
+        and ast.unparse(node.func) == "Problem"
+        and isinstance(node.args[0], ast.Constant)
     }
 
 
@@ -119,6 +119,7 @@ def test_every_problem_has_an_example_and_an_operation():
     of_framework = {"not-found", "method-not-allowed"}
 
     assert names_in_code() | of_framework == PROBLEM_EXAMPLES.keys()
+    assert PROBLEM_TYPES.keys() | of_framework == PROBLEM_EXAMPLES.keys()
     assert of_calls | of_framework == PROBLEM_EXAMPLES.keys()
 
 

@@ -158,7 +158,7 @@ class NotifyHandlers:
                 if first != body:
                     rejected[op_id] = problems.key_reused()
             except EngineUnavailable as error:
-                rejected[op_id] = problems.engine_unavailable(str(error))
+                rejected[op_id] = Problem("engine-unavailable", str(error))
 
         async with trio.open_nursery() as nursery:
             for op_id, notification in keyed:
@@ -202,7 +202,7 @@ def _recipient_result(user: str, result: ApplyResult) -> Problem | RecipientResu
     if isinstance(result, TooManyCategories):
         return problems.too_many_categories(str(result))
     if isinstance(result, EngineUnavailable):
-        return problems.engine_unavailable(str(result))
+        return Problem("engine-unavailable", str(result))
     badge = result.badge
     assert result.item is not None
     total = BadgeTotal(badge.unread, badge.unseen, badge.more)

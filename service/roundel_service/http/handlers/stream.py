@@ -49,7 +49,7 @@ class StreamHandler:
         query = decoding.decode_query(request.parameters, schemas.StreamQuery)
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
-            raise problems.not_acceptable("Accept: expected text/event-stream")
+            raise Problem("not-acceptable", "Accept: expected text/event-stream")
         try:
             user = await self.access.authenticate(request, ticket=query.ticket)
             return await self._open(user, query, request)
@@ -112,9 +112,9 @@ class StreamHandler:
         if ticket is None or ticket.matches_resume_key(resume_key(last_event_id)):
             return False
         if self.hub.clock() >= ticket.first_use_until:
-            raise problems.unauthorized("the ticket is too old to open a stream")
+            raise Problem("unauthorized", "the ticket is too old to open a stream")
         if await self.hub.engine.claimed(_claim_name(ticket)) is not None:
-            raise problems.unauthorized("the ticket is used already")
+            raise Problem("unauthorized", "the ticket is used already")
         return True
 
     def _claim_on_first_state(self, ticket: Ticket, subscriber: Subscriber) -> None:

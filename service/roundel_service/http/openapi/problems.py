@@ -22,11 +22,13 @@ class ProblemExample:
 
 _EXAMPLES = (
     ProblemExample(
-        problems.malformed_body("Input data was truncated"),
+        Problem("malformed-body", "Input data was truncated"),
         "The body is not JSON.",
     ),
     ProblemExample(
-        problems.unauthorized("expected Authorization: Bearer, or the cookie roundel"),
+        Problem(
+            "unauthorized", "expected Authorization: Bearer, or the cookie roundel"
+        ),
         "The credentials are missing or invalid. An invalid credential is rejected "
         "even if the request has a valid one too.",
     ),
@@ -36,32 +38,28 @@ _EXAMPLES = (
         "stream this is a 204, after which browsers do not reconnect.",
     ),
     ProblemExample(
-        problems.forbidden("expected a producer key, got credentials of a user"),
+        Problem("forbidden", "expected a producer key, got credentials of a user"),
         "The credentials are valid but of the wrong role; or a write by cookie came "
         "from an origin that is neither the service's own nor on the CORS list.",
     ),
     ProblemExample(
         Problem(
-            status=404,
-            name="not-found",
-            title="Not Found",
-            detail="The requested URL was not found on the server. If you entered the "
-            "URL manually please check your spelling and try again.",
+            "not-found",
+            "The requested URL was not found on the server. If you entered the URL "
+            "manually please check your spelling and try again.",
         ),
         "No operation has this path; a slash in a path parameter separates, too.",
     ),
     ProblemExample(
         Problem(
-            status=405,
-            name="method-not-allowed",
-            title="Method Not Allowed",
-            detail="The method is not allowed for the requested URL.",
+            "method-not-allowed",
+            "The method is not allowed for the requested URL.",
             headers={"Allow": "GET, HEAD, OPTIONS"},
         ),
         "The path has no such method; `Allow` lists its methods.",
     ),
     ProblemExample(
-        problems.not_acceptable("Accept: expected text/event-stream"),
+        Problem("not-acceptable", "Accept: expected text/event-stream"),
         "`Accept` excludes `text/event-stream`.",
     ),
     ProblemExample(
@@ -73,17 +71,12 @@ _EXAMPLES = (
         "The `Idempotency-Key` was used with another body within 24 h.",
     ),
     ProblemExample(
-        problems.too_large("the body takes more than 1048576 bytes"),
+        Problem("too-large", "the body takes more than 1048576 bytes"),
         "The body takes more than 1 MiB, a line of a batch more than 64 KiB, or an "
         "item more than 8 KiB as JSON; or a `GET` has a body.",
     ),
     ProblemExample(
-        Problem(
-            status=414,
-            name="query-too-long",
-            title="The query is too long",
-            detail="expected at most 8192 bytes, got 9007",
-        ),
+        Problem("query-too-long", "expected at most 8192 bytes, got 9007"),
         "The query takes more than 8 KiB.",
     ),
     ProblemExample(
@@ -115,7 +108,7 @@ _EXAMPLES = (
         "is shed instead.",
     ),
     ProblemExample(
-        problems.engine_unavailable("the store at 127.0.0.1:6379 does not answer"),
+        Problem("engine-unavailable", "the store at 127.0.0.1:6379 does not answer"),
         "The engine cannot be reached or accepts no writes. The request may have taken "
         "effect; repeating it is safe with an `Idempotency-Key` or an `op_id`. With "
         "several recipients, each result has its own problem. A stream is shed "
