@@ -9,9 +9,14 @@ import io
 import logging
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
-from support.service import KEY, SECRET, body, post
+from roundel_adapters.testing import AsgiClient
+from roundel_service import app
+from roundel_service.settings import load
+from support.service import KEY, SECRET, body, post, remaining_events
 
 OPS = {"op_id": "a", "ops": [{"seen_upto": 0}]}
 
@@ -117,6 +122,22 @@ async def test_expired_token_is_401(autojump_clock, world):
 
     assert (200, 401) == (good.status, late.status)
     assert body(late, 401)["type"] == "urn:roundel:problem:unauthorized"
+
+
+async def test_token_before_a_key_is_loaded_is_503(autojump_clock):
+    """The service cannot judge the token yet; a stream gets a time to reconnect."""
+    flags = {"engine": "memory", "producer_keys": KEY, "jwks": "/no/such/file"}
+    client = AsgiClient(app.build(load(flags, {})).app)
+    token = jwt.encode({"alg": "ES256"}, {"sub": "alice"}, ECKey.generate_key())
+    alice = client.with_headers({"Authorization": f"Bearer {token}"})
+    response = await alice.request("GET", "/v1/badge")
+    async with alice.stream("/v1/stream") as stream:
+        events = await remaining_events(stream)
+
+    assert body(response, 503)["type"] == "urn:roundel:problem:keys-unavailable"
+    assert "5" == response.headers["retry-after"]
+    assert (200, ["bye"]) == (stream.status, [event.type for event in events])
+    assert 1_000 <= stream.retry
 
 
 # Several credentials
