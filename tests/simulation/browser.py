@@ -1,4 +1,4 @@
-"""All tabs of a user, what they tell each other, and what befalls them."""
+"""All tabs of a user, the messages between them, and their network faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES: Final = frozenset({"badge", "snapshot", "change"})
 
 @final
 class Browser:
-    """Two or three tabs; what befalls the first befalls the *peers*' pages too."""
+    """Two or three tabs; faults of the first one also affect the *peers*."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Browser:
     def open(self, parts: Parts) -> None:
         """Open the tabs."""
         views = self._random.choices(VIEWS, k=3)
-        # Two tabs with the same view can help each other out.
+        # Tabs with the same view relay messages to each other.
         views[1] = self._random.choice(views[:2])
         del views[2 + self._random.getrandbits(1) :]
         self.tabs = [
@@ -63,7 +63,7 @@ class Browser:
         return self._random.random() < rate
 
     def _applied(self, tab: Tab, event: Event) -> None:
-        """Check what a page shows, and let it relay what it was told."""
+        """Check the state of a page, and relay its messages."""
         if event.type in STATES:
             self._truth.check(tab.page)
             if Fault.REPEAT in self._faults and self._chance(0.3):
@@ -71,7 +71,7 @@ class Browser:
                 self._relayed += [(other, event) for other in alike if other is not tab]
 
     async def step(self) -> None:
-        """Let everything move on a little."""
+        """Advance all tabs a little."""
         for tab in self.tabs:
             if not tab.is_up and self._chance(0.1):
                 self._bring_back(tab)
@@ -98,7 +98,7 @@ class Browser:
         return self._random.choice((self.tabs[0], *self.tabs))
 
     async def fetch(self) -> None:
-        """Let a page ask for the state, which it is going to show later."""
+        """Fetch the state for a page, which applies it later."""
         tab = self._any()
         self._fetched.append((tab, await self._server.answer(tab.page.view)))
         if tab is self.tabs[0]:
@@ -114,11 +114,11 @@ class Browser:
                 peer.load()
 
     async def cut(self) -> None:
-        """Cut a tab off."""
+        """Disconnect a tab."""
         self._cut_off(self._any())
 
     async def cut_at_hello(self) -> None:
-        """Cut a tab off twice: it comes back, hears a frame, and is gone again."""
+        """Disconnect a tab twice: it reconnects, receives one event and fails again."""
         tab = self.tabs[0]
         self._cut_off(tab)
         self._bring_back(tab)
@@ -139,7 +139,7 @@ class Browser:
                 peer.back()
 
     def lose_server(self, *, is_told: bool) -> None:
-        """Lose all connections, after a last word if the server *is_told* to end."""
+        """Close all connections, with a close message if the shutdown is planned."""
         if is_told:
             self._server.hub.drain()
             for tab in self.tabs:
@@ -148,14 +148,14 @@ class Browser:
             tab.hang_up()
 
     def calm(self) -> None:
-        """Let nothing go wrong from now on."""
+        """Stop all faults."""
         self._faults = frozenset()
         for tab in self.tabs:
             tab.loss = 0.0
             self._bring_back(tab)
 
     async def deliver_all(self) -> None:
-        """Let everything arrive that is under way."""
+        """Deliver everything in flight."""
         for tab in self.tabs:
             for _ in range(6):
                 await self._move(tab, 1_000)
@@ -163,6 +163,6 @@ class Browser:
             self._hear_relayed()
 
     def show_all_fetched(self) -> None:
-        """Show what was fetched and is still to be shown, late as it is."""
+        """Apply a fetched state that is late."""
         while self._fetched:
             self._show_fetched()

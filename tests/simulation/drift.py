@@ -1,4 +1,4 @@
-"""Which ways of keeping a badge end wrong? `python -m tests.simulation.drift 2000`.
+"""Error rates of ways to keep a badge. Run `python -m tests.simulation.drift 2000`.
 
 Prints a table: a row for each fault, a column for each way, and in it the share of
 random schedules after which a page shows a wrong number although all is quiet again.
@@ -35,20 +35,20 @@ COLUMNS: Final = ("±1 deltas", "pushed recounts", "Roundel")
 @final
 @attrs.frozen(kw_only=True)
 class Row:
-    """Of how many *schedules* each way ended *wrong*, and how much was *unsafe*."""
+    """Numbers of *schedules*, of *wrong* final states and of *unsafe* states."""
 
     schedules: int
     wrong: Counter[str]
     unsafe: int
 
     def share(self, column: str) -> float:
-        """Return the share that ended wrong, in percent."""
+        """Return the share of wrong final states in percent."""
         return 100 * self.wrong[column] / self.schedules
 
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Let the service not log each stream that ends."""
+    """Silence the log lines of closed streams."""
     before = structlog.get_config()
     wrapper = structlog.make_filtering_bound_logger(logging.ERROR)
     structlog.configure(wrapper_class=wrapper)
@@ -84,7 +84,7 @@ def measure(
 
 
 def main(count: int) -> None:
-    """Print the table, as Markdown."""
+    """Print the table as Markdown."""
     print(f"| what goes wrong | {' | '.join(COLUMNS)} | unsafe moments |")
     print("|---" * (len(COLUMNS) + 2) + "|")
     for name, faults in ROWS.items():

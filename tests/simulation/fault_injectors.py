@@ -1,4 +1,4 @@
-"""Parts that break a promise each, for the simulation to find out."""
+"""Parts with a fault that the simulation must detect."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .tab import Talker
 
 
 def reuses_versions(setup: Setup) -> Engine:
-    """Make an engine that counts from 0 in the same epoch when its data were lost."""
+    """Return an engine that reuses its epoch after a loss of data."""
     return MemoryEngine(setup.limits, clock=setup.clock, key=b"always the same")
 
 
 def deletes_in_secret(setup: Setup) -> Engine:
-    """Make an engine whose retractions change the state and not the version."""
+    """Return an engine whose retractions do not change the version."""
     return Altering(memory(setup), _without_retracted)
 
 
 def adds_up(setup: Setup) -> Engine:
-    """Make an engine that keeps a count, which each notification adds one to."""
+    """Return an engine that stores a count and increments it."""
     return Altering(memory(setup), _with_a_kept_count())
 
 
@@ -66,7 +66,7 @@ def _with_a_kept_count() -> Callable[[Record], Record]:
 
 @final
 class Altering:
-    """An engine that tells, and answers, what *alter* makes of what *inner* does."""
+    """An engine that passes the records of *inner* through *alter*."""
 
     def __init__(self, inner: Engine, alter: Callable[[Record], Record]) -> None:
         self._inner = inner
@@ -81,33 +81,33 @@ class Altering:
             listener(user, self._told[user])
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        """Tell *listener* of every change."""
+        """Call *listener* after each change."""
         self._listeners.append(listener)
 
     async def read(self, user: str) -> Record:
-        """Return what was told last."""
+        """Return the latest altered record."""
         record = await self._inner.read(user)
         return self._told.get(user, record)
 
     def __getattr__(self, name: str) -> Any:
-        """Leave everything else to *inner*."""
+        """Forward all other calls to *inner*."""
         return getattr(self._inner, name)
 
 
 @final
 class HelloWithId:
-    """A stream whose hello moves the cursor, before the state that justifies it."""
+    """A stream whose hello has the id of the state that follows it."""
 
     def __init__(self, stream: Talker) -> None:
         self._stream = stream
 
     @property
     def is_open(self) -> bool:
-        """That of the stream."""
+        """The deadline of the stream."""
         return self._stream.is_open
 
     def data_to_send(self, now: float) -> list[bytes]:
-        """Hand out what the stream does, the hello with an id."""
+        """Return the chunks of the stream, with an id in the hello."""
         return [_with_id(chunk) for chunk in self._stream.data_to_send(now)]
 
     def close(self) -> None:
@@ -124,15 +124,15 @@ def _with_id(chunk: bytes) -> bytes:
 
 
 def stale_page(view: View) -> Page:
-    """Make a page that takes whatever comes last."""
+    """Return a page that applies each message without comparing versions."""
     return Page(view, stale=True)
 
 
 def page_without_from(view: View) -> Page:
-    """Make a page that does not look whether a change goes on from what it has."""
+    """Return a page that does not detect gaps between changes."""
     return Page(view, gaps=True)
 
 
 def deaf_page(view: View) -> Page:
-    """Make a page that does not look at the version of a ping."""
+    """Return a page that ignores the version of a ping."""
     return Page(view, deaf=True)

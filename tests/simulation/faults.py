@@ -1,4 +1,4 @@
-"""What can go wrong, and an engine to which it does."""
+"""The faults of a schedule, and an engine that injects them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from roundel_service.engines.base import (
 
 
 class Fault(Enum):
-    """One thing that goes wrong, in the words of the table."""
+    """One kind of fault, by its name in the table."""
 
     RACE = "snapshot/stream race"
     REPEAT = "duplicate delivery"
@@ -33,7 +33,7 @@ class Fault(Enum):
 
 @final
 class Wakeups:
-    """An engine whose wake-ups are lost, repeated and late; all else is *inner*'s.
+    """An engine whose notifications are lost, repeated and late.
 
     It keeps three promises all the same: a wake-up that was lost is made up for by
     `tell_again()`, one that is late tells the state of when it comes, and none is
@@ -80,7 +80,7 @@ class Wakeups:
 
     @property
     def _is_urgent(self) -> bool:
-        """Tell whether one change more could not be told from the ring."""
+        """Return whether another change would overrun the change log."""
         return self._untold >= self._ring
 
     def _befalls(self, fault: Fault, rate: float) -> bool:
@@ -92,38 +92,38 @@ class Wakeups:
             listener(user, self._latest[user])
 
     def tell_late(self) -> None:
-        """Let the wake-ups arrive that are under way."""
+        """Deliver the notifications in flight."""
         late, self._late = self._late, []
         for user in late:
             self._tell(user)
 
     def tell_again(self) -> None:
-        """Make up for the wake-ups that were lost."""
+        """Deliver the lost notifications."""
         lost, self._lost = self._lost, set()
         for user in lost:
             self._tell(user)
 
     def calm(self) -> None:
-        """Let nothing go wrong from now on, and make up for what did."""
+        """Stop all faults, and deliver the lost notifications."""
         self._faults = frozenset()
         self.tell_late()
         self.tell_again()
 
     def restart(self) -> None:
-        """Forget the process that listened, and what was on its way to it."""
+        """Drop the listeners and the notifications in flight."""
         self._listeners.clear()
         self._late.clear()
         self._lost.clear()
 
-    # There is one node at a time, which has nobody to hear of.
+    # There is one node at a time.
     is_shared = False
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        """Tell *listener*, sooner or later."""
+        """Call *listener* after each change, with faults."""
         self._listeners.append(listener)
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
-        """Do *work*, and know that it is under way."""
+        """Apply operations, and count the calls in progress."""
         self._calls += 1
         try:
             return await self._inner.apply(work)
@@ -133,14 +133,14 @@ class Wakeups:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether work is under way."""
+        """Return whether a call is in progress."""
         return self._calls > 0
 
     async def wait_for_work(self) -> None:
-        """Wait until work is done that is under way; that takes no made-up time."""
+        """Wait for calls in progress, which take no virtual time."""
         self._idle = trio.Event()
         await self._idle.wait()
 
     def __getattr__(self, name: str) -> Any:
-        """Leave everything else to *inner*."""
+        """Forward all other calls to *inner*."""
         return getattr(self._inner, name)

@@ -1,4 +1,4 @@
-"""What producers and users do, drawn by chance."""
+"""Random operations of producers and users."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READ = {"read": True, "seen": True}
 
 @final
 class Deeds:
-    """Makes operations; every id in them comes from a counter."""
+    """Makes operations with ids from a counter."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -36,7 +36,7 @@ class Deeds:
         return self._count
 
     def notify(self) -> Notify:
-        """Make a notification, often of a key or a source that was there before."""
+        """Return a notification, often with a known key or source."""
         draw, number = self._random.random, self._next()
         return Notify(
             id=f"i{number}",
@@ -56,30 +56,30 @@ class Deeds:
         return self._category() if self._random.random() < 0.3 else None
 
     def mark(self, flags: Mapping[str, bool], mailbox: Mailbox) -> MarkAll:
-        """Mark one or two items of the mailbox, or one that it does not hold."""
+        """Return marks of one or two known items, or of an unknown one."""
         held = list(mailbox.items) or ["i0"]
         ids = frozenset(self._random.choice(held) for _ in range(2))
         return self._marks(Mark(flags=flags, ids=ids))
 
     def read_upto(self, v: int) -> MarkAll:
-        """Read all that a page which is at *v* has seen."""
+        """Return the operation that reads all items up to *v*."""
         return self._marks(Mark(flags=READ, upto=v, category=self._perhaps_category()))
 
     def seen_upto(self, v: int) -> MarkAll:
-        """See all that a page which is at *v* shows."""
+        """Return the operation that marks all items up to *v* as seen."""
         return self._marks(Mark(flags={"seen": True}, upto=v))
 
     def _marks(self, mark: Mark) -> MarkAll:
         return MarkAll(marks=(mark,), op_id=f"o{self._next()}")
 
     def retract(self) -> Retract:
-        """Take back all of a source, or of a key."""
+        """Return a retraction by source or by key."""
         if self._random.random() < 0.7:
             return Retract(source=f"s{int(self._random.random() * 3)}")
         return Retract(category=self._category(), key="k0")
 
     def gauge(self) -> Operation:
-        """Set a gauge, sometimes from the past, or remove it."""
+        """Return a new or old gauge, or its deletion."""
         draw = self._random.random
         if draw() < 0.2:
             return DeleteGauge("mail")
@@ -87,9 +87,9 @@ class Deeds:
         return SetGauge(category="mail", count=int(draw() * 4), source_version=version)
 
     def forget(self) -> DeleteUser:
-        """Forget the user."""
+        """Return the deletion of the user."""
         return DeleteUser(f"forgot{self._next():06}")
 
     def disconnect(self) -> Disconnect:
-        """End the user's streams."""
+        """Return a disconnect."""
         return Disconnect()

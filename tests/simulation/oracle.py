@@ -1,4 +1,4 @@
-"""What was true at each version, counted in the most naive way."""
+"""The oracle: the correct state at each version, counted by a simple loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row: TypeAlias = tuple[str, int, bool, bool, bool]
 
 
 def count(mailbox: Mailbox, categories: frozenset[str] | None = None) -> Numbers:
-    """Count what a person would: gauges, and items neither read nor archived."""
+    """Return the counts of gauges and of items neither read nor archived."""
     by = {name: (g.count, 0) for name, g in mailbox.gauges.items() if g.count}
     for item in mailbox.items.values():
         if not item.read and not item.archived:
@@ -34,20 +34,20 @@ def count(mailbox: Mailbox, categories: frozenset[str] | None = None) -> Numbers
 
 
 def told(badge: Badge) -> Numbers:
-    """Return what a badge of the server says."""
+    """Return the counts of a server's badge."""
     by = {name: (count.unread, count.unseen) for name, count in badge.by.items()}
     return badge.unread, badge.unseen, badge.more, by
 
 
 def shown(badge: dict[str, Any]) -> Numbers:
-    """Return what the badge of a page says."""
+    """Return the counts of a page's badge."""
     counts = badge["by"].items()
     by = {name: (count["unread"], count["unseen"]) for name, count in counts}
     return badge["unread"], badge["unseen"], badge["more"], by
 
 
 def one_by_one(before: Record | None, after: Record) -> list[Record]:
-    """Return the records that lead from *before* to *after*, which is the last.
+    """Return the records of all versions after *before*, up to *after*.
 
     An engine may tell of several changes at once, such as of what expired before
     something else was done; pages are told of each.
@@ -63,7 +63,7 @@ def one_by_one(before: Record | None, after: Record) -> list[Record]:
 
 
 def _changed(mailbox: Mailbox, change: Change) -> Mailbox:
-    """Return what a page has that does what *change* says; no gauge is in it."""
+    """Return the items of a page after *change*, without gauges."""
     items = dict(mailbox.items)
     for step in change.steps:
         match step:
@@ -78,7 +78,7 @@ def _changed(mailbox: Mailbox, change: Change) -> Mailbox:
 
 @final
 class Truth:
-    """Remembers the mailbox at each version, and counts the *unsafe* moments.
+    """Stores the mailbox at each version, and counts *unsafe* states of pages.
 
     Unsafe is a server whose badge is no fold of its items, a version at which two
     things are true, and a page that shows what was never true at its own version.
@@ -90,7 +90,7 @@ class Truth:
         self.unsafe: list[str] = []
 
     def saw(self, record: Record) -> None:
-        """Take the server's state at a version."""
+        """Record the server's state at a version."""
         mailbox = record.mailbox
         at = (mailbox.epoch, mailbox.v)
         before = self._known.setdefault(at, mailbox)
@@ -101,7 +101,7 @@ class Truth:
             self.unsafe.append(f"the server says {told(badge)} at {at}")
 
     def check(self, page: Page) -> None:
-        """Compare what *page* shows with what was true at the version it shows."""
+        """Compare the state of *page* with the correct state at its version."""
         if page.badge is None or page.epoch is None:
             return
         at = (page.epoch, page.v)
@@ -111,7 +111,7 @@ class Truth:
             self.unsafe.append(f"a page shows {shown(page.badge)} at {at}")
 
     def agrees(self, page: Page, at: tuple[str, int]) -> bool:
-        """Tell whether *page* shows what was true *at* that version."""
+        """Return whether *page* shows the correct state of version *at*."""
         mailbox, categories = self._known[at], page.view.categories
         if page.badge is None or shown(page.badge) != self._count(at, categories):
             return False

@@ -1,4 +1,4 @@
-"""A page as the HTTP contract asks for it: apply what is newer, notice every hole."""
+"""A page that follows the HTTP contract: apply newer state, detect each gap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ decode = msgspec.json.decode
 
 @final
 class Page:
-    """What the script of a page shows: the badge and, at level items, the list.
+    """The state of a page: the badge and, at level `items`, the list.
 
     The three faults are for tests of the tests: a page that takes what is *stale*,
     one that does not look at `from` (*gaps*), one that does not hear a ping (*deaf*).
@@ -35,7 +35,7 @@ class Page:
         self.items: dict[str, Document] = {}
 
     def hear(self, event: Event) -> bool:
-        """Take what the stream tells; false asks for another connection, from nowhere.
+        """Apply an event; return false if the page must connect without an id.
 
         A hole, a state of another epoch that no reset announced and a ping that is
         ahead all say that something was lost on the way.
@@ -58,12 +58,12 @@ class Page:
         return True
 
     def overhear(self, event: Event) -> None:
-        """Take what another tab relays; a hole in that is nobody's loss."""
+        """Apply a relayed event; a gap is ignored, because the own stream fills it."""
         if event.type in ("badge", "change") and self.epoch is not None:
             self.hear(event)
 
     def take(self, badge: Document, items: list[Document] | None = None) -> None:
-        """Take the answer to a request; it may be late, so that it begins no epoch."""
+        """Apply a response, which may be late and so never starts an epoch."""
         if self.epoch is not None:
             self._replace(badge, items)
 
@@ -103,7 +103,7 @@ class Page:
 
 
 def only(badge: Document, categories: frozenset[str] | None) -> Document:
-    """Return the part of a whole badge that a page of these *categories* shows."""
+    """Return the badge filtered by *categories*."""
     if categories is None:
         return badge
     by = {name: count for name, count in badge["by"].items() if name in categories}

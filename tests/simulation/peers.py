@@ -1,4 +1,4 @@
-"""Two ways in which badges are commonly kept, as simple and as fair as can be.
+"""Two common protocols for badges, in a simple and fair form.
 
 Both hear of each change the number before and after it, over a connection that keeps
 the order, as long as nothing goes wrong. Neither reads the number again on its own,
@@ -14,70 +14,70 @@ from typing import Protocol, TypeAlias, final
 from .faults import Fault
 
 RING = 6
-"""How many messages can be replayed."""
+"""Number of messages that can be replayed."""
 
 Message: TypeAlias = tuple[int, int]
-"""When something was published, and what it says."""
+"""Time and content of a published message."""
 
 
 class Rule(Protocol):
-    """What is published of a change, and what a page makes of it."""
+    """The messages of a protocol, and how a page applies them."""
 
     shown: int
 
     def say(self, before: int, after: int) -> int:
-        """Return what is published of a change."""
+        """Return the message of a change."""
         ...
 
     def hear(self, message: Message) -> None:
-        """Take what was published."""
+        """Apply a message."""
         ...
 
     def load(self, number: int, time: int) -> None:
-        """Take the number as it was read."""
+        """Apply a number that was fetched."""
         ...
 
     def missed(self, log: deque[Message]) -> list[Message]:
-        """Return what a page that comes back is told."""
+        """Return the messages that a page receives after a reconnect."""
         ...
 
 
 @final
 class Deltas:
-    """Each change is told as a difference; a page that was away asks by time."""
+    """Publishes differences; a page that reconnects asks for messages by time."""
 
     def __init__(self) -> None:
         self.shown = 0
         self._newest = 0
 
     def say(self, before: int, after: int) -> int:
-        """Say the difference."""
+        """Return the difference."""
         return after - before
 
     def hear(self, message: Message) -> None:
-        """Add it, and never show less than nothing."""
+        """Add the difference; the result is never negative."""
         time, difference = message
         self.shown = max(0, self.shown + difference)
         self._newest = max(self._newest, time)
 
     def load(self, number: int, time: int) -> None:
-        """Show the number; where the stream stands is another matter."""
+        """Set the number; this does not change the position in the stream."""
         self.shown = number
 
     def missed(self, log: deque[Message]) -> list[Message]:
-        """Return what is younger than the newest that was heard, if it is kept."""
+        """Return the stored messages that are newer than the latest received one."""
         return [message for message in log if message[0] > self._newest]
 
 
 @final
 class Recounts:
-    """After each change the whole number is counted and told, without a version."""
+    """Publishes the whole count after each change, without a version."""
 
     def __init__(self) -> None:
         self.shown = 0
 
     def say(self, before: int, after: int) -> int:
-        """Say the number."""
+        """Return the number."""
         return after
 
     def hear(self, message: Message) -> None:
@@ -89,13 +89,13 @@ class Recounts:
         self.shown = number
 
     def missed(self, log: deque[Message]) -> list[Message]:
-        """Return nothing: the next change will tell."""
+        """Return nothing: the next change contains the number."""
         return []
 
 
 @final
 class Peer:
-    """One page that follows *rule*, and the way from its server to it."""
+    """A page that follows *rule*, and the network between it and the server."""
 
     def __init__(self, rule: Rule, *, seed: int, faults: frozenset[Fault]) -> None:
         self.rule = rule
@@ -110,13 +110,13 @@ class Peer:
         self._is_up = True
 
     def change(self, number: int, *, is_published: bool) -> None:
-        """Take a new number, and tell of it unless the hook was bypassed."""
+        """Set the server's number, and publish it unless the publisher was bypassed."""
         before, self._number = self._number, number
         if is_published:
             self.publish(before, number)
 
     def publish(self, before: int, after: int) -> None:
-        """Tell of a change, as far as what goes wrong lets it."""
+        """Publish a change, with faults."""
         self._time += 1
         message = (self._time, self.rule.say(before, after))
         self._log.append(message)
@@ -139,34 +139,34 @@ class Peer:
         self._held.clear()
 
     def read(self, most: int) -> None:
-        """Let the page hear at most so many messages."""
+        """Deliver up to a number of messages."""
         for _ in range(min(most, len(self._wire))):
             self.rule.hear(self._wire.popleft())
 
     def fetch(self) -> None:
-        """Read the number now, to be shown later."""
+        """Fetch the number now, and apply it later."""
         self._loaded = self._number
 
     def load(self) -> None:
-        """Show what was read."""
+        """Apply the fetched number."""
         if self._loaded is not None:
             self.rule.load(self._loaded, self._time)
             self._loaded = None
 
     def cut(self) -> None:
-        """Lose the connection and all that is under way."""
+        """Close the connection, and lose the messages in flight."""
         self._is_up = False
         self._wire.clear()
         self._held.clear()
 
     def back(self) -> None:
-        """Come back, and be told whatever the protocol tells then."""
+        """Reconnect, and receive the messages that the protocol replays."""
         if not self._is_up:
             self._is_up = True
             self._wire += self.rule.missed(self._log)
 
     def restart(self, number: int, *, is_lost: bool) -> None:
-        """Lose the connection, or load the page anew if the server lost its data."""
+        """Close the connection, or reload the page if the server lost its data."""
         self.cut()
         self._number = number
         if is_lost:
@@ -176,7 +176,7 @@ class Peer:
         self.back()
 
     def is_wrong(self) -> bool:
-        """Let everything arrive that is under way, and look at the page."""
+        """Deliver all messages in flight, and return the number on the page."""
         self.back()
         self._send_held()
         self.read(len(self._wire))

@@ -1,4 +1,4 @@
-"""What is played, and what comes of it."""
+"""The input and the outcome of a simulation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VIEWS: Final = (
 @final
 @attrs.frozen(kw_only=True)
 class Schedule:
-    """What happens: a *seed*, what goes wrong, and how many *steps* there are.
+    """A *seed*, the possible faults, and the number of *steps*.
 
     *reopens* says that a restart which keeps the data opens the engine anew.
     """
@@ -38,7 +38,7 @@ class Schedule:
 @final
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What came of a schedule: who is *wrong* once it is quiet, and what was *unsafe*.
+    """The *wrong* final states of a schedule, and the number of *unsafe* states.
 
     *wrong* has one entry for each way of keeping a badge.
     """
@@ -50,7 +50,7 @@ class Outcome:
 @final
 @attrs.frozen(kw_only=True)
 class Parts:
-    """What of the client's side is put together differently, to be found out."""
+    """Client parts with a fault that the simulation must detect."""
 
     page: Callable[[View], Page] = Page
     dress: Callable[[Talker], Talker] = lambda stream: stream

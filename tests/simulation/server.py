@@ -1,4 +1,4 @@
-"""The service without HTTP: an engine that is trifled with, a hub, and the time."""
+"""The service without HTTP: an engine with faults, the hub and virtual time."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ USER: Final = "alice"
 LIMITS: Final = MailboxLimits(items=8)
 TIMING: Final = StreamTimeouts(ping=25.0, max_age=200.0)
 METRICS: Final = Metrics()
-"""Counts what all schedules do: to make one costs as much as a short schedule."""
+"""Metrics of all schedules: creating them costs as much as a short schedule."""
 
 
 @final
 class Server:
-    """The real engine and the real hub, whose processes come and go.
+    """The real engine and the real hub, with restarts of the process.
 
     *saw* is told of every state at once, whatever happens to the wake-ups.
     """
@@ -54,11 +54,11 @@ class Server:
     ) -> None:
         self._make_engine = make_engine
         self._schedule = schedule
-        # Chance of its own, so that no other of its draws makes it another schedule.
+        # A separate generator, so that its draws do not change the schedule.
         self._random = Random(f"server {schedule.seed}")
         self._saw = saw
         self._nursery = nursery
-        # As `trio.current_time()`, which only this moves, but cheaper to look at.
+        # Equal to `trio.current_time()`, and cheaper to read.
         self.now = self._told_again = trio.current_time()
 
     def clock(self) -> float:
@@ -73,7 +73,7 @@ class Server:
         return await self.wakeups.read(USER)
 
     async def restart(self, *, is_lost: bool) -> Record:
-        """Begin a new process, which finds the engine's data or has lost them."""
+        """Start a new process, with or without the data of the engine."""
         self._hub_runs.cancel()
         self.wakeups.restart()
         if is_lost:
@@ -124,7 +124,7 @@ class Server:
             await self.hub.run(task_status=task_status)
 
     async def pass_time(self, seconds: float) -> None:
-        """Let the time pass, and do what is due by then."""
+        """Advance the time, and run everything that is due."""
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, MockClock)
         clock.jump(seconds)
@@ -138,16 +138,16 @@ class Server:
             self.wakeups.tell_again()
 
     async def _let_expire(self) -> None:
-        # The hub's own task lets the items expire that are due, once it gets its turns.
+        # The hub's task expires the due items at its next checkpoints.
         for _ in range(3):
             await trio.lowlevel.checkpoint()
 
     async def apply(self, operation: Operation) -> None:
-        """Do *operation* as a request for it would."""
+        """Apply *operation* as a request would."""
         await self.hub.apply(USER, operation)
 
     async def answer(self, view: View) -> dict[str, Any]:
-        """Answer as `GET /v1/badge` does, or `GET /v1/items` at that level."""
+        """Return the response of `GET /v1/badge`, or `GET /v1/items` at that level."""
         if view.level == "badge":
             channel = await self.hub.channel(USER)
             return {"badge": document(channel.badge)}

@@ -1,4 +1,4 @@
-"""Plays schedules: `simulate(make_engine, schedule)`."""
+"""Runs schedules: `simulate(make_engine, schedule)`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .simulation import World
 def simulate(
     make_engine: MakeEngine, schedule: Schedule, parts: Parts | None = None
 ) -> Outcome:
-    """Play *schedule* from its beginning to its quiet end."""
+    """Run *schedule*, then stop the faults and compare the final states."""
     return trio.run(play, make_engine, schedule, parts, clock=MockClock())
 
 
 async def play(
     make_engine: MakeEngine, schedule: Schedule, parts: Parts | None = None
 ) -> Outcome:
-    """Do the same where trio runs already, on a `MockClock`."""
+    """Run *schedule* inside trio, on a `MockClock`."""
     async with trio.open_nursery() as nursery:
         world = World(make_engine, schedule, parts or Parts(), nursery)
         await world.start()
@@ -35,5 +35,5 @@ async def play(
 
 
 def memory(setup: Setup) -> Engine:
-    """Make the engine that keeps everything in the process."""
+    """Return a memory engine."""
     return MemoryEngine(setup.limits, clock=setup.clock, key=bytes.fromhex(setup.name))

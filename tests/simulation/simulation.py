@@ -1,4 +1,4 @@
-"""One schedule: the real service, its tabs and two peers, in made-up time.
+"""One schedule: the real service, its tabs and two peers, in virtual time.
 
 What happens is drawn from the schedule's seed alone. The service is whole, from the
 engine to the bytes of the stream; only sockets and HTTP are left out.
@@ -29,7 +29,7 @@ Happening: TypeAlias = Callable[[], Awaitable[None]]
 
 @final
 class World:
-    """A user's mailbox, its tabs, and all that happens to them."""
+    """A user's mailbox, the user's tabs, and random events."""
 
     def __init__(
         self,
@@ -80,10 +80,10 @@ class World:
         self._browser.open(self._parts)
 
     def _saw(self, user: str, record: Record) -> None:
-        """Take every state of the engine, and tell the peers of it."""
+        """Record each state of the engine, and publish it to the peers."""
         before, self._record = self._record, record
         if record == before:
-            return  # it is told again after no change, which is nobody's business
+            return  # a repeated call without a change
         for step in one_by_one(before, record):
             self._saw_one(step)
 
@@ -95,7 +95,7 @@ class World:
             peer.change(record.badge.unread, is_published=not is_bypassed)
 
     async def step(self) -> None:
-        """Let one thing happen, and everything move on a little."""
+        """Run one random event, and advance everything a little."""
         (happening,) = self._random.choices(self._happenings, self._weights)
         await happening()
         await self._server.pass_time(self._random.choice((0.0, 0.0, 0.25, 1.0)))
@@ -109,10 +109,10 @@ class World:
     async def _do(self, operation: Operation) -> None:
         await self._server.apply(operation)
         if isinstance(operation, DeleteUser):
-            return  # each call of it mints an epoch of its own
+            return  # each call starts another epoch
         self._done.append(operation)
         if Fault.REPEAT in self._faults and self._chance(0.3):
-            # A caller that heard no answer, now or long ago, calls again.
+            # A caller without a response repeats the operation.
             again = self._random.choice((operation, self._random.choice(self._done)))
             await self._server.apply(again)
 
@@ -129,7 +129,7 @@ class World:
         await self._do(operation)
 
     def _subtract_again(self, ids: frozenset[str]) -> None:
-        """Do what a handler does that does not look whether an item is read."""
+        """Decrement the peers' count without checking whether the item was read."""
         items = self._record.mailbox.items
         for item in filter(None, map(items.get, ids)):
             if not item.is_counted:
@@ -160,7 +160,7 @@ class World:
             peer.restart(self._record.badge.unread, is_lost=is_lost)
 
     async def settle(self) -> Outcome:
-        """Let the network go quiet and a heartbeat pass, and see who is wrong."""
+        """Stop the faults, wait one heartbeat, and return the wrong final states."""
         self._faults = frozenset()
         self._server.wakeups.calm()
         self._browser.calm()

@@ -1,4 +1,4 @@
-"""A browser's tab: an EventSource, the page behind it, and a wire without sockets."""
+"""A browser tab: an EventSource, its page, and a connection without sockets."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from .page import Page
 _STATES = (b"event: badge\n", b"event: snapshot\n", b"event: change\n")
 
 ROOM = 4
-"""How many frames may be under way before the server has to wait."""
+"""Maximum number of chunks in flight."""
 
 IDLE = 62.5
-"""After how many silent seconds a page takes its connection for dead."""
+"""Timeout in seconds after which a page considers a silent connection dead."""
 
 
 class Talker(Protocol):
-    """What a tab needs of the stream that is served to it."""
+    """The interface of the stream that a tab reads."""
 
     @property
     def is_open(self) -> bool:
-        """False once the last words are taken."""
+        """False after the close message was written."""
         ...
 
     def data_to_send(self, now: float) -> list[bytes]:
-        """Hand out what is to be written now."""
+        """Return the chunks to write now."""
         ...
 
     def close(self) -> None:
-        """End it without a word."""
+        """Close the stream without a message."""
         ...
 
 
@@ -82,12 +82,12 @@ class Tab:
 
     @property
     def is_quiet(self) -> bool:
-        """Tell whether the stream is open and nothing of it is under way."""
+        """Return whether the stream is open and nothing is in flight."""
         is_served = self._stream is not None and self._stream.is_open
         return is_served and self.source.state is State.OPEN and not self._wire
 
     async def connect(self, hub: Hub, now: float) -> None:
-        """Do what is due by *now*, up to another connection."""
+        """Run everything that is due at *now*, including a reconnect."""
         self.source.handle_timeout(now)
         if self.source.state is not State.OPEN:
             self._drop()
@@ -108,7 +108,7 @@ class Tab:
         self.source.receive_response(200, stream_headers(), now=now)
 
     def write(self, now: float) -> None:
-        """Let the server write while there is room: drain, then sleep."""
+        """Run the server's driver: drain, then sleep."""
         while self._stream is not None and len(self._wire) < ROOM:
             if chunks := self._stream.data_to_send(now):
                 self._wire += chunks
@@ -119,7 +119,7 @@ class Tab:
                 self._leave()
 
     def read(self, most: int, now: float) -> None:
-        """Let the page hear what comes, at most so many frames."""
+        """Deliver up to a number of chunks to the page."""
         for _ in range(most):
             if not self._wire or self.source.state is not State.OPEN:
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulation import fault_injectors as saboteurs
-from support.flawed_engine import making
+from support.flawed_engine import engine_with
 from support.flaws import Flaw
 
 from .drift import measure
@@ -43,7 +43,7 @@ def test_engine_that_lies_is_found_out(fault, engine):
 def test_engine_that_comes_back_with_less_is_found_out(flaw, is_lying):
     """What was lost at a restart, although it was told, is told again otherwise."""
     restarts = frozenset({Fault.RESTART})
-    row = measure(restarts, 40, make_engine=making(flaw), reopens=True)
+    row = measure(restarts, 40, make_engine=engine_with(flaw), reopens=True)
 
     assert is_lying is (row.unsafe > 0)
 

@@ -1,8 +1,8 @@
-"""The engines of the house, for what is tested with each of them.
+"""The engines of the project, for tests that run with each of them.
 
-Another one is added here: what makes it, and what it promises. Whoever tests with
-them imports the fixtures, too. The simulation names the same places again and again,
-so that a store that outlives a test needs a prefix of its own in each.
+To add an engine, add a fixture that returns its `MakeEngine`, and its traits. A test
+module must import the fixtures. The simulation reuses the names of stores, so a store
+that outlives a test needs a prefix of its own in each test.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENGINES = {
     "redis": EngineTraits(is_durable=True, is_shared=True),
     "valkey": EngineTraits(is_durable=True, is_shared=True),
 }
-"""What is promised by each engine, which the fixture of that name makes.
+"""The traits of each engine, by the name of its fixture.
 
 Redis and Valkey are two servers of one engine.
 """
@@ -71,6 +71,6 @@ def _sharing(url: str) -> MakeEngine:
 
 @pytest.fixture(scope="module")
 def store_urls() -> Iterator[valkey_server.Urls]:
-    """Start a server when it is asked for first, for as long as a module is tested."""
+    """Start servers on first use, and stop them after the module."""
     with valkey_server.urls() as made:
         yield made

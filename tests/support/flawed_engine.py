@@ -1,4 +1,4 @@
-"""An engine whose stores outlive it, as a disk would; it can be told to be flawed."""
+"""A shared, durable engine in memory that can have a flaw."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from roundel_service.engines.base import (
 )
 from roundel_service.engines.epochs import first_epoch
 from roundel_service.testing import MakeEngine, Setup
-from support.flawed_presence import Attendance
+from support.flawed_presence import PresenceReports
 from support.flaws import Flaw
 
 
 @final
 @attrs.define
 class Store:
-    """What is kept at one place, and the nodes that are there."""
+    """A store and its running engines."""
 
     key: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
     records: dict[str, Record] = attrs.field(factory=dict)
     users: list[str] = attrs.field(factory=list)
     claims: dict[str, tuple[str, float]] = attrs.field(factory=dict)
-    attendance: Attendance = attrs.field(factory=Attendance)
+    presence: PresenceReports = attrs.field(factory=PresenceReports)
     nodes: list[FlawedEngine] = attrs.field(factory=list)
     lock: trio.Lock = attrs.field(factory=trio.Lock)
 
 
 @final
 class FlawedEngine:
-    """Works on a *store* as an engine should, but for its *flaw*."""
+    """An engine that is correct except for its *flaw*."""
 
     def __init__(self, setup: Setup, store: Store, flaw: Flaw | None) -> None:
         self._setup = setup
@@ -58,10 +58,10 @@ class FlawedEngine:
         self.is_shared = flaw is not Flaw.HIDES_NODES
         self._listeners: list[tuple[ChangeListener, Collection[str]]] = []
         self._known: dict[str, Record] = {}
-        self._walk: dict[str, int] = {}
+        self._page_ends: dict[str, int] = {}
         self._tail: tuple[str, Record | None] | None = None
-        self._told = 0
-        self._is_over = False
+        self._remote_changes = 0
+        self._is_stopped = False
         self._nursery: trio.Nursery | None = None
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
@@ -73,23 +73,23 @@ class FlawedEngine:
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         self._store.nodes.append(self)
-        found = dict(self._store.records)
+        records = dict(self._store.records)
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             self._store.nodes.remove(self)
-            self._is_over = True
-            self._leave(found)
+            self._is_stopped = True
+            self._on_stop(records)
 
-    def _leave(self, found: dict[str, Record]) -> None:
+    def _on_stop(self, records: dict[str, Record]) -> None:
         if self._flaw is Flaw.REUSES_EPOCHS:
             self._store.records.clear()
             self._store.users.clear()
         if self._flaw is Flaw.WRITES_BACK:
             self._store.records.clear()
-            self._store.records.update(found)
+            self._store.records.update(records)
         if self._flaw is Flaw.LOSES_CLAIMS:
             self._store.claims.clear()
         if self._flaw is Flaw.LOSES_THE_TAIL and self._tail is not None:
@@ -97,11 +97,11 @@ class FlawedEngine:
             self._store.records[user] = record or self._unwritten(user)
 
     async def _reach(self) -> None:
-        """Go to the store, which takes a moment."""
-        if self._is_over:
+        """Simulate the round trip to the store."""
+        if self._is_stopped:
             if self._flaw is Flaw.HANGS:
                 await trio.sleep_forever()
-            raise EngineUnavailable("the engine has ended")
+            raise EngineUnavailable("the engine has stopped")
         await trio.lowlevel.checkpoint()
 
     async def check(self) -> None:
@@ -131,21 +131,21 @@ class FlawedEngine:
             if self._flaw is Flaw.LATE_EXPIRY:
                 return before
             if self._flaw is Flaw.KEEPS_LOOKS:
-                await self._keep(user, None, before)
+                await self._store_record(user, None, before)
             now = self._setup.clock()
             record = before.expire(now=now, limits=self._setup.limits)
             if record is not before and self._flaw is not Flaw.FORGETS_EXPIRY:
-                await self._keep(user, before, record)
+                await self._store_record(user, before, record)
             self._known[user] = record
             return record
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         await self._reach()
-        pieces = list(work)
+        operations = list(work)
         if self._flaw is Flaw.REVERSES:
-            pieces.reverse()
+            operations.reverse()
         results = []
-        for number, (user, operation) in enumerate(pieces):
+        for number, (user, operation) in enumerate(operations):
             results.append(await self._apply_one(user, operation))
             if number % 50 == 49:
                 await trio.lowlevel.checkpoint()
@@ -170,8 +170,8 @@ class FlawedEngine:
     async def _change(
         self, user: str, operation: Operation, before: Record
     ) -> ApplyResult:
-        now, rules = self._setup.clock(), self._setup.limits
-        record = before.expire(now=now, limits=rules)
+        now, limits = self._setup.clock(), self._setup.limits
+        record = before.expire(now=now, limits=limits)
         if self._flaw is Flaw.FORGETS_IDS:
             record = attrs.evolve(
                 record, mailbox=attrs.evolve(record.mailbox, results={})
@@ -184,17 +184,19 @@ class FlawedEngine:
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
         try:
-            record, result = record.apply(operation, now=now, limits=rules)
+            record, result = record.apply(operation, now=now, limits=limits)
         except TooManyCategories as error:
             if self._flaw is Flaw.REFUSES_HALF:
-                record, _ = record.apply(Disconnect(), now=now, limits=rules)
-                await self._keep(user, before, record)
+                record, _ = record.apply(Disconnect(), now=now, limits=limits)
+                await self._store_record(user, before, record)
             return error
         if record is not before:
-            await self._keep(user, before, record)
+            await self._store_record(user, before, record)
         return result
 
-    async def _keep(self, user: str, before: Record | None, record: Record) -> None:
+    async def _store_record(
+        self, user: str, before: Record | None, record: Record
+    ) -> None:
         if self._flaw is Flaw.FORGETS_MORE:
             mailbox = attrs.evolve(record.mailbox, more=False)
             record = attrs.evolve(record, mailbox=mailbox)
@@ -203,7 +205,7 @@ class FlawedEngine:
                 record, changes=(*record.changes[:-2], record.changes[-1])
             )
         if self._flaw is Flaw.TELLS_EARLY:
-            self._tell_all(user, record)
+            self._notify_all(user, record)
             for _ in range(9):
                 await trio.lowlevel.checkpoint()
         if self._flaw is Flaw.HALF_WRITES and before is not None:
@@ -211,7 +213,7 @@ class FlawedEngine:
             await trio.lowlevel.checkpoint()
         self._tail = (user, before)
         self._write(user, record)
-        self._tell_all(user, record)
+        self._notify_all(user, record)
 
     def _write(self, user: str, record: Record) -> None:
         users = self._store.users
@@ -222,25 +224,25 @@ class FlawedEngine:
             users.insert(0 if is_odd else len(users), user)
         self._store.records[user] = record
 
-    # Who is told.
+    # Listeners.
 
-    def _tell_all(self, user: str, record: Record) -> None:
+    def _notify_all(self, user: str, record: Record) -> None:
         for node in self._store.nodes:
             if self._flaw is Flaw.NEVER_TELLS:
                 continue
             if self._flaw is Flaw.TELLS_LATE and node is self:
                 assert self._nursery is not None
-                self._nursery.start_soon(self._tell_soon, user, record)
+                self._nursery.start_soon(self._notify_later, user, record)
             elif node is self:
-                self.tell(user, record)
+                self.notify(user, record)
             else:
-                node.tell_too(user, record)
+                node.notify_remote(user, record)
 
-    async def _tell_soon(self, user: str, record: Record) -> None:
+    async def _notify_later(self, user: str, record: Record) -> None:
         await trio.sleep(0.01)
-        self.tell(user, record)
+        self.notify(user, record)
 
-    def tell(self, user: str, record: Record) -> None:
+    def notify(self, user: str, record: Record) -> None:
         if self._flaw is Flaw.TELLS_TALES:
             mailbox = attrs.evolve(record.mailbox, more=True)
             record = attrs.evolve(record, mailbox=mailbox)
@@ -248,22 +250,25 @@ class FlawedEngine:
             if user in users:
                 listener(user, record)
 
-    def tell_too(self, user: str, record: Record) -> None:
-        """Tell of what was done at another node."""
-        self._told += 1
-        if self._flaw is not Flaw.TELLS_FEW or self._told % 2:
-            self.tell(user, record)
+    def notify_remote(self, user: str, record: Record) -> None:
+        """Call listeners for a change of another node."""
+        self._remote_changes += 1
+        if self._flaw is not Flaw.TELLS_FEW or self._remote_changes % 2:
+            self.notify(user, record)
 
-    # Who serves how many streams.
+    # Presence.
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
         await self._reach()
-        said, told = self._store.attendance, (self._setup.clock(), ttl, self._flaw)
-        return [await said.report_presence(self, *of, *told) for of in streams.items()]
+        presence, now = self._store.presence, self._setup.clock()
+        return [
+            await presence.report_presence(self, user, count, now, ttl, self._flaw)
+            for user, count in streams.items()
+        ]
 
-    # Walks.
+    # Listings.
 
     async def holders(self, retract: Retract) -> list[str]:
         await self._reach()
@@ -281,21 +286,21 @@ class FlawedEngine:
         if self._flaw is Flaw.SKIPS_A_USER and start:
             start += 1
         if self._flaw is Flaw.WALKS_BY_NUMBER and after is not None:
-            start = self._walk.get(after, start)
+            start = self._page_ends.get(after, start)
         page = users[start : start + limit]
         if page:
-            self._walk[page[-1]] = start + len(page)
+            self._page_ends[page[-1]] = start + len(page)
         return page
 
     # Claims.
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
         await self._reach()
-        kept = self._claimed(key)
+        current = self._claimed(key)
         if self._flaw is Flaw.TWO_WINNERS:
             await trio.lowlevel.checkpoint()
-        if kept is not None and self._flaw is not Flaw.CLAIMS_ANEW:
-            return kept
+        if current is not None and self._flaw is not Flaw.CLAIMS_ANEW:
+            return current
         self._store.claims[key] = (value, self._setup.clock() + ttl)
         return value
 
@@ -304,16 +309,16 @@ class FlawedEngine:
         return self._claimed(key)
 
     def _claimed(self, key: str) -> str | None:
-        value, until = self._store.claims.get(key, (None, 0.0))
+        value, expires_at = self._store.claims.get(key, (None, 0.0))
         if self._flaw is Flaw.ENDLESS_CLAIMS:
             return value
         if self._flaw is Flaw.SHORT_CLAIMS:
-            until -= 3_600.0
-        return value if until > self._setup.clock() else None
+            expires_at -= 3_600.0
+        return value if expires_at > self._setup.clock() else None
 
 
-def making(flaw: Flaw | None) -> MakeEngine:
-    """Return what makes engines whose stores outlive them, with that *flaw*."""
+def engine_with(flaw: Flaw | None) -> MakeEngine:
+    """Return a function that makes engines with *flaw*; their stores outlive them."""
     stores: defaultdict[str, Store] = defaultdict(Store)
     if flaw is Flaw.REUSES_EPOCHS:
         stores = defaultdict(partial(Store, key=b"always the same"))

@@ -1,4 +1,4 @@
-"""How many streams the nodes at one place have said to serve, but for a flaw."""
+"""The presence reports of the nodes of one store, with an optional flaw."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from support.flaws import Flaw
 
 @final
 @attrs.define
-class Attendance:
-    """What each node has said last, of each user, and until when it counts."""
+class PresenceReports:
+    """The latest report of each node for each user, and its expiry time."""
 
-    said: dict[tuple[str, object], tuple[int, float]] = attrs.field(factory=dict)
+    reports: dict[tuple[str, object], tuple[int, float]] = attrs.field(factory=dict)
 
     async def report_presence(
         self,
@@ -26,22 +26,22 @@ class Attendance:
         ttl: float,
         flaw: Flaw | None,
     ) -> int:
-        """Say it for *node*; return how many others serve."""
+        """Store the report of *node*; return the sum of the others."""
         elsewhere = self._elsewhere(node, user, now, flaw)
         if flaw is Flaw.HEARS_FIRST:
             await trio.lowlevel.checkpoint()
-        before, until = self.said.get((user, node), (0, 0.0))
+        before, until = self.reports.get((user, node), (0, 0.0))
         if flaw is Flaw.ADDS_STREAMS:
             count += before
         if flaw is not Flaw.FORGETS_STREAMS or not before:
             until = now + ttl
-        self.said[user, node] = (count, until)
+        self.reports[user, node] = (count, until)
         return elsewhere + (count if flaw is Flaw.COUNTS_ITSELF else 0)
 
     def _elsewhere(self, node: object, user: str, now: float, flaw: Flaw | None) -> int:
         counts = [
             count
-            for (whose, where), (count, until) in self.said.items()
+            for (whose, where), (count, until) in self.reports.items()
             if whose == user
             and where is not node
             and (until > now or flaw is Flaw.ENDLESS_STREAMS)

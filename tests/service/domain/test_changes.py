@@ -1,4 +1,4 @@
-"""What is told of a change, and to whom: steps, changes and badges, cut to a filter."""
+"""Filtering of steps, changes and badges by category."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})
     ],
 )
 def test_step_of_some_categories(step, categories, expected):
-    """A reader of some categories is told of the items in these, and of no other."""
+    """A filtered step contains only items of the given categories."""
     assert expected == step.filter(frozenset(categories))
 
 
@@ -49,7 +49,7 @@ def change(*steps: Added | Flagged | Removed) -> Change:
     ],
 )  # fmt: skip
 def test_change_of_some_categories(categories, steps):
-    """What is left of a change is its steps and its badge, cut to the categories."""
+    """A filtered change has filtered steps and a filtered badge."""
     whole, names = change(ADDED, FLAGGED, REMOVED), frozenset(categories)
 
     assert change(*steps) == attrs.evolve(whole.filter(names), badge=WHOLE)
@@ -70,7 +70,7 @@ def test_change_of_some_categories(categories, steps):
     ],
 )
 def test_badge_of_some_categories(categories, expected):
-    """The badge of some categories is the sum of just these, at the same version."""
+    """A filtered badge is the sum of its categories, at the same version."""
     names = None if categories is None else frozenset(categories)
 
     assert expected == WHOLE.filter(names)
@@ -88,7 +88,7 @@ def test_badge_of_some_categories(categories, expected):
     ],
 )
 def test_badge_that_shows_the_same(changed, same):
-    """Two badges show the same if nothing but the version has moved."""
+    """Badges that differ only in the version look the same."""
     assert same is attrs.evolve(WHOLE, **changed).is_visually_equal(WHOLE)
 
 

@@ -1,4 +1,4 @@
-"""The reducer: stories of one mailbox, told by the contract's own sentences."""
+"""The reducer: versions, changes, eviction, expiry and epochs of one mailbox."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ INVISIBLE = [
 
 
 def furnished() -> Mailbox:
-    """Return a mailbox that knows items, gauges and operations."""
+    """Return a mailbox with items, gauges and results."""
     return mailbox_after(*FURNISHED)
 
 
 @pytest.mark.parametrize("operation", VISIBLE)
 def test_visible_change_makes_one_version(operation):
-    """What somebody can see makes exactly one version, which tells the whole badge."""
+    """A visible change makes exactly one version, with the whole badge."""
     before = furnished()
     applied = apply(before, operation, now=0.0, limits=DEFAULT_LIMITS)
 
@@ -101,7 +101,7 @@ def test_visible_change_makes_one_version(operation):
 
 @pytest.mark.parametrize("operation", INVISIBLE)
 def test_change_that_nobody_sees_makes_no_version(operation):
-    """What changes nothing makes no version, and is answered the badge there is."""
+    """An operation without effect makes no version and returns the current badge."""
     before = furnished()
     applied = apply(before, operation, now=0.0, limits=DEFAULT_LIMITS)
 
@@ -116,7 +116,7 @@ def test_change_that_nobody_sees_makes_no_version(operation):
     ids=["expire", "retract", "drop-gauge", "gauge-not-newer", "repeated-ops"],
 )
 def test_nothing_to_keep_is_the_same_mailbox(operation):
-    """An operation that leaves nothing behind leaves the very same mailbox."""
+    """An operation without any effect returns the same object."""
     before = furnished()
 
     assert before is apply(before, operation, now=0.0, limits=DEFAULT_LIMITS).mailbox
@@ -124,7 +124,7 @@ def test_nothing_to_keep_is_the_same_mailbox(operation):
 
 @pytest.mark.parametrize("operation", [*VISIBLE, *INVISIBLE])
 def test_mailbox_is_never_changed_in_place(operation):
-    """What was read at a version stays true of that version."""
+    """The reducer does not change its argument."""
     before = furnished()
     apply(before, operation, now=60.0, limits=DEFAULT_LIMITS)
 
@@ -142,7 +142,7 @@ def test_mailbox_is_never_changed_in_place(operation):
     ],
 )
 def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
-    """A change can be explained; only the id that a user chose is told to users."""
+    """A change names its operation, caller and time, and the operation id of a user."""
     change = apply(furnished(), operation, now=77.0, limits=DEFAULT_LIMITS).change
 
     assert (did, by, 77.0, op_id) == (
@@ -157,7 +157,7 @@ def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
 
 
 def test_new_item_is_unseen_and_unread():
-    """An item appears whole, at the version and the time of its notification."""
+    """A notification adds an item with all fields, its version and its time."""
     fields = {"body": "b", "url": "/u", "icon": "/i", "source": "s", "data": {"x": 1}}
     [_, applied] = apply_all(note("a"), 7.0, note("n", "d", key="k", ttl=5, **fields))
 
@@ -171,7 +171,7 @@ def test_new_item_is_unseen_and_unread():
 
 
 def test_key_collapses():
-    """A new item replaces that of its category and key in the same version, as new."""
+    """An item replaces the one with its category and key, in one version."""
     *_, applied = apply_all(
         note("a", key="k"), note("x", "d", key="k"), note("y"),
         ops({"read": ["a"]}), note("b", key="k"),
@@ -183,12 +183,12 @@ def test_key_collapses():
 
 
 def test_items_without_a_key_do_not_collapse():
-    """Two items are two, whatever else they have in common."""
+    """Items with different categories or without a key do not replace each other."""
     assert ["a", "b"] == list(mailbox_after(note("a"), note("b")).items)
 
 
 def test_full_mailbox_evicts_its_oldest():
-    """The item that makes a mailbox too full pushes out the oldest, in one version."""
+    """Adding an item to a full mailbox evicts the oldest one, in one version."""
     *_, applied = apply_all(*map(note, "abcd"), limits=LIMITS)
 
     assert [{"remove": ["a"], "reason": "evicted"}, {"add": "d"}] == steps(applied)
@@ -208,14 +208,14 @@ def test_full_mailbox_evicts_its_oldest():
     ],
 )
 def test_bytes_are_bounded(sizes, kept):
-    """As many of the oldest go as the newest needs bytes, whatever they are."""
+    """The oldest items are evicted until the new one fits by bytes."""
     notes = [note(name, size=size) for name, size in zip("abcd", sizes, strict=False)]
 
     assert list(kept) == list(mailbox_after(*notes, limits=LIMITS).items)
 
 
 def test_replaced_item_makes_room_first():
-    """A collapse in a full mailbox costs no other item."""
+    """Replacing an item in a full mailbox evicts no other item."""
     *_, applied = apply_all(
         note("a"), note("b"), note("c", key="k"), note("d", key="k"), limits=LIMITS
     )
@@ -234,7 +234,7 @@ def test_replaced_item_makes_room_first():
     ],
 )
 def test_loss_of_what_counted_makes_a_lower_bound(mark, more):
-    """The number is a lower bound once an unread item was evicted, not before."""
+    """`more` is set once an unread item was evicted, and not before."""
     story = (note("a"), ops(mark), *map(note, "bcd"))
 
     assert more is mailbox_after(*story, limits=LIMITS).badge.more
@@ -262,7 +262,7 @@ MORE = (*map(note, "abcd"), ops({"read": ["b", "c"]}, op_id="1"))
     ],
 )
 def test_lower_bound_until_nothing_is_unread(story, badges):
-    """`more` ends at the version whose number is 0, and not before."""
+    """`more` is cleared at the version with nothing unread, and not before."""
     applied = apply_all(*MORE, *story, limits=LIMITS)[-len(story) :]
 
     assert badges == [f"{a.badge.unread}{'+' * a.badge.more}" for a in applied]
@@ -272,7 +272,7 @@ def test_lower_bound_until_nothing_is_unread(story, badges):
 
 
 def test_expiry_is_a_change_and_the_deadline_says_when():
-    """Items go together at the moment when they are over, not a moment before."""
+    """Items with the same expiry time expire together, and not early."""
     story = (note("a", ttl=5), note("b", ttl=9), note("c"), note("d", "x", ttl=5))
     before = mailbox_after(*story)
     early = apply(before, Expire(), now=4.9, limits=DEFAULT_LIMITS)
@@ -292,7 +292,7 @@ def test_expiry_is_a_change_and_the_deadline_says_when():
 
 
 def test_item_that_was_to_expire_goes_before():
-    """Nothing expires then, and the next item still does, in its time."""
+    """After an item was removed early, the next one still expires in time."""
     story = (note("a", ttl=5, source="s"), note("b", ttl=9), Retract(source="s"))
     nothing = apply(mailbox_after(*story), Expire(), now=5.0, limits=DEFAULT_LIMITS)
     due = apply(nothing.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS)
@@ -302,7 +302,7 @@ def test_item_that_was_to_expire_goes_before():
 
 
 def test_renewed_mailbox_goes_on_under_another_epoch():
-    """All that it holds stays; no version of the line before can be told from it."""
+    """A new epoch keeps the contents and has no changes of the epoch before."""
     before = mailbox_after(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
     renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=DEFAULT_LIMITS)
 
@@ -320,7 +320,7 @@ def test_renewed_mailbox_goes_on_under_another_epoch():
     ],
 )
 def test_retraction(retract, removed):
-    """What is taken back goes in one version, read or not."""
+    """A retraction removes all its items in one version, read or not."""
     *_, applied = apply_all(
         note("a", source="s"), note("b", key="k"), note("c", "d", key="k", source="s"),
         ops({"read": ["a"]}), retract,

@@ -45,7 +45,7 @@ LIMITS = MailboxLimits(items=4, bytes=100, categories=3)
 
 @attrs.define
 class Model:
-    """A mailbox as lists of dicts, without a version; *v* is told with each call."""
+    """A simple mailbox of dicts; each call passes the version as *v*."""
 
     items: list[dict[str, Any]] = attrs.field(factory=list)
     gauges: dict[str, tuple[int, int]] = attrs.field(factory=dict)
@@ -53,12 +53,12 @@ class Model:
     answers: dict[Any, tuple[Any, float]] = attrs.field(factory=dict)
 
     def view(self, only: Categories | None = None) -> tuple[Any, Any]:
-        """Return what a person sees: the items and the numbers, of these categories."""
+        """Return the visible items and counts of these categories."""
         shown = [i for i in self.items if only is None or i["category"] in only]
         return [{k: i[k] for k in i if k != "size"} for i in shown], self.count(only)
 
     def count(self, only: Categories | None) -> dict[str, Any]:
-        """Count every category from nothing, by looking at each item."""
+        """Count each category by a loop over all items."""
         names = {i["category"] for i in self.items} | set(self.gauges)
         by = {}
         for name in names if only is None else names & only:
@@ -100,7 +100,7 @@ class Model:
         self.more = self.more and self.count(None)["unread"] > 0
 
     def remember(self, known: Any, answer: Any, now: float) -> None:
-        """Let go of what is over: the clock may go back, and it is over for ever."""
+        """Remove expired items; they stay removed if the clock goes back."""
         young = {k: v for k, v in self.answers.items() if now - v[1] < RETENTION}
         self.answers = young | {known: (answer, now)}
 
@@ -138,14 +138,14 @@ def counts(item: dict[str, Any]) -> bool:
 
 @attrs.define
 class Page:
-    """A client that knows what it was told: a snapshot, and then what came."""
+    """A client that applies a snapshot and then each change."""
 
     only: Categories | None
     items: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     badge: dict[str, Any] = attrs.field(factory=dict)
 
     def take(self, mailbox: Mailbox) -> None:
-        """Forget everything and begin with the mailbox as it is."""
+        """Start again with a snapshot of the mailbox."""
         self.items = {
             item.id: document(item)
             for item in mailbox.items.values()
@@ -154,7 +154,7 @@ class Page:
         self.badge = document(mailbox.badge.filter(self.only))
 
     def hear(self, change: Change) -> None:
-        """Apply a change, unless it is one that such a page is not told of."""
+        """Apply a change if its filter passes it."""
         told = change.filter(self.only)
         badge = document(told.badge)
         shows_another = badge | {"v": 0} != self.badge | {"v": 0}
@@ -215,7 +215,7 @@ ENDS = st.sampled_from(
 
 
 class Mailboxes(RuleBasedStateMachine):
-    """Random operations at random times, beside the model and pages that listen."""
+    """Random operations at random times, compared with the model and its pages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -262,7 +262,7 @@ class Mailboxes(RuleBasedStateMachine):
         return False
 
     def do_once(self, operation: Notify | MarkAll) -> None:
-        """Do it, unless its id was there in the last 24 hours: then nothing happens."""
+        """Apply the operation, unless its id was used in the last 24 hours."""
         known = (operation.by, operation.op_id)
         answer, time = self.model.answers.get(known, (None, 0.0))
         if answer is not None and self.now - time < RETENTION:
@@ -311,14 +311,14 @@ class Mailboxes(RuleBasedStateMachine):
 
     @rule(seconds=WAITS, look=st.booleans())
     def wait(self, seconds: float, look: bool) -> None:
-        """Let time pass, and let go of what is over, or not yet."""
+        """Advance the time, with or without an `Expire`."""
         self.now += seconds
         if look:
             self.do(Expire())
 
     @rule(end=ENDS)
     def end(self, end: Disconnect | Expire | DeleteUser) -> None:
-        """End streams, revoke proofs, forget the user."""
+        """Disconnect, revoke or delete the user."""
         before = self.mailbox
         if isinstance(end, DeleteUser):
             self.forget()
@@ -384,7 +384,7 @@ class Mailboxes(RuleBasedStateMachine):
 
 
 class NightlyMailboxes(Mailboxes):
-    """The same promise, for a night."""
+    """The same test with many more examples."""
 
 
 TestMailboxes = pytest.mark.slow(Mailboxes.TestCase)

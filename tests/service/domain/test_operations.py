@@ -1,4 +1,4 @@
-"""What can be done to a mailbox, kind by kind, and what is remembered of it."""
+"""Each kind of operation, and the results that a mailbox remembers."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ SHELF = (
     ],
 )
 def test_ops(told, expected):
-    """An operation does what the contract says, and touches nothing else."""
+    """A user's operation sets the documented flags and no others."""
     mailbox = mailbox_after(*SHELF, ops(*told))
 
     assert expected == " ".join(f"{k}:{v}" for k, v in flags(mailbox).items())
 
 
 def test_read_upto_needs_no_clock():
-    """What comes after the version that a client saw is not read by it."""
+    """`read_all` does not mark items that are newer than *as_of*."""
     *_, applied = apply_all(
         note("a"), 5.0, note("b"), 1.0, note("new"),
         ops({"read_all": True, "as_of": 2}),
@@ -88,7 +88,7 @@ def test_read_upto_needs_no_clock():
 
 
 def test_item_that_came_back_is_above_what_was_read():
-    """An item that was replaced meanwhile is a new one to those who read the old."""
+    """A replaced item is not marked by an operation on the earlier version."""
     *_, applied = apply_all(
         note("a", key="k"), note("b"), note("a2", key="k"),
         ops({"read_all": True, "as_of": 2}, {"seen_upto": 2}, {"read": ["a"]}),
@@ -98,7 +98,7 @@ def test_item_that_came_back_is_above_what_was_read():
 
 
 def test_ops_are_told_once_for_each_item():
-    """A change names just the items it changed, with what was set on them."""
+    """A change lists the changed items and their flags."""
     *_, applied = apply_all(*SHELF, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
 
     assert [
@@ -108,7 +108,7 @@ def test_ops_are_told_once_for_each_item():
 
 
 def test_many_marks_make_a_small_change():
-    """However much a user does in one call, each item is told once: rings are kept."""
+    """A change lists each item once, however many marks a call contains."""
     back_and_forth = [{"archive": ["a", "b"]}, {"unarchive": ["a", "b"]}] * 50
     *_, applied = apply_all(*SHELF, ops(*back_and_forth[:-1], {"unarchive": ["b"]}))
 
@@ -119,7 +119,7 @@ def test_many_marks_make_a_small_change():
 
 
 def test_gauge_counts_into_unread():
-    """A gauge adds to its category's unread count, has no items and is never unseen."""
+    """A gauge adds to the unread count of its category and not to the unseen count."""
     mailbox = mailbox_after(gauge(7, 1), note("a"), gauge(2, 1, "c"))
 
     assert (10, 1) == (mailbox.badge.unread, mailbox.badge.unseen)
@@ -128,7 +128,7 @@ def test_gauge_counts_into_unread():
 
 
 def test_gauge_of_nothing_is_left_out():
-    """A category whose gauge is 0 is not told, as any without an unread item."""
+    """A category with a gauge of 0 is not in the badge."""
     badge = mailbox_after(gauge(7, 1), gauge(3, 1, "h"), gauge(0, 2)).badge
 
     assert {"h": Count(3)} == badge.by
@@ -147,7 +147,7 @@ def test_gauge_of_nothing_is_left_out():
     ],
 )
 def test_source_version(count, version, ignored, told, kept):
-    """A count that is not newer is ignored and said so; a newer one is kept."""
+    """A gauge with an older source version is ignored, and the result says so."""
     *_, applied = apply_all(gauge(2, 5), gauge(count, version))
 
     assert (ignored, told) == (applied.ignored, applied.change is not None)
@@ -156,7 +156,7 @@ def test_source_version(count, version, ignored, told, kept):
 
 
 def test_gauge_changes_without_a_step():
-    """The change of a gauge is in its badge: there is no item to tell of."""
+    """The change of a gauge has no steps."""
     *_, applied = apply_all(gauge(2, 5))
 
     assert () == applied.change.steps
@@ -164,7 +164,7 @@ def test_gauge_changes_without_a_step():
 
 
 def test_gauge_that_was_dropped_begins_anew():
-    """A gauge that was removed is gone with its source_version."""
+    """After a gauge is deleted, any source version is accepted."""
     dropped, again = apply_all(gauge(2, 5), DeleteGauge("g"), gauge(1, 1))[1:]
 
     assert (0, {}) == (dropped.badge.unread, dropped.mailbox.gauges)
@@ -185,7 +185,7 @@ FULL = (note("a", "x"), gauge(1, 1, "y"), note("b", "z"), ops({"read": ["b"]}))
     ],
 )
 def test_too_many_categories(operation):
-    """A category too many is refused, and nothing at all is changed by it."""
+    """A category beyond the limit is rejected without any change."""
     before = mailbox_after(*FULL, limits=LIMITS)
     with pytest.raises(TooManyCategories) as caught:
         apply(before, operation, now=0.0, limits=LIMITS)
@@ -209,7 +209,7 @@ def test_too_many_categories(operation):
     ],
 )
 def test_as_many_categories_as_fit(operations):
-    """Categories that are known, or for which there is room, are taken."""
+    """Known categories are accepted, and new ones up to the limit."""
     applied = apply_all(*FULL, *operations, limits=LIMITS)[-1]
 
     assert applied.change is not None
@@ -226,7 +226,7 @@ def test_as_many_categories_as_fit(operations):
     ],
 )
 def test_notification_that_is_repeated(again):
-    """The same op id from a producer answers the first item and badge, for a day."""
+    """A producer's repeated id returns the first item and badge, for a day."""
     first, _, repeated, late = apply_all(
         10.0, note("a", op_id="o"), 11.0, note("x"), 10.0 + RETENTION - 0.1, again,
         10.0 + RETENTION, again,
@@ -242,7 +242,7 @@ def test_notification_that_is_repeated(again):
 
 
 def test_ops_that_are_repeated():
-    """The same op id from a user answers the first badge and does nothing for a day."""
+    """A user's repeated id returns the first badge and has no effect, for a day."""
     *_, first, _, repeated, late = apply_all(
         note("a"), 10.0, ops({"read": ["a"]}), 11.0, ops({"unread": ["a"]}, op_id="2"),
         10.0 + RETENTION - 0.1, ops({"read": ["a"]}),
@@ -256,14 +256,14 @@ def test_ops_that_are_repeated():
 
 
 def test_ops_that_changed_nothing_are_remembered():
-    """An operation id is used up also where there was nothing to do."""
+    """An operation without effect also uses its id."""
     *_, repeated = apply_all(ops({"read_all": True, "as_of": 9}), note("a"), ops())
 
     assert (0, 0) == (repeated.badge.v, repeated.badge.unread)
 
 
 def test_producers_and_users_ids_are_apart():
-    """Neither a user nor a producer can use up an id of the other."""
+    """Ids of users and of producers are separate."""
     mailbox = mailbox_after(note("a", op_id="o"), ops({"read": ["a"]}, op_id="o"))
 
     assert {"a": "sr"} == flags(mailbox)
@@ -271,13 +271,13 @@ def test_producers_and_users_ids_are_apart():
 
 
 def test_notification_without_an_op_id_is_never_repeated():
-    """Without an id, the same again is another item."""
+    """Without an id, a repeated notification adds another item."""
     assert {} == mailbox_after(note("a"), note("b")).results
 
 
 @pytest.mark.slow
 def test_op_ids_are_bounded_and_the_oldest_goes():
-    """A user who never stops cannot make a mailbox grow."""
+    """The number of remembered results is bounded."""
     repeats = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
     answers = mailbox_after(*repeats).results
 
@@ -288,7 +288,7 @@ def test_op_ids_are_bounded_and_the_oldest_goes():
 
 @pytest.mark.slow
 def test_user_does_not_push_out_what_a_producer_may_repeat():
-    """Who does much makes the mailbox forget only what is the own."""
+    """Many operations of one kind of caller evict only its own results."""
     marks = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
     mailbox = mailbox_after(note("a", op_id="key"), *marks)
 
@@ -297,7 +297,7 @@ def test_user_does_not_push_out_what_a_producer_may_repeat():
 
 
 def test_op_ids_that_are_over_are_let_go():
-    """A day later an id is kept no longer than until the next one comes."""
+    """Results older than a day are removed with the next operation id."""
     mailbox = mailbox_after(
         0.0, ops(op_id="a"), 1.0, ops(op_id="b"), RETENTION, ops(op_id="c")
     )
@@ -319,14 +319,14 @@ def test_op_ids_that_are_over_are_let_go():
     ],
 )
 def test_revocation(issued_at, now, refused):
-    """Every proof that was issued before is refused, for a day."""
+    """A revocation rejects all earlier tokens, for a day."""
     mailbox = mailbox_after(100.0, Disconnect(revoke=True))
 
     assert refused is mailbox.is_revoked(issued_at, now=now)
 
 
 def test_disconnect_alone_refuses_nothing():
-    """To end a user's streams does not take the proofs back, nor give them back."""
+    """A disconnect without *revoke* changes no revocation."""
     ended = mailbox_after(100.0, Disconnect())
     both = mailbox_after(100.0, Disconnect(revoke=True), 200.0, Disconnect())
 
@@ -337,7 +337,7 @@ def test_disconnect_alone_refuses_nothing():
 
 @pytest.mark.parametrize("now", [0.0, 50.0, 100.0, 100.5])
 def test_disconnect_while_the_clock_stands_or_goes_back(now):
-    """Streams are ended, and proofs stay taken back, whatever the clock does."""
+    """A disconnect also works if the clock stands still or goes back."""
     never = mailbox_after(0.0, Disconnect(revoke=True))
     first = mailbox_after(100.0, Disconnect(revoke=True))
     again = apply(
@@ -350,7 +350,7 @@ def test_disconnect_while_the_clock_stands_or_goes_back(now):
 
 
 def test_forgotten_user():
-    """Nothing is left but that proofs were revoked, and another epoch begins."""
+    """A deleted user has an empty mailbox in a new epoch and keeps the revocation."""
     *_, before, forgotten, after = apply_all(
         note("a", op_id="o"), gauge(3, 9), 5.0, Disconnect(revoke=True),
         DeleteUser("f"), note("b", op_id="o"),
@@ -369,7 +369,7 @@ def test_forgotten_user():
 
 
 def test_expiry_after_a_user_was_forgotten():
-    """What was to expire is not missed: it is gone."""
+    """Expiry after a deletion changes nothing."""
     assert (
         apply_all(note("a", ttl=1), DeleteUser("f"), 9.0, Expire())[-1].change is None
     )

@@ -22,7 +22,7 @@ from roundel_service.streams.presence import (
     StreamPresence,
 )
 from roundel_service.testing import Setup
-from support.flawed_engine import making
+from support.flawed_engine import engine_with
 from support.service import (
     RunningService,
     data,
@@ -91,7 +91,7 @@ class Node:
 @pytest.fixture
 async def make_node(nursery):
     """Return a function that starts a node on the shared engine."""
-    make_engine = making(None)
+    make_engine = engine_with(None)
 
     async def make(**changes: str) -> Node:
         setup = Setup(name="one", clock=wall_clock, limits=RecordLimits())
@@ -292,7 +292,7 @@ async def test_unshared_engine_has_no_presence(autojump_clock, world):
 async def crowd(nursery):
     """Return an engine, stream counts by user, and their presence."""
     setup = Setup(name="crowd", clock=wall_clock, limits=RecordLimits())
-    store, served = Store(making(None)(setup)), dict[str, int]()
+    store, served = Store(engine_with(None)(setup)), dict[str, int]()
     presence = StreamPresence(store, lambda user: served.get(user, 0), limit=9)
     await nursery.start(store.run)
     nursery.start_soon(presence.run)

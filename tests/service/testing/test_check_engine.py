@@ -15,7 +15,7 @@ from roundel_service.testing import (
     check_engine,
 )
 from roundel_service.testing.compare import check_equal
-from support.flawed_engine import making
+from support.flawed_engine import engine_with
 from support.flaws import Flaw
 
 MEMORY, DISK, SERVER = (
@@ -91,7 +91,7 @@ async def test_memory_engine():
 async def test_engine_without_a_flaw(traits, seed):
     """An engine without a flaw passes all checks with every seed."""
     await check_engine(
-        making(None),
+        engine_with(None),
         is_durable=traits.is_durable,
         is_shared=traits.is_shared,
         seed=seed,
@@ -108,7 +108,7 @@ async def test_flaw_is_detected(flaw, name, seed):
     check = BY_NAME[name]
     with pytest.raises(ContractViolation) as raised:
         await check.run(
-            making(flaw),
+            engine_with(flaw),
             is_durable=True,
             is_shared=True,
             seed=seed,
@@ -132,7 +132,7 @@ def test_each_check_detects_a_flaw():
 async def test_all_violations_are_raised_together():
     """One run of `check_engine()` raises all violations."""
     with pytest.raises(ExceptionGroup) as raised:
-        await check_engine(making(Flaw.FORGETS_IDS), wait_timeout=0.1)
+        await check_engine(engine_with(Flaw.FORGETS_IDS), wait_timeout=0.1)
     names = {str(error).partition(" ")[0] for error in raised.value.exceptions}
 
     assert {"operations", "repeated_op_ids", "concurrent_op_ids"} <= names
