@@ -138,9 +138,9 @@ class Browser:
             for peer in self._peers:
                 peer.back()
 
-    def lose_server(self, *, is_told: bool) -> None:
+    def lose_server(self, *, is_planned: bool) -> None:
         """Close all connections, with a close message if the shutdown is planned."""
-        if is_told:
+        if is_planned:
             self._server.hub.drain()
             for tab in self.tabs:
                 tab.write(self._server.now)

@@ -71,14 +71,14 @@ class Altering:
     def __init__(self, inner: Engine, alter: Callable[[Record], Record]) -> None:
         self._inner = inner
         self._alter = alter
-        self._told: dict[str, Record] = {}
+        self._altered: dict[str, Record] = {}
         self._listeners: list[ChangeListener] = []
         inner.listen(self._on_change, ())
 
     def _on_change(self, user: str, record: Record) -> None:
-        self._told[user] = self._alter(record)
+        self._altered[user] = self._alter(record)
         for listener in self._listeners:
-            listener(user, self._told[user])
+            listener(user, self._altered[user])
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Call *listener* after each change."""
@@ -87,7 +87,7 @@ class Altering:
     async def read(self, user: str) -> Record:
         """Return the latest altered record."""
         record = await self._inner.read(user)
-        return self._told.get(user, record)
+        return self._altered.get(user, record)
 
     def __getattr__(self, name: str) -> Any:
         """Forward all other calls to *inner*."""

@@ -37,7 +37,7 @@ class Wakeups:
 
     It keeps three promises all the same: a wake-up that was lost is made up for by
     `tell_again()`, one that is late tells the state of when it comes, and none is
-    later than the *ring* is long. *saw* is told at once and of everything.
+    later than the change log is long. *saw* is called at once for each change.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Wakeups:
         ring: int,
     ) -> None:
         self._inner = inner
-        self._ring = ring
+        self._change_log_size = ring
         self._random = random
         self._faults = faults
         self._listeners: list[ChangeListener] = []
         self._latest: dict[str, Record] = {}
-        self._untold = 0
+        self._undelivered = 0
         self._late: list[str] = []
         self._lost: set[str] = set()
         self._calls = 0
@@ -66,7 +66,7 @@ class Wakeups:
 
     def _on_change(self, user: str, record: Record) -> None:
         self._latest[user] = record
-        self._untold += 1
+        self._undelivered += 1
         if self._is_urgent:
             self._tell(user)
         elif self._befalls(Fault.LOSS, 0.05):
@@ -81,13 +81,13 @@ class Wakeups:
     @property
     def _is_urgent(self) -> bool:
         """Return whether another change would overrun the change log."""
-        return self._untold >= self._ring
+        return self._undelivered >= self._change_log_size
 
     def _befalls(self, fault: Fault, rate: float) -> bool:
         return fault in self._faults and self._random.random() < rate
 
     def _tell(self, user: str) -> None:
-        self._untold = 0
+        self._undelivered = 0
         for listener in self._listeners:
             listener(user, self._latest[user])
 

@@ -24,7 +24,7 @@ READ = {"read": True, "seen": True}
 
 
 @final
-class Deeds:
+class OperationGenerator:
     """Makes operations with ids from a counter."""
 
     def __init__(self, random: Random) -> None:

@@ -33,7 +33,7 @@ def count(mailbox: Mailbox, categories: frozenset[str] | None = None) -> Numbers
     return unread, unseen, mailbox.more and unread > 0, by
 
 
-def told(badge: Badge) -> Numbers:
+def counts_of(badge: Badge) -> Numbers:
     """Return the counts of a server's badge."""
     by = {name: (count.unread, count.unseen) for name, count in badge.by.items()}
     return badge.unread, badge.unseen, badge.more, by
@@ -50,7 +50,7 @@ def one_by_one(before: Record | None, after: Record) -> list[Record]:
     """Return the records of all versions after *before*, up to *after*.
 
     An engine may tell of several changes at once, such as of what expired before
-    something else was done; pages are told of each.
+    another operation followed; pages receive each of them.
     """
     if before is None:
         return [after]
@@ -97,8 +97,8 @@ class Truth:
         if before is not mailbox and _state(before) != _state(mailbox):
             self.unsafe.append(f"two truths at {at}")
         badge = record.badge
-        if (badge.epoch, badge.v) != at or told(badge) != self._count(at, None):
-            self.unsafe.append(f"the server says {told(badge)} at {at}")
+        if (badge.epoch, badge.v) != at or counts_of(badge) != self._count(at, None):
+            self.unsafe.append(f"the server has {counts_of(badge)} at {at}")
 
     def check(self, page: Page) -> None:
         """Compare the state of *page* with the correct state at its version."""

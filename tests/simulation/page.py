@@ -40,21 +40,21 @@ class Page:
         A hole, a state of another epoch that no reset announced and a ping that is
         ahead all say that something was lost on the way.
         """
-        told = decode(event.data)
+        document = decode(event.data)
         match event.type:
             case "hello":
-                if told["resume"] == "reset" or told["epoch"] != self.epoch:
-                    self._forget(told["epoch"])
+                if document["resume"] == "reset" or document["epoch"] != self.epoch:
+                    self._forget(document["epoch"])
             case "reset":
                 self._forget(None)
             case "badge":
-                return self._replace(told, None)
+                return self._replace(document, None)
             case "snapshot":
-                return self._replace(told["badge"], told["items"])
+                return self._replace(document["badge"], document["items"])
             case "change":
-                return self._change(told)
+                return self._change(document)
             case "ping":
-                return self._deaf or bool(told["v"] <= self.v)
+                return self._deaf or bool(document["v"] <= self.v)
         return True
 
     def overhear(self, event: Event) -> None:
@@ -76,14 +76,21 @@ class Page:
                 self.items = {item["id"]: item for item in reversed(items)}
         return True
 
-    def _change(self, told: Document) -> bool:
-        if told["epoch"] == self.epoch and told["v"] <= self.v and not self._stale:
+    def _change(self, document: Document) -> bool:
+        if (
+            document["epoch"] == self.epoch
+            and document["v"] <= self.v
+            and not self._stale
+        ):
             return True
-        if (told["epoch"], told["from"]) != (self.epoch, self.v) and not self._gaps:
+        if (document["epoch"], document["from"]) != (
+            self.epoch,
+            self.v,
+        ) and not self._gaps:
             return False
-        for step in told["ops"]:
+        for step in document["ops"]:
             self._do(step)
-        self._move(told["badge"])
+        self._move(document["badge"])
         return True
 
     def _do(self, step: Document) -> None:

@@ -38,7 +38,7 @@ METRICS: Final = Metrics()
 class Server:
     """The real engine and the real hub, with restarts of the process.
 
-    *saw* is told of every state at once, whatever happens to the wake-ups.
+    *saw* is called at once for each state, whatever happens to the wake-ups.
     """
 
     hub: Hub
@@ -59,7 +59,7 @@ class Server:
         self._saw = saw
         self._nursery = nursery
         # Equal to `trio.current_time()`, and cheaper to read.
-        self.now = self._told_again = trio.current_time()
+        self.now = self._repeated_at = trio.current_time()
 
     def clock(self) -> float:
         """Return seconds since 1970."""
@@ -133,8 +133,8 @@ class Server:
         while self.wakeups.is_busy:
             await self.wakeups.wait_for_work()
             await self._let_expire()
-        if self.now - self._told_again >= TIMING.ping:
-            self._told_again = self.now
+        if self.now - self._repeated_at >= TIMING.ping:
+            self._repeated_at = self.now
             self.wakeups.tell_again()
 
     async def _let_expire(self) -> None:

@@ -10,7 +10,7 @@ from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import MakeEngine, Setup
 
 from .schedule import Outcome, Parts, Schedule
-from .simulation import World
+from .simulation import Simulation
 
 
 def simulate(
@@ -25,7 +25,7 @@ async def play(
 ) -> Outcome:
     """Run *schedule* inside trio, on a `MockClock`."""
     async with trio.open_nursery() as nursery:
-        world = World(make_engine, schedule, parts or Parts(), nursery)
+        world = Simulation(make_engine, schedule, parts or Parts(), nursery)
         await world.start()
         for _ in range(schedule.steps):
             await world.step()

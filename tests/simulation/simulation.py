@@ -18,7 +18,7 @@ from roundel_service.testing import MakeEngine
 
 from .browser import Browser
 from .faults import Fault
-from .operations import READ, Deeds
+from .operations import READ, OperationGenerator
 from .oracle import Truth, one_by_one
 from .peers import Deltas, Peer, Recounts
 from .schedule import Outcome, Parts, Schedule
@@ -28,7 +28,7 @@ Happening: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @final
-class World:
+class Simulation:
     """A user's mailbox, the user's tabs, and random events."""
 
     def __init__(
@@ -41,7 +41,7 @@ class World:
         self._faults = schedule.faults
         self._parts = parts
         self._random = Random(schedule.seed)
-        self._deeds = Deeds(self._random)
+        self._operations = OperationGenerator(self._random)
         self._truth = Truth()
         self._deltas = Peer(Deltas(), seed=schedule.seed, faults=schedule.faults)
         self._recounts = Peer(Recounts(), seed=schedule.seed, faults=schedule.faults)
@@ -117,13 +117,13 @@ class World:
             await self._server.apply(again)
 
     async def _notify(self) -> None:
-        await self._do(self._deeds.notify())
+        await self._do(self._operations.notify())
 
     async def _mark(self) -> None:
         flags = self._random.choice(
             (READ, READ, {"read": False}, {"archived": True}, {"archived": False})
         )
-        operation = self._deeds.mark(flags, self._record.mailbox)
+        operation = self._operations.mark(flags, self._record.mailbox)
         if flags is READ and Fault.READ_TWICE in self._faults:
             self._subtract_again(operation.marks[0].ids or frozenset())
         await self._do(operation)
@@ -137,22 +137,32 @@ class World:
 
     async def _catch_up(self) -> None:
         v = max(0, self._random.choice(self._browser.tabs).page.v)
-        deed = self._deeds.read_upto if self._chance(0.6) else self._deeds.seen_upto
-        await self._do(deed(v))
+        make = (
+            self._operations.read_upto
+            if self._chance(0.6)
+            else self._operations.seen_upto
+        )
+        await self._do(make(v))
 
     async def _retract(self) -> None:
-        await self._do(self._deeds.retract())
+        await self._do(self._operations.retract())
 
     async def _do_rarely(self) -> None:
-        deeds = self._deeds
-        makers = (deeds.gauge, deeds.gauge, deeds.gauge, deeds.forget, deeds.disconnect)
+        operations = self._operations
+        makers = (
+            operations.gauge,
+            operations.gauge,
+            operations.gauge,
+            operations.forget,
+            operations.disconnect,
+        )
         await self._do(self._random.choice(makers)())
 
     async def _wait(self) -> None:
         await self._server.pass_time(self._random.choice((3.0, 10.0, 30.0)))
 
     async def _restart(self) -> None:
-        self._browser.lose_server(is_told=self._chance(0.5))
+        self._browser.lose_server(is_planned=self._chance(0.5))
         is_lost = self._chance(0.5)
         self._record = await self._server.restart(is_lost=is_lost)
         self._truth.saw(self._record)

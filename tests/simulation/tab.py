@@ -45,7 +45,7 @@ class Talker(Protocol):
 class Tab:
     """One tab of *user*; *dress* may wrap the stream that it is served.
 
-    *applied* is told after everything that the page took; *loss* is how likely a
+    *applied* is called after each event that the page applied; *loss* is how likely a
     state is lost on its way while the connection stays.
     """
 

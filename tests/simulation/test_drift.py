@@ -68,7 +68,7 @@ class Tapped:
 
 
 def test_the_same_seed_tells_the_same_story():
-    """Nothing but the seed decides, up to the bytes: a failure can be told again."""
+    """The seed determines the whole run, so a failure can be reproduced."""
 
     def story() -> tuple[list[bytes], object]:
         tape: list[bytes] = []

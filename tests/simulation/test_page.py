@@ -1,4 +1,4 @@
-"""What a page does with what it is told, rule by rule."""
+"""The rules by which a page applies events."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def badge(v: int, epoch: str = "e", **by: int) -> dict[str, Any]:
     return {**whole, "by": counts}
 
 
-def change(told: int, v: int, epoch: str = "e") -> Event:
+def change(since: int, v: int, epoch: str = "e") -> Event:
     steps = [{"add": {"id": f"i{v}"}}]
-    document = {"epoch": epoch, "from": told, "v": v, "ops": steps}
+    document = {"epoch": epoch, "from": since, "v": v, "ops": steps}
     return event("change", {**document, "badge": badge(v, epoch, dm=v)})
 
 
@@ -35,7 +35,7 @@ def hello(v: int, epoch: str = "e", resume: str = "current") -> Event:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_whole", "v"),
+    ("received", "is_contiguous", "v"),
     [
         (event("badge", badge(6)), True, 6),
         (event("badge", badge(4)), True, 5),
@@ -53,17 +53,17 @@ def hello(v: int, epoch: str = "e", resume: str = "current") -> Event:
         (event("bye", {"reason": "drain"}), True, 5),
     ],
 )
-def test_page_applies_what_is_newer_and_notices_what_was_lost(told, is_whole, v):
-    """A page at version 5 moves to what goes on from it, and to nothing else."""
+def test_page_applies_newer_events_and_detects_gaps(received, is_contiguous, v):
+    """A page at version 5 applies the events that follow it, and no others."""
     page = Page(View("items"))
     page.hear(event("badge", badge(5)))
 
-    assert is_whole == page.hear(told)
+    assert is_contiguous == page.hear(received)
     assert v == page.v
 
 
 def test_page_of_some_categories_shows_their_part_of_a_whole_badge():
-    """What was fetched whole is shown as the stream would have told it."""
+    """A fetched state is applied like a snapshot of the stream."""
     page = Page(View("badge", frozenset({"dm"})))
     page.hear(hello(4))
     page.take(badge(5, dm=2, news=7))

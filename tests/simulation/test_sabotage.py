@@ -41,7 +41,7 @@ def test_engine_that_lies_is_found_out(fault, engine):
     [(None, False), (Flaw.LOSES_THE_TAIL, True), (Flaw.REUSES_EPOCHS, True)],
 )
 def test_engine_that_comes_back_with_less_is_found_out(flaw, is_lying):
-    """What was lost at a restart, although it was told, is told again otherwise."""
+    """Versions that were published and then lost are reused with other contents."""
     restarts = frozenset({Fault.RESTART})
     row = measure(restarts, 40, make_engine=engine_with(flaw), reopens=True)
 

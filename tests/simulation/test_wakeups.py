@@ -24,7 +24,7 @@ async def notify(engine, number: int) -> None:
     await engine.apply([("alice", new)])
 
 
-def told(stream: Stream) -> list[tuple[str, str]]:
+def read_events(stream: Stream) -> list[tuple[str, str]]:
     """Return the frames that are due."""
     chunks = []
     while more := stream.data_to_send(0.0):
@@ -33,21 +33,21 @@ def told(stream: Stream) -> list[tuple[str, str]]:
 
 
 async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
-    """What can no longer be told change by change is told whole, never skipped."""
+    """A stream that lags beyond the change log gets a snapshot, never a gap."""
     engine = MemoryEngine(RecordLimits(change_log_size=RING))
     channel = UserChannel("alice", await engine.read("alice"), change_log_size=RING)
     lane = channel.view_history(View("items"))
     stream = Stream(lane.history, now=0.0)
-    told(stream)
+    read_events(stream)
     for number in range(RING + 2):
         await notify(engine, number)
     channel.update(await engine.read("alice"))
 
-    assert ["snapshot"] == [kind for kind, _ in told(stream)]
+    assert ["snapshot"] == [kind for kind, _ in read_events(stream)]
 
 
 async def test_old_news_change_nothing(autojump_clock):
-    """A state that is older than the one there is has no effect on what is told."""
+    """A notification with an older state has no effect."""
     engine = MemoryEngine(RecordLimits(change_log_size=RING))
     channel = UserChannel("alice", await engine.read("alice"), change_log_size=RING)
     lane = channel.view_history(View("badge"))
@@ -56,16 +56,16 @@ async def test_old_news_change_nothing(autojump_clock):
     first = await engine.read("alice")
     await notify(engine, 2)
     channel.update(await engine.read("alice"))
-    told(stream)
+    read_events(stream)
     channel.update(first)
     marks = (Mark(flags={"read": True}, ids=frozenset({"i1"})),)
     await engine.apply([("alice", MarkAll(marks=marks, op_id="o"))])
     channel.update(await engine.read("alice"))
 
-    assert ["badge"] == [kind for kind, _ in told(stream)]
+    assert ["badge"] == [kind for kind, _ in read_events(stream)]
 
 
-async def test_who_asks_after_a_lost_wakeup_is_told_what_is_true(autojump_clock):
+async def test_read_after_a_lost_wakeup_is_current(autojump_clock):
     """A channel that is asked for is as new as the engine, whatever was lost."""
     unlucky = next(seed for seed in count() if Random(seed).random() < 0.05)
     engine = Wakeups(

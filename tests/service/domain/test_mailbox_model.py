@@ -1,8 +1,7 @@
-"""The model: a mailbox as anybody would write it, beside pages that are told of it.
+"""The reducer compared with a simple model, and with pages that apply its changes.
 
-Whatever is done in whatever order and at whatever time, the reducer's mailbox is the
-model's, its badge is the naive count, and a page that applies the changes it is told
-shows just what is so.
+After any operations at any times, the reducer's mailbox equals the model, its badge
+equals a naive count, and a page that applies the changes shows the same state.
 """
 
 from __future__ import annotations
@@ -115,12 +114,12 @@ class Model:
         ):
             gone = self.items.pop(0)
             self.more = self.more or counts(gone)
-        told = {
+        item = {
             k: getattr(new, k) for k in attrs.asdict(new) if k not in ("ttl", "op_id")
         }
         expires_at = None if new.ttl is None else now + new.ttl
-        told |= {"seq": v, "created_at": now, "expires_at": expires_at}
-        self.items.append(told | dict.fromkeys(("seen", "read", "archived"), False))
+        item |= {"seq": v, "created_at": now, "expires_at": expires_at}
+        self.items.append(item | dict.fromkeys(("seen", "read", "archived"), False))
 
     def mark(self, mark: Mark) -> None:
         for item in self.items:
@@ -155,14 +154,14 @@ class Page:
 
     def hear(self, change: Change) -> None:
         """Apply a change if its filter passes it."""
-        told = change.filter(self.only)
-        badge = document(told.badge)
+        filtered = change.filter(self.only)
+        badge = document(filtered.badge)
         shows_another = badge | {"v": 0} != self.badge | {"v": 0}
-        assert self.only is not None or told.steps or shows_another
-        if told.steps or shows_another:
+        assert self.only is not None or filtered.steps or shows_another
+        if filtered.steps or shows_another:
             assert self.badge["v"] < badge["v"] == change.v
             self.badge = badge
-        for step in told.steps:
+        for step in filtered.steps:
             self.apply(document(step))
 
     def apply(self, step: dict[str, Any]) -> None:
@@ -292,7 +291,7 @@ class Mailboxes(RuleBasedStateMachine):
     )
     def mark(self, marks: list[Any], op_id: str) -> None:
         """Mark by id, or up to a version, or both in one call."""
-        told = [
+        marks = [
             Mark(
                 flags=flags,
                 ids=ids if ids is None else frozenset(str(self.names - i) for i in ids),
@@ -303,7 +302,7 @@ class Mailboxes(RuleBasedStateMachine):
         ]
         self.calls += 1
         op_id = op_id or f"its own {self.calls}"
-        self.do_once(MarkAll(marks=tuple(told), op_id=op_id))
+        self.do_once(MarkAll(marks=tuple(marks), op_id=op_id))
 
     @rule(operation=RETRACTS | GAUGES | st.builds(DeleteGauge, NAMES))
     def take_back_or_gauge(self, operation: Operation) -> None:
@@ -356,10 +355,10 @@ class Mailboxes(RuleBasedStateMachine):
     def every_page_shows_what_is_so(self) -> None:
         for page in self.pages:
             items, numbers = self.model.view(page.only)
-            told = {k: page.badge[k] for k in numbers}
+            shown = {k: page.badge[k] for k in numbers}
 
             assert {item["id"]: item for item in items} == page.items
-            assert numbers == told
+            assert numbers == shown
             assert page.badge["v"] <= self.mailbox.v
             assert self.mailbox.epoch == page.badge["epoch"]
 

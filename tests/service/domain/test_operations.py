@@ -36,7 +36,7 @@ SHELF = (
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("requested", "expected"),
     [
         pytest.param([{"read": ["a"]}], "a:sr b: c:sr e:a", id="read implies seen"),
         pytest.param([{"unread": ["c"]}], "a: b: c:s e:a", id="unread stays seen"),
@@ -69,9 +69,9 @@ SHELF = (
         ),
     ],
 )
-def test_ops(told, expected):
+def test_ops(requested, expected):
     """A user's operation sets the documented flags and no others."""
-    mailbox = mailbox_after(*SHELF, ops(*told))
+    mailbox = mailbox_after(*SHELF, ops(*requested))
 
     assert expected == " ".join(f"{k}:{v}" for k, v in flags(mailbox).items())
 
@@ -97,7 +97,7 @@ def test_item_that_came_back_is_above_what_was_read():
     assert {"b": "sr", "a2": ""} == flags(applied.mailbox)
 
 
-def test_ops_are_told_once_for_each_item():
+def test_change_lists_each_item_once():
     """A change lists the changed items and their flags."""
     *_, applied = apply_all(*SHELF, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
 
@@ -135,7 +135,7 @@ def test_gauge_of_nothing_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("count", "version", "ignored", "told", "kept"),
+    ("count", "version", "ignored", "changed", "kept"),
     [
         pytest.param(9, 6, False, True, ExternalCount(9, 6), id="newer"),
         pytest.param(
@@ -146,11 +146,11 @@ def test_gauge_of_nothing_is_left_out():
         pytest.param(9, 4, True, False, ExternalCount(2, 5), id="older"),
     ],
 )
-def test_source_version(count, version, ignored, told, kept):
+def test_source_version(count, version, ignored, changed, kept):
     """A gauge with an older source version is ignored, and the result says so."""
     *_, applied = apply_all(gauge(2, 5), gauge(count, version))
 
-    assert (ignored, told) == (applied.ignored, applied.change is not None)
+    assert (ignored, changed) == (applied.ignored, applied.change is not None)
     assert {"g": kept} == applied.mailbox.gauges
     assert kept.count == applied.badge.unread
 
