@@ -231,9 +231,9 @@ async def test_revocation_of_an_opening_stream(autojump_clock, world, steps):
         for _ in range(steps):
             await trio.lowlevel.checkpoint()
         await world.service.hub.apply("alice", Disconnect(revoke=True))
-    ((status, frames),) = events
+    ((status, received),) = events
 
-    assert 204 == status or "revoked" == data(frames[-1])["reason"]
+    assert 204 == status or "revoked" == data(received[-1])["reason"]
 
 
 async def test_drain_of_an_opening_stream(autojump_clock, world):

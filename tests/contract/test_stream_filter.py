@@ -31,7 +31,7 @@ async def set_gauge(world, category: str, count: int, source_version: int) -> No
     body(await world.producer.request("PUT", target, body=content))
 
 
-# What is in a frame.
+# Contents of the events
 
 
 async def test_filtered_badge(autojump_clock, world):
@@ -271,15 +271,15 @@ async def test_current_takes_precedence_over_the_filter(autojump_clock, world):
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
-@pytest.mark.parametrize("ring", ["3", "256"], ids=["outrun", "whole"])
+@pytest.mark.parametrize("change_log", ["3", "256"], ids=["outrun", "whole"])
 @pytest.mark.parametrize(
     ("categories", "received"), [("aabb", [(1, 2)]), ("abba", [(1, 4)]), ("abbb", [])]
 )
 async def test_filtered_replay(
-    autojump_clock, make_world, ring, kept, categories, received
+    autojump_clock, make_world, change_log, kept, categories, received
 ):
     """A filtered replay sends exactly the changes that pass the filter."""
-    world = make_world(ring_changes=ring)
+    world = make_world(ring_changes=change_log)
     async with world.user("alice" if kept else "bob").stream(ONLY_A) as other:
         await world.notify(category=categories[0])
         cursor = await current_cursor(world)

@@ -185,18 +185,18 @@ async def slow_story(world, level: str, *, before: int, during: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "ring", "conflated"),
+    ("level", "change_log", "coalesced"),
     [("badge", "256", 4), ("items", "256", 0), ("items", "3", 4)],
     ids=["latest-badge", "exact-changes", "snapshot"],
 )
 async def test_coalesced_versions_are_counted(
-    autojump_clock, make_world, level, ring, conflated
+    autojump_clock, make_world, level, change_log, coalesced
 ):
     """The metrics count versions that a later state replaced: four of six here."""
-    world = make_world(ring_changes=ring)
+    world = make_world(ring_changes=change_log)
     await slow_story(world, level, before=1, during=5)
 
-    assert conflated == metric_value(world, "roundel_versions_coalesced_total")
+    assert coalesced == metric_value(world, "roundel_versions_coalesced_total")
 
 
 async def test_coalesced_versions_of_the_first_write(autojump_clock, world):

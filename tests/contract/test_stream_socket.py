@@ -96,14 +96,14 @@ class Raw:
 
     async def read_until(self, mark: bytes) -> bytes:
         while mark not in self.received:
-            piece = await self.stream.receive_some()
-            assert piece, self.received
-            self.received += piece
+            chunk = await self.stream.receive_some()
+            assert chunk, self.received
+            self.received += chunk
         return self.received
 
     async def read_to_the_end(self) -> bytes:
-        while piece := await self.stream.receive_some():
-            self.received += piece
+        while chunk := await self.stream.receive_some():
+            self.received += chunk
         await self.stream.aclose()
         return self.received
 
@@ -145,10 +145,10 @@ async def cutting(port: int, cuts: list[int]):
     async def copy(source, sink, bytes_left: int, scope: trio.CancelScope) -> None:
         try:
             while bytes_left and (
-                piece := await source.receive_some(min(bytes_left, 65_536))
+                chunk := await source.receive_some(min(bytes_left, 65_536))
             ):
-                await sink.send_all(piece)
-                bytes_left -= len(piece)
+                await sink.send_all(chunk)
+                bytes_left -= len(chunk)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         scope.cancel()
@@ -367,13 +367,13 @@ async def test_two_accept_fields(patient_clock):
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-# Slow readers.
+# Slow clients
 
 
 async def test_client_that_does_not_read_is_cut(patient_clock):
     """A client that does not read is cut after 30 s, and its cursor loses nothing."""
     async with serving(ring_changes="10000", mailbox_items="10") as served:
-        # To read so much takes a while, in which no other reader is to be cut.
+        # The read takes a while, during which no other client may be cut.
         threshold, patient_clock.autojump_threshold = (
             patient_clock.autojump_threshold,
             inf,
