@@ -13,6 +13,8 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
+import attrs
+
 from ._errors import LocalProtocolError
 from ._event import Event
 from ._headers import read_last_event_id, stream_headers
@@ -28,6 +30,7 @@ LinkEnd: TypeAlias = Literal["eof", "error"]
 
 
 @final
+@attrs.define(eq=False)
 class LossyLink:
     """A one-way link from a server to a client, for one connection.
 
@@ -41,33 +44,22 @@ class LossyLink:
         max_in_flight: Bytes in flight at which the link is not writable.
     """
 
-    __slots__ = (
-        "_arrivals", "_cut_rate", "_has_ended", "_latency", "_max_in_flight", "_random",
-        "in_flight",
-    )  # fmt: skip
-
-    in_flight: int
+    _random: Callable[[], float]
+    _latency: float = attrs.field(default=0.1, kw_only=True)
+    _cut_rate: float = attrs.field(default=0.0, kw_only=True)
+    _max_in_flight: int = attrs.field(default=1 << 16, kw_only=True)
+    _arrivals: deque[tuple[float, bytes | LinkEnd]] = attrs.field(
+        factory=deque, init=False
+    )
+    _has_ended: bool = attrs.field(default=False, init=False)
+    in_flight: int = attrs.field(default=0, init=False)
     """Bytes that were sent and have not arrived."""
 
-    def __init__(
-        self,
-        random: Callable[[], float],
-        *,
-        latency: float = 0.1,
-        cut_rate: float = 0.0,
-        max_in_flight: int = 1 << 16,
-    ) -> None:
-        if latency < 0 or not 0 <= cut_rate <= 1 or max_in_flight <= 0:
+    def __attrs_post_init__(self) -> None:
+        if self._latency < 0 or not 0 <= self._cut_rate <= 1 or self._max_in_flight < 1:
             raise LocalProtocolError(
                 "expected latency >= 0, cut_rate from 0 to 1, max_in_flight > 0"
             )
-        self._random = random
-        self._latency = latency
-        self._cut_rate = cut_rate
-        self._max_in_flight = max_in_flight
-        self._arrivals: deque[tuple[float, bytes | LinkEnd]] = deque()
-        self._has_ended = False
-        self.in_flight = 0
 
     @property
     def deadline(self) -> float:
@@ -99,10 +91,8 @@ class LossyLink:
         """Lose the data in flight; *silently* the client gets no error."""
         self._arrivals.clear()
         self.in_flight = 0
-        if silently:
-            self._has_ended = True
-        else:
-            self._has_ended = False
+        self._has_ended = silently
+        if not silently:
             self._end("error", now)
 
     def receive(self, now: float) -> list[bytes | LinkEnd]:
@@ -128,6 +118,7 @@ class LossyLink:
 
 
 @final
+@attrs.define(eq=False)
 class Pair:
     """A `Source` and its streams, over one `LossyLink` per connection.
 
@@ -139,28 +130,14 @@ class Pair:
         now: The time at the start, of the clock of *source*.
     """
 
-    __slots__ = ("_make_link", "_serve", "link", "now", "source", "stream")
-
-    now: float
-    link: LossyLink | None
+    source: Source
+    _serve: Callable[[str, float], Stream | int]
+    _make_link: Callable[[], LossyLink] = attrs.field(kw_only=True)
+    now: float = attrs.field(default=0.0, kw_only=True)
+    link: LossyLink | None = attrs.field(default=None, init=False)
     """The link of the current connection, if there is one."""
-    stream: Stream | None
+    stream: Stream | None = attrs.field(default=None, init=False)
     """The stream on the link, until it is closed and drained."""
-
-    def __init__(
-        self,
-        source: Source,
-        serve: Callable[[str, float], Stream | int],
-        *,
-        make_link: Callable[[], LossyLink],
-        now: float = 0.0,
-    ) -> None:
-        self.source = source
-        self._serve = serve
-        self._make_link = make_link
-        self.link = None
-        self.stream = None
-        self.now = now
 
     @property
     def deadline(self) -> float:
@@ -179,9 +156,8 @@ class Pair:
     @property
     def is_idle(self) -> bool:
         """Whether the stream is open and nothing is in flight."""
-        return self.stream is not None and self.link is not None and (
-            self.link.deadline == inf
-        )  # fmt: skip
+        link = self.link
+        return self.stream is not None and link is not None and link.deadline == inf
 
     def step(self) -> list[Event]:
         """Run all that is due, then move the time to the next deadline, if any.
