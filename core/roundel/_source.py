@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import final
 
+import attrs
+
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._event import Event
 from ._headers import MEDIA_TYPE
@@ -27,6 +29,7 @@ MAX_HEADER_ID = 4096
 
 
 @final
+@attrs.define(eq=False, kw_only=True)
 class Source:
     """A subscription to one URL, over any number of connections.
 
@@ -51,60 +54,41 @@ class Source:
             because the peer would send it again on each connection.
     """
 
-    __slots__ = (
-        "_failures", "_idle_timeout", "_max_backoff", "_max_event_size", "_opened_at",
-        "_parser", "_random", "_retry", "_retry_range", "_retry_statuses",
-        "_stable_after", "deadline", "reason", "state",
-    )  # fmt: skip
-
-    state: State
-    deadline: float
+    deadline: float = attrs.field(alias="now")
     """When to call `handle_timeout()`; ``-inf`` in state CLOSED."""
-    reason: str
+    _random: Callable[[], float]
+    last_event_id: str = ""
+    """The id that the next request presents."""
+    _retry: int = 3_000
+    _min_retry: int = 100
+    _max_retry: int = 600_000
+    _max_backoff: float = 60.0
+    _stable_after: float = 5.0
+    _idle_timeout: float = inf
+    _retry_statuses: Collection[int] = ()
+    _max_event_size: int = 1 << 20
+    state: State = attrs.field(default=State.CONNECTING, init=False)
+    reason: str = attrs.field(default="", init=False)
     """Why the last connection ended or the source is closed; empty while OPEN."""
+    _parser: Parser = attrs.field(init=False)
+    _failures: int = attrs.field(default=0, init=False)
+    _opened_at: float = attrs.field(default=inf, init=False)
 
-    def __init__(
-        self,
-        *,
-        now: float,
-        random: Callable[[], float],
-        last_event_id: str = "",
-        retry: int = 3_000,
-        min_retry: int = 100,
-        max_retry: int = 600_000,
-        max_backoff: float = 60.0,
-        stable_after: float = 5.0,
-        idle_timeout: float = inf,
-        retry_statuses: Collection[int] = (),
-        max_event_size: int = 1 << 20,
-    ) -> None:
-        if not 0 < min_retry <= max_retry or retry < 0:
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self._min_retry <= self._max_retry or self._retry < 0:
             raise LocalProtocolError("expected 0 < min_retry <= max_retry, retry >= 0")
-        if max_backoff < 0 or stable_after < 0 or idle_timeout <= 0:
+        if min(self._max_backoff, self._stable_after) < 0 or self._idle_timeout <= 0:
             raise LocalProtocolError("expected times of 0 or more, a timeout above 0")
-        self._random = random
-        self._retry, self._retry_range = retry, (min_retry, max_retry)
-        self._max_backoff, self._stable_after = max_backoff, stable_after
-        self._idle_timeout = idle_timeout
-        self._retry_statuses = frozenset(retry_statuses)
-        self._max_event_size = max_event_size
-        self._parser = Parser(last_event_id, max_event_size=max_event_size)
-        self._failures = 0
-        self._opened_at = inf
-        self.state = State.CONNECTING
-        self.deadline = now + idle_timeout
-        self.reason = ""
+        self._parser = self._new_parser()
+        self.deadline += self._idle_timeout
 
-    @property
-    def last_event_id(self) -> str:
-        """The id that the next request presents."""
-        return self._parser.last_event_id
+    def _new_parser(self) -> Parser:
+        return Parser(self.last_event_id, max_event_size=self._max_event_size)
 
     @property
     def retry(self) -> int:
         """The reconnection time in milliseconds, between its bounds."""
-        least, most = self._retry_range
-        return min(max(self._retry, least), most)
+        return min(max(self._retry, self._min_retry), self._max_retry)
 
     def request_headers(self) -> list[tuple[str, str]]:
         """Return the request's headers, to add to the driver's own.
@@ -126,9 +110,7 @@ class Source:
         reason = _rejection_reason(status, headers)
         if not reason:
             self.state = self._next_state(Input.ACCEPT, "receive_response")
-            self._parser = Parser(
-                self.last_event_id, max_event_size=self._max_event_size
-            )
+            self._parser = self._new_parser()
             self._opened_at, self.deadline = now, now + self._idle_timeout
             self.reason = ""
         elif status in self._retry_statuses:
@@ -148,6 +130,7 @@ class Source:
                 self._parser.receive_data(b"")
         except RemoteProtocolError as error:
             self._close_for(Input.OVERFLOW, "receive_data", str(error))
+        self.last_event_id = self._parser.last_event_id
         if self._parser.retry is not None:
             self._retry = self._parser.retry
         return events

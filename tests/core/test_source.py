@@ -7,6 +7,7 @@ from itertools import product
 from math import inf
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +81,8 @@ CALLS: list[tuple[Input, str, Callable[[Source], object]]] = [
 
 
 def attributes_of(source: Source) -> dict[str, Any]:
-    return {name: getattr(source, name) for name in Source.__slots__}
+    fields = attrs.fields(Source)
+    return {field.name: getattr(source, field.name) for field in fields}
 
 
 @pytest.mark.parametrize(
