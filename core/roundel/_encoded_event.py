@@ -37,8 +37,7 @@ class EncodedEvent:
     """
 
     __slots__ = (
-        "_base_offset", "_chunk", "_delta", "_factory", "_fields_size",
-        "position", "time", "type",
+        "_base_offset", "_chunk", "_fields_size", "_source", "position", "time", "type",
     )  # fmt: skip
 
     def __init__(
@@ -50,24 +49,22 @@ class EncodedEvent:
     ) -> None:
         self.position = position
         self.time = time
-        self._factory: Callable[[], Event] | None = None
-        self._delta: Delta | None = None
         self._base_offset = base_offset
         self._chunk = b""
+        self._source: Callable[[], Event] | Delta | None = None
         if isinstance(event, Event):
             self._encode(event)
-        elif isinstance(event, Delta):
-            self._delta = event
         else:
-            self._factory = event
+            self._source = event
 
     def rebased_on(self, previous: Position | None) -> EncodedEvent:
         """Return the event for a subscriber whose last position was *previous*."""
-        if self._delta is None or previous is None:
+        delta = self._source
+        if not isinstance(delta, Delta) or previous is None:
             return self
         if previous.offset == self._base_offset:
             return self
-        return EncodedEvent(self._delta, self.position, self.time, previous.offset)
+        return EncodedEvent(delta, self.position, self.time, previous.offset)
 
     def _encode(self, event: Event) -> None:
         if event.id is not None:
@@ -82,15 +79,13 @@ class EncodedEvent:
     def chunk(self) -> bytes:
         """The bytes for a subscriber of this topic alone, id line included."""
         if not self._chunk:
-            self._encode(self._make_event())
-            self._factory = None
+            if isinstance(self._source, Delta):
+                self._encode(self._source.make(self._base_offset))
+            else:
+                assert self._source is not None
+                self._encode(self._source())
+                self._source = None
         return self._chunk
-
-    def _make_event(self) -> Event:
-        if self._delta is not None:
-            return self._delta.make(self._base_offset)
-        assert self._factory is not None
-        return self._factory()
 
     def chunk_with_cursor(self, cursor: Cursor) -> bytes:
         """Return the bytes for a subscriber of several topics, with *cursor* as id."""
