@@ -46,6 +46,14 @@ class Position:
     epoch: str
     offset: int
 
+    def __str__(self) -> str:
+        """Return the position's text in an event id."""
+        number = self.offset
+        digits = _DIGITS[number & 63]
+        while number := number >> 6:
+            digits = _DIGITS[number & 63] + digits
+        return f"{self.epoch}.{digits}"
+
 
 INVALID_POSITION = Position("", -1)
 """The position in every topic of an invalid cursor; no history contains it."""
@@ -67,7 +75,7 @@ class Cursor:
     def __str__(self) -> str:
         """Return the event id; an empty cursor is the empty string."""
         return "~".join(
-            f"{name}.{_position_text(position)}" if name else _position_text(position)
+            f"{name}.{position}" if name else str(position)
             for name, position in self.positions.items()
         )
 
@@ -91,7 +99,7 @@ class Cursor:
             text = text.decode("latin-1")
         topics = [_TOPIC.fullmatch(part) for part in text[:MAX_ID_LENGTH].split("~")]
         positions = {
-            topic["name"] or "": Position(topic["epoch"], _number(topic["offset"]))
+            topic["name"] or "": Position(topic["epoch"], _offset(topic["offset"]))
             for topic in topics
             if topic
         }
@@ -120,13 +128,11 @@ def check_topics(epochs: Mapping[str, str]) -> None:
     *epochs* maps each topic's name to its epoch. With eight topics a name and its
     epoch may have six characters together, with three topics 33.
     """
-    if len(epochs) > MAX_TOPICS:
-        raise LocalProtocolError(
-            f"topics: expected at most {MAX_TOPICS}, got {len(epochs)}"
-        )
+    count = len(epochs)
+    if count > MAX_TOPICS:
+        raise LocalProtocolError(f"topics: expected at most {MAX_TOPICS}, got {count}")
     names = sum([len(name) + 1 for name in epochs if name])
-    widest = sum([len(epoch) + _MAX_DIGITS + 2 for epoch in epochs.values()])
-    length = names + widest - 1
+    length = names - 1 + sum([len(e) + _MAX_DIGITS + 2 for e in epochs.values()])
     if length > MAX_ID_LENGTH:
         raise LocalProtocolError(
             f"topics: expected names and epochs whose cursor takes at most "
@@ -134,19 +140,8 @@ def check_topics(epochs: Mapping[str, str]) -> None:
         )
 
 
-def _position_text(position: Position) -> str:
-    return f"{position.epoch}.{_digits(position.offset)}"
-
-
-def _digits(number: int) -> str:
-    text = _DIGITS[number & 63]
-    while number := number >> 6:
-        text = _DIGITS[number & 63] + text
-    return text
-
-
-def _number(digits: str) -> int:
-    number = 0
+def _offset(digits: str) -> int:
+    offset = 0
     for digit in digits:
-        number = number << 6 | _VALUES[digit]
-    return number
+        offset = offset << 6 | _VALUES[digit]
+    return offset
