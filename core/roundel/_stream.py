@@ -35,7 +35,6 @@ from ._cursor import (
     check_name,
     check_topics,
 )
-from ._encoded_event import EncodedEvent
 from ._errors import LocalProtocolError
 from ._event import Event, encode, encode_comment, encode_id
 from ._history import History, ResumeOutcome
@@ -337,11 +336,15 @@ class Stream:
         # A topic of capacity 0 answers "replayed" with its snapshot: nothing is lost.
         if position is not None and replay.outcome in ("snapshot", "reset"):
             self._positions[name] = None
-            if event := self._gap and self._gap(name, replay.outcome):
-                yield _encode(event)
+            if gap := self._gap and self._gap(name, replay.outcome):
+                yield _encode(gap)
         for encoded in replay.events:
             previous, self._positions[name] = self._positions[name], encoded.position
-            yield self._chunk_of(encoded.rebased_on(previous))
+            event = encoded.rebased_on(previous)
+            if self._single_history:
+                yield event.chunk, event.type
+            else:
+                yield event.chunk_with_cursor(self.cursor), event.type
         self._positions[name] = replay.position
         if not replay.events:
             # Without a snapshot the lost events must not be requested again.
@@ -351,11 +354,6 @@ class Stream:
         # WHATWG HTML 9.2.6: a block without data sets the last event id and dispatches
         # no event.
         return encode_id(str(self.cursor)) + b"\n", None
-
-    def _chunk_of(self, event: EncodedEvent) -> _Chunk:
-        if self._single_history:
-            return event.chunk, event.type
-        return event.chunk_with_cursor(self.cursor), event.type
 
     def _heartbeat_chunk(self) -> _Chunk:
         if self._ping is None:

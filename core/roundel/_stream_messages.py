@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import final
+from typing import final, get_args
 
 import attrs
 
 from ._cursor import Cursor
 from ._event import Event, encode, encode_retry
 from ._history import ResumeOutcome
-
-_SEVERITY: tuple[ResumeOutcome, ...] = ("current", "replayed", "snapshot", "reset")
 
 
 @final
@@ -31,7 +29,8 @@ class ResumeInfo:
     @property
     def outcome(self) -> ResumeOutcome:
         """The most severe outcome of all topics; ``"current"`` without a topic."""
-        return max(self.outcomes.values(), key=_SEVERITY.index, default="current")
+        severity = get_args(ResumeOutcome).index
+        return max(self.outcomes.values(), key=severity, default="current")
 
 
 @final
