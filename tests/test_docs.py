@@ -38,7 +38,7 @@ from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http import decoding as requests
 from roundel_service.http import explanation, schemas
 from roundel_service.http import messages as service_http
-from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
+from roundel_service.http.openapi.examples import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import CLOCK_SKEW, MAX_CREDENTIAL
 from roundel_service.streams import events as frames
@@ -416,7 +416,7 @@ def rows(page: str) -> dict[str, list[str]]:
 def test_problems_page_names_every_problem_with_its_status():
     """The table has each problem type with its status."""
     documented = {name: cells[0] for name, cells in rows("problems.md").items()}
-    made = {name: str(each.problem.status) for name, each in PROBLEM_EXAMPLES.items()}
+    made = {name: str(each.status) for name, each in PROBLEM_EXAMPLES.items()}
 
     assert made == {
         name: documented[name] for name in documented if documented[name].isdecimal()

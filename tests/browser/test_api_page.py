@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from roundel_service.http.openapi import document
+from roundel_service.http.openapi.examples import PROBLEM_EXAMPLES
 from roundel_service.http.openapi.operations import OPERATIONS
-from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def test_problems_and_events_unfold(opened):
     """A problem and an event show their example when they are opened."""
     card = opened.locator("#notify [data-problem=idempotency-key-reused]")
     card.locator("summary").click()
-    expected = PROBLEM_EXAMPLES["idempotency-key-reused"].problem.document()
+    expected = PROBLEM_EXAMPLES["idempotency-key-reused"].document()
 
     assert msgspec.to_builtins(expected) == json.loads(
         card.locator("pre").text_content()

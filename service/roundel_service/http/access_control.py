@@ -14,7 +14,6 @@ from ..identity.authenticator import Authenticator
 from ..identity.callers import Caller, Credentials, Producer, User
 from ..identity.errors import InvalidCredentials, KeysUnavailable, WrongRole
 from ..telemetry.metrics import Metrics
-from . import problems
 from .cors import Cors
 from .messages import Request
 from .problems import Problem
@@ -100,7 +99,7 @@ class AccessControl:
         """Raise a 401 `Problem` if the credential of *user* is revoked."""
         mailbox = (await self._engine.read(user.name)).mailbox
         if mailbox.is_revoked(user.issued_at, now=self._clock()):
-            raise problems.revoked()
+            raise Problem("revoked")
 
     def throttle_delay(self, user: User) -> float:
         """Charge a call of *user*; return the seconds to wait, 0 if within the rate."""
@@ -121,7 +120,12 @@ class AccessControl:
     def _limit(self, role: str, delay: float) -> None:
         if delay:
             self._metrics.limited(role)
-            raise problems.too_many_requests(ceil(delay))
+            seconds = ceil(delay)
+            raise Problem(
+                "too-many-requests",
+                f"rate limit exceeded: try again in {seconds} s",
+                headers={"Retry-After": str(seconds)},
+            )
 
     def _check_origin(self, request: Request, user: User) -> None:
         """Raise a 403 `Problem` for a write by cookie from a foreign origin (CSRF)."""
@@ -145,7 +149,7 @@ async def _identified(caller: Awaitable[_Caller]) -> _Caller:
     except WrongRole as error:
         raise Problem("forbidden", str(error)) from None
     except KeysUnavailable:
-        raise problems.keys_unavailable() from None
+        raise Problem("keys-unavailable") from None
 
 
 def _credentials(request: Request, ticket: str | None = None) -> Credentials:

@@ -13,7 +13,6 @@ from structlog.contextvars import bind_contextvars
 from ..engines.base import EngineUnavailable
 from ..telemetry import access_log
 from ..telemetry.metrics import Metrics
-from . import problems
 from .cors import Cors
 from .messages import AnyResponse, Request, Response, problem_response
 from .problems import Problem
@@ -83,7 +82,7 @@ async def _run_handler(
         problem = Problem("engine-unavailable", str(error))
     except Exception:
         log.exception("a request failed")
-        problem = problems.internal_error()
+        problem = Problem("internal-error")
     return problem_response(problem), problem.name
 
 

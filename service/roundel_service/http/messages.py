@@ -64,7 +64,8 @@ class Request:
         if not self.query:
             return {}
         if len(self.query) > MAX_QUERY:
-            raise _query_too_long(len(self.query))
+            detail = f"expected at most {MAX_QUERY} bytes, got {len(self.query)}"
+            raise Problem("query-too-long", detail)
         try:
             return parse_qs(
                 self.query.decode("ascii", "replace"),
@@ -111,7 +112,7 @@ class Request:
                 if len(body) > limit:
                     raise _body_too_large(limit)
         if scope.cancelled_caught:
-            raise body_too_slow()
+            raise Problem("request-timeout")
         return bytes(body)
 
 
@@ -175,16 +176,5 @@ def problem_response(problem: Problem) -> Response:
     )
 
 
-def body_too_slow() -> Problem:
-    """Return the problem of a body that is not received in time."""
-    detail = f"the body was not received within {BODY_TIMEOUT:.0f} seconds"
-    return Problem("request-timeout", detail)
-
-
 def _body_too_large(limit: int) -> Problem:
     return Problem("too-large", f"the body takes more than {limit} bytes")
-
-
-def _query_too_long(length: int) -> Problem:
-    detail = f"expected at most {MAX_QUERY} bytes, got {length}"
-    return Problem("query-too-long", detail)

@@ -27,12 +27,11 @@ from roundel_service.http.openapi.events import STREAM_EVENTS
 from roundel_service.http.openapi.examples import (
     CALL_EXAMPLES,
     EVENT_EXAMPLES,
+    PROBLEM_EXAMPLES,
     START,
     Example,
 )
 from roundel_service.http.openapi.operations import NDJSON, OPERATIONS, Operation
-from roundel_service.http.openapi.problems import PROBLEM_EXAMPLES
-from roundel_service.http.problems import PROBLEM_TYPES
 from roundel_service.http.routes import create_routes
 from support import service as conftest
 from support.service import RunningService, body, data, post
@@ -119,7 +118,6 @@ def test_every_problem_has_an_example_and_an_operation():
     of_framework = {"not-found", "method-not-allowed"}
 
     assert names_in_code() | of_framework == PROBLEM_EXAMPLES.keys()
-    assert PROBLEM_TYPES.keys() | of_framework == PROBLEM_EXAMPLES.keys()
     assert of_calls | of_framework == PROBLEM_EXAMPLES.keys()
 
 
@@ -485,7 +483,7 @@ async def test_problem_examples_are_what_the_service_returns(
 
     assert example == actual
     assert PROBLEM == answer.headers["content-type"]
-    for header, value in PROBLEM_EXAMPLES[name].problem.headers.items():
+    for header, value in PROBLEM_EXAMPLES[name].headers.items():
         # The order of the methods in `Allow` is not fixed.
         assert sorted(value.split(", ")) == sorted(
             answer.headers[header.lower()].split(", ")
@@ -495,7 +493,7 @@ async def test_problem_examples_are_what_the_service_returns(
 def test_examples_of_slow_problems():
     """These problems have tests elsewhere; their examples have the same text."""
     examples = document()["components"]["examples"]
-    keys = problems.keys_unavailable()
+    keys = problems.Problem("keys-unavailable")
 
     assert msgspec.to_builtins(keys.document()) == examples["keys-unavailable"]["value"]
     assert f"{BODY_TIMEOUT:.0f} s" in examples["request-timeout"]["value"]["detail"]

@@ -29,7 +29,6 @@ from ..messages import (
     Request,
     Response,
     StreamingResponse,
-    body_too_slow,
     json_response,
 )
 from ..ndjson import NdjsonLine, split_lines
@@ -156,7 +155,7 @@ class NotifyHandlers:
                     f"notify {op_id}", body, ttl=RETENTION
                 )
                 if first != body:
-                    rejected[op_id] = problems.key_reused()
+                    rejected[op_id] = Problem("idempotency-key-reused")
             except EngineUnavailable as error:
                 rejected[op_id] = Problem("engine-unavailable", str(error))
 
@@ -215,7 +214,7 @@ async def _next_lines(
     """Return the next lines: `None` at the end, a 408 problem after `BODY_TIMEOUT`."""
     with trio.move_on_after(BODY_TIMEOUT):
         return await anext(chunks, None)
-    return [body_too_slow()]
+    return [Problem("request-timeout")]
 
 
 def _encode_line(response: Problem | NotifyResponse) -> bytes:

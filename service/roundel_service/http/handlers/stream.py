@@ -28,7 +28,7 @@ from ...streams.hub import Hub
 from ...streams.subscribe import SubscribeRequest, resume_key
 from ...streams.subscriber import Subscriber
 from ...streams.view_history import View
-from .. import decoding, problems, schemas
+from .. import decoding, schemas
 from ..access_control import AccessControl
 from ..messages import AnyResponse, EventStreamResponse, Request, Response
 from ..problems import Problem
@@ -49,7 +49,7 @@ class StreamHandler:
         query = decoding.decode_query(request.parameters, schemas.StreamQuery)
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
-            raise Problem("not-acceptable", "Accept: expected text/event-stream")
+            raise Problem("not-acceptable")
         try:
             user = await self.access.authenticate(request, ticket=query.ticket)
             return await self._open(user, query, request)
@@ -92,7 +92,7 @@ class StreamHandler:
     def _check_revoked(self, user: User, channel: UserChannel) -> None:
         mailbox = channel.record.mailbox
         if mailbox.is_revoked(user.issued_at, now=self.hub.clock()):
-            raise problems.revoked()
+            raise Problem("revoked")
 
     def _reject(self, problem: Problem) -> AnyResponse:
         """Return the response to a request without a valid credential, or raise."""

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from ... import documents
 from ...streams import events
-from .. import explanation, problems, responses, schemas
-from .data import read_data
+from .. import explanation, responses, schemas
+from ..data import read_data
 
 Json: TypeAlias = dict[str, Any]
 
 _PREFIX = "#/components/schemas/"
-_RESPONSE_MODULES = (documents, explanation, problems, responses, events)
+_RESPONSE_MODULES = (documents, explanation, responses, events)
 _BODIES = (
     schemas.NotifyRequest,
     schemas.GaugeRequest,
@@ -70,7 +70,10 @@ _ITEMS = {
     ("ChangeData", "ops"): any_of("AddStep", "SetStep", "RemoveStep"),
 }
 
-_DESCRIPTIONS = read_data("descriptions.toml", dict[str, Any])
+INFO = read_data("openapi/info.toml", dict[str, Any])
+"""Texts and common parts of the document, apart from the operations."""
+
+_DESCRIPTIONS = read_data("openapi/descriptions.toml", dict[str, Any])
 
 
 def component_schemas() -> Json:

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .components import any_of, component_schemas, parameters, ref
-from .data import INFO
+from ..problems import PROBLEM_TYPES
+from .components import INFO, any_of, component_schemas, parameters, ref
+from .examples import PROBLEM_EXAMPLES
 from .operations import NDJSON, OPERATIONS, Operation
-from .problems import PROBLEM_EXAMPLES
 from .responses import encode_ndjson, examples_of, media_type_object, responses_of
 
 Json: TypeAlias = dict[str, Any]
@@ -48,17 +48,15 @@ def document() -> Json:
             "parameters": INFO["request_headers"],
             "headers": INFO["headers"],
             "securitySchemes": INFO["security_schemes"],
-            "examples": {name: _problem_example(name) for name in PROBLEM_EXAMPLES},
+            "examples": {
+                name: {
+                    "summary": problem.title,
+                    "description": PROBLEM_TYPES[name].when,
+                    "value": msgspec.to_builtins(problem.document()),
+                }
+                for name, problem in PROBLEM_EXAMPLES.items()
+            },
         },
-    }
-
-
-def _problem_example(name: str) -> Json:
-    example = PROBLEM_EXAMPLES[name]
-    return {
-        "summary": example.problem.title,
-        "description": example.when,
-        "value": msgspec.to_builtins(example.problem.document()),
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, final
 
 from msgspec import Struct
 
-from .data import read_data
+from ..data import read_data
+from ..problems import PROBLEM_TYPES, Problem
 
 START = 1_763_690_000.0
 """Time of the session, in seconds since 1970."""
@@ -46,5 +47,16 @@ class EventExamples(Struct, forbid_unknown_fields=True):
     streams: Mapping[str, tuple[str, ...]]
 
 
-CALL_EXAMPLES = read_data("examples/calls.json", list[Example])
-EVENT_EXAMPLES = read_data("examples/events.json", EventExamples)
+PROBLEM_EXAMPLES: Mapping[str, Problem] = {
+    name: Problem(
+        name,
+        each.example.detail,
+        errors=each.example.errors,
+        headers=each.example.headers,
+    )
+    for name, each in PROBLEM_TYPES.items()
+}
+"""An example of every problem, by its name."""
+
+CALL_EXAMPLES = read_data("openapi/examples/calls.json", list[Example])
+EVENT_EXAMPLES = read_data("openapi/examples/events.json", EventExamples)

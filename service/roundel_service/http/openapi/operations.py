@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, final
 from msgspec import Struct
 
 from .. import schemas
-from .data import read_data
+from ..data import read_data
 
 Tag: TypeAlias = Literal["Producer", "User", "Stream", "Operator"]
 
@@ -96,6 +96,6 @@ def _request_type(name: str | None) -> type[Struct] | None:
 
 
 OPERATIONS = read_data(
-    "operations.toml", dict[Literal["operations"], tuple[Operation, ...]]
+    "openapi/operations.toml", dict[Literal["operations"], tuple[Operation, ...]]
 )["operations"]
 """Every operation, in reading order."""

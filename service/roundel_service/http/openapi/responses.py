@@ -11,12 +11,10 @@ from typing import Any, TypeAlias
 from roundel import Event, encode
 
 from ..problems import MEDIA_TYPE, Problem
-from .components import ref
-from .data import INFO
+from .components import INFO, ref
 from .events import STREAM_EVENTS
-from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, Example
+from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, PROBLEM_EXAMPLES, Example
 from .operations import EVENT_STREAM, NDJSON, TEXT, Operation, SuccessResponse
-from .problems import PROBLEM_EXAMPLES
 
 Json: TypeAlias = dict[str, Any]
 
@@ -54,7 +52,7 @@ def responses_of(operation: Operation) -> Json:
         str(response.status): _success_response(operation, response)
         for response in operation.responses
     }
-    problems = [PROBLEM_EXAMPLES[name].problem for name in operation.problems]
+    problems = [PROBLEM_EXAMPLES[name] for name in operation.problems]
     for status, group in groupby(sorted(problems, key=_status), key=_status):
         if str(status) in found:
             raise ValueError(f"{operation.id}: status {status} has two meanings")

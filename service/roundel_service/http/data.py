@@ -1,9 +1,9 @@
-"""Data files of the OpenAPI document: texts, operations and examples."""
+"""Data files of the HTTP contract: problems, and parts of the OpenAPI document."""
 
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -19,7 +19,3 @@ def read_data(name: str, kind: type[_T]) -> _T:
     codec = msgspec.toml if name.endswith(".toml") else msgspec.json
     value: _T = codec.decode(content, type=kind)
     return value
-
-
-INFO = read_data("info.toml", dict[str, Any])
-"""Texts and common parts of the document, apart from the operations."""
