@@ -113,7 +113,6 @@ class Http2Streams:
         with trio.move_on_at(deadline) as scope:
             await self._window_opened.park()
         if scope.cancelled_caught:
-            self._server.counters.timed_out += 1
             self.reset(stream_id, ErrorCodes.CANCEL)
             await self.remove(stream_id)
             await self.flush()

@@ -162,14 +162,11 @@ class FastLoop:
                     self._nursery.start_soon(self._acceptor.back_off)
 
     def _accept(self, sock: socket.socket) -> None:
-        counters = self._context.counters
         if not self._has_room():
             # The new connection goes: a storm must not evict a quiet stream.
-            counters.rejected += 1
             sock.close()
             return
         sock.setblocking(False)
-        counters.open += 1
         timeout = IdleTimeout(
             self._context.timeouts, lambda: self._on_timeout(connection)
         )
@@ -227,7 +224,6 @@ class FastLoop:
         except* trio.Cancelled:
             raise
         except* Exception:
-            self._context.counters.failed += 1
             log.exception("a connection failed")
 
     def _send(self) -> None:
@@ -297,7 +293,6 @@ class FastLoop:
         """Forget a connection, and close its socket unless it is detached."""
         if connection in self._connections:
             self._connections.discard(connection)
-            self._context.counters.open -= 1
             self._unwatch(connection)
             connection.close()
             self._stop_if_drained()
