@@ -165,7 +165,7 @@ class DispatcherSubscriber(Subscriber):
         ours.setblocking(False)
         self.sock.setblocking(False)
         self._dispatcher.add(
-            ours, self.stream, self.topic.wakeup, lifespan=nullcontext(), chunked=False
+            ours, self.stream, self.topic.wakeup, lifespan=nullcontext()
         )
 
     def cut(self):

@@ -76,7 +76,6 @@ class DispatcherHarness:
         self,
         stream=None,
         *,
-        chunked=True,
         head=b"",
         buffer=None,
         pair=None,
@@ -96,7 +95,6 @@ class DispatcherHarness:
             peer.stream,
             self.wakeup,
             lifespan=peer.lifespan(),
-            chunked=chunked,
             head=head,
         )
         return peer

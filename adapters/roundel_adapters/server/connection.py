@@ -118,9 +118,7 @@ class Connection:
         """Give the socket to the dispatcher, which drives *stream* on it."""
         dispatcher = self._context.dispatcher
         assert dispatcher is not None
-        dispatcher.add(
-            self._paced.detach(), stream, wakeup, lifespan=lifespan, chunked=True
-        )
+        dispatcher.add(self._paced.detach(), stream, wakeup, lifespan=lifespan)
         self._is_closed = True
         self._idle_timeout.scope.cancel()
 

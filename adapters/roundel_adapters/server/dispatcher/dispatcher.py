@@ -108,27 +108,17 @@ class StreamDispatcher:
         wakeup: Wakeup,
         *,
         lifespan: AbstractContextManager[object],
-        chunked: bool,
         head: bytes = b"",
     ) -> None:
         """Drive *stream* on the non-blocking *sock*, and own both from now on.
 
         *wakeup* has to be notified when *stream* may have data. *lifespan* is entered
         now and exited when the stream ends. *head* is written together with the first
-        data. The body is chunked (RFC 9112 7.1), or without *chunked* ends with the
-        connection.
+        data.
 
         The socket is closed if this raises.
         """
-        added = SocketStream(
-            sock,
-            stream,
-            wakeup,
-            lifespan,
-            on_wake=self._schedule,
-            chunked=chunked,
-            head=head,
-        )
+        added = SocketStream(sock, stream, wakeup, lifespan, self._schedule, head)
         try:
             self._epoll.register(sock, select.EPOLLRDHUP)
             lifespan.__enter__()

@@ -11,17 +11,12 @@ from typing import final
 import trio
 
 from ..context import ServerContext
+from ..dispatcher.socket_stream import LAST_CHUNK, encode_chunk
 from ..paced_stream import PacedStream
 from ..timeouts import IdleTimeout
 from .interface import App, FastEventStream
 from .request_parser import FastRequest, RequestReader
-from .response_encoder import (
-    CHUNKED,
-    LAST_CHUNK,
-    content_length,
-    encode_chunk,
-    encode_head,
-)
+from .response_encoder import CHUNKED, content_length, encode_head
 
 BODY_TIMEOUT = 1.0
 """Timeout for the rest of a body, in seconds; ASGI waits for it after that."""
@@ -123,7 +118,6 @@ class FastConnection:
             response.stream,
             response.wakeup,
             lifespan=response.lifespan,
-            chunked=True,
             head=head,
         )
 

@@ -10,7 +10,6 @@ from time import time
 from .interface import AnyFastResponse
 
 CHUNKED = "Transfer-Encoding: chunked\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -31,11 +30,6 @@ def content_length(status: int, body: bytes) -> str:
     """Return the field that delimits *body*."""
     # RFC 9110 8.6: not with 204, nor with a 304 whose 200 has another length.
     return "" if status in (204, 304) else f"Content-Length: {len(body)}\r\n"
-
-
-def encode_chunk(data: bytes) -> bytes:
-    """Return *data* as a chunk; it must not be empty, for that is the last chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 @lru_cache(maxsize=1)

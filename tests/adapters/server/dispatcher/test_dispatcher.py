@@ -10,6 +10,7 @@ import trio
 
 from roundel import Event, History, Stream
 from roundel_adapters.server.dispatcher import dispatcher
+from roundel_adapters.server.dispatcher.socket_stream import encode_chunk
 from roundel_adapters.wakeup import Wakeup
 from support.dispatcher import run_dispatcher
 
@@ -32,19 +33,6 @@ async def test_peer_gets_each_event_in_a_chunk(autojump_clock, harness):
 
     assert ["start", "news"] == peer.events()
     assert 2 == len(peer.chunks())
-
-
-async def test_body_without_chunks_ends_with_the_connection(autojump_clock, harness):
-    """Without chunks, EOF ends the body."""
-    peer = harness.connect(chunked=False)
-    await harness.settle()
-    harness.close(peer)
-    await harness.settle()
-    peer.read()
-
-    assert peer.received.startswith(b"data: start\nid: e.0\n\n")
-    assert peer.received.endswith(b"data: bye\n\n")
-    assert peer.is_ended
 
 
 async def test_head_is_sent_in_one_write_with_the_first_events(autojump_clock, harness):
@@ -95,15 +83,13 @@ async def test_wakeup_notifies_only_its_own_streams(autojump_clock, harness):
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     stream = Stream(other_history, now=0)
-    harness.dispatcher.add(
-        ours, stream, other_wakeup, lifespan=nullcontext(), chunked=False
-    )
+    harness.dispatcher.add(ours, stream, other_wakeup, lifespan=nullcontext())
     await harness.settle()
     other_history.append(Event("unheard"), now=0)
     harness.publish("news")
     await harness.settle()
     with theirs:
-        assert b"data: other\nid: o.0\n\n" == theirs.recv(1_000)
+        assert b"15\r\ndata: other\nid: o.0\n\n\r\n" == theirs.recv(1_000)
 
     assert ["start", "news"] == peer.events()
 
@@ -152,9 +138,7 @@ async def test_publish_to_thousands_lets_other_tasks_run(harness, monkeypatch):
             stream = Stream(harness.history, now=0)
             sock = socket_stream.sock.dup()
             within = nullcontext()
-            harness.dispatcher.add(
-                sock, stream, harness.wakeup, lifespan=within, chunked=False
-            )
+            harness.dispatcher.add(sock, stream, harness.wakeup, lifespan=within)
     turns = 0
 
     async def count():
@@ -187,3 +171,8 @@ async def until(is_so):
     with trio.fail_after(10):
         while not is_so():
             await trio.lowlevel.checkpoint()
+
+
+def test_chunk_has_its_size_in_hex():
+    """RFC 9112 7.1."""
+    assert b"1a\r\n" + bytes(26) + b"\r\n" == encode_chunk(bytes(26))

@@ -26,10 +26,9 @@ async def harness(nursery):
         yield harness
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-async def test_close_message_is_sent_last_and_once(autojump_clock, harness, chunked):
+async def test_close_message_is_sent_last_and_once(autojump_clock, harness):
     """The end of the body and EOF follow the close message."""
-    peer = harness.connect(chunked=chunked)
+    peer = harness.connect()
     await harness.settle()
     harness.close(peer)
     harness.publish("too late")
@@ -37,8 +36,8 @@ async def test_close_message_is_sent_last_and_once(autojump_clock, harness, chun
     peer.read()
 
     assert 1 == peer.received.count(b"data: bye")
-    assert (1 if chunked else 0) == peer.received.count(b"0\r\n\r\n")
-    assert peer.received.endswith(b"0\r\n\r\n" if chunked else b"bye\n\n")
+    assert 1 == peer.received.count(b"0\r\n\r\n")
+    assert peer.received.endswith(b"0\r\n\r\n")
     assert peer.is_ended
     assert 0 == peer.left_at
 
@@ -197,9 +196,7 @@ async def test_stream_whose_lifespan_raises_is_closed(autojump_clock, harness):
     stream = Stream(harness.history, now=0)
     with theirs:
         with pytest.raises(RuntimeError):
-            harness.dispatcher.add(
-                ours, stream, harness.wakeup, lifespan=closed(), chunked=True
-            )
+            harness.dispatcher.add(ours, stream, harness.wakeup, lifespan=closed())
 
         assert b"" == theirs.recv(1)
     assert 0 == len(harness.dispatcher)
@@ -271,8 +268,6 @@ async def test_socket_added_after_the_end_is_closed(autojump_clock):
     stream = Stream(History("e"), now=0)
     with theirs:
         with pytest.raises(ValueError, match="closed"):
-            stream_dispatcher.add(
-                ours, stream, Wakeup(), lifespan=nullcontext(), chunked=True
-            )
+            stream_dispatcher.add(ours, stream, Wakeup(), lifespan=nullcontext())
 
         assert b"" == theirs.recv(1)

@@ -9,7 +9,6 @@ import pytest
 from roundel_adapters.server.fastpath.response_encoder import (
     CHUNKED,
     content_length,
-    encode_chunk,
     encode_head,
 )
 from support.fastpath_app import FakeResponse, without_date
@@ -50,8 +49,3 @@ def test_unknown_status_has_no_reason():
     assert encode_head(FakeResponse(status=299), "", keep_alive=True).startswith(
         b"HTTP/1.1 299 \r\n"
     )
-
-
-def test_chunk_has_its_size_in_hex():
-    """RFC 9112 7.1."""
-    assert b"1a\r\n" + bytes(26) + b"\r\n" == encode_chunk(bytes(26))
