@@ -147,23 +147,20 @@ class StreamDispatcher:
     async def _write_forever(self) -> None:
         while True:
             if not self._scheduled:
-                with trio.move_on_at(self._next_timer_check()):
+                # Heartbeats are spread over time, and a check costs a scheduler turn.
+                next_check = self._timers_checked_at + TIMER_INTERVAL
+                with trio.move_on_at(max(self._timers.next, next_check)):
                     await self._write_loop.park()
             # Events that are published in this turn go into the same write.
             await trio.lowlevel.checkpoint()
             self._schedule_due(trio.current_time())
             await self._write_scheduled()
 
-    def _next_timer_check(self) -> float:
-        # Heartbeats are spread over time, and each check costs a turn of the scheduler.
-        return max(self._timers.next, self._timers_checked_at + TIMER_INTERVAL)
-
     def _schedule_due(self, now: float) -> None:
-        if now < self._timers_checked_at + TIMER_INTERVAL:
-            return
-        self._timers_checked_at = now
-        for stream in self._timers.due(now):
-            stream.wake()
+        if now >= self._timers_checked_at + TIMER_INTERVAL:
+            self._timers_checked_at = now
+            for stream in self._timers.due(now):
+                stream.wake()
 
     async def _write_scheduled(self) -> None:
         scheduled, self._scheduled = iter(self._scheduled), deque()
@@ -206,14 +203,10 @@ class StreamDispatcher:
             elif now >= stream.deadline:
                 self._close(stream)
             # A write moves the stream's own deadline later, so its timer stays valid.
-            if stream.unsent or stream not in self._timers:
-                self._set_timer(stream)
+            if not stream.is_closed and (stream.unsent or stream not in self._timers):
+                self._timers.set(stream, stream.deadline)
         except Exception:
             self._fail(stream)
-
-    def _set_timer(self, stream: SocketStream) -> None:
-        if not stream.is_closed:
-            self._timers.set(stream, stream.deadline)
 
     def _drain(self, stream: SocketStream, now: float) -> None:
         """Write until the stream has no more data or the socket takes no more."""
