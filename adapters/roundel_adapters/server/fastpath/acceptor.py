@@ -39,16 +39,13 @@ class Acceptor:
         # Duplicates, because trio's sockets have no accept() that does not block.
         sockets = [_duplicate(listener) for listener in listeners]
         self._sockets = {sock.fileno(): sock for sock in sockets}
+        for sock in sockets:
+            epoll.register(sock, select.EPOLLIN)
         self.is_full = False
         """Whether the last `accept()` ran out of resources; `back_off()` is next."""
 
     def __contains__(self, file: int) -> bool:
         return file in self._sockets
-
-    def open(self) -> None:
-        """Register with the epoll."""
-        for file in self._sockets:
-            self._epoll.register(file, select.EPOLLIN)
 
     def close(self) -> None:
         """Close the listeners."""

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import final
 
+import attrs
 import trio
 
 from ..context import ServerContext
 from ..dispatcher.socket_stream import LAST_CHUNK, encode_chunk
 from ..paced_stream import PacedStream
 from ..timeouts import IdleTimeout
-from .interface import App, FastEventStream
+from .interface import FastEventStream
 from .request_parser import FastRequest, RequestReader
 from .response_encoder import CHUNKED, content_length, encode_head
 
@@ -23,50 +24,26 @@ BODY_TIMEOUT = 1.0
 
 
 @final
+@attrs.define(eq=False)
 class FastConnection:
     """A connection that the fast loop serves; *idle_timeout* expires while it waits."""
 
-    __slots__ = (
-        "_context",
-        "_idle_timeout",
-        "_paced",
-        "_unsent",
-        "file",
-        "is_busy",
-        "is_closed",
-        "is_detached",
-        "is_watched",
-        "keep_alive",
-        "reader",
-        "sock",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        context: ServerContext,
-        app: App,
-        sock: socket.socket,
-        idle_timeout: IdleTimeout,
-    ) -> None:
-        self._context = context
-        self._idle_timeout = idle_timeout
-        self._paced: PacedStream | None = None
-        self._unsent = b""
-        self.sock = sock
-        self.file = sock.fileno()
-        limits = context.limits
-        self.reader = RequestReader(
-            app, max_head=limits.max_head, max_target=limits.max_target
-        )
-        self.is_watched = False
-        self.is_busy = False
-        """Whether a request has begun that a shutdown has to wait for."""
-        self.is_closed = False
-        """Whether the loop must not use the socket any more."""
-        self.is_detached = False
-        """Whether the dispatcher or ASGI has the socket."""
-        self.keep_alive = False
-        """Whether another request may follow the response."""
+    _context: ServerContext
+    reader: RequestReader
+    sock: socket.socket
+    file: int
+    """The file descriptor of *sock*, which stays when *sock* is closed."""
+    _idle_timeout: IdleTimeout
+    is_busy: bool = attrs.field(default=False, init=False)
+    """Whether a request has begun that a shutdown has to wait for."""
+    is_closed: bool = attrs.field(default=False, init=False)
+    """Whether the loop must not use the socket any more."""
+    is_detached: bool = attrs.field(default=False, init=False)
+    """Whether the dispatcher or ASGI has the socket."""
+    keep_alive: bool = attrs.field(default=False, init=False)
+    """Whether another request may follow the response."""
+    _paced: PacedStream | None = attrs.field(default=None, init=False)
+    _unsent: bytes = attrs.field(default=b"", init=False)
 
     def set_timeout(self, seconds: float = math.inf, *, is_busy: bool) -> None:
         """Restart the idle timeout; infinity means none."""

@@ -46,7 +46,7 @@ from ..timeouts import IdleTimeout
 from .acceptor import Acceptor
 from .connection import FastConnection
 from .interface import App
-from .request_parser import FastRequest, UnsupportedRequest
+from .request_parser import FastRequest, RequestReader, UnsupportedRequest
 from .run_until_blocked import InlineCoroutine
 
 log = logging.getLogger("roundel_adapters.server")
@@ -65,16 +65,13 @@ MAX_IDLE_WORKERS = 16
 
 _EPOLL_BATCH = 256
 
-HandOver = Callable[[trio.SocketStream, bytes], None]
-"""Starts to serve a connection by ASGI, of which these bytes were received."""
-
 
 @final
 class FastLoop:
     """Serves the connections of *listeners* with *app*; `run()` has to run.
 
     A connection for which *has_room* returns false is closed at once. A connection
-    with an unsupported request is passed to *hand_over*.
+    with an unsupported request is passed to *hand_over*, with the bytes received of it.
     """
 
     def __init__(
@@ -84,7 +81,7 @@ class FastLoop:
         listeners: Sequence[trio.SocketListener],
         *,
         has_room: Callable[[], bool],
-        hand_over: HandOver,
+        hand_over: Callable[[trio.SocketStream, bytes], None],
     ) -> None:
         self._context = context
         self._app = app
@@ -112,7 +109,6 @@ class FastLoop:
         self._contextvars = copy_context()
         try:
             async with trio.open_nursery() as self._nursery:
-                self._acceptor.open()
                 self._nursery.start_soon(self._worker)
                 task_status.started()
         finally:
@@ -170,7 +166,8 @@ class FastLoop:
         timeout = IdleTimeout(
             self._context.timeouts, lambda: self._on_timeout(connection)
         )
-        connection = FastConnection(self._context, self._app, sock, timeout)
+        reader = RequestReader(self._app, self._context.limits)
+        connection = FastConnection(self._context, reader, sock, sock.fileno(), timeout)
         self._connections.add(connection)
         # Nearly always its request is here already.
         self._readable.append(connection)
@@ -190,7 +187,7 @@ class FastLoop:
             data = connection.sock.recv(RECEIVE_SIZE)
         except BlockingIOError:
             # A new connection that has sent nothing yet.
-            if not connection.is_watched:
+            if connection.file not in self._watched:
                 self._wait_for_request(connection, self._context.limits.head_timeout)
             return None
         except OSError:
@@ -241,11 +238,8 @@ class FastLoop:
         self._keep_alive_or_close(connection)
 
     def _keep_alive_or_close(self, connection: FastConnection) -> None:
-        if (
-            connection.keep_alive
-            and not connection.is_closed
-            and not self._context.is_draining
-        ):
+        keep_alive = connection.keep_alive and not connection.is_closed
+        if keep_alive and not self._context.is_draining:
             self._wait_for_request(connection, self._context.limits.keep_alive_timeout)
         else:
             self._close(connection)
@@ -276,16 +270,14 @@ class FastLoop:
         self._contextvars.run(self._nursery.start_soon, function, *args)
 
     def _watch(self, connection: FastConnection) -> None:
-        if not connection.is_watched:
-            connection.is_watched = True
+        if connection.file not in self._watched:
             self._epoll.register(connection.file, select.EPOLLIN)
             self._watched[connection.file] = connection
 
     def _unwatch(self, connection: FastConnection) -> None:
-        if connection.is_watched:
-            connection.is_watched = False
+        # A closed socket has left the epoll, and its number may be another socket's.
+        if self._watched.get(connection.file) is connection:
             del self._watched[connection.file]
-            # A closed socket has left the epoll.
             if connection.sock.fileno() >= 0:
                 self._epoll.unregister(connection.file)
 

@@ -38,9 +38,7 @@ class Headers:
         return values[0] if values else None
 
 
-class FastResponse(Protocol):
-    """A response with a body, which is sent whole or in chunks as it is generated."""
-
+class _ResponseHead(Protocol):
     @property
     def status(self) -> int:
         """The status code."""
@@ -50,6 +48,10 @@ class FastResponse(Protocol):
     def headers(self) -> Mapping[str, str]:
         """The header fields without those of the framing and without `Date`."""
         ...
+
+
+class FastResponse(_ResponseHead, Protocol):
+    """A response with a body, which is sent whole or in chunks as it is generated."""
 
     @property
     def body(self) -> bytes | AsyncGenerator[bytes, None]:
@@ -57,18 +59,8 @@ class FastResponse(Protocol):
         ...
 
 
-class FastEventStream(Protocol):
+class FastEventStream(_ResponseHead, Protocol):
     """A response whose body is an event stream that the server drives."""
-
-    @property
-    def status(self) -> int:
-        """The status code."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The header fields without those of the framing and without `Date`."""
-        ...
 
     @property
     def stream(self) -> EventStream:

@@ -19,6 +19,7 @@ from typing import final
 import attrs
 import httptools
 
+from ..limits import ServerLimits
 from .interface import App, FastHandler, Headers
 
 MAX_BODY = 64 * 1024
@@ -61,22 +62,16 @@ class UnsupportedRequest(Exception):  # noqa: N818, it is no error
 
 
 @final
+@attrs.define(eq=False)
 class RequestReader:
-    """Collects the bytes of a connection's next request for *app*.
+    """Collects the bytes of a connection's next request for *app*."""
 
-    *max_head* and *max_target* are size limits in bytes.
-    """
-
-    __slots__ = ("_app", "_handler", "_head", "_max_head", "_max_target", "received")
-
-    def __init__(self, app: App, *, max_head: int, max_target: int) -> None:
-        self._app = app
-        self._max_head = max_head
-        self._max_target = max_target
-        self._head: RequestHead | None = None
-        self._handler: FastHandler
-        self.received = b""
-        """The bytes received of the request so far."""
+    _app: App
+    _limits: ServerLimits
+    _head: RequestHead | None = attrs.field(default=None, init=False)
+    _handler: FastHandler = attrs.field(init=False)
+    received: bytes = attrs.field(default=b"", init=False)
+    """The bytes received of the request so far."""
 
     @property
     def has_head(self) -> bool:
@@ -105,17 +100,18 @@ class RequestReader:
 
     def _parse_head(self) -> RequestHead | None:
         found = _END_OF_HEAD.search(self.received)
-        if (found.end() if found else len(self.received)) > self._max_head:
+        if (found.end() if found else len(self.received)) > self._limits.max_head:
             raise UnsupportedRequest
         if found is None:
             # No request begins so (TLS does), and its error must not wait for an end.
             if self.received[0] <= 0x20:
                 raise UnsupportedRequest
             return None
-        head = parse_head(self.received[: found.end()])
+        data = self.received[: found.end()]
+        head = (_parse_cached if len(data) <= _CACHED_HEAD else _parse)(data)
         if (
             head is None
-            or len(head.path) + len(head.query) >= self._max_target
+            or len(head.path) + len(head.query) >= self._limits.max_target
             or head.content_length > MAX_BODY
         ):
             raise UnsupportedRequest
@@ -126,12 +122,8 @@ class RequestReader:
         return head
 
 
-def parse_head(data: bytes) -> RequestHead | None:
-    """Parse a request head; `None` if it is unsupported."""
-    return _parse_cached(data) if len(data) <= _CACHED_HEAD else _parse(data)
-
-
 def _parse(data: bytes) -> RequestHead | None:
+    """Parse a request head; `None` if it is unsupported."""
     callbacks = _Callbacks()
     try:
         callbacks.parser.feed_data(data)

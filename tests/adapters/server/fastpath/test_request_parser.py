@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from roundel_adapters.server import ServerLimits
 from roundel_adapters.server.fastpath.interface import Headers
 from roundel_adapters.server.fastpath.request_parser import (
     MAX_BODY,
@@ -13,9 +14,8 @@ from roundel_adapters.server.fastpath.request_parser import (
 from support.fastpath_app import FakeFastpathApp, post, request
 
 
-def make_reader(app=None, *, max_head=16_384, max_target=8_192):
-    app = app or FakeFastpathApp()
-    return RequestReader(app, max_head=max_head, max_target=max_target)
+def make_reader(app=None, **limits):
+    return RequestReader(app or FakeFastpathApp(), ServerLimits(**limits))
 
 
 def splits(data):
