@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import anyio
+import attrs
 
 from roundel import stream_headers
 
@@ -27,6 +28,7 @@ WRITE_TIMEOUT = 30.0
 
 
 @final
+@attrs.frozen(eq=False)
 class StreamResponse:
     """An ASGI application that responds to one request with *stream*.
 
@@ -49,22 +51,13 @@ class StreamResponse:
             cancelled, if the server's *send* can be cancelled; `math.inf` for never.
     """
 
-    __slots__ = ("_headers", "_lifespan", "_stream", "_wakeup", "_write_timeout")
-
-    def __init__(
-        self,
-        stream: EventStream,
-        wakeup: Wakeup,
-        *,
-        headers: Iterable[tuple[str, str]] = (),
-        lifespan: AbstractContextManager[object] | None = None,
-        write_timeout: float = WRITE_TIMEOUT,
-    ) -> None:
-        self._stream = stream
-        self._wakeup = wakeup
-        self._headers = tuple(headers)
-        self._lifespan = lifespan or nullcontext()
-        self._write_timeout = write_timeout
+    _stream: EventStream
+    _wakeup: Wakeup
+    _headers: Iterable[tuple[str, str]] = attrs.field(default=(), kw_only=True)
+    _lifespan: AbstractContextManager[object] = attrs.field(
+        factory=nullcontext, kw_only=True
+    )
+    _write_timeout: float = attrs.field(default=WRITE_TIMEOUT, kw_only=True)
 
     async def __call__(
         self, scope: Mapping[str, object], receive: Receive, send: Send
@@ -90,23 +83,19 @@ class StreamResponse:
 
     async def _drive(self, send: Send, start: dict[str, object]) -> None:
         waker = _AnyioWaker()
-        self._wakeup.add_waker(waker)
+        self._wakeup.wakers.add(waker)
         try:
             more = await self._write(send, start)
             while more:
-                data = await self._next_data(waker)
+                chunks = self._stream.data_to_send(anyio.current_time())
                 more = self._stream.is_open
-                more = await self._write(send, _body_message(data, more=more)) and more
+                if chunks or not more:
+                    message = _body_message(b"".join(chunks), more=more)
+                    more = await self._write(send, message) and more
+                else:
+                    await waker.sleep(self._stream.deadline)
         finally:
-            self._wakeup.remove_waker(waker)
-
-    async def _next_data(self, waker: _AnyioWaker) -> bytes:
-        """Wait for data to write; return an empty string at the stream's end."""
-        while True:
-            chunks = self._stream.data_to_send(anyio.current_time())
-            if chunks or not self._stream.is_open:
-                return b"".join(chunks)
-            await waker.sleep(self._stream.deadline)
+            self._wakeup.wakers.discard(waker)
 
     async def _write(self, send: Send, message: dict[str, object]) -> bool:
         """Send *message*; return whether the peer is still connected and reading."""
@@ -120,8 +109,6 @@ class StreamResponse:
 @final
 class _AnyioWaker:
     """Sleeps until it is woken; a wake before the sleep counts, once."""
-
-    __slots__ = ("_woken",)
 
     def __init__(self) -> None:
         self._woken = anyio.Event()

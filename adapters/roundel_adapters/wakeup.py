@@ -13,7 +13,6 @@ class Waker(Protocol):
 
     def wake(self) -> None:
         """Schedule the driver; calls before it runs count as one."""
-        ...
 
 
 @final
@@ -24,17 +23,18 @@ class Wakeup:
     between. So an event that comes before the wait needs no wakeup.
     """
 
-    __slots__ = ("_lot", "_wakers")
+    __slots__ = ("_lot", "wakers")
 
     def __init__(self) -> None:
         self._lot: trio.lowlevel.ParkingLot | None = None
-        self._wakers: set[Waker] = set()
+        self.wakers: set[Waker] = set()
+        """The wakers to call at every `notify()`."""
 
     def notify(self) -> None:
         """Wake every waiting task, and call every waker."""
         if self._lot is not None:
             self._lot.unpark_all()
-        for waker in self._wakers:
+        for waker in self.wakers:
             waker.wake()
 
     async def wait(self) -> None:
@@ -45,11 +45,3 @@ class Wakeup:
 
             self._lot = trio.lowlevel.ParkingLot()
         await self._lot.park()
-
-    def add_waker(self, waker: Waker) -> None:
-        """Call *waker* at every `notify()`, until it is removed."""
-        self._wakers.add(waker)
-
-    def remove_waker(self, waker: Waker) -> None:
-        """Stop calling *waker*."""
-        self._wakers.discard(waker)

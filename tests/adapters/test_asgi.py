@@ -180,6 +180,6 @@ async def test_streams_share_a_wakeup():
             await peer.ended.wait()
             wakeup.notify()
 
-    assert not wakeup._wakers
+    assert not wakeup.wakers
     for number, peer in enumerate(peers):
         assert list(map(str, range(number, 20))) == peer.received[-(20 - number) :]

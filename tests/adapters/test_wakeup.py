@@ -41,32 +41,20 @@ async def test_notify_wakes_waiting_tasks(autojump_clock, nursery):
 def test_waker_is_called_until_it_is_removed():
     """A waker is called at each `notify()` until it is removed."""
     wakeup, one, two = Wakeup(), CountingWaker(), CountingWaker()
-    wakeup.add_waker(one)
-    wakeup.add_waker(two)
-    wakeup.add_waker(two)
+    wakeup.wakers.add(one)
+    wakeup.wakers.add(two)
+    wakeup.wakers.add(two)
     wakeup.notify()
-    wakeup.remove_waker(one)
+    wakeup.wakers.discard(one)
     wakeup.notify()
 
     assert (1, 2) == (one.woken, two.woken)
 
 
-def test_waker_removed_twice():
-    """Removing a waker twice, or an unknown one, changes nothing."""
-    wakeup, waker = Wakeup(), CountingWaker()
-    wakeup.remove_waker(waker)
-    wakeup.add_waker(waker)
-    wakeup.remove_waker(waker)
-    wakeup.remove_waker(waker)
-    wakeup.notify()
-
-    assert 0 == waker.woken
-
-
 async def test_tasks_and_wakers(autojump_clock, nursery):
     """`notify()` wakes tasks and wakers."""
     wakeup, waker = Wakeup(), CountingWaker()
-    wakeup.add_waker(waker)
+    wakeup.wakers.add(waker)
     nursery.start_soon(wakeup.wait)
     await trio.testing.wait_all_tasks_blocked()
     wakeup.notify()

@@ -168,7 +168,7 @@ class Page:
             peer.disconnect.set()
         assert not self.stream.is_open
         assert (1, 1) == (self.entered, self.exited)
-        assert not self.wakeup._wakers
+        assert not self.wakeup.wakers
 
 
 async def all_tasks_wait():

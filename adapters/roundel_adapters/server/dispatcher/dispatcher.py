@@ -126,7 +126,7 @@ class StreamDispatcher:
             sock.close()
             raise
         self._streams[sock.fileno()] = added
-        wakeup.add_waker(added)
+        wakeup.wakers.add(added)
         added.wake()
 
     def close_all(self) -> None:
@@ -267,7 +267,7 @@ class StreamDispatcher:
         fd = stream.sock.fileno()
         del self._streams[fd]
         self._epoll.unregister(fd)
-        stream.wakeup.remove_waker(stream)
+        stream.wakeup.wakers.discard(stream)
         stream.sock.close()
         stream.unsent = b""
         try:

@@ -92,7 +92,7 @@ async def test_peer_that_disconnects_releases_everything(autojump_clock, harness
     assert not peer.stream.is_open
     assert (0, 1) == (peer.entered_at, peer.left_at)
     assert 0 == len(harness.dispatcher)
-    assert set() == harness.wakeup._wakers
+    assert set() == harness.wakeup.wakers
     gone = weakref.ref(peer.stream)
     harness.peers.clear()
     del peer
