@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from types import TracebackType
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast, final
 
+import attrs
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart import Response, request
@@ -51,31 +51,21 @@ def stream_response(
 
 
 @final
+@attrs.define(eq=False)
 class _EventStreamBody(ResponseBody):
-    def __init__(
-        self,
-        stream: EventStream,
-        wakeup: Wakeup,
-        lifespan: AbstractContextManager[object],
-    ) -> None:
-        self.stream = stream
-        self.wakeup = wakeup
-        self.lifespan = lifespan
-        self._chunks = iter_chunks(stream, wakeup)
-        self._exit = ExitStack()
+    stream: EventStream
+    wakeup: Wakeup
+    lifespan: AbstractContextManager[object]
+    _chunks: AsyncGenerator[bytes, None] = attrs.field(init=False)
 
     async def __aenter__(self) -> AsyncGenerator[bytes, None]:
-        self._exit.enter_context(self.lifespan)
+        self.lifespan.__enter__()
+        self._chunks = iter_chunks(self.stream, self.wakeup)
         return self._chunks
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         self.stream.close()
-        self._exit.close()
+        self.lifespan.__exit__(None, None, None)
         await self._chunks.aclose()
 
 
