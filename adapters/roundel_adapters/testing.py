@@ -6,13 +6,7 @@ With `trio.testing.MockClock` a test waits for no heartbeat.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, final
@@ -47,35 +41,35 @@ class AsgiResponse:
 
 
 @final
+@attrs.frozen
 class AsgiOpenResponse:
     """A response that is read by chunks; the application waits for each read.
 
     The names of *headers* are in lower case.
     """
 
-    def __init__(self, exchange: _AsgiExchange) -> None:
-        self.status = exchange.status
-        self.headers = exchange.headers
-        self._exchange = exchange
+    status: int
+    headers: ResponseHeaders
+    _chunks: trio.MemoryReceiveChannel[bytes]
 
     async def next_chunk(self) -> bytes | None:
         """Wait for the next chunk of the body; return `None` at its end."""
-        return await self._exchange.next_chunk()
+        return await anext(self._chunks, None)
 
 
 @final
+@attrs.frozen
 class AsgiEventStream:
     """A response whose body is an event stream.
 
     The names of *headers* are in lower case.
     """
 
-    def __init__(self, exchange: _AsgiExchange) -> None:
-        self.status = exchange.status
-        self.headers = exchange.headers
-        self._exchange = exchange
-        self._parser = Parser()
-        self._events: deque[Event] = deque()
+    status: int
+    headers: ResponseHeaders
+    _chunks: trio.MemoryReceiveChannel[bytes]
+    _parser: Parser = attrs.field(factory=Parser, init=False)
+    _events: deque[Event] = attrs.field(factory=deque, init=False)
 
     @property
     def retry(self) -> int | None:
@@ -90,7 +84,7 @@ class AsgiEventStream:
     async def next_event(self) -> Event | None:
         """Wait for the next event; return `None` at the stream's end."""
         while not self._events:
-            chunk = await self._exchange.next_chunk()
+            chunk = await anext(self._chunks, None)
             if chunk is None:
                 return None
             self._events.extend(self._parser.receive_data(chunk))
@@ -98,7 +92,8 @@ class AsgiEventStream:
 
     def ready_events(self) -> list[Event]:
         """Return the events that have arrived, without waiting."""
-        for chunk in self._exchange.ready_chunks():
+        while self._chunks.statistics().current_buffer_used:
+            chunk = self._chunks.receive_nowait()
             self._events.extend(self._parser.receive_data(chunk))
         ready = list(self._events)
         self._events.clear()
@@ -129,7 +124,7 @@ class AsgiClient:
     ) -> AsgiResponse:
         """Send a request and wait for the complete response."""
         async with self._exchange(method, target, headers, body) as exchange:
-            chunks = [chunk async for chunk in exchange]
+            chunks = [chunk async for chunk in exchange.chunks]
             return AsgiResponse(exchange.status, exchange.headers, b"".join(chunks))
 
     @asynccontextmanager
@@ -143,7 +138,7 @@ class AsgiClient:
     ) -> AsyncIterator[AsgiOpenResponse]:
         """Send a request while reading its response; leaving the block disconnects."""
         async with self._exchange(method, target, headers, body, 0) as exchange:
-            yield AsgiOpenResponse(exchange)
+            yield AsgiOpenResponse(exchange.status, exchange.headers, exchange.chunks)
 
     @asynccontextmanager
     async def stream(
@@ -151,7 +146,7 @@ class AsgiClient:
     ) -> AsyncIterator[AsgiEventStream]:
         """Open an event stream; leaving the block disconnects."""
         async with self._exchange("GET", target, headers, b"") as exchange:
-            yield AsgiEventStream(exchange)
+            yield AsgiEventStream(exchange.status, exchange.headers, exchange.chunks)
 
     @asynccontextmanager
     async def _exchange(
@@ -182,7 +177,7 @@ class _AsgiExchange:
         self.started = trio.Event()
         self._sending = trio.CancelScope()
         self._requests, self._received = trio.open_memory_channel[dict[str, Any]](0)
-        self._sent, self._chunks = trio.open_memory_channel[bytes](buffered_chunks)
+        self._sent, self.chunks = trio.open_memory_channel[bytes](buffered_chunks)
 
     async def run(self, app: Framework, scope: dict[str, Any]) -> None:
         try:
@@ -208,18 +203,18 @@ class _AsgiExchange:
     def disconnect(self) -> None:
         self._sending.cancel()
         self._requests.close()
-        self._chunks.close()
+        self.chunks.close()
 
     async def _receive(self) -> dict[str, Any]:
-        try:
-            return await self._received.receive()
-        except trio.EndOfChannel:
-            return {"type": "http.disconnect"}
+        return await anext(self._received, {"type": "http.disconnect"})
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.headers = _decode_headers(message["headers"])
+            self.headers = {
+                name.decode().lower(): value.decode("latin-1")
+                for name, value in message["headers"]
+            }
             self.started.set()
         elif message["type"] == "http.response.body":
             # After a disconnect the data is lost, as with a socket.
@@ -228,29 +223,9 @@ class _AsgiExchange:
             if not message.get("more_body", False):
                 self._sent.close()
 
-    async def next_chunk(self) -> bytes | None:
-        try:
-            return await self._chunks.receive()
-        except trio.EndOfChannel:
-            return None
-
-    def ready_chunks(self) -> list[bytes]:
-        chunks: list[bytes] = []
-        while self._chunks.statistics().current_buffer_used:
-            chunks.append(self._chunks.receive_nowait())
-        return chunks
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._chunks:
-            yield chunk
-
 
 def _request_message(body: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
-
-
-def _decode_headers(headers: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
-    return {name.decode().lower(): value.decode("latin-1") for name, value in headers}
 
 
 def _scope(method: str, target: str, headers: RequestHeaders) -> dict[str, Any]:
