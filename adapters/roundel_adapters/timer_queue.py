@@ -45,9 +45,6 @@ class TimerQueue(Generic[K]):
     def __contains__(self, key: K) -> bool:
         return key in self._scheduled
 
-    def __len__(self) -> int:
-        return len(self._scheduled)
-
     @property
     def next(self) -> float:
         """The time at which to call `due()`; ``inf`` if no key is scheduled."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final, final
 
+import attrs
+
 ROUNDING: Final = 1e-5
 """Waits in seconds that count as none.
 
@@ -13,19 +15,17 @@ The sums of floats are not exact, and the last token of a burst was often refuse
 
 
 @final
+@attrs.define(eq=False)
 class TokenBucket:
     """A bucket of *burst* tokens that refills at *rate* tokens a second.
 
     This is the generic cell rate algorithm (GCRA, ITU-T I.371).
     """
 
-    __slots__ = ("_burst", "_rate", "full_at")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self.full_at = -inf
-        """The time at which all tokens are back."""
+    _rate: float
+    _burst: float
+    full_at: float = attrs.field(default=-inf, init=False)
+    """The time at which all tokens are back."""
 
     def take(self, tokens: float = 1.0, *, now: float, reserve: bool = False) -> float:
         """Take *tokens* and return 0, or take none and return the seconds to wait.
