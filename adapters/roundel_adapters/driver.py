@@ -16,7 +16,6 @@ class EventStream(Protocol):
     @property
     def is_open(self) -> bool:
         """False once the close message is taken."""
-        ...
 
     @property
     def deadline(self) -> float:
@@ -24,15 +23,12 @@ class EventStream(Protocol):
 
         `data_to_send()` may move it later. It moves earlier only with a wakeup.
         """
-        ...
 
     def data_to_send(self, now: float) -> list[bytes]:
         """Return the chunks to write now; the stream takes them as written."""
-        ...
 
     def close(self) -> None:
         """Close the stream without a message: the connection is gone."""
-        ...
 
 
 async def iter_chunks(
