@@ -135,7 +135,7 @@ def build_authenticator(
     """Build the authenticator of the *settings*."""
     keys: HmacKey | JwksClient
     if settings.jwks is not None:
-        keys = JwksClient(settings.jwks, clock=clock)
+        keys = JwksClient(settings.jwks)
     else:
         assert settings.jwt_secret is not None
         keys = HmacKey(settings.jwt_secret)

@@ -10,7 +10,6 @@ read, and such requests cause at most one read per `MIN_REQUEST_INTERVAL`.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from math import inf
@@ -54,31 +53,19 @@ REFRESH_WAIT = 5.0
 class JwksClient:
     """Verifies tokens with the keys at *source*: a path or URL of `check_source()`.
 
-    `run()` must run in the background. *clock* returns seconds since 1970; *random*
-    spreads the retries of several processes.
+    `run()` must run in the background. *is_loaded* is true after a set with at least
+    one key has been read. *random* spreads the retries of several processes.
     """
 
-    def __init__(
-        self,
-        source: str,
-        *,
-        clock: Callable[[], float] = time.time,
-        random: Callable[[], float] = random,
-    ) -> None:
+    def __init__(self, source: str, *, random: Callable[[], float] = random) -> None:
         self.source = source
-        self.loaded_at: float | None = None
-        self._clock = clock
+        self.is_loaded = False
         self._random = random
         self._key_set = JwkSet()
         self._verified = VerifiedTokenCache()
         self._refresh_requested = trio.Event()
         self._requested_at = -inf
         self._refreshed = Wakeup()
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether a set with at least one key has been read."""
-        return self.loaded_at is not None
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a *token* that one of the keys signed.
@@ -145,8 +132,7 @@ class JwksClient:
         # Logged once, not at each read: a set may have keys for other purposes.
         for kid in key_set.ignored - self._key_set.ignored:
             log.warning("ROUNDEL_JWKS: key %s ignored: expected %s", kid, EXPECTED_KEY)
-        if key_set.keys:
-            self.loaded_at = self._clock()
+        self.is_loaded = self.is_loaded or bool(key_set.keys)
         self._key_set = key_set
         self._verified.clear()
 
@@ -164,13 +150,14 @@ def check_source(text: str) -> str:
         url = httpx2.URL(text)
     except httpx2.InvalidURL:
         url = httpx2.URL()
-    is_safe = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host))
+    is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.host))
     if not is_safe or not url.host or url.userinfo:
         raise ValueError("expected a path, an https URL, or an http URL of loopback")
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach *host*."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
