@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
@@ -21,7 +20,7 @@ from .engines.sqlite.database import Durability
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
 from .identity.hmac_key import MIN_SECRET
-from .identity.jwks import check_source
+from .identity.jwks import check_source, is_loopback
 
 PREFIX = "ROUNDEL_"
 """Prefix of the environment variables."""
@@ -56,30 +55,19 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
-IS_SHARED = {
-    "memory": False,
-    "sqlite": False,
-    # With "s" over TLS, with "+cluster" on a cluster.
-    **{
-        f"{name}{tls}{cluster}": True
-        for name in ("valkey", "redis")
-        for tls in ("", "s")
-        for cluster in ("", "+cluster")
-    },
-}
-"""Whether several processes can use an engine, by the scheme of its URL."""
+SINGLE_PROCESS_ENGINES = {"memory", "sqlite"}
+"""Schemes of the engines that several processes cannot share."""
 
 DEFAULT_BIND = Address("127.0.0.1", 8080)
 DEFAULT_OPS_BIND = Address("127.0.0.1", 9180)
 
 # RFC 6454 6.2, as a browser sends it; this excludes "*" and "null".
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+", re.ASCII)
+
+_KEY = re.compile(r"[ -~]+")
 
 
 def _parse_address(text: str) -> Address:
@@ -96,68 +84,43 @@ def _parse_engine(text: str) -> str:
     return text
 
 
-def _text(min_bytes: int) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if len(text.encode()) < min_bytes:
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _list_of(is_valid: Callable[[str], object]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        parts = tuple(part.strip() for part in text.split(","))
-        if not all(is_valid(part) for part in parts):
-            raise ValueError
-        return parts
-
-    return parse
-
-
-def _is_key(text: str) -> bool:
-    return text.isascii() and text.isprintable() and bool(text)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _setting(
-    parse: Callable[[str], object],
     expected: str,
     *,
+    parse: Callable[[str], object] = str,
+    is_valid: Callable[[Any], object] = lambda _: True,
     default: object = attrs.NOTHING,
     secret: bool = False,
 ) -> Any:  # noqa: ANN401, the field declares the type
-    metadata = {"parse": parse, "expected": expected, "secret": secret}
+    metadata = {
+        "expected": expected,
+        "parse": parse,
+        "is_valid": is_valid,
+        "secret": secret,
+    }
     return attrs.field(default=default, metadata=metadata, repr=not secret)
 
 
 def _choice(alias: object, default: str) -> Any:  # noqa: ANN401
     *most, last = words = get_args(alias)
-
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError
-        return text
-
-    return _setting(parse, f"{', '.join(most)} or {last}", default=default)
+    expected = f"{', '.join(most)} or {last}"
+    return _setting(expected, is_valid=words.__contains__, default=default)
 
 
 def _count(low: int, high: int, default: int, unit: str = "") -> Any:  # noqa: ANN401
-    def parse(text: str) -> int:
-        if not low <= (count := int(text)) <= high:
-            raise ValueError
-        return count
-
     expected = f"a count{unit and f' of {unit}'} from {low} to {high}"
-    return _setting(parse, expected, default=default)
+    allowed = range(low, high + 1)
+    return _setting(expected, parse=int, is_valid=allowed.__contains__, default=default)
 
 
 def _number(high: float, expected: str, default: float) -> Any:  # noqa: ANN401
-    def parse(text: str) -> float:
-        if not 0 < (number := float(text)) <= high:
-            raise ValueError
-        return number
-
-    return _setting(parse, expected, default=default)
+    return _setting(
+        expected, parse=float, is_valid=lambda n: 0 < n <= high, default=default
+    )
 
 
 def _seconds(default: float) -> Any:  # noqa: ANN401
@@ -171,17 +134,17 @@ class Settings:
     """The settings, named as in docs/reference/settings.md."""
 
     bind: Address = _setting(  # noqa: RUF009, an attrs field
-        _parse_address, "HOST:PORT", default=DEFAULT_BIND
+        "HOST:PORT", parse=_parse_address, default=DEFAULT_BIND
     )
     ops_bind: Address | None = _setting(  # noqa: RUF009, an attrs field
-        lambda text: _parse_address(text) if text else None,
         "HOST:PORT, or nothing for none",
+        parse=lambda text: _parse_address(text) if text else None,
         default=DEFAULT_OPS_BIND,
     )
     # Secret: a URL may have a password.
     engine: str = _setting(
-        _parse_engine,
         "memory, sqlite:PATH or valkey://HOST",
+        parse=_parse_engine,
         default="sqlite:",
         secret=True,
     )
@@ -192,27 +155,29 @@ class Settings:
     user_ttl: int = _count(86_400, 1 << 31, round(USER_TTL), "seconds")
     workers: int = _count(1, 64, 1)
     producer_keys: tuple[str, ...] = _setting(
-        _list_of(_is_key),
         "one or more keys of printable ASCII, separated by commas",
+        parse=_split,
+        is_valid=lambda keys: all(map(_KEY.fullmatch, keys)),
         secret=True,
     )
     jwt_secret: str | None = _setting(
-        _text(MIN_SECRET),
         f"a secret of at least {MIN_SECRET} bytes",
+        is_valid=lambda text: len(text.encode()) >= MIN_SECRET,
         default=None,
         secret=True,
     )
     jwks: str | None = _setting(
-        check_source,
         "a path, an https URL, or an http URL of loopback, without a password",
+        parse=check_source,
         default=None,
         secret=True,
     )
-    jwt_audience: str | None = _setting(_text(1), "a text", default=None)
-    jwt_issuer: str | None = _setting(_text(1), "a text", default=None)
+    jwt_audience: str | None = _setting("a text", is_valid=bool, default=None)
+    jwt_issuer: str | None = _setting("a text", is_valid=bool, default=None)
     cors_origins: tuple[str, ...] = _setting(
-        _list_of(_ORIGIN.fullmatch),
         "origins like https://example.org, separated by commas",
+        parse=_split,
+        is_valid=lambda origins: all(map(_ORIGIN.fullmatch, origins)),
         default=(),
     )
     ping: float = _seconds(25.0)
@@ -240,7 +205,7 @@ def load(
     Raises `ConfigError` with a line for each unknown, missing or invalid setting: its
     name, where it was set and what was expected. No line shows a secret.
     """
-    values = _read(tuple(_FIELDS), flags, environment, file)
+    values = load_some(_FIELDS, environment, file, flags)
     if (values["jwt_secret"] is None) == (values["jwks"] is None):
         # With both, the token would choose how it is verified.
         raise ConfigError(
@@ -249,7 +214,7 @@ def load(
         )
     settings = Settings(**values)
     scheme = settings.engine.partition(":")[0]
-    if settings.workers > 1 and not IS_SHARED[scheme]:
+    if settings.workers > 1 and scheme in SINGLE_PROCESS_ENGINES:
         raise ConfigError(
             f"ROUNDEL_WORKERS: expected 1, since the engine {scheme} keeps mailboxes "
             f"in one process, got {settings.workers}"
@@ -258,23 +223,14 @@ def load(
 
 
 def load_some(
-    names: tuple[str, ...],
+    names: Iterable[str],
     environment: Mapping[str, str],
     file: Path | None = None,
     flags: Source | None = None,
-) -> Mapping[str, Any]:
-    """Read only the settings with these *names*, for a command that needs no others."""
-    return _read(names, flags or {}, environment, file)
-
-
-def _read(
-    names: tuple[str, ...],
-    flags: Source,
-    environment: Mapping[str, str],
-    file: Path | None,
 ) -> dict[str, Any]:
+    """Read only the settings with these *names*, for a command that needs no others."""
     sources: list[tuple[str, Source]] = [
-        ("flag", flags),
+        ("flag", flags or {}),
         ("environment", _from_environment(environment)),
         (str(file), _from_file(file) if file else {}),
     ]
@@ -282,16 +238,16 @@ def _read(
     values: dict[str, Any] = {}
     for name in names:
         field = _FIELDS[name]
-        found = next((each for each in sources if name in each[1]), None)
-        if found is None:
-            errors += _missing(field)
-            values[name] = field.default
-            continue
-        origin, source = found
-        try:
-            values[name] = field.metadata["parse"](_as_text(source[name]))
-        except ValueError:
-            errors.append(_invalid(field, origin, source[name]))
+        values[name] = field.default
+        origin, source = next((each for each in sources if name in each[1]), ("", {}))
+        if source:
+            try:
+                values[name] = _parse(field, source[name])
+            except ValueError:
+                errors.append(_invalid(field, origin, source[name]))
+        elif field.default is attrs.NOTHING:
+            expected = field.metadata["expected"]
+            errors.append(f"{_variable(name)}: not set, expected {expected}")
     if errors:
         raise ConfigError(*errors)
     return values
@@ -312,6 +268,13 @@ def _from_file(file: Path) -> Source:
         raise ConfigError(f"{file}: expected a TOML file: {error}") from None
 
 
+def _parse(field: attrs.Attribute[Any], value: object) -> object:
+    parsed = field.metadata["parse"](_as_text(value))
+    if not field.metadata["is_valid"](parsed):
+        raise ValueError
+    return parsed
+
+
 def _as_text(value: object) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ",".join(value)
@@ -329,12 +292,6 @@ def _unknown(origin: str, source: Source) -> Iterator[str]:
     for name in source:
         if name not in _FIELDS:
             yield f"{_variable(name)} ({origin}): unknown setting, expected {known}"
-
-
-def _missing(field: attrs.Attribute[Any]) -> list[str]:
-    if field.default is not attrs.NOTHING:
-        return []
-    return [f"{_variable(field.name)}: not set, expected {field.metadata['expected']}"]
 
 
 def _invalid(field: attrs.Attribute[Any], origin: str, value: object) -> str:

@@ -41,7 +41,7 @@ SHARING = """
 from roundel_service import settings
 from roundel_service.cli.main import main
 
-settings.IS_SHARED["memory"] = True
+settings.SINGLE_PROCESS_ENGINES.remove("memory")
 main()
 """
 """The command, with the memory engine allowed for several workers."""
