@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,26 +38,22 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def explain_errors(command: Callable[..., None]) -> Callable[..., None]:
+@contextmanager
+def explain_errors() -> Iterator[None]:
     """Report an error of the settings, system or service in one line on stderr."""
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        try:
-            command(*args, **kwargs)
-        except ConfigError as error:
-            fail(2, *error.lines)
-        except (OSError, httpx2.HTTPError, StreamEnded) as error:
-            fail(1, str(error) or repr(error))
-        except BaseExceptionGroup as group:
-            cause = _only_exception(group)
-            if isinstance(cause, KeyboardInterrupt):
-                sys.exit(130)
-            if isinstance(cause, OSError):
-                fail(1, str(cause) or repr(cause))
-            raise
-
-    return wrapper
+    try:
+        yield
+    except ConfigError as error:
+        fail(2, *error.lines)
+    except (OSError, httpx2.HTTPError, StreamEnded) as error:
+        fail(1, str(error) or repr(error))
+    except BaseExceptionGroup as group:
+        cause = _only_exception(group)
+        if isinstance(cause, KeyboardInterrupt):
+            sys.exit(130)
+        if isinstance(cause, OSError):
+            fail(1, str(cause) or repr(cause))
+        raise
 
 
 def _only_exception(error: BaseException) -> BaseException:

@@ -29,7 +29,7 @@ from .options import config_option, engine_option, explain_errors, given, url_op
 @click.argument("destination", type=click.Path(path_type=Path))
 @engine_option
 @config_option
-@explain_errors
+@explain_errors()
 def backup(destination: Path, engine: str | None, file: Path | None) -> None:
     """Copy the SQLite file of the engine to DESTINATION, even while it is in use.
 
@@ -52,7 +52,7 @@ def backup(destination: Path, engine: str | None, file: Path | None) -> None:
 @click.command()
 @engine_option
 @config_option
-@explain_errors
+@explain_errors()
 def doctor(engine: str | None, file: Path | None) -> None:
     """Check the engine: its state, what it stores, and what it could lose.
 
@@ -90,7 +90,7 @@ _user_argument = click.argument("user", callback=_check_user)
     help="Lifetime of the token in seconds.",
 )
 @config_option
-@explain_errors
+@explain_errors()
 def token(user: str, ttl: float, file: Path | None) -> None:
     """Print a token for USER, signed with ROUNDEL_JWT_SECRET.
 
@@ -108,7 +108,7 @@ def token(user: str, ttl: float, file: Path | None) -> None:
 @click.option("--ttl", type=float, help="Seconds until it expires.")
 @url_option
 @config_option
-@explain_errors
+@explain_errors()
 def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # noqa: ANN401
     """Send the notification TITLE to USER and print the response.
 
@@ -135,7 +135,7 @@ def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # no
 )
 @url_option
 @config_option
-@explain_errors
+@explain_errors()
 def watch(user: str, level: str, url: str, file: Path | None) -> None:
     """Print the stream of USER, one event per line, until interrupted.
 
