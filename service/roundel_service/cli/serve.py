@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
@@ -16,11 +16,10 @@ import attrs
 import click
 import structlog
 import trio
-from hypercorn.typing import Framework
 
 from .. import app
 from ..demo.app import demo_app
-from ..settings import DEFAULT_BIND, Address, ConfigError, Settings, load
+from ..settings import DEFAULT_BIND, ConfigError, Settings, load
 from ..telemetry import logs
 from . import supervisor
 from .options import bind_option, config_option, explain_errors, fail, given
@@ -36,7 +35,7 @@ from .worker_addresses import reserved_addresses
 @click.option("--engine", help="URL of the engine: sqlite:PATH, memory or valkey://.")
 @click.option("--workers", metavar="N", help="Number of processes, 1 to 64.")
 @config_option
-@explain_errors
+@explain_errors()
 def serve(file: Path | None, **flags: str | None) -> None:
     """Run the badge service until SIGTERM or SIGINT.
 
@@ -89,38 +88,19 @@ def serve(file: Path | None, **flags: str | None) -> None:
         _run_workers(settings, flags["engine"], file)
         return
     prepare_process()
-    _run(
+    run = functools.partial(
+        app.run,
         app.build(settings),
         settings,
         shutdown=_wait_for_signal,
-        announcement=_Announcement("Roundel is listening on {url}"),
+        task_status=_Announcement("Roundel is listening on {url}"),
     )
+    trio.run(run)
 
 
 def _configure_logs(settings: Settings) -> None:
     levels = logging.getLevelNamesMapping()
     logs.configure(sys.stderr, level=levels[settings.log_level.upper()])
-
-
-def _run(
-    service: app.Service,
-    settings: Settings,
-    *,
-    shutdown: Callable[[], Awaitable[object]],
-    announcement: _Announcement,
-    asgi_app: Framework | None = None,
-    share_port: bool = False,
-) -> None:
-    run = functools.partial(
-        app.run,
-        service,
-        settings,
-        shutdown=shutdown,
-        app=asgi_app,
-        share_port=share_port,
-        task_status=announcement,
-    )
-    trio.run(run)
 
 
 async def _wait_for_signal() -> None:
@@ -142,13 +122,14 @@ class _Announcement:
 
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
-    with reserved_addresses(settings) as addresses:
+    with reserved_addresses(settings) as (bind, ops_binds):
+        flags = given({"bind": bind, "engine": engine, "config": file})
         commands = [
-            _worker_command(number, addresses.bind, ops, engine, file)
-            for number, ops in enumerate(addresses.ops, 1)
+            _worker_command({**flags, "number": number, "ops-bind": ops or ""})
+            for number, ops in enumerate(ops_binds, 1)
         ]
-        text = f"Roundel is listening on http://{addresses.bind}"
-        if operators := ", ".join(f"http://{ops}" for ops in addresses.ops if ops):
+        text = f"Roundel is listening on http://{bind}"
+        if operators := ", ".join(f"http://{ops}" for ops in ops_binds if ops):
             text += f"\nOperator listeners: {operators}"
         outcome = trio.run(
             _supervise, commands, settings.drain_timeout, _Announcement(text)
@@ -169,21 +150,8 @@ async def _supervise(
         )
 
 
-def _worker_command(
-    number: int,
-    bind: Address,
-    ops: Address | None,
-    engine: str | None,
-    file: Path | None,
-) -> list[str]:
-    flags = {
-        "--number": str(number),
-        "--bind": str(bind),
-        "--ops-bind": str(ops or ""),
-        "--engine": engine,
-        "--config": file and str(file),
-    }
-    arguments = [f"{name}={value}" for name, value in given(flags).items()]
+def _worker_command(flags: Mapping[str, object]) -> list[str]:
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
     # -P: never import the package from the current directory.
     return [sys.executable, "-P", "-m", "roundel_service", "worker", *arguments]
 
@@ -194,7 +162,7 @@ def _worker_command(
 @click.option("--engine")
 @click.option("--number", type=int)
 @config_option
-@explain_errors
+@explain_errors()
 def worker(file: Path | None, number: int, **flags: str | None) -> None:
     """Run one worker of `serve`, until its input ends."""
     # The parent has checked the number of workers.
@@ -203,18 +171,20 @@ def worker(file: Path | None, number: int, **flags: str | None) -> None:
     structlog.contextvars.bind_contextvars(worker=number)
     supervisor.ignore_signals()
     prepare_process()
-    _run(
+    run = functools.partial(
+        app.run,
         app.build(settings),
         settings,
         shutdown=supervisor.wait_for_drain,
-        announcement=_Announcement("{url}"),
         share_port=True,
+        task_status=_Announcement("{url}"),
     )
+    trio.run(run)
 
 
 @click.command()
 @bind_option
-@explain_errors
+@explain_errors()
 def demo(bind: str | None) -> None:
     """Serve a page with two users, their badges, and a connection to cut.
 
@@ -236,10 +206,12 @@ def demo(bind: str | None) -> None:
         )
     prepare_process()
     service = app.build(settings)
-    _run(
+    run = functools.partial(
+        app.run,
         service,
         settings,
         shutdown=_wait_for_signal,
-        announcement=_Announcement("Roundel demo is listening on {url}"),
-        asgi_app=demo_app(service, producer_key=key),
+        app=demo_app(service, producer_key=key),
+        task_status=_Announcement("Roundel demo is listening on {url}"),
     )
+    trio.run(run)

@@ -6,25 +6,17 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import final
 
 import attrs
 
 from ..settings import Address, ConfigError, Settings
 
 
-@final
-@attrs.frozen
-class WorkerAddresses:
-    """The address *bind* of all workers, and the operator's address of each."""
-
-    bind: Address
-    ops: tuple[Address | None, ...]
-
-
 @contextmanager
-def reserved_addresses(settings: Settings) -> Iterator[WorkerAddresses]:
-    """Reserve the addresses of all workers before the first one starts.
+def reserved_addresses(
+    settings: Settings,
+) -> Iterator[tuple[Address, list[Address | None]]]:
+    """Reserve the address of all workers, and the operator's address of each.
 
     The sockets are bound but do not listen. Workers can thus listen on the addresses,
     and no other process is given a port that was chosen for port 0. Raises `OSError`
@@ -35,11 +27,8 @@ def reserved_addresses(settings: Settings) -> Iterator[WorkerAddresses]:
         raise ConfigError("ROUNDEL_WORKERS: expected 1 on a system other than Linux")
     with ExitStack() as sockets:
         bind = _reserve(settings.bind, sockets)
-        ops = tuple(
-            address and _reserve(address, sockets)
-            for address in _operator_addresses(settings)
-        )
-        yield WorkerAddresses(bind, ops)
+        operator = _operator_addresses(settings)
+        yield bind, [address and _reserve(address, sockets) for address in operator]
 
 
 def _operator_addresses(settings: Settings) -> list[Address | None]:

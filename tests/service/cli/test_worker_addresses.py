@@ -22,17 +22,17 @@ def settings_for(count: int, **changes: str) -> Settings:
 
 def test_operator_listeners_have_consecutive_ports():
     """The first worker has ROUNDEL_OPS_BIND, the others the following ports."""
-    with reserved_addresses(settings_for(3, ops_bind="127.77.0.9:9180")) as addresses:
-        assert [9180, 9181, 9182] == [ops.port for ops in addresses.ops]
-        assert {"127.77.0.9"} == {ops.host for ops in addresses.ops}
+    with reserved_addresses(settings_for(3, ops_bind="127.77.0.9:9180")) as (_, ops):
+        assert [9180, 9181, 9182] == [address.port for address in ops]
+        assert {"127.77.0.9"} == {address.host for address in ops}
 
 
 def test_port_zero_is_chosen_once_for_all_workers():
     """The chosen port is reserved: no other process can bind it."""
-    with reserved_addresses(settings_for(2, ops_bind="127.0.0.1:0")) as addresses:
-        ports = [addresses.bind.port, *(ops.port for ops in addresses.ops)]
+    with reserved_addresses(settings_for(2, ops_bind="127.0.0.1:0")) as (bind, ops):
+        ports = [address.port for address in (bind, *ops)]
         with pytest.raises(OSError, match="in use"), socket.socket() as other:
-            other.bind(("127.0.0.1", addresses.bind.port))
+            other.bind(("127.0.0.1", bind.port))
 
     assert 3 == len({*ports} - {0})
 
@@ -40,8 +40,8 @@ def test_port_zero_is_chosen_once_for_all_workers():
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 async def test_port_is_shared_over_ipv6():
     """Two listeners can share a reserved IPv6 port."""
-    with reserved_addresses(settings_for(2, bind="[::1]:0", ops_bind="")) as addresses:
-        address = addresses.bind.host, addresses.bind.port
+    with reserved_addresses(settings_for(2, bind="[::1]:0", ops_bind="")) as (bind, _):
+        address = bind.host, bind.port
         (first,) = await server.listen(*address, share_port=True)
         (second,) = await server.listen(*address, share_port=True)
         async with first, second:
@@ -50,8 +50,8 @@ async def test_port_is_shared_over_ipv6():
 
 def test_disabled_operator_listener_is_disabled_for_all_workers():
     """Without ROUNDEL_OPS_BIND no worker has an operator's listener."""
-    with reserved_addresses(settings_for(2, ops_bind="")) as addresses:
-        assert (None, None) == addresses.ops
+    with reserved_addresses(settings_for(2, ops_bind="")) as (_, ops):
+        assert [None, None] == ops
 
 
 def test_address_in_use_is_an_error_before_any_worker_starts():
