@@ -27,7 +27,6 @@ from .http.routes import create_routes
 from .identity.authenticator import Authenticator
 from .identity.hmac_key import HmacKey
 from .identity.jwks import JwksClient
-from .identity.tickets import Tickets
 from .operator.app import create_operator_app
 from .operator.audit import Audit
 from .settings import Address, Settings
@@ -142,7 +141,6 @@ def build_authenticator(
     return Authenticator(
         producer_keys=settings.producer_keys,
         keys=keys,
-        tickets=Tickets(producer_keys=settings.producer_keys, clock=clock),
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
         clock=clock,
@@ -181,9 +179,7 @@ async def run(
     `OSError` if an address is in use.
     """
     listeners = await _listen(settings.bind, share_port=share_port)
-    operator_listeners = (
-        await _listen(settings.ops_bind) if settings.ops_bind is not None else []
-    )
+    operator_listeners = await _listen(settings.ops_bind) if settings.ops_bind else []
 
     async def drain() -> None:
         await shutdown()
@@ -194,29 +190,23 @@ async def run(
         drain_timeout=settings.drain_timeout,
         max_connections=settings.max_streams + SPARE_CONNECTIONS,
     )
+    serve_app = partial(
+        server.serve,
+        app or service.app,
+        shutdown=drain,
+        limits=limits,
+        fastpath=service.fastpath if app is None else None,
+    )
+    # Not shut down with the service: it answers probes during the drain.
+    serve_operator = partial(
+        server.serve, service.operator_app, shutdown=trio.sleep_forever
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(service.run)
         if operator_listeners:
-            # Not shut down with the service: it answers probes during the drain.
-            await nursery.start(
-                partial(
-                    server.serve,
-                    service.operator_app,
-                    operator_listeners,
-                    shutdown=trio.sleep_forever,
-                )
-            )
+            await nursery.start(serve_operator, operator_listeners)
         async with trio.open_nursery() as serving:
-            await serving.start(
-                partial(
-                    server.serve,
-                    app or service.app,
-                    listeners,
-                    shutdown=drain,
-                    limits=limits,
-                    fastpath=service.fastpath if app is None else None,
-                )
-            )
+            await serving.start(serve_app, listeners)
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
         if service.hub.presence is not None:
