@@ -23,7 +23,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from roundel_service.identity.authenticator import Authenticator
 from roundel_service.identity.hmac_key import HmacKey
-from roundel_service.identity.tickets import Tickets
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -53,11 +52,7 @@ class Server:
         return self.url.removeprefix("http://")
 
     def token(self, user: str) -> str:
-        authenticator = Authenticator(
-            producer_keys=(),
-            keys=HmacKey(self.secret),
-            tickets=Tickets(producer_keys=()),
-        )
+        authenticator = Authenticator(producer_keys=(), keys=HmacKey(self.secret))
         return authenticator.sign(user, ttl=3600)
 
     def notify(self, user: str, title: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from ..engines.sqlite.backup import back_up
 from ..engines.sqlite.default_path import default_path
 from ..identity.authenticator import Authenticator
 from ..identity.hmac_key import HmacKey
-from ..identity.tickets import Tickets
 from ..operator.doctor import examine
 from ..settings import ConfigError, load_some
 from .options import config_option, engine_option, explain_errors, given, url_option
@@ -165,7 +164,6 @@ def _authenticator(file: Path | None) -> Authenticator:
     return Authenticator(
         producer_keys=(),
         keys=HmacKey(settings["jwt_secret"]),
-        tickets=Tickets(producer_keys=()),
         audience=settings["jwt_audience"],
         issuer=settings["jwt_issuer"],
     )

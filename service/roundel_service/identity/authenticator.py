@@ -42,15 +42,14 @@ class Authenticator:
 
     producer_keys: Sequence[str]
     keys: Keys
-    tickets: Tickets
     audience: str | None = None
     issuer: str | None = None
     clock: Callable[[], float] = time.time
-    _encoded_keys: tuple[bytes, ...] = attrs.field(init=False)
+    tickets: Tickets = attrs.field(init=False)
 
-    @_encoded_keys.default
-    def _encode_keys(self) -> tuple[bytes, ...]:
-        return tuple(key.encode() for key in self.producer_keys)
+    @tickets.default
+    def _make_tickets(self) -> Tickets:
+        return Tickets(producer_keys=self.producer_keys, clock=self.clock)
 
     async def producer(self, credentials: Credentials) -> Producer:
         """Return the calling producer; raise `WrongRole` if the caller is a user."""
@@ -96,7 +95,8 @@ class Authenticator:
     def _producer_with(self, credential: str) -> Producer | None:
         # Every key is compared, so that the duration does not depend on the match.
         presented = credential.encode(errors="surrogatepass")
-        matches = [hmac.compare_digest(key, presented) for key in self._encoded_keys]
+        keys = self.producer_keys
+        matches = [hmac.compare_digest(key.encode(), presented) for key in keys]
         return Producer(matches.index(True) + 1) if any(matches) else None
 
     def _from_ticket(self, text: str) -> User:
@@ -137,10 +137,7 @@ class Authenticator:
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
             raise InvalidCredentials("the token's iat or nbf is in the future")
         return User(
-            name=name,
-            expires_at=expires_at,
-            issued_at=issued_at,
-            by_cookie=by_cookie,
+            name=name, expires_at=expires_at, issued_at=issued_at, by_cookie=by_cookie
         )
 
     def sign(self, user: str, *, ttl: float) -> str:

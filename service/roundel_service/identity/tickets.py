@@ -21,7 +21,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, final
+from typing import final
 
 import attrs
 from joserfc import jwt
@@ -89,11 +89,9 @@ class Tickets:
 
         Raises `InvalidCredentials` if it was not issued here or has expired.
         """
-        for key in self._keys:
-            ticket = key.verify(text)
-            if ticket is not None:
-                break
-        else:
+        tickets = (key.verify(text) for key in self._keys)
+        ticket = next(filter(None, tickets), None)
+        if ticket is None:
             raise InvalidCredentials("the ticket was not issued by this service")
         if ticket.expires_at <= self.clock():
             raise InvalidCredentials("the ticket has expired")
@@ -119,9 +117,6 @@ class _TicketKey:
             claims = jwt.decode(text, self.signing_key, algorithms=["HS256"]).claims
         except (JoseError, ValueError, TypeError, RecursionError):
             return None
-        return self._ticket(claims)
-
-    def _ticket(self, claims: dict[str, Any]) -> Ticket:
         return Ticket(
             id=claims["jti"],
             user=claims["sub"],

@@ -32,7 +32,6 @@ def make_authenticator(secret: str = SECRET, **changes) -> Authenticator:
     made = {
         "producer_keys": KEYS,
         "keys": HmacKey(secret),
-        "tickets": Tickets(producer_keys=KEYS, clock=lambda: NOW),
         "clock": lambda: NOW,
         **changes,
     }
@@ -234,10 +233,7 @@ async def test_invalid_ticket_is_refused_and_not_printed(text):
 
 async def test_token_and_ticket_differ_even_with_one_secret():
     """With one secret as producer key and token secret, neither passes as the other."""
-    authenticator = make_authenticator(
-        producer_keys=(SECRET,),
-        tickets=Tickets(producer_keys=(SECRET,), clock=lambda: NOW),
-    )
+    authenticator = make_authenticator(producer_keys=(SECRET,))
     token = authenticator.sign("alice", ttl=60)
     its_ticket = ticket(keys=(SECRET,))
 

@@ -22,7 +22,6 @@ from roundel_service.identity.callers import Credentials
 from roundel_service.identity.errors import InvalidCredentials, KeysUnavailable
 from roundel_service.identity.jwk_set import MAX_KEYS, JwksError, parse_jwk_set
 from roundel_service.identity.jwks import JwksClient, check_source
-from roundel_service.identity.tickets import Tickets
 
 START = 1_763_690_000.0
 
@@ -99,10 +98,7 @@ def confused(secret: bytes, **header) -> str:
 
 async def result(client: JwksClient, token: str) -> str:
     """Return the user whom *token* identifies, "invalid" or "unavailable"."""
-    tickets = Tickets(producer_keys=("one",), clock=clock)
-    authenticator = Authenticator(
-        producer_keys=("one",), keys=client, tickets=tickets, clock=clock
-    )
+    authenticator = Authenticator(producer_keys=("one",), keys=client, clock=clock)
     try:
         return (await authenticator.user(Credentials(cookie=token))).name
     except InvalidCredentials:

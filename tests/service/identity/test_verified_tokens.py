@@ -8,7 +8,6 @@ from roundel_service.identity.authenticator import Authenticator
 from roundel_service.identity.callers import Credentials
 from roundel_service.identity.errors import InvalidCredentials
 from roundel_service.identity.hmac_key import HmacKey
-from roundel_service.identity.tickets import Tickets
 from roundel_service.identity.verified_tokens import (
     MAX_TOKEN_LENGTH,
     VerifiedTokenCache,
@@ -30,7 +29,6 @@ async def user_or_error(
     authenticator = Authenticator(
         producer_keys=("one",),
         keys=key,
-        tickets=Tickets(producer_keys=("one",), clock=lambda: now),
         clock=lambda: now,
         **changes,
     )
