@@ -112,7 +112,8 @@ def build(
         metrics=hub.metrics,
         clock=clock,
     )
-    hub.metrics.observe(streams=lambda: hub.streams, draining=lambda: hub.is_draining)
+    hub.metrics.streams_open.read = lambda: hub.streams
+    hub.metrics.draining.read = lambda: hub.is_draining
     dispatcher = Dispatcher(access.cors, hub.metrics)
     routes = create_routes(hub, access)
     return Service(

@@ -119,7 +119,7 @@ class AccessControl:
 
     def _limit(self, role: str, delay: float) -> None:
         if delay:
-            self._metrics.limited(role)
+            self._metrics.rate_limited.add(role)
             seconds = ceil(delay)
             raise Problem(
                 "too-many-requests",

@@ -114,9 +114,9 @@ class Audit:
         for where, badge in self._current_badges(user, record):
             is_current = (badge.epoch, badge.v) == (mailbox.epoch, mailbox.v)
             if not is_current or counts_of(badge) != counts:
-                self._metrics.mismatch()
+                self._metrics.audit_mismatch.add()
                 _log_mismatch(user, where, record, counts, badge)
-        self._metrics.audited(1)
+        self._metrics.audit_checked.add()
 
     def _current_badges(self, user: str, record: Record) -> Iterator[tuple[str, Badge]]:
         """Yield each badge that must be current, and where it comes from."""

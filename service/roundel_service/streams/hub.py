@@ -113,9 +113,9 @@ class Hub:
             if isinstance(result, Exception):
                 continue
             if isinstance(operation, Notify):
-                self.metrics.published(seconds)
+                self.metrics.publish_seconds.observe(seconds)
             elif result.ignored:
-                self.metrics.gauge_update_ignored()
+                self.metrics.gauge_updates_ignored.add()
         return results
 
     async def retract(self, retract: Retract, user: str | None) -> tuple[int, int]:
@@ -195,8 +195,8 @@ class Hub:
 
     def rejection_body(self) -> bytes:
         """Return the whole body of a stream that is rejected and may retry later."""
-        self.metrics.stream_rejected()
-        self.metrics.events_sent("bye")
+        self.metrics.streams_rejected.add()
+        self.metrics.events_sent.add("bye")
         return self._registry.close_message("shed").encode()
 
     @property

@@ -104,7 +104,7 @@ class StreamRegistry:
         is_stuck = subscriber.is_stuck(trio.current_time())
         reason = subscriber.close_reason or ("slow" if is_stuck else "gone")
         if reason == "shed":
-            self._metrics.stream_rejected()
+            self._metrics.streams_rejected.add()
         self._metrics.stream_ended(reason, seconds)
         logs.stream_line(
             user=channel.user,

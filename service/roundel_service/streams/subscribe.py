@@ -83,7 +83,7 @@ def open_subscriber(
     )
 
     def hello(resume: ResumeInfo) -> Event:
-        metrics.stream_opened(resume.outcomes[""])
+        metrics.streams_opened.add(resume.outcomes[""])
         return events.hello_event(resume, ping=timeouts.ping, expires_in=expires_in)
 
     stream = Stream(

@@ -139,7 +139,7 @@ class Subscriber:
             self._counted = self._view_history.appended
         for event_type in self._stream.sent_types:
             self.events_sent += 1
-            self._metrics.events_sent(event_type)
+            self._metrics.events_sent.add(event_type)
             if event_type in _STATE_EVENTS:
                 self._has_state = True
                 self._record_delivery(now)
@@ -150,7 +150,7 @@ class Subscriber:
         if undelivered <= 0:
             # The first state was not published just now.
             return
-        self._metrics.delivered(now - history.appended_at)
+        self._metrics.delivery_seconds.observe(now - history.appended_at)
         if undelivered == 1:
             self._counted = history.appended
         else:
@@ -160,5 +160,5 @@ class Subscriber:
         skipped = self._view_history.appended - self._counted - self._delivered
         if skipped > 0:
             self.versions_skipped += skipped
-            self._metrics.versions_coalesced(skipped)
+            self._metrics.versions_coalesced.add(count=skipped)
         self._counted, self._delivered = self._view_history.appended, 0

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol, TypeAlias, final
+from typing import TypeAlias, final
 
 import attrs
 from prometheus_client.core import (
@@ -25,14 +25,6 @@ from prometheus_client.core import (
 )
 
 Labels: TypeAlias = tuple[str, ...]
-
-
-class Series(Protocol):
-    """A metric that a scrape collects."""
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the current values as metric families."""
-        ...
 
 
 @final
@@ -50,7 +42,7 @@ class Counter:
         if not labels:
             self._values[()] = 0
 
-    def add(self, count: int, labels: Labels = ()) -> None:
+    def add(self, *labels: str, count: int = 1) -> None:
         """Add *count* to the counter of these label values."""
         values = self._values
         values[labels] = values.get(labels, 0) + count
@@ -80,7 +72,7 @@ class Histogram:
         # A cell per bound, one for values above all bounds, and the sum.
         return [0] * (len(self._bounds) + 2)
 
-    def observe(self, value: float, labels: Labels = ()) -> None:
+    def observe(self, value: float, *labels: str) -> None:
         """Add *value* to the histogram of these label values."""
         cells = self._cells.get(labels)
         if cells is None:
@@ -148,16 +140,3 @@ class Process:
             folder = self.proc / "fd"
             count = folder.stat().st_size or len(os.listdir(folder))
             yield GaugeMetricFamily("process_open_fds", "Open file descriptors.", count)
-
-
-@final
-@attrs.frozen(eq=False)
-class Families:
-    """A collector of prometheus-client for all *series*."""
-
-    series: Sequence[Series]
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield all metric families."""
-        for series in self.series:
-            yield from series.collect()

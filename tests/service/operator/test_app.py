@@ -91,7 +91,7 @@ async def test_readiness_that_takes_too_long_is_a_reason(autojump_clock):
 async def test_metrics(autojump_clock):
     """A scrape returns the counters in the text format of Prometheus."""
     metrics = Metrics()
-    metrics.stream_rejected()
+    metrics.streams_rejected.add()
     answer = await operator(metrics=metrics).request("GET", "/metrics")
 
     assert answer.status == 200

@@ -65,15 +65,24 @@ def test_series_have_help_texts():
 
 
 COUNTED = [
-    (lambda m: m.events_sent("badge"), {"roundel_events_sent_total{event=badge}": 1}),
-    (lambda m: m.events_sent("ping", 3), {"roundel_events_sent_total{event=ping}": 3}),
-    (lambda m: m.versions_coalesced(7), {"roundel_versions_coalesced_total": 7}),
     (
-        lambda m: m.stream_opened("reset"),
+        lambda m: m.events_sent.add("badge"),
+        {"roundel_events_sent_total{event=badge}": 1},
+    ),
+    (
+        lambda m: m.events_sent.add("ping", count=3),
+        {"roundel_events_sent_total{event=ping}": 3},
+    ),
+    (
+        lambda m: m.versions_coalesced.add(count=7),
+        {"roundel_versions_coalesced_total": 7},
+    ),
+    (
+        lambda m: m.streams_opened.add("reset"),
         {"roundel_streams_opened_total{resume=reset}": 1},
     ),
     (
-        lambda m: m.published(0.003),
+        lambda m: m.publish_seconds.observe(0.003),
         {
             "roundel_publish_seconds_bucket{le=0.0025}": 0,
             "roundel_publish_seconds_bucket{le=0.005}": 1,
@@ -82,8 +91,8 @@ COUNTED = [
             "roundel_publish_seconds_sum": 0.003,
         },
     ),
-    (lambda m: m.delivered(0.5), {"roundel_delivery_seconds_sum": 0.5}),
-    (lambda m: m.stream_rejected(), {"roundel_streams_rejected_total": 1}),
+    (lambda m: m.delivery_seconds.observe(0.5), {"roundel_delivery_seconds_sum": 0.5}),
+    (lambda m: m.streams_rejected.add(), {"roundel_streams_rejected_total": 1}),
     (
         lambda m: m.stream_ended("drain", 500.0),
         {
@@ -100,18 +109,27 @@ COUNTED = [
             "roundel_request_seconds_sum{route=/v1/users/<user>}": 0.02,
         },
     ),
-    (lambda m: m.limited("user"), {"roundel_rate_limited_total{role=user}": 1}),
-    (lambda m: m.gauge_update_ignored(), {"roundel_gauge_updates_ignored_total": 1}),
-    (lambda m: m.audited(100), {"roundel_badge_audit_checked_total": 100}),
-    (lambda m: m.mismatch(), {"roundel_badge_audit_mismatch_total": 1}),
-    (lambda m: m.observe(streams=lambda: 4), {"roundel_streams_open": 4}),
-    (lambda m: m.observe(draining=lambda: True), {"roundel_draining": 1}),
+    (
+        lambda m: m.rate_limited.add("user"),
+        {"roundel_rate_limited_total{role=user}": 1},
+    ),
+    (
+        lambda m: m.gauge_updates_ignored.add(),
+        {"roundel_gauge_updates_ignored_total": 1},
+    ),
+    (
+        lambda m: m.audit_checked.add(count=100),
+        {"roundel_badge_audit_checked_total": 100},
+    ),
+    (lambda m: m.audit_mismatch.add(), {"roundel_badge_audit_mismatch_total": 1}),
+    (lambda m: setattr(m.streams_open, "read", lambda: 4), {"roundel_streams_open": 4}),
+    (lambda m: setattr(m.draining, "read", lambda: True), {"roundel_draining": 1}),
 ]
 
 
 @pytest.mark.parametrize(("count", "expected"), COUNTED)
 def test_counted_event_is_exported(count, expected):
-    """Each method changes its series, with the right labels."""
+    """Each update changes its series, with the right labels."""
     metrics = Metrics()
     count(metrics)
     after = scraped(metrics)
@@ -130,7 +148,7 @@ def _series(names: Iterable[str]) -> set[str]:
 
 @pytest.mark.parametrize(("count", "expected"), COUNTED)
 def test_other_series_stay_the_same(count, expected):
-    """Each method changes no series but its own."""
+    """Each update changes no series but its own."""
     metrics = Metrics()
     before = scraped(metrics)
     count(metrics)
@@ -144,8 +162,8 @@ def test_scrape_does_not_reset_counters():
     """Counters add up over several scrapes."""
     metrics = Metrics()
     for _ in range(3):
-        metrics.events_sent("badge", 2)
-        metrics.delivered(0.01)
+        metrics.events_sent.add("badge", count=2)
+        metrics.delivery_seconds.observe(0.01)
         scraped(metrics)
 
     after = scraped(metrics)
@@ -194,8 +212,8 @@ def test_gauges_are_read_at_each_scrape():
     """A scrape reads the gauges; `observe()` keeps functions that are not given."""
     streams: list[object] = []
     metrics = Metrics()
-    metrics.observe(streams=lambda: len(streams))
-    metrics.observe(draining=lambda: bool(streams))
+    metrics.streams_open.read = lambda: len(streams)
+    metrics.draining.read = lambda: bool(streams)
     streams.append("one")
     after = scraped(metrics)
 
