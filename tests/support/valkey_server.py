@@ -31,6 +31,15 @@ SLOTS: Final = 16_384
 KINDS: Final = ("redis", "valkey")
 
 
+def mainly(kind: str) -> list[Any]:
+    """Return the parameters of a test: *kind*, and the other one in the nightly run.
+
+    It is for tests of this engine's failure handling, which wait for real timeouts.
+    """
+    nightly = pytest.mark.nightly
+    return [pytest.param(each, marks=() if each == kind else nightly) for each in KINDS]
+
+
 class ServerError(Exception):
     """A server returned an error reply."""
 

@@ -33,11 +33,7 @@ from support.valkey_nodes import (
 pytestmark = pytest.mark.slow
 
 
-# Only one kind outside the nightly run: a cluster takes seconds to start.
-CLUSTER_KINDS = [pytest.param("redis", marks=pytest.mark.nightly), "valkey"]
-
-
-@pytest.fixture(scope="module", params=CLUSTER_KINDS)
+@pytest.fixture(scope="module", params=valkey_server.mainly("valkey"))
 def url(request):
     """Run a cluster without faults, and return its URL."""
     with valkey_server.cluster(request.param) as servers:
@@ -56,7 +52,7 @@ async def test_check(check, url):
     await check.run(make, is_durable=True, is_shared=True)
 
 
-@pytest.mark.parametrize("kind", valkey_server.KINDS)
+@pytest.mark.parametrize("kind", valkey_server.mainly("redis"))
 async def test_lost_primary(kind):
     """After a failover all users can write; only the primary's users get a reset."""
     with valkey_server.cluster(kind) as servers:

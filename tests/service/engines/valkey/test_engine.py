@@ -214,6 +214,7 @@ async def test_write_too_large_for_the_log(store):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shared_store", valkey_server.mainly("valkey"), indirect=True)
 async def test_calls_time_out_without_the_store(store, nursery):
     """Claims, enumerations and tag lookups fail in bounded time."""
     relay = Relay(store.host, store.port)

@@ -27,7 +27,7 @@ NOTIFY = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["redis", "valkey"])
+@pytest.mark.parametrize("kind", valkey_server.mainly("valkey"))
 async def test_streams_of_two_workers_agree(tmp_path, kind):
     """Each of 20 streams, spread over two processes, gets every badge."""
     with valkey_server.server(kind) as store:
@@ -60,7 +60,7 @@ async def is_admitted(served: ServiceProcess) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["redis", "valkey"])
+@pytest.mark.parametrize("kind", valkey_server.mainly("redis"))
 async def test_stream_limit_across_workers(tmp_path, kind):
     """Of 20 concurrent streams at two processes only 5 are admitted."""
     limit = {"ROUNDEL_MAX_STREAMS_PER_USER": "5"}
