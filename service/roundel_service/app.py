@@ -125,7 +125,7 @@ def build(
             metrics=hub.metrics,
             readiness=partial(_unready_reasons, hub, authenticator),
         ),
-        audit=Audit(engine, hub, hub.metrics),
+        audit=Audit(engine, hub.delivered_badge, hub.metrics),
     )
 
 

@@ -13,15 +13,17 @@ as long as the page took, since it competes with requests for disk or network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NoReturn, Protocol, final
+from collections.abc import Callable, Iterator
+from typing import NoReturn, final
 
+import attrs
 import structlog
 import trio
 
 from ..domain.badge import Badge
 from ..domain.record import Record
 from ..domain.recount import Counts, counts_of, recount
+from ..engines.base import Engine
 from ..telemetry.metrics import Metrics
 
 MAX_LAG = 60.0
@@ -39,47 +41,22 @@ MAX_BEHIND = 1_000
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-class RecordReader(Protocol):
-    """The part of an engine that the audit needs."""
-
-    async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return the next users after *after*, in a stable order; none at the end."""
-        ...
-
-    async def read(self, user: str) -> Record:
-        """Return the current record of *user*."""
-        ...
-
-
-class DeliveredBadges(Protocol):
-    """The part of the hub that the audit needs."""
-
-    def delivered_badge(self, user: str) -> Badge | None:
-        """Return the badge that the open streams of *user* deliver, if any."""
-        ...
-
-
 @final
+@attrs.define
 class Audit:
-    """Compares the badges of all mailboxes, *page* of them every *tick* seconds."""
+    """Compares the badges of all mailboxes, *page* of them every *tick* seconds.
 
-    def __init__(
-        self,
-        records: RecordReader,
-        delivered: DeliveredBadges,
-        metrics: Metrics,
-        *,
-        page: int = 100,
-        tick: float = 1.0,
-    ) -> None:
-        self._records = records
-        self._delivered = delivered
-        self._metrics = metrics
-        self._page = page
-        self._tick = tick
-        self._after: str | None = None
-        # Users whose hub is behind: the badge's ETag, and when it was seen first.
-        self._behind: dict[str, tuple[str, float]] = {}
+    *delivered_badge* returns the badge that the open streams of a user deliver, if any.
+    """
+
+    _engine: Engine
+    _delivered_badge: Callable[[str], Badge | None]
+    _metrics: Metrics
+    _page: int = attrs.field(default=100, kw_only=True)
+    _tick: float = attrs.field(default=1.0, kw_only=True)
+    _after: str | None = attrs.field(default=None, init=False)
+    # Users whose hub is behind: the badge's ETag, and when it was seen first.
+    _behind: dict[str, tuple[str, float]] = attrs.field(factory=dict, init=False)
 
     async def run(self) -> NoReturn:
         """Audit page after page until cancelled."""
@@ -97,7 +74,7 @@ class Audit:
             await trio.sleep(pause + self._tick)
 
     async def _audit_page(self) -> None:
-        users = await self._records.users(self._after, self._page)
+        users = await self._engine.users(self._after, self._page)
         if not users:
             self._after = None
         for user in users:
@@ -108,14 +85,23 @@ class Audit:
             await trio.lowlevel.checkpoint()
 
     async def _audit_user(self, user: str) -> None:
-        record = await self._records.read(user)
+        record = await self._engine.read(user)
         mailbox = record.mailbox
         counts = recount(mailbox.items.values(), mailbox.gauges, mailbox.more)
         for where, badge in self._current_badges(user, record):
             is_current = (badge.epoch, badge.v) == (mailbox.epoch, mailbox.v)
             if not is_current or counts_of(badge) != counts:
                 self._metrics.audit_mismatch.add()
-                _log_mismatch(user, where, record, counts, badge)
+                found = {"epoch": badge.epoch, "v": badge.v}
+                log.error(
+                    "badge mismatch",
+                    user=user,
+                    epoch=mailbox.epoch,
+                    v=mailbox.v,
+                    where=where,
+                    expected=_loggable(counts),
+                    actual={**found, **_loggable(counts_of(badge))},
+                )
         self._metrics.audit_checked.add()
 
     def _current_badges(self, user: str, record: Record) -> Iterator[tuple[str, Badge]]:
@@ -127,7 +113,7 @@ class Audit:
             # After a user was deleted, the latest change may be of the epoch before.
             if (latest.badge.epoch, latest.v) == (mailbox.epoch, mailbox.v):
                 yield "change", latest.badge
-        delivered = self._delivered.delivered_badge(user)
+        delivered = self._delivered_badge(user)
         if delivered is None:
             self._behind.pop(user, None)
         elif (delivered.epoch, delivered.v) == (mailbox.epoch, mailbox.v):
@@ -145,22 +131,6 @@ class Audit:
         if etag or len(self._behind) < MAX_BEHIND:
             self._behind[user] = delivered.etag, now
         return False
-
-
-def _log_mismatch(
-    user: str, where: str, record: Record, counts: Counts, badge: Badge
-) -> None:
-    log.error(
-        "badge mismatch",
-        user=user,
-        epoch=record.mailbox.epoch,
-        v=record.mailbox.v,
-        where=where,
-        expected=_loggable(counts),
-        actual={
-            "epoch": badge.epoch, "v": badge.v, **_loggable(counts_of(badge))
-        },
-    )  # fmt: skip
 
 
 def _loggable(counts: Counts) -> Counts:

@@ -81,7 +81,7 @@ async def service() -> Service:
 async def audited(service: Service, seconds: float, **pace: float) -> list[dict]:
     """Run the audit for *seconds* and return the lines that it logged."""
     with capture_logs() as lines, trio.move_on_after(seconds):
-        await Audit(service, service, service.metrics, **pace).run()
+        await Audit(service, service.delivered_badge, service.metrics, **pace).run()
     return lines
 
 
@@ -159,7 +159,7 @@ async def test_hub_that_stays_behind_is_reported(autojump_clock, service, nurser
     service.records = {"late": Record(mailbox(v=2)), "stuck": Record(mailbox(v=2))}
     service.streams = dict.fromkeys(service.records, mailbox(v=1).badge)
     with capture_logs() as lines:
-        nursery.start_soon(Audit(service, service, service.metrics).run)
+        nursery.start_soon(Audit(service, service.delivered_badge, service.metrics).run)
         await trio.sleep(MAX_LAG - 1)
 
         assert [] == lines
@@ -257,7 +257,7 @@ async def test_audit_keeps_no_record_alive(autojump_clock, service, nursery):
     """The audit references no record afterwards: its memory is O(1)."""
     engine = UncachedEngine()
     with capture_logs():
-        nursery.start_soon(Audit(engine, service, service.metrics).run)
+        nursery.start_soon(Audit(engine, service.delivered_badge, service.metrics).run)
         await trio.sleep(0.5)
 
     assert [None, None] == [record() for record in engine.made]
@@ -277,7 +277,7 @@ async def test_audit_of_an_empty_engine_runs_until_cancelled(autojump_clock, ser
     """Without users the audit costs one call of the engine per tick."""
     with trio.move_on_after(inf) as scope:
         scope.deadline = trio.current_time() + 100.5
-        await Audit(service, service, service.metrics).run()
+        await Audit(service, service.delivered_badge, service.metrics).run()
 
     assert 101 == len(service.pages)
 
