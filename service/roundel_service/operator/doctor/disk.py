@@ -36,7 +36,7 @@ def examine(path: Path, *, durability: str) -> list[Finding]:
         return [failure("engine", f"{path}: {folder} is not a writable folder")]
     check_durability = warning if durability == "off" else ok
     return [
-        *(_file(path) if path.exists() else _missing_file(path)),
+        *_file(path),
         check_durability("durability", f"{durability}: {_DURABILITY[durability]}"),
         *_disk(folder),
         latency(
@@ -54,11 +54,10 @@ def _nearest_existing(folder: Path) -> Path:
     return folder
 
 
-def _missing_file(path: Path) -> list[Finding]:
-    return [ok("engine", f"sqlite, {path}: does not exist; serve creates it")]
-
-
 def _file(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        yield ok("engine", f"sqlite, {path}: does not exist; serve creates it")
+        return
     try:
         file = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     except sqlite3.Error as error:
@@ -103,10 +102,9 @@ def _filesystem(folder: Path) -> str:
     except OSError:
         return ""
     mounts = {line.split()[1]: line.split()[2] for line in lines}
-    for parent in (folder.resolve(), *folder.resolve().parents):
-        if kind := mounts.get(str(parent)):
-            return kind
-    return ""
+    folder = folder.resolve()
+    kinds = (mounts.get(str(parent)) for parent in (folder, *folder.parents))
+    return next(filter(None, kinds), "")
 
 
 def _fsync_latency(folder: Path) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, final
+from functools import partial
+from typing import Literal, final
 
 import attrs
-
-Level: TypeAlias = Literal["ok", "warning", "failure"]
 
 
 @final
@@ -14,7 +13,7 @@ Level: TypeAlias = Literal["ok", "warning", "failure"]
 class Finding:
     """The result of a check of one *subject*."""
 
-    level: Level
+    level: Literal["ok", "warning", "failure"]
     subject: str
     message: str
 
@@ -22,19 +21,14 @@ class Finding:
         return f"{self.level:<8} {self.subject:<12} {self.message}"
 
 
-def ok(subject: str, message: str) -> Finding:
-    """Return a finding without a problem."""
-    return Finding("ok", subject, message)
+ok = partial(Finding, "ok")
+"""Return a finding without a problem."""
 
+warning = partial(Finding, "warning")
+"""Return a finding about a risk; the message says how to remove it."""
 
-def warning(subject: str, message: str) -> Finding:
-    """Return a finding about a risk; the message says how to remove it."""
-    return Finding("warning", subject, message)
-
-
-def failure(subject: str, message: str) -> Finding:
-    """Return a finding about lost data or an engine that does not work."""
-    return Finding("failure", subject, message)
+failure = partial(Finding, "failure")
+"""Return a finding about lost data or an engine that does not work."""
 
 
 def latency(action: str, seconds: float, *, slow: float, advice: str) -> Finding:

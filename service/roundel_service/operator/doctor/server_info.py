@@ -80,20 +80,14 @@ def _durability(info: Info) -> Finding:
 def _append_only_file(info: Info) -> Finding:
     if info.get("aof_last_write_status", "ok") != "ok":
         return failure("durability", "the append-only file cannot be written")
-    match info.get("appendfsync", "everysec"):
-        case "always":
-            return ok("durability", "acknowledged writes survive a power failure")
-        case "no":
-            return warning(
-                "durability",
-                "writes survive a restart; a power failure loses what the system had "
-                "not written, often half a minute; set appendfsync everysec",
-            )
-        case _:
-            return ok(
-                "durability",
-                "writes survive a restart; a power failure loses the last second",
-            )
+    policy = info.get("appendfsync", "everysec")
+    if policy == "always":
+        return ok("durability", "acknowledged writes survive a power failure")
+    message = "writes survive a restart; a power failure loses"
+    if policy == "no":
+        lost = "what the system had not written, often half a minute"
+        return warning("durability", f"{message} {lost}; set appendfsync everysec")
+    return ok("durability", f"{message} the last second")
 
 
 def _eviction(info: Info) -> Finding:

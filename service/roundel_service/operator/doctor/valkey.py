@@ -63,16 +63,13 @@ async def _server_info(store: Store) -> tuple[Info, float]:
     (info,) = await store.run_or_raise([["INFO"]])
     start = time.time()
     (clock,) = await store.run_or_raise([["TIME"]])
-    settings: dict[str, str] = {}
-    for name in _SETTINGS:
-        try:
-            (reply,) = await store.run_or_raise([["CONFIG", "GET", name]])
-        except EngineUnavailable:
-            continue  # Hosted stores often do not permit CONFIG GET.
-        settings |= _pairs(reply)
-    seconds, micros = (int(part) for part in _texts(clock))
-    offset = seconds + micros / 1e6 - start
-    return {**parse_info(_text(info)), **settings}, offset
+    seconds, micros = map(int, clock)
+    found = {**parse_info(_text(info))}
+    for reply in await store.run([["CONFIG", "GET", name] for name in _SETTINGS]):
+        # Hosted stores often do not permit CONFIG GET.
+        if isinstance(reply, dict):
+            found |= {_text(name): _text(value) for name, value in reply.items()}
+    return found, seconds + micros / 1e6 - start
 
 
 async def _reply_latency(store: Store) -> float:
@@ -86,14 +83,3 @@ async def _reply_latency(store: Store) -> float:
 
 def _text(reply: object) -> str:
     return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def _texts(reply: object) -> list[str]:
-    return [_text(part) for part in reply] if isinstance(reply, list) else []
-
-
-def _pairs(reply: object) -> dict[str, str]:
-    if isinstance(reply, dict):
-        return {_text(name): _text(value) for name, value in reply.items()}
-    values = _texts(reply)
-    return dict(zip(values[::2], values[1::2], strict=True))
