@@ -45,19 +45,20 @@ async def connect(url: StoreUrl, *, command_timeout: float) -> AnyClient:
     """
     # The library's exceptions contain everything that it would log.
     Logger.init(LogLevel.OFF)
-    advanced = {
-        "connection_timeout": round(1_000 * CONNECT_TIMEOUT),
-        "tls_config": _tls(url),
-    }
+    advanced: dict[str, Any] = {"connection_timeout": round(1_000 * CONNECT_TIMEOUT)}
+    if url.ca is not None:
+        authorities = root_certificates(url.ca)
+        advanced["tls_config"] = TlsAdvancedConfiguration(root_pem_cacerts=authorities)
     options: dict[str, Any] = {
         "addresses": [NodeAddress(host, port) for host, port in url.addresses],
         "use_tls": url.has_tls,
-        "credentials": _credentials(url),
         "request_timeout": round(1_000 * command_timeout),
         "reconnect_strategy": _RECONNECT,
         "client_name": "roundel",
         "lazy_connect": True,
     }
+    if url.password is not None:
+        options["credentials"] = ServerCredentials(url.password, url.user)
     if url.is_cluster:
         return await GlideClusterClient.create(
             GlideClusterClientConfiguration(
@@ -81,15 +82,3 @@ async def execute(client: AnyClient, commands: Sequence[Command]) -> list[object
     for command in commands:
         batch.custom_command(command)
     return await client.exec(batch, raise_on_error=False) or []
-
-
-def _tls(url: StoreUrl) -> TlsAdvancedConfiguration | None:
-    if url.ca is None:
-        return None
-    return TlsAdvancedConfiguration(root_pem_cacerts=root_certificates(url.ca))
-
-
-def _credentials(url: StoreUrl) -> ServerCredentials | None:
-    if url.password is None:
-        return None
-    return ServerCredentials(url.password, url.user)

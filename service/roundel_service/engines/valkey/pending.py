@@ -8,14 +8,12 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
-from ...domain.mailbox import Applied
-from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import Operation
 from ...domain.record import Record
-from ..base import EngineUnavailable
+from ..base import ApplyResult, EngineUnavailable
 from .scripts import WRITE_ID_SIZE
 
-OperationResult: TypeAlias = Record | Applied | TooManyCategories | EngineUnavailable
+OperationResult: TypeAlias = Record | ApplyResult
 
 
 @final

@@ -17,10 +17,9 @@ decides:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from ..base import EngineUnavailable
-from .client import Command
 from .keys import Keys
 from .pending import PlannedWrite, StoredRecord
 from .scripts import FIND_WRITE
@@ -35,7 +34,9 @@ async def find_writes(
     """Return the state of each write, given its user and the record loaded since."""
     states = [_state(plan, stored) for _, plan, stored in writes]
     commands = [
-        _find_in_log(keys, user, plan)
+        FIND_WRITE.call(
+            [keys.log(keys.shard(user))], [user, plan.before.write_id, plan.id]
+        )
         for (user, plan, _), state in zip(writes, states, strict=True)
         if state is None
     ]
@@ -56,17 +57,7 @@ def _state(plan: PlannedWrite, stored: StoredRecord) -> WriteState | None:
     return "not applied"
 
 
-def _find_in_log(keys: Keys, user: str, plan: PlannedWrite) -> Command:
-    log = keys.log(keys.shard(user))
-    return FIND_WRITE.call([log], [user, plan.before.write_id, plan.id])
-
-
 def _from_reply(reply: object) -> WriteState | EngineUnavailable:
-    match reply:
-        case b"applied":
-            return "applied"
-        case b"not applied":
-            return "not applied"
-        case b"unknown":
-            return "unknown"
+    if reply in (b"applied", b"not applied", b"unknown"):
+        return cast(WriteState, reply.decode())
     return failure_of(reply)

@@ -52,6 +52,10 @@ class Store:
         """
         if not commands:
             return []
+        groups = self.slots.split(commands)
+        if len(groups) == 1:
+            (primary,) = groups
+            return await self._connections[primary].run(commands)
         replies: list[object] = [None] * len(commands)
 
         async def run_at(primary: int, indexes: Sequence[int]) -> None:
@@ -60,13 +64,9 @@ class Store:
             for index, reply in zip(indexes, results, strict=True):
                 replies[index] = reply
 
-        (first, *others) = self.slots.split(commands).items()
-        if not others:
-            await run_at(*first)
-            return replies
         async with trio.open_nursery() as nursery:
-            for group in (first, *others):
-                nursery.start_soon(run_at, *group)
+            for primary, indexes in groups.items():
+                nursery.start_soon(run_at, primary, indexes)
         return replies
 
     async def run_or_raise(self, commands: Sequence[Command]) -> list[Any]:

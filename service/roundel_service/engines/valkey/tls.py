@@ -31,15 +31,11 @@ class CaFileError(Exception):
 def root_certificates(ca: str) -> bytes:
     """Return the content of the PEM file *ca*; raises `CaFileError`."""
     try:
-        _context(ca)
+        ssl.create_default_context(cafile=ca)
         return Path(ca).read_bytes()
     except OSError as error:  # ssl.SSLError is an OSError
         reason = error.strerror or "cannot be read"
         raise CaFileError(f"ca={ca}: {reason}") from None
-
-
-def _context(ca: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca)
 
 
 async def find_tls_error(url: StoreUrl) -> str | None:
@@ -50,7 +46,7 @@ async def find_tls_error(url: StoreUrl) -> str | None:
     if not url.has_tls:
         return None
     try:
-        context = _context(url.ca)
+        context = ssl.create_default_context(cafile=url.ca)
     except OSError:
         return None  # `root_certificates()` has reported this error.
     with trio.move_on_after(_TIMEOUT):
@@ -72,15 +68,11 @@ async def _handshake_error(host: str, port: int, context: ssl.SSLContext) -> str
     except trio.TooSlowError:
         return "handshake timed out; the server may not speak TLS"
     except trio.BrokenResourceError as error:
-        return _reason(error.__cause__)
+        match error.__cause__:
+            case ssl.SSLCertVerificationError(verify_message=reason):
+                return reason
+            case ssl.SSLError(reason=reason):
+                return reason
     finally:
         await trio.aclose_forcefully(stream)
-    return None
-
-
-def _reason(error: BaseException | None) -> str | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError):
-        return error.reason
     return None
