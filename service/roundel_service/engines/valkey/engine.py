@@ -12,7 +12,7 @@ epoch, and its clients get the whole state.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import cast, final
 
@@ -81,7 +81,11 @@ class ValkeyEngine:
             self._reader = Store(parsed, timeout=BLOCK_TIME + 1.0)
         self._metadata = StoreMetadata(self._store, self._keys)
         self._index = Index(self._store, self._keys, self._metadata)
-        self._presence = PresenceStore(self._store, self._keys, self._metadata)
+        presence = PresenceStore(self._store, self._keys, self._metadata)
+        self.users = self._index.users
+        self.claim = self._index.claim
+        self.claimed = self._index.claimed
+        self.report_presence = presence.report_presence
         planner = WritePlanner(
             keys=self._keys,
             limits=limits or RecordLimits(),
@@ -175,24 +179,3 @@ class ValkeyEngine:
         """Return the users with an item that *retract* selects, and possibly others."""
         tag = serialization.retract_tag(retract)
         return [] if tag is None else await self._index.holders(tag)
-
-    async def users(self, after: str | None, limit: int) -> list[str]:
-        """Return up to *limit* users after *after*, ordered by shard and name."""
-        return await self._index.users(after, limit)
-
-    async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        """Store *value* for *ttl* seconds unless the key exists; return the value."""
-        return await self._index.claim(key, value, ttl=ttl)
-
-    async def claimed(self, key: str) -> str | None:
-        """Return the value of a claim, or `None`."""
-        return await self._index.claimed(key)
-
-    async def report_presence(
-        self, streams: Mapping[str, int], *, ttl: float
-    ) -> list[int | EngineUnavailable]:
-        """Report the number of *streams* of each user at this node for *ttl* seconds.
-
-        Returns the number at other nodes for each user, in the same order.
-        """
-        return await self._presence.report_presence(streams, ttl=ttl)

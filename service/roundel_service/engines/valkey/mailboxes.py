@@ -20,7 +20,6 @@ import trio
 
 from roundel_adapters.wakeup import Wakeup
 
-from ...domain.operations import Operation
 from ...domain.record import Record
 from ...lru_map import LruMap
 from ..base import EngineUnavailable
@@ -28,7 +27,6 @@ from ..cache import CACHE_BYTES, record_weight
 from . import rows
 from .pending import (
     MailboxTransaction,
-    OperationResult,
     PendingOperation,
     StoredRecord,
 )
@@ -74,17 +72,12 @@ class MailboxStore:
         self._scheduler = OperationScheduler(
             self._primary, self._begin, self._run_batch
         )
+        self.submit = self._scheduler.submit
         self._stale: set[str] = set()
         self._stale_added = Wakeup()
 
     def _primary(self, user: str) -> int:
         return self._store.slots.primary(self._planner.keys.user(user))
-
-    async def submit(
-        self, work: Sequence[tuple[str, Operation | None]]
-    ) -> list[OperationResult]:
-        """Run operations, in order for each user; `None` reads the record."""
-        return await self._scheduler.submit(work)
 
     async def run(self) -> None:
         """Run transactions and refresh stale records until cancelled."""
