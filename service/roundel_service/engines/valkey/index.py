@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, final
 
+import attrs
 import trio
 
 from ..base import EngineUnavailable
@@ -19,16 +20,16 @@ _RETRY_DELAY: Final = 0.05
 
 
 @final
+@attrs.frozen
 class Index:
     """Finds users by tag or by name, and keeps claims.
 
     All commands are idempotent. They are retried for `RETRY_TIMEOUT` seconds.
     """
 
-    def __init__(self, store: Store, keys: Keys, metadata: StoreMetadata) -> None:
-        self._store = store
-        self._keys = keys
-        self._metadata = metadata
+    _store: Store
+    _keys: Keys
+    _metadata: StoreMetadata
 
     async def holders(self, tag: str) -> list[str]:
         """Return the users who hold an item with this *tag*, and possibly others."""
@@ -50,14 +51,10 @@ class Index:
         return page[:limit]
 
     async def _page(self, shards: range, start: str, limit: int) -> list[str]:
-        starts = [start] + ["-"] * (len(shards) - 1)
-        commands: list[Command] = [
-            [
-                *("ZRANGEBYLEX", self._keys.users(shard), first, "+"),
-                *("LIMIT", "0", f"{limit}"),
-            ]
-            for shard, first in zip(shards, starts, strict=True)
-        ]
+        first, *others = (self._keys.users(shard) for shard in shards)
+        rest = ["+", "LIMIT", "0", f"{limit}"]
+        commands: list[Command] = [["ZRANGEBYLEX", first, start, *rest]]
+        commands += [["ZRANGEBYLEX", key, "-", *rest] for key in others]
         while True:
             found = await self._run(commands)
             present = await self._filter(shards, found)
@@ -72,18 +69,12 @@ class Index:
     async def _filter(
         self, shards: range, found: Sequence[Sequence[bytes]]
     ) -> list[list[bytes]]:
-        return await self._run(
-            [
-                FILTER_USERS.call(
-                    [
-                        self._keys.users(shard),
-                        *(self._keys.user(name.decode()) for name in names),
-                    ],
-                    names,
-                )
-                for shard, names in zip(shards, found, strict=True)
-            ]
-        )
+        commands = []
+        for shard, names in zip(shards, found, strict=True):
+            mailboxes = [self._keys.user(name.decode()) for name in names]
+            keys = [self._keys.users(shard), *mailboxes]
+            commands.append(FILTER_USERS.call(keys, names))
+        return await self._run(commands)
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
         """Store *value* for *ttl* seconds unless the key exists; return the value."""

@@ -22,6 +22,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, final
 
+import attrs
 import trio
 
 from ..base import EngineUnavailable
@@ -45,6 +46,7 @@ _RETRY_DELAY: Final = 0.2
 
 
 @final
+@attrs.define(eq=False)
 class LogFollower:
     """Follows the logs, and reports their entries to *mailboxes*.
 
@@ -52,24 +54,19 @@ class LogFollower:
     watched users of some shards.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        reader: Store,
-        keys: Keys,
-        mailboxes: MailboxStore,
-        metadata: StoreMetadata,
-        watched: Callable[[Collection[int]], Iterable[str]],
-    ) -> None:
-        self._store = store
-        self._reader = reader
-        self._keys = keys
-        self._mailboxes = mailboxes
-        self._metadata = metadata
-        self._watched = watched
-        self._timelines: dict[int, bytes] = {}
-        self._last_ids: dict[int, int] = {}
-        self._shards = {keys.log(shard).encode(): shard for shard in range(keys.shards)}
+    _store: Store
+    _reader: Store
+    _keys: Keys
+    _mailboxes: MailboxStore
+    _metadata: StoreMetadata
+    _watched: Callable[[Collection[int]], Iterable[str]]
+    _timelines: dict[int, bytes] = attrs.field(factory=dict, init=False)
+    _last_ids: dict[int, int] = attrs.field(factory=dict, init=False)
+    _shards: dict[bytes, int] = attrs.field(init=False)
+
+    @_shards.default
+    def _index_shards(self) -> dict[bytes, int]:
+        return {self._keys.log(n).encode(): n for n in range(self._keys.shards)}
 
     async def run(self) -> None:
         """Follow the logs until cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+import attrs
 import trio
 
 from .. import serialization
@@ -23,13 +24,13 @@ class IncompatibleLayout(Exception):  # noqa: N818, it names the state of the st
 
 
 @final
+@attrs.define(eq=False)
 class StoreMetadata:
     """Creates the store's metadata, and verifies that they match this node."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
-        self._store = store
-        self._keys = keys
-        self.is_verified = False
+    _store: Store
+    _keys: Keys
+    is_verified: bool = attrs.field(default=False, init=False)
 
     async def verify(self) -> None:
         """Create the metadata of a new store, or compare those of an existing one.

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import final
+
+import attrs
 
 from ..base import EngineUnavailable
 from .keys import Keys
@@ -22,6 +25,7 @@ from .store import Store, failure_of
 
 
 @final
+@attrs.frozen
 class PresenceStore:
     """Reports this node's streams and returns the number at other nodes.
 
@@ -29,11 +33,10 @@ class PresenceStore:
     the reports of its previous process.
     """
 
-    def __init__(self, store: Store, keys: Keys, metadata: StoreMetadata) -> None:
-        self._store = store
-        self._keys = keys
-        self._metadata = metadata
-        self._node = secrets.token_urlsafe(9)
+    _store: Store
+    _keys: Keys
+    _metadata: StoreMetadata
+    _node: str = attrs.field(init=False, factory=partial(secrets.token_urlsafe, 9))
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
@@ -47,16 +50,10 @@ class PresenceStore:
         except EngineUnavailable as error:
             return [error] * len(streams)
         milliseconds = f"{max(1, round(ttl * 1_000))}"
-        replies = await self._store.run(
-            [
-                REPORT_PRESENCE.call(
-                    [self._keys.presence(user)], [self._node, f"{count}", milliseconds]
-                )
-                for user, count in streams.items()
-            ]
-        )
-        return [_count(reply) for reply in replies]
-
-
-def _count(reply: object) -> int | EngineUnavailable:
-    return reply if isinstance(reply, int) else failure_of(reply)
+        commands = []
+        for user, count in streams.items():
+            arguments = [self._node, f"{count}", milliseconds]
+            key = self._keys.presence(user)
+            commands.append(REPORT_PRESENCE.call([key], arguments))
+        replies = await self._store.run(commands)
+        return [r if isinstance(r, int) else failure_of(r) for r in replies]

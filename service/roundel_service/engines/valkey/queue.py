@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container
+from itertools import islice
 from typing import Final, final
+
+import attrs
 
 from ..base import EngineUnavailable
 from .pending import PendingOperation
@@ -17,17 +20,19 @@ MAX_CONCURRENT: Final = 2
 
 
 @final
+@attrs.define(eq=False)
 class PendingQueue:
     """Operations by user, and the number of batches that are *running*.
 
     *progress_at* is when an operation was last completed, by trio's clock.
     """
 
-    def __init__(self) -> None:
-        self.running = 0
-        self.progress_at = 0.0
-        # An OrderedDict finds its first key in O(1) after many deletions; a dict scans.
-        self._waiting: OrderedDict[str, list[PendingOperation]] = OrderedDict()
+    running: int = 0
+    progress_at: float = 0.0
+    # An OrderedDict finds its first key in O(1) after many deletions; a dict scans.
+    _waiting: OrderedDict[str, list[PendingOperation]] = attrs.field(
+        factory=OrderedDict, init=False
+    )
 
     def add(self, operation: PendingOperation) -> None:
         """Add *operation* to the next batch that includes its user."""
@@ -37,12 +42,8 @@ class PendingQueue:
         """Remove and return the operations of the next users who are not *busy*."""
         if self.running >= MAX_CONCURRENT:
             return {}
-        users: list[str] = []
-        for user in self._waiting:
-            if user not in busy:
-                users.append(user)
-                if len(users) == MAX_BATCH:
-                    break
+        idle = (user for user in self._waiting if user not in busy)
+        users = list(islice(idle, MAX_BATCH))
         return {user: self._waiting.pop(user) for user in users}
 
     def fail_before(self, since: float, reason: str) -> None:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import final
 
+import attrs
 import trio
 
 from roundel_adapters.wakeup import Wakeup
@@ -30,26 +32,23 @@ NOT_RUNNING = "the engine is not running"
 
 
 @final
+@attrs.define(eq=False)
 class OperationScheduler:
     """Runs operations in batches.
 
     *primary* maps a user to a primary, *begin* creates a user's transaction, and
-    *run_batch* runs transactions until all have results.
+    *run_transactions* runs transactions until all have results.
     """
 
-    def __init__(
-        self,
-        primary: Callable[[str], int],
-        begin: Callable[[str, list[PendingOperation]], MailboxTransaction],
-        run_batch: Callable[[Sequence[MailboxTransaction]], Awaitable[None]],
-    ) -> None:
-        self._primary = primary
-        self._begin = begin
-        self._run_transactions = run_batch
-        self._queues: defaultdict[int, PendingQueue] = defaultdict(PendingQueue)
-        self._busy: set[str] = set()
-        self._wakeup = Wakeup()
-        self._is_closed = False
+    _primary: Callable[[str], int]
+    _begin: Callable[[str, list[PendingOperation]], MailboxTransaction]
+    _run_transactions: Callable[[Sequence[MailboxTransaction]], Awaitable[None]]
+    _queues: defaultdict[int, PendingQueue] = attrs.field(
+        factory=partial(defaultdict, PendingQueue), init=False
+    )
+    _busy: set[str] = attrs.field(factory=set, init=False)
+    _wakeup: Wakeup = attrs.field(factory=Wakeup, init=False)
+    _is_closed: bool = attrs.field(default=False, init=False)
 
     async def submit(
         self, work: Sequence[tuple[str, Operation | None]]

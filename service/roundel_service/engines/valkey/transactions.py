@@ -43,6 +43,7 @@ _RETRY_DELAY: Final = 0.05
 
 
 @final
+@attrs.frozen
 class OptimisticTransactions:
     """Runs the transactions of many users together.
 
@@ -50,17 +51,10 @@ class OptimisticTransactions:
     *own_writes* holds the ids of writes that this node has planned or applied.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        planner: WritePlanner,
-        on_stored: Callable[[str, StoredRecord], None],
-        own_writes: LruMap[bytes, None],
-    ) -> None:
-        self._store = store
-        self._planner = planner
-        self._on_stored = on_stored
-        self._own_writes = own_writes
+    _store: Store
+    _planner: WritePlanner
+    _on_stored: Callable[[str, StoredRecord], None]
+    _own_writes: LruMap[bytes, None]
 
     async def run(self, transactions: Sequence[MailboxTransaction]) -> None:
         """Run *transactions*; those without results in bounded time fail."""
