@@ -1,38 +1,27 @@
 """Draw the folders and their imports: `python docs/images/draw_architecture.py`.
 
 Everything in the picture is read from the code: the folders and modules of the service,
-the adapters and the core, the first sentence of each docstring, and the import graph.
-A folder stands above all folders that it imports. An arrow is an import; one that other
-arrows imply is left out.
+the adapters and the core, and the import graph. A folder stands above all folders that
+it imports. An arrow is an import; one that other arrows imply is left out.
 """
 
 from __future__ import annotations
 
-import ast
 from collections import defaultdict
 from graphlib import TopologicalSorter
-from html import escape
 from pathlib import Path
 
 import grimp
 
 PICTURE = Path(__file__).with_name("architecture.svg")
-ROOT = Path(__file__).parents[2]
-FOLDERS = {
-    "roundel": "core/roundel",
-    "roundel_adapters": "adapters/roundel_adapters",
-    "roundel_service": "service/roundel_service",
-}
 LEFT_OUT = {"roundel_adapters", "roundel_service", "roundel_service.__main__"}
 
-WIDTH, HEIGHT = 240, 78
-GAP, RISE = 28, 52
-LINE = 36
-"""Characters of a docstring on one line of a box."""
+WIDTH, HEIGHT = 192, 46
+GAP, RISE = 18, 44
+BOXES_A_ROW = 4
 
 STYLE = """
-  text { font: 12px system-ui, sans-serif; fill: #1b1d2a; text-anchor: middle; }
-  .name { font-weight: 600; font-size: 14px; }
+  text { font: 600 14px system-ui, sans-serif; fill: #1b1d2a; text-anchor: middle; }
   rect { stroke-width: 1.5; }
   .service { fill: #eef0fd; stroke: #4650c8; }
   .adapters { fill: #e9f6ef; stroke: #2a7d4f; }
@@ -97,51 +86,32 @@ def arrows_of(graph: Graph) -> list[tuple[str, str]]:
 
 
 def places_of(graph: Graph) -> dict[str, tuple[float, float]]:
-    """Return the centre of each box: a row for each level, sorted by name."""
-    rows: dict[int, list[str]] = defaultdict(list)
-    for box, level in levels_of(graph).items():
-        rows[level].append(box)
-    width = max(map(len, rows.values())) * (WIDTH + GAP)
+    """Return the centre of each box: rows for each level, sorted by name."""
+    levels = levels_of(graph)
+    rows: list[list[str]] = []
+    for level in sorted(set(levels.values()), reverse=True):
+        boxes = sorted(box for box in graph if levels[box] == level)
+        count = -(-len(boxes) // BOXES_A_ROW)
+        rows += [boxes[number::count] for number in range(count)]
+    width = max(map(len, rows)) * (WIDTH + GAP)
     return {
-        box: (
-            width * (number + 0.5) / len(row),
-            (max(rows) - level + 0.5) * (HEIGHT + RISE),
-        )
-        for level, row in rows.items()
-        for number, box in enumerate(sorted(row))
+        box: (width * (x + 0.5) / len(row), (y + 0.5) * (HEIGHT + RISE))
+        for y, row in enumerate(rows)
+        for x, box in enumerate(row)
     }
 
 
-def summary(box: str) -> list[str]:
-    """Return the first sentence of the docstring of *box*, in at most three lines."""
-    package, _, name = box.partition(".")
-    path = ROOT / FOLDERS.get(box, f"{FOLDERS[package]}/{name}")
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    text = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0]
-    text = text.replace("\n", " ").replace("`", "").split(". ")[0].rstrip(".")
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) >= LINE:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines if len(lines) <= 3 else [*lines[:2], f"{lines[2]} …"]
-
-
 def draw_box(box: str, place: tuple[float, float]) -> str:
-    """Return the SVG of one box: its name and its summary."""
+    """Return the SVG of one box with its name."""
     x, y = place
     kind = {"roundel": "core", "roundel_adapters": "adapters"}.get(
         box.partition(".")[0], "service"
     )
     label = box.removeprefix("roundel_service.").removeprefix("roundel_")
-    lines = "".join(
-        f'<text x="{x:g}" y="{y - 1 + 15 * number:g}">{escape(line)}</text>'
-        for number, line in enumerate(summary(box))
-    )
     return (
         f'<rect class="{kind}" x="{x - WIDTH / 2:g}" y="{y - HEIGHT / 2:g}" '
         f'width="{WIDTH}" height="{HEIGHT}" rx="10"/>'
-        f'<text class="name" x="{x:g}" y="{y - 19:g}">{escape(label)}</text>{lines}'
+        f'<text x="{x:g}" y="{y + 5:g}">{label}</text>'
     )
 
 
