@@ -20,7 +20,7 @@ from hypercorn.utils import parse_socket_addr
 from ..driver import EventStream
 from ..wakeup import Wakeup
 from .asgi.app_task import AppRunner
-from .asgi.connection_context import Address, ConnectionContext
+from .asgi.connection_context import ConnectionContext
 from .asgi.http1 import GuardedH11Protocol
 from .asgi.http2 import Http2Connection
 from .context import ServerContext
@@ -99,14 +99,24 @@ class Connection:
         family = self._socket.family
         client = parse_socket_addr(family, self._socket.getpeername())
         server = parse_socket_addr(family, self._socket.getsockname())
+        can_hand_off = self._tls is None and self._context.dispatcher is not None
         async with trio.open_nursery() as nursery:
-            context = self._connection_context(AppRunner(nursery), client, server)
+            connection = ConnectionContext(
+                context=self._context,
+                apps=AppRunner(nursery),
+                send=self._send,
+                receive=self._receive,
+                hand_off=self._hand_off if can_hand_off else None,
+                ssl=self._tls is not None,
+                client=client,
+                server=server,
+            )
             is_http2 = self._tls and self._tls.selected_alpn_protocol() == "h2"
             protocol_class = Http2Connection if is_http2 else GuardedH11Protocol
-            self._protocol = protocol_class(self._context, context)
+            self._protocol = protocol_class(connection)
             with self._idle_timeout.scope:
                 await self._protocol.initiate()
-                await self._read(context, received)
+                await self._read(connection, received)
             await self._protocol.handle(Closed())
 
     def _hand_off(
@@ -122,32 +132,18 @@ class Connection:
         self._is_closed = True
         self._idle_timeout.scope.cancel()
 
-    def _connection_context(
-        self, apps: AppRunner, client: Address, server: Address
-    ) -> ConnectionContext:
-        can_hand_off = self._tls is None and self._context.dispatcher is not None
-        return ConnectionContext(
-            apps=apps,
-            send=self._send,
-            receive=self._receive,
-            hand_off=self._hand_off if can_hand_off else None,
-            ssl=self._tls is not None,
-            client=client,
-            server=server,
-        )
-
-    async def _read(self, context: ConnectionContext, received: bytes) -> None:
+    async def _read(self, connection: ConnectionContext, received: bytes) -> None:
         if received:
-            await self._handle(context, received)
+            await self._handle(connection, received)
         while data := await self._receive():
             if not self._is_closed:
-                await self._handle(context, data)
+                await self._handle(connection, data)
 
-    async def _handle(self, context: ConnectionContext, data: bytes) -> None:
+    async def _handle(self, connection: ConnectionContext, data: bytes) -> None:
         try:
             await self._protocol.handle(RawData(data))
         except H2ProtocolAssumedError as error:
-            self._protocol = Http2Connection(self._context, context)
+            self._protocol = Http2Connection(connection)
             await self._protocol.initiate()
             await self._protocol.handle(RawData(error.data))
         self._watch_head()

@@ -8,17 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias, final
 
 import trio
-from hypercorn.typing import (
-    AppWrapper,
-    ASGIReceiveEvent,
-    ASGISendEvent,
-    HTTPRequestEvent,
-    Scope,
-)
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, HTTPRequestEvent, Scope
+
+from ..dispatcher.handoff import Send
 
 log = logging.getLogger("roundel_adapters.server")
 
-Send: TypeAlias = Callable[[ASGISendEvent | None], Awaitable[None]]
 OnReceived: TypeAlias = Callable[[int], Awaitable[None]]
 
 
@@ -40,14 +35,16 @@ class ReceiveQueue:
         self._limit = limit
         self._on_received = on_received
         self._body = bytearray()
-        self._is_complete = self._is_consumed = self._is_disconnected = False
+        self._is_consumed = self._is_disconnected = False
+        self.is_complete = False
+        """Whether the client has sent the whole request."""
         self._changed = trio.lowlevel.ParkingLot()
 
     async def put(self, event: ASGIReceiveEvent) -> None:
         """Add an event; after a part of a body, wait until there is room for more."""
         if event["type"] == "http.request":
             self._body += event["body"]
-            self._is_complete = not event["more_body"]
+            self.is_complete = not event["more_body"]
         else:
             self._is_disconnected = True
         self._changed.unpark_all()
@@ -64,7 +61,7 @@ class ReceiveQueue:
     async def receive(self) -> ASGIReceiveEvent:
         """Wait for the application's next event."""
         while not self._is_consumed:
-            if self._body or self._is_complete:
+            if self._body or self.is_complete:
                 return await self._next_body_part()
             if self._is_disconnected:
                 break
@@ -78,7 +75,7 @@ class ReceiveQueue:
     async def _next_body_part(self) -> HTTPRequestEvent:
         body = bytes(self._body)
         self._body.clear()
-        self._is_consumed = self._is_complete
+        self._is_consumed = self.is_complete
         self._changed.unpark_all()
         if body and self._on_received is not None:
             await self._on_received(len(body))
@@ -104,9 +101,9 @@ class AppRunner:
     async def _run(
         self, app: AppWrapper, scope: Scope, receive_queue: ReceiveQueue, send: Send
     ) -> None:
-        to_thread, from_thread = trio.to_thread.run_sync, trio.from_thread.run
+        threads = trio.to_thread.run_sync, trio.from_thread.run
         try:
-            await app(scope, receive_queue.receive, send, to_thread, from_thread)
+            await app(scope, receive_queue.receive, send, *threads)
         except* trio.Cancelled:
             raise
         except* Exception:

@@ -8,6 +8,7 @@ from typing import TypeAlias, final
 import attrs
 from hypercorn.events import Event
 
+from ..context import ServerContext
 from ..dispatcher.handoff import HandOff
 from .app_task import AppRunner
 
@@ -24,6 +25,7 @@ class ConnectionContext:
     `None` where the socket cannot be given away.
     """
 
+    context: ServerContext
     apps: AppRunner
     send: Callable[[Event], Awaitable[None]]
     receive: Callable[[], Awaitable[bytes]]

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import final
 
 import h11
 import trio
-from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.typing import (
-    AppWrapper,
-    ASGIReceiveEvent,
-    ASGISendEvent,
-    H11SendableEvent,
-    Scope,
-)
+from hypercorn.typing import H11SendableEvent
 
-from ..context import ServerContext
-from ..dispatcher.handoff import advertise, with_hand_off
 from .app_task import ReceiveQueue
 from .connection_context import ConnectionContext
+from .exchange import Exchange
 
 MAX_UNREAD_BODY = 64 * 1024
 """Bytes of a request's body that are read before the application receives them."""
@@ -43,19 +33,20 @@ class GuardedH11Protocol(H11Protocol):
 
     connection: h11.Connection
 
-    def __init__(self, server: ServerContext, connection: ConnectionContext) -> None:
+    def __init__(self, connection: ConnectionContext) -> None:
+        context = connection.context
         super().__init__(
-            server.app,
-            server.config,
-            server.worker_context,
-            self,  # type: ignore[arg-type]
-            server.connection_state(),
+            context.app,
+            context.config,
+            context.worker_context,
+            None,  # type: ignore[arg-type]
+            context.connection_state(),
             connection.ssl,
             connection.client,
             connection.server,
             connection.send,
         )
-        self._limits = server.limits
+        self._limits = context.limits
         self._connection_context = connection
         self._is_head_buffered, self._buffered_head = False, b""
 
@@ -71,37 +62,18 @@ class GuardedH11Protocol(H11Protocol):
         """Whether the peer may still be sending a request that was answered."""
         return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
 
-    async def spawn_app(
-        self,
-        app: AppWrapper,
-        _: Config,
-        scope: Scope,
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Start the application of a request; `HTTPStream` calls it."""
-        receive_queue = ReceiveQueue(limit=MAX_UNREAD_BODY)
-        hand_off = self._connection_context.hand_off
-        if hand_off is not None and scope["type"] == "http":
-            advertise(scope)
-            send = with_hand_off(send, hand_off)
-        self._connection_context.apps.start(app, scope, receive_queue, send)
-        return receive_queue.put
-
     async def _handle_events(self) -> None:
-        while True:
-            await self._send_100_continue()
+        can_continue = True
+        while can_continue:
+            if self.connection.they_are_waiting_for_100_continue:
+                response = h11.InformationalResponse(status_code=100, headers=[])
+                await self._send_h11_event(response)
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
                 await self._reject(error.error_status_hint)
                 return
-            if not await self._handle_event(event):
-                return
-
-    async def _send_100_continue(self) -> None:
-        if self.connection.they_are_waiting_for_100_continue:
-            response = h11.InformationalResponse(status_code=100, headers=[])
-            await self._send_h11_event(response)
+            can_continue = await self._handle_event(event)
 
     async def _handle_event(
         self, event: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
@@ -145,17 +117,14 @@ class GuardedH11Protocol(H11Protocol):
     async def _open(
         self, request: h11.Request, headers: list[tuple[bytes, bytes]]
     ) -> None:
-        self.stream = HTTPStream(
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
+        exchange = Exchange(
+            self._connection_context,
             STREAM_ID,
+            send=self.stream_send,
+            receive_queue=ReceiveQueue(limit=MAX_UNREAD_BODY),
+            hand_off=self._connection_context.hand_off,
         )
+        self.stream = exchange.http
         stream_request = Request(
             stream_id=STREAM_ID,
             headers=headers,

@@ -33,23 +33,26 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody
 
 from ...token_bucket import TokenBucket
-from ..context import ServerContext
+from .app_task import ReceiveQueue
 from .connection_context import ConnectionContext
-from .http2_codec import h2_connection, limit_encoder_table, partial_head_size
-from .http2_exchange import Http2Exchange, decode_request
+from .exchange import Exchange
+from .http2_codec import decode_request, h2_connection, partial_head_size
 from .http2_streams import Http2Streams
+
+MAX_TABLE = 4 * 1024
+"""Maximum bytes of the HPACK table that compresses response headers."""
 
 
 @final
 class Http2Connection:
     """An HTTP/2 connection."""
 
-    def __init__(self, server: ServerContext, connection: ConnectionContext) -> None:
-        self._server = server
+    def __init__(self, connection: ConnectionContext) -> None:
         self._connection = connection
-        self._limits = limits = server.limits
+        self._context = connection.context
+        self._limits = limits = connection.context.limits
         self._h2 = h2_connection(limits)
-        self._streams = Http2Streams(self._h2, server, connection)
+        self._streams = Http2Streams(self._h2, connection)
         self._resets = TokenBucket(limits.resets_per_second, limits.max_resets)
         self._has_settings = self._has_failed = False
 
@@ -73,7 +76,8 @@ class Http2Connection:
         if isinstance(event, RawData):
             await self._receive(event.data)
         elif isinstance(event, Closed):
-            await self._streams.remove_all()
+            for stream_id in list(self._streams.exchanges):
+                await self._streams.remove(stream_id)
             if not self._has_failed:
                 self._h2.close_connection()
                 await self._streams.flush()
@@ -106,41 +110,41 @@ class Http2Connection:
             case DataReceived():
                 await self._receive_body(event)
             case StreamEnded(stream_id=int(stream_id)):
-                if exchange := self._streams.get(stream_id):
-                    exchange.is_request_complete = True
+                if exchange := self._streams.exchanges.get(stream_id):
                     await exchange.http.handle(EndBody(stream_id=stream_id))
             case StreamReset(stream_id=int(stream_id)):
                 await self._streams.remove(stream_id)
                 if self._resets.take(now=trio.current_time()):
                     await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
             case WindowUpdated():
-                self._streams.on_window_update()
+                self._streams.window_changed.unpark_all()
             case RemoteSettingsChanged():
                 self._has_settings = True
-                limit_encoder_table(self._h2)
-                self._streams.on_window_update()
+                encoder = self._h2.encoder
+                encoder.header_table_size = min(encoder.header_table_size, MAX_TABLE)
+                self._streams.window_changed.unpark_all()
             case ConnectionTerminated():
                 await self._connection.send(Closed())
 
     async def _open(self, event: RequestReceived) -> None:
         stream_id = event.stream_id
         assert stream_id is not None
-        request = decode_request(event, self._server.connection_state())
-        if self._server.is_draining or self._has_too_many_apps():
+        request = decode_request(event, self._context.connection_state())
+        if self._context.is_draining or self._has_too_many_apps():
             self._streams.reset(stream_id, ErrorCodes.REFUSED_STREAM)
         elif request is None:
             self._streams.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
         elif len(request.raw_path) > self._limits.max_target:
             self._streams.respond(stream_id, 414)
         else:
-            exchange = Http2Exchange(
-                self._server,
+            on_received = partial(self._acknowledge, stream_id)
+            exchange = Exchange(
                 self._connection,
                 stream_id,
                 send=self._streams.send,
-                on_received=partial(self._acknowledge, stream_id),
+                receive_queue=ReceiveQueue(on_received=on_received),
             )
-            self._streams.add(stream_id, exchange)
+            self._streams.exchanges[stream_id] = exchange
             await self._connection.send(Updated(idle=False))
             await exchange.http.handle(request)
 
@@ -153,7 +157,7 @@ class Http2Connection:
         assert stream_id is not None
         assert size is not None
         assert event.data is not None
-        if exchange := self._streams.get(stream_id):
+        if exchange := self._streams.exchanges.get(stream_id):
             await exchange.http.handle(Body(stream_id=stream_id, data=event.data))
             size -= len(event.data)
         # The application acknowledges its part; this is padding or a closed stream.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.events import RequestReceived
 from h2.settings import SettingCodes, Settings
+from hypercorn.protocol.events import Request
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import filter_pseudo_headers
 
 from ..limits import ServerLimits
 
 MAX_FRAME = 16 * 1024
 """Maximum bytes of a DATA frame, after which other streams get a turn."""
-MAX_TABLE = 4 * 1024
-"""Maximum bytes of the HPACK table that compresses response headers."""
-
-Field = tuple[bytes, bytes]
 
 
 def h2_connection(limits: ServerLimits) -> H2Connection:
@@ -39,18 +37,25 @@ def partial_head_size(connection: H2Connection) -> int:
     return sum(len(frame.data) for frame in frames)
 
 
-def limit_encoder_table(connection: H2Connection) -> None:
-    """Limit the HPACK table to `MAX_TABLE`, whatever the client's settings say."""
-    encoder = connection.encoder
-    encoder.header_table_size = min(encoder.header_table_size, MAX_TABLE)
-
-
 def sendable_size(connection: H2Connection, stream_id: int) -> int:
     """Return how many bytes one DATA frame on the stream may have now."""
     window = connection.local_flow_control_window(stream_id)
     return max(0, min(window, connection.max_outbound_frame_size, MAX_FRAME))
 
 
-def response_head(status: int, headers: Iterable[Field]) -> list[Field]:
-    """Return the header list of a response (RFC 9113 8.3.2)."""
-    return [(b":status", b"%d" % status), *headers]
+def decode_request(event: RequestReceived, state: ConnectionState) -> Request | None:
+    """Return the request of *event*, or `None` if ASGI cannot represent it."""
+    fields = [(bytes(name), bytes(value)) for name, value in event.headers]
+    pseudo = {name: value for name, value in fields if name.startswith(b":")}
+    method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+    # A CONNECT request has no path.
+    if not (method.isascii() and path.isascii() and path):
+        return None
+    return Request(
+        stream_id=event.stream_id,
+        headers=filter_pseudo_headers(fields),
+        http_version="2",
+        method=method.decode("ascii").upper(),
+        raw_path=path,
+        state=state,
+    )
