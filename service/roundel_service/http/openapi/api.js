@@ -18,11 +18,11 @@ function el(what, ...rest) {
 
 /** Render the Markdown of descriptions: `code`, **strong** and *emphasis*. */
 function inline(text) {
-  return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*)/).map((piece) => {
-    if (piece.startsWith("`")) return el("code", piece.slice(1, -1));
-    if (piece.startsWith("**")) return el("strong", piece.slice(2, -2));
-    if (piece.length > 2 && piece.startsWith("*")) return el("em", piece.slice(1, -1));
-    return piece;
+  return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*)/).map((part) => {
+    if (part.startsWith("`")) return el("code", part.slice(1, -1));
+    if (part.startsWith("**")) return el("strong", part.slice(2, -2));
+    if (part.length > 2 && part.startsWith("*")) return el("em", part.slice(1, -1));
+    return part;
   });
 }
 
@@ -73,13 +73,13 @@ function typeOf(schema) {
   if ("const" in schema) return [el("code", JSON.stringify(schema.const))];
   if (schema.enum) return joined(schema.enum.map((v) => el("code", JSON.stringify(v))), " | ");
   const kinds = [schema.type ?? "any JSON"].flat();
-  const told = kinds.map((kind) => {
+  const types = kinds.map((kind) => {
     if (kind === "array") return ["array of ", ...typeOf(schema.items ?? {})];
     if (kind === "object" && typeof schema.additionalProperties === "object")
       return ["object of ", ...typeOf(schema.additionalProperties)];
     return [kind];
   });
-  return joined(told, " or ").flat();
+  return joined(types, " or ").flat();
 }
 
 function limitsOf(schema) {
