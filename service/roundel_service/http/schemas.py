@@ -136,9 +136,9 @@ class Op(Struct, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Raise `ValueError` unless there is one verb with valid conditions."""
-        verbs = [name for name in _FLAGS if getattr(self, name) is not UNSET]
+        verbs = [name for name in FLAGS_BY_VERB if getattr(self, name) is not UNSET]
         if len(verbs) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(_FLAGS)}")
+            raise ValueError(f"expected exactly one of {', '.join(FLAGS_BY_VERB)}")
         if (self.as_of is not UNSET) != (verbs == ["read_all"]):
             raise ValueError("expected as_of with read_all only")
         if self.category is not UNSET and verbs[0] not in ("read_all", "read_upto"):
@@ -146,11 +146,11 @@ class Op(Struct, forbid_unknown_fields=True):
 
     def mark(self) -> Mark:
         """Return the change of flags."""
-        verb = next(name for name in _FLAGS if getattr(self, name) is not UNSET)
+        verb = next(name for name in FLAGS_BY_VERB if getattr(self, name) is not UNSET)
         value = getattr(self, verb)
         by_id = isinstance(value, list)
         return Mark(
-            flags=_FLAGS[verb],
+            flags=FLAGS_BY_VERB[verb],
             ids=frozenset(value) if by_id else None,
             upto=None if by_id else _set_or(self.as_of, value),
             category=_set_or(self.category, None),
@@ -159,7 +159,7 @@ class Op(Struct, forbid_unknown_fields=True):
 
 # Read implies seen: a client has shown the item.
 _READ = {"read": True, "seen": True}
-_FLAGS: Mapping[str, Mapping[str, bool]] = {
+FLAGS_BY_VERB: Mapping[str, Mapping[str, bool]] = {
     "read": _READ,
     "unread": {"read": False},
     "archive": {"archived": True},

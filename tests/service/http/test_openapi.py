@@ -124,8 +124,8 @@ def test_every_problem_has_an_example_and_an_operation():
 def test_every_parameter_is_listed():
     """The fields of the request types are the parameters, except the ticket."""
     for call in OPERATIONS:
-        kinds = [kind for kind in (call.path_type, call.query_type) if kind is not None]
-        fields = {f.name for kind in kinds for f in msgspec.structs.fields(kind)}
+        types = [getattr(schemas, n) for n in (call.path_type, call.query_type) if n]
+        fields = {f.name for each in types for f in msgspec.structs.fields(each)}
         listed = {
             each["name"] for each in operation(call)["parameters"] if "name" in each
         }

@@ -13,19 +13,12 @@ from ... import documents
 from ...streams import events
 from .. import explanation, responses, schemas
 from ..data import read_data
+from .operations import OPERATIONS
 
 Json: TypeAlias = dict[str, Any]
 
 _PREFIX = "#/components/schemas/"
 _RESPONSE_MODULES = (documents, explanation, responses, events)
-_BODIES = (
-    schemas.NotifyRequest,
-    schemas.GaugeRequest,
-    schemas.DisconnectRequest,
-    schemas.TicketRequest,
-    schemas.NoFields,
-    schemas.OpsRequest,
-)
 
 
 def ref(name: str) -> Json:
@@ -43,16 +36,11 @@ def any_of(*names: str) -> Json:
     return {"anyOf": [ref(name) for name in names]}
 
 
-_VERBS = [
-    field.name
-    for field in msgspec.structs.fields(schemas.Op)
-    if field.name not in ("as_of", "category")
-]
 _RULES: Mapping[str, Json] = {
     # The rules of `__post_init__`, which msgspec cannot put into schemas.
     "Recipients": {"oneOf": [{"required": ["user"]}, {"required": ["users"]}]},
     "Op": {
-        "oneOf": [{"required": [verb]} for verb in _VERBS],
+        "oneOf": [{"required": [verb]} for verb in schemas.FLAGS_BY_VERB],
         "dependentRequired": {"read_all": ["as_of"], "as_of": ["read_all"]},
         "dependentSchemas": {
             "category": {
@@ -78,7 +66,8 @@ _DESCRIPTIONS = read_data("openapi/descriptions.toml", dict[str, Any])
 
 def component_schemas() -> Json:
     """Return the schema of every type, by its component name."""
-    types = [*_BODIES, *_response_types()]
+    bodies = {name for operation in OPERATIONS for name in operation.body}
+    types = [*_response_types(), *(getattr(schemas, name) for name in bodies)]
     _, found = msgspec.json.schema_components(types, ref_template=_PREFIX + "{name}")
     components = {component_name(name): _simplify(each) for name, each in found.items()}
     for name, rules in _RULES.items():
@@ -103,20 +92,20 @@ def _response_types() -> list[type[Struct]]:
     ]
 
 
-def parameters(kind: type[Struct], where: str) -> list[Json]:
-    """Return the fields of *kind* as parameters *where*: in "path" or "query"."""
-    _, components = msgspec.json.schema_components([kind])
-    schema = components[kind.__name__]
-    descriptions = _DESCRIPTIONS["parameters"].get(kind.__name__, {})
+def parameters(name: str, where: str) -> list[Json]:
+    """Return the fields of a type as parameters *where*: in "path" or "query"."""
+    _, components = msgspec.json.schema_components([getattr(schemas, name)])
+    schema = components[name]
+    descriptions = _DESCRIPTIONS["parameters"].get(name, {})
     return [
         {
-            "name": name,
+            "name": parameter,
             "in": where,
-            "description": descriptions[name],
-            "required": name in schema["required"],
+            "description": descriptions[parameter],
+            "required": parameter in schema["required"],
             "schema": _without_null(_simplify(field)),
         }
-        for name, field in schema["properties"].items()
+        for parameter, field in schema["properties"].items()
     ]
 
 

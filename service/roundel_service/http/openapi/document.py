@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeAlias
 
 import msgspec
 
 from ..problems import PROBLEM_TYPES
-from .components import INFO, any_of, component_schemas, parameters, ref
+from .components import INFO, Json, any_of, component_schemas, parameters, ref
 from .examples import PROBLEM_EXAMPLES
 from .operations import NDJSON, OPERATIONS, Operation
 from .responses import encode_ndjson, examples_of, media_type_object, responses_of
-
-Json: TypeAlias = dict[str, Any]
 
 _EXTRA_SCHEMAS: Json = {
     "BatchLine": {
@@ -82,9 +79,9 @@ def _operation(operation: Operation) -> Json:
 
 def _parameters(operation: Operation) -> list[Json]:
     found = []
-    if operation.path_type is not None:
+    if operation.path_type:
         found += parameters(operation.path_type, "path")
-    if operation.query_type is not None:
+    if operation.query_type:
         # The ticket is among the security schemes.
         query = parameters(operation.query_type, "query")
         found += [each for each in query if each["name"] != "ticket"]

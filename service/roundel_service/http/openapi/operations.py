@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias, final
 
 from msgspec import Struct
 
-from .. import schemas
 from ..data import read_data
 
 Tag: TypeAlias = Literal["Producer", "User", "Stream", "Operator"]
@@ -32,16 +31,12 @@ class SuccessResponse(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @final
-class Operation(
-    Struct, kw_only=True, forbid_unknown_fields=True, rename={
-        "path_type_name": "path_type", "query_type_name": "query_type"
-    }
-):  # fmt: skip
+class Operation(Struct, kw_only=True, forbid_unknown_fields=True):
     """One call: credentials, parameters, bodies and responses.
 
-    *security* names the accepted security schemes, *headers* the request headers, and
-    *body* the schemas of the request body. *extra_problems* are the problems that do
-    not follow from the other fields.
+    *path_type*, *query_type* and *body* name types of `schemas`. *security* names the
+    accepted security schemes, and *headers* the request headers. *extra_problems* are
+    the problems that do not follow from the other fields.
     """
 
     id: str
@@ -51,24 +46,14 @@ class Operation(
     summary: str
     description: str
     security: tuple[str, ...] = ()
-    path_type_name: str | None = None
-    query_type_name: str | None = None
+    path_type: str | None = None
+    query_type: str | None = None
     headers: tuple[str, ...] = ()
     body: tuple[str, ...] = ()
     body_type: str = JSON
     responses: tuple[SuccessResponse, ...]
     extra_problems: tuple[str, ...] = ()
     is_operator_only: bool = False
-
-    @property
-    def path_type(self) -> type[Struct] | None:
-        """The type of the path parameters."""
-        return _request_type(self.path_type_name)
-
-    @property
-    def query_type(self) -> type[Struct] | None:
-        """The type of the query parameters."""
-        return _request_type(self.query_type_name)
 
     @property
     def problems(self) -> list[str]:
@@ -80,19 +65,15 @@ class Operation(
             names |= {"too-many-requests", "engine-unavailable", "keys-unavailable"}
         if "userToken" in self.security and self.tag != "Stream":
             names |= {"revoked"}
-        if self.query_type is not None:
+        if self.query_type:
             names |= {"invalid-request", "query-too-long"}
-        if self.path_type is not None:
+        if self.path_type:
             names |= {"invalid-request", "not-found"}
         if self.body and self.body_type == JSON:
             names |= {"malformed-body", "request-timeout", "too-large"}
         if self.method == "GET" and not self.is_operator_only:
             names |= {"too-large"}
         return sorted(names)
-
-
-def _request_type(name: str | None) -> type[Struct] | None:
-    return None if name is None else getattr(schemas, name)
 
 
 OPERATIONS = read_data(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
-from typing import TypeAlias
 
 import msgspec
 
 from ..messages import Request, Response
 from ..static_file import StaticFile, page_files
 from .document import document
-
-Page: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _FILES = {
     "/api": ("http/openapi/api.html", "text/html; charset=utf-8"),
@@ -23,7 +20,7 @@ _FILES = {
 
 
 @cache
-def pages() -> Mapping[str, Page]:
+def pages() -> Mapping[str, Callable[[Request], Awaitable[Response]]]:
     """Return the handler of `GET` at each path; no credentials are needed."""
     content = msgspec.json.encode(document())
     headers = {"X-Content-Type-Options": "nosniff"}

@@ -6,17 +6,15 @@ import json
 from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 from roundel import Event, encode
 
 from ..problems import MEDIA_TYPE, Problem
-from .components import INFO, ref
+from .components import INFO, Json, ref
 from .events import STREAM_EVENTS
 from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, PROBLEM_EXAMPLES, Example
 from .operations import EVENT_STREAM, NDJSON, TEXT, Operation, SuccessResponse
-
-Json: TypeAlias = dict[str, Any]
 
 _status = attrgetter("status")
 
@@ -96,7 +94,13 @@ def _stream_content() -> Json:
         # read it so.
         "schema": {"oneOf": [event.event_schema() for event in STREAM_EVENTS]},
         "x-events": [
-            {**event.table_row(), "example": EVENT_EXAMPLES.data[event.name]}
+            {
+                "event": event.name,
+                "id": event.has_id,
+                "when": event.when,
+                "data": event.data_schema(),
+                "example": EVENT_EXAMPLES.data[event.name],
+            }
             for event in STREAM_EVENTS
         ],
         "examples": {
