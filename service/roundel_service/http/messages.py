@@ -104,6 +104,8 @@ class Request:
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             raise _body_too_large(limit)
         if isinstance(self.body, bytes):
+            if len(self.body) > limit:
+                raise _body_too_large(limit)
             return self.body
         body = bytearray()
         with trio.move_on_after(BODY_TIMEOUT) as scope:
