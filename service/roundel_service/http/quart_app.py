@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from quart import Response as QuartResponse
@@ -22,7 +21,7 @@ from .messages import (
     Response,
     StreamingResponse,
 )
-from .problems import Problem, problem_of_status
+from .problems import problem_of_status
 from .routes import Handler, Route
 
 
@@ -39,33 +38,31 @@ def create_app(dispatcher: Dispatcher, routes: tuple[Route, ...]) -> QuartTrio:
     methods: dict[str, list[str]] = {}
     for route in routes:
         methods.setdefault(route.path, []).append(route.method)
-        _add(app, dispatcher, route)
-    for path, allowed in methods.items():
-        preflight = Route("OPTIONS", path, _preflight(dispatcher.cors, allowed))
-        _add(app, dispatcher, preflight)
+    preflights = [
+        Route("OPTIONS", path, _preflight(dispatcher.cors, allowed))
+        for path, allowed in methods.items()
+    ]
+    for route in (*routes, *preflights):
+        rule = route.path.replace("{", "<").replace("}", ">")
+        view = partial(_respond, dispatcher, route.path, route.handler)
+        endpoint = f"{route.method} {route.path}"
+        app.add_url_rule(rule, endpoint, view, methods=[route.method])
     app.register_error_handler(HTTPException, partial(_on_http_error, dispatcher))
     return app
 
 
-def _add(app: QuartTrio, dispatcher: Dispatcher, route: Route) -> None:
-    rule = route.path.replace("{", "<").replace("}", ">")
-    endpoint = f"{route.method} {route.path}"
-    app.add_url_rule(rule, endpoint, _view(dispatcher, route), methods=[route.method])
-
-
-def _view(
-    dispatcher: Dispatcher, route: Route
-) -> Callable[..., Awaitable[QuartResponse]]:
-    async def view(**params: str) -> QuartResponse:
-        return await _respond(dispatcher, route.path, route.handler, params)
-
-    return view
-
-
 async def _respond(
-    dispatcher: Dispatcher, route: str, handler: Handler, params: Mapping[str, str]
+    dispatcher: Dispatcher, route: str, handler: Handler, /, **params: str
 ) -> QuartResponse:
-    request = _request(params)
+    request = Request(
+        id=access_log.request_id(quart_request.headers.get("X-Request-Id")),
+        method=quart_request.method,
+        path=quart_request.path,
+        params=params,
+        query=quart_request.query_string,
+        headers=quart_request.headers,
+        body=aiter(quart_request.body),
+    )
     return _quart_response(request, await dispatcher.handle(route, request, handler))
 
 
@@ -81,22 +78,17 @@ def _preflight(cors: Cors, methods: list[str]) -> Handler:
 async def _on_http_error(dispatcher: Dispatcher, error: HTTPException) -> QuartResponse:
     """Return the problem response of an error that Quart raised, such as 404 or 405."""
 
+    headers = {
+        name: ", ".join(sorted(value.split(", ")))
+        for name, value in error.get_headers()
+        if name == "Allow"
+    }
+    problem = problem_of_status(error.code or 500, error.description, **headers)
+
     async def handler(request: Request) -> AnyResponse:
-        raise _problem(error)
+        raise problem
 
-    return await _respond(dispatcher, NO_ROUTE, handler, {})
-
-
-def _request(params: Mapping[str, str]) -> Request:
-    return Request(
-        id=access_log.request_id(quart_request.headers.get("X-Request-Id")),
-        method=quart_request.method,
-        path=quart_request.path,
-        params=params,
-        query=quart_request.query_string,
-        headers=quart_request.headers,
-        body=aiter(quart_request.body),
-    )
+    return await _respond(dispatcher, NO_ROUTE, handler)
 
 
 def _quart_response(request: Request, response: AnyResponse) -> QuartResponse:
@@ -122,12 +114,3 @@ def _quart_response(request: Request, response: AnyResponse) -> QuartResponse:
     if "Content-Type" not in headers:
         del result.headers["Content-Type"]
     return result
-
-
-def _problem(error: HTTPException) -> Problem:
-    headers = {
-        name: ", ".join(sorted(value.split(", ")))
-        for name, value in error.get_headers()
-        if name == "Allow"
-    }
-    return problem_of_status(error.code or 500, error.description, **headers)
