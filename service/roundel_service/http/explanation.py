@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Any, Literal, final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -79,18 +80,18 @@ class Explanation(Struct, forbid_unknown_fields=True):
     operations: Annotated[list[ExplainedOperation], Meta(max_length=MAX_OPERATIONS)]
 
 
+# All fields but the last, the reason.
+_fields = attrgetter(*ExplainedItem.__struct_fields__[:-1])
+
+
 def explain(record: Record) -> Explanation:
     """Return the explanation of the badge of *record*."""
     mailbox = record.mailbox
     newest = list(mailbox.items.values())[::-1]
     return Explanation(
         badge=badge_document(mailbox.badge),
-        counted=[_item(item, UNSET) for item in newest if item.is_counted],
-        not_counted=[
-            _item(item, "archived" if item.archived else "read")
-            for item in newest
-            if not item.is_counted
-        ],
+        counted=[_item(item) for item in newest if item.is_counted],
+        not_counted=[_item(item) for item in newest if not item.is_counted],
         gauges=[
             ExplainedGauge(category, gauge.count, gauge.source_version)
             for category, gauge in mailbox.gauges.items()
@@ -101,17 +102,10 @@ def explain(record: Record) -> Explanation:
     )
 
 
-def _item(item: Item, reason: Literal["archived", "read"] | UnsetType) -> ExplainedItem:
-    return ExplainedItem(
-        id=item.id,
-        seq=item.seq,
-        category=item.category,
-        key=item.key,
-        source=item.source,
-        seen=item.seen,
-        expires_at=item.expires_at,
-        reason=reason,
-    )
+def _item(item: Item) -> ExplainedItem:
+    reason = UNSET if item.is_counted else "archived" if item.archived else "read"
+    values = (*_fields(item), reason)
+    return ExplainedItem(*values)
 
 
 def _operation(change: Change) -> ExplainedOperation:

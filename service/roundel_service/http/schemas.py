@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, final
+from typing import Annotated, Any, Literal, final
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -27,8 +27,6 @@ Categories = Annotated[
 ]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1_000)]
-
-_V = TypeVar("_V")
 
 
 @final
@@ -76,20 +74,9 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
 
     def operation(self, item_id: str, *, size: int, op_id: str | None) -> Notify:
         """Return the operation on one mailbox."""
-        return Notify(
-            id=item_id,
-            category=self.category,
-            title=self.title,
-            body=self.body,
-            url=self.url,
-            icon=self.icon,
-            key=self.key,
-            source=self.source,
-            data=self.data,
-            ttl=self.ttl,
-            size=size,
-            op_id=op_id,
-        )
+        fields = msgspec.structs.asdict(self)
+        del fields["to"]
+        return Notify(id=item_id, size=size, op_id=op_id, **fields)
 
 
 @final
@@ -152,8 +139,8 @@ class Op(Struct, forbid_unknown_fields=True):
         return Mark(
             flags=FLAGS_BY_VERB[verb],
             ids=frozenset(value) if by_id else None,
-            upto=None if by_id else _set_or(self.as_of, value),
-            category=_set_or(self.category, None),
+            upto=None if by_id else value if self.as_of is UNSET else self.as_of,
+            category=None if self.category is UNSET else self.category,
         )
 
 
@@ -254,7 +241,3 @@ class GaugePath(Struct, forbid_unknown_fields=True):
 @final
 class NoQuery(Struct, forbid_unknown_fields=True):
     """The query of an operation without parameters."""
-
-
-def _set_or(value: _V | UnsetType, otherwise: _V) -> _V:
-    return otherwise if isinstance(value, UnsetType) else value
