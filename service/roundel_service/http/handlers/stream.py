@@ -53,10 +53,14 @@ class StreamHandler:
         try:
             user = await self.access.authenticate(request, ticket=query.ticket)
             return await self._open(user, query, request)
-        except Problem as problem:
-            return self._reject(problem)
         except EngineUnavailable:
             return self._reject_retry_later()
+        except Problem as problem:
+            if problem.name == "revoked":
+                return Response(status=204)
+            if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                return self._reject_retry_later()
+            raise
 
     async def _open(
         self, user: User, query: schemas.StreamQuery, request: Request
@@ -93,14 +97,6 @@ class StreamHandler:
         mailbox = channel.record.mailbox
         if mailbox.is_revoked(user.issued_at, now=self.hub.clock()):
             raise Problem("revoked")
-
-    def _reject(self, problem: Problem) -> AnyResponse:
-        """Return the response to a request without a valid credential, or raise."""
-        if problem.name == "revoked":
-            return Response(status=204)
-        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return self._reject_retry_later()
-        raise problem
 
     def _reject_retry_later(self) -> AnyResponse:
         return Response(body=self.hub.rejection_body(), headers=_HEADERS)
