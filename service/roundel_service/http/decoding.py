@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar, final
+from typing import TypeVar
 
-import attrs
 import msgspec
 from msgspec import Struct
-from werkzeug.datastructures import ETags
-from werkzeug.http import parse_etags
 
 from .messages import Request
 from .problems import FieldError, Problem, invalid_request
@@ -33,13 +30,14 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def decode_body(body: bytes, kind: type[_T]) -> _T:
     """Decode *body* as a *kind*; raises a 400 or 422 `Problem` with every bad field."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        first = error
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError as error:
+            # The decoder stops at the first error; a second pass finds all of them.
+            errors = _field_errors(msgspec.json.decode(body), kind, error)
+            raise invalid_request(*errors) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("malformed-body", str(error)) from None
-    # The decoder stops at the first error; a second pass finds all of them.
-    raise invalid_request(*_field_errors(_parsed(body), kind, first))
 
 
 async def read_body(request: Request, kind: type[_T]) -> _T:
@@ -49,13 +47,13 @@ async def read_body(request: Request, kind: type[_T]) -> _T:
 
 def decode_query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
     """Decode query *parameters* as a *kind*; raises a 422 `Problem`."""
-    if not parameters:
-        return _from_text({}, kind, "query")
-    repeated = [name for name, values in parameters.items() if len(values) > 1]
+    repeated = [
+        FieldError(name, "given more than once")
+        for name, values in parameters.items()
+        if len(values) > 1
+    ]
     if repeated:
-        raise invalid_request(
-            *(FieldError(name, "given more than once") for name in repeated)
-        )
+        raise invalid_request(*repeated)
     raw = {name: values[0] for name, values in parameters.items()}
     return _from_text(raw, kind, "query")
 
@@ -72,13 +70,6 @@ def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
         errors = list(_field_errors(raw, kind, error, strict=False))
         # An error of no single field is reported for the whole.
         raise invalid_request(*(errors or [_field_error(whole, error)])) from None
-
-
-def _parsed(body: bytes) -> object:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem("malformed-body", str(error)) from None
 
 
 def _field_errors(
@@ -127,20 +118,3 @@ def idempotency_key(presented: Sequence[str]) -> str | None:
         detail = "expected 1 to 255 visible ASCII characters, once"
         raise invalid_request(FieldError("Idempotency-Key", detail))
     return presented[0]
-
-
-@final
-@attrs.frozen
-class IfNoneMatch:
-    """Holds the entity tags of an `If-None-Match`; ``*`` contains every tag."""
-
-    _tags: ETags
-
-    def __contains__(self, etag: str) -> bool:
-        # RFC 9110 13.1.2: weak comparison.
-        return self._tags.contains_weak(etag)
-
-
-def if_none_match(presented: str | None) -> IfNoneMatch:
-    """Return the entity tags of the header field *presented*."""
-    return IfNoneMatch(parse_etags(presented))

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import inf
-from typing import Literal, final
+from operator import attrgetter
+from typing import final
 
 import attrs
 import trio
+from werkzeug.http import parse_etags
 
 from ...documents import badge_document
-from ...domain.badge import Badge
 from ...domain.items import Item
 from ...identity.callers import Producer, User
 from ...identity.tickets import DEFAULT_SESSION, TICKET_TTL
-from ...streams.channel import UserChannel
 from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
 from .. import decoding, schemas
 from ..access_control import AccessControl
 from ..messages import Request, Response, json_response
 from ..responses import ItemsResponse, TicketResponse, badge_state
+
+_IS_IN_STATE: Mapping[str, Callable[[Item], bool]] = {
+    "unread": attrgetter("is_counted"),
+    "active": lambda item: not item.archived,
+    "archived": attrgetter("archived"),
+    "all": lambda _: True,
+}
 
 
 @final
@@ -45,13 +53,15 @@ class UserHandlers:
         self, user: str, request: Request, *, caller: User | None = None
     ) -> Response:
         wait = decoding.decode_query(request.parameters, schemas.BadgeQuery).wait
-        known = decoding.if_none_match(
-            ", ".join(request.headers.getlist("If-None-Match"))
-        )
+        known = parse_etags(", ".join(request.headers.getlist("If-None-Match")))
         channel = await self.hub.channel(user)
-        if wait and channel.badge.etag in known:
+        # RFC 9110 13.1.2: weak comparison.
+        if wait and known.contains_weak(channel.badge.etag):
             remaining = caller.expires_at - self.hub.clock() if caller else inf
-            await self._wait_for_change(channel, channel.badge, min(wait, remaining))
+            badge = channel.badge
+            with trio.move_on_after(min(wait, remaining)):
+                while channel.badge.etag == badge.etag and not self.hub.is_draining:
+                    await channel.wakeup.wait()
             if caller is not None:
                 # The credential may have been revoked meanwhile.
                 await self.access.check_revoked(caller)
@@ -60,17 +70,10 @@ class UserHandlers:
             "ETag": f'"{badge.etag}"',
             "Cache-Control": "private, no-cache",
         }
-        if badge.etag in known:
+        if known.contains_weak(badge.etag):
             return Response(status=304, headers=headers)
         response = json_response(badge_document(badge))
         return attrs.evolve(response, headers={**response.headers, **headers})
-
-    async def _wait_for_change(
-        self, channel: UserChannel, known: Badge, wait: float
-    ) -> None:
-        with trio.move_on_after(wait):
-            while channel.badge.etag == known.etag and not self.hub.is_draining:
-                await channel.wakeup.wait()
 
     async def items(self, request: Request) -> Response:
         """Return a page of the caller's list, newest first."""
@@ -82,7 +85,7 @@ class UserHandlers:
             for item in reversed(list(mailbox.items.values()))
             if item.seq < query.before
             and query.category in (None, item.category)
-            and _has_state(item, query.state)
+            and _IS_IN_STATE[query.state](item)
         ]
         items, following = item_page(matching, query.limit)
         badge = badge_document(mailbox.badge)
@@ -119,17 +122,3 @@ class UserHandlers:
                 url=f"/v1/stream?ticket={ticket}",
             )
         )
-
-
-def _has_state(
-    item: Item, state: Literal["unread", "active", "archived", "all"]
-) -> bool:
-    match state:
-        case "unread":
-            return item.is_counted
-        case "active":
-            return not item.archived
-        case "archived":
-            return item.archived
-        case "all":
-            return True
