@@ -112,8 +112,8 @@ def build(
         metrics=hub.metrics,
         clock=clock,
     )
-    hub.metrics.streams_open.read = lambda: hub.streams
-    hub.metrics.draining.read = lambda: hub.is_draining
+    hub.metrics.streams_open.set_function(lambda: hub.streams)
+    hub.metrics.draining.set_function(lambda: hub.is_draining)
     dispatcher = Dispatcher(access.cors, hub.metrics)
     routes = create_routes(hub, access)
     return Service(

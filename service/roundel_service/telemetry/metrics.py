@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version as version_of
 from typing import final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
 
-from .prometheus import Counter, Gauge, Histogram, Info, Process
+from .prometheus import Counter, Histogram, Process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of `Metrics.text()`."""
@@ -36,7 +36,7 @@ _LIFETIME_BOUNDS = (
 class Metrics:
     """Holds the metrics of one process; durations are seconds of a monotonic clock.
 
-    `streams_open.read` and `draining.read` are called by each scrape, so they must
+    Each scrape calls the functions of `streams_open` and `draining`, so these must
     take O(1). The default *version* is that of the installed package.
     """
 
@@ -44,16 +44,22 @@ class Metrics:
         self._create_stream_metrics()
         self._create_request_metrics()
         self._create_mailbox_metrics()
+        self._info = Info("roundel", "Version of the service.", registry=None)
+        self._info.info({"version": version or version_of("roundel")})
         # Each attribute so far is a series.
         series = vars(self).values()
         registry = CollectorRegistry()
-        for collector in (*series, Info(version or version_of("roundel")), Process()):
+        for collector in (*series, Process()):
             registry.register(collector)
         self._registry = registry
 
     def _create_stream_metrics(self) -> None:
-        self.streams_open = Gauge("roundel_streams_open", "Open streams.", int)
-        self.draining = Gauge("roundel_draining", "1 while draining, else 0.", bool)
+        self.streams_open = Gauge(
+            "roundel_streams_open", "Open streams.", registry=None
+        )
+        self.draining = Gauge(
+            "roundel_draining", "1 while draining, else 0.", registry=None
+        )
         self.events_sent = Counter(
             "roundel_events_sent",
             "Events handed to connections, by event type.",

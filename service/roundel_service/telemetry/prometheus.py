@@ -1,4 +1,4 @@
-"""Counters, histograms and gauges that are cheap to update.
+"""Counters and histograms that are cheap to update.
 
 The service counts each event of each stream, so an update is one addition in a dict or
 a list. A scrape converts the values to the metric families of prometheus-client.
@@ -10,7 +10,7 @@ import mmap
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias, final
@@ -20,7 +20,6 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
-    InfoMetricFamily,
     Metric,
 )
 
@@ -88,33 +87,6 @@ class Histogram:
             buckets = list(zip(bounds, accumulate(cells), strict=True))
             family.add_metric(label_values, buckets, total)
         yield family
-
-
-@final
-class Gauge:
-    """A gauge whose value each scrape gets from *read*."""
-
-    def __init__(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        self.read = read
-        self._name, self._help = name, help_text
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the gauge."""
-        yield GaugeMetricFamily(self._name, self._help, value=self.read())
-
-
-@final
-@attrs.frozen
-class Info:
-    """The *version* of the service, as the label of a gauge that is always 1."""
-
-    version: str
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the version."""
-        yield InfoMetricFamily(
-            "roundel", "Version of the service.", {"version": self.version}
-        )
 
 
 @final

@@ -122,8 +122,8 @@ COUNTED = [
         {"roundel_badge_audit_checked_total": 100},
     ),
     (lambda m: m.audit_mismatch.add(), {"roundel_badge_audit_mismatch_total": 1}),
-    (lambda m: setattr(m.streams_open, "read", lambda: 4), {"roundel_streams_open": 4}),
-    (lambda m: setattr(m.draining, "read", lambda: True), {"roundel_draining": 1}),
+    (lambda m: m.streams_open.set_function(lambda: 4), {"roundel_streams_open": 4}),
+    (lambda m: m.draining.set_function(lambda: True), {"roundel_draining": 1}),
 ]
 
 
@@ -212,8 +212,8 @@ def test_gauges_are_read_at_each_scrape():
     """A scrape reads the gauges; `observe()` keeps functions that are not given."""
     streams: list[object] = []
     metrics = Metrics()
-    metrics.streams_open.read = lambda: len(streams)
-    metrics.draining.read = lambda: bool(streams)
+    metrics.streams_open.set_function(lambda: len(streams))
+    metrics.draining.set_function(lambda: bool(streams))
     streams.append("one")
     after = scraped(metrics)
 
