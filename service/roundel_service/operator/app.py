@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias, final
+from typing import TypeAlias
 
-import attrs
 import msgspec
 import structlog
 import trio
@@ -33,48 +32,38 @@ def create_operator_app(*, metrics: Metrics, readiness: Readiness) -> QuartTrio:
     or takes more than `READINESS_TIMEOUT`, the service is not ready.
     """
     app = QuartTrio(__name__, static_folder=None)
-    operator = _Operator(metrics, readiness)
+
+    async def live() -> Response:
+        return _json(200, LiveResponse("ok"))
+
+    async def ready() -> Response:
+        if reasons := await _reasons(readiness):
+            return _json(503, NotReadyResponse("not ready", reasons))
+        return _json(200, ReadyResponse("ready"))
+
+    async def metrics_text() -> Response:
+        return _response(200, metrics.text(), CONTENT_TYPE)
+
     for path, view in [
-        ("/livez", operator.live),
-        ("/readyz", operator.ready),
-        ("/metrics", operator.metrics_text),
+        ("/livez", live),
+        ("/readyz", ready),
+        ("/metrics", metrics_text),
     ]:
         app.add_url_rule(path, view_func=view, provide_automatic_options=False)
     app.register_error_handler(HTTPException, _http_problem)
     return app
 
 
-@final
-@attrs.frozen
-class _Operator:
-    metrics: Metrics
-    readiness: Readiness
-
-    async def live(self) -> Response:
-        return _json(200, LiveResponse("ok"))
-
-    async def ready(self) -> Response:
-        reasons = await self._reasons()
-        if reasons:
-            return _json(503, NotReadyResponse("not ready", reasons))
-        return _json(200, ReadyResponse("ready"))
-
-    async def _reasons(self) -> Mapping[str, str]:
-        reasons: Mapping[str, str] = {
-            "readiness": f"not known within {READINESS_TIMEOUT:g} s"
-        }
-        with trio.move_on_after(READINESS_TIMEOUT):
-            try:
-                reasons = await self.readiness()
-            except Exception as error:
-                # The error may contain an address with a password. The log redacts
-                # it, but this response would not.
-                log.exception("readiness failed")
-                reasons = {"readiness": f"failed with {type(error).__name__}"}
-        return reasons
-
-    async def metrics_text(self) -> Response:
-        return _response(200, self.metrics.text(), CONTENT_TYPE)
+async def _reasons(readiness: Readiness) -> Mapping[str, str]:
+    with trio.move_on_after(READINESS_TIMEOUT):
+        try:
+            return await readiness()
+        except Exception as error:
+            # The error may contain an address with a password. The log redacts it,
+            # but this response would not.
+            log.exception("readiness failed")
+            return {"readiness": f"failed with {type(error).__name__}"}
+    return {"readiness": f"not known within {READINESS_TIMEOUT:g} s"}
 
 
 def _json(status: int, document: object, media_type: str = "json") -> Response:
