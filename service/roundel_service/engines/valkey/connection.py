@@ -40,7 +40,9 @@ class ValkeyConnection:
         A command without a reply may have been executed.
         """
         replies = await self._run(commands)
-        unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
+        unknown = [
+            i for i, reply in enumerate(replies) if _has_error(reply, "noscript")
+        ]
         if unknown:
             # A server loses its scripts when it restarts.
             retried = await self._run([_with_script(commands[i]) for i in unknown])
@@ -64,7 +66,8 @@ class ValkeyConnection:
             # The library reports a certificate that is not trusted as a timeout.
             failure = self._unavailable(await find_tls_error(self.url) or error)
             return [failure] * len(commands)
-        if any(map(_is_from_replica, replies)):
+        # The server was a primary and is a replica now.
+        if any(_has_error(reply, "readonly") for reply in replies):
             await self._on_failure()
         else:
             self._failing_since = None
@@ -104,13 +107,8 @@ class ValkeyConnection:
         return EngineUnavailable(f"the store at {self.url}: {message[:200]}")
 
 
-def _is_from_replica(reply: object) -> bool:
-    """Return whether the server was a primary and is a replica now."""
-    return isinstance(reply, RequestError) and "readonly" in str(reply).lower()
-
-
-def _is_unknown_script(reply: object) -> bool:
-    return isinstance(reply, RequestError) and "NoScript" in str(reply)
+def _has_error(reply: object, code: str) -> bool:
+    return isinstance(reply, RequestError) and code in str(reply).lower()
 
 
 def _with_script(command: Command) -> Command:

@@ -142,14 +142,10 @@ class WritePlanner:
     def commit(self, user: str, plan: PlannedWrite) -> Command:
         """Return the command that writes *plan* if the stored record is unchanged."""
         keys, shard = self.keys, self.keys.shard(user)
-        names = [
-            keys.data_id(shard),
-            keys.user(user),
-            keys.log(shard),
-            keys.users(shard),
-        ]
-        names += [keys.tag(shard, tag) for tag in plan.added_tags]
-        names += [keys.tag(shard, tag) for tag in plan.removed_tags]
+        tags = [*plan.added_tags, *plan.removed_tags]
+        names = [keys.data_id(shard), keys.user(user)]
+        names += [keys.log(shard), keys.users(shard)]
+        names += [keys.tag(shard, tag) for tag in tags]
         # The store's MessagePack library decodes no binary type, so these are text.
         header = (
             plan.before.revision.decode(),

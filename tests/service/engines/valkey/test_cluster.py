@@ -12,7 +12,7 @@ import trio
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
-from roundel_service.engines.valkey.queue import MAX_CONCURRENT
+from roundel_service.engines.valkey.scheduler import MAX_CONCURRENT
 from roundel_service.testing import CHECKS, Setup
 from support import valkey_server
 from support.valkey_nodes import (

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.pending import PendingOperation
-from roundel_service.engines.valkey.queue import MAX_BATCH, MAX_CONCURRENT, PendingQueue
+from roundel_service.engines.valkey.scheduler import (
+    MAX_BATCH,
+    MAX_CONCURRENT,
+    PendingQueue,
+)
 
 
 def pending(user: str, since: float = 0.0) -> PendingOperation:
