@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Protocol, final, get_args
 from weakref import ref
 
+import attrs
+
 from roundel_adapters.wakeup import Wakeup
 
 from ..domain.badge import Badge
@@ -22,31 +24,21 @@ class ChannelSubscriber(Protocol):
 
 
 @final
+@attrs.define(eq=False)
 class UserChannel:
     """Holds the record and the view histories of a user with open streams.
 
     Only its subscribers and pending calls reference it, so it lives as long as they do.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_change_log_size",
-        "_views",
-        "record",
-        "subscribers",
-        "user",
-        "wakeup",
-    )  # fmt: skip
-
-    def __init__(self, user: str, record: Record, *, change_log_size: int) -> None:
-        self.user = user
-        self.record = record
-        self.wakeup = Wakeup()
-        self.subscribers: set[ChannelSubscriber] = set()
-        self._change_log_size = change_log_size
-        # Only subscribers reference a view history. Most users have one view: a
-        # WeakValueDictionary would take as much memory as the rest of the channel.
-        self._views: dict[View, ref[ViewHistory]] = {}
+    user: str
+    record: Record
+    _change_log_size: int = attrs.field(kw_only=True)
+    wakeup: Wakeup = attrs.field(factory=Wakeup, init=False)
+    subscribers: set[ChannelSubscriber] = attrs.field(factory=set, init=False)
+    # Only subscribers reference a view history. Most users have one view: a
+    # WeakValueDictionary would take as much memory as the rest of the channel.
+    _views: dict[View, ref[ViewHistory]] = attrs.field(factory=dict, init=False)
 
     @property
     def badge(self) -> Badge:

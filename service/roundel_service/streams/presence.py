@@ -31,6 +31,7 @@ from math import inf
 from typing import NoReturn, final
 from weakref import ref
 
+import attrs
 import trio
 
 from roundel_adapters.wakeup import Wakeup
@@ -54,18 +55,16 @@ MAX_BATCH = 128
 
 
 @final
+@attrs.define(eq=False)
 class StreamSlot:
     """A reservation for a stream that is about to start, if it was *granted*.
 
     The slot counts as a stream as long as it is referenced.
     """
 
-    __slots__ = ("__weakref__", "failure", "granted", "resolved")
-
-    def __init__(self) -> None:
-        self.granted = False
-        self.resolved = trio.Event()
-        self.failure: EngineUnavailable | None = None
+    granted: bool = False
+    resolved: trio.Event = attrs.field(factory=trio.Event)
+    failure: EngineUnavailable | None = None
 
 
 @final
