@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
 from random import random
 from secrets import token_urlsafe
 from typing import Any, final
@@ -24,21 +23,19 @@ from ..telemetry.metrics import Metrics
 from .channel import UserChannel
 from .expiry import ActiveExpiry
 from .presence import StreamPresence, StreamSlot
-from .registry import StreamLimits, StreamRegistry
+from .registry import StreamLease, StreamLimits, StreamRegistry
 from .subscribe import StreamTimeouts, SubscribeRequest, open_subscriber
 from .subscriber import Subscriber
 from .view_history import View
 
 
 @final
+@attrs.define
 class _PendingRead:
     """Counts *readers* that wait for a user's record, and holds the newest change."""
 
-    __slots__ = ("readers", "record")
-
-    def __init__(self) -> None:
-        self.readers = 0
-        self.record: Record | None = None
+    readers: int = 0
+    record: Record | None = None
 
 
 @final
@@ -181,13 +178,12 @@ class Hub:
 
     def lease(
         self, subscriber: Subscriber, slot: StreamSlot | None = None
-    ) -> AbstractContextManager[None]:
-        """Return a context in which *subscriber* counts as served.
+    ) -> StreamLease:
+        """Return the context in which *subscriber* counts as served.
 
-        Entering it ends the subscriber if a limit is reached. With `presence`, a
-        granted *slot* is required.
+        With `presence`, a granted *slot* is required.
         """
-        return self._registry.lease(subscriber, slot)
+        return StreamLease(self._registry, subscriber, slot)
 
     def _streams_of(self, user: str) -> int:
         channel = self._channels.get(user)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import final
 
 import attrs
@@ -39,39 +38,23 @@ class StreamLimits:
 
 
 @final
+@attrs.define(eq=False)
 class StreamRegistry:
     """Holds the subscribers that are served, within *limits*.
 
     *random* draws from [0, 1).
     """
 
-    def __init__(
-        self,
-        limits: StreamLimits,
-        presence: StreamPresence | None,
-        *,
-        random: Callable[[], float],
-        metrics: Metrics,
-    ) -> None:
-        self._limits = limits
-        self._presence = presence
-        self._random = random
-        self._metrics = metrics
-        self._subscribers: set[Subscriber] = set()
-        self.is_draining = False
+    _limits: StreamLimits
+    _presence: StreamPresence | None
+    _random: Callable[[], float] = attrs.field(kw_only=True)
+    _metrics: Metrics = attrs.field(kw_only=True)
+    _subscribers: set[Subscriber] = attrs.field(factory=set, init=False)
+    is_draining: bool = attrs.field(default=False, init=False)
 
     def __len__(self) -> int:
         """Return the number of streams that are served."""
         return len(self._subscribers)
-
-    def lease(
-        self, subscriber: Subscriber, slot: StreamSlot | None
-    ) -> AbstractContextManager[None]:
-        """Return a context in which *subscriber* counts as served.
-
-        Entering it ends the subscriber if a limit is reached.
-        """
-        return _StreamLease(self, subscriber, slot)
 
     def add(self, subscriber: Subscriber) -> None:
         """Add *subscriber*, or end it at once if it may not be served."""
@@ -108,7 +91,7 @@ class StreamRegistry:
         self._metrics.stream_ended(reason, seconds)
         logs.stream_line(
             user=channel.user,
-            level=subscriber.level,
+            level=subscriber.view_history.view.level,
             reason=reason,
             seconds=seconds,
             events_sent=subscriber.events_sent,
@@ -133,24 +116,18 @@ class StreamRegistry:
 
 
 @final
-class _StreamLease:
-    """Adds *subscriber* to *registry* on entry, and removes it on exit.
+@attrs.define(eq=False)
+class StreamLease:
+    """A context in which *subscriber* is in *registry*.
 
-    The lease holds *slot* until the registry counts the stream. A class, since a
-    generator would keep a frame for each of thousands of streams.
+    Entering it ends the subscriber if a limit is reached. It holds *slot* until then.
+    A class, since a generator would keep a frame for each of thousands of streams.
     """
 
-    __slots__ = ("_registry", "_slot", "_started_at", "_subscriber")
-
-    def __init__(
-        self,
-        registry: StreamRegistry,
-        subscriber: Subscriber,
-        slot: StreamSlot | None,
-    ) -> None:
-        self._registry = registry
-        self._subscriber = subscriber
-        self._slot = slot
+    _registry: StreamRegistry
+    _subscriber: Subscriber
+    _slot: StreamSlot | None
+    _started_at: float = attrs.field(init=False)
 
     def __enter__(self) -> None:
         self._started_at = trio.current_time()

@@ -99,9 +99,9 @@ def open_subscriber(
         timed_event=_expiry_warning(expires_in),
     )
     subscriber = Subscriber(
-        stream,
-        channel,
-        view_history,
+        stream=stream,
+        channel=channel,
+        view_history=view_history,
         max_age_reason=max_age_reason,
         slow_after=timeouts.write_timeout,
         close_message=close_message,

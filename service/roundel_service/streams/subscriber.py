@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
+import attrs
+
 from roundel import CloseMessage, Stream
 
 from ..telemetry.metrics import Metrics
@@ -16,6 +18,7 @@ _STATE_EVENTS = frozenset({"badge", "snapshot", "change"})
 
 
 @final
+@attrs.define(eq=False, kw_only=True)
 class Subscriber:
     """Wraps *stream* for its driver, counts its events and ends it if it is slow.
 
@@ -28,62 +31,27 @@ class Subscriber:
     later state. `versions_skipped` counts them.
     """
 
-    __slots__ = (
-        "_close_message",
-        "_counted",
-        "_delivered",
-        "_handed_at",
-        "_has_state",
-        "_max_age_reason",
-        "_metrics",
-        "_slow_after",
-        "_stream",
-        "_view_history",
-        "channel",
-        "close_reason",
-        "disconnected_at",
-        "events_sent",
-        "on_state",
-        "request_id",
-        "versions_skipped",
-    )  # fmt: skip
+    _stream: Stream
+    channel: UserChannel
+    view_history: ViewHistory
+    request_id: str
+    _max_age_reason: CloseReason
+    _slow_after: float
+    _close_message: Callable[[CloseReason], CloseMessage]
+    _metrics: Metrics
+    disconnected_at: float = attrs.field(init=False)
+    close_reason: CloseReason | None = attrs.field(default=None, init=False)
+    on_state: Callable[[], None] | None = attrs.field(default=None, init=False)
+    events_sent: int = attrs.field(default=0, init=False)
+    versions_skipped: int = attrs.field(default=0, init=False)
+    # When the chunks that are being written were handed out.
+    _handed_at: float | None = attrs.field(default=None, init=False)
+    # Events of the view history that were delivered, coalesced, or in the first state.
+    _accounted: int = attrs.field(default=0, init=False)
+    _has_state: bool = attrs.field(default=False, init=False)
 
-    def __init__(
-        self,
-        stream: Stream,
-        channel: UserChannel,
-        view_history: ViewHistory,
-        *,
-        max_age_reason: CloseReason,
-        slow_after: float,
-        close_message: Callable[[CloseReason], CloseMessage],
-        request_id: str,
-        metrics: Metrics,
-    ) -> None:
-        self._stream = stream
-        self.channel = channel
-        self.disconnected_at = channel.record.mailbox.disconnected_at
-        self._view_history = view_history
-        self._max_age_reason: CloseReason = max_age_reason
-        self._slow_after = slow_after
-        self._close_message = close_message
-        self.request_id = request_id
-        self._metrics = metrics
-        # When the chunks that are being written were handed out.
-        self._handed_at: float | None = None
-        # Events of the view history that are accounted for, and deliveries beyond them.
-        self._counted = view_history.appended
-        self._delivered = 0
-        self._has_state = False
-        self.events_sent = 0
-        self.versions_skipped = 0
-        self.close_reason: CloseReason | None = None
-        self.on_state: Callable[[], None] | None = None
-
-    @property
-    def level(self) -> str:
-        """The level of the view: ``"badge"`` or ``"items"``."""
-        return self._view_history.view.level
+    def __attrs_post_init__(self) -> None:
+        self.disconnected_at = self.channel.record.mailbox.disconnected_at
 
     @property
     def is_open(self) -> bool:
@@ -98,16 +66,18 @@ class Subscriber:
     def data_to_send(self, now: float) -> list[bytes]:
         """Return the next chunks to write; the previous chunks count as written."""
         handed_at, self._handed_at = self._handed_at, None
-        if handed_at is not None and (
-            self.on_state or now - handed_at >= self._slow_after
-        ):
-            self._on_written(now - handed_at)
+        if handed_at is not None:
+            if self.on_state and self._has_state:
+                on_state, self.on_state = self.on_state, None
+                on_state()
+            if now - handed_at >= self._slow_after:
+                self.end("slow")
         chunks = self._stream.data_to_send(now)
         if chunks:
             self._handed_at = now
             self._count_sent(now)
-        elif self._delivered:
-            self._on_drained()
+        elif self._accounted < self.view_history.appended:
+            self._count_skipped()
         return chunks
 
     def end(self, reason: CloseReason) -> None:
@@ -126,39 +96,22 @@ class Subscriber:
         """Return whether the current write exceeds the limit of a slow client."""
         return self._handed_at is not None and now - self._handed_at >= self._slow_after
 
-    def _on_written(self, seconds: float) -> None:
-        if self.on_state is not None and self._has_state:
-            on_state, self.on_state = self.on_state, None
-            on_state()
-        if seconds >= self._slow_after:
-            self.end("slow")
-
     def _count_sent(self, now: float) -> None:
+        history = self.view_history
         if not self.events_sent:
             # The first state contains the events that were appended before.
-            self._counted = self._view_history.appended
+            self._accounted = history.appended
         for event_type in self._stream.sent_types:
             self.events_sent += 1
             self._metrics.events_sent.add(event_type)
             if event_type in _STATE_EVENTS:
                 self._has_state = True
-                self._record_delivery(now)
+                if self._accounted < history.appended:
+                    self._accounted += 1
+                    self._metrics.delivery_seconds.observe(now - history.appended_at)
 
-    def _record_delivery(self, now: float) -> None:
-        history = self._view_history
-        undelivered = history.appended - self._counted
-        if undelivered <= 0:
-            # The first state was not published just now.
-            return
-        self._metrics.delivery_seconds.observe(now - history.appended_at)
-        if undelivered == 1:
-            self._counted = history.appended
-        else:
-            self._delivered += 1
-
-    def _on_drained(self) -> None:
-        skipped = self._view_history.appended - self._counted - self._delivered
-        if skipped > 0:
-            self.versions_skipped += skipped
-            self._metrics.versions_coalesced.add(count=skipped)
-        self._counted, self._delivered = self._view_history.appended, 0
+    def _count_skipped(self) -> None:
+        skipped = self.view_history.appended - self._accounted
+        self._accounted += skipped
+        self.versions_skipped += skipped
+        self._metrics.versions_coalesced.add(count=skipped)
