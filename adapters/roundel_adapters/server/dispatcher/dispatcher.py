@@ -60,9 +60,6 @@ TIMER_RESOLUTION = 0.25
 TIMER_INTERVAL = 1.0
 """Minimum seconds between two checks of the timers, and so their maximum delay."""
 
-MAX_EVENTS = 512
-"""Epoll events that are handled at a time."""
-
 MAX_DISCARDED = 64 * 1024
 """Bytes of unread input that are discarded before the connection is closed."""
 
@@ -242,18 +239,14 @@ class StreamDispatcher:
     async def _watch_sockets(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            for fd, events in self._epoll.poll(0, MAX_EVENTS):
+            for fd, events in self._epoll.poll(0):
                 stream = self._streams[fd]
                 if events & ~select.EPOLLOUT:
                     self._close(stream)
-                else:
-                    self._continue_write(stream)
-
-    def _continue_write(self, stream: SocketStream) -> None:
-        if self._send(stream, stream.unsent, trio.current_time()):
-            stream.unsent, stream.write_deadline = b"", None
-            self._epoll.modify(stream.sock, select.EPOLLRDHUP)
-            stream.wake()
+                elif self._send(stream, stream.unsent, trio.current_time()):
+                    stream.unsent, stream.write_deadline = b"", None
+                    self._epoll.modify(stream.sock, select.EPOLLRDHUP)
+                    stream.wake()
 
     def _fail(self, stream: SocketStream) -> None:
         log.exception("event stream failed")
