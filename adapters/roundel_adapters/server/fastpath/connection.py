@@ -19,6 +19,9 @@ from .interface import FastEventStream
 from .request_parser import FastRequest, RequestReader
 from .response_encoder import CHUNKED, content_length, encode_head
 
+RECEIVE_SIZE = 64 * 1024
+"""Limit of one read from a socket, in bytes."""
+
 BODY_TIMEOUT = 1.0
 """Timeout for the rest of a body, in seconds; ASGI waits for it after that."""
 
@@ -50,11 +53,14 @@ class FastConnection:
         self.is_busy = is_busy
         self._idle_timeout.reset(seconds)
 
-    def receive_data(self, data: bytes) -> FastRequest | None:
-        """Return the request that *data* completes, and restart the timeout.
+    def receive(self) -> FastRequest | None:
+        """Read once; return the request if it is complete, and restart the timeout.
 
-        Raises `UnsupportedRequest` if ASGI has to serve it.
+        Raises `UnsupportedRequest` if ASGI has to serve it, and `EOFError`.
         """
+        data = self.sock.recv(RECEIVE_SIZE)
+        if not data:
+            raise EOFError
         request = self.reader.receive_data(data)
         if request is not None:
             self.set_timeout(is_busy=True)

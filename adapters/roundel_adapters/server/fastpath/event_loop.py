@@ -12,7 +12,7 @@ the worker has three steps:
 The steps are batched because a system call evicts much of the process from the CPU's
 caches: two calls for each request, one by one, take a quarter of its whole time.
 
-Most handlers never block. When one does, `InlineCoroutine` notices it at its first
+Most handlers never block. When one does, `run_inline()` notices it at its first
 `await` that blocks. The loop then sends the responses so far and hands itself over to
 another worker. The blocked worker finishes its one response, and waits for the next
 handover; up to `MAX_IDLE_WORKERS` wait so, and the rest end. So at each moment exactly
@@ -47,7 +47,7 @@ from .acceptor import Acceptor
 from .connection import FastConnection
 from .interface import App
 from .request_parser import FastRequest, RequestReader, UnsupportedRequest
-from .run_until_blocked import InlineCoroutine
+from .run_inline import run_inline
 
 log = logging.getLogger("roundel_adapters.server")
 
@@ -56,9 +56,6 @@ YIELD_AFTER = 0.005
 
 READ_BATCH = 16
 """Limit of the requests that are read before the first response."""
-
-RECEIVE_SIZE = 64 * 1024
-"""Limit of one read from a socket, in bytes."""
 
 MAX_IDLE_WORKERS = 16
 """Limit of the workers that wait for a handover."""
@@ -138,7 +135,12 @@ class FastLoop:
             deadline = time.perf_counter() + YIELD_AFTER
             self._read()
             while self._requests and time.perf_counter() < deadline:
-                if await self._respond(*self._requests.popleft()):
+                connection, request = self._requests.popleft()
+                responding = self._guard(connection.respond(request))
+                on_block = partial(self._hand_loop_over, connection)
+                has_blocked = await run_inline(responding, on_block)
+                self._answered.append(connection)
+                if has_blocked:
                     self._send()
                     if len(self._idle_workers) >= MAX_IDLE_WORKERS:
                         return
@@ -176,43 +178,25 @@ class FastLoop:
         """Read from the readable sockets, and collect the complete requests."""
         while self._readable and len(self._requests) < READ_BATCH:
             connection = self._readable.popleft()
-            if (request := self._receive(connection)) is not None:
-                self._requests.append((connection, request))
+            if not connection.is_closed:
+                self._receive(connection)
 
-    def _receive(self, connection: FastConnection) -> FastRequest | None:
-        """Read from a connection; return its request if it is complete."""
-        if connection.is_closed:
-            return None
+    def _receive(self, connection: FastConnection) -> None:
         try:
-            data = connection.sock.recv(RECEIVE_SIZE)
+            request = connection.receive()
         except BlockingIOError:
             # A new connection that has sent nothing yet.
             if connection.file not in self._watched:
                 self._wait_for_request(connection, self._context.limits.head_timeout)
-            return None
-        except OSError:
-            data = b""
-        if not data:
-            self._close(connection)
-            return None
-        try:
-            request = connection.receive_data(data)
         except UnsupportedRequest:
             self._hand_to_asgi(connection)
-            return None
-        if request is None:
-            self._watch(connection)
-        return request
-
-    async def _respond(self, connection: FastConnection, request: FastRequest) -> bool:
-        """Run a handler; return whether it blocked, and another worker runs."""
-        coroutine = InlineCoroutine(
-            self._guard(connection.respond(request)),
-            partial(self._hand_loop_over, connection),
-        )
-        await coroutine
-        self._answered.append(connection)
-        return coroutine.has_blocked
+        except (EOFError, OSError):
+            self._close(connection)
+        else:
+            if request is None:
+                self._watch(connection)
+            else:
+                self._requests.append((connection, request))
 
     async def _guard(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run *coroutine*; an exception costs its connection, and is logged."""

@@ -1,11 +1,11 @@
-"""`InlineCoroutine`: it notices the first time that a coroutine blocks."""
+"""`run_inline()`: it notices the first time that a coroutine blocks."""
 
 from __future__ import annotations
 
 import pytest
 import trio
 
-from roundel_adapters.server.fastpath.run_until_blocked import InlineCoroutine
+from roundel_adapters.server.fastpath.run_inline import run_inline
 
 
 class Counted:
@@ -13,7 +13,7 @@ class Counted:
 
     def __init__(self, coroutine):
         self.calls = 0
-        self.inline = InlineCoroutine(coroutine, self._on_block)
+        self.inline = run_inline(coroutine, self._on_block)
 
     def _on_block(self):
         self.calls += 1
@@ -31,10 +31,10 @@ async def test_on_block_is_called_once(times, calls):
     """And not at all by a coroutine that does not block."""
     log = []
     counted = Counted(block(log, times))
-    await counted.inline
+    has_blocked = await counted.inline
 
     assert [*range(times), "end"] == log
-    assert (calls, bool(calls)) == (counted.calls, counted.inline.has_blocked)
+    assert (calls, bool(calls)) == (counted.calls, has_blocked)
 
 
 @pytest.mark.parametrize("blocks", [True, False])
@@ -81,7 +81,7 @@ def test_thrown_exception_reaches_a_blocked_coroutine():
             log.append("caught")
         await Suspend()
 
-    running = Counted(fail()).inline.__await__()
+    running = Counted(fail()).inline
     next(running)
     running.throw(KeyError)
     running.close()
