@@ -28,6 +28,7 @@ class Delta:
 
 
 @final
+@attrs.define(eq=False, weakref_slot=False)
 class EncodedEvent:
     """An event at its position, encoded once for all subscribers.
 
@@ -36,26 +37,18 @@ class EncodedEvent:
     *type* of the event is known after that.
     """
 
-    __slots__ = (
-        "_base_offset", "_chunk", "_fields_size", "_source", "position", "time", "type",
-    )  # fmt: skip
+    _source: EventOrFactory | Delta | None
+    position: Position
+    time: float
+    _base_offset: int = 0
+    _chunk: bytes = attrs.field(default=b"", init=False)
+    _fields_size: int = attrs.field(init=False)
+    type: str = attrs.field(init=False)
 
-    def __init__(
-        self,
-        event: EventOrFactory | Delta,
-        position: Position,
-        time: float,
-        base_offset: int = 0,
-    ) -> None:
-        self.position = position
-        self.time = time
-        self._base_offset = base_offset
-        self._chunk = b""
-        self._source: Callable[[], Event] | Delta | None = None
-        if isinstance(event, Event):
-            self._encode(event)
-        else:
-            self._source = event
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self._source, Event):
+            self._encode(self._source)
+            self._source = None
 
     def rebased_on(self, previous: Position | None) -> EncodedEvent:
         """Return the event for a subscriber whose last position was *previous*."""
@@ -82,7 +75,7 @@ class EncodedEvent:
             if isinstance(self._source, Delta):
                 self._encode(self._source.make(self._base_offset))
             else:
-                assert self._source is not None
+                assert callable(self._source)
                 self._encode(self._source())
                 self._source = None
         return self._chunk
