@@ -120,11 +120,9 @@ class Stream:
         self._heartbeat_at = now
         self._max_age = max_age * (0.8 + 0.2 * random() if random else 1)
         self._expires_at = now + self._max_age
-        self._close_message = (
-            _encode_close(close_message)
-            if isinstance(close_message, CloseMessage)
-            else close_message
-        )
+        if isinstance(close_message, CloseMessage):
+            close_message.encode()  # Raises now if it cannot be encoded.
+        self._close_message = close_message
         self._timed_event_at, self._timed_event = inf, _COMMENT
         if timed_event is not None:
             delay, event = timed_event
@@ -203,10 +201,8 @@ class Stream:
         A stream that has sent nothing sends hello before the message. Pending events
         stay in the histories for the peer's next connection.
         """
-        self._start_closing(_encode_close(close_message) if close_message else None)
-
-    def _start_closing(self, chunk: _Chunk | None) -> None:
         if not self._closing:
+            chunk = _encode_close(close_message) if close_message else None
             self._closing = True
             self._fast_path_until = -inf
             self._close_chunk = chunk
@@ -255,9 +251,7 @@ class Stream:
     def _next_write(self, now: float) -> list[bytes]:
         if now >= self._expires_at and not self._closing:
             message = self._close_message
-            self._start_closing(
-                _encode_close(message()) if callable(message) else message
-            )
+            self.close(message() if callable(message) else message)
         chunks = self._bounded(self._next_chunks(now))
         if not chunks and now >= self._heartbeat_at and self.is_open:
             chunks = self._bounded([self._heartbeat_chunk()])
