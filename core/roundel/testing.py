@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
@@ -164,17 +165,17 @@ class Pair:
 
         Returns the events that the source received.
         """
-        events = self._run_due()
+        events = self.run_until(self.now)
         if self.deadline < inf:
             self.now = max(self.now, self.deadline)
         return events
 
     def run_until(self, time: float) -> list[Event]:
         """Run all that is due up to *time*; return the events."""
-        events = self._run_due()
+        events = self._run_once()
         while self.deadline <= time:
             self.now = max(self.now, self.deadline)
-            events += self._run_due()
+            events += self._run_once()
         self.now = max(self.now, time)
         return events
 
@@ -182,12 +183,6 @@ class Pair:
         """Cut the current link, if there is one."""
         if self.link:
             self.link.cut(self.now, silently=silently)
-
-    def _run_due(self) -> list[Event]:
-        events = self._run_once()
-        while self.deadline <= self.now:
-            events += self._run_once()
-        return events
 
     def _run_once(self) -> list[Event]:
         events = self._read()
@@ -246,8 +241,8 @@ def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
     from hypothesis import strategies as st
 
     def split(offsets: set[int]) -> list[bytes]:
-        ends = [*sorted(offsets), len(data)]
-        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        bounds = pairwise([0, *sorted(offsets), len(data)])
+        return [data[start:end] for start, end in bounds]
 
     return st.sets(st.integers(0, len(data))).map(split)
 
