@@ -109,18 +109,18 @@ class Source:
         """Report the head of the response, after all redirects."""
         reason = _rejection_reason(status, headers)
         if not reason:
-            self.state = self._next_state(Input.ACCEPT, "receive_response")
+            self.state = self._next_state(Input.ACCEPT)
             self._parser = self._new_parser()
             self._opened_at, self.deadline = now, now + self._idle_timeout
             self.reason = ""
         elif status in self._retry_statuses:
-            self._reconnect_later(Input.RETRY, "receive_response", reason, now)
+            self._reconnect_later(Input.RETRY, reason, now)
         else:
-            self._close_for(Input.REJECT, "receive_response", reason)
+            self._close_for(Input.REJECT, reason)
 
     def receive_data(self, data: bytes, *, now: float) -> list[Event]:
         """Report bytes of the body; return the events that they complete."""
-        self.state = self._next_state(Input.DATA, "receive_data")
+        self.state = self._next_state(Input.DATA)
         self.deadline = now + self._idle_timeout
         events: list[Event] = []
         try:
@@ -129,7 +129,7 @@ class Source:
                 # The parser raises for an oversized event after them by the next call.
                 self._parser.receive_data(b"")
         except RemoteProtocolError as error:
-            self._close_for(Input.OVERFLOW, "receive_data", str(error))
+            self._close_for(Input.OVERFLOW, str(error))
         self.last_event_id = self._parser.last_event_id
         if self._parser.retry is not None:
             self._retry = self._parser.retry
@@ -137,22 +137,20 @@ class Source:
 
     def receive_eof(self, *, now: float) -> None:
         """Report the end of the body; the source reconnects even if it is clean."""
-        self._reconnect_later(Input.DISCONNECT, "receive_eof", "the stream ended", now)
+        self._reconnect_later(Input.DISCONNECT, "the stream ended", now)
 
     def receive_error(self, *, now: float) -> None:
         """Report a network error, before or after the response's head."""
-        self._reconnect_later(
-            Input.DISCONNECT, "receive_error", "the network failed", now
-        )
+        self._reconnect_later(Input.DISCONNECT, "the network failed", now)
 
     def handle_timeout(self, now: float) -> None:
         """Handle a passed `deadline`: a lost connection, or the time to reconnect."""
         if now < self.deadline:
             return
-        match self._next_state(Input.TIMEOUT, "handle_timeout"):
+        match self._next_state(Input.TIMEOUT):
             case State.WAITING:
                 reason = f"nothing was received for {self._idle_timeout} seconds"
-                self._reconnect_later(Input.TIMEOUT, "handle_timeout", reason, now)
+                self._reconnect_later(Input.TIMEOUT, reason, now)
             case State.CONNECTING:
                 self.state = State.CONNECTING
                 self.deadline = now + self._idle_timeout
@@ -160,28 +158,24 @@ class Source:
     def close(self) -> None:
         """Close the source; the first reason is kept."""
         if self.state is not State.CLOSED:
-            self._close_for(Input.CLOSE, "close", "closed")
+            self._close_for(Input.CLOSE, "closed")
 
-    def _next_state(self, received: Input, method: str) -> State:
+    def _next_state(self, received: Input) -> State:
         try:
             return TRANSITIONS[self.state, received]
         except KeyError:
-            raise LocalProtocolError(
-                f"{method}: not possible while {self.state.name}"
-            ) from None
+            raise LocalProtocolError(f"not possible while {self.state.name}") from None
 
-    def _reconnect_later(
-        self, received: Input, method: str, reason: str, now: float
-    ) -> None:
-        self.state = self._next_state(received, method)
+    def _reconnect_later(self, received: Input, reason: str, now: float) -> None:
+        self.state = self._next_state(received)
         was_stable = now - self._opened_at >= self._stable_after
         self._failures = 0 if was_stable else self._failures + 1
         self._opened_at = inf
         self.reason = reason
         self.deadline = now + self._delay()
 
-    def _close_for(self, received: Input, method: str, reason: str) -> None:
-        self.state = self._next_state(received, method)
+    def _close_for(self, received: Input, reason: str) -> None:
+        self.state = self._next_state(received)
         self.deadline = -inf
         self.reason = reason
 
