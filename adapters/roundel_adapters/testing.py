@@ -18,8 +18,6 @@ from hypercorn.typing import Framework
 
 from roundel import Event, Parser
 
-ResponseHeaders: TypeAlias = Mapping[str, str]
-
 RequestHeaders: TypeAlias = Mapping[str, str | list[str]]
 """Headers of a request; a header with a list is sent once for each value."""
 
@@ -36,7 +34,7 @@ class AsgiResponse:
     """A complete response; the names of *headers* are in lower case."""
 
     status: int
-    headers: ResponseHeaders
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -49,7 +47,7 @@ class AsgiOpenResponse:
     """
 
     status: int
-    headers: ResponseHeaders
+    headers: Mapping[str, str]
     _chunks: trio.MemoryReceiveChannel[bytes]
 
     async def next_chunk(self) -> bytes | None:
@@ -66,7 +64,7 @@ class AsgiEventStream:
     """
 
     status: int
-    headers: ResponseHeaders
+    headers: Mapping[str, str]
     _chunks: trio.MemoryReceiveChannel[bytes]
     _parser: Parser = attrs.field(factory=Parser, init=False)
     _events: deque[Event] = attrs.field(factory=deque, init=False)
@@ -101,14 +99,12 @@ class AsgiEventStream:
 
 
 @final
+@attrs.frozen
 class AsgiClient:
     """Sends requests to *app*, each with the given *headers*."""
 
-    def __init__(
-        self, app: Framework, *, headers: RequestHeaders | None = None
-    ) -> None:
-        self._app = app
-        self._headers = dict(headers or {})
+    _app: Framework
+    _headers: RequestHeaders = attrs.field(factory=dict, kw_only=True)
 
     def with_headers(self, headers: RequestHeaders) -> AsgiClient:
         """Return a client that also sends these *headers*."""
@@ -173,7 +169,7 @@ class _AsgiExchange:
 
     def __init__(self, buffered_chunks: int) -> None:
         self.status = 0
-        self.headers: ResponseHeaders = {}
+        self.headers: Mapping[str, str] = {}
         self.started = trio.Event()
         self._sending = trio.CancelScope()
         self._requests, self._received = trio.open_memory_channel[dict[str, Any]](0)
