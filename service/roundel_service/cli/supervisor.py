@@ -32,6 +32,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from math import inf
 from typing import Literal, TypeAlias, final
 
+import attrs
 import structlog
 import trio
 
@@ -101,10 +102,14 @@ async def supervise(
     than *drain_timeout* seconds and `KILL_DELAY`. The second signal kills them at once.
     The task has started when each worker serves.
     """
-    supervisor = _Supervisor(len(commands), drain_timeout, task_status)
+    numbers = set(range(1, len(commands) + 1))
+    supervisor = _Supervisor(drain_timeout, task_status, numbers)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.handle_signals, signals)
-        await supervisor.run(commands)
+        with supervisor.scope:
+            async with trio.open_nursery() as workers:
+                for number, command in enumerate(commands, 1):
+                    workers.start_soon(supervisor.keep_running, number, command)
         nursery.cancel_scope.cancel()
     return supervisor.outcome
 
@@ -118,39 +123,31 @@ def restart_delay(short_runs: int) -> float:
 
 
 @final
+@attrs.define(eq=False)
 class _Supervisor:
-    """Runs *size* workers, numbered from 1."""
+    """Runs workers; *never_served* has the numbers of those yet to serve."""
 
-    def __init__(
-        self, size: int, drain_timeout: float, task_status: trio.TaskStatus[None]
-    ) -> None:
-        self.outcome: Outcome = "drained"
-        self._never_served = set(range(1, size + 1))
-        self._serving: set[int] = set()
-        self._failed_starts = 0
-        self._drain_timeout = drain_timeout
-        self._task_status = task_status
-        self._draining = trio.Event()
-        self._scope = trio.CancelScope()
-
-    async def run(self, commands: Sequence[Sequence[str]]) -> None:
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for number, command in enumerate(commands, 1):
-                    nursery.start_soon(self._keep_running, number, command)
+    _drain_timeout: float
+    _task_status: trio.TaskStatus[None]
+    _never_served: set[int]
+    _serving: set[int] = attrs.field(factory=set, init=False)
+    _failed_starts: int = attrs.field(default=0, init=False)
+    _draining: trio.Event = attrs.field(factory=trio.Event, init=False)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    outcome: Outcome = attrs.field(default="drained", init=False)
 
     async def handle_signals(self, signals: AsyncIterator[object]) -> None:
         await anext(signals)
         self._drain()
         await anext(signals)
         self.outcome = "killed"
-        self._scope.cancel()
+        self.scope.cancel()
 
     def _drain(self) -> None:
         self._draining.set()
-        self._scope.deadline = trio.current_time() + self._drain_timeout + KILL_DELAY
+        self.scope.deadline = trio.current_time() + self._drain_timeout + KILL_DELAY
 
-    async def _keep_running(self, number: int, command: Sequence[str]) -> None:
+    async def keep_running(self, number: int, command: Sequence[str]) -> None:
         """Run a worker and its replacements until the service drains."""
         short_runs = 0
         while not self._draining.is_set():
