@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final, get_args
 
@@ -234,7 +234,13 @@ def load_some(
         ("environment", _from_environment(environment)),
         (str(file), _from_file(file) if file else {}),
     ]
-    errors = [line for origin, source in sources for line in _unknown(origin, source)]
+    known = ", ".join(map(_variable, _FIELDS))
+    errors = [
+        f"{_variable(name)} ({origin}): unknown setting, expected {known}"
+        for origin, source in sources
+        for name in source
+        if name not in _FIELDS
+    ]
     values: dict[str, Any] = {}
     for name in names:
         field = _FIELDS[name]
@@ -285,13 +291,6 @@ def _as_text(value: object) -> str:
 
 def _variable(name: str) -> str:
     return PREFIX + name.upper()
-
-
-def _unknown(origin: str, source: Source) -> Iterator[str]:
-    known = ", ".join(map(_variable, _FIELDS))
-    for name in source:
-        if name not in _FIELDS:
-            yield f"{_variable(name)} ({origin}): unknown setting, expected {known}"
 
 
 def _invalid(field: attrs.Attribute[Any], origin: str, value: object) -> str:
