@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 
 _GC_THRESHOLD = 50_000
 """Number of new objects that starts a garbage collection of the youngest."""
@@ -21,13 +22,8 @@ def prepare_process() -> None:
     """
     gc.set_threshold(_GC_THRESHOLD, 20, 100)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    _raise_open_file_limit()
-
-
-def _raise_open_file_limit() -> None:
-    try:
+    with suppress(ImportError):  # Windows
         import resource
-    except ImportError:  # Windows
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
