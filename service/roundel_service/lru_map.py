@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 @final
 class LruMap(Generic[K, V]):
-    """A map whose entries weigh at most *max_weight* together.
+    """A map whose entries weigh at most *max_weight* together; *weight* is their sum.
 
     An entry weighs 1 unless `put()` is given another weight. `get()` and `put()` are
     O(1). Pinned entries are never evicted, even beyond *max_weight*.
@@ -21,7 +21,7 @@ class LruMap(Generic[K, V]):
 
     def __init__(self, max_weight: int) -> None:
         self._max_weight = max_weight
-        self._weight = 0
+        self.weight = 0
         # Oldest first. A dict takes O(n) to find its first key after n deletions.
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._pins: Counter[K] = Counter()
@@ -33,11 +33,6 @@ class LruMap(Generic[K, V]):
     def __contains__(self, key: object) -> bool:
         """Return whether *key* has an entry; this does not count as a use."""
         return key in self._entries
-
-    @property
-    def weight(self) -> int:
-        """The sum of the weights of all entries."""
-        return self._weight
 
     def get(self, key: K) -> V | None:
         """Return the value of *key*, which becomes the most recently used one."""
@@ -51,20 +46,15 @@ class LruMap(Generic[K, V]):
         """Set the value of *key*, and evict other entries if necessary."""
         self.discard(key)
         self._entries[key] = (value, weight)
-        self._weight += weight
-        if self._weight > self._max_weight:
+        self.weight += weight
+        if self.weight > self._max_weight:
             self._evict()
 
     def discard(self, key: K) -> None:
         """Remove *key* if it has an entry, pinned or not."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._weight -= entry[1]
-
-    def clear(self) -> None:
-        """Remove all entries, pinned or not."""
-        self._entries.clear()
-        self._weight = 0
+            self.weight -= entry[1]
 
     @contextmanager
     def pinned(self, keys: Iterable[K]) -> Iterator[None]:
@@ -82,7 +72,7 @@ class LruMap(Generic[K, V]):
 
     def _evict(self) -> None:
         spared = 0
-        while self._weight > self._max_weight and spared < len(self._entries):
+        while self.weight > self._max_weight and spared < len(self._entries):
             key, (_, weight) = next(iter(self._entries.items()))
             if key in self._pins:
                 # A pinned entry is in use, so it counts as recently used.
@@ -90,4 +80,4 @@ class LruMap(Generic[K, V]):
                 spared += 1
             else:
                 del self._entries[key]
-                self._weight -= weight
+                self.weight -= weight

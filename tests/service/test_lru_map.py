@@ -47,14 +47,6 @@ def test_weight_of_a_replaced_entry():
     assert (1, 15) == (len(lru), lru.weight)
 
 
-def test_clear():
-    """A cleared map has its whole limit for new entries."""
-    lru = filled(*"ab")
-    lru.clear()
-
-    assert (0, 0, None) == (len(lru), lru.weight, lru.get("a"))
-
-
 def test_entry_beyond_the_limit_is_evicted_at_once():
     """The limit also holds for a single entry."""
     lru = filled(*"ab")

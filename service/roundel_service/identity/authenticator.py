@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import attrs
 from joserfc.errors import JoseError
@@ -165,10 +165,8 @@ def _check_length(text: str) -> str:
 
 
 def _time_claim(claims: Claims, name: str, missing: float | None = None) -> float:
-    match claims.get(name, missing):
-        case bool():
-            pass
-        # False for NaN too, and safe for an int that is too large for a float.
-        case int() | float() as seconds if abs(seconds) < _MAX_TIME:
-            return float(seconds)
+    seconds: Any = claims.get(name, missing)
+    # The comparison is false for NaN, and safe for an int too large for a float.
+    if type(seconds) in {int, float} and abs(seconds) < _MAX_TIME:
+        return float(seconds)
     raise InvalidCredentials(f"the token's {name} is not a time in seconds since 1970")

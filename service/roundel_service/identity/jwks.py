@@ -134,7 +134,7 @@ class JwksClient:
             log.warning("ROUNDEL_JWKS: key %s ignored: expected %s", kid, EXPECTED_KEY)
         self.is_loaded = self.is_loaded or bool(key_set.keys)
         self._key_set = key_set
-        self._verified.clear()
+        self._verified = VerifiedTokenCache()
 
 
 def check_source(text: str) -> str:

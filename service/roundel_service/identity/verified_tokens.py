@@ -32,9 +32,6 @@ class VerifiedTokenCache:
     def __init__(self, capacity: int = MAX_TOKENS) -> None:
         self._claims: LruMap[bytes, Claims] = LruMap(capacity)
 
-    def __len__(self) -> int:
-        return len(self._claims)
-
     def get(self, token: str) -> Claims | None:
         """Return the claims of *token* if its signature was verified."""
         return self._claims.get(_digest(token))
@@ -43,10 +40,6 @@ class VerifiedTokenCache:
         """Add the *claims* of a verified *token*, unless it is too long."""
         if len(token) <= MAX_TOKEN_LENGTH:
             self._claims.put(_digest(token), claims)
-
-    def clear(self) -> None:
-        """Remove all tokens, because the keys have changed."""
-        self._claims.clear()
 
 
 def _digest(token: str) -> bytes:

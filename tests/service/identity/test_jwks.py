@@ -429,13 +429,15 @@ async def test_set_without_a_fitting_key_is_not_loaded(autojump_clock, path, run
 
 
 async def test_set_that_is_emptied_retires_all_keys(autojump_clock, path, run):
-    """An empty set makes every token invalid."""
+    """An empty set makes every token invalid, also one that was valid before."""
     keys = await run(path)
+    token = signed("ES256", EC)
+    assert "alice" == await result(keys, token)
     path.write_bytes(jwk_set())
     await trio.sleep(jwks.REFRESH_INTERVAL + 1)
 
     assert keys.is_loaded
-    assert "invalid" == await result(keys, signed("ES256", EC))
+    assert "invalid" == await result(keys, token)
 
 
 BROKEN = {
