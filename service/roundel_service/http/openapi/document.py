@@ -10,7 +10,7 @@ from ..problems import PROBLEM_TYPES
 from .components import INFO, Json, any_of, component_schemas, parameters, ref
 from .examples import PROBLEM_EXAMPLES
 from .operations import NDJSON, OPERATIONS, Operation
-from .responses import encode_ndjson, examples_of, media_type_object, responses_of
+from .responses import content_object, examples_of, responses_of
 
 _EXTRA_SCHEMAS: Json = {
     "BatchLine": {
@@ -68,12 +68,7 @@ def _operation(operation: Operation) -> Json:
         "responses": responses_of(operation),
     }
     if operation.body:
-        # An empty batch is valid.
-        is_required = operation.body_type != NDJSON
-        found["requestBody"] = {
-            "required": is_required,
-            "content": _request_body(operation),
-        }
+        found["requestBody"] = _request_body(operation)
     return found
 
 
@@ -89,27 +84,21 @@ def _parameters(operation: Operation) -> list[Json]:
     examples = {**first.query, **first.path} if first is not None else {}
     for each in found:
         if each["name"] in examples:
-            each["example"] = _convert(each["schema"], examples[each["name"]])
+            is_integer = each["schema"].get("type") == "integer"
+            example = examples[each["name"]]
+            each["example"] = int(example) if is_integer else example
     headers = list(operation.headers)
     if not operation.is_operator_only:
         headers.append("requestId")
     return found + [{"$ref": f"#/components/parameters/{name}"} for name in headers]
 
 
-def _convert(schema: Json, text: str) -> str | int:
-    return int(text) if schema.get("type") == "integer" else text
-
-
 def _request_body(operation: Operation) -> Json:
-    is_ndjson = operation.body_type == NDJSON
     names = operation.body
     schema = ref(names[0]) if len(names) == 1 else any_of(*names)
-    examples = {
-        example.name: {
-            "summary": example.summary,
-            "value": encode_ndjson(example.body) if is_ndjson else example.body,
-        }
-        for example in examples_of(operation)
+    examples = [(example, example.body) for example in examples_of(operation)]
+    return {
+        # An empty batch is valid.
+        "required": operation.body_type != NDJSON,
+        "content": content_object(operation.body_type, schema, examples),
     }
-    content = media_type_object(operation.body_type, schema)
-    return {operation.body_type: {**content, "examples": examples}}

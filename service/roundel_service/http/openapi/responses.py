@@ -24,21 +24,34 @@ def examples_of(operation: Operation) -> list[Example]:
     return [example for example in CALL_EXAMPLES if example.operation == operation.id]
 
 
-def encode_ndjson(documents: list[Any]) -> str:
-    """Return *documents* as NDJSON."""
+def content_object(
+    content_type: str, schema: Json, examples: Iterable[tuple[Example, Any]]
+) -> Json:
+    """Return the content of a body, with the value of each example.
+
+    Of NDJSON, *schema* describes a line, and a value is a list of lines.
+    """
+    content: Json = {"schema": schema}
+    if content_type == NDJSON:
+        # OpenAPI 3.1 has no keyword for the schema of a line.
+        content = {"schema": {"type": "string"}, "x-line": schema}
+    if found := {
+        example.name: {
+            "summary": example.summary,
+            "value": _ndjson(value) if content_type == NDJSON else value,
+        }
+        for example, value in examples
+    }:
+        content["examples"] = found
+    return {content_type: content}
+
+
+def _ndjson(documents: list[Any]) -> str:
     return "".join(f"{_json(document)}\n" for document in documents)
 
 
 def _json(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-
-
-def media_type_object(content_type: str, schema: Json) -> Json:
-    """Return the media type object of a body; of NDJSON, *schema* describes a line."""
-    if content_type == NDJSON:
-        # OpenAPI 3.1 has no keyword for the schema of a line.
-        return {"schema": {"type": "string"}, "x-line": schema}
-    return {"schema": schema}
 
 
 def responses_of(operation: Operation) -> Json:
@@ -69,23 +82,15 @@ def _success_response(operation: Operation, success: SuccessResponse) -> Json:
     elif success.content_type == TEXT:
         response["content"] = {TEXT: {"schema": {"type": "string"}}}
     elif success.schema is not None:
-        response["content"] = {success.content_type: _content(operation, success)}
+        examples = [
+            (example, example.response)
+            for example in examples_of(operation)
+            if example.status == success.status
+        ]
+        response["content"] = content_object(
+            success.content_type, ref(success.schema), examples
+        )
     return {name: part for name, part in response.items() if part}
-
-
-def _content(operation: Operation, success: SuccessResponse) -> Json:
-    assert success.schema is not None
-    is_ndjson = success.content_type == NDJSON
-    found = {
-        example.name: {
-            "summary": example.summary,
-            "value": encode_ndjson(example.response) if is_ndjson else example.response,
-        }
-        for example in examples_of(operation)
-        if example.status == success.status
-    }
-    content = media_type_object(success.content_type, ref(success.schema))
-    return {**content, "examples": found} if found else content
 
 
 def _stream_content() -> Json:
