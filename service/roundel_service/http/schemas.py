@@ -66,12 +66,6 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     data: Any = None
     ttl: Annotated[float, Meta(gt=0, le=MAX_TTL)] | None = None
 
-    def size(self) -> int:
-        """Return the size of the item in bytes of JSON."""
-        # The recipients are not part of the item: they count as null.
-        body, to = msgspec.json.encode(self), msgspec.json.encode(self.to)
-        return len(body) - len(to) + len(b"null")
-
     def operation(self, item_id: str, *, size: int, op_id: str | None) -> Notify:
         """Return the operation on one mailbox."""
         fields = msgspec.structs.asdict(self)
