@@ -8,8 +8,9 @@ others take effect.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from hashlib import blake2b
 from typing import final
 
@@ -45,6 +46,11 @@ class PublishRequest:
     notification: schemas.NotifyRequest
     size: int
     op_id: str | None
+
+    def operations(self, now: float) -> list[UserOperation]:
+        """Return an operation for each recipient."""
+        create = partial(self.notification.operation, size=self.size, op_id=self.op_id)
+        return [(user, create(new_id(now))) for user in self.notification.to.names]
 
 
 @final
@@ -104,65 +110,47 @@ class NotifyHandlers:
                 yield b"".join(map(_encode_line, await self._publish(publishes)))
 
     async def _publish(
-        self, publishes: Sequence[Problem | PublishRequest]
+        self, publishes: list[Problem | PublishRequest]
     ) -> list[Problem | NotifyResponse]:
         """Apply all *publishes* together, and return the response of each."""
-        rejected = await self._claim_keys(publishes)
-        work = [self._operations(publish, rejected) for publish in publishes]
+        await self._claim_keys(publishes)
+        now = self.hub.clock()
+        work = [
+            publish if isinstance(publish, Problem) else publish.operations(now)
+            for publish in publishes
+        ]
         operations = [op for ops in work if isinstance(ops, list) for op in ops]
         results = iter(await self.hub.apply_all(operations))
         return [
             ops if isinstance(ops, Problem) else _response(ops, results) for ops in work
         ]
 
-    def _operations(
-        self,
-        publish: Problem | PublishRequest,
-        rejected: Mapping[str | None, Problem],
-    ) -> Problem | list[UserOperation]:
-        """Return an operation for each recipient, or the problem of *publish*."""
-        if isinstance(publish, Problem):
-            return publish
-        notification, size, op_id = publish.notification, publish.size, publish.op_id
-        if op_id in rejected:
-            return rejected[op_id]
-        now = self.hub.clock()
-        return [
-            (user, notification.operation(new_id(now), size=size, op_id=op_id))
-            for user in notification.to.names
-        ]
-
-    async def _claim_keys(
-        self, publishes: Sequence[Problem | PublishRequest]
-    ) -> dict[str | None, Problem]:
-        """Claim each idempotency key for its body; return the problems by *op_id*.
+    async def _claim_keys(self, publishes: list[Problem | PublishRequest]) -> None:
+        """Claim each idempotency key for its body; a problem replaces its request.
 
         The claims run concurrently: each may wait for the engine.
         """
-        rejected: dict[str | None, Problem] = {}
         keyed = [
-            (publish.op_id, publish.notification)
-            for publish in publishes
+            (at, publish)
+            for at, publish in enumerate(publishes)
             if isinstance(publish, PublishRequest) and publish.op_id is not None
         ]
         if not keyed:
-            return rejected
+            return
 
-        async def claim(op_id: str, notification: schemas.NotifyRequest) -> None:
-            body = _hash(msgspec.json.encode(notification, order="deterministic"))
+        async def claim(at: int, publish: PublishRequest) -> None:
+            content = msgspec.json.encode(publish.notification, order="deterministic")
+            name, body = f"notify {publish.op_id}", _hash(content)
             try:
-                first = await self.hub.engine.claim(
-                    f"notify {op_id}", body, ttl=RETENTION
-                )
+                first = await self.hub.engine.claim(name, body, ttl=RETENTION)
                 if first != body:
-                    rejected[op_id] = Problem("idempotency-key-reused")
+                    publishes[at] = Problem("idempotency-key-reused")
             except EngineUnavailable as error:
-                rejected[op_id] = Problem("engine-unavailable", str(error))
+                publishes[at] = Problem("engine-unavailable", str(error))
 
         async with trio.open_nursery() as nursery:
-            for op_id, notification in keyed:
-                nursery.start_soon(claim, op_id, notification)
-        return rejected
+            for at, publish in keyed:
+                nursery.start_soon(claim, at, publish)
 
 
 def _parse(body: NdjsonLine, key: str | None) -> Problem | PublishRequest:
