@@ -1,7 +1,8 @@
-"""Error rates of ways to keep a badge. Run `python -m tests.simulation.drift 2000`.
+"""Error rates of three badge protocols. Run `python -m tests.simulation.drift 2000`.
 
-Prints a table: a row for each fault, a column for each way, and in it the share of
-random schedules after which a page shows a wrong number although all is quiet again.
+Prints a table with a row for each fault and a column for each protocol. A cell is the
+share of random schedules that end with a wrong number on a page, after all faults have
+stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from trio.testing import MockClock
 from roundel_service.testing import MakeEngine
 
 from .faults import Fault
-from .schedule import Parts, Schedule
+from .schedule import ClientParts, Schedule
 from .simulate import memory, play
 
 ROWS: Final = {
@@ -34,14 +35,14 @@ COLUMNS: Final = ("±1 deltas", "pushed recounts", "Roundel")
 
 @final
 @attrs.frozen(kw_only=True)
-class Row:
-    """Numbers of *schedules*, of *wrong* final states and of *unsafe* states."""
+class Measurement:
+    """The numbers of schedules, wrong final states and unsafe states."""
 
     schedules: int
     wrong: Counter[str]
     unsafe: int
 
-    def share(self, column: str) -> float:
+    def share_wrong(self, column: str) -> float:
         """Return the share of wrong final states in percent."""
         return 100 * self.wrong[column] / self.schedules
 
@@ -63,13 +64,13 @@ def measure(
     count: int,
     *,
     make_engine: MakeEngine = memory,
-    parts: Parts | None = None,
+    parts: ClientParts | None = None,
     steps: int = 40,
     reopens: bool = False,
-) -> Row:
+) -> Measurement:
     """Play *count* schedules with *faults*, each with the next seed."""
 
-    async def play_all() -> Row:
+    async def play_all() -> Measurement:
         wrong: Counter[str] = Counter()
         unsafe = 0
         for seed in range(count):
@@ -77,7 +78,7 @@ def measure(
             outcome = await play(make_engine, schedule, parts)
             wrong.update(name for name, is_wrong in outcome.wrong.items() if is_wrong)
             unsafe += len(outcome.unsafe)
-        return Row(schedules=count, wrong=wrong, unsafe=unsafe)
+        return Measurement(schedules=count, wrong=wrong, unsafe=unsafe)
 
     with quiet_logs():
         return trio.run(play_all, clock=MockClock())
@@ -89,7 +90,7 @@ def main(count: int) -> None:
     print("|---" * (len(COLUMNS) + 2) + "|")
     for name, faults in ROWS.items():
         row = measure(faults, count)
-        shares = " | ".join(f"{row.share(column):.1f} %" for column in COLUMNS)
+        shares = " | ".join(f"{row.share_wrong(column):.1f} %" for column in COLUMNS)
         print(f"| {name} | {shares} | {row.unsafe} |", flush=True)
 
 

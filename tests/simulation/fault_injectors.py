@@ -1,4 +1,4 @@
-"""Parts with a fault that the simulation must detect."""
+"""Fault injectors: engines, streams and pages with a fault to detect."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from roundel_service.testing import Setup
 
 from .page import Page
 from .simulate import memory
-from .tab import Talker
+from .tab import ServerStream
 
 
-def reuses_versions(setup: Setup) -> Engine:
+def reuses_epochs(setup: Setup) -> Engine:
     """Return an engine that reuses its epoch after a loss of data."""
     return MemoryEngine(setup.limits, clock=setup.clock, key=b"always the same")
 
 
-def deletes_in_secret(setup: Setup) -> Engine:
+def retracts_without_version(setup: Setup) -> Engine:
     """Return an engine whose retractions do not change the version."""
-    return Altering(memory(setup), _without_retracted)
+    return AlteredEngine(memory(setup), _without_retracted)
 
 
-def adds_up(setup: Setup) -> Engine:
+def increments_count(setup: Setup) -> Engine:
     """Return an engine that stores a count and increments it."""
-    return Altering(memory(setup), _with_a_kept_count())
+    return AlteredEngine(memory(setup), _with_incremented_count())
 
 
 def _without_retracted(record: Record) -> Record:
@@ -45,18 +45,18 @@ def _without_retracted(record: Record) -> Record:
     return Record(mailbox, (*changes[:-2], attrs.evolve(changes[-1], v=v, badge=badge)))
 
 
-def _with_a_kept_count() -> Callable[[Record], Record]:
-    kept: dict[str, int] = {}
+def _with_incremented_count() -> Callable[[Record], Record]:
+    counts: dict[str, int] = {}
 
     def alter(record: Record) -> Record:
         changes, epoch = record.changes, record.mailbox.epoch
         if not changes:
             return record
         if changes[-1].operation == "notify":
-            kept[epoch] = kept.get(epoch, 0) + 1
+            counts[epoch] = counts.get(epoch, 0) + 1
         else:
-            kept[epoch] = record.badge.unread
-        badge = attrs.evolve(record.badge, unread=kept[epoch])
+            counts[epoch] = record.badge.unread
+        badge = attrs.evolve(record.badge, unread=counts[epoch])
         return Record(
             record.mailbox, (*changes[:-1], attrs.evolve(changes[-1], badge=badge))
         )
@@ -65,8 +65,8 @@ def _with_a_kept_count() -> Callable[[Record], Record]:
 
 
 @final
-class Altering:
-    """An engine that passes the records of *inner* through *alter*."""
+class AlteredEngine:
+    """An engine that replaces each record of *inner* by `alter(record)`."""
 
     def __init__(self, inner: Engine, alter: Callable[[Record], Record]) -> None:
         self._inner = inner
@@ -98,12 +98,12 @@ class Altering:
 class HelloWithId:
     """A stream whose hello has the id of the state that follows it."""
 
-    def __init__(self, stream: Talker) -> None:
+    def __init__(self, stream: ServerStream) -> None:
         self._stream = stream
 
     @property
     def is_open(self) -> bool:
-        """The deadline of the stream."""
+        """False after the close message was written."""
         return self._stream.is_open
 
     def data_to_send(self, now: float) -> list[bytes]:
@@ -125,14 +125,14 @@ def _with_id(chunk: bytes) -> bytes:
 
 def stale_page(view: View) -> Page:
     """Return a page that applies each message without comparing versions."""
-    return Page(view, stale=True)
+    return Page(view, applies_stale=True)
 
 
 def page_without_from(view: View) -> Page:
     """Return a page that does not detect gaps between changes."""
-    return Page(view, gaps=True)
+    return Page(view, ignores_gaps=True)
 
 
-def deaf_page(view: View) -> Page:
+def page_without_pings(view: View) -> Page:
     """Return a page that ignores the version of a ping."""
-    return Page(view, deaf=True)
+    return Page(view, ignores_pings=True)

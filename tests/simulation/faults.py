@@ -32,26 +32,26 @@ class Fault(Enum):
 
 
 @final
-class Wakeups:
+class FaultyEngine:
     """An engine whose notifications are lost, repeated and late.
 
-    It keeps three promises all the same: a wake-up that was lost is made up for by
-    `tell_again()`, one that is late tells the state of when it comes, and none is
-    later than the change log is long. *saw* is called at once for each change.
+    It still keeps three promises. `deliver_lost()` delivers each lost notification. A
+    late notification carries the latest state. A notification is at most
+    *change_log_size* changes late. *on_change* is called at once for each change.
     """
 
     def __init__(
         self,
         inner: Engine,
-        saw: Callable[[str, Record], None],
+        on_change: Callable[[str, Record], None],
         *,
         users: Collection[str],
         random: Random,
         faults: frozenset[Fault],
-        ring: int,
+        change_log_size: int,
     ) -> None:
         self._inner = inner
-        self._change_log_size = ring
+        self._change_log_size = change_log_size
         self._random = random
         self._faults = faults
         self._listeners: list[ChangeListener] = []
@@ -61,21 +61,21 @@ class Wakeups:
         self._lost: set[str] = set()
         self._calls = 0
         self._idle = trio.Event()
-        inner.listen(saw, users)
+        inner.listen(on_change, users)
         inner.listen(self._on_change, users)
 
     def _on_change(self, user: str, record: Record) -> None:
         self._latest[user] = record
         self._undelivered += 1
         if self._is_urgent:
-            self._tell(user)
-        elif self._befalls(Fault.LOSS, 0.05):
+            self._notify(user)
+        elif self._injects(Fault.LOSS, 0.05):
             self._lost.add(user)
-        elif self._befalls(Fault.REORDER, 0.5):
+        elif self._injects(Fault.REORDER, 0.5):
             self._late.append(user)
         else:
-            self._tell(user)
-            if self._befalls(Fault.REPEAT, 0.1):
+            self._notify(user)
+            if self._injects(Fault.REPEAT, 0.1):
                 self._late.append(user)
 
     @property
@@ -83,31 +83,31 @@ class Wakeups:
         """Return whether another change would overrun the change log."""
         return self._undelivered >= self._change_log_size
 
-    def _befalls(self, fault: Fault, rate: float) -> bool:
+    def _injects(self, fault: Fault, rate: float) -> bool:
         return fault in self._faults and self._random.random() < rate
 
-    def _tell(self, user: str) -> None:
+    def _notify(self, user: str) -> None:
         self._undelivered = 0
         for listener in self._listeners:
             listener(user, self._latest[user])
 
-    def tell_late(self) -> None:
+    def deliver_late(self) -> None:
         """Deliver the notifications in flight."""
         late, self._late = self._late, []
         for user in late:
-            self._tell(user)
+            self._notify(user)
 
-    def tell_again(self) -> None:
+    def deliver_lost(self) -> None:
         """Deliver the lost notifications."""
         lost, self._lost = self._lost, set()
         for user in lost:
-            self._tell(user)
+            self._notify(user)
 
-    def calm(self) -> None:
+    def stop_faults(self) -> None:
         """Stop all faults, and deliver the lost notifications."""
         self._faults = frozenset()
-        self.tell_late()
-        self.tell_again()
+        self.deliver_late()
+        self.deliver_lost()
 
     def restart(self) -> None:
         """Drop the listeners and the notifications in flight."""

@@ -57,9 +57,9 @@ class OperationGenerator:
 
     def mark(self, flags: Mapping[str, bool], mailbox: Mailbox) -> MarkAll:
         """Return marks of one or two known items, or of an unknown one."""
-        held = list(mailbox.items) or ["i0"]
-        ids = frozenset(self._random.choice(held) for _ in range(2))
-        return self._marks(Mark(flags=flags, ids=ids))
+        ids = list(mailbox.items) or ["i0"]
+        chosen = frozenset(self._random.choice(ids) for _ in range(2))
+        return self._marks(Mark(flags=flags, ids=chosen))
 
     def read_upto(self, v: int) -> MarkAll:
         """Return the operation that reads all items up to *v*."""
@@ -86,7 +86,7 @@ class OperationGenerator:
         version = self._next() - (5 if draw() < 0.2 else 0)
         return SetGauge(category="mail", count=int(draw() * 4), source_version=version)
 
-    def forget(self) -> DeleteUser:
+    def delete_user(self) -> DeleteUser:
         """Return the deletion of the user."""
         return DeleteUser(f"forgot{self._next():06}")
 

@@ -16,7 +16,7 @@ from roundel_service.domain.record import Record
 from .page import Page
 
 Numbers: TypeAlias = tuple[int, int, bool, dict[str, tuple[int, int]]]
-Row: TypeAlias = tuple[str, int, bool, bool, bool]
+ItemState: TypeAlias = tuple[str, int, bool, bool, bool]
 
 
 def count(mailbox: Mailbox, categories: frozenset[str] | None = None) -> Numbers:
@@ -39,7 +39,7 @@ def counts_of(badge: Badge) -> Numbers:
     return badge.unread, badge.unseen, badge.more, by
 
 
-def shown(badge: dict[str, Any]) -> Numbers:
+def counts_of_page(badge: dict[str, Any]) -> Numbers:
     """Return the counts of a page's badge."""
     counts = badge["by"].items()
     by = {name: (count["unread"], count["unseen"]) for name, count in counts}
@@ -49,8 +49,8 @@ def shown(badge: dict[str, Any]) -> Numbers:
 def one_by_one(before: Record | None, after: Record) -> list[Record]:
     """Return the records of all versions after *before*, up to *after*.
 
-    An engine may tell of several changes at once, such as of what expired before
-    another operation followed; pages receive each of them.
+    An engine may report several changes at once: an expiry and the operation after it.
+    Pages receive each change.
     """
     if before is None:
         return [after]
@@ -77,11 +77,12 @@ def _changed(mailbox: Mailbox, change: Change) -> Mailbox:
 
 
 @final
-class Truth:
+class Oracle:
     """Stores the mailbox at each version, and counts *unsafe* states of pages.
 
-    Unsafe is a server whose badge is no fold of its items, a version at which two
-    things are true, and a page that shows what was never true at its own version.
+    Three states are unsafe: a server badge that differs from the count of its items,
+    two different mailboxes at one version, and a page that differs from the mailbox at
+    the page's version.
     """
 
     def __init__(self) -> None:
@@ -89,13 +90,13 @@ class Truth:
         self._counted: dict[tuple[object, ...], Numbers] = {}
         self.unsafe: list[str] = []
 
-    def saw(self, record: Record) -> None:
+    def record_state(self, record: Record) -> None:
         """Record the server's state at a version."""
         mailbox = record.mailbox
         at = (mailbox.epoch, mailbox.v)
         before = self._known.setdefault(at, mailbox)
         if before is not mailbox and _state(before) != _state(mailbox):
-            self.unsafe.append(f"two truths at {at}")
+            self.unsafe.append(f"two states at {at}")
         badge = record.badge
         if (badge.epoch, badge.v) != at or counts_of(badge) != self._count(at, None):
             self.unsafe.append(f"the server has {counts_of(badge)} at {at}")
@@ -106,16 +107,18 @@ class Truth:
             return
         at = (page.epoch, page.v)
         if at not in self._known:
-            self.unsafe.append(f"a page shows {at}, which never was")
+            self.unsafe.append(f"a page shows {at}, which never existed")
         elif not self.agrees(page, at):
-            self.unsafe.append(f"a page shows {shown(page.badge)} at {at}")
+            self.unsafe.append(f"a page shows {counts_of_page(page.badge)} at {at}")
 
     def agrees(self, page: Page, at: tuple[str, int]) -> bool:
         """Return whether *page* shows the correct state of version *at*."""
         mailbox, categories = self._known[at], page.view.categories
-        if page.badge is None or shown(page.badge) != self._count(at, categories):
+        if page.badge is None or counts_of_page(page.badge) != self._count(
+            at, categories
+        ):
             return False
-        return page.view.level == "badge" or _listed(page) == _rows(
+        return page.view.level == "badge" or _page_items(page) == _item_states(
             item
             for item in mailbox.items.values()
             if categories is None or item.category in categories
@@ -129,14 +132,14 @@ class Truth:
 
 
 def _state(mailbox: Mailbox) -> object:
-    return _rows(mailbox.items.values()), count(mailbox)
+    return _item_states(mailbox.items.values()), count(mailbox)
 
 
-def _rows(items: Iterable[Item]) -> list[Row]:
+def _item_states(items: Iterable[Item]) -> list[ItemState]:
     return [(i.id, i.seq, i.seen, i.read, i.archived) for i in items]
 
 
-def _listed(page: Page) -> list[Row]:
+def _page_items(page: Page) -> list[ItemState]:
     return [
         (i["id"], i["seq"], i["seen"], i["read"], i["archived"])
         for i in page.items.values()

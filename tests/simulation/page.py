@@ -17,52 +17,63 @@ decode = msgspec.json.decode
 class Page:
     """The state of a page: the badge and, at level `items`, the list.
 
-    The three faults are for tests of the tests: a page that takes what is *stale*,
-    one that does not look at `from` (*gaps*), one that does not hear a ping (*deaf*).
+    The three flags inject a fault: the page applies older states, does not compare
+    `from`, or ignores the version of a ping.
     """
 
     def __init__(
-        self, view: View, *, stale: bool = False, gaps: bool = False, deaf: bool = False
+        self,
+        view: View,
+        *,
+        applies_stale: bool = False,
+        ignores_gaps: bool = False,
+        ignores_pings: bool = False,
     ) -> None:
         self.view = view
-        self._stale, self._gaps, self._deaf = stale, gaps, deaf
-        self._forget(None)
+        self._applies_stale, self._ignores_gaps, self._ignores_pings = (
+            applies_stale,
+            ignores_gaps,
+            ignores_pings,
+        )
+        self._reset(None)
 
-    def _forget(self, epoch: str | None) -> None:
+    def _reset(self, epoch: str | None) -> None:
         self.epoch = epoch
         self.v = -1
         self.badge: Document | None = None
         self.items: dict[str, Document] = {}
 
-    def hear(self, event: Event) -> bool:
+    def apply(self, event: Event) -> bool:
         """Apply an event; return false if the page must connect without an id.
 
-        A hole, a state of another epoch that no reset announced and a ping that is
-        ahead all say that something was lost on the way.
+        An event was lost if a change does not follow the page's version, if a state
+        has another epoch without a reset, or if the version of a ping is newer.
         """
         document = decode(event.data)
         match event.type:
             case "hello":
                 if document["resume"] == "reset" or document["epoch"] != self.epoch:
-                    self._forget(document["epoch"])
+                    self._reset(document["epoch"])
             case "reset":
-                self._forget(None)
+                self._reset(None)
             case "badge":
                 return self._replace(document, None)
             case "snapshot":
                 return self._replace(document["badge"], document["items"])
             case "change":
-                return self._change(document)
+                return self._apply_change(document)
             case "ping":
-                return self._deaf or bool(document["v"] <= self.v)
+                return self._ignores_pings or bool(document["v"] <= self.v)
         return True
 
-    def overhear(self, event: Event) -> None:
-        """Apply a relayed event; a gap is ignored, because the own stream fills it."""
+    def apply_relayed(self, event: Event) -> None:
+        """Apply a relayed event; ignore a gap, which the stream of this page fills."""
         if event.type in ("badge", "change") and self.epoch is not None:
-            self.hear(event)
+            self.apply(event)
 
-    def take(self, badge: Document, items: list[Document] | None = None) -> None:
+    def apply_response(
+        self, badge: Document, items: list[Document] | None = None
+    ) -> None:
         """Apply a response, which may be late and so never starts an epoch."""
         if self.epoch is not None:
             self._replace(badge, items)
@@ -70,41 +81,41 @@ class Page:
     def _replace(self, badge: Document, items: list[Document] | None) -> bool:
         if self.epoch not in (None, badge["epoch"]):
             return False
-        if badge["v"] > self.v or self._stale:
-            self._move(badge)
+        if badge["v"] > self.v or self._applies_stale:
+            self._set_badge(badge)
             if items is not None:
                 self.items = {item["id"]: item for item in reversed(items)}
         return True
 
-    def _change(self, document: Document) -> bool:
+    def _apply_change(self, document: Document) -> bool:
         if (
             document["epoch"] == self.epoch
             and document["v"] <= self.v
-            and not self._stale
+            and not self._applies_stale
         ):
             return True
         if (document["epoch"], document["from"]) != (
             self.epoch,
             self.v,
-        ) and not self._gaps:
+        ) and not self._ignores_gaps:
             return False
         for step in document["ops"]:
-            self._do(step)
-        self._move(document["badge"])
+            self._apply_step(step)
+        self._set_badge(document["badge"])
         return True
 
-    def _do(self, step: Document) -> None:
+    def _apply_step(self, step: Document) -> None:
         match step:
             case {"add": item}:
                 self.items[item["id"]] = item
             case {"remove": ids}:
-                for gone in ids:
-                    self.items.pop(gone, None)
+                for name in ids:
+                    self.items.pop(name, None)
             case {"set": ids, **flags}:
-                for known in filter(self.items.__contains__, ids):
-                    self.items[known] = {**self.items[known], **flags}
+                for name in filter(self.items.__contains__, ids):
+                    self.items[name] = {**self.items[name], **flags}
 
-    def _move(self, badge: Document) -> None:
+    def _set_badge(self, badge: Document) -> None:
         self.badge = only(badge, self.view.categories)
         self.epoch, self.v = badge["epoch"], badge["v"]
 

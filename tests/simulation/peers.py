@@ -1,8 +1,8 @@
 """Two common protocols for badges, in a simple and fair form.
 
-Both hear of each change the number before and after it, over a connection that keeps
-the order, as long as nothing goes wrong. Neither reads the number again on its own,
-as some real pages do when they get the focus.
+Both receive the number before and after each change, over a connection that keeps the
+order unless a fault is injected. Neither reads the number again without a reconnect,
+although some real pages do so when they get the focus.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Protocol, TypeAlias, final
 
 from .faults import Fault
 
-RING = 6
+CHANGE_LOG_SIZE = 6
 """Number of messages that can be replayed."""
 
 Message: TypeAlias = tuple[int, int]
 """Time and content of a published message."""
 
 
-class Rule(Protocol):
-    """The messages of a protocol, and how a page applies them."""
+class BadgeProtocol(Protocol):
+    """Makes the messages of a badge protocol, and applies them on a page."""
 
     shown: int
 
-    def say(self, before: int, after: int) -> int:
+    def message(self, before: int, after: int) -> int:
         """Return the message of a change."""
         ...
 
-    def hear(self, message: Message) -> None:
+    def apply(self, message: Message) -> None:
         """Apply a message."""
         ...
 
-    def load(self, number: int, time: int) -> None:
+    def apply_fetched(self, number: int, time: int) -> None:
         """Apply a number that was fetched."""
         ...
 
-    def missed(self, log: deque[Message]) -> list[Message]:
+    def replay(self, log: deque[Message]) -> list[Message]:
         """Return the messages that a page receives after a reconnect."""
         ...
 
@@ -50,21 +50,21 @@ class Deltas:
         self.shown = 0
         self._newest = 0
 
-    def say(self, before: int, after: int) -> int:
+    def message(self, before: int, after: int) -> int:
         """Return the difference."""
         return after - before
 
-    def hear(self, message: Message) -> None:
+    def apply(self, message: Message) -> None:
         """Add the difference; the result is never negative."""
         time, difference = message
         self.shown = max(0, self.shown + difference)
         self._newest = max(self._newest, time)
 
-    def load(self, number: int, time: int) -> None:
+    def apply_fetched(self, number: int, time: int) -> None:
         """Set the number; this does not change the position in the stream."""
         self.shown = number
 
-    def missed(self, log: deque[Message]) -> list[Message]:
+    def replay(self, log: deque[Message]) -> list[Message]:
         """Return the stored messages that are newer than the latest received one."""
         return [message for message in log if message[0] > self._newest]
 
@@ -76,38 +76,40 @@ class Recounts:
     def __init__(self) -> None:
         self.shown = 0
 
-    def say(self, before: int, after: int) -> int:
+    def message(self, before: int, after: int) -> int:
         """Return the number."""
         return after
 
-    def hear(self, message: Message) -> None:
-        """Show it."""
+    def apply(self, message: Message) -> None:
+        """Show the number."""
         self.shown = message[1]
 
-    def load(self, number: int, time: int) -> None:
-        """Show it."""
+    def apply_fetched(self, number: int, time: int) -> None:
+        """Show the number."""
         self.shown = number
 
-    def missed(self, log: deque[Message]) -> list[Message]:
+    def replay(self, log: deque[Message]) -> list[Message]:
         """Return nothing: the next change contains the number."""
         return []
 
 
 @final
 class Peer:
-    """A page that follows *rule*, and the network between it and the server."""
+    """A page that follows *protocol*, and the network between it and the server."""
 
-    def __init__(self, rule: Rule, *, seed: int, faults: frozenset[Fault]) -> None:
-        self.rule = rule
+    def __init__(
+        self, protocol: BadgeProtocol, *, seed: int, faults: frozenset[Fault]
+    ) -> None:
+        self.protocol = protocol
         self._random = Random(seed)
         self._faults = faults
         self._number = 0
         self._time = 0
-        self._log: deque[Message] = deque(maxlen=RING)
-        self._held: list[Message] = []
-        self._wire: deque[Message] = deque()
-        self._loaded: int | None = None
-        self._is_up = True
+        self._log: deque[Message] = deque(maxlen=CHANGE_LOG_SIZE)
+        self._delayed: list[Message] = []
+        self._in_flight: deque[Message] = deque()
+        self._fetched: int | None = None
+        self._is_online = True
 
     def change(self, number: int, *, is_published: bool) -> None:
         """Set the server's number, and publish it unless the publisher was bypassed."""
@@ -118,67 +120,67 @@ class Peer:
     def publish(self, before: int, after: int) -> None:
         """Publish a change, with faults."""
         self._time += 1
-        message = (self._time, self.rule.say(before, after))
+        message = (self._time, self.protocol.message(before, after))
         self._log.append(message)
-        if not self._is_up or self._befalls(Fault.LOSS, 0.05):
+        if not self._is_online or self._injects(Fault.LOSS, 0.05):
             return
-        self._held.append(message)
-        if self._befalls(Fault.REORDER, 0.5):
+        self._delayed.append(message)
+        if self._injects(Fault.REORDER, 0.5):
             return
         if Fault.REORDER in self._faults:
-            self._random.shuffle(self._held)
-        self._send_held()
-        if self._befalls(Fault.REPEAT, 0.1):
-            self._wire.append(message)
+            self._random.shuffle(self._delayed)
+        self._send_delayed()
+        if self._injects(Fault.REPEAT, 0.1):
+            self._in_flight.append(message)
 
-    def _befalls(self, fault: Fault, rate: float) -> bool:
+    def _injects(self, fault: Fault, rate: float) -> bool:
         return fault in self._faults and self._random.random() < rate
 
-    def _send_held(self) -> None:
-        self._wire += self._held
-        self._held.clear()
+    def _send_delayed(self) -> None:
+        self._in_flight += self._delayed
+        self._delayed.clear()
 
-    def read(self, most: int) -> None:
+    def read(self, limit: int) -> None:
         """Deliver up to a number of messages."""
-        for _ in range(min(most, len(self._wire))):
-            self.rule.hear(self._wire.popleft())
+        for _ in range(min(limit, len(self._in_flight))):
+            self.protocol.apply(self._in_flight.popleft())
 
     def fetch(self) -> None:
         """Fetch the number now, and apply it later."""
-        self._loaded = self._number
+        self._fetched = self._number
 
-    def load(self) -> None:
+    def apply_fetched(self) -> None:
         """Apply the fetched number."""
-        if self._loaded is not None:
-            self.rule.load(self._loaded, self._time)
-            self._loaded = None
+        if self._fetched is not None:
+            self.protocol.apply_fetched(self._fetched, self._time)
+            self._fetched = None
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection, and lose the messages in flight."""
-        self._is_up = False
-        self._wire.clear()
-        self._held.clear()
+        self._is_online = False
+        self._in_flight.clear()
+        self._delayed.clear()
 
-    def back(self) -> None:
+    def reconnect(self) -> None:
         """Reconnect, and receive the messages that the protocol replays."""
-        if not self._is_up:
-            self._is_up = True
-            self._wire += self.rule.missed(self._log)
+        if not self._is_online:
+            self._is_online = True
+            self._in_flight += self.protocol.replay(self._log)
 
     def restart(self, number: int, *, is_lost: bool) -> None:
         """Close the connection, or reload the page if the server lost its data."""
-        self.cut()
+        self.disconnect()
         self._number = number
         if is_lost:
             self._log.clear()
-            self._loaded = None
-            self.rule.load(number, self._time)
-        self.back()
+            self._fetched = None
+            self.protocol.apply_fetched(number, self._time)
+        self.reconnect()
 
     def is_wrong(self) -> bool:
         """Deliver all messages in flight, and return the number on the page."""
-        self.back()
-        self._send_held()
-        self.read(len(self._wire))
-        self.load()
-        return self.rule.shown != self._number
+        self.reconnect()
+        self._send_delayed()
+        self.read(len(self._in_flight))
+        self.apply_fetched()
+        return self.protocol.shown != self._number

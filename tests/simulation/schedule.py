@@ -11,7 +11,7 @@ from roundel_service.streams.view_history import View
 
 from .faults import Fault
 from .page import Page
-from .tab import Talker
+from .tab import ServerStream
 
 VIEWS: Final = (
     View("badge"),
@@ -26,7 +26,7 @@ VIEWS: Final = (
 class Schedule:
     """A *seed*, the possible faults, and the number of *steps*.
 
-    *reopens* says that a restart which keeps the data opens the engine anew.
+    If *reopens*, a restart that keeps the data also opens a new engine.
     """
 
     seed: int
@@ -40,7 +40,7 @@ class Schedule:
 class Outcome:
     """The *wrong* final states of a schedule, and the number of *unsafe* states.
 
-    *wrong* has one entry for each way of keeping a badge.
+    *wrong* has one entry for each badge protocol.
     """
 
     wrong: Mapping[str, bool]
@@ -49,8 +49,8 @@ class Outcome:
 
 @final
 @attrs.frozen(kw_only=True)
-class Parts:
+class ClientParts:
     """Client parts with a fault that the simulation must detect."""
 
     page: Callable[[View], Page] = Page
-    dress: Callable[[Talker], Talker] = lambda stream: stream
+    wrap_stream: Callable[[ServerStream], ServerStream] = lambda stream: stream

@@ -22,14 +22,14 @@ from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
 from support.documents import document
 
-from .faults import Wakeups
-from .peers import RING
+from .faults import FaultyEngine
+from .peers import CHANGE_LOG_SIZE
 from .schedule import Schedule
 
 START: Final = 1_763_690_000.0
 USER: Final = "alice"
 LIMITS: Final = MailboxLimits(items=8)
-TIMING: Final = StreamTimeouts(ping=25.0, max_age=200.0)
+TIMEOUTS: Final = StreamTimeouts(ping=25.0, max_age=200.0)
 METRICS: Final = Metrics()
 """Metrics of all schedules: creating them costs as much as a short schedule."""
 
@@ -38,25 +38,25 @@ METRICS: Final = Metrics()
 class Server:
     """The real engine and the real hub, with restarts of the process.
 
-    *saw* is called at once for each state, whatever happens to the wake-ups.
+    *on_change* is called at once for each state, even if its notification is lost.
     """
 
     hub: Hub
-    wakeups: Wakeups
+    engine: FaultyEngine
 
     def __init__(
         self,
         make_engine: MakeEngine,
         schedule: Schedule,
         *,
-        saw: Callable[[str, Record], None],
+        on_change: Callable[[str, Record], None],
         nursery: trio.Nursery,
     ) -> None:
         self._make_engine = make_engine
         self._schedule = schedule
         # A separate generator, so that its draws do not change the schedule.
         self._random = Random(f"server {schedule.seed}")
-        self._saw = saw
+        self._on_change = on_change
         self._nursery = nursery
         # Equal to `trio.current_time()`, and cheaper to read.
         self.now = self._repeated_at = trio.current_time()
@@ -67,51 +67,51 @@ class Server:
 
     async def start(self) -> Record:
         """Start with an empty engine."""
-        self._choose_place()
+        self._choose_store_name()
         await self._start_engine()
         await self._start_hub()
-        return await self.wakeups.read(USER)
+        return await self.engine.read(USER)
 
     async def restart(self, *, is_lost: bool) -> Record:
         """Start a new process, with or without the data of the engine."""
         self._hub_runs.cancel()
-        self.wakeups.restart()
+        self.engine.restart()
         if is_lost:
-            self._choose_place()
+            self._choose_store_name()
         if is_lost or self._schedule.reopens:
             self._engine_runs.cancel()
             await self._engine_ended.wait()
             await self._start_engine()
         await self._start_hub()
-        return await self.wakeups.read(USER)
+        return await self.engine.read(USER)
 
-    def _choose_place(self) -> None:
-        self._place = self._random.randbytes(16).hex()
+    def _choose_store_name(self) -> None:
+        self._store_name = self._random.randbytes(16).hex()
 
     async def _start_engine(self) -> None:
-        rules = RecordLimits(mailbox=LIMITS, change_log_size=RING)
-        setup = Setup(clock=self.clock, limits=rules, name=self._place)
-        self.wakeups = Wakeups(
+        limits = RecordLimits(mailbox=LIMITS, change_log_size=CHANGE_LOG_SIZE)
+        setup = Setup(clock=self.clock, limits=limits, name=self._store_name)
+        self.engine = FaultyEngine(
             self._make_engine(setup),
-            self._saw,
+            self._on_change,
             users={USER},
             random=self._random,
             faults=self._schedule.faults,
-            ring=RING,
+            change_log_size=CHANGE_LOG_SIZE,
         )
         self._engine_runs, self._engine_ended = trio.CancelScope(), trio.Event()
         await self._nursery.start(self._run_engine)
 
     async def _run_engine(self, task_status: trio.TaskStatus[None]) -> None:
         with self._engine_runs:
-            await self.wakeups.run(task_status=task_status)
+            await self.engine.run(task_status=task_status)
         self._engine_ended.set()
 
     async def _start_hub(self) -> None:
         self.hub = Hub(
-            self.wakeups,
-            timeouts=TIMING,
-            change_log_size=RING,
+            self.engine,
+            timeouts=TIMEOUTS,
+            change_log_size=CHANGE_LOG_SIZE,
             clock=self.clock,
             random=self._random.random,
             metrics=METRICS,
@@ -130,12 +130,12 @@ class Server:
         clock.jump(seconds)
         self.now = trio.current_time()
         await self._let_expire()
-        while self.wakeups.is_busy:
-            await self.wakeups.wait_for_work()
+        while self.engine.is_busy:
+            await self.engine.wait_for_work()
             await self._let_expire()
-        if self.now - self._repeated_at >= TIMING.ping:
+        if self.now - self._repeated_at >= TIMEOUTS.ping:
             self._repeated_at = self.now
-            self.wakeups.tell_again()
+            self.engine.deliver_lost()
 
     async def _let_expire(self) -> None:
         # The hub's task expires the due items at its next checkpoints.
@@ -146,17 +146,17 @@ class Server:
         """Apply *operation* as a request would."""
         await self.hub.apply(USER, operation)
 
-    async def answer(self, view: View) -> dict[str, Any]:
+    async def response(self, view: View) -> dict[str, Any]:
         """Return the response of `GET /v1/badge`, or `GET /v1/items` at that level."""
         if view.level == "badge":
             channel = await self.hub.channel(USER)
             return {"badge": document(channel.badge)}
-        mailbox = (await self.wakeups.read(USER)).mailbox
+        mailbox = (await self.engine.read(USER)).mailbox
         return {"badge": document(mailbox.badge), **_listed(mailbox, view.categories)}
 
 
 def _listed(mailbox: Mailbox, only: frozenset[str] | None) -> dict[str, Any]:
-    held = mailbox.items.values()
-    listed = [item for item in held if not only or item.category in only]
-    items, following = item_page(listed[::-1], SNAPSHOT_ITEMS)
-    return {"items": msgspec.to_builtins(items), "next": following}
+    items = mailbox.items.values()
+    listed = [item for item in items if not only or item.category in only]
+    page, next_cursor = item_page(listed[::-1], SNAPSHOT_ITEMS)
+    return {"items": msgspec.to_builtins(page), "next": next_cursor}

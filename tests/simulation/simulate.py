@@ -9,27 +9,27 @@ from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import MakeEngine, Setup
 
-from .schedule import Outcome, Parts, Schedule
+from .schedule import ClientParts, Outcome, Schedule
 from .simulation import Simulation
 
 
 def simulate(
-    make_engine: MakeEngine, schedule: Schedule, parts: Parts | None = None
+    make_engine: MakeEngine, schedule: Schedule, parts: ClientParts | None = None
 ) -> Outcome:
     """Run *schedule*, then stop the faults and compare the final states."""
     return trio.run(play, make_engine, schedule, parts, clock=MockClock())
 
 
 async def play(
-    make_engine: MakeEngine, schedule: Schedule, parts: Parts | None = None
+    make_engine: MakeEngine, schedule: Schedule, parts: ClientParts | None = None
 ) -> Outcome:
     """Run *schedule* inside trio, on a `MockClock`."""
     async with trio.open_nursery() as nursery:
-        world = Simulation(make_engine, schedule, parts or Parts(), nursery)
-        await world.start()
+        simulation = Simulation(make_engine, schedule, parts or ClientParts(), nursery)
+        await simulation.start()
         for _ in range(schedule.steps):
-            await world.step()
-        outcome = await world.settle()
+            await simulation.step()
+        outcome = await simulation.settle()
         nursery.cancel_scope.cancel()
     return outcome
 

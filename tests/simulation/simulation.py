@@ -1,7 +1,7 @@
 """One schedule: the real service, its tabs and two peers, in virtual time.
 
-What happens is drawn from the schedule's seed alone. The service is whole, from the
-engine to the bytes of the stream; only sockets and HTTP are left out.
+The schedule's seed determines all events. The service is complete from the engine to
+the bytes of the stream, without sockets and HTTP.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from roundel_service.testing import MakeEngine
 from .browser import Browser
 from .faults import Fault
 from .operations import READ, OperationGenerator
-from .oracle import Truth, one_by_one
+from .oracle import Oracle, one_by_one
 from .peers import Deltas, Peer, Recounts
-from .schedule import Outcome, Parts, Schedule
-from .server import TIMING, USER, Server
+from .schedule import ClientParts, Outcome, Schedule
+from .server import TIMEOUTS, USER, Server
 
-Happening: TypeAlias = Callable[[], Awaitable[None]]
+RandomEvent: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @final
@@ -35,38 +35,40 @@ class Simulation:
         self,
         make_engine: MakeEngine,
         schedule: Schedule,
-        parts: Parts,
+        parts: ClientParts,
         nursery: trio.Nursery,
     ) -> None:
         self._faults = schedule.faults
-        self._parts = parts
+        self._client_parts = parts
         self._random = Random(schedule.seed)
         self._operations = OperationGenerator(self._random)
-        self._truth = Truth()
+        self._oracle = Oracle()
         self._deltas = Peer(Deltas(), seed=schedule.seed, faults=schedule.faults)
         self._recounts = Peer(Recounts(), seed=schedule.seed, faults=schedule.faults)
         self._peers = (self._deltas, self._recounts)
-        self._done: list[Operation] = []
+        self._applied: list[Operation] = []
         self._record: Record | None = None
-        self._server = Server(make_engine, schedule, saw=self._saw, nursery=nursery)
+        self._server = Server(
+            make_engine, schedule, on_change=self._on_change, nursery=nursery
+        )
         self._browser = Browser(
             self._server,
-            self._truth,
+            self._oracle,
             self._peers,
             schedule,
         )
-        self._happenings, self._weights = self._what_may_happen()
+        self._random_events, self._weights = self._possible_events()
 
-    def _what_may_happen(self) -> tuple[list[Happening], list[int]]:
-        weighted: list[tuple[Happening, int, Fault | None]] = [
+    def _possible_events(self) -> tuple[list[RandomEvent], list[int]]:
+        weighted: list[tuple[RandomEvent, int, Fault | None]] = [
             (self._notify, 42, None),
             (self._mark, 20, None),
-            (self._catch_up, 8, None),
+            (self._mark_upto, 8, None),
             (self._retract, 6, None),
-            (self._do_rarely, 6, None),
+            (self._apply_rare_operation, 6, None),
             (self._wait, 8, None),
-            (self._browser.cut, 7, Fault.CUT),
-            (self._browser.cut_at_hello, 4, Fault.CUT),
+            (self._browser.disconnect, 7, Fault.CUT),
+            (self._browser.disconnect_after_hello, 4, Fault.CUT),
             (self._browser.fetch, 8, Fault.RACE),
             (self._restart, 3, Fault.RESTART),
         ]
@@ -76,48 +78,48 @@ class Simulation:
     async def start(self) -> None:
         """Start the service and open the tabs."""
         self._record = await self._server.start()
-        self._truth.saw(self._record)
-        self._browser.open(self._parts)
+        self._oracle.record_state(self._record)
+        self._browser.open(self._client_parts)
 
-    def _saw(self, user: str, record: Record) -> None:
+    def _on_change(self, user: str, record: Record) -> None:
         """Record each state of the engine, and publish it to the peers."""
         before, self._record = self._record, record
         if record == before:
             return  # a repeated call without a change
         for step in one_by_one(before, record):
-            self._saw_one(step)
+            self._on_version(step)
 
-    def _saw_one(self, record: Record) -> None:
-        self._truth.saw(record)
-        did = record.changes[-1].operation if record.changes else "forget"
-        is_bypassed = did == "retract" and Fault.BYPASS in self._faults
+    def _on_version(self, record: Record) -> None:
+        self._oracle.record_state(record)
+        operation = record.changes[-1].operation if record.changes else None
+        is_bypassed = operation == "retract" and Fault.BYPASS in self._faults
         for peer in self._peers:
             peer.change(record.badge.unread, is_published=not is_bypassed)
 
     async def step(self) -> None:
         """Run one random event, and advance everything a little."""
-        (happening,) = self._random.choices(self._happenings, self._weights)
-        await happening()
+        (event,) = self._random.choices(self._random_events, self._weights)
+        await event()
         await self._server.pass_time(self._random.choice((0.0, 0.0, 0.25, 1.0)))
         if self._chance(0.4):
-            self._server.wakeups.tell_late()
+            self._server.engine.deliver_late()
         await self._browser.step()
 
     def _chance(self, rate: float) -> bool:
         return self._random.random() < rate
 
-    async def _do(self, operation: Operation) -> None:
+    async def _apply(self, operation: Operation) -> None:
         await self._server.apply(operation)
         if isinstance(operation, DeleteUser):
             return  # each call starts another epoch
-        self._done.append(operation)
+        self._applied.append(operation)
         if Fault.REPEAT in self._faults and self._chance(0.3):
             # A caller without a response repeats the operation.
-            again = self._random.choice((operation, self._random.choice(self._done)))
+            again = self._random.choice((operation, self._random.choice(self._applied)))
             await self._server.apply(again)
 
     async def _notify(self) -> None:
-        await self._do(self._operations.notify())
+        await self._apply(self._operations.notify())
 
     async def _mark(self) -> None:
         flags = self._random.choice(
@@ -126,7 +128,7 @@ class Simulation:
         operation = self._operations.mark(flags, self._record.mailbox)
         if flags is READ and Fault.READ_TWICE in self._faults:
             self._subtract_again(operation.marks[0].ids or frozenset())
-        await self._do(operation)
+        await self._apply(operation)
 
     def _subtract_again(self, ids: frozenset[str]) -> None:
         """Decrement the peers' count without checking whether the item was read."""
@@ -135,45 +137,45 @@ class Simulation:
             if not item.is_counted:
                 self._deltas.publish(1, 0)
 
-    async def _catch_up(self) -> None:
+    async def _mark_upto(self) -> None:
         v = max(0, self._random.choice(self._browser.tabs).page.v)
         make = (
             self._operations.read_upto
             if self._chance(0.6)
             else self._operations.seen_upto
         )
-        await self._do(make(v))
+        await self._apply(make(v))
 
     async def _retract(self) -> None:
-        await self._do(self._operations.retract())
+        await self._apply(self._operations.retract())
 
-    async def _do_rarely(self) -> None:
+    async def _apply_rare_operation(self) -> None:
         operations = self._operations
         makers = (
             operations.gauge,
             operations.gauge,
             operations.gauge,
-            operations.forget,
+            operations.delete_user,
             operations.disconnect,
         )
-        await self._do(self._random.choice(makers)())
+        await self._apply(self._random.choice(makers)())
 
     async def _wait(self) -> None:
         await self._server.pass_time(self._random.choice((3.0, 10.0, 30.0)))
 
     async def _restart(self) -> None:
-        self._browser.lose_server(is_planned=self._chance(0.5))
+        self._browser.stop_server(is_planned=self._chance(0.5))
         is_lost = self._chance(0.5)
         self._record = await self._server.restart(is_lost=is_lost)
-        self._truth.saw(self._record)
+        self._oracle.record_state(self._record)
         for peer in self._peers:
             peer.restart(self._record.badge.unread, is_lost=is_lost)
 
     async def settle(self) -> Outcome:
         """Stop the faults, wait one heartbeat, and return the wrong final states."""
         self._faults = frozenset()
-        self._server.wakeups.calm()
-        self._browser.calm()
+        self._server.engine.stop_faults()
+        self._browser.stop_faults()
         quiet_for = 0
         for _ in range(60):
             await self._browser.deliver_all()
@@ -181,21 +183,21 @@ class Simulation:
             quiet_for = quiet_for + 1 if is_quiet else 0
             if quiet_for == 2:
                 break
-            await self._server.pass_time(TIMING.ping + 1.0)
-        self._browser.show_all_fetched()
+            await self._server.pass_time(TIMEOUTS.ping + 1.0)
+        self._browser.apply_all_fetched()
         outcome = await self._outcome()
         self._browser.close()
         return outcome
 
     async def _outcome(self) -> Outcome:
-        mailbox = (await self._server.wakeups.read(USER)).mailbox
+        mailbox = (await self._server.engine.read(USER)).mailbox
         at = (mailbox.epoch, mailbox.v)
         tabs = self._browser.tabs
         wrong = {
             "±1 deltas": self._deltas.is_wrong(),
             "pushed recounts": self._recounts.is_wrong(),
             "Roundel": not all(
-                tab.is_quiet and self._truth.agrees(tab.page, at) for tab in tabs
+                tab.is_quiet and self._oracle.agrees(tab.page, at) for tab in tabs
             ),
         }
-        return Outcome(wrong=wrong, unsafe=tuple(self._truth.unsafe))
+        return Outcome(wrong=wrong, unsafe=tuple(self._oracle.unsafe))

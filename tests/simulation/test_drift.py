@@ -1,4 +1,4 @@
-"""The proof against drift: thousands of schedules, and peers to compare with."""
+"""Random schedules: Roundel never drifts, and two common protocols do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 
 from .drift import COLUMNS, ROWS, measure, quiet_logs
 from .faults import Fault
-from .schedule import Parts, Schedule
+from .schedule import ClientParts, Schedule
 from .simulate import memory, simulate
-from .tab import Talker
+from .tab import ServerStream
 
 ROUNDEL = "Roundel"
 BOTH = {"±1 deltas", "pushed recounts"}
@@ -35,24 +35,24 @@ def check(name: str, count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
-def test_every_page_is_right_once_it_is_quiet_and_never_shows_what_never_was(name):
-    """Whatever goes wrong, only the ways that are known to drift end up wrong."""
+def test_pages_are_safe_and_become_correct(name):
+    """With each fault, only the protocols that are known to drift end up wrong."""
     check(name, 100)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ROWS)
-def test_the_same_for_a_night(name):
-    """The same promise, in twenty thousand schedules of each kind."""
+def test_pages_are_safe_and_become_correct_nightly(name):
+    """The same in 20,000 schedules of each kind."""
     check(name, 20_000)
 
 
 @attrs.frozen
-class Tapped:
-    """A stream whose frames are copied to a *tape*."""
+class RecordedStream:
+    """A stream whose chunks are also appended to *log*."""
 
-    stream: Talker
-    tape: list[bytes]
+    stream: ServerStream
+    log: list[bytes]
 
     @property
     def is_open(self) -> bool:
@@ -60,31 +60,31 @@ class Tapped:
 
     def data_to_send(self, now: float) -> list[bytes]:
         chunks = self.stream.data_to_send(now)
-        self.tape.extend(chunks)
+        self.log.extend(chunks)
         return chunks
 
     def close(self) -> None:
         self.stream.close()
 
 
-def test_the_same_seed_tells_the_same_story():
+def test_same_seed_makes_the_same_run():
     """The seed determines the whole run, so a failure can be reproduced."""
 
-    def story() -> tuple[list[bytes], object]:
-        tape: list[bytes] = []
-        parts = Parts(dress=lambda stream: Tapped(stream, tape))
+    def run() -> tuple[list[bytes], object]:
+        log: list[bytes] = []
+        parts = ClientParts(wrap_stream=lambda stream: RecordedStream(stream, log))
         schedule = Schedule(seed=5, faults=frozenset(Fault))
         with quiet_logs():
-            return tape, simulate(memory, schedule, parts)
+            return log, simulate(memory, schedule, parts)
 
-    first = story()
+    first = run()
 
     assert len(first[0]) > 10
-    assert first == story()
+    assert first == run()
 
 
 def test_table_has_a_row_for_each_fault():
-    """What can go wrong is measured alone, and then all of it together."""
+    """The table has each fault alone and all faults together."""
     alone = {fault for faults in ROWS.values() if len(faults) == 1 for fault in faults}
 
     assert set(Fault) - {Fault.RESTART} == alone

@@ -1,4 +1,4 @@
-"""The simulation on every engine, each of which is as safe as the one in memory."""
+"""The simulation on each engine that stores data outside the process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .simulate import simulate
 # Fixtures are found by their names.
 __all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]
 
-OUTSIDE = [name for name, kind in ENGINES.items() if kind.is_durable or kind.is_shared]
-"""The engines that are more than a process, and are opened anew at each restart."""
+EXTERNAL = [name for name, kind in ENGINES.items() if kind.is_durable or kind.is_shared]
+"""The engines with a store outside the process; each restart opens a new engine."""
 
 
 def check(row: str, count: int, name: str, request: pytest.FixtureRequest) -> None:
@@ -28,28 +28,30 @@ def check(row: str, count: int, name: str, request: pytest.FixtureRequest) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("name", EXTERNAL)
 @pytest.mark.parametrize("row", ROWS)
-def test_every_page_is_right_whatever_the_engine(row, name, request):
-    """Where mailboxes are kept changes nothing of what pages are promised."""
+def test_pages_are_safe_and_become_correct(row, name, request):
+    """Pages are correct with each engine."""
     with quiet_logs():
         check(row, 3, name, request)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("name", EXTERNAL)
 @pytest.mark.parametrize("row", ROWS)
-def test_the_same_for_a_night(row, name, request):
-    """The same promise, in hundreds of schedules of each kind."""
+def test_pages_are_safe_and_become_correct_nightly(row, name, request):
+    """The same in 500 schedules of each kind."""
     with quiet_logs():
         check(row, 500, name, request)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
-def test_file_makes_no_difference(row, sqlite):
-    """The same seed tells the same story of an engine that tells of the same: also of
-    one that waits for a disk, and that is opened anew where the other goes on."""
+def test_sqlite_and_memory_have_equal_outcomes(row, sqlite):
+    """A seed has the same outcome with both engines.
+
+    This holds although SQLite waits for a disk and each restart opens a new engine.
+    """
 
     def outcomes(make_engine, *, reopens: bool) -> list:
         schedules = [

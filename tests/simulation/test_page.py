@@ -54,29 +54,29 @@ def hello(v: int, epoch: str = "e", resume: str = "current") -> Event:
     ],
 )
 def test_page_applies_newer_events_and_detects_gaps(received, is_contiguous, v):
-    """A page at version 5 applies the events that follow it, and no others."""
+    """A page at version 5 applies the events that follow it, and no other events."""
     page = Page(View("items"))
-    page.hear(event("badge", badge(5)))
+    page.apply(event("badge", badge(5)))
 
-    assert is_contiguous == page.hear(received)
+    assert is_contiguous == page.apply(received)
     assert v == page.v
 
 
-def test_page_of_some_categories_shows_their_part_of_a_whole_badge():
+def test_filtered_page_filters_a_whole_badge():
     """A fetched state is applied like a snapshot of the stream."""
     page = Page(View("badge", frozenset({"dm"})))
-    page.hear(hello(4))
-    page.take(badge(5, dm=2, news=7))
+    page.apply(hello(4))
+    page.apply_response(badge(5, dm=2, news=7))
 
     assert badge(5, dm=2) == page.badge
 
 
-def test_late_answer_begins_no_epoch():
-    """After a reset the stream alone says what is true; an old answer is no news."""
+def test_late_response_starts_no_epoch():
+    """After a reset only the stream starts an epoch; an old response has no effect."""
     page = Page(View("badge"))
-    page.hear(event("badge", badge(5)))
-    page.hear(event("reset", {"reason": "epoch"}))
-    page.take(badge(5))
-    page.overhear(event("badge", badge(5)))
+    page.apply(event("badge", badge(5)))
+    page.apply(event("reset", {"reason": "epoch"}))
+    page.apply_response(badge(5))
+    page.apply_relayed(event("badge", badge(5)))
 
     assert page.badge is None

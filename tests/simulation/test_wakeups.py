@@ -1,4 +1,4 @@
-"""What a hub makes of wake-ups that a remote engine might send: old, or too few."""
+"""The hub with an engine whose notifications are old or lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from roundel_service.streams.channel import UserChannel
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.view_history import View
 
-from .faults import Fault, Wakeups
+from .faults import Fault, FaultyEngine
 from .server import METRICS
 
-RING = 6
+CHANGE_LOG_SIZE = 6
 
 
 async def notify(engine, number: int) -> None:
@@ -25,33 +25,37 @@ async def notify(engine, number: int) -> None:
 
 
 def read_events(stream: Stream) -> list[tuple[str, str]]:
-    """Return the frames that are due."""
+    """Return the events that are due."""
     chunks = []
     while more := stream.data_to_send(0.0):
         chunks += more
     return [(e.type, e.data) for e in Parser().receive_data(b"".join(chunks))]
 
 
-async def test_lane_behind_the_engines_ring_tells_the_snapshot(autojump_clock):
+async def test_stream_beyond_the_change_log_gets_a_snapshot(autojump_clock):
     """A stream that lags beyond the change log gets a snapshot, never a gap."""
-    engine = MemoryEngine(RecordLimits(change_log_size=RING))
-    channel = UserChannel("alice", await engine.read("alice"), change_log_size=RING)
-    lane = channel.view_history(View("items"))
-    stream = Stream(lane.history, now=0.0)
+    engine = MemoryEngine(RecordLimits(change_log_size=CHANGE_LOG_SIZE))
+    channel = UserChannel(
+        "alice", await engine.read("alice"), change_log_size=CHANGE_LOG_SIZE
+    )
+    view_history = channel.view_history(View("items"))
+    stream = Stream(view_history.history, now=0.0)
     read_events(stream)
-    for number in range(RING + 2):
+    for number in range(CHANGE_LOG_SIZE + 2):
         await notify(engine, number)
     channel.update(await engine.read("alice"))
 
     assert ["snapshot"] == [kind for kind, _ in read_events(stream)]
 
 
-async def test_old_news_change_nothing(autojump_clock):
+async def test_older_state_has_no_effect(autojump_clock):
     """A notification with an older state has no effect."""
-    engine = MemoryEngine(RecordLimits(change_log_size=RING))
-    channel = UserChannel("alice", await engine.read("alice"), change_log_size=RING)
-    lane = channel.view_history(View("badge"))
-    stream = Stream(lane.history, now=0.0)
+    engine = MemoryEngine(RecordLimits(change_log_size=CHANGE_LOG_SIZE))
+    channel = UserChannel(
+        "alice", await engine.read("alice"), change_log_size=CHANGE_LOG_SIZE
+    )
+    view_history = channel.view_history(View("badge"))
+    stream = Stream(view_history.history, now=0.0)
     await notify(engine, 1)
     first = await engine.read("alice")
     await notify(engine, 2)
@@ -65,20 +69,20 @@ async def test_old_news_change_nothing(autojump_clock):
     assert ["badge"] == [kind for kind, _ in read_events(stream)]
 
 
-async def test_read_after_a_lost_wakeup_is_current(autojump_clock):
-    """A channel that is asked for is as new as the engine, whatever was lost."""
-    unlucky = next(seed for seed in count() if Random(seed).random() < 0.05)
-    engine = Wakeups(
-        MemoryEngine(RecordLimits(change_log_size=RING)),
+async def test_channel_is_current_after_a_lost_notification(autojump_clock):
+    """The hub returns a current channel, even if notifications were lost."""
+    losing_seed = next(seed for seed in count() if Random(seed).random() < 0.05)
+    engine = FaultyEngine(
+        MemoryEngine(RecordLimits(change_log_size=CHANGE_LOG_SIZE)),
         lambda user, record: None,
         users={"alice"},
-        random=Random(unlucky),
+        random=Random(losing_seed),
         faults=frozenset({Fault.LOSS}),
-        ring=RING,
+        change_log_size=CHANGE_LOG_SIZE,
     )
-    hub = Hub(engine, change_log_size=RING, metrics=METRICS)
-    kept = await hub.channel("alice")
+    hub = Hub(engine, change_log_size=CHANGE_LOG_SIZE, metrics=METRICS)
+    channel = await hub.channel("alice")
     await notify(engine, 1)
 
-    assert kept is await hub.channel("alice")
-    assert 1 == kept.badge.unread
+    assert channel is await hub.channel("alice")
+    assert 1 == channel.badge.unread
