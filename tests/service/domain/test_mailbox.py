@@ -30,9 +30,9 @@ from support.mailboxes import (
     steps,
 )
 
-# One version for each visible change, and none for anything else.
+# Versions: one for each visible change.
 
-FURNISHED = (
+OPERATIONS = (
     note("a", key="k", ttl=50, source="s"), note("b", "d"), note("c"),
     ops({"read": ["b"]}, op_id="1"), ops({"archive": ["c"]}, op_id="2"),
     gauge(2, 5), gauge(0, 5, "zero"),
@@ -49,49 +49,49 @@ VISIBLE = [
     pytest.param(ops({"unarchive": ["c"]}), id="unarchive"),
     pytest.param(Retract(source="s"), id="retract by source"),
     pytest.param(Retract(category="c", key="k"), id="retract by key"),
-    pytest.param(gauge(3, 6), id="gauge goes up"),
-    pytest.param(gauge(0, 6), id="gauge goes to nothing"),
+    pytest.param(gauge(3, 6), id="gauge increases"),
+    pytest.param(gauge(0, 6), id="gauge becomes 0"),
     pytest.param(gauge(1, 1, "c"), id="gauge of a category of items"),
-    pytest.param(DeleteGauge("g"), id="gauge goes"),
+    pytest.param(DeleteGauge("g"), id="gauge is deleted"),
 ]
 
 INVISIBLE = [
     pytest.param(ops({"read": ["b"]}), id="read again"),
-    pytest.param(ops({"unread": ["a"]}), id="unread what is unread"),
+    pytest.param(ops({"unread": ["a"]}), id="unread again"),
     pytest.param(ops({"archive": ["c"]}), id="archive again"),
-    pytest.param(ops({"unarchive": ["a"]}), id="unarchive what is in the list"),
+    pytest.param(ops({"unarchive": ["a"]}), id="unarchive a listed item"),
     pytest.param(ops({"read": ["nobody"]}, {"archive": ["no"]}), id="unknown ids"),
     pytest.param(ops({"read": []}), id="no ids"),
-    pytest.param(ops({"read_all": True, "as_of": 0}), id="read_all as of nothing"),
-    pytest.param(ops({"seen_upto": 0}), id="seen up to nothing"),
+    pytest.param(ops({"read_all": True, "as_of": 0}), id="read_all as of 0"),
+    pytest.param(ops({"seen_upto": 0}), id="seen_upto 0"),
     pytest.param(
         ops({"archive": ["a"]}, {"unarchive": ["a"]}), id="marks that undo each other"
     ),
-    pytest.param(Expire(), id="nothing is over"),
+    pytest.param(Expire(), id="nothing expires"),
     pytest.param(Retract(source="other"), id="retract an unknown source"),
     pytest.param(Retract(category="d", key="k"), id="retract in another category"),
-    pytest.param(Retract(category="c"), id="retract by no key"),
-    pytest.param(Retract(), id="retract by nothing"),
-    pytest.param(gauge(2, 6), id="gauge says the same, later"),
+    pytest.param(Retract(category="c"), id="retract without a key"),
+    pytest.param(Retract(), id="retract without a condition"),
+    pytest.param(gauge(2, 6), id="gauge with the same count, newer version"),
     pytest.param(gauge(9, 5), id="gauge at the same source_version"),
     pytest.param(gauge(9, 4), id="gauge at an older source_version"),
-    pytest.param(gauge(0, 1, "new"), id="gauge that counts nothing"),
-    pytest.param(DeleteGauge("zero"), id="gauge that counted nothing goes"),
-    pytest.param(DeleteGauge("other"), id="unknown gauge goes"),
+    pytest.param(gauge(0, 1, "new"), id="new gauge of 0"),
+    pytest.param(DeleteGauge("zero"), id="gauge of 0 is deleted"),
+    pytest.param(DeleteGauge("other"), id="unknown gauge is deleted"),
     pytest.param(Disconnect(), id="disconnect"),
     pytest.param(Disconnect(revoke=True), id="revoke"),
 ]
 
 
-def furnished() -> Mailbox:
+def filled_mailbox() -> Mailbox:
     """Return a mailbox with items, gauges and results."""
-    return mailbox_after(*FURNISHED)
+    return mailbox_after(*OPERATIONS)
 
 
 @pytest.mark.parametrize("operation", VISIBLE)
 def test_visible_change_makes_one_version(operation):
     """A visible change makes exactly one version, with the whole badge."""
-    before = furnished()
+    before = filled_mailbox()
     applied = apply(before, operation, now=0.0, limits=DEFAULT_LIMITS)
 
     assert before.v + 1 == applied.mailbox.v == applied.change.v == applied.badge.v
@@ -100,9 +100,9 @@ def test_visible_change_makes_one_version(operation):
 
 
 @pytest.mark.parametrize("operation", INVISIBLE)
-def test_change_that_nobody_sees_makes_no_version(operation):
+def test_operation_without_effect_makes_no_version(operation):
     """An operation without effect makes no version and returns the current badge."""
-    before = furnished()
+    before = filled_mailbox()
     applied = apply(before, operation, now=0.0, limits=DEFAULT_LIMITS)
 
     assert applied.change is None
@@ -115,20 +115,20 @@ def test_change_that_nobody_sees_makes_no_version(operation):
     [Expire(), Retract(source="no"), DeleteGauge("no"), gauge(9, 5), ops(op_id="2")],
     ids=["expire", "retract", "drop-gauge", "gauge-not-newer", "repeated-ops"],
 )
-def test_nothing_to_keep_is_the_same_mailbox(operation):
+def test_operation_without_effect_returns_the_same_mailbox(operation):
     """An operation without any effect returns the same object."""
-    before = furnished()
+    before = filled_mailbox()
 
     assert before is apply(before, operation, now=0.0, limits=DEFAULT_LIMITS).mailbox
 
 
 @pytest.mark.parametrize("operation", [*VISIBLE, *INVISIBLE])
-def test_mailbox_is_never_changed_in_place(operation):
+def test_mailbox_is_immutable(operation):
     """The reducer does not change its argument."""
-    before = furnished()
+    before = filled_mailbox()
     apply(before, operation, now=60.0, limits=DEFAULT_LIMITS)
 
-    assert furnished() == before
+    assert filled_mailbox() == before
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_mailbox_is_never_changed_in_place(operation):
         pytest.param(Expire(), "expire", "time", None, id="expire"),
     ],
 )
-def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
+def test_change_names_operation_caller_and_time(operation, did, by, op_id):
     """A change names its operation, caller and time, and the operation id of a user."""
-    change = apply(furnished(), operation, now=77.0, limits=DEFAULT_LIMITS).change
+    change = apply(filled_mailbox(), operation, now=77.0, limits=DEFAULT_LIMITS).change
 
     assert (did, by, 77.0, op_id) == (
         change.operation,
@@ -153,7 +153,7 @@ def test_change_says_what_was_done_by_whom_and_when(operation, did, by, op_id):
     )
 
 
-# Items come, replace each other, and make room.
+# New items, collapsing and eviction.
 
 
 def test_new_item_is_unseen_and_unread():
@@ -170,7 +170,7 @@ def test_new_item_is_unseen_and_unread():
     assert {"d": Count(1, 1), "c": Count(1, 1)} == applied.badge.by
 
 
-def test_key_collapses():
+def test_items_with_one_key_collapse():
     """An item replaces the one with its category and key, in one version."""
     *_, applied = apply_all(
         note("a", key="k"), note("x", "d", key="k"), note("y"),
@@ -187,7 +187,7 @@ def test_items_without_a_key_do_not_collapse():
     assert ["a", "b"] == list(mailbox_after(note("a"), note("b")).items)
 
 
-def test_full_mailbox_evicts_its_oldest():
+def test_full_mailbox_evicts_the_oldest_item():
     """Adding an item to a full mailbox evicts the oldest one, in one version."""
     *_, applied = apply_all(*map(note, "abcd"), limits=LIMITS)
 
@@ -197,24 +197,24 @@ def test_full_mailbox_evicts_its_oldest():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "kept"),
+    ("sizes", "names"),
     [
         pytest.param([40, 60], "ab", id="just full"),
         pytest.param([40, 60, 1], "bc", id="one byte over"),
-        pytest.param([1, 1, 98, 3], "d", id="the oldest go until it fits"),
-        pytest.param([1, 97, 3], "bc", id="no more than have to go"),
-        pytest.param([1, 1, 100], "c", id="one that fills it alone"),
-        pytest.param([1, 1, 101], "c", id="one that is too large is still taken"),
+        pytest.param([1, 1, 98, 3], "d", id="the oldest are evicted until it fits"),
+        pytest.param([1, 97, 3], "bc", id="only as many as necessary"),
+        pytest.param([1, 1, 100], "c", id="item of the maximum size"),
+        pytest.param([1, 1, 101], "c", id="item above the maximum size"),
     ],
 )
-def test_bytes_are_bounded(sizes, kept):
+def test_bytes_are_bounded(sizes, names):
     """The oldest items are evicted until the new one fits by bytes."""
     notes = [note(name, size=size) for name, size in zip("abcd", sizes, strict=False)]
 
-    assert list(kept) == list(mailbox_after(*notes, limits=LIMITS).items)
+    assert list(names) == list(mailbox_after(*notes, limits=LIMITS).items)
 
 
-def test_replaced_item_makes_room_first():
+def test_replacement_evicts_no_other_item():
     """Replacing an item in a full mailbox evicts no other item."""
     *_, applied = apply_all(
         note("a"), note("b"), note("c", key="k"), note("d", key="k"), limits=LIMITS
@@ -230,51 +230,49 @@ def test_replaced_item_makes_room_first():
         pytest.param({"read": ["a"]}, False, id="read"),
         pytest.param({"archive": ["a"]}, False, id="archived"),
         pytest.param({"seen_upto": 1}, True, id="only seen"),
-        pytest.param({"read": ["b"]}, True, id="another was read"),
+        pytest.param({"read": ["b"]}, True, id="another item was read"),
     ],
 )
-def test_loss_of_what_counted_makes_a_lower_bound(mark, more):
+def test_eviction_of_an_unread_item_sets_more(mark, more):
     """`more` is set once an unread item was evicted, and not before."""
-    story = (note("a"), ops(mark), *map(note, "bcd"))
+    operations = (note("a"), ops(mark), *map(note, "bcd"))
 
-    assert more is mailbox_after(*story, limits=LIMITS).badge.more
+    assert more is mailbox_after(*operations, limits=LIMITS).badge.more
 
 
 MORE = (*map(note, "abcd"), ops({"read": ["b", "c"]}, op_id="1"))
 
 
 @pytest.mark.parametrize(
-    ("story", "badges"),
+    ("operations", "badges"),
     [
         pytest.param([ops({"read": ["d"]}), note("e")], ["0", "1"], id="read"),
         pytest.param([ops({"archive": ["d"]}), note("e")], ["0", "1"], id="archived"),
-        pytest.param([Retract(source="s")], ["1+"], id="nothing happens"),
+        pytest.param([Retract(source="s")], ["1+"], id="retraction"),
         pytest.param([note("e")], ["2+"], id="one more"),
-        pytest.param(
-            [ops({"read": ["d"]}, {"unread": ["b"]})], ["1+"], id="never nothing"
-        ),
+        pytest.param([ops({"read": ["d"]}, {"unread": ["b"]})], ["1+"], id="never 0"),
         pytest.param(
             [gauge(1, 1), ops({"read": ["d"]}), gauge(0, 2), gauge(1, 3)],
             ["2+", "1+", "0", "1"],
             id="a gauge counts too",
         ),
-        pytest.param([DeleteUser("f"), note("e")], ["0", "1"], id="forgotten"),
+        pytest.param([DeleteUser("f"), note("e")], ["0", "1"], id="deleted user"),
     ],
 )
-def test_lower_bound_until_nothing_is_unread(story, badges):
+def test_more_is_cleared_when_nothing_is_unread(operations, badges):
     """`more` is cleared at the version with nothing unread, and not before."""
-    applied = apply_all(*MORE, *story, limits=LIMITS)[-len(story) :]
+    applied = apply_all(*MORE, *operations, limits=LIMITS)[-len(operations) :]
 
     assert badges == [f"{a.badge.unread}{'+' * a.badge.more}" for a in applied]
 
 
-# Items go, by themselves or taken back.
+# Expiry and retraction.
 
 
-def test_expiry_is_a_change_and_the_deadline_says_when():
+def test_expiry_is_a_change_at_the_deadline():
     """Items with the same expiry time expire together, and not early."""
-    story = (note("a", ttl=5), note("b", ttl=9), note("c"), note("d", "x", ttl=5))
-    before = mailbox_after(*story)
+    operations = (note("a", ttl=5), note("b", ttl=9), note("c"), note("d", "x", ttl=5))
+    before = mailbox_after(*operations)
     early = apply(before, Expire(), now=4.9, limits=DEFAULT_LIMITS)
     due = apply(before, Expire(), now=5.0, limits=DEFAULT_LIMITS)
 
@@ -291,17 +289,19 @@ def test_expiry_is_a_change_and_the_deadline_says_when():
     )
 
 
-def test_item_that_was_to_expire_goes_before():
+def test_next_item_expires_after_an_early_removal():
     """After an item was removed early, the next one still expires in time."""
-    story = (note("a", ttl=5, source="s"), note("b", ttl=9), Retract(source="s"))
-    nothing = apply(mailbox_after(*story), Expire(), now=5.0, limits=DEFAULT_LIMITS)
+    operations = (note("a", ttl=5, source="s"), note("b", ttl=9), Retract(source="s"))
+    nothing = apply(
+        mailbox_after(*operations), Expire(), now=5.0, limits=DEFAULT_LIMITS
+    )
     due = apply(nothing.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS)
 
     assert (None, 9.0) == (nothing.change, nothing.mailbox.expires_at)
     assert [{"remove": ["b"], "reason": "expired"}] == steps(due)
 
 
-def test_renewed_mailbox_goes_on_under_another_epoch():
+def test_new_epoch_keeps_the_contents():
     """A new epoch keeps the contents and has no changes of the epoch before."""
     before = mailbox_after(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
     renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=DEFAULT_LIMITS)

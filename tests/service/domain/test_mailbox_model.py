@@ -49,7 +49,7 @@ class Model:
     items: list[dict[str, Any]] = attrs.field(factory=list)
     gauges: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     more: bool = False
-    answers: dict[Any, tuple[Any, float]] = attrs.field(factory=dict)
+    results: dict[Any, tuple[Any, float]] = attrs.field(factory=dict)
 
     def view(self, only: Categories | None = None) -> tuple[Any, Any]:
         """Return the visible items and counts of these categories."""
@@ -61,10 +61,10 @@ class Model:
         names = {i["category"] for i in self.items} | set(self.gauges)
         by = {}
         for name in names if only is None else names & only:
-            mine = [i for i in self.items if i["category"] == name and counts(i)]
-            unread = len(mine) + self.gauges.get(name, (0, 0))[0]
+            counted = [i for i in self.items if i["category"] == name and counts(i)]
+            unread = len(counted) + self.gauges.get(name, (0, 0))[0]
             if unread:
-                unseen = len([i for i in mine if not i["seen"]])
+                unseen = len([i for i in counted if not i["seen"]])
                 by[name] = {"unread": unread, "unseen": unseen}
         total = sum(count["unread"] for count in by.values())
         unseen = sum(count["unseen"] for count in by.values())
@@ -98,10 +98,10 @@ class Model:
                 self.gauges.pop(category, None)
         self.more = self.more and self.count(None)["unread"] > 0
 
-    def remember(self, known: Any, answer: Any, now: float) -> None:
+    def store_result(self, known: Any, answer: Any, now: float) -> None:
         """Remove expired items; they stay removed if the clock goes back."""
-        young = {k: v for k, v in self.answers.items() if now - v[1] < RETENTION}
-        self.answers = young | {known: (answer, now)}
+        recent = {k: v for k, v in self.results.items() if now - v[1] < RETENTION}
+        self.results = recent | {known: (answer, now)}
 
     def keep(self, condition: Callable[[dict[str, Any]], bool]) -> None:
         self.items = [i for i in self.items if condition(i)]
@@ -112,8 +112,8 @@ class Model:
         while len(self.items) >= LIMITS.items or (
             sum(i["size"] for i in self.items) + new.size > LIMITS.bytes
         ):
-            gone = self.items.pop(0)
-            self.more = self.more or counts(gone)
+            evicted = self.items.pop(0)
+            self.more = self.more or counts(evicted)
         item = {
             k: getattr(new, k) for k in attrs.asdict(new) if k not in ("ttl", "op_id")
         }
@@ -143,7 +143,7 @@ class Page:
     items: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     badge: dict[str, Any] = attrs.field(factory=dict)
 
-    def take(self, mailbox: Mailbox) -> None:
+    def load(self, mailbox: Mailbox) -> None:
         """Start again with a snapshot of the mailbox."""
         self.items = {
             item.id: document(item)
@@ -152,19 +152,19 @@ class Page:
         }
         self.badge = document(mailbox.badge.filter(self.only))
 
-    def hear(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         """Apply a change if its filter passes it."""
         filtered = change.filter(self.only)
         badge = document(filtered.badge)
-        shows_another = badge | {"v": 0} != self.badge | {"v": 0}
-        assert self.only is not None or filtered.steps or shows_another
-        if filtered.steps or shows_another:
+        is_different = badge | {"v": 0} != self.badge | {"v": 0}
+        assert self.only is not None or filtered.steps or is_different
+        if filtered.steps or is_different:
             assert self.badge["v"] < badge["v"] == change.v
             self.badge = badge
         for step in filtered.steps:
-            self.apply(document(step))
+            self.apply_step(document(step))
 
-    def apply(self, step: dict[str, Any]) -> None:
+    def apply_step(self, step: dict[str, Any]) -> None:
         match step:
             case {"add": item}:
                 assert item["id"] not in self.items
@@ -183,7 +183,8 @@ FLAGS = st.sampled_from(
     [{"read": True, "seen": True}, {"read": False}, {"seen": True},
      {"archived": True}, {"archived": False}]
 )  # fmt: skip
-# Few times, so that things are over just then, and exact ones, so that never nearly.
+# Few values, so that items often expire at the same time. Binary fractions, so that
+# sums are exact.
 TTLS = st.sampled_from([0.25, 1.0, 2.0])
 WAITS = st.sampled_from([0.25, 1.0, 2.0, -1.0, RETENTION - 1.0, RETENTION])
 NOTES = st.fixed_dictionaries(
@@ -193,11 +194,11 @@ NOTES = st.fixed_dictionaries(
         "source": st.none() | KEYS,
         "ttl": st.none() | TTLS,
         "size": st.integers(1, 60),
-        # An id of its own, most often.
+        # "" stands for a new id.
         "op_id": st.sampled_from([None, None, "", "1", "2"]),
     }
 )
-# Of ids and versions, how far they are behind the newest.
+# Distances of ids and versions from the newest one.
 BACK = st.integers(-1, 5)
 MARKS = st.tuples(FLAGS, st.sets(BACK), st.none(), st.none()) | st.tuples(
     FLAGS, st.none(), BACK, st.none() | NAMES
@@ -209,11 +210,11 @@ RETRACTS = st.builds(Retract, source=KEYS) | st.builds(
     Retract, category=NAMES, key=KEYS
 )
 ENDS = st.sampled_from(
-    [Disconnect(), Disconnect(revoke=True), Expire(), DeleteUser("anew")]
+    [Disconnect(), Disconnect(revoke=True), Expire(), DeleteUser("e")]
 )
 
 
-class Mailboxes(RuleBasedStateMachine):
+class MailboxStateMachine(RuleBasedStateMachine):
     """Random operations at random times, compared with the model and its pages."""
 
     def __init__(self) -> None:
@@ -224,15 +225,15 @@ class Mailboxes(RuleBasedStateMachine):
         self.now = 0.0
         self.names = self.calls = 0
         self.revoked_at = 0.0
-        self.let_pages_load()
+        self.reload_pages()
 
-    def let_pages_load(self) -> None:
+    def reload_pages(self) -> None:
         for page in self.pages:
-            page.take(self.mailbox)
+            page.load(self.mailbox)
 
     def do(self, operation: Operation) -> Applied | None:
         """Apply *operation* to the mailbox and to the model, and compare."""
-        before, then = self.mailbox, self.model.view()
+        before, shown_before = self.mailbox, self.model.view()
         if self.is_refused(operation):
             with pytest.raises(TooManyCategories):
                 apply(before, operation, now=self.now, limits=LIMITS)
@@ -240,14 +241,14 @@ class Mailboxes(RuleBasedStateMachine):
         self.model.do(operation, before.v + 1, self.now)
         applied = apply(before, operation, now=self.now, limits=LIMITS)
         self.mailbox = applied.mailbox
-        if self.model.view() == then:
+        if self.model.view() == shown_before:
             assert applied.change is None
             assert (before.v, before.items) == (self.mailbox.v, self.mailbox.items)
         else:
             assert before.v + 1 == self.mailbox.v == applied.change.v
             assert self.mailbox.badge == applied.change.badge
             for page in self.pages:
-                page.hear(applied.change)
+                page.apply(applied.change)
         assert self.mailbox.badge == applied.badge
         return applied
 
@@ -262,16 +263,16 @@ class Mailboxes(RuleBasedStateMachine):
 
     def do_once(self, operation: Notify | MarkAll) -> None:
         """Apply the operation, unless its id was used in the last 24 hours."""
-        known = (operation.by, operation.op_id)
-        answer, time = self.model.answers.get(known, (None, 0.0))
+        key = (operation.by, operation.op_id)
+        answer, time = self.model.results.get(key, (None, 0.0))
         if answer is not None and self.now - time < RETENTION:
-            again = apply(self.mailbox, operation, now=self.now, limits=LIMITS)
-            assert self.mailbox is again.mailbox
-            assert (None, answer) == (again.change, (again.badge, again.item))
+            repeated = apply(self.mailbox, operation, now=self.now, limits=LIMITS)
+            assert self.mailbox is repeated.mailbox
+            assert (None, answer) == (repeated.change, (repeated.badge, repeated.item))
             return
         applied = self.do(operation)
         if applied is not None and operation.op_id is not None:
-            self.model.remember(known, (applied.badge, applied.item), self.now)
+            self.model.store_result(key, (applied.badge, applied.item), self.now)
 
     @initialize(notes=st.lists(NOTES, max_size=4))
     def fill(self, notes: list[dict[str, Any]]) -> None:
@@ -282,7 +283,7 @@ class Mailboxes(RuleBasedStateMachine):
     def notify(self, note: dict[str, Any]) -> None:
         self.names += 1
         if note["op_id"] == "":
-            note = note | {"op_id": f"its own {self.names}"}
+            note = note | {"op_id": f"new {self.names}"}
         self.do_once(Notify(id=str(self.names), title="t", **note))
 
     @rule(
@@ -301,18 +302,18 @@ class Mailboxes(RuleBasedStateMachine):
             for flags, ids, upto, category in marks
         ]
         self.calls += 1
-        op_id = op_id or f"its own {self.calls}"
+        op_id = op_id or f"new {self.calls}"
         self.do_once(MarkAll(marks=tuple(marks), op_id=op_id))
 
     @rule(operation=RETRACTS | GAUGES | st.builds(DeleteGauge, NAMES))
-    def take_back_or_gauge(self, operation: Operation) -> None:
+    def retract_or_set_gauge(self, operation: Operation) -> None:
         self.do(operation)
 
-    @rule(seconds=WAITS, look=st.booleans())
-    def wait(self, seconds: float, look: bool) -> None:
+    @rule(seconds=WAITS, expires=st.booleans())
+    def wait(self, seconds: float, expires: bool) -> None:
         """Advance the time, with or without an `Expire`."""
         self.now += seconds
-        if look:
+        if expires:
             self.do(Expire())
 
     @rule(end=ENDS)
@@ -320,7 +321,7 @@ class Mailboxes(RuleBasedStateMachine):
         """Disconnect, revoke or delete the user."""
         before = self.mailbox
         if isinstance(end, DeleteUser):
-            self.forget()
+            self.delete_user()
             return
         self.do(end)
         if isinstance(end, Disconnect):
@@ -328,31 +329,31 @@ class Mailboxes(RuleBasedStateMachine):
             if end.revoke:
                 self.revoked_at = max(self.revoked_at, self.now)
 
-    def forget(self) -> None:
-        another = DeleteUser(f"e{int(self.mailbox.epoch[1:]) + 1}")
-        forgotten = apply(self.mailbox, another, now=self.now, limits=LIMITS)
-        assert (None, 0) == (forgotten.change, forgotten.badge.v)
-        self.mailbox, self.model = forgotten.mailbox, Model()
-        self.let_pages_load()
+    def delete_user(self) -> None:
+        deletion = DeleteUser(f"e{int(self.mailbox.epoch[1:]) + 1}")
+        deleted = apply(self.mailbox, deletion, now=self.now, limits=LIMITS)
+        assert (None, 0) == (deleted.change, deleted.badge.v)
+        self.mailbox, self.model = deleted.mailbox, Model()
+        self.reload_pages()
 
     @rule(only=st.none() | st.frozensets(NAMES), place=st.integers(1, 2))
-    def open_a_page(self, only: Categories | None, place: int) -> None:
+    def open_page(self, only: Categories | None, place: int) -> None:
         self.pages[place] = Page(only)
-        self.pages[place].take(self.mailbox)
+        self.pages[place].load(self.mailbox)
 
     @invariant()
-    def mailbox_is_what_the_model_is(self) -> None:
+    def mailbox_equals_model(self) -> None:
         items = [document(item) for item in self.mailbox.items.values()]
-        where = {"epoch": self.mailbox.epoch, "v": self.mailbox.v}
+        position = {"epoch": self.mailbox.epoch, "v": self.mailbox.v}
         seen, numbers = self.model.view()
 
         assert seen == items
-        assert where | numbers == document(self.mailbox.badge)
+        assert position | numbers == document(self.mailbox.badge)
         ends = [item["expires_at"] for item in seen if item["expires_at"] is not None]
         assert self.mailbox.expires_at <= min(ends, default=inf)
 
     @invariant()
-    def every_page_shows_what_is_so(self) -> None:
+    def pages_equal_model(self) -> None:
         for page in self.pages:
             items, numbers = self.model.view(page.only)
             shown = {k: page.badge[k] for k in numbers}
@@ -363,7 +364,7 @@ class Mailboxes(RuleBasedStateMachine):
             assert self.mailbox.epoch == page.badge["epoch"]
 
     @invariant()
-    def proofs_stay_revoked_for_a_day(self) -> None:
+    def tokens_stay_revoked_for_a_day(self) -> None:
         is_old = self.now >= self.revoked_at + RETENTION
         for issued_at in (self.revoked_at - 1.0, self.revoked_at):
             refused = issued_at < self.revoked_at and not is_old
@@ -382,15 +383,15 @@ class Mailboxes(RuleBasedStateMachine):
         assert all(seq <= self.mailbox.v for seq in seqs)
 
 
-class NightlyMailboxes(Mailboxes):
+class NightlyMailboxStateMachine(MailboxStateMachine):
     """The same test with many more examples."""
 
 
-TestMailboxes = pytest.mark.slow(Mailboxes.TestCase)
+TestMailboxes = pytest.mark.slow(MailboxStateMachine.TestCase)
 TestMailboxes.settings = settings(
     max_examples=100, stateful_step_count=40, deadline=None
 )
-TestNightlyMailboxes = pytest.mark.nightly(NightlyMailboxes.TestCase)
+TestNightlyMailboxes = pytest.mark.nightly(NightlyMailboxStateMachine.TestCase)
 TestNightlyMailboxes.settings = settings(
     max_examples=10_000, stateful_step_count=50, deadline=None
 )

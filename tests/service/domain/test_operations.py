@@ -27,9 +27,9 @@ from support.mailboxes import (
     steps,
 )
 
-# What a user does.
+# Operations of users.
 
-SHELF = (
+ITEMS = (
     note("a"), note("b", "d"), note("c"), note("e"),
     ops({"read": ["c"]}, op_id="1"), ops({"archive": ["e"]}, op_id="2"),
 )  # fmt: skip
@@ -71,12 +71,12 @@ SHELF = (
 )
 def test_ops(requested, expected):
     """A user's operation sets the documented flags and no others."""
-    mailbox = mailbox_after(*SHELF, ops(*requested))
+    mailbox = mailbox_after(*ITEMS, ops(*requested))
 
     assert expected == " ".join(f"{k}:{v}" for k, v in flags(mailbox).items())
 
 
-def test_read_upto_needs_no_clock():
+def test_read_all_keeps_newer_items_unread():
     """`read_all` does not mark items that are newer than *as_of*."""
     *_, applied = apply_all(
         note("a"), 5.0, note("b"), 1.0, note("new"),
@@ -87,7 +87,7 @@ def test_read_upto_needs_no_clock():
     assert applied.mailbox.items["new"].seq == 3
 
 
-def test_item_that_came_back_is_above_what_was_read():
+def test_replaced_item_stays_unread():
     """A replaced item is not marked by an operation on the earlier version."""
     *_, applied = apply_all(
         note("a", key="k"), note("b"), note("a2", key="k"),
@@ -99,7 +99,7 @@ def test_item_that_came_back_is_above_what_was_read():
 
 def test_change_lists_each_item_once():
     """A change lists the changed items and their flags."""
-    *_, applied = apply_all(*SHELF, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
+    *_, applied = apply_all(*ITEMS, ops({"read": ["a", "c"]}, {"seen_upto": 9}))
 
     assert [
         {"set": ["a"], "read": True, "seen": True},
@@ -110,7 +110,7 @@ def test_change_lists_each_item_once():
 def test_many_marks_make_a_small_change():
     """A change lists each item once, however many marks a call contains."""
     back_and_forth = [{"archive": ["a", "b"]}, {"unarchive": ["a", "b"]}] * 50
-    *_, applied = apply_all(*SHELF, ops(*back_and_forth[:-1], {"unarchive": ["b"]}))
+    *_, applied = apply_all(*ITEMS, ops(*back_and_forth[:-1], {"unarchive": ["b"]}))
 
     assert [{"set": ["a"], "archived": True}] == steps(applied)
 
@@ -127,7 +127,7 @@ def test_gauge_counts_into_unread():
     assert ["a"] == list(mailbox.items)
 
 
-def test_gauge_of_nothing_is_left_out():
+def test_gauge_of_0_is_not_in_the_badge():
     """A category with a gauge of 0 is not in the badge."""
     badge = mailbox_after(gauge(7, 1), gauge(3, 1, "h"), gauge(0, 2)).badge
 
@@ -135,24 +135,24 @@ def test_gauge_of_nothing_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("count", "version", "ignored", "changed", "kept"),
+    ("count", "version", "ignored", "changed", "gauge_after"),
     [
         pytest.param(9, 6, False, True, ExternalCount(9, 6), id="newer"),
         pytest.param(
             2, 6, False, False, ExternalCount(2, 6), id="newer, the same count"
         ),
         pytest.param(9, 5, True, False, ExternalCount(2, 5), id="the same version"),
-        pytest.param(2, 5, True, False, ExternalCount(2, 5), id="the very same again"),
+        pytest.param(2, 5, True, False, ExternalCount(2, 5), id="repeated"),
         pytest.param(9, 4, True, False, ExternalCount(2, 5), id="older"),
     ],
 )
-def test_source_version(count, version, ignored, changed, kept):
+def test_source_version(count, version, ignored, changed, gauge_after):
     """A gauge with an older source version is ignored, and the result says so."""
     *_, applied = apply_all(gauge(2, 5), gauge(count, version))
 
     assert (ignored, changed) == (applied.ignored, applied.change is not None)
-    assert {"g": kept} == applied.mailbox.gauges
-    assert kept.count == applied.badge.unread
+    assert {"g": gauge_after} == applied.mailbox.gauges
+    assert gauge_after.count == applied.badge.unread
 
 
 def test_gauge_changes_without_a_step():
@@ -163,7 +163,7 @@ def test_gauge_changes_without_a_step():
     assert {"g": Count(2)} == applied.change.badge.by
 
 
-def test_gauge_that_was_dropped_begins_anew():
+def test_deleted_gauge_accepts_any_source_version():
     """After a gauge is deleted, any source version is accepted."""
     dropped, again = apply_all(gauge(2, 5), DeleteGauge("g"), gauge(1, 1))[1:]
 
@@ -171,7 +171,7 @@ def test_gauge_that_was_dropped_begins_anew():
     assert {"g": ExternalCount(1, 1)} == again.mailbox.gauges
 
 
-# Categories are bounded.
+# The limit of categories.
 
 FULL = (note("a", "x"), gauge(1, 1, "y"), note("b", "z"), ops({"read": ["b"]}))
 
@@ -181,7 +181,7 @@ FULL = (note("a", "x"), gauge(1, 1, "y"), note("b", "z"), ops({"read": ["b"]}))
     [
         pytest.param(note("n", "w", op_id="o"), id="item"),
         pytest.param(gauge(1, 1, "w"), id="gauge"),
-        pytest.param(gauge(0, 1, "w"), id="gauge of nothing"),
+        pytest.param(gauge(0, 1, "w"), id="gauge of 0"),
     ],
 )
 def test_too_many_categories(operation):
@@ -202,9 +202,9 @@ def test_too_many_categories(operation):
         pytest.param([note("n", "z")], id="item, known by a read item"),
         pytest.param([gauge(1, 1, "x")], id="gauge, known by an item"),
         pytest.param([gauge(9, 9, "y")], id="gauge, known by a gauge"),
-        pytest.param([DeleteGauge("y"), note("n", "w")], id="after a gauge went"),
+        pytest.param([DeleteGauge("y"), note("n", "w")], id="after a gauge deletion"),
         pytest.param(
-            [Retract(source="s"), DeleteUser("f"), note("n", "w")], id="forgotten"
+            [Retract(source="s"), DeleteUser("f"), note("n", "w")], id="deleted user"
         ),
     ],
 )
@@ -221,11 +221,11 @@ def test_as_many_categories_as_fit(operations):
 @pytest.mark.parametrize(
     "again",
     [
-        pytest.param(note("b", op_id="o"), id="as it was, under another item id"),
-        pytest.param(note("b", "other", key="k", op_id="o"), id="something else"),
+        pytest.param(note("b", op_id="o"), id="the same with another item id"),
+        pytest.param(note("b", "other", key="k", op_id="o"), id="another notification"),
     ],
 )
-def test_notification_that_is_repeated(again):
+def test_repeated_notification(again):
     """A producer's repeated id returns the first item and badge, for a day."""
     first, _, repeated, late = apply_all(
         10.0, note("a", op_id="o"), 11.0, note("x"), 10.0 + RETENTION - 0.1, again,
@@ -241,7 +241,7 @@ def test_notification_that_is_repeated(again):
     assert ["a", "x", "b"] == list(late.mailbox.items)
 
 
-def test_ops_that_are_repeated():
+def test_repeated_ops():
     """A user's repeated id returns the first badge and has no effect, for a day."""
     *_, first, _, repeated, late = apply_all(
         note("a"), 10.0, ops({"read": ["a"]}), 11.0, ops({"unread": ["a"]}, op_id="2"),
@@ -255,14 +255,14 @@ def test_ops_that_are_repeated():
     assert (0, 4) == (late.badge.unread, late.badge.v)
 
 
-def test_ops_that_changed_nothing_are_remembered():
+def test_ops_without_effect_are_remembered():
     """An operation without effect also uses its id."""
     *_, repeated = apply_all(ops({"read_all": True, "as_of": 9}), note("a"), ops())
 
     assert (0, 0) == (repeated.badge.v, repeated.badge.unread)
 
 
-def test_producers_and_users_ids_are_apart():
+def test_operation_ids_of_producers_and_users_are_separate():
     """Ids of users and of producers are separate."""
     mailbox = mailbox_after(note("a", op_id="o"), ops({"read": ["a"]}, op_id="o"))
 
@@ -270,13 +270,13 @@ def test_producers_and_users_ids_are_apart():
     assert {"producer o", "user o"} == set(mailbox.results)
 
 
-def test_notification_without_an_op_id_is_never_repeated():
+def test_notification_without_an_op_id_has_no_result():
     """Without an id, a repeated notification adds another item."""
     assert {} == mailbox_after(note("a"), note("b")).results
 
 
 @pytest.mark.slow
-def test_op_ids_are_bounded_and_the_oldest_goes():
+def test_op_ids_are_bounded():
     """The number of remembered results is bounded."""
     repeats = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
     answers = mailbox_after(*repeats).results
@@ -287,7 +287,7 @@ def test_op_ids_are_bounded_and_the_oldest_goes():
 
 
 @pytest.mark.slow
-def test_user_does_not_push_out_what_a_producer_may_repeat():
+def test_results_of_users_evict_no_results_of_producers():
     """Many operations of one kind of caller evict only its own results."""
     marks = [ops(op_id=str(number)) for number in range(MAX_OP_IDS + 5)]
     mailbox = mailbox_after(note("a", op_id="key"), *marks)
@@ -296,7 +296,7 @@ def test_user_does_not_push_out_what_a_producer_may_repeat():
     assert MAX_OP_IDS + 1 == len(mailbox.results)
 
 
-def test_op_ids_that_are_over_are_let_go():
+def test_expired_results_are_removed():
     """Results older than a day are removed with the next operation id."""
     mailbox = mailbox_after(
         0.0, ops(op_id="a"), 1.0, ops(op_id="b"), RETENTION, ops(op_id="c")
@@ -305,17 +305,17 @@ def test_op_ids_that_are_over_are_let_go():
     assert {"user b", "user c"} == set(mailbox.results)
 
 
-# Proofs that are taken back, and users who are forgotten.
+# Revocations and deleted users.
 
 
 @pytest.mark.parametrize(
     ("issued_at", "now", "refused"),
     [
         pytest.param(99.0, 100.0, True, id="issued before"),
-        pytest.param(100.0, 100.0, False, id="issued just then"),
+        pytest.param(100.0, 100.0, False, id="issued at the same time"),
         pytest.param(101.0, 102.0, False, id="issued after"),
         pytest.param(0.0, 100.0 + RETENTION - 1, True, id="for a day"),
-        pytest.param(0.0, 100.0 + RETENTION, False, id="for no longer"),
+        pytest.param(0.0, 100.0 + RETENTION, False, id="expired after a day"),
     ],
 )
 def test_revocation(issued_at, now, refused):
@@ -325,7 +325,7 @@ def test_revocation(issued_at, now, refused):
     assert refused is mailbox.is_revoked(issued_at, now=now)
 
 
-def test_disconnect_alone_refuses_nothing():
+def test_disconnect_rejects_no_token():
     """A disconnect without *revoke* changes no revocation."""
     ended = mailbox_after(100.0, Disconnect())
     both = mailbox_after(100.0, Disconnect(revoke=True), 200.0, Disconnect())
@@ -336,7 +336,7 @@ def test_disconnect_alone_refuses_nothing():
 
 
 @pytest.mark.parametrize("now", [0.0, 50.0, 100.0, 100.5])
-def test_disconnect_while_the_clock_stands_or_goes_back(now):
+def test_disconnect_without_a_later_time(now):
     """A disconnect also works if the clock stands still or goes back."""
     never = mailbox_after(0.0, Disconnect(revoke=True))
     first = mailbox_after(100.0, Disconnect(revoke=True))
@@ -349,26 +349,26 @@ def test_disconnect_while_the_clock_stands_or_goes_back(now):
     assert again.is_revoked(99.9, now=now)
 
 
-def test_forgotten_user():
+def test_deleted_user():
     """A deleted user has an empty mailbox in a new epoch and keeps the revocation."""
-    *_, before, forgotten, after = apply_all(
+    *_, before, deleted, after = apply_all(
         note("a", op_id="o"), gauge(3, 9), 5.0, Disconnect(revoke=True),
         DeleteUser("f"), note("b", op_id="o"),
     )  # fmt: skip
 
-    assert forgotten.mailbox == Mailbox(
+    assert deleted.mailbox == Mailbox(
         epoch="f", disconnected_at=before.mailbox.disconnected_at, revoked_at=5.0
     )
     assert ("f", 0, 0) == (
-        forgotten.badge.epoch,
-        forgotten.badge.v,
-        forgotten.badge.unread,
+        deleted.badge.epoch,
+        deleted.badge.v,
+        deleted.badge.unread,
     )
     assert ("f", 1, 1) == (after.badge.epoch, after.badge.v, after.badge.unread)
     assert ["b"] == list(after.mailbox.items)
 
 
-def test_expiry_after_a_user_was_forgotten():
+def test_expiry_after_a_deletion():
     """Expiry after a deletion changes nothing."""
     assert (
         apply_all(note("a", ttl=1), DeleteUser("f"), 9.0, Expire())[-1].change is None
