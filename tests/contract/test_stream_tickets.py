@@ -182,7 +182,8 @@ async def test_resume_key_is_sent_before_the_state(autojump_clock, world, level)
     valve.open()
     async with valve.world.anonymous.stream(f"{url}&level={level}") as stream:
         await trio.testing.wait_all_tasks_blocked()
-        chunks = [chunk for chunk in stream._exchange.ready_chunks() if chunk]
+        while stream._chunks.statistics().current_buffer_used:
+            chunks.append(stream._chunks.receive_nowait())
     hello, key, state, _ = b"".join(chunks).split(b"\n\n")
 
     assert hello.startswith(b"event: hello\n")
