@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final, get_args
+from typing import Protocol, final
 from weakref import ref
 
 import attrs
@@ -12,7 +12,7 @@ from roundel_adapters.wakeup import Wakeup
 from ..domain.badge import Badge
 from ..domain.record import Record
 from .events import CloseReason
-from .view_history import Level, View, ViewHistory
+from .view_history import View, ViewHistory
 
 
 class ChannelSubscriber(Protocol):
@@ -38,7 +38,7 @@ class UserChannel:
     subscribers: set[ChannelSubscriber] = attrs.field(factory=set, init=False)
     # Only subscribers reference a view history. Most users have one view: a
     # WeakValueDictionary would take as much memory as the rest of the channel.
-    _views: dict[View, ref[ViewHistory]] = attrs.field(factory=dict, init=False)
+    _views: tuple[ref[ViewHistory], ...] = attrs.field(default=(), init=False)
 
     @property
     def badge(self) -> Badge:
@@ -48,41 +48,21 @@ class UserChannel:
     @property
     def delivered_badge(self) -> Badge | None:
         """The badge that unfiltered streams deliver; `None` without such a stream."""
-        for level in get_args(Level):
-            if history := self._find(View(level)):
-                return history.badge
-        return None
+        live = self._live_histories()
+        return next((it.badge for it in live if it.view.categories is None), None)
 
     def view_history(self, view: View) -> ViewHistory:
         """Return the history of *view*; create it from the record if needed."""
-        history = self._find(view)
-        if history is None:
-            history = ViewHistory(
-                view, self.record, change_log_size=self._change_log_size
-            )
-            live = (*self._live_histories(), history)
-            self._views = {each.view: ref(each) for each in live}
+        live = self._live_histories()
+        for history in live:
+            if history.view == view:
+                return history
+        history = ViewHistory(view, self.record, change_log_size=self._change_log_size)
+        self._views = tuple(map(ref, (*live, history)))
         return history
 
-    def _find(self, view: View) -> ViewHistory | None:
-        reference = self._views.get(view)
-        return reference() if reference else None
-
     def _live_histories(self) -> list[ViewHistory]:
-        found = [reference() for reference in self._views.values()]
-        return [history for history in found if history is not None]
-
-    def is_behind(self, record: Record) -> bool:
-        """Return whether *record* may be newer than the channel's record."""
-        current, other = self.record.mailbox, record.mailbox
-        return (
-            other.epoch != current.epoch
-            or other.v > current.v
-            or (
-                other.v == current.v
-                and other.disconnected_at != current.disconnected_at
-            )
-        )
+        return [history for reference in self._views if (history := reference())]
 
     def update(self, record: Record) -> None:
         """Append *record* to the view histories and wake the streams.
@@ -90,11 +70,12 @@ class UserChannel:
         An older record is ignored. If the record ends the user's streams, each
         subscriber ends as revoked.
         """
-        if not self.is_behind(record):
+        old, new = self.record.mailbox, record.mailbox
+        is_revoked = new.disconnected_at != old.disconnected_at
+        if new.epoch == old.epoch and (
+            new.v < old.v or (new.v == old.v and not is_revoked)
+        ):
             return
-        is_revoked = (
-            record.mailbox.disconnected_at != self.record.mailbox.disconnected_at
-        )
         self.record = record
         for history in self._live_histories():
             history.update(record)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import NoReturn, final
 
+import attrs
 import trio
 
 from roundel_adapters.timer_queue import TimerQueue
@@ -20,20 +21,18 @@ from ..engines.base import RETRY_AFTER, Engine, EngineUnavailable
 
 
 @final
+@attrs.define(eq=False)
 class ActiveExpiry:
     """Applies `Expire` to the mailboxes of *users*, a live collection, in time.
 
     *clock* returns seconds since 1970.
     """
 
-    def __init__(
-        self, engine: Engine, users: Container[str], *, clock: Callable[[], float]
-    ) -> None:
-        self._engine = engine
-        self._users = users
-        self._clock = clock
-        self._queue: TimerQueue[str] = TimerQueue()
-        self._next_changed = Wakeup()
+    _engine: Engine
+    _users: Container[str]
+    _clock: Callable[[], float] = attrs.field(kw_only=True)
+    _queue: TimerQueue[str] = attrs.field(factory=TimerQueue, init=False)
+    _next_changed: Wakeup = attrs.field(factory=Wakeup, init=False)
 
     def schedule(self, user: str, time: float) -> None:
         """Schedule the earliest expiry of *user*."""
@@ -50,11 +49,10 @@ class ActiveExpiry:
     async def _expire_due(self) -> None:
         now = self._clock()
         due = [user for user in self._queue.due(now) if user in self._users]
-        work = [(user, Expire()) for user in due]
         try:
-            results = await self._engine.apply(work)
-        except EngineUnavailable:
-            results = [EngineUnavailable() for _ in work]
+            results = await self._engine.apply([(user, Expire()) for user in due])
+        except EngineUnavailable as error:
+            results = [error for _ in due]
         for user, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
                 self._queue.set(user, now + RETRY_AFTER)
