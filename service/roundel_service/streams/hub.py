@@ -122,12 +122,14 @@ class Hub:
         if one mailbox failed; a second call retracts the remaining items.
         """
         holders = [user] if user else await self.engine.holders(retract)
-        removed = []
+        items = users = 0
         for result in await self.apply_all([(holder, retract) for holder in holders]):
             if isinstance(result, Exception):
                 raise result
-            removed.append(_count_removed(result))
-        return sum(removed), sum(map(bool, removed))
+            steps = result.change.steps if result.change else ()
+            removed = sum(len(step.ids) for step in steps if isinstance(step, Removed))
+            items, users = items + removed, users + bool(removed)
+        return items, users
 
     async def delete_user(self, user: str) -> Applied:
         """Delete the contents of the mailbox of *user* and start a new epoch."""
@@ -221,8 +223,3 @@ class Hub:
                 self._nursery.start_soon(self.presence.run)
             self._nursery.start_soon(self._expiry.run)
             task_status.started()
-
-
-def _count_removed(applied: Applied) -> int:
-    steps = applied.change.steps if applied.change else ()
-    return sum(len(step.ids) for step in steps if isinstance(step, Removed))

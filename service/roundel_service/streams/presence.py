@@ -23,16 +23,16 @@ A batch is one call of the engine for up to `MAX_BATCH` users; waiting slots go 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from typing import NoReturn, final
 from weakref import ref
 
 import attrs
 import trio
+from attrs import field
 
 from roundel_adapters.wakeup import Wakeup
 
@@ -68,6 +68,7 @@ class StreamSlot:
 
 
 @final
+@attrs.define(eq=False)
 class StreamPresence:
     """Reports the streams of this node to *engine*, and grants at most *limit* a user.
 
@@ -75,23 +76,20 @@ class StreamPresence:
     must run as long as slots are reserved.
     """
 
-    def __init__(
-        self, engine: Engine, streams_of: Callable[[str], int], *, limit: int
-    ) -> None:
-        self._engine = engine
-        self._streams_of = streams_of
-        self._limit = limit
-        # Only requests reference a slot, so none can leak.
-        self._reserved: dict[str, set[ref[StreamSlot]]] = {}
-        self._waiting: dict[str, list[StreamSlot]] = {}
-        self._changed: set[str] = set()
-        self._failed: set[str] = set()
-        self._retry_at = inf
-        # The last report of each user: count and time, oldest first.
-        self._reported: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._wakeup = Wakeup()
-        self._is_reporting = False
-        self._batch_done = Wakeup()
+    _engine: Engine
+    _streams_of: Callable[[str], int]
+    _limit: int = field(kw_only=True)
+    # Only requests reference a slot, so none can leak.
+    _reserved: dict[str, set[ref[StreamSlot]]] = field(factory=dict, init=False)
+    _waiting: dict[str, list[StreamSlot]] = field(factory=dict, init=False)
+    _changed: set[str] = field(factory=set, init=False)
+    _failed: set[str] = field(factory=set, init=False)
+    _retry_at: float = field(default=inf, init=False)
+    # The last report of each user: count and time, oldest first.
+    _reported: dict[str, tuple[int, float]] = field(factory=dict, init=False)
+    _wakeup: Wakeup = field(factory=Wakeup, init=False)
+    _is_reporting: bool = field(default=False, init=False)
+    _batch_done: Wakeup = field(factory=Wakeup, init=False)
 
     async def reserve(self, user: str) -> StreamSlot:
         """Reserve a slot for one more stream of *user*; it may not be granted.
@@ -168,9 +166,8 @@ class StreamPresence:
             if reported_at + RENEW_INTERVAL > now:
                 break
             self._changed.add(user)
-        users = dict.fromkeys(islice(self._waiting, MAX_BATCH))
-        users.update(dict.fromkeys(islice(self._changed, MAX_BATCH - len(users))))
-        return list(users)
+        changed = (user for user in self._changed if user not in self._waiting)
+        return list(islice(chain(self._waiting, changed), MAX_BATCH))
 
     async def _publish(self, users: list[str]) -> None:
         waiting = [self._waiting.pop(user, []) for user in users]

@@ -13,7 +13,6 @@ from roundel import CloseMessage
 from ..telemetry import logs
 from ..telemetry.metrics import Metrics
 from . import events
-from .channel import UserChannel
 from .events import CloseReason
 from .presence import StreamPresence, StreamSlot
 from .subscriber import Subscriber
@@ -64,18 +63,15 @@ class StreamRegistry:
         elif subscriber.disconnected_at != channel.record.mailbox.disconnected_at:
             # The user's streams were ended after this request was authorized.
             subscriber.end("revoked")
-        elif not self._has_room(channel):
+        elif (
+            len(self._subscribers) >= self._limits.streams
+            or len(channel.subscribers) >= self._limits.per_user
+        ):
             subscriber.end("shed")
         if subscriber.close_reason is None:
             # A rejected stream ends in a moment and is not counted.
             self._subscribers.add(subscriber)
             channel.subscribers.add(subscriber)
-
-    def _has_room(self, channel: UserChannel) -> bool:
-        return (
-            len(self._subscribers) < self._limits.streams
-            and len(channel.subscribers) < self._limits.per_user
-        )
 
     def remove(self, subscriber: Subscriber, seconds: float) -> None:
         """Remove *subscriber* and log its end, after *seconds* of service."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import final
@@ -86,8 +86,13 @@ def open_subscriber(
         metrics.streams_opened.add(resume.outcomes[""])
         return events.hello_event(resume, ping=timeouts.ping, expires_in=expires_in)
 
+    topics = {"": view_history.history}
+    if request.resume_key is not None:
+        # A topic without events: its epoch, in every id, is the resume key. It comes
+        # first: the client has the key before it has a position to resume from.
+        topics = {_KEY_TOPIC: History(request.resume_key), **topics}
     stream = Stream(
-        _topics(view_history.history, request.resume_key),
+        topics,
         now=trio.current_time(),
         last_event_id=request.last_event_id,
         hello=hello,
@@ -111,14 +116,6 @@ def open_subscriber(
     if request.refused:
         subscriber.end("shed")
     return subscriber
-
-
-def _topics(history: History, key: str | None) -> Mapping[str, History]:
-    if key is None:
-        return {"": history}
-    # A topic without events: its epoch, in every id, is the resume key. It comes first,
-    # so that the client has the key before it has a position to resume from.
-    return {_KEY_TOPIC: History(key), "": history}
 
 
 def resume_key(last_event_id: str | None) -> str | None:
