@@ -51,14 +51,10 @@ class Badge:
 
     def is_visually_equal(self, other: Badge) -> bool:
         """Return whether a person would see no difference."""
-        return (self.epoch, self.more, self.unread, self.unseen) == (
-            other.epoch,
-            other.more,
-            other.unread,
-            other.unseen,
-        ) and self.by == other.by
+        return _visible_fields(self) == _visible_fields(other)
 
 
+_visible_fields = attrgetter("epoch", "more", "unread", "unseen", "by")
 _count_key: Callable[[Item], CountKey] = attrgetter("count_key")
 
 

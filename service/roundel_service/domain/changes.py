@@ -22,10 +22,6 @@ class Added:
 
     item: Item
 
-    def filter(self, categories: Categories) -> Added | None:
-        """Return the part of the step in *categories*, or `None`."""
-        return self if self.item.category in categories else None
-
 
 @final
 @attrs.frozen
@@ -34,11 +30,6 @@ class Flagged:
 
     ids: Mapping[str, str]
     flags: Mapping[str, bool]
-
-    def filter(self, categories: Categories) -> Flagged | None:
-        """Return the part of the step in *categories*, or `None`."""
-        ids = _filter_ids(self.ids, categories)
-        return Flagged(ids, self.flags) if ids else None
 
 
 @final
@@ -49,17 +40,16 @@ class Removed:
     ids: Mapping[str, str]
     reason: RemovalReason
 
-    def filter(self, categories: Categories) -> Removed | None:
-        """Return the part of the step in *categories*, or `None`."""
-        ids = _filter_ids(self.ids, categories)
-        return Removed(ids, self.reason) if ids else None
-
 
 Step: TypeAlias = Added | Flagged | Removed
 
 
-def _filter_ids(ids: Mapping[str, str], categories: Categories) -> dict[str, str]:
-    return {id_: name for id_, name in ids.items() if name in categories}
+def filter_step(step: Step, categories: Categories) -> Step | None:
+    """Return the part of *step* in *categories*, or `None`."""
+    if isinstance(step, Added):
+        return step if step.item.category in categories else None
+    ids = {id_: name for id_, name in step.ids.items() if name in categories}
+    return attrs.evolve(step, ids=ids) if ids else None
 
 
 @final
@@ -83,7 +73,7 @@ class Change:
         """Return the change as a subscriber to *categories* receives it."""
         if categories is None:
             return self
-        steps = (step.filter(categories) for step in self.steps)
+        steps = (filter_step(step, categories) for step in self.steps)
         return attrs.evolve(
             self,
             steps=tuple(step for step in steps if step is not None),

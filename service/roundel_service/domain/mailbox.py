@@ -229,7 +229,9 @@ def _prune_results(
 ) -> dict[str, IdempotentResult]:
     """Return a copy without old results and with room for one more result of *by*."""
     kept = dict(results)
-    if not kept or (len(kept) < MAX_OP_IDS and _first(kept).time > now - RETENTION):
+    if not kept or (
+        len(kept) < MAX_OP_IDS and next(iter(kept.values())).time > now - RETENTION
+    ):
         return kept
     kept = {key: each for key, each in kept.items() if each.time > now - RETENTION}
     # Producers and users have separate limits: a busy page must not evict the
@@ -238,7 +240,3 @@ def _prune_results(
     for op_id in own[: max(0, len(own) - MAX_OP_IDS + 1)]:
         del kept[op_id]
     return kept
-
-
-def _first(results: Mapping[str, IdempotentResult]) -> IdempotentResult:
-    return next(iter(results.values()))

@@ -6,8 +6,11 @@ two counts shows as a difference.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
+
+import attrs
 
 from .badge import Badge
 from .items import ExternalCount, Item
@@ -20,25 +23,21 @@ def recount(
     items: Iterable[Item], gauges: Mapping[str, ExternalCount], more: bool
 ) -> Counts:
     """Count *items* and *gauges* one by one."""
-    unread: dict[str, int] = {}
-    unseen: dict[str, int] = {}
-    for category, gauge in gauges.items():
-        unread[category] = gauge.count
+    unread = Counter({category: gauge.count for category, gauge in gauges.items()})
+    unseen: Counter[str] = Counter()
     for item in items:
-        if item.read or item.archived:
-            continue
-        unread[item.category] = unread.get(item.category, 0) + 1
-        if not item.seen:
-            unseen[item.category] = unseen.get(item.category, 0) + 1
-    total = sum(unread.values())
+        if not item.read and not item.archived:
+            unread[item.category] += 1
+            unseen[item.category] += not item.seen
+    total = unread.total()
     by = {
-        category: {"unread": count, "unseen": unseen.get(category, 0)}
+        category: {"unread": count, "unseen": unseen[category]}
         for category, count in unread.items()
         if count != 0
     }
     return {
         "unread": total,
-        "unseen": sum(unseen.values()),
+        "unseen": unseen.total(),
         "more": more and total > 0,
         "by": by,
     }
@@ -46,13 +45,6 @@ def recount(
 
 def counts_of(badge: Badge) -> Counts:
     """Return the counts that *badge* shows."""
-    by = {
-        category: {"unread": count.unread, "unseen": count.unseen}
-        for category, count in badge.by.items()
-    }
-    return {
-        "unread": badge.unread,
-        "unseen": badge.unseen,
-        "more": badge.more,
-        "by": by,
-    }
+    counts = attrs.asdict(badge)
+    del counts["epoch"], counts["v"]
+    return counts

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from roundel_service.domain.badge import Badge, Count
-from roundel_service.domain.changes import Added, Change, Flagged, Removed
+from roundel_service.domain.changes import Added, Change, Flagged, Removed, filter_step
 from support.mailboxes import apply_all, note
 
 [ADDED] = apply_all(note("n", "a"))[0].change.steps
@@ -30,7 +30,7 @@ WHOLE = Badge("e", 7, 5, 1, True, {"a": Count(2, 1), "b": Count(3)})
 )
 def test_step_of_some_categories(step, categories, expected):
     """A filtered step contains only items of the given categories."""
-    assert expected == step.filter(frozenset(categories))
+    assert expected == filter_step(step, frozenset(categories))
 
 
 def change(*steps: Added | Flagged | Removed) -> Change:
