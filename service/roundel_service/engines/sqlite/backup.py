@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .database import connect, describe_error, fsync_folder, schema_version
+from .database import connect, describe_error, fsync, schema_version
 
 
 def back_up(source: Path, destination: Path) -> None:
@@ -23,7 +23,7 @@ def back_up(source: Path, destination: Path) -> None:
     _create(destination, part)
     try:
         _copy(source, part)
-        _sync(part)
+        fsync(part)
         # Unlike a rename, a link does not replace an existing file.
         os.link(part, destination)
     except sqlite3.Error as error:
@@ -34,7 +34,7 @@ def back_up(source: Path, destination: Path) -> None:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
                 part.with_name(part.name + suffix).unlink()
-    fsync_folder(destination.parent)
+    fsync(destination.parent)
 
 
 def _create(destination: Path, part: Path) -> None:
@@ -67,8 +67,3 @@ def _copy(source: Path, part: Path) -> None:
             raise OSError(f"{source} is damaged and was not copied: {result}")
         # Each engine that opens a copy creates a new generation.
         copy.execute("DELETE FROM meta WHERE key IN ('generation', 'probe', 'risked')")
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

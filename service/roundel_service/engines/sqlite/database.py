@@ -20,7 +20,7 @@ import msgspec
 
 from . import schema
 from .file_lock import FileLock
-from .rows import Parameters, decode_text, encode_text
+from .rows import Parameters, decode_text, encode_text, split
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
@@ -154,7 +154,7 @@ class Database:
         self._reader.execute("PRAGMA query_only = 1")
         self._reader.execute("PRAGMA cell_size_check = 1")
         self._inode = os.stat(self.path).st_ino
-        fsync_folder(self.path.parent)
+        fsync(self.path.parent)
 
     def check_path(self) -> None:
         """Raise `OSError` if the path no longer names the open file."""
@@ -171,7 +171,7 @@ class Database:
         """Return the values of *keys*."""
         encoded = msgspec.json.encode([encode_text(key) for key in keys]).decode()
         (found,) = self._writer.execute(schema.CLAIM_VALUES, (encoded,)).fetchone()
-        rows = (row.split(schema.CELL) for row in _rows(found))
+        rows = (row.split(schema.CELL) for row in split(found, schema.ROW))
         return {decode_text(key): decode_text(value) for key, value in rows}
 
     def check_writable(self) -> None:
@@ -181,17 +181,18 @@ class Database:
             (PROBE_BYTES // 2,),
         )
 
-    def load(self, users: list[str]) -> str | None:
-        """Return the stored mailboxes of *users* as one text."""
-        return self._text(schema.LOAD, msgspec.json.encode(users).decode())
+    def load(self, users: list[str]) -> list[str]:
+        """Return the stored mailboxes of *users*, one text each."""
+        found = self._text(schema.LOAD, msgspec.json.encode(users).decode())
+        return split(found, schema.USER)
 
     def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*."""
-        return _rows(self._text(schema.USERS, after, limit))
+        return split(self._text(schema.USERS, after, limit), schema.ROW)
 
     def holders(self, column: Literal["source", "place"], value: str) -> list[str]:
         """Return the users with an item that has *value* in *column*."""
-        return _rows(self._text(schema.HOLDERS[column], value))
+        return split(self._text(schema.HOLDERS[column], value), schema.ROW)
 
     def claimed(self, key: str, now: float) -> str | None:
         """Return the value of *key*; both are JSON."""
@@ -209,10 +210,6 @@ class Database:
             if connection := self.__dict__.pop(name, None):
                 connection.close()
         self._lock.release()
-
-
-def _rows(found: str | None) -> list[str]:
-    return found.split(schema.ROW) if found else []
 
 
 def _prepare(
@@ -263,9 +260,9 @@ def _boot_id() -> str:
         return token_urlsafe(9)
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in *folder* durable; SQLite does this only for its log."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable; SQLite syncs only its log."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

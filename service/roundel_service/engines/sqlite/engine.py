@@ -32,13 +32,7 @@ from ..epochs import first_epoch
 from ..memory import MAX_CLAIMS
 from .database import DECODE_ERRORS, Database, Durability
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
-from .rows import (
-    category_key,
-    decode_mailbox,
-    decode_text,
-    encode_text,
-    split_mailboxes,
-)
+from .rows import category_key, decode_mailbox, decode_text, encode_text
 from .writer import Writer
 
 YIELD_AFTER: Final = 64
@@ -198,8 +192,7 @@ class SqliteEngine:
         missing = [user for user in users if user not in self._cache]
         if not missing:
             return
-        loaded = await self._query(database.load, missing)
-        for mailbox in split_mailboxes(loaded):
+        for mailbox in await self._query(database.load, missing):
             self._add_to_cache(*self._decode(mailbox))
             await trio.lowlevel.checkpoint()
         for user in missing:

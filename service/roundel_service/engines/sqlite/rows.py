@@ -104,9 +104,9 @@ class BatchRows:
         return (*[msgspec.json.encode(rows).decode() for rows in tables], now)
 
 
-def split_mailboxes(loaded: str | None) -> list[str]:
-    """Return the mailboxes in the result of `schema.LOAD`."""
-    return loaded.split(schema.USER) if loaded else []
+def split(loaded: str | None, separator: str) -> list[str]:
+    """Return the parts of a loaded text, which is empty or `None` without parts."""
+    return loaded.split(separator) if loaded else []
 
 
 def decode_mailbox(
@@ -130,9 +130,7 @@ def decode_mailbox(
 
 
 def _cells(loaded: str) -> list[list[str]]:
-    return (
-        [row.split(schema.CELL) for row in loaded.split(schema.ROW)] if loaded else []
-    )
+    return [row.split(schema.CELL) for row in split(loaded, schema.ROW)]
 
 
 def _results(cells: list[list[str]]) -> list[tuple[str, str]]:

@@ -71,7 +71,7 @@ class Writer:
         self._current = CommitBatch()
         self._current.resolve()
         self._pending: dict[str, tuple[StoredRecord, CommitBatch]] = {}
-        self._last_id = database.last_id
+        self._new_ids = count(database.last_id + 1)
         # Orders the results of operations with the same time.
         self._sequence = count(time.time_ns())
         self._limiter = trio.CapacityLimiter(1)
@@ -90,14 +90,10 @@ class Writer:
         *replace* is set if the epoch changed. Raises `EngineUnavailable`.
         """
         batch = self._current_batch()
-        after = StoredRecord(before.id or self._new_id(), record)
+        after = StoredRecord(before.id or next(self._new_ids), record)
         batch.add(user, before, after, replace=replace)
         self._pending[user] = after, batch
         return batch
-
-    def _new_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
 
     async def claim(self, key: str, value: str, expires_at: float) -> str:
         """Set *key* to *value* if it has no value; return its value."""
