@@ -96,7 +96,10 @@ class MemoryEngine:
         return applied
 
     def _current(self, user: str, now: float) -> Record:
-        before = self._record(user)
+        # An unwritten mailbox is not stored: reads must not take memory.
+        before = self._records.get(user) or Record(
+            Mailbox(epoch=first_epoch(self._key, user))
+        )
         record = before.expire(now=now, limits=self._limits)
         self._store(user, before, record)
         return record
@@ -161,10 +164,3 @@ class MemoryEngine:
     ) -> list[int | EngineUnavailable]:
         """Return zeros: the engine has no other nodes."""
         return [0] * len(streams)
-
-    def _record(self, user: str) -> Record:
-        # An unwritten mailbox is not stored: reads must not take memory.
-        record = self._records.get(user)
-        if record is None:
-            record = Record(Mailbox(epoch=first_epoch(self._key, user)))
-        return record

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
+from itertools import takewhile
 from operator import attrgetter
 from typing import Any, TypeAlias, final
 
@@ -107,12 +108,8 @@ def _possibly_changed(
         return frozenset()
     if len(changes) == new.v - old.v:
         # The change log covers all versions in between.
-        return {
-            name
-            for change in changes
-            for step in change.steps
-            for name in _item_ids(step)
-        }
+        steps = [step for change in changes for step in change.steps]
+        return {name for step in steps for name in _item_ids(step)}
     return old.items.keys() | new.items.keys()
 
 
@@ -124,13 +121,10 @@ def _new_results(
     old: Mapping[str, IdempotentResult], new: Mapping[str, IdempotentResult]
 ) -> dict[str, IdempotentResult]:
     """Return the results that were appended to *new*."""
-    results: dict[str, IdempotentResult] = {}
-    if old is not new:
-        for name in reversed(list(new)):
-            if old.get(name) is new[name]:
-                break
-            results[name] = new[name]
-    return results
+    if old is new:
+        return {}
+    names = takewhile(lambda name: old.get(name) is not new[name], reversed(list(new)))
+    return {name: new[name] for name in names}
 
 
 def _dropped_results(
@@ -152,12 +146,8 @@ def flag_bits(item: Item) -> int:
 
 def item_tags(item: Item) -> tuple[str, ...]:
     """Return the index keys under which a `Retract` finds *item*."""
-    found = []
-    if item.source is not None:
-        found.append(f"s {item.source}")
-    if item.key is not None:
-        found.append(f"k {item.category} {item.key}")
-    return tuple(found)
+    source = () if item.source is None else (f"s {item.source}",)
+    return source if item.key is None else (*source, f"k {item.category} {item.key}")
 
 
 def retract_tag(retract: Retract) -> str | None:
@@ -224,7 +214,9 @@ def decode_record(
     ids and rows.
     """
     epoch, v, more, disconnected_at, revoked_at, gauges = _values(mailbox)
-    by_seq = sorted((_item(_values(row), flags) for row, flags in items), key=_seq)
+    by_seq = sorted(
+        (_item(_values(row), flags) for row, flags in items), key=attrgetter("seq")
+    )
     by_time = sorted(((name, _result(row)) for name, row in results), key=_time)
     decoded = Mailbox(
         epoch=epoch,
@@ -238,10 +230,6 @@ def decode_record(
     )
     rows = _consecutive(epoch, v, changes)
     return Record(decoded, ChangeLog(rows, partial(_change, known=decoded.items)))
-
-
-def _seq(item: Item) -> int:
-    return item.seq
 
 
 def _time(named: tuple[str, IdempotentResult]) -> tuple[float, int]:
