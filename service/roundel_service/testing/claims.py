@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import trio
-
 from ..engines.base import Engine
 from .compare import check_equal
-from .environment import Environment
+from .environment import Environment, run_writers
 
 LONG = 3_600.0
 
@@ -22,17 +20,12 @@ async def concurrent_claims(env: Environment) -> None:
 
     keys = ["k", "K", "k ", "notify ünï:*", "k" * 200]
     async with env.nodes(3) as nodes:
-        async with trio.open_nursery() as nursery:
-            for number in range(12):
-                nursery.start_soon(claim, nodes[number % 3], f"{number}")
-        check_equal(
-            [1] * len(keys), [len(values) for values in kept.values()], "winners"
-        )
+        await run_writers(claim, nodes, 12)
+        winners = [len(values) for values in kept.values()]
+        check_equal([1] * len(keys), winners, "winners")
         for node in nodes:
             for key in keys:
-                check_equal(
-                    kept[key], {await node.claimed(key)}, f"the value of {key!r}"
-                )
+                check_equal(kept[key], {await node.claimed(key)}, f"value of {key!r}")
             check_equal(None, await node.claimed("other"), "a key without a claim")
 
 
@@ -40,21 +33,18 @@ async def repeated_claims(env: Environment) -> None:
     """A claim keeps its value exactly, also if it is claimed again."""
     value = "ünï \x00\n" * 50
     async with env.nodes() as nodes:
-        check_equal(
-            value, await nodes[0].claim("k", value, ttl=LONG), "the first claim"
-        )
+        await _claim(nodes[0], "k", value, expected=value)
         for node in nodes:
-            check_equal(
-                value, await node.claim("k", "other", ttl=LONG), "another claim"
-            )
-            check_equal(
-                value, await node.claim("k", value, ttl=LONG), "the same claim again"
-            )
+            await _claim(node, "k", "other", expected=value)
+            await _claim(node, "k", value, expected=value)
             check_equal(value, await node.claimed("k"), "the value")
-        check_equal(
-            "", await nodes[0].claim("empty", "", ttl=LONG), "a claim of an empty value"
-        )
-        check_equal("", await nodes[-1].claim("empty", "x", ttl=LONG), "the value then")
+        await _claim(nodes[0], "empty", "", expected="")
+        await _claim(nodes[-1], "empty", "x", expected="")
+
+
+async def _claim(engine: Engine, key: str, value: str, *, expected: str) -> None:
+    result = await engine.claim(key, value, ttl=LONG)
+    check_equal(expected, result, f"a claim of {key!r} with {value!r}")
 
 
 async def claim_expiry(env: Environment) -> None:
@@ -74,10 +64,6 @@ async def claim_expiry(env: Environment) -> None:
             return {await nodes[-1].claimed(key) for key in keys} == {None}
 
         await env.eventually(are_expired, "claims expire")
-        check_equal(
-            "a", await nodes[-1].claim("long", "b", ttl=LONG), "a claim that is long"
-        )
-        check_equal(
-            "b", await nodes[-1].claim("short", "b", ttl=LONG), "a claim after another"
-        )
+        await _claim(nodes[-1], "long", "b", expected="a")
+        await _claim(nodes[-1], "short", "b", expected="b")
         check_equal("b", await nodes[0].claimed("short"), "the value of the next claim")

@@ -59,9 +59,8 @@ def check_results(
     """Check that the results are those of the model."""
     check_equal(len(work), len(actual), f"{what}: the number of results")
     for operation, one, other in zip(work, expected, actual, strict=True):
-        check_equal(
-            _plain(one), _plain(other), f"{what}: the result of {_shown(operation)}"
-        )
+        part = f"{what}: the result of {_shown(operation)}"
+        check_equal(_plain(one), _plain(other), part)
 
 
 def _plain(result: ApplyResult) -> object:
@@ -74,9 +73,7 @@ def check_record(expected: Record, actual: Record, what: str) -> None:
     check_equal(expected, actual, what)
     check_equal(_orders(expected), _orders(actual), f"{what}: the order")
     end = next_expiry(actual.mailbox.items.values())
-    check_true(
-        actual.mailbox.expires_at <= end, f"{what}: expires_at is later than an item's"
-    )
+    check_true(actual.mailbox.expires_at <= end, f"{what}: expires_at is too late")
     size = total_size(actual.mailbox.items.values())
     check_equal(size, actual.mailbox.size, f"{what}: size of the items")
 
@@ -93,7 +90,6 @@ def check_change_log(record: Record, what: str) -> None:
     """Check that the changes have consecutive versions up to that of the mailbox."""
     versions = [change.v for change in record.changes]
     v = record.mailbox.v
-    check_equal(
-        list(range(v - len(versions) + 1, v + 1)), versions, f"{what}: the changes"
-    )
+    expected = list(range(v - len(versions) + 1, v + 1))
+    check_equal(expected, versions, f"{what}: the changes")
     check_equal(record.mailbox.badge, record.badge, f"{what}: the badge")

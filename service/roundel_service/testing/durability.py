@@ -46,29 +46,22 @@ async def restart(env: Environment) -> None:
     env = env.new_store(SMALL_LIMITS)
     users = USER_NAMES[:4]
     async with env.node() as engine:
-        unwritten = await engine.read("unwritten")
         generator = OperationGenerator(env.random, users)
         for _ in range(40):
             await engine.apply(generator.batch())
             env.clock.now += env.random.choice((0.0, 0.125, 0.5))
         first = await put(engine, "once", note("1", op_id="o"))
         await engine.claim("k", "a", ttl=LONG)
-        before = {user: await engine.read(user) for user in users}
+        before = {user: await engine.read(user) for user in (*users, "unwritten")}
         listed = await engine.users(None, 99)
     for number in range(2):
         async with env.node() as engine:
             for user, record in before.items():
                 check_record(record, await engine.read(user), user)
-            check_equal(
-                unwritten, await engine.read("unwritten"), "an unwritten mailbox"
-            )
-            check_equal(
-                listed, await engine.users(None, 99), "the users in their order"
-            )
+            check_equal(listed, await engine.users(None, 99), "the users in order")
             again = await put(engine, "once", note("2", op_id="o"))
-            check_equal(
-                ("1", first.badge), (again.item, again.badge), "a repeated operation"
-            )
+            result = (again.item, again.badge)
+            check_equal(("1", first.badge), result, "a repeated operation")
             check_equal("a", await engine.claim("k", f"{number}", ttl=LONG), "a claim")
 
 
@@ -126,10 +119,8 @@ class _Crash:
             self.is_over = True
             running.cancel_scope.cancel()
             callers.cancel_scope.deadline = trio.current_time() + self.env.wait_timeout
-        check_true(
-            not callers.cancel_scope.cancelled_caught or with_callers,
-            "all calls return",
-        )
+        all_returned = not callers.cancel_scope.cancelled_caught
+        check_true(all_returned or with_callers, "all calls return")
         self.notified = listener.notifications
 
 
@@ -150,18 +141,13 @@ async def crash(env: Environment) -> None:
                 mine = {n for n in crash.acknowledged if crash.tried[n] == user}
                 check_equal(set(), mine - items, "acknowledged items that are lost")
                 for notified_user, notified in crash.notified:
-                    lost = (
-                        set(notified.mailbox.items) - items
-                        if notified_user == user
-                        else set()
-                    )
-                    check_equal(set(), lost, "notified items that are lost")
+                    if notified_user == user:
+                        lost = set(notified.mailbox.items) - items
+                        check_equal(set(), lost, "notified items that are lost")
     async with crash.env.node() as engine:
         await put_all(engine, crash.work(crash.tried))
         for user in "ab":
             mailbox = (await engine.read(user)).mailbox
             mine = {n for n, whose in crash.tried.items() if whose == user}
-            check_equal(
-                mine, set(mailbox.items), "what is there when all is done again"
-            )
-            check_equal(len(mine), mailbox.v, "the version when all is done again")
+            check_equal(mine, set(mailbox.items), "the items after repetition")
+            check_equal(len(mine), mailbox.v, "the version after repetition")

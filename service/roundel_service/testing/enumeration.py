@@ -30,9 +30,7 @@ async def holders(env: Environment) -> None:
     mine = env.random.sample(users, 60)
     selects = Retract(source="s")
     async with env.nodes() as nodes:
-        check_equal(
-            [], await nodes[0].holders(selects), "the holders in an empty store"
-        )
+        check_equal([], await nodes[0].holders(selects), "holders in an empty store")
         await _fill(nodes[0], users, "t")
         await put_all(nodes[0], [(user, _from("s", "2", "m")) for user in mine])
         await _found(nodes, selects, mine)
@@ -96,14 +94,12 @@ async def users(env: Environment) -> None:
             check_equal(sorted(there), sorted(listed), "the listed users")
             check_equal(lists[0], listed, "the order of the users")
         await put_all(nodes[0], [(lists[0][n], note("2")) for n in (0, 50, -1)])
-        check_equal(
-            lists[0], await _list_all(nodes[0], 11), "the order after another change"
-        )
+        listed = await _list_all(nodes[0], 11)
+        check_equal(lists[0], listed, "the order after another change")
         page = await nodes[0].users(lists[0][6], 5)
         check_equal(lists[0][7:12], page, "a page after a user")
-        check_equal(
-            [], await nodes[0].users(lists[0][-1], 5), "the page after the last user"
-        )
+        page = await nodes[0].users(lists[0][-1], 5)
+        check_equal([], page, "the page after the last user")
 
 
 async def _list_all(engine: Engine, limit: int) -> list[str]:

@@ -126,6 +126,15 @@ class Environment:
             await trio.lowlevel.checkpoint()
 
 
+async def run_writers(
+    write: Callable[[Engine, str], Awaitable[object]], nodes: list[Engine], count: int
+) -> None:
+    """Run *count* calls of *write* at once, each with a node and a name of its own."""
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            nursery.start_soon(write, nodes[number % len(nodes)], f"{number}")
+
+
 async def put(engine: Engine, user: str, operation: Operation) -> Applied:
     """Apply one operation; raise its error if the engine rejects it."""
     (result,) = await engine.apply([(user, operation)])

@@ -25,7 +25,7 @@ from ..domain.operations import (
     StartNewEpoch,
 )
 from ..domain.record import Record, RecordLimits
-from ..engines.base import ApplyResult, UserOperation
+from ..engines.base import ApplyResult, Engine, UserOperation
 
 SMALL_LIMITS: Final = RecordLimits(
     mailbox=MailboxLimits(items=4, bytes=200, categories=3), change_log_size=4
@@ -65,18 +65,15 @@ class Model:
     records: dict[str, Record] = attrs.field(factory=dict)
     seen: dict[str, list[Record]] = attrs.field(factory=dict)
 
-    def begin(self, user: str, record: Record) -> None:
-        """Set the user's first record."""
-        self._keep(user, record)
-
-    def _keep(self, user: str, record: Record) -> None:
+    def keep(self, user: str, record: Record) -> None:
+        """Set the user's record."""
         if record is not self.records.get(user):
             self.records[user] = record
             self.seen.setdefault(user, []).append(record)
 
     def expire(self, user: str, now: float) -> Record:
         """Return the user's record without the items that are expired at *now*."""
-        self._keep(user, self.records[user].expire(now=now, limits=self.limits))
+        self.keep(user, self.records[user].expire(now=now, limits=self.limits))
         return self.records[user]
 
     def apply(self, work: Sequence[UserOperation], now: float) -> list[ApplyResult]:
@@ -89,9 +86,17 @@ class Model:
             except TooManyCategories as error:
                 results.append(error)
             else:
-                self._keep(user, record)
+                self.keep(user, record)
                 results.append(applied)
         return results
+
+
+async def start_model(limits: RecordLimits, engine: Engine, *users: str) -> Model:
+    """Return a model with the engine's records of *users*."""
+    model = Model(limits)
+    for user in users:
+        model.keep(user, await engine.read(user))
+    return model
 
 
 @final

@@ -18,8 +18,8 @@ from ..domain.operations import (
 from ..domain.record import Record
 from ..engines.base import Engine
 from .compare import check_equal, check_true
-from .environment import Environment, put
-from .model import SMALL_LIMITS, Model, OperationGenerator, note, read
+from .environment import Environment, put, run_writers
+from .model import SMALL_LIMITS, OperationGenerator, note, read, start_model
 
 
 @final
@@ -61,23 +61,15 @@ async def local_notifications(env: Environment) -> None:
                 listeners[1].users.add("alice")
                 await engine.read("alice")
             await put(engine, "alice", operation)
-            calls = [
-                list(listener.notifications)
-                for listener in listeners
-                if "alice" in listener.users
-            ]
+            calls = [list(each.notifications) for each in listeners if each.users]
             record = await engine.read("alice")
             for recorded in calls:
-                check_true(
-                    ("alice", record) in recorded,
-                    f"a call for {operation}, got {recorded}",
-                )
+                was_called = ("alice", record) in recorded
+                check_true(was_called, f"a call for {operation}, got {recorded}")
         await engine.apply([("alice", note(f"b{n}")) for n in range(5)])
         record = await engine.read("alice")
-        check_true(
-            all(listener.received("alice", record) for listener in listeners),
-            "a call for a batch",
-        )
+        for listener in listeners:
+            check_true(listener.received("alice", record), "a call for a batch")
 
 
 async def notified_records(env: Environment) -> None:
@@ -86,9 +78,7 @@ async def notified_records(env: Environment) -> None:
     users = ("alice", "bob")
     async with env.node() as engine:
         listener = RecordingListener(engine, *users)
-        model = Model(env.limits)
-        for user in users:
-            model.begin(user, await engine.read(user))
+        model = await start_model(env.limits, engine, *users)
         generator = OperationGenerator(env.random, users)
         for _ in range(40):
             work = generator.batch()
@@ -100,10 +90,7 @@ async def notified_records(env: Environment) -> None:
                 await engine.read(user)
         for user, record in listener.notifications:
             if user in users:
-                check_true(
-                    record in model.seen[user],
-                    f"called with an unknown record: {record}",
-                )
+                check_true(record in model.seen[user], f"called with unknown {record}")
         for user in users:
 
             async def was_called(user: str = user) -> bool:
@@ -134,9 +121,7 @@ async def notification_order(env: Environment) -> None:
                 await env.yield_randomly()
 
         nodes[0].listen(on_change, {"alice"})
-        async with trio.open_nursery() as writers:
-            for number in range(4):
-                writers.start_soon(write, nodes[0], f"{number}")
+        await run_writers(write, nodes[:1], 4)
     check_equal([], early, "calls before the record could be read")
 
 
@@ -160,12 +145,8 @@ async def remote_notifications(env: Environment) -> None:
         for listener, node in zip(listeners, nodes, strict=True):
             listener.users.add("bob")
             await node.read("bob")
-        for operation in (
-            note("1"),
-            Disconnect(),
-            DeleteUser("forgotten-1"),
-            note("2"),
-        ):
+        forget = DeleteUser("forgotten-1")
+        for operation in (note("1"), Disconnect(), forget, note("2")):
             await put(nodes[2], "bob", operation)
             await wait_for_all("bob")
         for number in range(30):

@@ -30,22 +30,20 @@ async def presence_of_many_nodes(env: Environment) -> None:
     async with env.nodes(3) as nodes:
         for node in nodes:
             check_true(node.is_shared, "is_shared is true")
-        for number, node in enumerate(nodes, 1):
-            streams = {user: number * 10**at for at, user in enumerate(USERS)}
+        reports = [
+            {user: number * 10**at for at, user in enumerate(USERS)}
+            for number in range(1, 4)
+        ]
+        for node, streams in zip(nodes, reports, strict=True):
             await report(node, streams)
-        for number, node in enumerate(nodes, 1):
-            streams = {user: number * 10**at for at, user in enumerate(USERS)}
-            streams = dict(reversed(streams.items()))
-            expected = [(6 - number) * 10**at for at in reversed(range(len(USERS)))]
+        for number, node in enumerate(nodes):
+            streams = dict(reversed(reports[number].items()))
+            expected = [(5 - number) * 10**at for at in reversed(range(len(USERS)))]
             check_equal(expected, await report(node, streams), "streams elsewhere")
-        check_equal(
-            [0], await report(nodes[0], {"unknown": 1}), "streams of another user"
-        )
+        check_equal([0], await report(nodes[0], {"unknown": 1}), "another user")
         many = {f"user-{number}": 1 for number in range(500)}
         await report(nodes[0], many)
-        check_equal(
-            [1] * 500, await report(nodes[1], many), "streams of many elsewhere"
-        )
+        check_equal([1] * 500, await report(nodes[1], many), "many users")
 
 
 async def presence_updates(env: Environment) -> None:

@@ -6,8 +6,8 @@ import trio
 
 from ..engines.base import Engine
 from .compare import check_equal, check_record, check_results, check_true
-from .environment import Environment, put
-from .model import SMALL_LIMITS, Model, OperationGenerator, note
+from .environment import Environment, put, run_writers
+from .model import SMALL_LIMITS, OperationGenerator, note, start_model
 
 
 async def shared_reads(env: Environment) -> None:
@@ -15,11 +15,10 @@ async def shared_reads(env: Environment) -> None:
     env = env.new_store(SMALL_LIMITS)
     users = ("alice", "bob")
     async with env.nodes(3) as nodes:
-        model = Model(env.limits)
-        for user in users:
-            records = [await node.read(user) for node in nodes]
-            check_equal([records[0]] * 3, records, "an unwritten mailbox")
-            model.begin(user, records[0])
+        model = await start_model(env.limits, nodes[0], *users)
+        for user, record in model.records.items():
+            for node in nodes:
+                check_equal(record, await node.read(user), "an unwritten mailbox")
         generator = OperationGenerator(env.random, users)
         for number in range(40):
             work = generator.batch()
@@ -55,9 +54,7 @@ async def monotonic_reads(env: Environment) -> None:
     async with env.nodes(3) as nodes, trio.open_nursery() as readers:
         for node in nodes:
             readers.start_soon(poll, node)
-        async with trio.open_nursery() as writers:
-            for number in range(4):
-                writers.start_soon(write, nodes[number % 3], f"{number}")
+        await run_writers(write, nodes, 4)
         readers.cancel_scope.cancel()
 
 
@@ -81,9 +78,6 @@ async def nodes_join_and_leave(env: Environment) -> None:
                     await env.yield_randomly()
         mailbox = (await staying.read("alice")).mailbox
         async with env.node() as joining:
-            check_equal(
-                mailbox,
-                (await joining.read("alice")).mailbox,
-                "the mailbox at a new node",
-            )
+            record = await joining.read("alice")
+            check_equal(mailbox, record.mailbox, "the mailbox at a new node")
     check_equal(set(done), set(mailbox.items), "the items of all writers")
