@@ -7,9 +7,9 @@ caller that does by mistake, and for the messages of errors.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, TextIO, final
+from typing import TextIO, final
 
 import attrs
 import msgspec
@@ -39,8 +39,9 @@ def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     sink = _Sink(stream)
+    renderer = Renderer(sink, level)
     structlog.configure(
-        processors=[*first, *last, Renderer(sink, level)],
+        processors=[*first, *last, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: sink,
     )
@@ -49,7 +50,7 @@ def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *last,
-            _render,
+            renderer,
         ],
     )
     handler = logging.StreamHandler(stream)
@@ -58,11 +59,8 @@ def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
     logging.root.setLevel(level)
 
 
-def _json(event: EventDict, *, default: Callable[[Any], Any]) -> str:
-    return msgspec.json.encode(event, enc_hook=default).decode()
-
-
-_render = structlog.processors.JSONRenderer(_json)
+def _json(event: Mapping[str, object]) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()
 
 
 @final
@@ -95,13 +93,11 @@ class Renderer:
         if self._context is None:
             bound = get_contextvars().items()
             fields = {n: redact_field(n, v) for n, v in bound if n != "request_id"}
-            self._context = f",{_json(fields, default=repr)[1:-1]}" if fields else ""
+            self._context = f",{_json(fields)[1:-1]}" if fields else ""
         return self._context
 
-    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
-        line = _render(logger, name, event)
-        assert isinstance(line, str)
-        return line
+    def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> str:
+        return _json(event)
 
 
 def stream_line(
