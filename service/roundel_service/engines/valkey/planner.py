@@ -124,19 +124,16 @@ class WritePlanner:
             renew = StartNewEpoch(secrets.token_urlsafe(9))
             record, _ = record.apply(renew, now=now, limits=limits)
         results: list[OperationResult] = []
-        for pending in operations:
+        for operation in (pending.operation for pending in operations):
             record = record.expire(now=now, limits=limits)
-            if pending.operation is None:
+            if operation is None:
                 results.append(record)
                 continue
             try:
-                record, applied = record.apply(
-                    pending.operation, now=now, limits=limits
-                )
+                record, applied = record.apply(operation, now=now, limits=limits)
+                results.append(applied)
             except TooManyCategories as error:
                 results.append(error)
-            else:
-                results.append(applied)
         return record, results
 
     def commit(self, user: str, plan: PlannedWrite) -> Command:

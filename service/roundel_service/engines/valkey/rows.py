@@ -115,8 +115,4 @@ def _merge(
 
 def tags(items: Iterable[Item]) -> set[str]:
     """Return the tags of *items*, by which retractions find them."""
-    found: set[str] = set()
-    for item in items:
-        if item.source is not None or item.key is not None:
-            found.update(serialization.item_tags(item))
-    return found
+    return set().union(*map(serialization.item_tags, items))
