@@ -86,11 +86,9 @@ class ValkeyEngine:
         self.claim = self._index.claim
         self.claimed = self._index.claimed
         self.report_presence = presence.report_presence
+        limits = limits or RecordLimits()
         planner = WritePlanner(
-            keys=self._keys,
-            limits=limits or RecordLimits(),
-            clock=clock,
-            user_ttl=user_ttl,
+            keys=self._keys, limits=limits, clock=clock, user_ttl=user_ttl
         )
         self._mailboxes = MailboxStore(
             self._store,

@@ -25,11 +25,7 @@ from ...lru_map import LruMap
 from ..base import EngineUnavailable
 from ..cache import CACHE_BYTES, record_weight
 from . import rows
-from .pending import (
-    MailboxTransaction,
-    PendingOperation,
-    StoredRecord,
-)
+from .pending import MailboxTransaction, PendingOperation, StoredRecord
 from .planner import WritePlanner
 from .scheduler import OperationScheduler
 from .store import Store
@@ -173,11 +169,8 @@ class MailboxStore:
     async def _load(self, users: Collection[str]) -> None:
         watched = [user for user in users if self._is_watched(user)]
         results = await self.submit([(user, None) for user in watched])
-        failed = [
-            user
-            for user, result in zip(watched, results, strict=True)
-            if isinstance(result, EngineUnavailable)
-        ]
+        pairs = zip(watched, results, strict=True)
+        failed = [user for user, each in pairs if isinstance(each, EngineUnavailable)]
         if failed:
             await trio.sleep(_RETRY_DELAY)
             self.refresh(failed)
