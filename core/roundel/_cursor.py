@@ -106,11 +106,10 @@ class Cursor:
         is_complete = len(positions) == len(topics) <= MAX_TOPICS
         if is_complete and len(text) <= MAX_ID_LENGTH:
             return cls(positions)
-        return INVALID_CURSOR
+        return cls(is_invalid=True)
 
 
 EMPTY_CURSOR = Cursor()
-INVALID_CURSOR = Cursor(is_invalid=True)
 
 
 def check_name(name: str, what: str) -> str:

@@ -178,9 +178,8 @@ class History:
 
     def _next_position(self, offset: int | None) -> Position:
         least = self.head.offset + 1
-        return Position(
-            self.head.epoch, _check_offset(least if offset is None else offset, least)
-        )
+        offset = _check_offset(least if offset is None else offset, least)
+        return Position(self.head.epoch, offset)
 
     def _move_head(self, head: Position, snapshot: EventOrFactory | None) -> None:
         if snapshot is not None:

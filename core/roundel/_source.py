@@ -99,8 +99,11 @@ class Source:
         """
         # As browsers send them (WPT request-accept, request-cache-control).
         headers = [("Accept", MEDIA_TYPE), ("Cache-Control", "no-cache")]
-        if _is_header_safe(self.last_event_id):
-            headers.append(("Last-Event-ID", self.last_event_id))
+        value = self.last_event_id
+        # A browser sends UTF-8; HTTP libraries reject it or encode it differently.
+        is_plain = value.isascii() and value.isprintable() and value == value.strip(" ")
+        if is_plain and 0 < len(value) <= MAX_HEADER_ID:
+            headers.append(("Last-Event-ID", value))
         return headers
 
     def receive_response(
@@ -172,18 +175,15 @@ class Source:
         self._failures = 0 if was_stable else self._failures + 1
         self._opened_at = inf
         self.reason = reason
-        self.deadline = now + self._delay()
+        retry = self.retry / 1000
+        span = min(retry * 2.0 ** min(self._failures, 64), self._max_backoff)
+        # WHATWG HTML 9.2.3: the delay is at least the reconnection time.
+        self.deadline = now + retry + self._random() * span
 
     def _close_for(self, received: Input, reason: str) -> None:
         self.state = self._next_state(received)
         self.deadline = -inf
         self.reason = reason
-
-    def _delay(self) -> float:
-        """Draw a delay of at least the reconnection time (WHATWG HTML 9.2.3)."""
-        retry = self.retry / 1000
-        span = min(retry * 2.0 ** min(self._failures, 64), self._max_backoff)
-        return retry + self._random() * span
 
 
 def _rejection_reason(status: int, headers: Iterable[tuple[str, str]]) -> str:
@@ -197,10 +197,3 @@ def _rejection_reason(status: int, headers: Iterable[tuple[str, str]]) -> str:
     if media_type.partition(";")[0].strip(" \t").lower() != MEDIA_TYPE:
         return f"expected content type {MEDIA_TYPE}, got {media_type[:100]!r}"
     return ""
-
-
-def _is_header_safe(value: str) -> bool:
-    """Return whether every HTTP library sends *value* unchanged as a header."""
-    # A browser sends UTF-8; HTTP libraries reject it or encode it differently.
-    is_plain = value.isascii() and value.isprintable() and value == value.strip(" ")
-    return is_plain and 0 < len(value) <= MAX_HEADER_ID
