@@ -82,11 +82,12 @@ class LossyLink:
             self._schedule(rest[:size], now)
             rest = rest[size:]
         if is_cut:
-            self._end("error", now)
+            self.end(now, "error")
 
-    def end(self, now: float) -> None:
+    def end(self, now: float, end: LinkEnd = "eof") -> None:
         """End the connection after all data that was sent."""
-        self._end("eof", now)
+        self._schedule(end, now)
+        self._has_ended = True
 
     def cut(self, now: float, *, silently: bool = False) -> None:
         """Lose the data in flight; *silently* the client gets no error."""
@@ -94,7 +95,7 @@ class LossyLink:
         self.in_flight = 0
         self._has_ended = silently
         if not silently:
-            self._end("error", now)
+            self.end(now, "error")
 
     def receive(self, now: float) -> list[bytes | LinkEnd]:
         """Return the chunks, and the end, that have arrived by *now*."""
@@ -105,10 +106,6 @@ class LossyLink:
                 self.in_flight -= len(chunk)
             arrived.append(chunk)
         return arrived
-
-    def _end(self, end: LinkEnd, now: float) -> None:
-        self._schedule(end, now)
-        self._has_ended = True
 
     def _schedule(self, chunk: bytes | LinkEnd, now: float) -> None:
         if not self._has_ended:
