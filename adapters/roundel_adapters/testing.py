@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any, TypeAlias, final
 from urllib.parse import unquote
 
@@ -156,7 +155,7 @@ class AsgiClient:
         exchange = _AsgiExchange(buffered_chunks)
         scope = _scope(method, target, {**self._headers, **(headers or {})})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(exchange.run, self._app, scope))
+            nursery.start_soon(exchange.run, self._app, scope)
             nursery.start_soon(exchange.send_body, body)
             await exchange.started.wait()
             yield exchange

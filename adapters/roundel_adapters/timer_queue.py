@@ -63,7 +63,9 @@ class TimerQueue(Generic[K]):
         self._scheduled[key] = at
         self._add(key, at)
         if self._entries > 2 * len(self._scheduled) + MAX_STALE:
-            self._drop_stale_entries()
+            self._times, self._buckets, self._entries = [], {}, 0
+            for scheduled in self._scheduled.items():
+                self._add(*scheduled)
         return is_first
 
     def due(self, now: float) -> list[K]:
@@ -86,8 +88,3 @@ class TimerQueue(Generic[K]):
         else:
             self._buckets[at] = [key]
             heapq.heappush(self._times, at)
-
-    def _drop_stale_entries(self) -> None:
-        self._times, self._buckets, self._entries = [], {}, 0
-        for key, at in self._scheduled.items():
-            self._add(key, at)
