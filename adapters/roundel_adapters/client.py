@@ -50,24 +50,16 @@ async def connect(
             async with client.stream(
                 "GET", url, headers=request_headers, timeout=idle_timeout
             ) as response:
-                async for events in _read(source, response):
-                    for event in events:
+                status, fields = response.status_code, response.headers.multi_items()
+                source.receive_response(status, fields, now=anyio.current_time())
+                chunks = response.aiter_bytes()
+                while source.state is State.OPEN:
+                    chunk = await anext(chunks, None)
+                    if chunk is None:
+                        source.receive_eof(now=anyio.current_time())
+                        break
+                    for event in source.receive_data(chunk, now=anyio.current_time()):
                         yield event
         except httpx2.TransportError:
             source.receive_error(now=anyio.current_time())
     raise StreamEnded(source.reason)
-
-
-async def _read(
-    source: Source, response: httpx2.Response
-) -> AsyncIterator[list[Event]]:
-    """Report *response* to *source*, and yield the events of its body."""
-    headers = response.headers.multi_items()
-    source.receive_response(response.status_code, headers, now=anyio.current_time())
-    chunks = response.aiter_bytes()
-    while source.state is State.OPEN:
-        chunk = await anext(chunks, None)
-        if chunk is None:
-            source.receive_eof(now=anyio.current_time())
-        else:
-            yield source.receive_data(chunk, now=anyio.current_time())
