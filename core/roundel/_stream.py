@@ -174,9 +174,7 @@ class Stream:
         """Remove a topic, and its position from the peer's last event id."""
         if name not in self._topics:
             raise LocalProtocolError(f"topics: not subscribed to {name!r}")
-        topics = dict(self._topics)
-        del topics[name]
-        self._set_topics(topics)
+        self._set_topics({n: h for n, h in self._topics.items() if n != name})
         del self._positions[name]
         self._id_outdated = True
         self._fast_path_until = -inf
