@@ -60,9 +60,6 @@ TIMER_RESOLUTION = 0.25
 TIMER_INTERVAL = 1.0
 """Minimum seconds between two checks of the timers, and so their maximum delay."""
 
-MAX_DISCARDED = 64 * 1024
-"""Bytes of unread input that are discarded before the connection is closed."""
-
 
 @final
 class StreamDispatcher:
@@ -111,9 +108,7 @@ class StreamDispatcher:
 
         *wakeup* has to be notified when *stream* may have data. *lifespan* is entered
         now and exited when the stream ends. *head* is written together with the first
-        data.
-
-        The socket is closed if this raises.
+        data. The socket is closed if this raises.
         """
         added = SocketStream(sock, stream, wakeup, lifespan, self._schedule, head)
         try:
@@ -188,7 +183,8 @@ class StreamDispatcher:
         try:
             return stream.next_data(now)
         except Exception:
-            self._fail(stream)
+            log.exception("event stream failed")
+            self._close(stream)
             return b""
 
     def _after_write(self, stream: SocketStream, now: float) -> None:
@@ -203,7 +199,8 @@ class StreamDispatcher:
             if not stream.is_closed and (stream.unsent or stream not in self._timers):
                 self._timers.set(stream, stream.deadline)
         except Exception:
-            self._fail(stream)
+            log.exception("event stream failed")
+            self._close(stream)
 
     def _drain(self, stream: SocketStream, now: float) -> None:
         """Write until the stream has no more data or the socket takes no more."""
@@ -214,7 +211,7 @@ class StreamDispatcher:
             with suppress(OSError):
                 # Unread input would turn the close into a reset, and the peer might
                 # lose the end of the response.
-                stream.sock.recv(MAX_DISCARDED)
+                stream.sock.recv(64 * 1024)
             self._close(stream)
 
     def _send(self, stream: SocketStream, data: bytes | memoryview, now: float) -> bool:
@@ -247,10 +244,6 @@ class StreamDispatcher:
                     stream.unsent, stream.write_deadline = b"", None
                     self._epoll.modify(stream.sock, select.EPOLLRDHUP)
                     stream.wake()
-
-    def _fail(self, stream: SocketStream) -> None:
-        log.exception("event stream failed")
-        self._close(stream)
 
     def _close(self, stream: SocketStream) -> None:
         """Close a stream in any state, and release what it holds."""

@@ -60,8 +60,6 @@ READ_BATCH = 16
 MAX_IDLE_WORKERS = 16
 """Limit of the workers that wait for a handover."""
 
-_EPOLL_BATCH = 256
-
 
 @final
 class FastLoop:
@@ -93,7 +91,6 @@ class FastLoop:
         self._requests: deque[tuple[FastConnection, FastRequest]] = deque()
         self._answered: list[FastConnection] = []
         self._idle_workers = trio.lowlevel.ParkingLot()
-        self._nursery: trio.Nursery
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -150,7 +147,7 @@ class FastLoop:
                 await trio.lowlevel.checkpoint()
 
     def _poll(self) -> None:
-        for file, _ in self._epoll.poll(0, _EPOLL_BATCH):
+        for file, _ in self._epoll.poll(0):
             if connection := self._watched.get(file):
                 self._readable.append(connection)
             elif file in self._acceptor:
@@ -165,9 +162,8 @@ class FastLoop:
             sock.close()
             return
         sock.setblocking(False)
-        timeout = IdleTimeout(
-            self._context.timeouts, lambda: self._on_timeout(connection)
-        )
+        timeouts = self._context.timeouts
+        timeout = IdleTimeout(timeouts, lambda: self._on_timeout(connection))
         reader = RequestReader(self._app, self._context.limits)
         connection = FastConnection(self._context, reader, sock, sock.fileno(), timeout)
         self._connections.add(connection)
