@@ -183,8 +183,6 @@ class _Server:
     async def _serve(self, connection: Connection, received: bytes) -> None:
         try:
             await connection.run(received)
-        except* trio.Cancelled:
-            raise
         except* Exception:
             # The nursery is shared: an exception would end all other connections.
             log.exception("connection failed")

@@ -104,8 +104,6 @@ class AppRunner:
         threads = trio.to_thread.run_sync, trio.from_thread.run
         try:
             await app(scope, receive_queue.receive, send, *threads)
-        except* trio.Cancelled:
-            raise
         except* Exception:
             log.exception("application failed")
         finally:

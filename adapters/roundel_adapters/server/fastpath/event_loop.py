@@ -198,8 +198,6 @@ class FastLoop:
         """Run *coroutine*; an exception costs its connection, and is logged."""
         try:
             await coroutine
-        except* trio.Cancelled:
-            raise
         except* Exception:
             log.exception("a connection failed")
 
