@@ -20,7 +20,7 @@ from .engines.sqlite.database import Durability
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
 from .identity.hmac_key import MIN_SECRET
-from .identity.jwks import check_source, is_loopback
+from .identity.jwks import check_source
 
 PREFIX = "ROUNDEL_"
 """Prefix of the environment variables."""
@@ -51,11 +51,6 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach the address."""
-        return is_loopback(self.host)
 
 
 SINGLE_PROCESS_ENGINES = {"memory", "sqlite"}

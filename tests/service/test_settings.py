@@ -197,24 +197,6 @@ def test_missing_file_is_refused(tmp_path):
     assert "none.toml" in refused(file=tmp_path / "none.toml")[0]
 
 
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.0.2.1", False),
-        ("example.org", False),
-    ],
-)
-def test_loopback_addresses_are_recognized(host, loopback):
-    """Of the host names, only `localhost` counts as loopback."""
-    assert loopback == Address(host, 1).is_loopback
-
-
 def test_ipv6_addresses_are_written_in_brackets():
     """`str()` of an address is the text that it was parsed from."""
     settings = load({"bind": "[::1]:0"}, KEYS)

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
@@ -19,6 +18,7 @@ import trio
 
 from .. import app
 from ..demo.app import demo_app
+from ..identity.jwks import is_loopback
 from ..settings import DEFAULT_BIND, ConfigError, Settings, load
 from ..telemetry import logs
 from . import supervisor
@@ -123,9 +123,12 @@ class _Announcement:
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
     with reserved_addresses(settings) as (bind, ops_binds):
+        # -P: never import the package from the current directory.
+        command = [sys.executable, "-P", "-m", "roundel_service", "worker"]
         flags = given({"bind": bind, "engine": engine, "config": file})
+        command += [f"--{name}={value}" for name, value in flags.items()]
         commands = [
-            _worker_command({**flags, "number": number, "ops-bind": ops or ""})
+            [*command, f"--number={number}", f"--ops-bind={ops or ''}"]
             for number, ops in enumerate(ops_binds, 1)
         ]
         text = f"Roundel is listening on http://{bind}"
@@ -148,12 +151,6 @@ async def _supervise(
         return await supervisor.supervise(
             commands, signals, drain_timeout=drain_timeout, task_status=announcement
         )
-
-
-def _worker_command(flags: Mapping[str, object]) -> list[str]:
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
-    # -P: never import the package from the current directory.
-    return [sys.executable, "-P", "-m", "roundel_service", "worker", *arguments]
 
 
 @click.command(hidden=True)
@@ -200,7 +197,7 @@ def demo(bind: str | None) -> None:
         "jwt_secret": secrets.token_urlsafe(32),
     }
     settings = load(flags, {})
-    if not settings.bind.is_loopback:
+    if not is_loopback(settings.bind.host):
         raise ConfigError(
             f"--bind: expected a loopback address for a demo, got {settings.bind}"
         )
