@@ -52,9 +52,8 @@ class LruMap(Generic[K, V]):
 
     def discard(self, key: K) -> None:
         """Remove *key* if it has an entry, pinned or not."""
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self.weight -= entry[1]
+        _, weight = self._entries.pop(key, (None, 0))
+        self.weight -= weight
 
     @contextmanager
     def pinned(self, keys: Iterable[K]) -> Iterator[None]:
