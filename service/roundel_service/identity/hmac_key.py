@@ -24,7 +24,7 @@ def _as_key(secret: str) -> OctKey:
 
 
 @final
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, eq=False)
 class HmacKey:
     """Signs and verifies tokens with HS256.
 
@@ -32,9 +32,7 @@ class HmacKey:
     """
 
     _key: OctKey = attrs.field(converter=_as_key)
-    _verified: VerifiedTokenCache = attrs.field(
-        factory=VerifiedTokenCache, init=False, eq=False
-    )
+    _verified: VerifiedTokenCache = attrs.field(factory=VerifiedTokenCache, init=False)
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a *token* that was signed with this secret.

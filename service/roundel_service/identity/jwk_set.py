@@ -143,12 +143,9 @@ def parse_jwk_set(content: bytes) -> JwkSet:
         try:
             keys.append(_verification_key(members))
         except (JoseError, ValueError, KeyError):
-            ignored.add(_key_id(members.get("kid")))
+            kid = members.get("kid")
+            ignored.add(repr(kid[:64]) if isinstance(kid, str) else "without kid")
     return JwkSet(tuple(keys), frozenset(ignored))
-
-
-def _key_id(kid: object) -> str:
-    return repr(kid[:64]) if isinstance(kid, str) else "without kid"
 
 
 def _verification_key(members: dict[str, Any]) -> VerificationKey:

@@ -45,11 +45,11 @@ async def _get(url: str) -> bytes:
     content = bytearray()
     # Identity: without compression, the counted bytes are the size of the content.
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    # Plain http is only allowed for loopback, where no proxy is used.
+    is_remote = httpx2.URL(url).scheme == "https"
+    client = httpx2.AsyncClient(verify=_tls(), trust_env=is_remote, timeout=None)
     with trio.move_on_after(TIMEOUT) as scope:
-        async with (
-            _client(url) as client,
-            client.stream("GET", url, headers=headers) as response,
-        ):
+        async with client, client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 raise JwksError(f"status {response.status_code}")
             async for chunk in response.aiter_raw():
@@ -60,12 +60,6 @@ async def _get(url: str) -> bytes:
     if scope.cancelled_caught:
         raise JwksError(_TOO_MUCH)
     return bytes(content)
-
-
-def _client(url: str) -> httpx2.AsyncClient:
-    # Plain http is only allowed for loopback, where no proxy is used.
-    is_remote = httpx2.URL(url).scheme == "https"
-    return httpx2.AsyncClient(verify=_tls(), trust_env=is_remote, timeout=None)
 
 
 @cache
