@@ -76,8 +76,10 @@ class Subscriber:
         if chunks:
             self._handed_at = now
             self._count_sent(now)
-        elif self._accounted < self.view_history.appended:
-            self._count_skipped()
+        elif skipped := self.view_history.appended - self._accounted:
+            self._accounted += skipped
+            self.versions_skipped += skipped
+            self._metrics.versions_coalesced.add(count=skipped)
         return chunks
 
     def end(self, reason: CloseReason) -> None:
@@ -109,9 +111,3 @@ class Subscriber:
                 if self._accounted < history.appended:
                     self._accounted += 1
                     self._metrics.delivery_seconds.observe(now - history.appended_at)
-
-    def _count_skipped(self) -> None:
-        skipped = self.view_history.appended - self._accounted
-        self._accounted += skipped
-        self.versions_skipped += skipped
-        self._metrics.versions_coalesced.add(count=skipped)
