@@ -229,11 +229,11 @@ def _prune_results(
 ) -> dict[str, IdempotentResult]:
     """Return a copy without old results and with room for one more result of *by*."""
     kept = dict(results)
-    if not kept or (
-        len(kept) < MAX_OP_IDS and next(iter(kept.values())).time > now - RETENTION
-    ):
+    oldest = now - RETENTION
+    first = next(iter(kept.values()), None)
+    if first is None or (len(kept) < MAX_OP_IDS and first.time > oldest):
         return kept
-    kept = {key: each for key, each in kept.items() if each.time > now - RETENTION}
+    kept = {key: each for key, each in kept.items() if each.time > oldest}
     # Producers and users have separate limits: a busy page must not evict the
     # results that a backend may ask for again.
     own = [op_id for op_id in kept if op_id.startswith(f"{by} ")]

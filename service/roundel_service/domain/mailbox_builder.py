@@ -44,9 +44,8 @@ class MailboxBuilder:
             case MarkAll(marks=marks):
                 self._mark(marks)
             case Expire():
-                self._remove(
-                    (i for i in self.items.values() if _is_expired(i, now)), "expired"
-                )
+                expired = [i for i in self.items.values() if _is_expired(i, now)]
+                self._remove(expired, "expired")
                 self.expires_at = next_expiry(self.items.values())
             case Retract():
                 self._remove(

@@ -138,9 +138,8 @@ class CommitQueue:
 
     def fail_all(self, error: EngineUnavailable) -> None:
         """Resolve all waiting batches with *error*."""
-        waiting, self._waiting = self._waiting, deque()
-        for batch in waiting:
-            batch.resolve(error)
+        while self._waiting:
+            self._waiting.popleft().resolve(error)
 
     def __iter__(self) -> Iterator[CommitBatch]:
         """Iterate over the waiting batches."""
