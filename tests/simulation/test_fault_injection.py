@@ -38,7 +38,7 @@ def test_wrong_engine_is_detected(fault, engine):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("flaw", "is_unsafe"),
-    [(None, False), (Flaw.LOSES_THE_TAIL, True), (Flaw.REUSES_EPOCHS, True)],
+    [(None, False), (Flaw.LOSES_LATEST_WRITE, True), (Flaw.REUSES_EPOCHS, True)],
 )
 def test_lost_versions_are_detected(flaw, is_unsafe):
     """An engine that loses published versions reuses them with other contents."""

@@ -51,20 +51,20 @@ def sqlite(tmp_path: Path) -> MakeEngine:
 
 @pytest.fixture
 def redis(store_urls: valkey_server.Urls) -> MakeEngine:
-    return _sharing(store_urls("redis"))
+    return _shared_engine(store_urls("redis"))
 
 
 @pytest.fixture
 def valkey(store_urls: valkey_server.Urls) -> MakeEngine:
-    return _sharing(store_urls("valkey"))
+    return _shared_engine(store_urls("valkey"))
 
 
-def _sharing(url: str) -> MakeEngine:
-    mine = secrets.token_hex(4)
+def _shared_engine(url: str) -> MakeEngine:
+    prefix = secrets.token_hex(4)
 
     def make(setup: Setup) -> Engine:
-        place = f"{url}?prefix={mine}-{setup.name}"
-        return ValkeyEngine(place, setup.limits, clock=setup.clock)
+        store_url = f"{url}?prefix={prefix}-{setup.name}"
+        return ValkeyEngine(store_url, setup.limits, clock=setup.clock)
 
     return make
 
@@ -72,5 +72,5 @@ def _sharing(url: str) -> MakeEngine:
 @pytest.fixture(scope="module")
 def store_urls() -> Iterator[valkey_server.Urls]:
     """Start servers on first use, and stop them after the module."""
-    with valkey_server.urls() as made:
-        yield made
+    with valkey_server.urls() as started:
+        yield started

@@ -59,7 +59,7 @@ class FlawedEngine:
         self._listeners: list[tuple[ChangeListener, Collection[str]]] = []
         self._known: dict[str, Record] = {}
         self._page_ends: dict[str, int] = {}
-        self._tail: tuple[str, Record | None] | None = None
+        self._latest_write: tuple[str, Record | None] | None = None
         self._remote_changes = 0
         self._is_stopped = False
         self._nursery: trio.Nursery | None = None
@@ -87,16 +87,16 @@ class FlawedEngine:
         if self._flaw is Flaw.REUSES_EPOCHS:
             self._store.records.clear()
             self._store.users.clear()
-        if self._flaw is Flaw.WRITES_BACK:
+        if self._flaw is Flaw.RESTORES_OLD_STORE:
             self._store.records.clear()
             self._store.records.update(records)
         if self._flaw is Flaw.LOSES_CLAIMS:
             self._store.claims.clear()
-        if self._flaw is Flaw.LOSES_THE_TAIL and self._tail is not None:
-            user, record = self._tail
+        if self._flaw is Flaw.LOSES_LATEST_WRITE and self._latest_write is not None:
+            user, record = self._latest_write
             self._store.records[user] = record or self._unwritten(user)
 
-    async def _reach(self) -> None:
+    async def _round_trip(self) -> None:
         """Simulate the round trip to the store."""
         if self._is_stopped:
             if self._flaw is Flaw.HANGS:
@@ -105,7 +105,7 @@ class FlawedEngine:
         await trio.lowlevel.checkpoint()
 
     async def check(self) -> None:
-        await self._reach()
+        await self._round_trip()
 
     # Mailboxes.
 
@@ -121,28 +121,28 @@ class FlawedEngine:
         return self._store.records.get(user) or self._unwritten(user)
 
     async def read(self, user: str) -> Record:
-        await self._reach()
+        await self._round_trip()
         if self._flaw is Flaw.READS_STALE and user in self._known:
             return self._known[user]
-        if self._flaw is Flaw.TELLS_EARLY:
+        if self._flaw is Flaw.NOTIFIES_EARLY:
             return self._record(user)
         async with self._store.lock:
             before = self._record(user)
             if self._flaw is Flaw.LATE_EXPIRY:
                 return before
-            if self._flaw is Flaw.KEEPS_LOOKS:
+            if self._flaw is Flaw.WRITES_ON_READ:
                 await self._store_record(user, None, before)
             now = self._setup.clock()
             record = before.expire(now=now, limits=self._setup.limits)
-            if record is not before and self._flaw is not Flaw.FORGETS_EXPIRY:
+            if record is not before and self._flaw is not Flaw.LOSES_EXPIRY:
                 await self._store_record(user, before, record)
             self._known[user] = record
             return record
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
-        await self._reach()
+        await self._round_trip()
         operations = list(work)
-        if self._flaw is Flaw.REVERSES:
+        if self._flaw is Flaw.REVERSES_BATCHES:
             operations.reverse()
         results = []
         for number, (user, operation) in enumerate(operations):
@@ -156,7 +156,7 @@ class FlawedEngine:
             record = self._record(user)
             await trio.lowlevel.checkpoint()
             return await self._change(user, operation, record)
-        if self._flaw is Flaw.WEDGES:
+        if self._flaw is Flaw.LEAKS_LOCK:
             await self._store.lock.acquire()
             await trio.lowlevel.checkpoint()
             result = await self._change(user, operation, self._record(user))
@@ -172,13 +172,13 @@ class FlawedEngine:
     ) -> ApplyResult:
         now, limits = self._setup.clock(), self._setup.limits
         record = before.expire(now=now, limits=limits)
-        if self._flaw is Flaw.FORGETS_IDS:
+        if self._flaw is Flaw.LOSES_RESULTS:
             record = attrs.evolve(
                 record, mailbox=attrs.evolve(record.mailbox, results={})
             )
-        if self._flaw is Flaw.NEVER_RENEWS and isinstance(operation, StartNewEpoch):
+        if self._flaw is Flaw.KEEPS_EPOCH and isinstance(operation, StartNewEpoch):
             operation = Disconnect()
-        if self._flaw is Flaw.CUTS_TEXT and isinstance(operation, Notify):
+        if self._flaw is Flaw.TRUNCATES_TEXT and isinstance(operation, Notify):
             title = operation.title.partition("\0")[0]
             operation = attrs.evolve(operation, title=title)
         if self._flaw is Flaw.ROUNDS_TIMES:
@@ -186,7 +186,7 @@ class FlawedEngine:
         try:
             record, result = record.apply(operation, now=now, limits=limits)
         except TooManyCategories as error:
-            if self._flaw is Flaw.REFUSES_HALF:
+            if self._flaw is Flaw.CLOSES_ON_REJECTION:
                 record, _ = record.apply(Disconnect(), now=now, limits=limits)
                 await self._store_record(user, before, record)
             return error
@@ -197,21 +197,21 @@ class FlawedEngine:
     async def _store_record(
         self, user: str, before: Record | None, record: Record
     ) -> None:
-        if self._flaw is Flaw.FORGETS_MORE:
+        if self._flaw is Flaw.LOSES_MORE:
             mailbox = attrs.evolve(record.mailbox, more=False)
             record = attrs.evolve(record, mailbox=mailbox)
-        if self._flaw is Flaw.RING_WITH_A_HOLE and len(record.changes) > 2:
+        if self._flaw is Flaw.GAP_IN_CHANGE_LOG and len(record.changes) > 2:
             record = attrs.evolve(
                 record, changes=(*record.changes[:-2], record.changes[-1])
             )
-        if self._flaw is Flaw.TELLS_EARLY:
+        if self._flaw is Flaw.NOTIFIES_EARLY:
             self._notify_all(user, record)
             for _ in range(9):
                 await trio.lowlevel.checkpoint()
-        if self._flaw is Flaw.HALF_WRITES and before is not None:
+        if self._flaw is Flaw.PARTIAL_WRITES and before is not None:
             self._write(user, attrs.evolve(before, mailbox=record.mailbox))
             await trio.lowlevel.checkpoint()
-        self._tail = (user, before)
+        self._latest_write = (user, before)
         self._write(user, record)
         self._notify_all(user, record)
 
@@ -220,7 +220,7 @@ class FlawedEngine:
         if self._flaw is Flaw.LATEST_FIRST and user in users:
             users.remove(user)
         if user not in users:
-            is_odd = self._flaw in (Flaw.LATEST_FIRST, Flaw.WALKS_BY_NUMBER)
+            is_odd = self._flaw in (Flaw.LATEST_FIRST, Flaw.PAGES_BY_INDEX)
             users.insert(0 if is_odd else len(users), user)
         self._store.records[user] = record
 
@@ -228,9 +228,9 @@ class FlawedEngine:
 
     def _notify_all(self, user: str, record: Record) -> None:
         for node in self._store.nodes:
-            if self._flaw is Flaw.NEVER_TELLS:
+            if self._flaw is Flaw.NEVER_NOTIFIES:
                 continue
-            if self._flaw is Flaw.TELLS_LATE and node is self:
+            if self._flaw is Flaw.NOTIFIES_LATE and node is self:
                 assert self._nursery is not None
                 self._nursery.start_soon(self._notify_later, user, record)
             elif node is self:
@@ -243,7 +243,7 @@ class FlawedEngine:
         self.notify(user, record)
 
     def notify(self, user: str, record: Record) -> None:
-        if self._flaw is Flaw.TELLS_TALES:
+        if self._flaw is Flaw.NOTIFIES_WRONG_RECORD:
             mailbox = attrs.evolve(record.mailbox, more=True)
             record = attrs.evolve(record, mailbox=mailbox)
         for listener, users in self._listeners:
@@ -253,7 +253,7 @@ class FlawedEngine:
     def notify_remote(self, user: str, record: Record) -> None:
         """Call listeners for a change of another node."""
         self._remote_changes += 1
-        if self._flaw is not Flaw.TELLS_FEW or self._remote_changes % 2:
+        if self._flaw is not Flaw.SKIPS_NOTIFICATIONS or self._remote_changes % 2:
             self.notify(user, record)
 
     # Presence.
@@ -261,7 +261,7 @@ class FlawedEngine:
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:
-        await self._reach()
+        await self._round_trip()
         presence, now = self._store.presence, self._setup.clock()
         return [
             await presence.report_presence(self, user, count, now, ttl, self._flaw)
@@ -271,21 +271,21 @@ class FlawedEngine:
     # Listings.
 
     async def holders(self, retract: Retract) -> list[str]:
-        await self._reach()
+        await self._round_trip()
         found = [
             user
             for user, record in self._store.records.items()
             if any(map(retract.selects, record.mailbox.items.values()))
         ]
-        return found[:-1] if self._flaw is Flaw.MISSES_A_HOLDER else found
+        return found[:-1] if self._flaw is Flaw.OMITS_A_HOLDER else found
 
     async def users(self, after: str | None, limit: int) -> list[str]:
-        await self._reach()
+        await self._round_trip()
         users = self._store.users
         start = users.index(after) + 1 if after in users else 0
         if self._flaw is Flaw.SKIPS_A_USER and start:
             start += 1
-        if self._flaw is Flaw.WALKS_BY_NUMBER and after is not None:
+        if self._flaw is Flaw.PAGES_BY_INDEX and after is not None:
             start = self._page_ends.get(after, start)
         page = users[start : start + limit]
         if page:
@@ -295,17 +295,17 @@ class FlawedEngine:
     # Claims.
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
-        await self._reach()
+        await self._round_trip()
         current = self._claimed(key)
         if self._flaw is Flaw.TWO_WINNERS:
             await trio.lowlevel.checkpoint()
-        if current is not None and self._flaw is not Flaw.CLAIMS_ANEW:
+        if current is not None and self._flaw is not Flaw.LATEST_CLAIM_WINS:
             return current
         self._store.claims[key] = (value, self._setup.clock() + ttl)
         return value
 
     async def claimed(self, key: str) -> str | None:
-        await self._reach()
+        await self._round_trip()
         return self._claimed(key)
 
     def _claimed(self, key: str) -> str | None:

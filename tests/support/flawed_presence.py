@@ -28,22 +28,22 @@ class PresenceReports:
     ) -> int:
         """Store the report of *node*; return the sum of the others."""
         elsewhere = self._elsewhere(node, user, now, flaw)
-        if flaw is Flaw.HEARS_FIRST:
+        if flaw is Flaw.READS_BEFORE_REPORT:
             await trio.lowlevel.checkpoint()
-        before, until = self.reports.get((user, node), (0, 0.0))
-        if flaw is Flaw.ADDS_STREAMS:
+        before, expires_at = self.reports.get((user, node), (0, 0.0))
+        if flaw is Flaw.ADDS_REPORTS:
             count += before
-        if flaw is not Flaw.FORGETS_STREAMS or not before:
-            until = now + ttl
-        self.reports[user, node] = (count, until)
+        if flaw is not Flaw.EARLY_REPORT_EXPIRY or not before:
+            expires_at = now + ttl
+        self.reports[user, node] = (count, expires_at)
         return elsewhere + (count if flaw is Flaw.COUNTS_ITSELF else 0)
 
     def _elsewhere(self, node: object, user: str, now: float, flaw: Flaw | None) -> int:
         counts = [
             count
-            for (whose, where), (count, until) in self.reports.items()
-            if whose == user
-            and where is not node
-            and (until > now or flaw is Flaw.ENDLESS_STREAMS)
+            for (reported_user, reporter), (count, expires_at) in self.reports.items()
+            if reported_user == user
+            and reporter is not node
+            and (expires_at > now or flaw is Flaw.ENDLESS_REPORTS)
         ]
-        return sum(counts[:1] if flaw is Flaw.HEARS_ONE else counts)
+        return sum(counts[:1] if flaw is Flaw.COUNTS_ONE_NODE else counts)
