@@ -1,4 +1,4 @@
-"""The docs are right: their examples run, and their links resolve."""
+"""The documentation: examples run, links resolve, and tables match the code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from roundel_service.http import messages as service_http
 from roundel_service.http.openapi.examples import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import CLOCK_SKEW, MAX_CREDENTIAL
-from roundel_service.streams import events as frames
+from roundel_service.streams import events
 from support.ports import reserved_port
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
@@ -54,14 +54,14 @@ KNOWN |= {"{toctree}", "{eval-rst}"}
 KEY = "a-key-for-my-backend"
 SECRET = "a-secret-of-at-least-32-bytes-that-signs-tokens"
 START = 1_763_690_000.0
-"""When the pages' calls are made, in seconds since 1970; each takes a second."""
+"""Time of the first call of a page, in seconds since 1970; each call takes 1 s."""
 
 
 def pages(language: str):
     """Mark a test to run for each page that has a block of this language."""
-    having = [page for page in PAGES if f"```{language}\n" in page.read_text()]
-    names = [page.relative_to(ROOT).as_posix() for page in having]
-    return pytest.mark.parametrize("page", having, ids=names)
+    matching = [page for page in PAGES if f"```{language}\n" in page.read_text()]
+    names = [page.relative_to(ROOT).as_posix() for page in matching]
+    return pytest.mark.parametrize("page", matching, ids=names)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -162,7 +162,7 @@ def test_readme_is_short():
 
 @pytest.mark.parametrize("name", ["architecture", "source"])
 def test_drawn_picture_is_up_to_date(name):
-    """The picture in the docs is what its script draws from the code today."""
+    """The picture in the docs equals the output of its script."""
     images = ROOT / "docs" / "images"
     draw = runpy.run_path(str(images / f"draw_{name}.py"))["draw"]
     picture = (images / f"{name}.svg").read_text()
@@ -209,7 +209,7 @@ async def test_http_blocks_are_answered_as_documented(
         elif language == "http" and text.startswith("HTTP/"):
             await runner.compare(Message.read(text))
         elif language == "http":
-            await runner.ask(Message.read(text))
+            await runner.store_request(Message.read(text))
     await runner.compare(None)
     nursery.cancel_scope.cancel()
 
@@ -247,7 +247,7 @@ class PageRunner:
     service: service.Service | None = None
     token: str = ""
     names: dict[str, str] = attrs.field(factory=dict)
-    asked: Message | None = None
+    request: Message | None = None
 
     async def serve(self, toml: str = "") -> None:
         given = tomllib.loads(toml) or {"producer_keys": KEY, "jwt_secret": SECRET}
@@ -259,54 +259,54 @@ class PageRunner:
         if settings.jwt_secret:
             self.token = self.service.authenticator.sign("alice", ttl=3_600)
 
-    async def ask(self, request: Message) -> None:
+    async def store_request(self, request: Message) -> None:
         """Store a request until its response follows; send the stored one first."""
         if self.service is None:
             await self.serve()
         await self.compare(None)
-        self.asked = request
+        self.request = request
 
     async def compare(self, documented: Message | None) -> None:
         """Send the stored request, and compare the response with the documented one."""
-        if self.asked is None:
+        if self.request is None:
             assert documented is None, f"a response without a request: {documented}"
             return
-        asked, self.asked = self.asked, None
+        request, self.request = self.request, None
         self.clock.jump(1.0)
         if documented is not None and documented.is_stream:
-            await self._compare_stream(asked, documented)
+            await self._compare_stream(request, documented)
             return
-        method, target, _ = asked.start
-        answer = await self._client(asked).request(
+        method, target, _ = request.start
+        response = await self._client(request).request(
             method,
             self._with_real_values(target),
-            headers=self._headers(asked),
-            body=self._with_real_values(asked.body).encode(),
+            headers=self._headers(request),
+            body=self._with_real_values(request.body).encode(),
         )
         if documented is None:
-            assert answer.status < 400, (asked, answer)
+            assert response.status < 400, (request, response)
             return
-        self._learn_names(_parsed(documented.body), _parsed(answer.body.decode()))
-        body = self._as_documented(answer.body.decode())
+        self._learn_names(_parsed(documented.body), _parsed(response.body.decode()))
+        body = self._as_documented(response.body.decode())
 
-        assert (asked.start, documented.start[1:]) == (
-            asked.start,
-            _status(answer.status),
+        assert (request.start, documented.start[1:]) == (
+            request.start,
+            _status(response.status),
         )
-        assert documented.headers == self._named_headers(documented, answer.headers)
+        assert documented.headers == self._named_headers(documented, response.headers)
         if documented.headers.get("Content-Type", "").startswith("text/plain"):
             assert set(documented.body.splitlines()) <= set(body.splitlines())
         else:
             assert _parsed(documented.body) == _parsed(body)
 
-    async def _compare_stream(self, asked: Message, documented: Message) -> None:
-        target = self._with_real_values(asked.start[1])
-        client = self._client(asked)
-        async with client.stream(target, headers=self._headers(asked)) as stream:
+    async def _compare_stream(self, request: Message, documented: Message) -> None:
+        target = self._with_real_values(request.start[1])
+        client = self._client(request)
+        async with client.stream(target, headers=self._headers(request)) as stream:
             await trio.testing.wait_all_tasks_blocked()
-            events = stream.ready_events()
+            received = stream.ready_events()
         expected = Parser().receive_data(documented.body.encode() + b"\n")
-        for one, other in zip(expected, events, strict=True):
+        for one, other in zip(expected, received, strict=True):
             self._learn_names(_parsed(one.data), _parsed(other.data))
             self._learn_names(_key(one), _key(other))
 
@@ -318,21 +318,21 @@ class PageRunner:
                     self._as_documented(e.data), e.type, self._as_documented(e.id or "")
                 )
             )
-            for e in events
+            for e in received
         ]
 
     def _as_documented_event(self, event: Event) -> Event:
         data, last_event_id = map(self._as_documented, (event.data, event.id or ""))
         return Event(data, event.type, last_event_id)
 
-    def _client(self, asked: Message) -> AsgiClient:
+    def _client(self, request: Message) -> AsgiClient:
         assert self.service is not None
-        is_operators = asked.headers.get("Host", "").endswith(":9180")
+        is_operators = request.headers.get("Host", "").endswith(":9180")
         return AsgiClient(
             self.service.operator_app if is_operators else self.service.app
         )
 
-    def _headers(self, asked: Message) -> dict[str, str]:
+    def _headers(self, request: Message) -> dict[str, str]:
         token = self.python.get("token", self.token)
         assert self.service is not None
         key = self.service.authenticator.producer_keys[0]
@@ -340,7 +340,7 @@ class PageRunner:
         credentials["roundel=JWT"] = f"roundel={token}"
         return {
             n: credentials.get(v, self._with_real_values(v))
-            for n, v in asked.headers.items()
+            for n, v in request.headers.items()
         }
 
     def _named_headers(self, documented: Message, headers: Any) -> dict[str, str]:
@@ -424,7 +424,7 @@ def test_problems_page_names_every_problem_with_its_status():
 
 
 async def test_metrics_page_names_every_series_with_its_type():
-    """The table has each series of a scrape, and no other."""
+    """The table has exactly the series of a scrape."""
     given = {"engine": "memory", "producer_keys": KEY, "jwt_secret": SECRET}
     settings = config.load(given, {})
     metrics = service.build(settings).hub.metrics
@@ -454,7 +454,7 @@ LIMITS = {
     "categories of a mailbox, those of items and gauges together": (
         items.MailboxLimits().categories
     ),
-    "items of a snapshot": frames.SNAPSHOT_ITEMS,
+    "items of a snapshot": events.SNAPSHOT_ITEMS,
     "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
@@ -515,7 +515,7 @@ def commands(page: Path) -> list[str]:
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_curl_examples_succeed(page, port, start, lacking, tmp_path):
-    """Each curl example gets a response that is no error."""
+    """Each curl example gets a successful response."""
     if shutil.which("curl") is None:
         lacking("expected curl")
     operators = f"127.0.0.1:{port}"
@@ -559,14 +559,14 @@ def open_page(context: BrowserContext, url: str) -> Any:
     # A served page: Chromium lets synthetic pages not connect to loopback.
     page.goto(f"{url}/livez")
     page.evaluate("""() => {
-      document.body.innerHTML = "<b id=bell>";
-      show = ({ unread }) => { bell.textContent = unread; };
+      document.body.innerHTML = "<b id=counter>";
+      show = ({ unread }) => { counter.textContent = unread; };
     }""")
     return page
 
 
 def wait_for(page: Any, text: str) -> None:
-    page.wait_for_function("text => bell.textContent === text", arg=text)
+    page.wait_for_function("text => counter.textContent === text", arg=text)
 
 
 @pytest.mark.slow
@@ -593,8 +593,8 @@ def test_client_of_the_reference_follows_the_badge(start: Start, context):
 
 @pytest.mark.slow
 def test_script_of_another_origin_follows_the_badge(port, start: Start, context):
-    """A ticket opens the stream, and another one after the token has expired."""
-    # `localhost` is another origin than 127.0.0.1.
+    """A ticket opens the stream; after the token has expired, a new ticket does."""
+    # The origin of `localhost` differs from that of 127.0.0.1.
     origin = f"http://localhost:{port}"
     server = start("serve", "--bind", f"127.0.0.1:{port}", ROUNDEL_CORS_ORIGINS=origin)
     page = open_page(context, origin)
@@ -602,7 +602,7 @@ def test_script_of_another_origin_follows_the_badge(port, start: Start, context)
     script = script.replace("https://badges.example.org", server.url)
     page.evaluate(
         f"""(tokens) => {{
-          const renew = async () => {{ bell.title = "renewed"; return tokens[1]; }};
+          const renew = async () => {{ counter.title = "renewed"; return tokens[1]; }};
           {script}
           follow(tokens[0]);
         }}""",
@@ -610,6 +610,6 @@ def test_script_of_another_origin_follows_the_badge(port, start: Start, context)
     )
 
     wait_for(page, "0")
-    page.wait_for_function("() => bell.title === 'renewed'")
+    page.wait_for_function("() => counter.title === 'renewed'")
     server.notify("alice", "Hello")
     wait_for(page, "1")
