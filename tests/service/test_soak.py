@@ -35,7 +35,7 @@ STREAMS = min(
 USERS = max(STREAMS // 5, 1)
 SLOW = 50
 """Number of streams of which one is read slowly."""
-STAY = 200.0
+MEAN_CONNECTION_TIME = 200.0
 """Mean time until a page disconnects, in seconds."""
 TICK = 1 / 30
 SAMPLE = 2.0
@@ -64,18 +64,18 @@ class Page:
     is_slow: bool
     client: Client = attrs.field(factory=Client)
     changed: Wakeup = attrs.field(factory=Wakeup)
-    is_calm: bool = False
+    is_catching_up: bool = False
     connections: int = 0
     retry: float = 1.0
     chunks: list[bytes] = attrs.field(factory=list)
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Connect repeatedly until cancelled."""
         while True:
-            stay = trio.move_on_after(rng.expovariate(1 / STAY))
-            with stay, suppress(trio.BrokenResourceError, ConnectionError):
+            connection = trio.move_on_after(rng.expovariate(1 / MEAN_CONNECTION_TIME))
+            with connection, suppress(trio.BrokenResourceError, ConnectionError):
                 await self._read()
-            if not stay.cancelled_caught:
+            if not connection.cancelled_caught:
                 await trio.sleep(self.retry)
 
     async def _read(self) -> None:
@@ -86,7 +86,7 @@ class Page:
         try:
             while data := await self._receive(stream):
                 http.feed_data(data)
-                self._take(parser)
+                self._apply(parser)
         finally:
             self.running.peers.remove(stream.socket)
             await trio.aclose_forcefully(stream)
@@ -99,7 +99,7 @@ class Page:
         return request.removesuffix(b"\r\n") + position
 
     async def _receive(self, stream: trio.SocketStream) -> bytes:
-        if self.is_slow and not self.is_calm:
+        if self.is_slow and not self.is_catching_up:
             await trio.sleep(1)
             return await stream.receive_some(512)
         return await stream.receive_some()
@@ -107,7 +107,7 @@ class Page:
     def on_body(self, body: bytes) -> None:
         self.chunks.append(body)
 
-    def _take(self, parser: Parser) -> None:
+    def _apply(self, parser: Parser) -> None:
         body, self.chunks = b"".join(self.chunks), []
         for event in parser.receive_data(body):
             self.client.receive(event)
@@ -117,10 +117,10 @@ class Page:
 
     async def wait_for(self, badge: dict) -> None:
         """Wait until the page shows *badge*."""
-        while not self._shows(badge):
+        while not self._is_shown(badge):
             await self.changed.wait()
 
-    def _shows(self, badge: dict) -> bool:
+    def _is_shown(self, badge: dict) -> bool:
         if self.level == "items":
             is_whole = badge["unread"] == self.client.unread
             return badge == self.client.badge and is_whole
@@ -210,7 +210,7 @@ async def test_memory_levels_off_and_every_badge_is_correct(tmp_path):
         load = Load(running, client)
         pages = [page(running, i) for i in range(STREAMS)]
         for each in pages:
-            nursery.start_soon(each.live)
+            nursery.start_soon(each.run)
             await trio.sleep(0.002)
         for each in pages:
             while each.client.v < 0:
@@ -222,7 +222,7 @@ async def test_memory_levels_off_and_every_badge_is_correct(tmp_path):
 
         writing.cancel()
         for each in pages:
-            each.is_calm = True
+            each.is_catching_up = True
         checked = rng.sample(pages, min(500, STREAMS))
         with trio.fail_after(300):
             for each in checked:
