@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from simulation import fault_injectors
@@ -88,14 +89,9 @@ def test_hello_with_an_id_is_detected():
         row = measure(frozenset({Fault.CUT}), 150, parts=parts, steps=6)
         return row.wrong["Roundel"]
 
+    hello_with_id = ClientParts(wrap_stream=fault_injectors.HelloWithId)
+    both_faults = attrs.evolve(hello_with_id, page=fault_injectors.page_without_pings)
+
     assert wrong_states(IGNORES_PINGS) == 0
-    assert wrong_states(ClientParts(wrap_stream=fault_injectors.HelloWithId)) == 0
-    assert (
-        wrong_states(
-            ClientParts(
-                page=fault_injectors.page_without_pings,
-                wrap_stream=fault_injectors.HelloWithId,
-            )
-        )
-        > 0
-    )
+    assert wrong_states(hello_with_id) == 0
+    assert wrong_states(both_faults) > 0
