@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .limits import ServerLimits
+from .limits import ServerCounters, ServerLimits
 from .listeners import BACKLOG, Listener, listen
 from .serve import serve
 
-__all__ = ["BACKLOG", "Listener", "ServerLimits", "listen", "serve"]
+__all__ = ["BACKLOG", "Listener", "ServerCounters", "ServerLimits", "listen", "serve"]

@@ -213,6 +213,7 @@ class Connection:
                 try:
                     await self._stream.send_all(rest)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._context.counters.timed_out += self._paced.has_timed_out
                     self._is_closed = True
                     self._idle_timeout.scope.cancel()
 

@@ -10,7 +10,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from .dispatcher.dispatcher import StreamDispatcher
-from .limits import ServerLimits
+from .limits import ServerCounters, ServerLimits
 from .paced_stream import ShutdownDeadline
 from .timeouts import IdleTimeouts
 
@@ -27,6 +27,7 @@ class ServerContext:
     app: AppWrapper
     config: Config
     limits: ServerLimits
+    counters: ServerCounters
     worker_context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
     shutdown_deadline: ShutdownDeadline = attrs.field(factory=ShutdownDeadline)
     timeouts: IdleTimeouts = attrs.field(factory=IdleTimeouts)

@@ -1,4 +1,4 @@
-"""Limits on what a peer may use."""
+"""Limits on what a peer may use, and counters of the connections."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ class ServerLimits:
     max_streams: int = 100
     max_resets: int = 1_000
     resets_per_second: float = 33.0
+
+
+@final
+@attrs.define
+class ServerCounters:
+    """Counts connections: *open* ones now, the others since the start of the server.
+
+    *rejected* connections were above the limit, *timed_out* ones timed out in a write,
+    and *failed* ones ended by an exception in the server.
+    """
+
+    open: int = 0
+    rejected: int = 0
+    timed_out: int = 0
+    failed: int = 0

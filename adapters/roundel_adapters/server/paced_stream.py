@@ -103,6 +103,8 @@ class PacedStream(trio.abc.Stream):
         self._stream = stream
         self._write_timeout = write_timeout
         self._shutdown_deadline = shutdown_deadline
+        self.has_timed_out = False
+        """Whether a write has timed out."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Send without waiting; return the number of bytes that were sent.
@@ -122,6 +124,7 @@ class PacedStream(trio.abc.Stream):
             with self._shutdown_deadline.scope() as scope:
                 await self._send_slowly(rest, scope)
             if scope.cancelled_caught:
+                self.has_timed_out = True
                 raise trio.BrokenResourceError("write timeout: the peer does not read")
 
     async def _send_slowly(self, rest: memoryview, scope: trio.CancelScope) -> None:

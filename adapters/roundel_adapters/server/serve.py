@@ -32,7 +32,7 @@ from .context import ServerContext
 from .dispatcher.dispatcher import IS_SUPPORTED, StreamDispatcher
 from .fastpath.event_loop import FastLoop
 from .fastpath.interface import App
-from .limits import ServerLimits
+from .limits import ServerCounters, ServerLimits
 from .listeners import Listener
 
 log = logging.getLogger("roundel_adapters.server")
@@ -47,6 +47,7 @@ async def serve(
     *,
     shutdown: Callable[[], Awaitable[object]],
     limits: ServerLimits | None = None,
+    counters: ServerCounters | None = None,
     fastpath: App | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -58,11 +59,13 @@ async def serve(
 
     Draining stops accepting, closes idle connections and waits for running responses.
     The caller has to end its event streams when *shutdown* returns. The task is started
-    when the app's lifespan has started and the server accepts connections. *fastpath*
-    answers the requests over plain HTTP/1.1 that it handles, and *app* answers all
-    others.
+    when the app's lifespan has started and the server accepts connections. *counters*
+    are updated while the server runs. *fastpath* answers the requests over plain
+    HTTP/1.1 that it handles, and *app* answers all others.
     """
-    server = _Server(app, limits or ServerLimits(), fastpath)
+    server = _Server(
+        app, limits or ServerLimits(), counters or ServerCounters(), fastpath
+    )
     try:
         async with trio.open_nursery() as lifespan_nursery:
             context = server.context
@@ -80,7 +83,11 @@ async def serve(
 @final
 class _Server:
     def __init__(
-        self, app: Framework, limits: ServerLimits, fastpath: App | None
+        self,
+        app: Framework,
+        limits: ServerLimits,
+        counters: ServerCounters,
+        fastpath: App | None,
     ) -> None:
         config = _config(limits)
         self._dispatcher = (
@@ -92,6 +99,7 @@ class _Server:
             app=wrap_app(app, config.wsgi_max_body_size, "asgi"),
             config=config,
             limits=limits,
+            counters=counters,
             dispatcher=self._dispatcher,
         )
         self._fastpath = fastpath if self._dispatcher is not None else None
@@ -166,6 +174,7 @@ class _Server:
     async def _accept(self, stream: AnyStream) -> None:
         if not self._below_connection_limit():
             # Evicting instead would let a burst of connections end quiet streams.
+            self.context.counters.rejected += 1
             await trio.aclose_forcefully(stream)
             return
         await self._serve(self._open_connection(stream), b"")
@@ -178,15 +187,19 @@ class _Server:
     def _open_connection(self, stream: AnyStream) -> Connection:
         connection = Connection(self.context, stream)
         self._connections.add(connection)
+        self.context.counters.open += 1
         return connection
 
     async def _serve(self, connection: Connection, received: bytes) -> None:
+        counters = self.context.counters
         try:
             await connection.run(received)
         except* Exception:
             # The nursery is shared: an exception would end all other connections.
+            counters.failed += 1
             log.exception("connection failed")
         finally:
+            counters.open -= 1
             self._connections.discard(connection)
 
 

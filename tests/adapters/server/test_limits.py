@@ -8,6 +8,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from roundel_adapters import server
 from roundel_adapters.server.serve import RESERVE
 from support.asgi_apps import Ticker, answer, app_of
 from support.http2 import connect_http2
@@ -38,6 +39,34 @@ async def test_connection_above_the_limit_is_rejected(serve):
         third = await served.get("/")
 
         assert b"ok" in await read_until(third, b"ok")
+
+
+async def test_connections_are_counted():
+    """`ServerCounters` counts open and rejected connections."""
+    counters, stop = server.ServerCounters(), trio.Event()
+    listeners = await server.listen("127.0.0.1", 0)
+    address = listeners[0].socket.getsockname()
+    limits = server.ServerLimits(max_connections=1)
+
+    async def run(*, task_status):
+        await server.serve(
+            app_of(answer),
+            listeners,
+            shutdown=stop.wait,
+            limits=limits,
+            counters=counters,
+            task_status=task_status,
+        )
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        async with await trio.open_tcp_stream(*address):
+            async with await trio.open_tcp_stream(*address) as rejected:
+                assert await rejected.receive_some() == b""
+            assert (counters.open, counters.rejected) == (1, 1)
+        stop.set()
+
+    assert counters == server.ServerCounters(rejected=1)
 
 
 async def test_open_file_limit_bounds_the_connections(serve, monkeypatch):

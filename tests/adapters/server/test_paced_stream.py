@@ -63,10 +63,11 @@ def test_deadline_is_extended_by_progress():
 async def test_peer_that_reads_nothing_times_out(autojump_clock):
     """A write raises after the write timeout."""
     stream = paced(SlowStream(1, seconds=math.inf))
-    with pytest.raises(trio.BrokenResourceError, match="write timeout"):
+    with pytest.raises(trio.BrokenResourceError):
         await stream.send_all(b"news")
 
     assert trio.current_time() == pytest.approx(30)
+    assert stream.has_timed_out
 
 
 async def test_slow_peer_gets_a_large_write(autojump_clock):

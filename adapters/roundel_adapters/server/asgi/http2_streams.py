@@ -102,6 +102,7 @@ class Http2Streams:
         with trio.move_on_at(deadline) as scope:
             await self.window_changed.park()
         if scope.cancelled_caught:
+            self._connection.context.counters.timed_out += 1
             self.reset(stream_id, ErrorCodes.CANCEL)
             await self.remove(stream_id)
             await self.flush()

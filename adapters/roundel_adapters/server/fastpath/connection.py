@@ -155,9 +155,11 @@ class FastConnection:
             return 0
 
     async def _write_slowly(self, data: bytes | memoryview) -> None:
+        paced = self._paced_stream()
         try:
-            await self._paced_stream().send_all(data)
+            await paced.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._context.counters.timed_out += paced.has_timed_out
             self.is_closed = True
         await trio.lowlevel.checkpoint_if_cancelled()
 

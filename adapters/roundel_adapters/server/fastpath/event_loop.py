@@ -157,11 +157,14 @@ class FastLoop:
                     self._nursery.start_soon(self._acceptor.back_off)
 
     def _accept(self, sock: socket.socket) -> None:
+        counters = self._context.counters
         if not self._has_room():
             # The new connection goes: a storm must not evict a quiet stream.
+            counters.rejected += 1
             sock.close()
             return
         sock.setblocking(False)
+        counters.open += 1
         timeouts = self._context.timeouts
         timeout = IdleTimeout(timeouts, lambda: self._on_timeout(connection))
         reader = RequestReader(self._app, self._context.limits)
@@ -199,6 +202,7 @@ class FastLoop:
         try:
             await coroutine
         except* Exception:
+            self._context.counters.failed += 1
             log.exception("a connection failed")
 
     def _send(self) -> None:
@@ -263,6 +267,7 @@ class FastLoop:
         """Forget a connection, and close its socket unless it is detached."""
         if connection in self._connections:
             self._connections.discard(connection)
+            self._context.counters.open -= 1
             self._unwatch(connection)
             connection.close()
             self._stop_if_drained()
