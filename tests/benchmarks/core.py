@@ -31,8 +31,8 @@ from roundel import Event, History, Parser, Stream, encode
 
 Chunks = list[bytes]
 Run = Callable[[], object]
-Reader = Callable[[Chunks], int]
-Writer = Callable[[Event, int], object]
+ParserRun = Callable[[Chunks], int]
+EncoderRun = Callable[[Event, int], object]
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ class Benchmark:
 # Parsing: each candidate reads all chunks and returns the number of events.
 
 
-def parse_ours() -> Reader:
+def parse_ours() -> ParserRun:
     def parse(chunks: Chunks) -> int:
         parser = Parser()
         found = 0
@@ -59,7 +59,7 @@ def parse_ours() -> Reader:
     return parse
 
 
-def parse_httpx_sse() -> Reader:
+def parse_httpx_sse() -> ParserRun:
     # The decoders below EventSource.iter_sse(), with the text decoder httpx puts there.
     from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 
@@ -76,7 +76,7 @@ def parse_httpx_sse() -> Reader:
     return parse
 
 
-def parse_launchdarkly() -> Reader:
+def parse_launchdarkly() -> ParserRun:
     from ld_eventsource.actions import Event as LaunchDarklyEvent
     from ld_eventsource.reader import _BufferedLineReader, _SSEReader
 
@@ -90,7 +90,7 @@ def parse_launchdarkly() -> Reader:
     return parse
 
 
-def parse_assel() -> Reader:
+def parse_assel() -> ParserRun:
     import assel
 
     def parse(chunks: Chunks) -> int:
@@ -154,14 +154,14 @@ def parsing(scale: int) -> list[Benchmark]:
 # checks that it offers.
 
 
-def encode_ours() -> Writer:
+def encode_ours() -> EncoderRun:
     def write(event: Event) -> bytes:
         return encode(Event(event.data, event.type, event.id))
 
     return repeated(write)
 
 
-def encode_sse_starlette() -> Writer:
+def encode_sse_starlette() -> EncoderRun:
     from sse_starlette.event import ServerSentEvent
 
     def write(event: Event) -> object:
@@ -171,7 +171,7 @@ def encode_sse_starlette() -> Writer:
     return repeated(write)
 
 
-def encode_fastapi() -> Writer:
+def encode_fastapi() -> EncoderRun:
     # The model checks, the function writes; FastAPI's routes call one after the other.
     from fastapi.sse import ServerSentEvent, format_sse_event
 
@@ -185,7 +185,7 @@ def encode_fastapi() -> Writer:
     return repeated(write)
 
 
-def encode_aiohttp_sse() -> Writer:
+def encode_aiohttp_sse() -> EncoderRun:
     from aiohttp_sse import EventSourceResponse
 
     async def nowhere(data: bytes) -> None:
@@ -209,7 +209,7 @@ ENCODERS = {
 }
 
 
-def repeated(write: Callable[[Event], object]) -> Writer:
+def repeated(write: Callable[[Event], object]) -> EncoderRun:
     def write_all(event: Event, count: int) -> None:
         for _ in range(count):
             write(event)

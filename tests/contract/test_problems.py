@@ -256,7 +256,7 @@ class BrokenEngine:
     async def read(self, *given, **options):
         raise OSError("no such device: /dev/secret")
 
-    apply = holders = claim = claimed = attend = read
+    apply = holders = claim = claimed = report_presence = read
 
 
 async def test_internal_error_is_500_without_details(autojump_clock, world, caplog):

@@ -197,7 +197,7 @@ def test_retry_of_too_many_digits(value):
         encode_retry(value)
 
 
-class Kind(str, enum.Enum):  # noqa: UP042 - the older spelling formats differently
+class EventType(str, enum.Enum):  # noqa: UP042 - the older spelling formats differently
     BADGE = "badge"
 
 
@@ -218,7 +218,7 @@ class Formatted(str):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(Kind.BADGE, id="enum-and-str"),
+        pytest.param(EventType.BADGE, id="enum-and-str"),
         pytest.param(NewKind.BADGE, id="str-enum"),
         pytest.param(Formatted("badge"), id="str-that-formats"),
     ],

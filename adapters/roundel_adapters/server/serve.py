@@ -147,7 +147,7 @@ class _Server:
                 self.context,
                 self._fastpath,
                 plain,
-                has_room=self._below_connection_limit,
+                below_limit=self._below_connection_limit,
                 hand_over=partial(self._take_over, connections),
             )
             await connections.start(self._fast_loop.run)

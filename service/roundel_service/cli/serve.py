@@ -146,7 +146,7 @@ def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> N
 
 async def _supervise(
     commands: list[list[str]], drain_timeout: float, announcement: _Announcement
-) -> supervisor.Outcome:
+) -> supervisor.ExitReason:
     with trio.open_signal_receiver(*supervisor.SIGNALS) as signals:
         return await supervisor.supervise(
             commands, signals, drain_timeout=drain_timeout, task_status=announcement

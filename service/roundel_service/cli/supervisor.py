@@ -57,7 +57,7 @@ MAX_FAILED_STARTS = 5
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that start a graceful shutdown."""
 
-Outcome: TypeAlias = Literal["drained", "killed", "failed"]
+ExitReason: TypeAlias = Literal["drained", "killed", "failed"]
 """How the workers ended: gracefully, by a second signal, or since none could start."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -95,7 +95,7 @@ async def supervise(
     *,
     drain_timeout: float,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> Outcome:
+) -> ExitReason:
     """Keep a worker running for each of *commands*; return how they ended.
 
     The first of *signals* drains all workers, and kills each one that takes longer
@@ -111,7 +111,7 @@ async def supervise(
                 for number, command in enumerate(commands, 1):
                     workers.start_soon(supervisor.keep_running, number, command)
         nursery.cancel_scope.cancel()
-    return supervisor.outcome
+    return supervisor.exit_reason
 
 
 def restart_delay(short_runs: int) -> float:
@@ -134,13 +134,13 @@ class _Supervisor:
     _failed_starts: int = attrs.field(default=0, init=False)
     _draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    outcome: Outcome = attrs.field(default="drained", init=False)
+    exit_reason: ExitReason = attrs.field(default="drained", init=False)
 
     async def handle_signals(self, signals: AsyncIterator[object]) -> None:
         await anext(signals)
         self._drain()
         await anext(signals)
-        self.outcome = "killed"
+        self.exit_reason = "killed"
         self.scope.cancel()
 
     def _drain(self) -> None:
@@ -156,7 +156,7 @@ class _Supervisor:
             if self._draining.is_set():
                 return
             if self._should_give_up(has_served=has_served):
-                self.outcome = "failed"
+                self.exit_reason = "failed"
                 self._drain()
                 return
             runtime = trio.current_time() - started_at

@@ -120,7 +120,7 @@ OPERATIONS: tuple[Operation, ...] = (
     DeleteGauge("g"),
     DeleteGauge("g"),
     DeleteUser("forgotten-1"),
-    note("anew", op_id="o"),
+    note("again", op_id="o"),
     *SETUP_OPERATIONS,
     DeleteUser("forgotten-2"),
     DeleteUser("forgotten-3"),

@@ -107,19 +107,19 @@ class OperationGenerator:
         self._random = random
         self._users = users
         self._numbers: Iterator[int] = count(1)
-        self._done: list[UserOperation] = []
+        self._generated: list[UserOperation] = []
 
     def batch(self) -> list[UserOperation]:
         """Return the operations of one call."""
         return [self._work() for _ in range(self._random.randrange(9))]
 
     def _work(self) -> UserOperation:
-        if self._done and self._random.random() < 0.1:
-            return self._random.choice(self._done)
+        if self._generated and self._random.random() < 0.1:
+            return self._random.choice(self._generated)
         work = (self._random.choice(self._users), self._operation())
         # An operation without an id must not repeat the id of an item or an epoch.
         if isinstance(work[1], Notify | MarkAll) and work[1].op_id is not None:
-            self._done.append(work)
+            self._generated.append(work)
         return work
 
     def _operation(self) -> Operation:
@@ -145,7 +145,7 @@ class OperationGenerator:
             case "o":
                 return DeleteUser(f"forgot-{number:05}")
             case "e":
-                return StartNewEpoch(f"anew-{number:07}")
+                return StartNewEpoch(f"new-{number:07}")
         return Expire()
 
     def _category(self) -> str:

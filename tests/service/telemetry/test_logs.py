@@ -194,7 +194,10 @@ def test_presence_of_a_secret_is_logged(log, value):
         ("/v1/stream?ticket=abc&x=1", f"/v1/stream?ticket={REDACTED}&x=1"),
         ("?url=/v1%3Fticket%3Dabc", f"?url=/v1%3Fticket%3D{REDACTED}"),
         ("?access_token=abc#here", f"?access_token={REDACTED}#here"),
-        ("Gate(jwt_secret='abc', x=1)", f"Gate(jwt_secret='{REDACTED}', x=1)"),
+        (
+            "HmacKey(jwt_secret='abc', x=1)",
+            f"HmacKey(jwt_secret='{REDACTED}', x=1)",
+        ),
         ('{"ticket": "abc"}', f'{{"ticket": "{REDACTED}"}}'),
         ("valkey://me:pw@db:6379/0", f"valkey://me:{REDACTED}@db:6379/0"),
     ],

@@ -16,7 +16,7 @@ from .connection_context import ConnectionContext
 
 
 @final
-class Exchange:
+class HttpExchange:
     """An open request: *send* is called with the parts of its response.
 
     The application may give an event stream to *hand_off*.

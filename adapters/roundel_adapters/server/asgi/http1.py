@@ -14,7 +14,7 @@ from hypercorn.typing import H11SendableEvent
 
 from .app_task import ReceiveQueue
 from .connection_context import ConnectionContext
-from .exchange import Exchange
+from .exchange import HttpExchange
 
 MAX_UNREAD_BODY = 64 * 1024
 """Bytes of a request's body that are read before the application receives them."""
@@ -117,7 +117,7 @@ class GuardedH11Protocol(H11Protocol):
     async def _open(
         self, request: h11.Request, headers: list[tuple[bytes, bytes]]
     ) -> None:
-        exchange = Exchange(
+        exchange = HttpExchange(
             self._connection_context,
             STREAM_ID,
             send=self.stream_send,

@@ -35,7 +35,7 @@ from hypercorn.protocol.events import Body, EndBody
 from ...token_bucket import TokenBucket
 from .app_task import ReceiveQueue
 from .connection_context import ConnectionContext
-from .exchange import Exchange
+from .exchange import HttpExchange
 from .http2_codec import decode_request, h2_connection, partial_head_size
 from .http2_streams import Http2Streams
 
@@ -138,7 +138,7 @@ class Http2Connection:
             self._streams.respond(stream_id, 414)
         else:
             on_received = partial(self._acknowledge, stream_id)
-            exchange = Exchange(
+            exchange = HttpExchange(
                 self._connection,
                 stream_id,
                 send=self._streams.send,

@@ -16,7 +16,7 @@ from hypercorn.protocol.http_stream import ASGIHTTPState
 
 from ..paced_stream import WriteDeadline
 from .connection_context import ConnectionContext
-from .exchange import Exchange
+from .exchange import HttpExchange
 from .http2_codec import sendable_size
 
 
@@ -27,7 +27,7 @@ class Http2Streams:
 
     _h2: H2Connection
     _connection: ConnectionContext
-    exchanges: dict[int, Exchange] = attrs.field(factory=dict, init=False)
+    exchanges: dict[int, HttpExchange] = attrs.field(factory=dict, init=False)
     window_changed: trio.lowlevel.ParkingLot = attrs.field(
         factory=trio.lowlevel.ParkingLot, init=False
     )
@@ -59,7 +59,7 @@ class Http2Streams:
             if event.stream_id in self.exchanges:
                 raise
 
-    async def _send_part(self, event: Event, exchange: Exchange) -> None:
+    async def _send_part(self, event: Event, exchange: HttpExchange) -> None:
         match event:
             case Response():
                 await self._send_head(event)
@@ -107,7 +107,7 @@ class Http2Streams:
             await self.remove(stream_id)
             await self.flush()
 
-    async def _close(self, stream_id: int, exchange: Exchange) -> None:
+    async def _close(self, stream_id: int, exchange: HttpExchange) -> None:
         """Close a stream whose application has ended, or has ended its response."""
         if exchange.http.state is not ASGIHTTPState.CLOSED:
             self.reset(stream_id, ErrorCodes.INTERNAL_ERROR)

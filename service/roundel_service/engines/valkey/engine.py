@@ -82,6 +82,7 @@ class ValkeyEngine:
         self._metadata = StoreMetadata(self._store, self._keys)
         self._index = Index(self._store, self._keys, self._metadata)
         presence = PresenceStore(self._store, self._keys, self._metadata)
+        # Methods of `Engine` that a part implements as a whole.
         self.users = self._index.users
         self.claim = self._index.claim
         self.claimed = self._index.claimed
