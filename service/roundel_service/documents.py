@@ -1,7 +1,8 @@
 """JSON documents that responses and events share: badges, items and change steps.
 
 Responses and events are encoded from these types. The OpenAPI document is generated
-from them too, so each field is declared once.
+from them too, so each field is declared once. `gc=False`: the types form no cycles, so the
+garbage collector need not scan the responses of a batch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 @final
-class CategoryCount(Struct, forbid_unknown_fields=True):
+class CategoryCount(Struct, forbid_unknown_fields=True, gc=False):
     """The unread items of one category, and the unseen ones among them."""
 
     unread: NonNegative
@@ -37,7 +38,7 @@ class CategoryCount(Struct, forbid_unknown_fields=True):
 
 
 @final
-class BadgeDocument(Struct, forbid_unknown_fields=True):
+class BadgeDocument(Struct, forbid_unknown_fields=True, gc=False):
     """The whole number that is true at version `v` of the epoch.
 
     With *more*, unread items were evicted from a full mailbox, and `unread` is a
@@ -59,7 +60,7 @@ class BadgeDocument(Struct, forbid_unknown_fields=True):
 
 
 @final
-class ItemDocument(Struct, forbid_unknown_fields=True):
+class ItemDocument(Struct, forbid_unknown_fields=True, gc=False):
     """One notification of a mailbox."""
 
     id: ItemId
@@ -82,14 +83,14 @@ class ItemDocument(Struct, forbid_unknown_fields=True):
 
 
 @final
-class AddStep(Struct, forbid_unknown_fields=True):
+class AddStep(Struct, forbid_unknown_fields=True, gc=False):
     """An item that appeared."""
 
     add: ItemDocument
 
 
 @final
-class SetStep(Struct, forbid_unknown_fields=True):
+class SetStep(Struct, forbid_unknown_fields=True, gc=False):
     """Items whose flags were set or cleared."""
 
     set: list[ItemId]
@@ -99,7 +100,7 @@ class SetStep(Struct, forbid_unknown_fields=True):
 
 
 @final
-class RemoveStep(Struct, forbid_unknown_fields=True):
+class RemoveStep(Struct, forbid_unknown_fields=True, gc=False):
     """Items that were removed, and the reason."""
 
     remove: list[ItemId]

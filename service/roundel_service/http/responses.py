@@ -24,7 +24,7 @@ from .problems import ProblemDocument
 
 
 @final
-class BadgeTotal(Struct, forbid_unknown_fields=True):
+class BadgeTotal(Struct, forbid_unknown_fields=True, gc=False):
     """A badge without its categories; with *more*, `unread` is a lower bound."""
 
     unread: NonNegative
@@ -33,7 +33,7 @@ class BadgeTotal(Struct, forbid_unknown_fields=True):
 
 
 @final
-class RecipientResult(Struct, forbid_unknown_fields=True):
+class RecipientResult(Struct, forbid_unknown_fields=True, gc=False):
     """A recipient whose mailbox has the notification."""
 
     user: str
@@ -44,7 +44,7 @@ class RecipientResult(Struct, forbid_unknown_fields=True):
 
 
 @final
-class RecipientProblem(Struct, forbid_unknown_fields=True):
+class RecipientProblem(Struct, forbid_unknown_fields=True, gc=False):
     """A recipient whose mailbox is unchanged, and the problem."""
 
     user: str
@@ -52,14 +52,14 @@ class RecipientProblem(Struct, forbid_unknown_fields=True):
 
 
 @final
-class NotifyResponse(Struct, forbid_unknown_fields=True):
+class NotifyResponse(Struct, forbid_unknown_fields=True, gc=False):
     """One result for each recipient, in the order given."""
 
     results: Annotated[list[Any], Meta(min_length=1, max_length=1_000)]
 
 
 @final
-class RetractResponse(Struct, forbid_unknown_fields=True):
+class RetractResponse(Struct, forbid_unknown_fields=True, gc=False):
     """The number of items removed, and of users who had one."""
 
     removed: NonNegative
@@ -67,7 +67,7 @@ class RetractResponse(Struct, forbid_unknown_fields=True):
 
 
 @final
-class BadgeState(Struct, forbid_unknown_fields=True):
+class BadgeState(Struct, forbid_unknown_fields=True, gc=False):
     """The badge after the call, and its version."""
 
     epoch: Epoch
@@ -81,7 +81,7 @@ def badge_state(badge: Badge) -> BadgeState:
 
 
 @final
-class GaugeResponse(Struct, forbid_unknown_fields=True):
+class GaugeResponse(Struct, forbid_unknown_fields=True, gc=False):
     """Whether the count was *applied*, and the current `source_version`."""
 
     applied: bool
@@ -92,7 +92,7 @@ class GaugeResponse(Struct, forbid_unknown_fields=True):
 
 
 @final
-class DisconnectResponse(Struct, forbid_unknown_fields=True):
+class DisconnectResponse(Struct, forbid_unknown_fields=True, gc=False):
     """The user whose streams ended; *revoked* if older credentials are refused now."""
 
     user: str
@@ -100,7 +100,7 @@ class DisconnectResponse(Struct, forbid_unknown_fields=True):
 
 
 @final
-class DeleteUserResponse(Struct, forbid_unknown_fields=True):
+class DeleteUserResponse(Struct, forbid_unknown_fields=True, gc=False):
     """The empty mailbox of the deleted user, in its new epoch."""
 
     user: str
@@ -110,7 +110,7 @@ class DeleteUserResponse(Struct, forbid_unknown_fields=True):
 
 
 @final
-class TicketResponse(Struct, forbid_unknown_fields=True):
+class TicketResponse(Struct, forbid_unknown_fields=True, gc=False):
     """A ticket that opens one stream, once, within `expires_in` seconds."""
 
     ticket: Annotated[str, Meta(min_length=1)]
@@ -119,7 +119,7 @@ class TicketResponse(Struct, forbid_unknown_fields=True):
 
 
 @final
-class ItemsResponse(Struct, forbid_unknown_fields=True):
+class ItemsResponse(Struct, forbid_unknown_fields=True, gc=False):
     """A page of the list, true at its `cursor`; `next` is the next page's `before`."""
 
     cursor: Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,128}$")]
@@ -129,21 +129,21 @@ class ItemsResponse(Struct, forbid_unknown_fields=True):
 
 
 @final
-class LiveResponse(Struct, forbid_unknown_fields=True):
+class LiveResponse(Struct, forbid_unknown_fields=True, gc=False):
     """The process is alive."""
 
     status: Literal["ok"]
 
 
 @final
-class ReadyResponse(Struct, forbid_unknown_fields=True):
+class ReadyResponse(Struct, forbid_unknown_fields=True, gc=False):
     """The process accepts requests."""
 
     status: Literal["ready"]
 
 
 @final
-class NotReadyResponse(Struct, forbid_unknown_fields=True):
+class NotReadyResponse(Struct, forbid_unknown_fields=True, gc=False):
     """Requests should go elsewhere; *reasons* maps each failed check to its cause."""
 
     status: Literal["not ready"]

@@ -6,6 +6,7 @@ The OpenAPI document is generated from the same types.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, final
 
 import msgspec
@@ -40,7 +41,7 @@ SNAPSHOT_ITEMS = 50
 
 
 @final
-class HelloData(Struct, forbid_unknown_fields=True):
+class HelloData(Struct, forbid_unknown_fields=True, gc=False):
     """How the stream was resumed, and its intervals."""
 
     proto: Literal[1]
@@ -55,7 +56,7 @@ class HelloData(Struct, forbid_unknown_fields=True):
 
 
 @final
-class SnapshotData(Struct, forbid_unknown_fields=True):
+class SnapshotData(Struct, forbid_unknown_fields=True, gc=False):
     """The badge and the newest items; `next` is the `before` of the next page."""
 
     epoch: Epoch
@@ -66,7 +67,7 @@ class SnapshotData(Struct, forbid_unknown_fields=True):
 
 
 @final
-class ChangeData(Struct, forbid_unknown_fields=True):
+class ChangeData(Struct, forbid_unknown_fields=True, gc=False):
     """The change of one version; a *from* that is not your own `v` reveals a gap."""
 
     epoch: Epoch
@@ -83,28 +84,28 @@ class ChangeData(Struct, forbid_unknown_fields=True):
 
 
 @final
-class PingData(Struct, forbid_unknown_fields=True):
+class PingData(Struct, forbid_unknown_fields=True, gc=False):
     """The newest version sent on this stream: a client with a lower one reconnects."""
 
     v: Version
 
 
 @final
-class ResetData(Struct, forbid_unknown_fields=True):
+class ResetData(Struct, forbid_unknown_fields=True, gc=False):
     """Another epoch begins: discard all state."""
 
     reason: Literal["epoch"]
 
 
 @final
-class AuthData(Struct, forbid_unknown_fields=True):
+class AuthData(Struct, forbid_unknown_fields=True, gc=False):
     """The credential expires soon: renew it."""
 
     expires_in: Seconds
 
 
 @final
-class ByeData(Struct, forbid_unknown_fields=True):
+class ByeData(Struct, forbid_unknown_fields=True, gc=False):
     """The stream ends here, as planned; reconnect after `retry` milliseconds."""
 
     reason: CloseReason
@@ -175,7 +176,14 @@ def hello_event(resume: ResumeInfo, *, ping: float, expires_in: float) -> Event:
 
 def ping_event(cursor: Cursor) -> Event:
     """Return the version that the client should have by now."""
-    return _event("ping", PingData(cursor.positions[""].offset))
+    return _ping(cursor.positions[""].offset)
+
+
+# Thousands of idle streams are at few versions. With the cached event they also share
+# the encoded chunk.
+@lru_cache(maxsize=1_024)
+def _ping(v: int) -> Event:
+    return _event("ping", PingData(v))
 
 
 def auth_event(expires_in: float) -> Event:
