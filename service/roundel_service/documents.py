@@ -1,8 +1,8 @@
 """JSON documents that responses and events share: badges, items and change steps.
 
 Responses and events are encoded from these types. The OpenAPI document is generated
-from them too, so each field is declared once. `gc=False`: the types form no cycles, so the
-garbage collector need not scan the responses of a batch.
+from them too, so each field is declared once. `gc=False`: the types form no cycles, so
+the garbage collector need not scan the responses of a batch.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class StreamRegistry:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class StreamLease:
     """A context in which *subscriber* is in *registry*.
 

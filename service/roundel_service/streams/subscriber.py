@@ -18,7 +18,7 @@ _STATE_EVENTS = frozenset({"badge", "snapshot", "change"})
 
 
 @final
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, weakref_slot=False)
 class Subscriber:
     """Wraps *stream* for its driver, counts its events and ends it if it is slow.
 

@@ -78,6 +78,8 @@ class StreamDispatcher:
         self._timers_checked_at = -inf
         self._write_loop = trio.lowlevel.ParkingLot()
         self._became_empty = Wakeup()
+        # One bound method for all streams: 64 bytes each.
+        self._on_wake = self._schedule
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -110,7 +112,7 @@ class StreamDispatcher:
         now and exited when the stream ends. *head* is written together with the first
         data. The socket is closed if this raises.
         """
-        added = SocketStream(sock, stream, wakeup, lifespan, self._schedule, head)
+        added = SocketStream(sock, stream, wakeup, lifespan, self._on_wake, head)
         try:
             self._epoll.register(sock, select.EPOLLRDHUP)
             lifespan.__enter__()

@@ -27,7 +27,7 @@ BODY_TIMEOUT = 1.0
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class FastConnection:
     """A connection that the fast loop serves; *idle_timeout* expires while it waits."""
 
