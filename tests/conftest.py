@@ -10,6 +10,12 @@ import pytest
 CORE = Path(__file__).parent / "core"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect no other tests with `-m core`, which saves 4 of 15 seconds."""
+    is_other = collection_path.parent == CORE.parent and collection_path != CORE
+    return True if is_other and config.option.markexpr == "core" else None
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
