@@ -10,7 +10,7 @@ _GC_THRESHOLD = 50_000
 """Number of new objects that starts a garbage collection of the youngest."""
 
 _SWITCH_INTERVAL = 0.0005
-"""Seconds that a thread runs while another one waits for the interpreter lock."""
+"""Seconds that a thread runs while another thread waits for the interpreter lock."""
 
 
 def prepare_process() -> None:

@@ -125,7 +125,7 @@ def restart_delay(short_runs: int) -> float:
 @final
 @attrs.define(eq=False)
 class _Supervisor:
-    """Runs workers; *never_served* has the numbers of those yet to serve."""
+    """Runs workers; *never_served* has the numbers of workers yet to serve."""
 
     _drain_timeout: float
     _task_status: trio.TaskStatus[None]

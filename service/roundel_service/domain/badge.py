@@ -15,7 +15,7 @@ from .items import UNSEEN, CountKey, ExternalCount, Item
 @final
 @attrs.frozen
 class Count:
-    """Numbers of *unread* items, and of those that no client has shown (*unseen*)."""
+    """Numbers of *unread* items, and of unread items never shown (*unseen*)."""
 
     unread: int = 0
     unseen: int = 0

@@ -185,7 +185,7 @@ class StreamPresence:
             else:
                 self._receive(user, slots, counts[user], result, now)
         if self._failed.issuperset(users):
-            # The engine is away: try one batch per RETRY_DELAY, not all users.
+            # The engine is unavailable: try one batch per RETRY_DELAY, not all users.
             self._failed |= self._changed
             self._changed.clear()
 
