@@ -37,7 +37,7 @@ from ._cursor import (
     check_topics,
 )
 from ._errors import LocalProtocolError
-from ._event import Event, encode, encode_comment, encode_id
+from ._event import MAX_RETRY, Event, encode, encode_comment, encode_id
 from ._history import History, ResumeOutcome
 from ._stream_messages import CloseMessage, ResumeInfo
 
@@ -63,6 +63,8 @@ class Stream:
         now: Time in seconds, of the same clock as every later *now*.
         last_event_id: The id that the peer presents; untrusted (see `Cursor.parse()`).
         hello: Makes the first event, from how the subscriber was resumed.
+        retry: The peer's reconnection time in seconds, sent before hello. Without it
+            a peer keeps the time of an earlier connection's close message.
         gap: Makes an event to send before the snapshot that replaces lost events in a
             *running* stream, from the topic's name and outcome. `None` sends none.
         ping: Makes the heartbeat's event from the cursor; it is made once per position.
@@ -80,7 +82,7 @@ class Stream:
         "_close_chunk", "_close_message", "_closing", "_cursor", "_expires_at",
         "_fast_path_until", "_gap", "_heartbeat", "_heartbeat_at", "_hello",
         "_hello_sent", "_id_outdated", "_max_age", "_max_write", "_ping", "_ping_chunk",
-        "_ping_position", "_positions", "_single_history", "_timed_event",
+        "_ping_position", "_positions", "_retry", "_single_history", "_timed_event",
         "_timed_event_at", "_topics", "_unsent", "is_open", "sent_types",
     )  # fmt: skip
 
@@ -97,6 +99,7 @@ class Stream:
         now: float,
         last_event_id: str | bytes | None = None,
         hello: Callable[[ResumeInfo], Event] | None = None,
+        retry: float | None = None,
         gap: Callable[[str, ResumeOutcome], Event | None] | None = None,
         ping: Callable[[Cursor], Event] | None = None,
         heartbeat: float = 15.0,
@@ -108,13 +111,17 @@ class Stream:
     ) -> None:
         if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
             raise LocalProtocolError("expected times and bounds above 0")
+        if retry is not None and not 0 <= retry <= MAX_RETRY / 1000:
+            raise LocalProtocolError(
+                f"retry: expected 0 to {MAX_RETRY / 1000} seconds, got {retry!r}"
+            )
         self._cursor = Cursor.parse(last_event_id)
         self._hello_sent = self._id_outdated = False
         self._positions: dict[str, Position | None] = {}
         self._set_topics(_by_name(topics))
         for name, history in self._topics.items():
             self._positions[name] = self._resume_position(name, history)
-        self._hello, self._gap, self._ping = hello, gap, ping
+        self._hello, self._retry, self._gap, self._ping = hello, retry, gap, ping
         self._ping_position: Position | None = None
         self._ping_chunk = _COMMENT
         self._heartbeat = heartbeat
@@ -201,7 +208,7 @@ class Stream:
         stay in the histories for the peer's next connection.
         """
         if not self._closing:
-            chunk = _encode_close(close_message) if close_message else None
+            chunk = _encode_message(close_message) if close_message else None
             self._closing = True
             self._fast_path_until = -inf
             self._close_chunk = chunk
@@ -316,10 +323,15 @@ class Stream:
         self._id_outdated |= not self._cursor.positions.keys() <= self._topics.keys()
         # Neither is needed again: free their memory.
         hello, self._hello, self._cursor = self._hello, None, EMPTY_CURSOR
+        event = None
         if hello:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
             cursor = Cursor({name: replay.position for name, replay in replays.items()})
-            yield _encode(hello(ResumeInfo(outcomes, cursor, self._max_age)))
+            event = hello(ResumeInfo(outcomes, cursor, self._max_age))
+        retry = None if self._retry is None else round(self._retry * 1000)
+        # A greeting has the form of a close message: a time, an event, or both.
+        if greeting := _encode_message(CloseMessage(event, retry)):
+            yield greeting
 
     def _encode_topic_updates(
         self, name: str, history: History, now: float
@@ -367,7 +379,7 @@ def _encode(event: Event) -> _Chunk:
 _encode_ping = lru_cache(maxsize=256)(_encode)
 
 
-def _encode_close(message: CloseMessage) -> _Chunk | None:
+def _encode_message(message: CloseMessage) -> _Chunk | None:
     chunk = message.encode()
     event_type = message.event.type or "message" if message.event else None
     return (chunk, event_type) if chunk else None

@@ -119,6 +119,50 @@ def test_hello(last_event_id: str | None, data: bytes) -> None:
     assert b"event: hello\ndata: %b\n\n" % data == first
 
 
+RETRIES = [
+    (5, hello_event, b"retry: 5000\nevent: hello\ndata: snapshot e.0 inf\n\n"),
+    (0.25, hello_event, b"retry: 250\nevent: hello\ndata: snapshot e.0 inf\n\n"),
+    (0, hello_event, b"retry: 0\nevent: hello\ndata: snapshot e.0 inf\n\n"),
+    (5.0, None, b"retry: 5000\n\n"),
+    (None, None, b""),
+]
+
+
+@pytest.mark.parametrize(("retry", "hello", "data"), RETRIES)
+def test_retry_is_sent_before_hello(
+    retry: float | None,
+    hello: Callable[[ResumeInfo], Event] | None,
+    data: bytes,
+) -> None:
+    """A stream sets the peer's reconnection time before its first event, once."""
+    history = History("e", snapshot=Event("state"))
+    stream = Stream(history, now=0.0, hello=hello, retry=retry, max_write=7)
+    sent = drain(stream, 0.0)
+    history.append(Event("1"), now=1.0)
+
+    assert data + b"data: state\nid: e.0\n\n" == sent
+    assert b"data: 1\nid: e.1\n\n" == drain(stream, 1.0)
+
+
+def test_retry_replaces_that_of_a_close_message() -> None:
+    """A peer that was sent far away by a drain is back to the usual time."""
+    parser = Parser()
+    drained = Stream(filled(1), now=0.0, retry=5)
+    drained.close(CloseMessage(Event("drain", "bye"), retry=41_000))
+    parser.receive_data(drain(drained, 0.0))
+    after_drain = parser.retry
+    parser.receive_data(drain(Stream(filled(1), now=9.0, retry=5), 9.0))
+
+    assert (41_000, 5_000) == (after_drain, parser.retry)
+
+
+@pytest.mark.parametrize("retry", [-1, -0.001, inf, float("nan"), 1e15])
+def test_retry_that_no_peer_can_keep_is_refused(retry: float) -> None:
+    """A reconnection time outside the wire format's bounds is the caller's error."""
+    with pytest.raises(LocalProtocolError, match="retry: expected"):
+        Stream(filled(0), now=0.0, retry=retry)
+
+
 def test_hello_is_sent_once() -> None:
     """A stream sends hello once."""
     stream = Stream(filled(0), now=0.0, hello=hello_event)
