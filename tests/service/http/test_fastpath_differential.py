@@ -242,6 +242,18 @@ FRAMING = {
     "http-2.0": asgi(request("/livez", version="2.0")),
     "no-host": asgi(request("/livez", host="")),
     "two-hosts": asgi(request("/livez", "Host: x")),
+    "host-with-space": asgi(request("/livez", host="Host: a b")),
+    "host-with-user": asgi(request("/livez", host="Host: u@x")),
+    "host-with-two-ports": asgi(request("/livez", host="Host: x:1:2")),
+    "host-with-escape": asgi(request("/livez", host="Host: x%41")),
+    "host-ipv6": fast(request("/livez", host="Host: [::1]:80")),
+    "http-9.9": asgi(request("/livez", version="9.9")),
+    "close-post-crlf": asgi(notify("Hello", "Connection: close") + b"\r\n"),
+    "http-1.0-post-crlf": asgi(
+        notify().replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n"
+    ),
+    "two-leading-crlf": asgi(b"\r\n\r\n" + LIVE),
+    "crlf-between": asgi(Send(notify() + b"\r\n" + LIVE, responses=2)),
     "empty-host": fast(request("/livez", host="Host:")),
     "bare-lf": asgi(LIVE.replace(b"\r\n", b"\n")),
     "bare-cr": asgi(LIVE.replace(b"Host: x", b"Host: x\rX: y")),

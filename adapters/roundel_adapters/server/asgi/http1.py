@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import final
 
 import h11
 import trio
-from hypercorn.events import Closed, RawData, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Request, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protocol
@@ -19,7 +20,16 @@ from .exchange import HttpExchange
 MAX_UNREAD_BODY = 64 * 1024
 """Bytes of a request's body that are read before the application receives them."""
 
+EVENTS_BEFORE_YIELD = 64
+"""Events of one read after which other tasks run: 0.25 ms of tiny chunks."""
+
 _FRAMINGS = {b"content-length", b"transfer-encoding"}
+
+# RFC 3986 3.2.2 and 3.2.3, without the user information (RFC 9110 4.2.4).
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Za-z.:_~!$&'()*+,;=%-]+\]"
+    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
 
 
 @final
@@ -49,6 +59,7 @@ class GuardedH11Protocol(H11Protocol):
         self._limits = context.limits
         self._connection_context = connection
         self._is_head_buffered, self._buffered_head = False, b""
+        self._has_ignored_bytes = False
 
     @property
     def is_mid_head(self) -> bool:
@@ -60,11 +71,31 @@ class GuardedH11Protocol(H11Protocol):
     @property
     def is_unread(self) -> bool:
         """Whether the peer may still be sending a request that was answered."""
-        return self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
+        is_unread = self.connection.their_state in {h11.SEND_BODY, h11.ERROR}
+        return is_unread or self._has_ignored_bytes
+
+    async def handle(self, event: Event) -> None:
+        """Handle received bytes; ignore those after a last request (RFC 9112 9.6)."""
+        if isinstance(event, RawData) and self._has_last_request:
+            self._has_ignored_bytes = True
+        else:
+            await super().handle(event)
+
+    @property
+    def _has_last_request(self) -> bool:
+        return self.connection.their_state is h11.MUST_CLOSE
 
     async def _handle_events(self) -> None:
-        can_continue = True
+        can_continue, count = True, 0
         while can_continue:
+            count += 1
+            if count % EVENTS_BEFORE_YIELD == 0:
+                await trio.lowlevel.checkpoint()
+            if self._has_last_request:
+                self._has_ignored_bytes |= bool(self.connection.trailing_data[0])
+                return
+            if self.connection.their_state is h11.IDLE:
+                self._skip_empty_lines()
             if self.connection.they_are_waiting_for_100_continue:
                 response = h11.InformationalResponse(status_code=100, headers=[])
                 await self._send_h11_event(response)
@@ -74,6 +105,17 @@ class GuardedH11Protocol(H11Protocol):
                 await self._reject(error.error_status_hint)
                 return
             can_continue = await self._handle_event(event)
+
+    def _skip_empty_lines(self) -> None:
+        """Skip the empty lines before a request line (RFC 9112 2.2)."""
+        received, _ = self.connection.trailing_data
+        if received.startswith((b"\r\n", b"\n")):
+            # h11 rejects them. Between two requests its connection has no state.
+            self.connection = h11.Connection(
+                h11.SERVER, max_incomplete_event_size=self._limits.max_head
+            )
+            if rest := received.lstrip(b"\r\n"):
+                self.connection.receive_data(rest)
 
     async def _handle_event(
         self, event: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
@@ -98,10 +140,18 @@ class GuardedH11Protocol(H11Protocol):
             rest, _ = self.connection.trailing_data
             raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + rest)
         headers = list(request.headers)
+        hosts = [value for name, value in headers if name == b"host"]
         # h11 applies its limit only to heads that arrive in several reads.
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         framings = {name for name, _ in headers} & _FRAMINGS
-        if len(request.target) > self._limits.max_target:
+        if not request.http_version.startswith(b"1."):
+            await self._reject(505)
+        elif request.method != request.method.upper():
+            # RFC 9110 9.1: methods are case-sensitive. ASGI has no lower case.
+            await self._reject(501)
+        elif not all(map(_HOST.fullmatch, hosts)):
+            await self._reject(400)
+        elif len(request.target) > self._limits.max_target:
             await self._reject(414)
         elif len(framings) > 1:
             # RFC 9112 6.1: both fields together may be request smuggling.
@@ -129,7 +179,7 @@ class GuardedH11Protocol(H11Protocol):
             stream_id=STREAM_ID,
             headers=headers,
             http_version=request.http_version.decode(),
-            method=request.method.decode("ascii").upper(),
+            method=request.method.decode("ascii"),
             raw_path=request.target,
             state=self.connection_state,
         )

@@ -31,6 +31,11 @@ _CACHED_HEAD = 1_024
 # A bare LF ends a line too (RFC 9112 2.2), so that ASGI gets such a head in time.
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
+# A host with other characters, which are rare, takes ASGI, which checks it.
+_PLAIN_HOST = re.compile(
+    r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII
+)
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -131,11 +136,13 @@ def _parse(data: bytes) -> RequestHead | None:
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
     headers = Headers(callbacks.fields)
+    hosts = headers.getlist("host")
     is_supported = (
         # The parser accepts several spaces in the first line (RFC 9112 3: one).
         data.startswith(b"%b %b HTTP/1.1\r\n" % (method, callbacks.target))
         # RFC 9112 3.2: 400 without exactly one Host.
-        and len(headers.getlist("host")) == 1
+        and len(hosts) == 1
+        and _PLAIN_HOST.fullmatch(hosts[0])
         and headers.get("expect") is None
         and headers.get("transfer-encoding") is None
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
+import trio.testing
 
+from roundel_adapters.server.asgi.http1 import EVENTS_BEFORE_YIELD
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.server import read_until
 
@@ -38,6 +41,81 @@ async def test_upgrade_is_ignored(serve):
             )
 
             assert b"HTTP/1.1 200" in await read_until(stream, b"ok")
+
+
+POST = b"POST / HTTP/%b\r\nhost: x\r\n%bcontent-length: 2\r\n\r\nhi"
+
+HEADS = {
+    "leading-crlf": (b"\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", 200),
+    "leading-crlfs": (b"\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", 200),
+    "leading-lf": (b"\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", 200),
+    "leading-space": (b" GET / HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+    "close-crlf": (POST % (b"1.1", b"connection: close\r\n") + b"\r\n", 200),
+    "close-request": (POST % (b"1.1", b"connection: close\r\n") * 2, 200),
+    "http-1.0-crlf": (POST % (b"1.0", b"") + b"\r\n", 200),
+    "http-1.0-garbage": (POST % (b"1.0", b"") + b"\0garbage", 200),
+    "http-1.2": (b"GET / HTTP/1.2\r\nhost: x\r\n\r\n", 200),
+    "http-0.9": (b"GET / HTTP/0.9\r\nhost: x\r\n\r\n", 505),
+    "http-2.0": (b"GET / HTTP/2.0\r\nhost: x\r\n\r\n", 505),
+    "http-9.9": (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 505),
+    "lower-case-method": (b"get / HTTP/1.1\r\nhost: x\r\n\r\n", 501),
+    "mixed-case-method": (b"Get / HTTP/1.1\r\nhost: x\r\n\r\n", 501),
+    "other-method": (b"PROPFIND / HTTP/1.1\r\nhost: x\r\n\r\n", 200),
+    "host-empty": (b"GET / HTTP/1.1\r\nhost:\r\n\r\n", 200),
+    "host-port": (b"GET / HTTP/1.1\r\nhost: a.example:8080\r\n\r\n", 200),
+    "host-ipv6": (b"GET / HTTP/1.1\r\nhost: [::1]:80\r\n\r\n", 200),
+    "host-escape": (b"GET / HTTP/1.1\r\nhost: a%20b\r\n\r\n", 200),
+    "host-space": (b"GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400),
+    "host-user": (b"GET / HTTP/1.1\r\nhost: u@a\r\n\r\n", 400),
+    "host-slash": (b"GET / HTTP/1.1\r\nhost: a/b\r\n\r\n", 400),
+    "host-comma-list": (b"GET / HTTP/1.1\r\nhost: a, b\r\n\r\n", 400),
+    "host-bad-port": (b"GET / HTTP/1.1\r\nhost: a:b\r\n\r\n", 400),
+    "host-bad-escape": (b"GET / HTTP/1.1\r\nhost: a%2\r\n\r\n", 400),
+    "host-non-ascii": (b"GET / HTTP/1.1\r\nhost: \xe9\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), HEADS.values(), ids=HEADS)
+async def test_request_head(serve, sent, status):
+    """RFC 9112 2.2, 2.3, 3.2 and 9.6: each request has exactly this one response."""
+    async with serve(app_of(answer)) as served:
+        stream = await send_raw(served, sent)
+        await stream.send_eof()
+
+        received = await read_until(stream, b"never")
+        assert received.startswith(b"HTTP/1.1 %d " % status)
+        assert received.count(b"HTTP/1.1 ") == 1
+
+
+async def test_bytes_after_the_last_request_are_not_kept(serve):
+    """They are read and dropped, and the response arrives."""
+    async with serve(app_of(answer)) as served:
+        stream = await send_raw(served, POST % (b"1.1", b"connection: close\r\n"))
+        await stream.send_all(bytes(1 << 20))
+
+        assert b"200" in await read_until(stream, b"ok")
+
+
+async def test_tiny_chunks_do_not_hold_the_loop(serve):
+    """Other tasks run while 64 KiB of one-byte chunks are parsed."""
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with serve(app_of(echo)) as served, trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        stream = await send_raw(served, head)
+        turns = 0
+        await stream.send_all(b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n")
+        await read_until(stream, b"x")
+        nursery.cancel_scope.cancel()
+
+    assert turns > 5_000 / EVENTS_BEFORE_YIELD
 
 
 async def test_pipelined_requests_are_answered_in_order(serve):
