@@ -21,7 +21,7 @@ from roundel import stream_headers
 
 from .driver import EventStream, iter_chunks
 from .request_body import PulledBody, PulledRequest
-from .server.dispatcher.handoff import EXTENSION
+from .server.dispatcher.handoff import EXTENSION, is_direct
 from .wakeup import Wakeup
 
 
@@ -74,7 +74,8 @@ def prepare(app: QuartTrio) -> None:
 
     A view iterates over `request.body`, and the sender waits for it. Quart's own bound
     of the size is off, so that each view sets its own. A server with the extension of
-    `server.dispatcher.handoff` drives the streams of `stream_response()` itself.
+    `server.dispatcher.handoff` drives the streams of `stream_response()` itself,
+    unless middleware is around *app*: then the response takes the usual way.
     """
     app.config["MAX_CONTENT_LENGTH"] = None
     app.request_class = PulledRequest
@@ -95,13 +96,15 @@ class _HandOffConnection(TrioASGIHTTPConnection):
     async def _send_response(
         self, send: ASGISendCallable, response: ResponseTypes
     ) -> None:
-        extensions = self.scope.get("extensions") or {}
         body = response.response
-        if not (isinstance(body, _EventStreamBody) and EXTENSION in extensions):
+        if not (isinstance(body, _EventStreamBody) and self._can_hand_off(send)):
             await super()._send_response(send, response)
             return
-        headers = encode_headers(response.headers)
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        start = {
+            "type": "http.response.start",
+            "status": response.status_code,
+            "headers": encode_headers(response.headers),
+        }
         hand_off = {
             "type": EXTENSION,
             "stream": body.stream,
@@ -110,3 +113,13 @@ class _HandOffConnection(TrioASGIHTTPConnection):
         }
         await send(cast(ASGISendEvent, start))
         await send(cast(ASGISendEvent, hand_off))
+
+    def _can_hand_off(self, send: ASGISendCallable) -> bool:
+        """Return whether there is no middleware between the server and the view."""
+        app = self.app
+        # Quart's way to add middleware is `app.asgi_app = Middleware(app.asgi_app)`.
+        is_wrapped = "asgi_app" in vars(app) or any(
+            getattr(type(app), name) is not getattr(QuartTrio, name)
+            for name in ("asgi_app", "__call__")
+        )
+        return not is_wrapped and is_direct(self.scope, app=app, send=send)

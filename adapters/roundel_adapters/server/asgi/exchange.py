@@ -51,7 +51,8 @@ class HttpExchange:
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application; `HTTPStream` calls it."""
         if self._hand_off is not None:
-            advertise(scope)
             send = with_hand_off(send, self._hand_off)
+            # Hypercorn's wrapper of ASGI applications has the application as `app`.
+            advertise(scope, app=getattr(app, "app", app), send=send)
         self._apps.start(app, scope, self.receive_queue, send)
         return self.receive_queue.put
