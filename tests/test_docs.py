@@ -48,7 +48,7 @@ __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-KNOWN = {"http", "python", "sh", "js", "json", "toml", "nginx"}
+KNOWN = {"http", "python", "sh", "js", "json", "toml", "nginx", "text"}
 KNOWN |= {"{toctree}", "{eval-rst}"}
 
 KEY = "a-key-for-my-backend"

@@ -1,0 +1,192 @@
+"""Pages with a plain `EventSource` behind the documented proxies, through restarts."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.client import HTTPResponse, HTTPSConnection
+from pathlib import Path
+
+import attrs
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from browser.conftest import TIMEOUT, Server, Start, browser, start
+from support.certificates import Authority
+from support.ports import reserved_port
+from support.proxies import PROXIES, Frontend, running_proxy
+from support.valkey_server import server as store_server
+
+__all__ = ["browser", "start"]  # Fixtures are found by their names.
+
+pytestmark = pytest.mark.slow
+
+PAGES = 8
+"""Open pages: more than the six connections of HTTP/1.1."""
+
+FOLLOW = """() => {
+  document.body.innerHTML = "<b id=bell>";
+  globalThis.cuts = 0;
+  globalThis.stream = new EventSource("/v1/stream");
+  stream.onerror = () => { cuts += 1; };
+  stream.addEventListener("badge", (event) => {
+    bell.textContent = JSON.parse(event.data).unread;
+    globalThis.shownAt = Date.now();
+  });
+}"""
+
+
+@attrs.define
+class Deployment:
+    """Nodes behind a proxy, which a test stops and starts again, and their pages."""
+
+    start: Start
+    context: BrowserContext
+    addresses: list[str]
+    store: str
+    url: str = ""
+    nodes: list[Server] = attrs.field(factory=list)
+    pages: list[Page] = attrs.field(factory=list)
+
+    def start_node(self, number: int) -> None:
+        bind = self.addresses[number]
+        node = self.start("serve", "--bind", bind, ROUNDEL_ENGINE=self.store)
+        self.nodes[number : number + 1] = [node]
+
+    def open_pages(self, count: int = PAGES) -> None:
+        """Open pages of the site that show the badge of alice."""
+        token = self.nodes[0].token("alice")
+        cookie = {"name": "roundel", "value": token, "url": self.url}
+        self.context.add_cookies([cookie])
+        for _ in range(count):
+            page = self.context.new_page()
+            page.goto(f"{self.url}/v1/nothing")
+            page.evaluate(FOLLOW)
+            self.pages.append(page)
+
+    def wait_for_badge(self, number: int) -> None:
+        """Wait until every page shows *number*; fail with the states of the pages."""
+        try:
+            for page in self.pages:
+                page.wait_for_function("n => bell.textContent === n", arg=f"{number}")
+        except Exception:
+            look = "() => [stream.readyState, bell.textContent, cuts]"
+            pytest.fail(
+                f"expected {number} in {[p.evaluate(look) for p in self.pages]}"
+            )
+
+
+@pytest.fixture
+def context(browser) -> Iterator[BrowserContext]:
+    """Open a window that accepts the certificates of the tests."""
+    with browser.new_context(ignore_https_errors=True) as context:
+        context.set_default_timeout(20_000)
+        yield context
+
+
+@pytest.fixture
+def deploy(start, context, tmp_path: Path, lacking) -> Iterator:
+    """Start nodes behind a proxy of this name."""
+    certificate, key = Authority(tmp_path).issue("127.0.0.1")
+    with ExitStack() as stack:
+
+        def deploy(proxy: str, *, nodes: int = 1, store: str = "") -> Deployment:
+            ports = [stack.enter_context(reserved_port()) for _ in range(nodes + 1)]
+            addresses = [f"127.0.0.1:{port}" for port in ports[1:]]
+            file = f"sqlite:{tmp_path / 'roundel.db'}"
+            made = Deployment(start, context, addresses, store or file)
+            for number in range(nodes):
+                made.start_node(number)
+            folder = tmp_path / proxy
+            folder.mkdir()
+            site = Frontend(ports[0], certificate, key, addresses)
+            running = running_proxy(proxy, folder, site, lacking)
+            made.url = stack.enter_context(running)
+            return made
+
+        yield deploy
+        for page in context.pages:
+            page.close()  # Caddy waits for open streams before it exits.
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_page_is_live_after_a_restart(deploy, proxy, end):
+    """After SIGTERM or SIGKILL and a start, all pages show the next badge.
+
+    A page that opened its stream while the service was down shows it too.
+    """
+    site = deploy(proxy)
+    site.open_pages()
+    site.wait_for_badge(0)
+    site.nodes[0].notify("alice", "Before")
+    site.wait_for_badge(1)
+
+    if end == "stop":
+        assert site.nodes[0].stop() == 0
+    else:
+        site.nodes[0].process.kill()
+        site.nodes[0].process.wait()
+    site.pages[-1].evaluate("() => stream.close()")
+    site.pages[-1].evaluate(FOLLOW)
+    for page in site.pages[:-1]:
+        page.wait_for_function("() => cuts > 0")
+    site.start_node(0)
+    site.nodes[0].notify("alice", "After")
+    site.wait_for_badge(2)
+
+
+def test_every_page_is_live_after_a_rolling_restart(deploy):
+    """Two nodes at one store are restarted one after the other behind nginx."""
+    with store_server("redis") as store:
+        site = deploy("nginx", nodes=2, store=store.url)
+        site.open_pages()
+        site.wait_for_badge(0)
+        for number in (0, 1):
+            assert site.nodes[number].stop() == 0
+            site.start_node(number)
+            site.nodes[number].notify("alice", "Hello")
+            site.wait_for_badge(number + 1)
+
+
+def test_only_the_stream_hides_an_outage(deploy):
+    """While no node answers, any other call through nginx is a 502, not a 200."""
+    site = deploy("nginx")
+    site.nodes[0].stop()
+    page = site.context.new_page()
+
+    assert 502 == page.goto(f"{site.url}/v1/badge").status
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_event_is_not_delayed(deploy, proxy):
+    """Events over HTTP/1.1 arrive in less than the 200 ms of a held-back segment."""
+    site = deploy(proxy)
+    token = site.nodes[0].token("alice")
+    host = site.url.removeprefix("https://")
+    insecure = ssl._create_unverified_context()
+    connection = HTTPSConnection(host, timeout=TIMEOUT, context=insecure)
+    connection.request(
+        "GET", "/v1/stream", headers={"Authorization": f"Bearer {token}"}
+    )
+    response = connection.getresponse()
+    _read_badge(response)
+    delays = []
+    for _ in range(5):
+        sent = time.monotonic()
+        site.nodes[0].notify("alice", "Hello")
+        _read_badge(response)
+        delays.append(time.monotonic() - sent)
+    connection.close()
+
+    assert sorted(delays)[2] < 0.15, delays
+
+
+def _read_badge(response: HTTPResponse) -> None:
+    """Read the next event `badge`."""
+    while response.readline() != b"event: badge\n":
+        pass
+    while response.readline() != b"\n":
+        pass
