@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from .limits import ServerCounters, ServerLimits
-from .listeners import BACKLOG, Listener, listen
+from .listeners import BACKLOG, Listener, adopt_listener, listen, listen_unix
 from .serve import serve
 
-__all__ = ["BACKLOG", "Listener", "ServerCounters", "ServerLimits", "listen", "serve"]
+__all__ = [
+    "BACKLOG",
+    "Listener",
+    "ServerCounters",
+    "ServerLimits",
+    "adopt_listener",
+    "listen",
+    "listen_unix",
+    "serve",
+]

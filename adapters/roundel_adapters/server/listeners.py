@@ -1,10 +1,14 @@
-"""Listening sockets: plain or TLS, optionally with a shared port."""
+"""Listening sockets: TCP, plain or TLS, Unix domain, or inherited from a parent."""
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
-from contextlib import ExitStack
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import TypeAlias, overload
 
 import trio
@@ -12,7 +16,16 @@ import trio
 BACKLOG = 4096
 """Connections that may wait to be accepted; a deploy brings thousands at once."""
 
+UNIX_MODE = 0o666
+"""Permissions of a Unix socket: as on a loopback port, any local user can connect."""
+
+PROBE_TIMEOUT = 1.0
+"""Seconds in which a live owner of a Unix socket accepts into its backlog."""
+
 Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
+
+# `localhost` often has an IPv6 address on a machine without IPv6.
+_ADDRESS_IS_ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 @overload
@@ -38,17 +51,15 @@ async def listen(
 ) -> list[trio.SocketListener] | list[trio.SSLListener[trio.SocketStream]]:
     """Open listening sockets for *host* and *port*; port 0 selects a free port.
 
-    With *tls* the sockets use TLS, and ALPN offers HTTP/2 and HTTP/1.1. With
-    *share_port* several processes of the same user may listen on the port, and Linux
-    distributes connections over them (SO_REUSEPORT).
+    The *host* ``::`` listens on IPv4 as well. A name with several addresses has one
+    listener for each that the machine has, all on the same port. With *tls* the sockets
+    use TLS, and ALPN offers HTTP/2 and HTTP/1.1. With *share_port* several processes of
+    the same user may listen on the port, and Linux distributes connections over them
+    (SO_REUSEPORT).
     """
-    if share_port:
-        listeners = await _open_shared_listeners(host, port)
-    else:
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    listeners = await _open_tcp_listeners(host, port, share_port=share_port)
     for listener in listeners:
-        # Accepted sockets inherit it: an event must not wait for an acknowledgement.
-        listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        set_tcp_options(listener)
     if tls is None:
         return listeners
     tls.set_alpn_protocols(["h2", "http/1.1"])
@@ -56,21 +67,155 @@ async def listen(
     return [trio.SSLListener(each, tls, https_compatible=True) for each in listeners]
 
 
-async def _open_shared_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Do the work of `trio.open_tcp_listeners()`, which cannot share a port."""
-    addresses = await trio.socket.getaddrinfo(
+async def _open_tcp_listeners(
+    host: str, port: int, *, share_port: bool
+) -> list[trio.SocketListener]:
+    found = await trio.socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    absent: OSError | None = None
+    listeners: list[trio.SocketListener] = []
     with ExitStack() as opened:
-        listeners = []
-        for family, kind, protocol, _, address in addresses:
-            sock = opened.enter_context(trio.socket.socket(family, kind, protocol))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            await sock.bind(address)
+        for family, address in addresses:
+            try:
+                sock = bind_tcp(family, address, port=port, share_port=share_port)
+            except OSError as error:
+                if error.errno not in _ADDRESS_IS_ABSENT:
+                    raise
+                absent = error
+                continue
+            opened.enter_context(sock)
             sock.listen(BACKLOG)
-            listeners.append(trio.SocketListener(sock))
+            port = sock.getsockname()[1]
+            listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
+        if not listeners and absent is not None:
+            raise absent
         opened.pop_all()
     return listeners
+
+
+def bind_tcp(
+    family: int, address: tuple[object, ...], *, port: int, share_port: bool
+) -> socket.socket:
+    """Return a socket that is bound to the host of *address* and to *port*.
+
+    On Linux, other sockets can bind the address until one of them listens.
+    """
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            is_any_host = address[0] == "::"
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_any_host)
+        sock.bind((address[0], port, *address[2:]))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: str) -> tuple[trio.SocketListener, Callable[[], None]]:
+    """Listen on a Unix domain socket; return the listener and a function.
+
+    The function removes the socket's file if it is still this listener's. Call it while
+    the listener is open: afterwards another process may have replaced the file. A file
+    that a dead process has left is replaced. Raises `OSError` if another process
+    listens there, or if the file is no socket.
+    """
+    _remove_stale_socket(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        # Another process can take over an abandoned inode number, but not the time.
+        created = _identity(path)
+        os.chmod(path, UNIX_MODE)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+
+    def remove() -> None:
+        with suppress(OSError):
+            if _identity(path) == created:
+                os.unlink(path)
+
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock)), remove
+
+
+def _remove_stale_socket(path: str) -> None:
+    try:
+        before = _identity(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise OSError(errno.EEXIST, "the file exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A full backlog blocks, and a blocked connection has a live listener too.
+        probe.settimeout(PROBE_TIMEOUT)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            # Between the two checks another process may have replaced the file.
+            if _identity(path) == before:
+                os.unlink(path)
+            return
+        except (TimeoutError, BlockingIOError):
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _identity(path: str) -> tuple[int, int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def adopt_listener(number: int) -> trio.SocketListener:
+    """Return the listener of the inherited file descriptor *number*, and own it.
+
+    This is how systemd and other supervisors pass a socket that outlives the process:
+    connections wait in its backlog during a restart. Raises `OSError` if *number* is
+    not an open, listening stream socket.
+    """
+    try:
+        sock = socket.socket(fileno=number)
+    except OSError as error:
+        reason = "is not open" if error.errno == errno.EBADF else "is not a socket"
+        raise OSError(error.errno, f"file descriptor {number} {reason}") from None
+    is_stream = sock.type == socket.SOCK_STREAM
+    if not is_stream or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        # It is the caller's again.
+        sock.detach()
+        reason = "is not a listening stream socket"
+        raise OSError(errno.EINVAL, f"file descriptor {number} {reason}")
+    # Processes that this one starts must not inherit it by accident.
+    sock.set_inheritable(False)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    set_tcp_options(listener)
+    return listener
+
+
+def set_tcp_options(listener: Listener, *, write_timeout: float | None = None) -> None:
+    """Set the options that accepted TCP sockets inherit; others have none.
+
+    An event must not wait for an acknowledgement. With *write_timeout* the kernel ends
+    a connection whose peer acknowledges nothing for so many seconds (RFC 5482). Until
+    then a lost peer keeps its place, since the kernel's buffer takes what the peer does
+    not: by default Linux retries for about 15 minutes.
+    """
+    transport = (
+        listener.transport_listener
+        if isinstance(listener, trio.SSLListener)
+        else listener
+    )
+    assert isinstance(transport, trio.SocketListener)
+    sock = transport.socket
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if write_timeout is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = max(1, round(write_timeout * 1_000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -33,7 +33,7 @@ from .dispatcher.dispatcher import IS_SUPPORTED, StreamDispatcher
 from .fastpath.event_loop import FastLoop
 from .fastpath.interface import App
 from .limits import ServerCounters, ServerLimits
-from .listeners import Listener
+from .listeners import Listener, set_tcp_options
 
 log = logging.getLogger("roundel_adapters.server")
 
@@ -63,10 +63,11 @@ async def serve(
     are updated while the server runs. *fastpath* answers the requests over plain
     HTTP/1.1 that it handles, and *app* answers all others.
     """
-    server = _Server(
-        app, limits or ServerLimits(), counters or ServerCounters(), fastpath
-    )
+    limits = limits or ServerLimits()
+    server = _Server(app, limits, counters or ServerCounters(), fastpath)
     try:
+        for listener in listeners:
+            set_tcp_options(listener, write_timeout=limits.write_timeout)
         async with trio.open_nursery() as lifespan_nursery:
             context = server.context
             lifespan = Lifespan(context.app, context.config, context.state)

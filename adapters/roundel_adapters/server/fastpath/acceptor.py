@@ -91,6 +91,8 @@ class Acceptor:
 def _duplicate(listener: trio.SocketListener) -> socket.socket:
     sock = socket.socket(fileno=os.dup(listener.socket.fileno()))
     sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        return sock
     # Accepted sockets inherit the options that trio sets: an event must not wait for
     # the next one, and a peer that stalls must not hold megabytes of kernel memory.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
