@@ -69,6 +69,8 @@ class Connection:
     async def run(self, received: bytes = b"") -> None:
         """Serve until the connection ends; *received* are its bytes so far."""
         self._idle_timeout.reset(self._limits.head_timeout)
+        if not received:
+            self._context.idle_connections.add(self._idle_timeout)
         try:
             # A request that has begun is served also while the server drains.
             if received or await self._can_begin():
@@ -77,6 +79,7 @@ class Connection:
             # The peer left before a protocol took over.
             self._is_closed = True
         finally:
+            self._context.idle_connections.discard(self._idle_timeout)
             self._idle_timeout.reset(math.inf)
             await self._end()
 
@@ -176,6 +179,8 @@ class Connection:
             self._finish()
         elif isinstance(event, Updated) and not self._is_closed:
             self._is_busy = not event.idle
+            idle = self._context.idle_connections
+            (idle.discard if self._is_busy else idle.add)(self._idle_timeout)
             self._is_mid_head = False
             self._reset_timeout()
             if event.idle and self._context.is_draining:

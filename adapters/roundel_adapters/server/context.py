@@ -12,7 +12,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from .dispatcher.dispatcher import StreamDispatcher
 from .limits import ServerCounters, ServerLimits
 from .paced_stream import ShutdownDeadline
-from .timeouts import IdleTimeouts
+from .timeouts import IdleConnections, IdleTimeouts
 
 
 @final
@@ -31,6 +31,7 @@ class ServerContext:
     worker_context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
     shutdown_deadline: ShutdownDeadline = attrs.field(factory=ShutdownDeadline)
     timeouts: IdleTimeouts = attrs.field(factory=IdleTimeouts)
+    idle_connections: IdleConnections = attrs.field(factory=IdleConnections)
     dispatcher: StreamDispatcher | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
 

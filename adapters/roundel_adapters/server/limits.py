@@ -21,10 +21,11 @@ class ServerLimits:
     *keep_alive_timeout*. The default is longer than the 60 s of common proxies, so that
     the proxy closes first. The time of a request's body is limited by the application.
 
-    A new connection above *max_connections* is closed at once; open connections are
-    never evicted. The process's limit of open files lowers *max_connections*. A head
-    above *max_head* is answered 431, and a target above *max_target* 414. The size of
-    an HTTP/2 header list includes 32 bytes per field (RFC 9113 6.5.2).
+    A new connection above *max_connections* replaces the one that has waited longest
+    for a request. It is closed at once if all others serve a request or a stream. The
+    process's limit of open files lowers *max_connections*. A head above *max_head* is
+    answered 431, and a target above *max_target* 414. The size of an HTTP/2 header list
+    includes 32 bytes per field (RFC 9113 6.5.2).
 
     One HTTP/2 connection may have *max_streams* open requests. A client may reset
     *max_resets* streams in a burst and *resets_per_second* in the long run; the server

@@ -148,7 +148,7 @@ class _Server:
                 self.context,
                 self._fastpath,
                 plain,
-                below_limit=self._below_connection_limit,
+                make_room=self._make_room,
                 hand_over=partial(self._take_over, connections),
             )
             await connections.start(self._fast_loop.run)
@@ -167,14 +167,22 @@ class _Server:
         if self._fast_loop is not None:
             self._fast_loop.drain()
 
+    def _make_room(self) -> bool:
+        """Return whether a new connection may stay.
+
+        At the limit, the connection that waits longest for a request is closed. Streams
+        and running requests stay: a burst of connections must not end them.
+        """
+        is_below = self._below_connection_limit()
+        return is_below or self.context.idle_connections.close_longest()
+
     def _below_connection_limit(self) -> bool:
         streams = len(self._dispatcher) if self._dispatcher is not None else 0
         fast = len(self._fast_loop) if self._fast_loop is not None else 0
         return len(self._connections) + fast + streams < self._max_connections
 
     async def _accept(self, stream: AnyStream) -> None:
-        if not self._below_connection_limit():
-            # Evicting instead would let a burst of connections end quiet streams.
+        if not self._make_room():
             self.context.counters.rejected += 1
             await trio.aclose_forcefully(stream)
             return

@@ -41,6 +41,32 @@ class IdleTimeouts:
 
 
 @final
+class IdleConnections:
+    """The timeouts of the connections that wait for a request, the longest first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[IdleTimeout, None] = {}
+
+    def add(self, timeout: IdleTimeout) -> None:
+        """Add a connection, which begins to wait now."""
+        self._waiting.pop(timeout, None)
+        self._waiting[timeout] = None
+
+    def discard(self, timeout: IdleTimeout) -> None:
+        """Remove a connection, which has a request or has ended."""
+        self._waiting.pop(timeout, None)
+
+    def close_longest(self) -> bool:
+        """Time out the connection that waits longest; return whether there is one."""
+        timeout = next(iter(self._waiting), None)
+        if timeout is None:
+            return False
+        self.discard(timeout)
+        timeout.expire()
+        return True
+
+
+@final
 class IdleTimeout:
     """Calls *on_timeout* when it was not reset in time.
 
@@ -73,6 +99,10 @@ class IdleTimeout:
             return
         self._deadline = trio.current_time() + seconds
         self._timeouts.schedule(self, self._deadline)
+
+    def expire(self) -> None:
+        """Time out now."""
+        self._on_timeout()
 
     def stop(self) -> None:
         """Disable the timeout and release *on_timeout*."""

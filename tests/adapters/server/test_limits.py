@@ -6,11 +6,13 @@ import resource
 
 import pytest
 import trio
+import trio.testing
 from quart_trio import QuartTrio
 
 from roundel_adapters import server
 from roundel_adapters.server.serve import RESERVE
-from support.asgi_apps import Ticker, answer, app_of
+from support.asgi_apps import START, Ticker, answer, app_of, body_message
+from support.fastpath_app import FakeFastpathApp
 from support.http2 import connect_http2
 from support.server import read_until
 
@@ -27,18 +29,52 @@ async def status(stream):
     return int(received.split(maxsplit=2)[1]) if received else None
 
 
+async def wait_for_more(scope, receive, send):
+    """Begin a response, and end it when the client leaves."""
+    await send(START)
+    await send(body_message(b"begun"))
+    await receive()
+    await receive()
+
+
 async def test_connection_above_the_limit_is_rejected(serve):
-    """A new connection is closed at once, and no open one is evicted."""
-    async with serve(app_of(answer), max_connections=1) as served:
+    """A new connection is closed at once, and no open response is cut."""
+    async with serve(app_of(wait_for_more), max_connections=1) as served:
         first = await served.get("/")
-        await read_until(first, b"ok")
+        await read_until(first, b"begun")
         second = await served.get("/")
         assert await read_until(second, b"never") == b""
-        await first.send_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        assert b"ok" in await read_until(first, b"never")
+        await first.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
         third = await served.get("/")
 
-        assert b"ok" in await read_until(third, b"ok")
+        assert b"begun" in await read_until(third, b"begun")
+
+
+REQUEST = b"GET /lines HTTP/1.1\r\nhost: x\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [0, 9, len(REQUEST)], ids=["new", "head", "kept"])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fastpath", "asgi"])
+async def test_longest_idle_connection_makes_room(serve, size, is_fast):
+    """Connections without a request cannot keep another one out."""
+    fastpath = FakeFastpathApp() if is_fast else None
+    async with serve(app_of(answer), fastpath, max_connections=2) as served:
+        idle = []
+        for _ in range(2):
+            stream = await connect(served)
+            await stream.send_all(REQUEST[:size])
+            if size == len(REQUEST):
+                await read_until(stream, END)
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            idle.append(stream)
+        fresh = await served.get("/lines")
+
+        assert b"200" in await read_until(fresh, END)
+        assert await read_until(idle[0], b"never") == b""
+        await idle[1].send_all(REQUEST[size % len(REQUEST) :])
+        assert b"200" in await read_until(idle[1], END)
 
 
 async def test_connections_are_counted():
@@ -50,7 +86,7 @@ async def test_connections_are_counted():
 
     async def run(*, task_status):
         await server.serve(
-            app_of(answer),
+            app_of(wait_for_more),
             listeners,
             shutdown=stop.wait,
             limits=limits,
@@ -60,7 +96,9 @@ async def test_connections_are_counted():
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run)
-        async with await trio.open_tcp_stream(*address):
+        async with await trio.open_tcp_stream(*address) as busy:
+            await busy.send_all(REQUEST)
+            await read_until(busy, b"begun")
             async with await trio.open_tcp_stream(*address) as rejected:
                 assert await rejected.receive_some() == b""
             assert (counters.open, counters.rejected) == (1, 1)

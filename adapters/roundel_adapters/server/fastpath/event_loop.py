@@ -65,7 +65,7 @@ MAX_IDLE_WORKERS = 16
 class FastLoop:
     """Serves the connections of *listeners* with *app*; `run()` has to run.
 
-    A connection for which *below_limit* returns false is closed at once. A connection
+    A connection for which *make_room* returns false is closed at once. A connection
     with an unsupported request is passed to *hand_over*, with the bytes received of it.
     """
 
@@ -75,12 +75,12 @@ class FastLoop:
         app: App,
         listeners: Sequence[trio.SocketListener],
         *,
-        below_limit: Callable[[], bool],
+        make_room: Callable[[], bool],
         hand_over: Callable[[trio.SocketStream, bytes], None],
     ) -> None:
         self._context = context
         self._app = app
-        self._below_limit = below_limit
+        self._make_room = make_room
         self._hand_over = hand_over
         self._epoll = select.epoll()
         self._acceptor = Acceptor(listeners, self._epoll)
@@ -158,8 +158,7 @@ class FastLoop:
 
     def _accept(self, sock: socket.socket) -> None:
         counters = self._context.counters
-        if not self._below_limit():
-            # The new connection goes: a storm must not evict a quiet stream.
+        if not self._make_room():
             counters.rejected += 1
             sock.close()
             return

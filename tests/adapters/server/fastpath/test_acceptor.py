@@ -66,7 +66,7 @@ async def test_acceptor_backs_off_when_out_of_files(
         SimpleNamespace(),
         FakeFastpathApp(),
         [listener],
-        below_limit=lambda: True,
+        make_room=lambda: True,
         hand_over=print,
     )
     failing, _ = let_fail(loop._acceptor, errno.EMFILE)
