@@ -48,8 +48,20 @@ __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-KNOWN = {"http", "python", "sh", "js", "json", "toml", "nginx", "text"}
-KNOWN |= {"{toctree}", "{eval-rst}"}
+KNOWN = {
+    "http",
+    "python",
+    "sh",
+    "js",
+    "json",
+    "toml",
+    "nginx",
+    "text",
+    "ini",
+    "yaml",
+    "dockerfile",
+}
+KNOWN |= {"{toctree}", "{eval-rst}", "dockerfile"}
 
 KEY = "a-key-for-my-backend"
 SECRET = "a-secret-of-at-least-32-bytes-that-signs-tokens"
