@@ -96,6 +96,7 @@ def build(
             ping=settings.ping,
             max_age=settings.max_age,
             write_timeout=settings.write_timeout,
+            retry=settings.retry,
         ),
         limits=StreamLimits(
             streams=settings.max_streams, per_user=settings.max_streams_per_user

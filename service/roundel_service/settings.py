@@ -175,6 +175,7 @@ class Settings:
         is_valid=lambda origins: all(map(_ORIGIN.fullmatch, origins)),
         default=(),
     )
+    retry: float = _seconds(5.0)
     ping: float = _seconds(25.0)
     max_age: float = _seconds(600.0)
     write_timeout: float = _seconds(30.0)

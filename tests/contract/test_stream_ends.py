@@ -141,6 +141,47 @@ async def test_retry_is_a_line_before_bye(autojump_clock, world):
     assert f'"retry":{last[0].removeprefix("retry: ")}}}' in last[2]
 
 
+@LEVELS
+@pytest.mark.parametrize(("changes", "retry"), [({}, 5_000), ({"retry": "2.5"}, 2_500)])
+async def test_stream_begins_with_retry(
+    autojump_clock, make_world, level, changes, retry
+):
+    """The line before `hello` replaces the reconnection time of an earlier `bye`."""
+    world = make_world(**changes)
+    async with world.user().stream(f"{STREAM}?level={level}") as stream:
+        await first_events(stream)
+
+        assert retry == stream.retry
+
+
+@pytest.mark.parametrize(
+    ("reason", "floor"), [("drain", 5_000), ("max_age", 1_000), ("expired", 1_000)]
+)
+async def test_drain_retry_has_the_floor_of_the_setting(
+    autojump_clock, make_world, reason, floor
+):
+    """A drained page comes back when the next process listens."""
+    changes, ttl, end = ENDS[reason]
+    world = make_world(**changes)
+    async with world.user(ttl=ttl).stream(STREAM) as stream:
+        await first_events(stream)
+        await end(world)
+        *_, bye = await remaining_events(stream)
+
+        assert floor <= data(bye)["retry"] <= floor + 2
+
+
+async def test_shed_retry_has_the_floor_of_the_setting(autojump_clock, make_world):
+    """A shed page asks again after `ROUNDEL_RETRY`, not each second for ever."""
+    world = make_world(max_streams="1", retry="7")
+    async with world.user().stream(STREAM) as first:
+        await first_events(first)
+        async with world.user().stream(STREAM) as second:
+            *_, bye = await remaining_events(second)
+
+            assert 7_000 <= data(bye)["retry"] <= 7_002
+
+
 async def test_bye_moves_no_cursor(autojump_clock, world):
     """Changes after the end of a stream are replayed to the next connection."""
     async with world.user().stream(f"{STREAM}?level=items") as stream:
@@ -267,7 +308,7 @@ async def test_stream_during_a_drain(autojump_clock, world, level):
 
 
 async def test_drain_spreads_reconnections(autojump_clock, world):
-    """Each of N streams draws its reconnection time from [1, 1 + N/500] seconds."""
+    """Each of N streams draws its reconnection time from [5, 5 + N/500] seconds."""
     retries = []
     async with trio.open_nursery() as nursery:
 
@@ -282,11 +323,11 @@ async def test_drain_spreads_reconnections(autojump_clock, world):
         world.service.hub.drain()
 
     assert 50 == len(retries)
-    assert all(1_000 <= retry <= 1_100 for retry in retries)
+    assert all(5_000 <= retry <= 5_100 for retry in retries)
     assert len(set(retries)) > 10
 
 
-@pytest.mark.parametrize(("draw", "retry"), [(0.0, 1_000), (0.5, 1_005), (1.0, 1_010)])
+@pytest.mark.parametrize(("draw", "retry"), [(0.0, 5_000), (0.5, 5_005), (1.0, 5_010)])
 async def test_retry_bounds(autojump_clock, world, draw, retry):
     """Five streams at 500 reconnections a second spread over 10 ms."""
     hub = world.service.hub

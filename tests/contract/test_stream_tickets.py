@@ -186,7 +186,7 @@ async def test_resume_key_is_sent_before_the_state(autojump_clock, world, level)
             chunks.append(stream._chunks.receive_nowait())
     hello, key, state, _ = b"".join(chunks).split(b"\n\n")
 
-    assert hello.startswith(b"event: hello\n")
+    assert hello.startswith(b"retry: 5000\nevent: hello\n")
     assert key.startswith(b"id: k.")
     assert b"\n" not in key
     assert state.split(b"\n")[-1].startswith(key)

@@ -116,7 +116,7 @@ class HelloWithId:
 
 
 def _with_id(chunk: bytes) -> bytes:
-    if not chunk.startswith(b"event: hello\n"):
+    if b"event: hello\n" not in chunk:
         return chunk
     hello = msgspec.json.decode(chunk.partition(b"data: ")[2])
     cursor = Cursor({"": Position(hello["epoch"], hello["v"])})

@@ -65,6 +65,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_JWT_AUDIENCE    the required aud of tokens
       ROUNDEL_JWT_ISSUER      the required iss of tokens
       ROUNDEL_CORS_ORIGINS    allowed other origins, separated by commas
+      ROUNDEL_RETRY           5 seconds until a browser returns from a drain or a cut
       ROUNDEL_PING            25 seconds of silence before a ping
       ROUNDEL_MAX_AGE         600 seconds until a stream must reconnect
       ROUNDEL_WRITE_TIMEOUT   30 seconds until a client that reads nothing is cut

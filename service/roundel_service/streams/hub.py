@@ -75,7 +75,11 @@ class Hub:
             else None
         )
         self._registry = StreamRegistry(
-            limits, self.presence, random=random, metrics=self.metrics
+            limits,
+            self.presence,
+            retry=self._timeouts.retry,
+            random=random,
+            metrics=self.metrics,
         )
         # Users with a channel, and users whose channel is about to be created.
         users: ChainMap[str, Any] = ChainMap(self._channels, self._pending_reads)

@@ -17,8 +17,8 @@ from .events import CloseReason
 from .presence import StreamPresence, StreamSlot
 from .subscriber import Subscriber
 
-MIN_RETRY = 1_000
-"""Minimum reconnection time of a planned end, in milliseconds."""
+MIN_RETRY = 1.0
+"""Minimum reconnection time of an end that no other stream shares, in seconds."""
 
 RECONNECTS_PER_SECOND = 500
 """Streams that a process can accept per second; reconnections are spread over time."""
@@ -41,11 +41,13 @@ class StreamLimits:
 class StreamRegistry:
     """Holds the subscribers that are served, within *limits*.
 
+    *retry* is the minimum reconnection time after a drain or a rejection, in seconds.
     *random* draws from [0, 1).
     """
 
     _limits: StreamLimits
     _presence: StreamPresence | None
+    _retry: float = attrs.field(kw_only=True)
     _random: Callable[[], float] = attrs.field(kw_only=True)
     _metrics: Metrics = attrs.field(kw_only=True)
     _subscribers: set[Subscriber] = attrs.field(factory=set, init=False)
@@ -106,9 +108,14 @@ class StreamRegistry:
 
         Streams that end together reconnect one by one, as fast as they can be served.
         """
-        together = len(self._subscribers) if reason in ("drain", "shed") else 1
-        spread = 1_000 * together / RECONNECTS_PER_SECOND
-        return events.close_message(reason, round(MIN_RETRY + spread * self._random()))
+        # WHATWG HTML 9.2.3: a 502 is final. A proxy answers it to a page that comes
+        # back after a drain before the next process listens.
+        if reason in ("drain", "shed"):
+            minimum, together = self._retry, len(self._subscribers)
+        else:
+            minimum, together = MIN_RETRY, 1
+        seconds = minimum + together / RECONNECTS_PER_SECOND * self._random()
+        return events.close_message(reason, round(1_000 * seconds))
 
 
 @final

@@ -39,12 +39,14 @@ class StreamTimeouts:
     """Timeouts of every stream, in seconds.
 
     *ping* is the heartbeat interval, *max_age* the maximum lifetime. A write that takes
-    *write_timeout* ends the stream.
+    *write_timeout* ends the stream. *retry* is the reconnection time after a cut, and
+    the minimum after a drain.
     """
 
     ping: float = 25.0
     max_age: float = 600.0
     write_timeout: float = 30.0
+    retry: float = 5.0
 
 
 @final
@@ -96,6 +98,7 @@ def open_subscriber(
         now=trio.current_time(),
         last_event_id=request.last_event_id,
         hello=hello,
+        retry=timeouts.retry,
         gap=_gap,
         ping=events.ping_event,
         heartbeat=timeouts.ping,

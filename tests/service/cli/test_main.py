@@ -92,7 +92,7 @@ def test_stream_over_a_socket_is_that_of_the_contract():
             change = next(wire)
 
     hello, snapshot, _ = opening.split("\n\n")
-    assert re.fullmatch(r'event: hello\ndata: \{"proto":1,.*\}', hello)
+    assert re.fullmatch(r'retry: 5000\nevent: hello\ndata: \{"proto":1,.*\}', hello)
     assert re.fullmatch(
         r"event: snapshot\ndata: \{.*\}\nid: [A-Za-z0-9._~-]+\.0", snapshot
     )

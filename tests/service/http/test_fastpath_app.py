@@ -131,7 +131,7 @@ async def test_event_stream_is_not_open_before_its_lifespan(autojump_clock, runn
     with response.lifespan:
         assert 1 == running.hub.streams
         data = b"".join(response.stream.data_to_send(trio.current_time()))
-    assert data.startswith((b"retry: ", b"event: hello"))
+    assert data.startswith(b"retry: 5000\nevent: hello\n")
     assert 0 == running.hub.streams
 
 
