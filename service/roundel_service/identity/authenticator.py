@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, final
 
 import attrs
-from joserfc.errors import JoseError
 
 from ..domain.names import is_user_name
+from . import jose
 from .callers import Caller, Credentials, Producer, User
 from .errors import InvalidCredentials, WrongRole
 from .hmac_key import HmacKey
@@ -111,9 +111,9 @@ class Authenticator:
     async def _from_token(self, text: str, *, by_cookie: bool = False) -> User:
         try:
             claims = await self.keys.verify(_check_length(text))
-        except (JoseError, ValueError, TypeError, RecursionError) as error:
+        except (jose.JoseError, ValueError, TypeError, RecursionError) as error:
             # Only the library's name of the rule: its messages quote the token.
-            rule = error.error if isinstance(error, JoseError) else "not a JWT"
+            rule = error.error if isinstance(error, jose.JoseError) else "not a JWT"
             raise InvalidCredentials(f"the token is not valid: {rule}") from None
         self._check_audience_and_issuer(claims)
         return self._user_from(claims, by_cookie=by_cookie)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias, final
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, final
 
 import attrs
 import msgspec
-from joserfc import jwk, jws
-from joserfc.errors import BadSignatureError, InvalidPayloadError, JoseError
-from joserfc.registry import HeaderParameter
-from joserfc.util import base64_to_int
+
+from . import jose
+
+if TYPE_CHECKING:
+    from joserfc import jwk, jws
 
 MAX_KEYS = 100
 """Maximum number of keys in a set."""
@@ -30,9 +32,10 @@ def jws_registry(algorithms: Mapping[str, str]) -> jws.JWSRegistry:
     Other header parameters are ignored, as RFC 7515 4 requires, except `crit`.
     """
     # RFC 7515 4.1.11: a token with an unknown critical parameter is invalid.
-    critical = {"crit": HeaderParameter("Critical", "none")}
-    registry = jws.JWSRegistry(critical, tuple(algorithms), strict_check_header=False)
-    known = jws.JWSRegistry.algorithms
+    critical = {"crit": jose.HeaderParameter("Critical", "none")}
+    names = tuple(algorithms)
+    registry = jose.jws.JWSRegistry(critical, names, strict_check_header=False)
+    known = jose.jws.JWSRegistry.algorithms
     registry.algorithms = {name: known[rule] for name, rule in algorithms.items()}
     registry.max_header_length = 2048
     return registry
@@ -42,7 +45,10 @@ _ALGORITHM_NAMES = {"RS256": "RS256", "ES256": "ES256", "Ed25519": "Ed25519"}
 # The old name of Ed25519 (RFC 9864), which would also allow Ed448.
 _ALGORITHM_NAMES["EdDSA"] = "Ed25519"
 
-_REGISTRY = jws_registry(_ALGORITHM_NAMES)
+
+@cache
+def _registry() -> jws.JWSRegistry:
+    return jws_registry(_ALGORITHM_NAMES)
 
 
 class JwksError(Exception):
@@ -59,7 +65,7 @@ class VerificationKey:
     key: jwk.Key
 
     def verifies(self, signed: jws.CompactSignature) -> bool:
-        return jws.validate_compact(signed, self.key, registry=_REGISTRY)
+        return jose.jws.validate_compact(signed, self.key, registry=_registry())
 
 
 @final
@@ -78,9 +84,9 @@ class UnverifiedToken:
             if key.algorithm == self.algorithm and key.verifies(self.signed):
                 claims = json.loads(self.signed.payload)
                 if not isinstance(claims, dict):
-                    raise InvalidPayloadError
+                    raise jose.InvalidPayloadError
                 return claims
-        raise BadSignatureError
+        raise jose.BadSignatureError
 
 
 def parse_token(text: str) -> UnverifiedToken:
@@ -88,10 +94,11 @@ def parse_token(text: str) -> UnverifiedToken:
 
     Raises `JoseError`, `ValueError`, `TypeError` or `RecursionError`.
     """
-    signed = jws.extract_compact(text.encode(), registry=_REGISTRY)
+    registry = _registry()
+    signed = jose.jws.extract_compact(text.encode(), registry=registry)
     header = signed.headers()
-    _REGISTRY.check_header(header)
-    algorithm = _REGISTRY.get_alg(header["alg"]).name
+    registry.check_header(header)
+    algorithm = registry.get_alg(header["alg"]).name
     return UnverifiedToken(header.get("kid"), algorithm, signed)
 
 
@@ -142,7 +149,7 @@ def parse_jwk_set(content: bytes) -> JwkSet:
     for members in document.keys:
         try:
             keys.append(_verification_key(members))
-        except (JoseError, ValueError, KeyError):
+        except (jose.JoseError, ValueError, KeyError):
             kid = members.get("kid")
             ignored.add(repr(kid[:64]) if isinstance(kid, str) else "without kid")
     return JwkSet(tuple(keys), frozenset(ignored))
@@ -155,8 +162,8 @@ def _verification_key(members: dict[str, Any]) -> VerificationKey:
     has_algorithm = _ALGORITHM_NAMES.get(key.alg or algorithm) == algorithm
     if not has_algorithm or "verify" not in (key.key_ops or ("verify",)):
         raise ValueError
-    if key.kty == "RSA" and base64_to_int(key.n).bit_length() not in RSA_BITS:
+    if key.kty == "RSA" and jose.base64_to_int(key.n).bit_length() not in RSA_BITS:
         raise ValueError
     # The other members are checked above; a private part is never imported.
     public = {name: members[name] for name in _PUBLIC_MEMBERS if name in members}
-    return VerificationKey(key.kid, algorithm, jwk.import_key(public))
+    return VerificationKey(key.kid, algorithm, jose.jwk.import_key(public))

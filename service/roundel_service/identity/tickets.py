@@ -21,14 +21,15 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import attrs
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
 
+from . import jose
 from .errors import InvalidCredentials
+
+if TYPE_CHECKING:
+    from joserfc.jwk import OctKey
 
 TICKET_TTL = 60.0
 """Seconds in which a ticket can open its stream for the first time."""
@@ -82,7 +83,7 @@ class Tickets:
             "holds": expires_at,
             "iat": issued_at,
         }
-        return jwt.encode({"alg": "HS256"}, claims, self._keys[0].signing_key)
+        return jose.jwt.encode({"alg": "HS256"}, claims, self._keys[0].signing_key)
 
     def verify(self, text: str) -> Ticket:
         """Return the ticket in *text*; the caller checks `first_use_until`.
@@ -114,9 +115,10 @@ class _TicketKey:
         """Return the ticket if this key signed it."""
         try:
             # The claims need no checks: only `issue()` signs with this key.
-            claims = jwt.decode(text, self.signing_key, algorithms=["HS256"]).claims
-        except (JoseError, ValueError, TypeError, RecursionError):
+            token = jose.jwt.decode(text, self.signing_key, algorithms=["HS256"])
+        except (jose.JoseError, ValueError, TypeError, RecursionError):
             return None
+        claims = token.claims
         return Ticket(
             id=claims["jti"],
             user=claims["sub"],
@@ -138,4 +140,4 @@ def _derive(producer_key: str) -> _TicketKey:
     secret = producer_key.encode()
     signing = blake2b(secret, digest_size=32, person=b"roundel.ticket").digest()
     resume = blake2b(secret, digest_size=32, person=b"roundel.resume").digest()
-    return _TicketKey(OctKey.import_key(signing), resume)
+    return _TicketKey(jose.jwk.OctKey.import_key(signing), resume)
