@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+
 MEDIA_TYPE = "text/event-stream"
 
 
@@ -53,6 +56,23 @@ def accepts_stream(accept: str | None) -> bool:
         quality[name] = not any(_is_zero(parameter) for parameter in parameters)
     ranges = (MEDIA_TYPE, "text/*", "*/*")
     return next((quality[name] for name in ranges if name in quality), False)
+
+
+def retry_after(headers: Iterable[tuple[str, str]]) -> float:
+    """Return the seconds of ``Retry-After``, 0 if there is none that can be read.
+
+    A date counts from the response's own ``Date``: the clocks may differ.
+    """
+    fields = {name.lower(): value.strip() for name, value in headers}
+    value = fields.get("retry-after", "")
+    if value.isascii() and value.isdigit():
+        # Longer ones exceed any bound, and Python refuses thousands of digits.
+        return float(value[:16])
+    try:
+        start, end = map(parsedate_to_datetime, (fields.get("date", ""), value))
+        return max((end - start).total_seconds(), 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _is_zero(parameter: str) -> bool:

@@ -5,9 +5,10 @@ and its attributes tell the driver what to do: `state` and `deadline`. The state
 is the table `TRANSITIONS`; each method is one or two of its inputs.
 
 After a lost connection the source waits for the reconnection time plus a random part
-of a span. The span doubles with each failure up to *max_backoff* and is reset by a
-connection that stayed open for *stable_after* seconds. The first reconnect is random
-too, because a restarted server loses all its subscribers at once.
+of a span. The span is a quarter of the reconnection time at first: a restarted server
+loses all its subscribers at once. It is twice that time at the second failure, doubles
+with each further one up to *max_backoff*, and is reset by a connection that stayed open
+for *stable_after* seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import attrs
 
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._event import Event
-from ._headers import MEDIA_TYPE
+from ._headers import MEDIA_TYPE, retry_after
 from ._parser import Parser
 from ._source_states import TRANSITIONS, Input, State
 
@@ -50,6 +51,7 @@ class Source:
         idle_timeout: Seconds without a byte after which the connection is lost.
         retry_statuses: Statuses after which the source reconnects. Empty as in a
             browser, where all but 200 are final; 429, 502, 503 and 504 are candidates.
+            A ``Retry-After`` of such a response delays that, up to *max_retry*.
         max_event_size: The bound of `Parser`. An event over it closes the source,
             because the peer would send it again on each connection.
     """
@@ -110,6 +112,7 @@ class Source:
         self, status: int, headers: Iterable[tuple[str, str]], *, now: float
     ) -> None:
         """Report the head of the response, after all redirects."""
+        headers = list(headers)
         reason = _rejection_reason(status, headers)
         if not reason:
             self.state = self._next_state(Input.ACCEPT)
@@ -118,6 +121,9 @@ class Source:
             self.reason = ""
         elif status in self._retry_statuses:
             self._reconnect_later(Input.RETRY, reason, now)
+            # RFC 9110 10.2.3: both forms are the earliest time of the next request.
+            wait = min(retry_after(headers), self._max_retry / 1000)
+            self.deadline = max(self.deadline, now + wait)
         else:
             self._close_for(Input.REJECT, reason)
 
@@ -176,7 +182,8 @@ class Source:
         self._opened_at = inf
         self.reason = reason
         retry = self.retry / 1000
-        span = min(retry * 2.0 ** min(self._failures, 64), self._max_backoff)
+        backoff = 2.0 ** min(self._failures - 1, 64) if self._failures > 1 else 0.25
+        span = min(retry * backoff, self._max_backoff)
         # WHATWG HTML 9.2.3: the delay is at least the reconnection time.
         self.deadline = now + retry + self._random() * span
 

@@ -372,7 +372,7 @@ def test_backoff() -> None:
         now = source.deadline
         source.handle_timeout(now)
 
-    assert [3.0, 5.0, 9.0, 11.0, 11.0] == spans[:5]
+    assert [1.25, 3.0, 5.0, 9.0, 11.0] == spans[:5]
     assert 11.0 == spans[-1]
 
 
@@ -402,7 +402,7 @@ def test_delay_bounds(
 def test_default_backoff() -> None:
     """The default of *max_backoff* is 60 s."""
     source = make_source(0.5)
-    for _ in range(9):
+    for _ in range(10):
         source.receive_error(now=0.0)
         delay = source.deadline
         source.handle_timeout(inf)
@@ -416,6 +416,8 @@ def test_delays_are_even() -> None:
     for step in range(10):
         source = make_source(step / 10)
         source.receive_error(now=0.0)
+        source.handle_timeout(10.0)
+        source.receive_error(now=0.0)
         delays.append(round(source.deadline, 6))
 
     assert [3.0, 3.6, 4.2, 4.8, 5.4, 6.0, 6.6, 7.2, 7.8, 8.4] == delays
@@ -424,8 +426,8 @@ def test_delays_are_even() -> None:
 @pytest.mark.parametrize(
     ("open_for", "span"),
     [
-        pytest.param(4.9, 8.0, id="lost too early: one more failure"),
-        pytest.param(5.0, 1.0, id="stable: failures are reset"),
+        pytest.param(4.9, 4.0, id="lost too early: one more failure"),
+        pytest.param(5.0, 0.25, id="stable: failures are reset"),
     ],
 )
 def test_stable(open_for: float, span: float) -> None:
@@ -447,7 +449,40 @@ def test_failures_after_a_stable_stream() -> None:
     source.handle_timeout(200.0)
     source.receive_error(now=200.0)
 
-    assert 202.0 == source.deadline
+    assert 201.125 == source.deadline
+
+
+SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
+RETRY_AFTER = [
+    ([("Retry-After", "120")], 120.0),
+    ([("retry-after", " 7 ")], 7.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:50:07 GMT")], 30.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sunday, 06-Nov-94 08:50:07 GMT")], 30.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun Nov  6 08:50:07 1994")], 3.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:40:00 GMT")], 3.0),
+    ([("Retry-After", SUNDAY)], 3.0),
+    ([("Retry-After", "9" * 5000)], 600.0),
+    ([("Retry-After", "601")], 600.0),
+    ([("Retry-After", "0")], 3.0),
+    ([("Retry-After", "-5")], 3.0),
+    ([("Retry-After", "1.5")], 3.0),
+    ([("Retry-After", "\u0663")], 3.0),
+    ([("Retry-After", "soon")], 3.0),
+    ([("Date", "soon"), ("Retry-After", SUNDAY)], 3.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:50:07")], 3.0),
+]
+
+
+@pytest.mark.parametrize(("headers", "delay"), RETRY_AFTER)
+def test_retry_after(headers: list[tuple[str, str]], delay: float) -> None:
+    """A response that is retried delays that, up to *max_retry*; never less than usual.
+
+    A date without a zone or in the asctime form, which has none, cannot be compared.
+    """
+    source = make_source(retry_statuses={503})
+    source.receive_response(503, headers, now=0.0)
+
+    assert (State.WAITING, delay) == (source.state, source.deadline)
 
 
 # Bounds.
