@@ -151,7 +151,7 @@ def test_settings_page_names_every_setting_with_its_default():
     rows = dict(
         re.findall(r"^\| `ROUNDEL_(\w+)` \| `?([^|`]+?)`? \|", table, re.MULTILINE)
     )
-    given = {"producer_keys": "k", "jwt_secret": "s" * 32}
+    given = {"producer_keys": KEY, "jwt_secret": "s" * 32}
     defaults = config.load(given, {})
 
     for name in config.Settings.__annotations__:

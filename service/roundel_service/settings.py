@@ -62,7 +62,10 @@ DEFAULT_OPS_BIND = Address("127.0.0.1", 9180)
 # RFC 6454 6.2, as a browser sends it; this excludes "*" and "null".
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+", re.ASCII)
 
-_KEY = re.compile(r"[ -~]+")
+MIN_PRODUCER_KEY = 16
+"""Minimum length of a producer key in characters: a dictionary has shorter ones."""
+
+_KEY = re.compile(rf"[ -~]{{{MIN_PRODUCER_KEY},}}")
 
 
 def _parse_address(text: str) -> Address:
@@ -150,7 +153,8 @@ class Settings:
     user_ttl: int = _count(86_400, 1 << 31, round(USER_TTL), "seconds")
     workers: int = _count(1, 64, 1)
     producer_keys: tuple[str, ...] = _setting(
-        "one or more keys of printable ASCII, separated by commas",
+        f"keys of {MIN_PRODUCER_KEY} or more printable ASCII characters, "
+        "separated by commas",
         parse=_split,
         is_valid=lambda keys: all(map(_KEY.fullmatch, keys)),
         secret=True,

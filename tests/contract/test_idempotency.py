@@ -119,8 +119,8 @@ async def test_two_calls_at_the_same_time_take_effect_once(autojump_clock, world
 
 async def test_key_holds_for_all_producers(autojump_clock, make_world):
     """A retry with another producer key, during a key rotation, is a repeat."""
-    world = make_world(producer_keys=f"{KEY},another-key")
-    other = world.anonymous.with_headers({"Authorization": "Bearer another-key"})
+    world = make_world(producer_keys=f"{KEY},the-other-producer")
+    other = world.anonymous.with_headers({"Authorization": "Bearer the-other-producer"})
     first = await _notify(world, NOTE, "k")
     again = body(await post(other, "/v1/notify", NOTE, **{"Idempotency-Key": "k"}))
 

@@ -268,8 +268,8 @@ async def test_producer_above_the_rate_is_429(autojump_clock, make_world):
 
 async def test_rate_is_per_producer_key(autojump_clock, make_world):
     """A producer above the rate does not limit another producer."""
-    world = make_world(producer_rate="1", producer_keys=f"{KEY},another-key")
-    other = world.anonymous.with_headers({"Authorization": "Bearer another-key"})
+    world = make_world(producer_rate="1", producer_keys=f"{KEY},the-other-producer")
+    other = world.anonymous.with_headers({"Authorization": "Bearer the-other-producer"})
 
     async def call():
         return await post(world.producer, "/v1/notify", NOTE)

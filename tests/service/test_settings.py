@@ -9,7 +9,8 @@ import pytest
 from roundel_service.engines.sqlite.default_path import default_path
 from roundel_service.settings import Address, ConfigError, load
 
-KEYS = {"ROUNDEL_PRODUCER_KEYS": "k", "ROUNDEL_JWT_SECRET": "s" * 32}
+KEY = "0123456789abcdef"
+KEYS = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": "s" * 32}
 
 
 def refused(flags=None, environment=None, file=None) -> tuple[str, ...]:
@@ -39,13 +40,13 @@ def test_defaults_are_those_of_the_contract():
 def test_flag_overrides_environment_overrides_file(tmp_path):
     """Each setting comes from the first source that has it."""
     file = tmp_path / "roundel.toml"
-    file.write_text('bind = "h:1"\nping = 1\nmax_age = 1.5\nproducer_keys = ["a","b"]')
+    file.write_text(f'bind = "h:1"\nping = 1\nmax_age = 1.5\nproducer_keys = ["{KEY}"]')
     environment = {"ROUNDEL_BIND": "h:2", "ROUNDEL_PING": "2"}
     keys = {"ROUNDEL_JWT_SECRET": "s" * 32}
     settings = load({"bind": "h:3"}, {**keys, **environment}, file)
 
     assert (3, 2, 1.5) == (settings.bind.port, settings.ping, settings.max_age)
-    assert settings.producer_keys == ("a", "b")
+    assert settings.producer_keys == (KEY,)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,23 @@ def test_producer_keys_are_required():
 
 
 @pytest.mark.parametrize(
+    "keys", ["", KEY[1:], f"{KEY},", f"{KEY},short", f" {KEY[1:]} ", KEY[1:] + "é"]
+)
+def test_short_producer_key_is_refused(keys):
+    """A dictionary attack finds a short key; the error says what is expected."""
+    (line,) = refused({"producer_keys": keys})
+
+    assert "expected keys of 16 or more printable ASCII characters" in line
+
+
+def test_producer_keys_of_the_minimum_length_are_accepted():
+    """White space around a comma is not a part of a key."""
+    keys = load({"producer_keys": f"{KEY} , {KEY}2"}, KEYS).producer_keys
+
+    assert (KEY, f"{KEY}2") == keys
+
+
+@pytest.mark.parametrize(
     ("keys", "got"),
     [
         ({}, "none"),
@@ -123,7 +141,7 @@ def test_producer_keys_are_required():
 def test_exactly_one_kind_of_token_key_is_required(keys, got):
     """Without a key no user could be authenticated; with two, a token would choose."""
     with pytest.raises(ConfigError) as error:
-        load({}, {"ROUNDEL_PRODUCER_KEYS": "k", **keys})
+        load({}, {"ROUNDEL_PRODUCER_KEYS": KEY, **keys})
 
     (line,) = error.value.lines
     assert f"ROUNDEL_JWKS: expected exactly one of them, got {got}" in line
@@ -163,7 +181,7 @@ def test_lists_are_read_from_text_and_from_toml(tmp_path):
     ("name", "value"),
     [
         ("JWT_SECRET", "short-secret"),
-        ("PRODUCER_KEYS", "good, ,\x07bad"),
+        ("PRODUCER_KEYS", f"{KEY},{KEY}\x07"),
         ("JWKS", "https://me:password@keys.example"),
         ("JWKS", "http://keys.example/jwks.json"),
         ("JWKS", "ftp://keys.example"),

@@ -23,7 +23,7 @@ from roundel_service import app as service
 from .service import settings
 
 SECRETS = {
-    "ROUNDEL_PRODUCER_KEYS": "a-producer-key",
+    "ROUNDEL_PRODUCER_KEYS": "a-producer-key-for-tests",
     "ROUNDEL_JWT_SECRET": "a-secret-of-more-than-32-bytes-for-tests",
     "ROUNDEL_OPS_BIND": "",
     "ROUNDEL_ENGINE": "memory",

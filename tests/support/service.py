@@ -15,7 +15,7 @@ from roundel_adapters.testing import AsgiClient, AsgiEventStream, AsgiResponse
 from roundel_service import app as service
 from roundel_service import settings as config
 
-KEY = "a-producer-key"
+KEY = "a-producer-key-for-tests"
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 START = 1_763_690_000.0
 

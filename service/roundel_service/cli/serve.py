@@ -59,7 +59,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_CACHE_BYTES     134217728 bytes of cached mailboxes
       ROUNDEL_USER_TTL        7776000 seconds until a store removes an idle mailbox
       ROUNDEL_WORKERS         1 process; more with a shared engine
-      ROUNDEL_PRODUCER_KEYS   keys of backends, separated by commas   (required)
+      ROUNDEL_PRODUCER_KEYS   keys of backends, 16 characters or more  (required)
       ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
       ROUNDEL_JWKS            a file or URL of public keys that verify them
       ROUNDEL_JWT_AUDIENCE    the required aud of tokens

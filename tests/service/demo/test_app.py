@@ -12,7 +12,7 @@ from roundel_service import app as service
 from roundel_service.demo.app import demo_app
 from support.service import body, post, settings, wall_clock
 
-PRODUCER_KEY = "a-</script>-key"
+PRODUCER_KEY = "a-</script>-producer-key"
 
 
 @pytest.fixture

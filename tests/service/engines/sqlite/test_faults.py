@@ -261,7 +261,7 @@ async def test_full_disk_over_http(tmp_path):
     program.write_text(LIMITED)
     size = f"{150_000 + 2 * PROBE_BYTES}"
     engine = {"ROUNDEL_ENGINE": f"sqlite:{tmp_path}/roundel.db"}
-    headers = {"Authorization": "Bearer a-producer-key"}
+    headers = {"Authorization": "Bearer a-producer-key-for-tests"}
     acknowledged = 0
     async with (
         run_service(tmp_path, program=(str(program), size), **engine) as served,
