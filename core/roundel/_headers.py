@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 MEDIA_TYPE = "text/event-stream"
+
+_MONTHS = " jan feb mar apr may jun jul aug sep oct nov dec"
+
+# RFC 9110 5.6.7: the preferred form and that of RFC 850, whose year has two digits.
+_match_date = re.compile(
+    r"[a-z]+, (\d\d)[ -]([a-z]{3})[ -](\d{4}|\d\d) (\d\d):(\d\d):(\d\d) gmt",
+    re.ASCII | re.IGNORECASE,
+).fullmatch
 
 
 def stream_headers(http_version: str = "1.1") -> list[tuple[str, str]]:
@@ -69,10 +78,23 @@ def retry_after(headers: Iterable[tuple[str, str]]) -> float:
         # Longer ones exceed any bound, and Python refuses thousands of digits.
         return float(value[:16])
     try:
-        start, end = map(parsedate_to_datetime, (fields.get("date", ""), value))
-        return max((end - start).total_seconds(), 0.0)
-    except (TypeError, ValueError, OverflowError):
+        start, end = _parse_date(fields.get("date", "")), _parse_date(value)
+    except ValueError:
         return 0.0
+    return max((end - start).total_seconds(), 0.0)
+
+
+def _parse_date(text: str) -> datetime:
+    # The standard library's parser imports sockets.
+    found = _match_date(text)
+    if found is None:
+        raise ValueError("expected an HTTP date")
+    day, month, year, hour, minute, second = found.groups()
+    # POSIX: two digits from 69 on are of the last century.
+    century = 0 if len(year) == 4 else 1900 if int(year) >= 69 else 2000
+    number = _MONTHS.index(f" {month.lower()}") // 4 + 1
+    date = datetime(century + int(year), number, int(day))
+    return date.replace(hour=int(hour), minute=int(minute), second=int(second))
 
 
 def _is_zero(parameter: str) -> bool:

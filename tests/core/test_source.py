@@ -460,6 +460,9 @@ RETRY_AFTER = [
     ([("Date", SUNDAY), ("Retry-After", "Sunday, 06-Nov-94 08:50:07 GMT")], 30.0),
     ([("Date", SUNDAY), ("Retry-After", "Sun Nov  6 08:50:07 1994")], 3.0),
     ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:40:00 GMT")], 3.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Now 1994 08:50:07 GMT")], 3.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 2094 08:50:07 GMT")], 600.0),
+    ([("Date", SUNDAY), ("Retry-After", "Sun, 31 Nov 1994 08:50:07 GMT")], 3.0),
     ([("Retry-After", SUNDAY)], 3.0),
     ([("Retry-After", "9" * 5000)], 600.0),
     ([("Retry-After", "601")], 600.0),
@@ -477,7 +480,7 @@ RETRY_AFTER = [
 def test_retry_after(headers: list[tuple[str, str]], delay: float) -> None:
     """A response that is retried delays that, up to *max_retry*; never less than usual.
 
-    A date without a zone or in the asctime form, which has none, cannot be compared.
+    A date without a zone, or in the outdated asctime form, is not read.
     """
     source = make_source(retry_statuses={503})
     source.receive_response(503, headers, now=0.0)
