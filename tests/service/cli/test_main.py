@@ -124,7 +124,7 @@ def test_readme_commands_have_the_described_result(lacking, tmp_path):
             ["bash", "-c", script], env=env, capture_output=True, text=True, check=False
         )
 
-    response, stream = done.stdout.split("event: hello", 1)
+    response, stream = done.stdout.split("retry: ", 1)
     assert json.loads(response)["results"][0]["badge"]["unread"] == 1
     assert 'event: badge\ndata: {"epoch":' in stream
     assert '"unread":1' in stream
