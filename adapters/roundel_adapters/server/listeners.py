@@ -7,9 +7,9 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import trio
 
@@ -73,35 +73,51 @@ async def _open_tcp_listeners(
     found = await trio.socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
+    with ExitStack() as opened:
+        sockets = bind_tcp(found, share_port=share_port)
+        for sock in sockets:
+            opened.enter_context(sock)
+        for sock in sockets:
+            sock.listen(BACKLOG)
+        opened.pop_all()
+    return [
+        trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets
+    ]
+
+
+def bind_tcp(
+    found: Sequence[tuple[int, int, int, str, tuple[Any, ...]]],
+    *,
+    share_port: bool = False,
+) -> list[socket.socket]:
+    """Bind a socket to each address that `getaddrinfo()` *found* on this machine.
+
+    All have the same port, also if it is chosen for port 0. On Linux, other sockets can
+    bind the addresses until one of them listens. Raises `OSError` if an address is in
+    use, or if the machine has none of them.
+    """
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
     absent: OSError | None = None
-    listeners: list[trio.SocketListener] = []
+    sockets: list[socket.socket] = []
     with ExitStack() as opened:
-        for family, address in addresses:
+        for family, (host, port, *rest) in addresses:
+            if sockets:
+                port = sockets[0].getsockname()[1]
             try:
-                sock = bind_tcp(family, address, port=port, share_port=share_port)
+                sock = _bind(family, (host, port, *rest), share_port=share_port)
             except OSError as error:
                 if error.errno not in _ADDRESS_IS_ABSENT:
                     raise
                 absent = error
-                continue
-            opened.enter_context(sock)
-            sock.listen(BACKLOG)
-            port = sock.getsockname()[1]
-            listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
-        if not listeners and absent is not None:
+            else:
+                sockets.append(opened.enter_context(sock))
+        if not sockets and absent is not None:
             raise absent
         opened.pop_all()
-    return listeners
+    return sockets
 
 
-def bind_tcp(
-    family: int, address: tuple[object, ...], *, port: int, share_port: bool
-) -> socket.socket:
-    """Return a socket that is bound to the host of *address* and to *port*.
-
-    On Linux, other sockets can bind the address until one of them listens.
-    """
+def _bind(family: int, address: tuple[Any, ...], *, share_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
@@ -111,7 +127,7 @@ def bind_tcp(
         if family == socket.AF_INET6:
             is_any_host = address[0] == "::"
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_any_host)
-        sock.bind((address[0], port, *address[2:]))
+        sock.bind(address)
     except BaseException:
         sock.close()
         raise

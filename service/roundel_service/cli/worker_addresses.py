@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import attrs
 
+from roundel_adapters.server.listeners import bind_tcp
+
 from ..settings import Address, ConfigError, Settings
 
 
@@ -45,18 +47,16 @@ def _operator_addresses(settings: Settings) -> list[Address | None]:
 
 def _reserve(address: Address, sockets: ExitStack) -> Address:
     """Bind *address*; return it with its actual port."""
-    host, port = address.host, address.port
     try:
-        for family, kind, protocol, _, _ in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            sock = sockets.enter_context(socket.socket(family, kind, protocol))
-            # On Linux, other sockets can bind the address until one of them listens.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((host, port))
-            port = sock.getsockname()[1]
+        found = socket.getaddrinfo(
+            address.host,
+            address.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )
+        bound = bind_tcp(found)
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error.strerror}") from None
-    return attrs.evolve(address, port=port)
+    for sock in bound:
+        sockets.enter_context(sock)
+    return attrs.evolve(address, port=bound[0].getsockname()[1])

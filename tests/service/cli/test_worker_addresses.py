@@ -48,6 +48,17 @@ async def test_port_is_shared_over_ipv6():
             assert address == second.socket.getsockname()[:2]
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_port_of_any_ipv6_host_is_reserved_over_ipv4_too():
+    """The workers listen on both families, so the parent reserves both."""
+    with (
+        reserved_addresses(settings_for(2, bind="[::]:0", ops_bind="")) as (bind, _),
+        pytest.raises(OSError, match="in use"),
+        socket.socket() as other,
+    ):
+        other.bind(("127.0.0.1", bind.port))
+
+
 def test_disabled_operator_listener_is_disabled_for_all_workers():
     """Without ROUNDEL_OPS_BIND no worker has an operator's listener."""
     with reserved_addresses(settings_for(2, ops_bind="")) as (_, ops):
