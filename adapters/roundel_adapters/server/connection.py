@@ -69,8 +69,7 @@ class Connection:
     async def run(self, received: bytes = b"") -> None:
         """Serve until the connection ends; *received* are its bytes so far."""
         self._idle_timeout.reset(self._limits.head_timeout)
-        if not received:
-            self._context.idle_connections.add(self._idle_timeout)
+        self._set_waiting(is_waiting=not received)
         try:
             # A request that has begun is served also while the server drains.
             if received or await self._can_begin():
@@ -79,7 +78,7 @@ class Connection:
             # The peer left before a protocol took over.
             self._is_closed = True
         finally:
-            self._context.idle_connections.discard(self._idle_timeout)
+            self._set_waiting(is_waiting=False)
             self._idle_timeout.reset(math.inf)
             await self._end()
 
@@ -165,6 +164,10 @@ class Connection:
             self._is_mid_head = is_mid_head
             self._reset_timeout(self._limits.head_timeout if is_mid_head else None)
 
+    def _set_waiting(self, *, is_waiting: bool) -> None:
+        idle_connections = self._context.idle_connections
+        idle_connections.update(self._idle_timeout, is_waiting=is_waiting)
+
     def _reset_timeout(self, seconds: float | None = None) -> None:
         """Restart the timeout; by default it is infinite during a request."""
         if seconds is None:
@@ -179,8 +182,7 @@ class Connection:
             self._finish()
         elif isinstance(event, Updated) and not self._is_closed:
             self._is_busy = not event.idle
-            idle = self._context.idle_connections
-            (idle.discard if self._is_busy else idle.add)(self._idle_timeout)
+            self._set_waiting(is_waiting=event.idle)
             self._is_mid_head = False
             self._reset_timeout()
             if event.idle and self._context.is_draining:

@@ -42,26 +42,23 @@ class IdleTimeouts:
 
 @final
 class IdleConnections:
-    """The timeouts of the connections that wait for a request, the longest first."""
+    """Holds the timeouts of connections without a request, the longest wait first."""
 
     def __init__(self) -> None:
         self._waiting: dict[IdleTimeout, None] = {}
 
-    def add(self, timeout: IdleTimeout) -> None:
-        """Add a connection, which begins to wait now."""
+    def update(self, timeout: IdleTimeout, *, is_waiting: bool) -> None:
+        """Record that a connection begins to wait now, or that it does not wait."""
         self._waiting.pop(timeout, None)
-        self._waiting[timeout] = None
-
-    def discard(self, timeout: IdleTimeout) -> None:
-        """Remove a connection, which has a request or has ended."""
-        self._waiting.pop(timeout, None)
+        if is_waiting:
+            self._waiting[timeout] = None
 
     def close_longest(self) -> bool:
         """Time out the connection that waits longest; return whether there is one."""
         timeout = next(iter(self._waiting), None)
         if timeout is None:
             return False
-        self.discard(timeout)
+        del self._waiting[timeout]
         timeout.expire()
         return True
 

@@ -51,8 +51,8 @@ class FastConnection:
     def set_timeout(self, seconds: float = math.inf, *, is_busy: bool) -> None:
         """Restart the idle timeout; infinity means none."""
         self.is_busy = is_busy
-        idle = self._context.idle_connections
-        (idle.discard if is_busy else idle.add)(self._idle_timeout)
+        idle_connections = self._context.idle_connections
+        idle_connections.update(self._idle_timeout, is_waiting=not is_busy)
         self._idle_timeout.reset(seconds)
 
     def receive(self) -> FastRequest | None:
@@ -136,7 +136,8 @@ class FastConnection:
 
     def close(self) -> None:
         """Stop the timeout, and close the socket unless it is detached."""
-        self._context.idle_connections.discard(self._idle_timeout)
+        idle_connections = self._context.idle_connections
+        idle_connections.update(self._idle_timeout, is_waiting=False)
         self._idle_timeout.stop()
         self.is_closed = True
         if not self.is_detached:
