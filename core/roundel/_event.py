@@ -110,6 +110,12 @@ def encode_id(value: str, *, any_id: bool = False) -> bytes:
 
 def encode_retry(milliseconds: int) -> bytes:
     """Encode the line that sets the peer's reconnection time."""
+    check_retry(milliseconds)
+    return b"retry: %d\n" % milliseconds
+
+
+def check_retry(milliseconds: int) -> None:
+    """Raise `LocalProtocolError` if no peer can keep this reconnection time."""
     is_int = type(milliseconds) is int
     if not is_int or not 0 <= milliseconds <= MAX_RETRY:
         # Python raises ValueError for the repr() of an int of thousands of digits.
@@ -118,7 +124,6 @@ def encode_retry(milliseconds: int) -> bytes:
             f"retry: expected a whole number of milliseconds, 0 to {MAX_RETRY}, "
             f"got {got}"
         )
-    return b"retry: %d\n" % milliseconds
 
 
 def encode_comment(text: str = "") -> bytes:

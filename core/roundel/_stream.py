@@ -37,7 +37,7 @@ from ._cursor import (
     check_topics,
 )
 from ._errors import LocalProtocolError
-from ._event import MAX_RETRY, Event, encode, encode_comment, encode_id
+from ._event import Event, check_retry, encode, encode_comment, encode_id
 from ._history import History, ResumeOutcome
 from ._stream_messages import CloseMessage, ResumeInfo
 
@@ -63,8 +63,8 @@ class Stream:
         now: Time in seconds, of the same clock as every later *now*.
         last_event_id: The id that the peer presents; untrusted (see `Cursor.parse()`).
         hello: Makes the first event, from how the subscriber was resumed.
-        retry: The peer's reconnection time in seconds, sent before hello. Without it
-            a peer keeps the time of an earlier connection's close message.
+        retry: The peer's reconnection time in milliseconds, sent before hello. Without
+            it a peer keeps the time of an earlier connection's close message.
         gap: Makes an event to send before the snapshot that replaces lost events in a
             *running* stream, from the topic's name and outcome. `None` sends none.
         ping: Makes the heartbeat's event from the cursor; it is made once per position.
@@ -99,7 +99,7 @@ class Stream:
         now: float,
         last_event_id: str | bytes | None = None,
         hello: Callable[[ResumeInfo], Event] | None = None,
-        retry: float | None = None,
+        retry: int | None = None,
         gap: Callable[[str, ResumeOutcome], Event | None] | None = None,
         ping: Callable[[Cursor], Event] | None = None,
         heartbeat: float = 15.0,
@@ -111,10 +111,8 @@ class Stream:
     ) -> None:
         if heartbeat <= 0 or max_age <= 0 or max_write <= 0:
             raise LocalProtocolError("expected times and bounds above 0")
-        if retry is not None and not 0 <= retry <= MAX_RETRY / 1000:
-            raise LocalProtocolError(
-                f"retry: expected 0 to {MAX_RETRY / 1000} seconds, got {retry!r}"
-            )
+        if retry is not None:
+            check_retry(retry)
         self._cursor = Cursor.parse(last_event_id)
         self._hello_sent = self._id_outdated = False
         self._positions: dict[str, Position | None] = {}
@@ -328,9 +326,8 @@ class Stream:
             outcomes = {name: replay.outcome for name, replay in replays.items()}
             cursor = Cursor({name: replay.position for name, replay in replays.items()})
             event = hello(ResumeInfo(outcomes, cursor, self._max_age))
-        retry = None if self._retry is None else round(self._retry * 1000)
         # A greeting has the form of a close message: a time, an event, or both.
-        if greeting := _encode_message(CloseMessage(event, retry)):
+        if greeting := _encode_message(CloseMessage(event, self._retry)):
             yield greeting
 
     def _encode_topic_updates(

@@ -98,7 +98,7 @@ def open_subscriber(
         now=trio.current_time(),
         last_event_id=request.last_event_id,
         hello=hello,
-        retry=timeouts.retry,
+        retry=round(1_000 * timeouts.retry),
         gap=_gap,
         ping=events.ping_event,
         heartbeat=timeouts.ping,
