@@ -24,6 +24,7 @@ from .http.dispatcher import Dispatcher
 from .http.fastpath_app import FastpathApp
 from .http.quart_app import create_app
 from .http.routes import create_routes
+from .identity import jose
 from .identity.authenticator import Authenticator
 from .identity.hmac_key import HmacKey
 from .identity.jwks import JwksClient
@@ -211,6 +212,8 @@ async def run(
             await serving.start(serve_app, listeners)
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
+            # In a thread, so that neither the start nor the first token waits for it.
+            nursery.start_soon(trio.to_thread.run_sync, jose.import_all)
         if service.hub.presence is not None:
             with trio.move_on_after(FINAL_REPORT_TIMEOUT):
                 await service.hub.presence.flush()

@@ -1,7 +1,7 @@
 """The names of joserfc that this folder uses, imported when they are first used.
 
 The import takes 34 ms, most of it cryptography: a tenth of the start-up of the service.
-`import_all()` in a thread spares the first token that time.
+The service calls `import_all()` in a thread once it listens.
 """
 
 from __future__ import annotations
