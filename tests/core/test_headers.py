@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roundel import accepts_stream, read_last_event_id, stream_headers
+from roundel._headers import retry_after
 
 
 @pytest.mark.parametrize("version", ["1.1", "2", "3"])
@@ -71,3 +72,39 @@ def test_read_last_event_id(header, query, expected):
 def test_accepts_stream(accept, expected):
     """The most specific range decides, and q=0 excludes (RFC 9110 12.5.1)."""
     assert expected == accepts_stream(accept)
+
+
+SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], 0),
+        ([("Retry-After", "120")], 120),
+        ([("retry-after", " 7 ")], 7),
+        ([("Retry-After", "0")], 0),
+        ([("Retry-After", "9" * 5000)], float("9" * 16)),
+        ([("Retry-After", "-5")], 0),
+        ([("Retry-After", "1.5")], 0),
+        ([("Retry-After", "\u0663")], 0),
+        ([("Retry-After", "soon")], 0),
+        ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:50:07 GMT")], 30),
+        ([("Date", SUNDAY), ("Retry-After", "Sunday, 06-Nov-94 08:50:07 GMT")], 30),
+        ([("Date", "Sun, 06 Nov 2033 08:49:37 GMT"),
+          ("Retry-After", "Sunday, 06-Nov-33 08:50:07 GMT")], 30),
+        ([("Date", SUNDAY), ("Retry-After", "Sun Nov  6 08:50:07 1994")], 0),
+        ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:40:00 GMT")], 0),
+        ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Now 1994 08:50:07 GMT")], 0),
+        ([("Date", SUNDAY), ("Retry-After", "Sun, 31 Nov 1994 08:50:07 GMT")], 0),
+        ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:50:07")], 0),
+        ([("Retry-After", SUNDAY)], 0),
+        ([("Date", "soon"), ("Retry-After", SUNDAY)], 0),
+    ],
+)  # fmt: skip
+def test_retry_after(headers, seconds):
+    """RFC 9110 10.2.3: seconds, or a date that counts from the response's `Date`.
+
+    A date without a zone, or in the outdated asctime form, is not read.
+    """
+    assert seconds == retry_after(headers)
