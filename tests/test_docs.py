@@ -48,20 +48,8 @@ __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-KNOWN = {
-    "http",
-    "python",
-    "sh",
-    "js",
-    "json",
-    "toml",
-    "nginx",
-    "text",
-    "ini",
-    "yaml",
-    "dockerfile",
-}
-KNOWN |= {"{toctree}", "{eval-rst}", "dockerfile"}
+KNOWN = {"http", "python", "sh", "js", "json", "toml"}
+KNOWN |= {"nginx", "text", "ini", "yaml", "dockerfile", "{toctree}", "{eval-rst}"}
 
 KEY = "a-key-for-my-backend"
 SECRET = "a-secret-of-at-least-32-bytes-that-signs-tokens"

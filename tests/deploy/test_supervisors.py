@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 from support.service import settings
@@ -36,10 +35,10 @@ def test_supervisors_wait_longer_than_the_drain():
     assert drain + float(pause) < pod["terminationGracePeriodSeconds"]
 
 
-def test_unit_is_valid(tmp_path):
+def test_unit_is_valid(tmp_path, lacking):
     """systemd accepts the unit."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed")
+        lacking("systemd is not installed")
     unit = tmp_path / "roundel.service"
     unit.write_text(block("ini").replace("/opt/roundel/bin/roundel", "/bin/echo"))
     done = subprocess.run(
