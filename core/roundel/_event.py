@@ -64,6 +64,10 @@ def encode(event: Event, *, retry: int | None = None, any_id: bool = False) -> b
     cannot arrive unchanged (a line end, NUL, a lone surrogate, a wrong type) raises
     `LocalProtocolError`, which names the field.
 
+    U+0085, U+2028 and U+2029 are no line ends of the format and are sent as they are. A
+    reader that splits text at them, such as `str.splitlines()` and httpx's
+    `iter_lines()`, loses such an event: in JSON, send them as escapes.
+
     An id must also be one that a browser can send back (`is_resumable_id()`), unless
     *any_id* is true. Follows WHATWG HTML 9.2.5.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Annotated, Any, TypeAlias, final
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .domain.badge import Badge
@@ -109,7 +110,28 @@ class RemoveStep(Struct, forbid_unknown_fields=True, gc=False):
 
 StepDocument: TypeAlias = AddStep | SetStep | RemoveStep
 
+_LINE_SEPARATORS = "\x85\u2028\u2029"
 _item_fields = attrgetter(*ItemDocument.__struct_fields__)
+
+
+def encode_json(document: object) -> bytes:
+    """Encode *document* as JSON that is one line for every reader.
+
+    A reader that splits text as Python's `str.splitlines()` does, also splits at
+    U+0085, U+2028 and U+2029. JSON allows them unescaped (RFC 8259 7); here they are
+    escapes.
+    """
+    encoded = msgspec.json.encode(document)
+    if encoded.isascii():
+        return encoded
+    # A search for one character is fast: 6 KB take 2 to 3 µs, mostly for decode().
+    # Searches for the bytes take 11 to 17 µs.
+    text = encoded.decode()
+    for separator in _LINE_SEPARATORS:
+        if separator in text:
+            text = text.replace(separator, f"\\u{ord(separator):04x}")
+            encoded = text.encode()
+    return encoded
 
 
 def badge_document(badge: Badge) -> BadgeDocument:

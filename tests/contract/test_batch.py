@@ -320,3 +320,12 @@ async def test_batch_needs_a_producer_key(autojump_clock, world):
 
     assert (401, 403) == (nobody.status, user.status)
     assert (await world.badge())["v"] == 0
+
+
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029"])
+async def test_result_is_one_line_for_every_reader(autojump_clock, world, separator):
+    """A problem that repeats the caller's text is one line, whatever the text is."""
+    answer = await _batch(world, line(**{f"a{separator}b": 1}))
+    (text,) = answer.body.decode().splitlines()
+
+    assert f"a{separator}b" in json.dumps(json.loads(text), ensure_ascii=False)

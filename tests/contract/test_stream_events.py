@@ -614,6 +614,24 @@ async def test_ping_after_a_reset(autojump_clock, world):
         assert {"v": 0} == data(await stream.next_event())
 
 
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029"])
+async def test_data_is_one_line_for_every_reader(autojump_clock, world, separator):
+    """Text with a separator of lines arrives whole where readers split at them."""
+    text = f"a{separator}b"
+    fields = dict.fromkeys(("title", "body", "key", "source"), text)
+    async with world.user().stream(f"{STREAM}?level=items") as stream:
+        await first_events(stream)
+        await world.notify(**fields, data={text: [text]})
+        (change,) = await events_so_far(stream)
+    async with world.user().stream(f"{STREAM}?level=items") as stream:
+        _, snapshot = await first_events(stream)
+
+    assert [change.data] == change.data.splitlines()
+    assert [snapshot.data] == snapshot.data.splitlines()
+    for item in data(snapshot)["items"][0], data(change)["ops"][0]["add"]:
+        assert {**fields, "data": {text: [text]}}.items() <= item.items()
+
+
 # The numbers.
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from roundel_service.documents import badge_document, item_document, step_document
+from roundel_service.documents import (
+    badge_document,
+    encode_json,
+    item_document,
+    step_document,
+)
 from roundel_service.domain.badge import Badge, Count
 from roundel_service.domain.changes import Added, Flagged, Removed
 from roundel_service.domain.items import Item
@@ -62,3 +67,27 @@ def test_item():
 def test_step(step, expected):
     """A step names its ids and flags; a flag that it leaves alone is absent."""
     assert expected == encoded(step_document(step))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("a", '"a"', id="ASCII"),
+        pytest.param("é…日😀", '"é…日😀"', id="no separator"),
+        pytest.param("a\u2028b", '"a\\u2028b"', id="line separator"),
+        pytest.param("\u2029", '"\\u2029"', id="paragraph separator"),
+        pytest.param("\x85\x85", '"\\u0085\\u0085"', id="next line"),
+        pytest.param("\\\u2028\\", r'"\\\u2028\\"', id="behind a backslash"),
+        pytest.param("‧‪", '"‧‪"', id="neighbours of the separators"),
+        pytest.param("\x84Å\u1085", '"\x84Å\u1085"', id="the same bytes elsewhere"),
+        pytest.param({"\u2028": [1]}, '{"\\u2028":[1]}', id="a name"),
+        pytest.param("\v\f\x1c\x1d\x1e\r\n", None, id="control characters"),
+    ],
+)
+def test_encoded_json_is_one_line(text, expected):
+    """Separators of lines are escapes; all other text is as the encoder writes it."""
+    encoded = encode_json(text).decode()
+
+    assert encoded == (expected or msgspec.json.encode(text).decode())
+    assert [encoded] == encoded.splitlines()
+    assert text == msgspec.json.decode(encoded)

@@ -9,13 +9,13 @@ from typing import Protocol, TypeAlias, final
 from urllib.parse import parse_qs
 
 import attrs
-import msgspec
 import trio
 from werkzeug.http import parse_cookie
 
 from roundel_adapters.driver import EventStream
 from roundel_adapters.wakeup import Wakeup
 
+from ..documents import encode_json
 from .problems import MEDIA_TYPE, FieldError, Problem, invalid_request
 
 BODY_TIMEOUT = 30.0
@@ -162,14 +162,14 @@ _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 def json_response(document: object) -> Response:
     """Return a 200 response with a JSON document."""
-    return Response(body=msgspec.json.encode(document), headers=_JSON)
+    return Response(body=encode_json(document), headers=_JSON)
 
 
 def problem_response(problem: Problem) -> Response:
     """Return the response of a problem."""
     return Response(
         status=problem.status,
-        body=msgspec.json.encode(problem.document()),
+        body=encode_json(problem.document()),
         headers={
             "Content-Type": MEDIA_TYPE,
             "Cache-Control": "no-store",

@@ -21,6 +21,7 @@ from ..documents import (
     NonNegative,
     Version,
     badge_document,
+    encode_json,
     item_document,
     step_document,
 )
@@ -201,7 +202,7 @@ def _seconds(value: float) -> float:
 
 
 def _event(kind: str, data: Struct) -> Event:
-    return Event(msgspec.json.encode(data).decode(), kind)
+    return Event(encode_json(data).decode(), kind)
 
 
 RESET = _event("reset", ResetData("epoch"))

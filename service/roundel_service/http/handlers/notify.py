@@ -18,6 +18,7 @@ import attrs
 import msgspec
 import trio
 
+from ...documents import encode_json
 from ...domain.mailbox import RETENTION
 from ...domain.mailbox_builder import TooManyCategories
 from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
@@ -207,7 +208,7 @@ async def _next_lines(
 
 def _encode_line(response: Problem | NotifyResponse) -> bytes:
     document = response.document() if isinstance(response, Problem) else response
-    return msgspec.json.encode(document) + b"\n"
+    return encode_json(document) + b"\n"
 
 
 def _hash(content: bytes) -> str:
