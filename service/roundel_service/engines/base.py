@@ -23,9 +23,16 @@ USER_TTL: Final = 90 * 86_400.0
 """Default time in seconds after which a shared engine removes an idle mailbox."""
 
 
-@final
 class EngineUnavailable(Exception):  # noqa: N818, named after the condition
     """The engine did not answer; whether an operation was applied is unknown."""
+
+
+@final
+class MailboxDamaged(EngineUnavailable):
+    """The stored mailbox of one user cannot be decoded; the operation had no effect.
+
+    Other mailboxes are served, and `DeleteUser` replaces the damaged one.
+    """
 
 
 ChangeListener: TypeAlias = Callable[[str, Record], None]

@@ -15,7 +15,7 @@ from ..telemetry import access_log
 from ..telemetry.metrics import Metrics
 from .cors import Cors
 from .messages import AnyResponse, Request, Response, problem_response
-from .problems import Problem
+from .problems import Problem, engine_unavailable
 from .routes import Handler
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ async def _run_handler(
     except Problem as error:
         problem = error
     except EngineUnavailable as error:
-        problem = Problem("engine-unavailable", str(error))
+        problem = engine_unavailable(error)
     except Exception:
         log.exception("a request failed")
         problem = Problem("internal-error")

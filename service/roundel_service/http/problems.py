@@ -8,6 +8,7 @@ from typing import Annotated, final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ..engines.base import EngineUnavailable, MailboxDamaged
 from .data import read_data
 
 MEDIA_TYPE = "application/problem+json"
@@ -115,6 +116,13 @@ def invalid_request(*errors: FieldError) -> Problem:
     """Return the problem of a request with invalid fields."""
     detail = "; ".join(f"{error.field}: {error.detail}" for error in errors)
     return Problem("invalid-request", detail, errors=errors)
+
+
+def engine_unavailable(error: EngineUnavailable) -> Problem:
+    """Return the problem of an engine, or of one damaged mailbox."""
+    if isinstance(error, MailboxDamaged):
+        return Problem("mailbox-damaged", str(error))
+    return Problem("engine-unavailable", str(error))
 
 
 def too_many_categories(detail: str) -> Problem:

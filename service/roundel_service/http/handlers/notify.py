@@ -147,7 +147,7 @@ class NotifyHandlers:
                 if first != body:
                     publishes[at] = Problem("idempotency-key-reused")
             except EngineUnavailable as error:
-                publishes[at] = Problem("engine-unavailable", str(error))
+                publishes[at] = problems.engine_unavailable(error)
 
         async with trio.open_nursery() as nursery:
             for at, publish in keyed:
@@ -190,7 +190,7 @@ def _recipient_result(user: str, result: ApplyResult) -> Problem | RecipientResu
     if isinstance(result, TooManyCategories):
         return problems.too_many_categories(str(result))
     if isinstance(result, EngineUnavailable):
-        return Problem("engine-unavailable", str(result))
+        return problems.engine_unavailable(result)
     badge = result.badge
     assert result.item is not None
     total = BadgeTotal(badge.unread, badge.unseen, badge.more)

@@ -63,6 +63,7 @@ class Operation(Struct, kw_only=True, forbid_unknown_fields=True):
             names |= {"unauthorized", "forbidden", "internal-error"}
         if self.security and self.tag != "Stream":
             names |= {"too-many-requests", "engine-unavailable", "keys-unavailable"}
+            names |= {"mailbox-damaged"}
         if "userToken" in self.security and self.tag != "Stream":
             names |= {"revoked"}
         if self.query_type:

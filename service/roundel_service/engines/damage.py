@@ -1,0 +1,59 @@
+"""Reports damaged mailboxes to the operator."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import msgspec
+import structlog
+import trio
+
+from ..lru_map import LruMap
+from .base import MailboxDamaged
+
+DAMAGED: Final = (
+    "the stored mailbox is damaged: restore a backup, or delete it "
+    "(DELETE /v1/users/{user} of a producer)"
+)
+"""What callers see; only the log names the user and the reason."""
+
+REPORT_INTERVAL: Final = 600.0
+"""Minimum time in seconds between two log lines about the same mailbox."""
+
+_MAX_REPORTED: Final = 1_000
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@final
+class DamageLog:
+    """Logs each damaged mailbox, and again if it is still damaged later.
+
+    Clients and the audit read a damaged mailbox again and again, so most reads must
+    not be logged.
+    """
+
+    def __init__(self) -> None:
+        self._reported: LruMap[str, float] = LruMap(_MAX_REPORTED)
+
+    def record(self, user: str, error: BaseException | str) -> MailboxDamaged:
+        """Log that the mailbox of *user* is damaged; return the error for callers."""
+        now = trio.current_time()
+        last = self._reported.get(user)
+        if last is None or now - last >= REPORT_INTERVAL:
+            self._reported.put(user, now)
+            log.error("mailbox damaged", user=user, reason=describe_damage(error))
+        return MailboxDamaged(DAMAGED)
+
+    def forget(self, user: str) -> None:
+        """Log the next damage of *user* at once, because the mailbox was replaced."""
+        self._reported.discard(user)
+
+
+def describe_damage(error: BaseException | str) -> str:
+    """Return what is wrong with a stored value, without any of its content."""
+    if isinstance(error, str):
+        return error
+    # Messages of other exceptions may quote the stored text.
+    is_safe = isinstance(error, msgspec.DecodeError)
+    return f"{type(error).__name__}: {error}" if is_safe else type(error).__name__
