@@ -175,7 +175,7 @@ async def test_query_that_is_too_long_is_414(autojump_clock, world, method, path
     fits = await client.request(method, f"{path}?x={'y' * 8_190}")
 
     assert body(over, 414)["type"] == "urn:roundel:problem:query-too-long"
-    assert 422 == fits.status
+    assert (200 if path == "/v1/stream" else 422) == fits.status
 
 
 async def test_query_of_many_parameters_is_422(autojump_clock, world):

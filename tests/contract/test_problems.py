@@ -132,9 +132,8 @@ QUERIES = {
     "badge": ("GET", "/v1/badge"),
     "items": ("GET", "/v1/items"),
     "ops": ("POST", "/v1/ops"),
-    "stream": ("GET", "/v1/stream"),
 }
-USERS = {"/v1/badge", "/v1/items", "/v1/ops", "/v1/stream"}
+USERS = {"/v1/badge", "/v1/items", "/v1/ops"}
 
 
 @pytest.mark.parametrize(("method", "target"), QUERIES.values(), ids=QUERIES)

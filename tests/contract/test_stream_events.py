@@ -105,16 +105,14 @@ async def test_406_is_a_problem_document(autojump_clock, world):
     ("query", "field"),
     [
         ("level=all", "level"),
-        ("lvl=badge", "lvl"),
-        ("level=badge&level=items", "level"),
         ("categories=", "categories"),
         ("categories=a,,b", "categories"),
         ("categories=A", "categories"),
     ],
-    ids=["value", "name", "twice", "none", "hole", "upper-case"],
+    ids=["value", "none", "hole", "upper-case"],
 )
 async def test_bad_query_is_named(autojump_clock, world, query, field):
-    """An unknown or invalid query parameter is an error."""
+    """A known parameter with an invalid value is an error."""
     answer = await world.user().request("GET", f"{STREAM}?{query}")
 
     assert [field] == [error["field"] for error in body(answer, 422)["errors"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from .messages import Request
 from .problems import FieldError, Problem, invalid_request
-from .schemas import NotifyRequest
+from .schemas import NotifyRequest, StreamQuery
 
 MAX_BODY = 1 << 20
 """Size limit of a body except a batch, in bytes."""
@@ -25,6 +26,10 @@ MAX_ITEM = 8_192
 _T = TypeVar("_T", bound=Struct)
 _AT = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MAX_PARAMETERS = 20
+_STREAM_FIELDS = frozenset(StreamQuery.__struct_fields__)
+# The name that event-source-polyfill and others reconnect with.
+_STREAM_ALIASES = {"lastEventId": "cursor"}
 
 
 def decode_body(body: bytes, kind: type[_T]) -> _T:
@@ -45,17 +50,28 @@ async def read_body(request: Request, kind: type[_T]) -> _T:
     return decode_body(await request.whole_body(MAX_BODY), kind)
 
 
-def decode_query(parameters: Mapping[str, list[str]], kind: type[_T]) -> _T:
+def decode_query(parameters: Sequence[tuple[str, str]], kind: type[_T]) -> _T:
     """Decode query *parameters* as a *kind*; raises a 422 `Problem`."""
-    repeated = [
-        FieldError(name, "given more than once")
-        for name, values in parameters.items()
-        if len(values) > 1
-    ]
-    if repeated:
-        raise invalid_request(*repeated)
-    raw = {name: values[0] for name, values in parameters.items()}
-    return _from_text(raw, kind, "query")
+    if len(parameters) > _MAX_PARAMETERS:
+        detail = f"expected at most {_MAX_PARAMETERS} parameters"
+        raise invalid_request(FieldError("query", detail))
+    counts = Counter(name for name, _ in parameters)
+    if len(counts) < len(parameters):
+        repeated = (name for name, count in counts.items() if count > 1)
+        detail = "given more than once"
+        raise invalid_request(*(FieldError(name, detail) for name in repeated))
+    return _from_text(dict(parameters), kind, "query")
+
+
+def decode_stream_query(parameters: Sequence[tuple[str, str]]) -> StreamQuery:
+    """Decode the query of a stream; raises a 422 `Problem`.
+
+    WHATWG HTML 9.2.3: a 4xx is final for a browser. So an unknown parameter is ignored,
+    and the last of a repeated one counts: polyfills and proxies append their own.
+    """
+    named = ((_STREAM_ALIASES.get(name, name), value) for name, value in parameters)
+    known = {name: value for name, value in named if name in _STREAM_FIELDS}
+    return _from_text(known, StreamQuery, "query")
 
 
 def decode_path(raw: Mapping[str, str], kind: type[_T]) -> _T:

@@ -46,7 +46,7 @@ class StreamHandler:
 
     async def stream(self, request: Request) -> AnyResponse:
         """Open a stream for the calling user."""
-        query = decoding.decode_query(request.parameters, schemas.StreamQuery)
+        query = decoding.decode_stream_query(request.parameters)
         # RFC 9110 5.3: several fields of a name are one list.
         if not accepts_stream(",".join(request.headers.getlist("Accept"))):
             raise Problem("not-acceptable")
