@@ -1,7 +1,31 @@
-"""`python -m roundel_service` is the command `roundel`."""
+"""The command `roundel`, also as `python -m roundel_service`."""
 
 from __future__ import annotations
 
-from .cli.main import main
+import sys
 
-main()
+_EXTRAS = {"glide": "valkey"}
+"""The extra that installs a module; `service` installs the others."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from .cli.main import main as run  # Without the extra there is no click.
+
+        run(prog_name="roundel")
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module.startswith("roundel"):
+            raise
+        extra = _EXTRAS.get(module, "service")
+        sys.exit(
+            f"roundel: the package {module} is missing: "
+            f"run pip install 'roundel[{extra}]'"
+        )
+    except KeyboardInterrupt:  # Before a command runs.
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

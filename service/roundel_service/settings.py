@@ -25,6 +25,9 @@ from .identity.jwks import check_source
 PREFIX = "ROUNDEL_"
 """Prefix of the environment variables."""
 
+OTHER_VARIABLES = {"ROUNDEL_URL"}
+"""Variables of commands that call a service: they are no settings of it."""
+
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 Source: TypeAlias = Mapping[str, object]
@@ -263,7 +266,7 @@ def _from_environment(environment: Mapping[str, str]) -> Source:
     return {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES
     }
 
 

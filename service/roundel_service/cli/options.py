@@ -1,19 +1,59 @@
-"""Options that several commands share, and how a command reports an error."""
+"""Options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, final
+from urllib.parse import urlsplit
 
 import click
-import httpx2
 
-from roundel_adapters.client import StreamEnded
+from ..settings import DEFAULT_BIND
 
-from ..settings import DEFAULT_BIND, ConfigError
+
+@final
+class Seconds(click.FloatRange):
+    """A finite number of seconds, within a range."""
+
+    name = "seconds"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401, as click declares it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):  # NaN is within each range.
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return number
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()  # An argument that is not UTF-8 has lone surrogates.
+    except UnicodeEncodeError:
+        raise click.BadParameter("expected text in UTF-8") from None
+    return value
+
+
+TEXT = click.types.FuncParamType(_text)
+TEXT.name = "text"
+
+
+def _service_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_valid = is_valid and parts.username is None and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or parts.query or parts.fragment:
+        raise click.BadParameter(f"expected a URL like http://{DEFAULT_BIND}")
+    return value.rstrip("/")
+
 
 config_option = click.option(
     "--config",
@@ -28,7 +68,10 @@ engine_option = click.option("--engine", help="URL of the engine, as for serve."
 url_option = click.option(
     "--url",
     default=f"http://{DEFAULT_BIND}",
+    envvar="ROUNDEL_URL",
+    callback=_service_url,
     show_default=True,
+    show_envvar=True,
     help="URL of the service.",
 )
 
@@ -36,35 +79,3 @@ url_option = click.option(
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were set on the command line."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-@contextmanager
-def explain_errors() -> Iterator[None]:
-    """Report an error of the settings, system or service in one line on stderr."""
-    try:
-        yield
-    except ConfigError as error:
-        fail(2, *error.lines)
-    except (OSError, httpx2.HTTPError, StreamEnded) as error:
-        fail(1, str(error) or repr(error))
-    except BaseExceptionGroup as group:
-        cause = _only_exception(group)
-        if isinstance(cause, KeyboardInterrupt):
-            sys.exit(130)
-        if isinstance(cause, OSError):
-            fail(1, str(cause) or repr(cause))
-        raise
-
-
-def _only_exception(error: BaseException) -> BaseException:
-    # A nursery wraps even a single exception in a group.
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def fail(status: int, *lines: str) -> NoReturn:
-    """Print *lines* to stderr and exit with *status*."""
-    for line in lines:
-        click.echo(f"roundel: {line}", err=True)
-    sys.exit(status)

@@ -22,7 +22,8 @@ from ..identity.jwks import is_loopback
 from ..settings import DEFAULT_BIND, ConfigError, Settings, load
 from ..telemetry import logs
 from . import supervisor
-from .options import bind_option, config_option, explain_errors, fail, given
+from .errors import fail
+from .options import bind_option, config_option, given
 from .process_tuning import prepare_process
 from .worker_addresses import reserved_addresses
 
@@ -35,7 +36,6 @@ from .worker_addresses import reserved_addresses
 @click.option("--engine", help="URL of the engine: sqlite:PATH, memory or valkey://.")
 @click.option("--workers", metavar="N", help="Number of processes, 1 to 64.")
 @config_option
-@explain_errors()
 def serve(file: Path | None, **flags: str | None) -> None:
     """Run the badge service until SIGTERM or SIGINT.
 
@@ -160,7 +160,6 @@ async def _supervise(
 @click.option("--engine")
 @click.option("--number", type=int)
 @config_option
-@explain_errors()
 def worker(file: Path | None, number: int, **flags: str | None) -> None:
     """Run one worker of `serve`, until its input ends."""
     # The parent has checked the number of workers.
@@ -182,7 +181,6 @@ def worker(file: Path | None, number: int, **flags: str | None) -> None:
 
 @click.command()
 @bind_option
-@explain_errors()
 def demo(bind: str | None) -> None:
     """Serve a page with two users, their badges, and a connection to cut.
 

@@ -169,7 +169,86 @@ def test_log_level_selects_the_request_lines(level, count):
 
     assert count == log.count('"path":"/v1/notify"')
     assert rejected.exit_code == 1
-    assert "category" in json.loads(rejected.stderr)["detail"]
+    assert "roundel: 422 Unprocessable Entity: " in rejected.stderr
+    assert "roundel: category: " in rejected.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["notify", "alice", "Hi", "--ttl", "nan"], "nan is not a number of seconds"),
+        (["notify", "alice", "Hi", "--ttl", "inf"], "inf is not a number of seconds"),
+        (["notify", "alice", "Hi", "--ttl", "soon"], "'soon' is not a valid"),
+        (["notify", "alice", "\udcff"], "expected text in UTF-8"),
+        (["token", "alice", "--ttl", "nan"], "nan is not a number of seconds"),
+        (["token", "alice", "--ttl", "0"], "0.0 is not in the range"),
+        (["watch", "alice", "--url", "127.0.0.1:8080"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "ftp://x"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "http://"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "http://x:y"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "http://[::1"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "http://u:p@x"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "http://x?y=1"], "expected a URL like http://"),
+        (["watch", "alice", "--level", "all"], "'all' is not one of"),
+        (["notify", "alice"], "Missing argument 'TITLE'"),
+        (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
+        (["serve", "--bnid", "x"], "No such option '--bnid'. (Did you mean"),
+    ],
+)
+def test_argument_that_does_not_fit_is_named(arguments, message):
+    """A bad argument ends the command with status 2, before any request."""
+    result = invoke(*arguments)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@slow
+@pytest.mark.parametrize(
+    ("absent", "arguments", "extra"),
+    [
+        ("click", ["--version"], "service"),
+        ("structlog", ["serve"], "service"),
+        ("httpx2", ["notify", "alice", "Hi"], "service"),
+        ("glide", ["serve", "--engine", "valkey://127.0.0.1:9"], "valkey"),
+        ("glide", ["doctor", "--engine", "valkey://127.0.0.1:9"], "valkey"),
+    ],
+)
+def test_absent_package_is_named_with_its_extra(absent, arguments, extra):
+    """A command that needs an optional package says how to install it."""
+    script = (
+        f"import sys; sys.modules[{absent!r}] = None; "
+        "from roundel_service.__main__ import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert f"pip install 'roundel[{extra}]'" in result.stderr
+    assert 1 == len(result.stderr.splitlines())
+
+
+@slow
+def test_reader_of_the_output_may_leave():
+    """A closed pipe, as of `head`, ends a command without a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        command("token", "alice"),
+        env=environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+
+    assert process.returncode == 1
+    assert b"" == process.stderr
 
 
 def test_unreachable_service_is_a_one_line_error():
@@ -179,6 +258,29 @@ def test_unreachable_service_is_a_one_line_error():
     assert result.exit_code == 1
     assert result.stderr.startswith("roundel: ")
     assert 1 == len(result.stderr.splitlines())
+
+
+@slow
+def test_user_ends_watch_by_ctrl_c():
+    """SIGINT ends it without a word, with the status that shells give it."""
+    with serving() as (_, url):
+        watch = subprocess.Popen(
+            command("watch", "alice", "--url", url),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            watch.stdout.readline()
+            watch.send_signal(signal.SIGINT)
+            _, errors = watch.communicate(timeout=10)
+        finally:
+            watch.kill()
+            watch.communicate()
+
+    assert watch.returncode == 130
+    assert "" == errors
 
 
 @slow
@@ -278,6 +380,13 @@ def test_help_has_every_command_and_setting():
         assert re.search(rf"^  {name}\s+\S", group, re.MULTILINE), name
     settings = [PREFIX + field.upper() for field in Settings.__annotations__]
     assert settings == re.findall(r"^    +(ROUNDEL_[A-Z_]+)", serve, re.MULTILINE)
+
+
+def test_url_of_the_service_comes_from_the_environment():
+    """ROUNDEL_URL is the default of --url, and is no unknown setting."""
+    result = invoke("notify", "alice", "Hi", ROUNDEL_URL="http://127.0.0.1:9/a/")
+
+    assert "http://127.0.0.1:9/a/v1/notify" in result.stderr
 
 
 def test_version_is_that_of_the_distribution():

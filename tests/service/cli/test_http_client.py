@@ -1,0 +1,128 @@
+"""Calls of a service: its problems, foreign answers, proxies and lost connections."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from roundel_service.cli import http_client
+from roundel_service.cli.errors import CommandError
+from support.http_answers import answering
+
+PROBLEM = "application/problem+json"
+KEY = "a-producer-key-for-tests"
+
+
+def problem(status: int, detail: str, **more) -> str:
+    document = {"type": "urn:roundel:problem:x", "title": "X", "status": status}
+    return json.dumps({**document, "detail": detail, **more})
+
+
+def lines(url: str) -> tuple[str, ...]:
+    """Return the lines that report the failed call."""
+    with pytest.raises(CommandError) as caught:
+        http_client.post(f"{url}/v1/notify", {}, key=KEY)
+    return caught.value.lines
+
+
+def test_response_is_returned():
+    """A 200 with JSON is the response."""
+    with answering(200, "application/json", '{"results": []}') as (url, received):
+        text = http_client.post(f"{url}/v1/notify", {}, key=KEY)
+
+    assert '{"results": []}' == text
+    assert ["POST /v1/notify HTTP/1.1"] == received
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, problem(401, "unknown key"), ("401 Unauthorized: unknown key",)),
+        (503, problem(503, "the store is away"),
+         ("503 Service Unavailable: the store is away",)),
+        (
+            422,
+            problem(422, "one bad field", errors=[{"field": "ttl", "detail": "is 0"}]),
+            ("422 Unprocessable Entity: one bad field", "ttl: is 0"),
+        ),
+    ],
+    ids=["401", "503", "422"],
+)  # fmt: skip
+def test_problem_is_reported_in_words(status, body, expected):
+    """A problem is printed with its detail, and a line for each bad field."""
+    with answering(status, PROBLEM, body) as (url, _):
+        assert expected == lines(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "body", "headers"),
+    [
+        (200, "text/html", "<title>Welcome</title>", {}),
+        (204, "", "", {}),
+        (301, "text/html", "Moved", {"Location": "https://example.org/"}),
+        (307, "application/json", "{}", {"Location": "/v2/notify"}),
+        (404, "text/html; charset=utf-8", "<h1>Not found</h1>", {}),
+        (405, PROBLEM, "not JSON", {}),
+        (502, PROBLEM, '{"title": 7}', {}),
+        (502, PROBLEM, '["a proxy"]', {}),
+    ],
+)
+def test_answer_of_another_server_is_an_error(status, media_type, body, headers):
+    """An answer that is not of this API is an error that says so: also a redirect."""
+    with answering(status, media_type, body, **headers) as (url, _):
+        (line,) = lines(url)
+
+    assert line.startswith(f"{url}/v1/notify answered {status} ")
+    assert "not a Roundel service" in line
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "not a URL"]
+)
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_loopback_is_called_without_a_proxy(monkeypatch, name, proxy):
+    """A proxy of the environment cannot reach this machine's loopback."""
+    monkeypatch.setenv(name, proxy)
+
+    with answering(200, "application/json", "{}") as (url, _):
+        assert "{}" == http_client.post(url, {}, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_local"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://127.9.9.9", True),
+        ("http://LOCALHOST:1/x", True),
+        ("http://[::1]:8080", True),
+        ("http://192.0.2.1", False),
+        ("https://badges.example.org", False),
+        ("http://127.0.0.1.example.org", False),
+    ],
+)
+def test_is_local(url, is_local):
+    """Only a loopback address, and the name localhost, is on this machine."""
+    assert is_local == http_client.is_local(url)
+
+
+def test_proxy_that_cannot_be_used_is_named(monkeypatch):
+    """A SOCKS proxy needs a package; a proxy that refuses is an error of the URL."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    (line,) = lines("http://badges.invalid")
+    assert "socks" in line.lower()
+
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    (line,) = lines("http://badges.invalid")
+    assert line.startswith("cannot connect to http://badges.invalid/v1/notify: ")
+
+
+def test_connection_that_is_refused_or_closed_is_reported():
+    """The lines name the URL, and what may be the matter."""
+    (refused,) = lines("http://127.0.0.1:9")
+    assert "http://127.0.0.1:9/v1/notify" in refused
+    assert "is the service running there?" in refused
+
+    with answering(200, "application/json", "{}") as (url, _):
+        (no_tls,) = lines(url.replace("http:", "https:"))
+    assert no_tls.startswith("cannot connect to https://")
