@@ -505,16 +505,17 @@ async def test_gauge(autojump_clock, world, level):
 
 @LEVELS
 async def test_ping(autojump_clock, world, level):
-    """After 25 s without an event a `ping` carries the client's version."""
+    """After 25 s without an event a `ping` carries the client's epoch and version."""
     async with world.user().stream(f"{STREAM}?level={level}") as stream:
         await first_events(stream)
         start = trio.current_time()
         await trio.sleep(20)
-        await world.notify()
+        epoch = (await world.notify())["epoch"]
         await stream.next_event()
         ping = await stream.next_event()
 
-        assert ("ping", {"v": 1}) == (ping.type, data(ping))
+        assert "ping" == ping.type
+        assert {"epoch": epoch, "v": 1} == data(ping)
         assert trio.current_time() == pytest.approx(start + 45)
 
 
@@ -541,7 +542,8 @@ async def test_ping_of_a_current_stream(autojump_clock, world, level):
         hello, ping = await first_events(stream)
 
         assert ("current", 1) == (hello["resume"], hello["v"])
-        assert ("ping", {"v": 1}) == (ping.type, data(ping))
+        assert "ping" == ping.type
+        assert {"epoch": hello["epoch"], "v": 1} == data(ping)
 
 
 async def test_ping_has_the_last_sent_version(autojump_clock, world):
@@ -602,14 +604,16 @@ async def _outcome(world, level: str, cursor: str) -> str:
 
 
 async def test_ping_after_a_reset(autojump_clock, world):
-    """A `ping` after a `reset` has a version of the new epoch."""
+    """A `ping` after a `reset` has the new epoch: a page that lost both sees it."""
     await world.notify()
     async with world.user().stream(STREAM) as stream:
-        await first_events(stream)
-        await world.producer.request("DELETE", "/v1/users/alice")
+        hello, _ = await first_events(stream)
+        answer = await world.producer.request("DELETE", "/v1/users/alice")
         await events_so_far(stream)
+        ping = data(await stream.next_event())
 
-        assert {"v": 0} == data(await stream.next_event())
+        assert {"epoch": body(answer)["epoch"], "v": 0} == ping
+        assert hello["epoch"] != ping["epoch"]
 
 
 @pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029"])

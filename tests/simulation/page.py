@@ -47,7 +47,8 @@ class Page:
         """Apply an event; return false if the page must connect without an id.
 
         An event was lost if a change does not follow the page's version, if a state
-        has another epoch without a reset, or if the version of a ping is newer.
+        has another epoch without a reset, or if a ping has a newer version or another
+        epoch.
         """
         document = decode(event.data)
         match event.type:
@@ -63,7 +64,8 @@ class Page:
             case "change":
                 return self._apply_change(document)
             case "ping":
-                return self._ignores_pings or bool(document["v"] <= self.v)
+                is_known = document["epoch"] == self.epoch and document["v"] <= self.v
+                return self._ignores_pings or is_known
         return True
 
     def apply_relayed(self, event: Event) -> None:

@@ -184,6 +184,7 @@ class Client:
                 for op in fields["ops"]:
                     self._apply_op(op)
             case "ping":
+                assert self.epoch in ("", fields["epoch"])
                 assert fields["v"] <= self.v
 
     def _reset(self) -> None:

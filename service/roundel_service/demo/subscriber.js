@@ -87,8 +87,8 @@ export class Subscriber {
       change.ops.forEach((op) => this.#apply(op));
       this.#moveTo(change.badge, id);
     },
-    ping: ({ v }) => {
-      if (v > this.v) this.connect();
+    ping: ({ epoch, v }) => {
+      if (epoch !== this.epoch || v > this.v) this.connect(); // an event was lost
     },
     reset: () => this.#reset(),
     bye: ({ reason, retry }) => {

@@ -6,7 +6,6 @@ The OpenAPI document is generated from the same types.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, final
 
 import msgspec
@@ -86,8 +85,12 @@ class ChangeData(Struct, forbid_unknown_fields=True, gc=False):
 
 @final
 class PingData(Struct, forbid_unknown_fields=True, gc=False):
-    """The newest version sent on this stream: a client with a lower one reconnects."""
+    """The newest state sent on this stream, or `hello` before the first.
 
+    A client with a lower `v` or another epoch has lost an event and reconnects.
+    """
+
+    epoch: Epoch
     v: Version
 
 
@@ -176,15 +179,9 @@ def hello_event(resume: ResumeInfo, *, ping: float, expires_in: float) -> Event:
 
 
 def ping_event(cursor: Cursor) -> Event:
-    """Return the version that the client should have by now."""
-    return _ping(cursor.positions[""].offset)
-
-
-# Thousands of idle streams are at few versions. With the cached event they also share
-# the encoded chunk.
-@lru_cache(maxsize=1_024)
-def _ping(v: int) -> Event:
-    return _event("ping", PingData(v))
+    """Return the epoch and version that the client should have by now."""
+    at = cursor.positions[""]
+    return _event("ping", PingData(at.epoch, at.offset))
 
 
 def auth_event(expires_in: float) -> Event:
