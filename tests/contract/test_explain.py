@@ -102,7 +102,7 @@ async def test_empty_mailbox_has_an_explanation(autojump_clock, world):
     assert found["badge"]["unread"] == 0
 
 
-@pytest.mark.parametrize("user", ["a%20b", "u" * 129, "%0A"])
+@pytest.mark.parametrize("user", ["%20a", "u" * 256, "%0A"])
 async def test_bad_user_name_is_422(autojump_clock, world, user):
     """An invalid user name is rejected, by its field."""
     answer = await world.producer.request("GET", f"/v1/users/{user}/explain")

@@ -89,7 +89,7 @@ BAD = {
     "source-empty": ("source=", ["source"]),
     "key-empty": ("key=&category=a", ["key"]),
     "category": ("key=k&category=A", ["category"]),
-    "user": ("source=s&user=a%20b", ["user"]),
+    "user": ("source=s&user=%20a", ["user"]),
     "user-empty": ("source=s&user=", ["user"]),
     "unknown": ("source=s&users=a", ["users"]),
     "twice": ("source=s&source=t", ["source"]),

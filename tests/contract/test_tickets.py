@@ -80,7 +80,7 @@ async def test_invalid_ticket_is_401(autojump_clock, world, ticket):
 
 BAD_REQUESTS = {
     "no-user": ({}, ["user"]),
-    "user": ({"user": "a b"}, ["user"]),
+    "user": ({"user": "a "}, ["user"]),
     "null": ({"user": None}, ["user"]),
     "unknown": ({"user": "a", "users": []}, ["users"]),
     "session-zero": ({"user": "a", "session": 0}, ["session"]),

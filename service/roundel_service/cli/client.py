@@ -12,7 +12,7 @@ import trio
 
 from roundel_adapters.client import connect
 
-from ..domain.names import is_user_name
+from ..domain.names import check_user_name
 from ..identity.authenticator import Authenticator
 from ..identity.hmac_key import HmacKey
 from ..settings import ConfigError, load_some
@@ -21,8 +21,8 @@ from .options import TEXT, Seconds, config_option, given, url_option
 
 
 def _check_user(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if not is_user_name(value):
-        raise click.BadParameter("expected 1 to 128 of A-Z a-z 0-9 . _ ~ @ : + -")
+    if reason := check_user_name(value):
+        raise click.BadParameter(reason)
     return value
 
 

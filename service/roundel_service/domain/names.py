@@ -1,19 +1,48 @@
-"""The characters and lengths that names of users and categories may have."""
+"""The characters and lengths that names of users and categories may have.
+
+A user name has to hold every `sub` of OpenID Connect: 255 characters (Core 1.0, 2),
+among them URIs, e-mail addresses and names in any script. It is compared byte for byte.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-USER_NAME: Final = r"[A-Za-z0-9._~@:+-]{1,128}"
-"""Pattern of a user name."""
+MAX_USER_NAME: Final = 255
+"""Maximum length of a user name in characters."""
+
+MAX_USER_NAME_BYTES: Final = 512
+"""Maximum length of a user name in bytes of UTF-8."""
 
 CATEGORY_NAME: Final = r"[a-z0-9._-]{1,64}"
 """Pattern of a category name."""
 
-_USER = re.compile(USER_NAME)
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SPACE = r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+# Without lookaround, which some clients' engines lack. `\s` differs between them.
+USER_NAME: Final = (
+    rf"[^#{_SPACE}{_CONTROL}]"
+    rf"(?:[^{_CONTROL}]{{0,{MAX_USER_NAME - 2}}}[^{_SPACE}{_CONTROL}])?"
+)
+"""Pattern of a user name, apart from surrogates and the length in bytes."""
+
+_UNFIT = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
 
 
-def is_user_name(name: str) -> bool:
-    """Return whether *name* is a valid user name."""
-    return _USER.fullmatch(name) is not None
+def check_user_name(name: str) -> str | None:
+    """Return why *name* is not a valid user name, or `None` if it is valid."""
+    if not 1 <= len(name) <= MAX_USER_NAME:
+        return f"expected 1 to {MAX_USER_NAME} characters, got {len(name)}"
+    if match := _UNFIT.search(name):
+        # Control characters could split a log line; surrogates have no UTF-8.
+        kind = "control characters" if match[0] < "\xa0" else "lone surrogates"
+        return f"expected no {kind}"
+    if name[0].isspace() or name[-1].isspace():
+        return "expected no white space at the ends"
+    if name[0] == "#":
+        return "expected no # at the beginning"
+    if (size := len(name.encode())) > MAX_USER_NAME_BYTES:
+        return f"expected at most {MAX_USER_NAME_BYTES} bytes in UTF-8, got {size}"
+    return None

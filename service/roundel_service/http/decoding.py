@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from ..domain.names import check_user_name
 from .messages import Request
 from .problems import FieldError, Problem, invalid_request
 from .schemas import NotifyRequest, StreamQuery
@@ -98,6 +99,9 @@ def _field_errors(
     fields = msgspec.structs.fields(kind)
     for field in fields:
         if field.name in raw:
+            if names := list(_name_errors(field.name, raw[field.name])):
+                yield from names
+                continue
             try:
                 msgspec.convert(raw[field.name], field.type, strict=strict)
             except msgspec.ValidationError as error:
@@ -106,6 +110,20 @@ def _field_errors(
             yield FieldError(field.name, "required")
     for name in raw.keys() - {field.name for field in fields}:
         yield FieldError(name, "unknown field")
+
+
+def _name_errors(field: str, value: object) -> Iterator[FieldError]:
+    """Yield the errors of the user names in a field."""
+    match value:
+        case str() if field.endswith("user") and (reason := check_user_name(value)):
+            yield FieldError(field, reason)
+        case {"user": name}:
+            yield from _name_errors(f"{field}.user", name)
+        case {"users": list(names)}:
+            for number, name in enumerate(names):
+                reason = check_user_name(name) if isinstance(name, str) else None
+                if reason is not None:
+                    yield FieldError(f"{field}.users[{number}]", reason)
 
 
 def _field_error(name: str, error: Exception) -> FieldError:

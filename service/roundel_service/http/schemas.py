@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..domain.names import CATEGORY_NAME, USER_NAME
+from ..domain.names import CATEGORY_NAME, MAX_USER_NAME, USER_NAME, check_user_name
 from ..domain.operations import Mark, MarkAll, Notify, Retract
 from ..identity.tickets import MAX_SESSION
 
@@ -18,7 +18,10 @@ MAX_COUNT = 2**53 - 1
 
 # A bare `$` also matches before a final line end.
 _END = r"$(?!\n)"
-User = Annotated[str, Meta(pattern=f"^{USER_NAME}{_END}")]
+_USER = {"pattern": f"^{USER_NAME}$", "minLength": 1, "maxLength": MAX_USER_NAME}
+# The rule of bytes has no pattern, and a problem has to say which rule was broken: so
+# `check_user_name()` decides.
+User = Annotated[str, Meta(extra_json_schema=_USER)]
 Category = Annotated[str, Meta(pattern=f"^{CATEGORY_NAME}{_END}")]
 # Up to 64, the limit of a mailbox, separated by commas.
 Categories = Annotated[
@@ -39,9 +42,11 @@ class Recipients(Struct, forbid_unknown_fields=True):
     )
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for both fields, and for none."""
+        """Raise `ValueError` for both fields, for none, and for a bad name."""
         if (self.user is UNSET) == (self.users is UNSET):
             raise ValueError("expected either user or users")
+        for name in self.names:
+            _require_user_name(name)
 
     @property
     def names(self) -> list[str]:
@@ -94,6 +99,10 @@ class TicketRequest(Struct, forbid_unknown_fields=True):
 
     user: User
     session: Annotated[float, Meta(gt=0, le=MAX_SESSION)] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if *user* is not a user name."""
+        _require_user_name(self.user)
 
 
 @final
@@ -205,7 +214,9 @@ class RetractQuery(Struct, forbid_unknown_fields=True):
     user: User | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for both selections, and for none."""
+        """Raise `ValueError` for both selections, for none, and for a bad *user*."""
+        if self.user is not None:
+            _require_user_name(self.user)
         by_key = self.key is not None and self.category is not None
         if (self.source is None) == (not by_key) or (
             not by_key and (self.key, self.category) != (None, None)
@@ -223,6 +234,10 @@ class UserPath(Struct, forbid_unknown_fields=True):
 
     user: User
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if *user* is not a user name."""
+        _require_user_name(self.user)
+
 
 @final
 class GaugePath(Struct, forbid_unknown_fields=True):
@@ -231,7 +246,16 @@ class GaugePath(Struct, forbid_unknown_fields=True):
     user: User
     category: Category
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if *user* is not a user name."""
+        _require_user_name(self.user)
+
 
 @final
 class NoQuery(Struct, forbid_unknown_fields=True):
     """The query of an operation without parameters."""
+
+
+def _require_user_name(name: str) -> None:
+    if reason := check_user_name(name):
+        raise ValueError(reason)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 
 import attrs
 
-from ..domain.names import is_user_name
+from ..domain.names import check_user_name
 from . import jose
 from .callers import Caller, Credentials, Producer, User
 from .errors import InvalidCredentials, WrongRole
@@ -130,8 +130,10 @@ class Authenticator:
         name, now = claims.get("sub"), self.clock()
         expires_at = _time_claim(claims, "exp")
         issued_at = _time_claim(claims, "iat", 0.0)
-        if not isinstance(name, str) or not is_user_name(name):
+        if not isinstance(name, str):
             raise InvalidCredentials("the token's sub is not a user name")
+        if reason := check_user_name(name):
+            raise InvalidCredentials(f"the token's sub is not a user name: {reason}")
         if expires_at <= now:
             raise InvalidCredentials("the token has expired")
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:

@@ -37,7 +37,15 @@ LARGE_LIMITS: Final = RecordLimits(
 )
 """Limits under which nothing is evicted."""
 
-USER_NAMES: Final = ("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128)
+USER_NAMES: Final = (
+    *("alice", "Alice", "a", "a:b", "a.b~c@d+e-f", "_", "-", "9" * 128),
+    # Names that keys, patterns, paths and separators may alter.
+    *("{a}", "}{", "a}", "a b", "a|b", "a/b", "a//b", "/", "..", ".", "%2F", "*", "?"),
+    *('a"b', "a'b", "a\\b", "a,b", "[a]", "null", "0", "\u2028".join("ab")),
+    # The same letter in two forms; 255 characters; 512 bytes; the last code point.
+    *("caf\u00e9", "cafe\u0301", "n" * 255, "\u20ac" * 170 + "ab", "\U0010ffff"),
+    *("\ufeffa", "a\u202eb", "\U0001f600", "\ufffd", "\uffff"),
+)
 """User names that an engine may confuse."""
 
 READ: Final = {"read": True, "seen": True}
