@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import final
+from typing import TypeAlias, final
 
 import attrs
 import trio
-from hypercorn.typing import Framework
-from quart_trio import QuartTrio
+from hypercorn.typing import ASGIFramework, Framework
 
 from roundel_adapters import server
 
@@ -20,20 +19,23 @@ from .engines import open_engine
 from .engines.base import Engine, EngineUnavailable
 from .http.access_control import AccessControl, RateLimits
 from .http.cors import Cors
+from .http.deferred_app import DeferredApp
 from .http.dispatcher import Dispatcher
 from .http.fastpath_app import FastpathApp
-from .http.quart_app import create_app
-from .http.routes import create_routes
+from .http.routes import Route, create_routes
 from .identity import jose
 from .identity.authenticator import Authenticator
 from .identity.hmac_key import HmacKey
 from .identity.jwks import JwksClient
-from .operator.app import create_operator_app
 from .operator.audit import Audit
 from .settings import Address, Settings
 from .streams.hub import Hub
 from .streams.registry import StreamLimits
 from .streams.subscribe import StreamTimeouts
+from .telemetry.metrics import Metrics
+
+Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
+"""Returns the reasons why the service is not ready, by name; empty if it is ready."""
 
 SPARE_CONNECTIONS = 2_000
 """Connections beyond the stream limit: for other requests and rejected streams."""
@@ -49,9 +51,9 @@ class Service:
 
     hub: Hub
     authenticator: Authenticator
-    app: QuartTrio
+    app: DeferredApp[ASGIFramework]
     fastpath: FastpathApp
-    operator_app: QuartTrio
+    operator_app: DeferredApp[ASGIFramework]
     audit: Audit
 
     async def run(
@@ -118,17 +120,28 @@ def build(
     hub.metrics.draining.set_function(lambda: hub.is_draining)
     dispatcher = Dispatcher(access.cors, hub.metrics)
     routes = create_routes(hub, access)
+    readiness = partial(_unready_reasons, hub, authenticator)
     return Service(
         hub=hub,
         authenticator=authenticator,
-        app=create_app(dispatcher, routes),
+        app=DeferredApp(partial(_create_app, dispatcher, routes)),
         fastpath=FastpathApp(dispatcher, routes),
-        operator_app=create_operator_app(
-            metrics=hub.metrics,
-            readiness=partial(_unready_reasons, hub, authenticator),
-        ),
+        operator_app=DeferredApp(partial(_create_operator_app, hub.metrics, readiness)),
         audit=Audit(engine, hub.delivered_badge, hub.metrics),
     )
+
+
+# Quart takes 0.1 s to import, so it is imported when the service listens.
+def _create_app(dispatcher: Dispatcher, routes: tuple[Route, ...]) -> ASGIFramework:
+    from .http.quart_app import create_app
+
+    return create_app(dispatcher, routes)
+
+
+def _create_operator_app(metrics: Metrics, readiness: Readiness) -> ASGIFramework:
+    from .operator.app import create_operator_app
+
+    return create_operator_app(metrics=metrics, readiness=readiness)
 
 
 def build_authenticator(
@@ -212,8 +225,10 @@ async def run(
             await serving.start(serve_app, listeners)
             port = listeners[0].socket.getsockname()[1]
             task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
-            # In a thread, so that neither the start nor the first token waits for it.
+            # In threads, so that neither the start nor the first request waits.
             nursery.start_soon(trio.to_thread.run_sync, jose.import_all)
+            nursery.start_soon(service.operator_app.load)
+            nursery.start_soon(service.app.load)
         if service.hub.presence is not None:
             with trio.move_on_after(FINAL_REPORT_TIMEOUT):
                 await service.hub.presence.flush()

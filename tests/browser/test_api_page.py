@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Page, expect
 
-from roundel_service.http.openapi import document
+from roundel_service.http.openapi.document import document
 from roundel_service.http.openapi.examples import PROBLEM_EXAMPLES
 from roundel_service.http.openapi.operations import OPERATIONS
 

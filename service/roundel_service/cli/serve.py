@@ -17,7 +17,6 @@ import structlog
 import trio
 
 from .. import app
-from ..demo.app import demo_app
 from ..identity.jwks import is_loopback
 from ..settings import DEFAULT_BIND, ConfigError, Settings, load
 from ..telemetry import logs
@@ -187,6 +186,8 @@ def demo(bind: str | None) -> None:
     The secrets are random, and all data is in memory. The page can act as any user,
     so it is served only to this machine: --bind must be a loopback address.
     """
+    from ..demo.app import demo_app  # `serve` needs no demo.
+
     key = secrets.token_urlsafe(24)
     flags = {
         "engine": "memory",

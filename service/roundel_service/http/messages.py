@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 import attrs
 import trio
-from werkzeug.http import parse_cookie
 
 from roundel_adapters.driver import EventStream
 from roundel_adapters.wakeup import Wakeup
@@ -78,6 +77,8 @@ class Request:
         if _PLAIN_COOKIES.fullmatch(cookies):
             pairs = (pair.partition("=") for pair in cookies.split("; "))
             return [value for its_name, _, value in pairs if its_name == name]
+        from werkzeug.http import parse_cookie  # 20 ms of a start.
+
         # Werkzeug raises an error for any cookie with bytes that are not UTF-8.
         return parse_cookie(cookies.encode("ascii", "replace").decode()).getlist(name)
 

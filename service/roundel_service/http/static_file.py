@@ -9,8 +9,8 @@ from importlib import resources
 from typing import final
 
 import attrs
-from werkzeug.http import parse_etags
 
+from .etags import known_etags
 from .messages import Request, Response
 
 # The page loads its own files and calls its own origin; all else is blocked.
@@ -50,8 +50,7 @@ class StaticFile:
             "Cache-Control": "public, no-cache",
             **self.headers,
         }
-        known = parse_etags(request.headers.get("If-None-Match"))
-        if known.contains_weak(self.etag):
+        if known_etags(request)(self.etag):
             return Response(status=304, headers=headers)
         headers["Content-Type"] = self.content_type
         return Response(body=self.content, headers=headers)

@@ -260,6 +260,53 @@ def test_unreachable_service_is_a_one_line_error():
     assert 1 == len(result.stderr.splitlines())
 
 
+HEAVY = ("joserfc", "quart", "werkzeug", "httpx2", "glide", "jsonschema")
+
+
+@slow
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (["--version"], ["trio", "structlog", "msgspec", *HEAVY]),
+        (["serve", "--bind", "127.0.0.1:0"], [
+            *HEAVY, "roundel_service.http.openapi.document", "roundel_service.demo.app",
+            "roundel_service.operator.app",
+        ]),
+        (["token", "alice"], ["quart", "werkzeug", "hypercorn", "glide"]),
+        (["notify", "alice", "Hi"], ["quart", "werkzeug", "hypercorn", "glide"]),
+    ],
+    ids=["version", "serve", "token", "notify"],
+)  # fmt: skip
+def test_command_imports_only_what_it_needs(arguments, absent):
+    """A start is quick: nothing is imported that a later request may need first.
+
+    `serve` is asked when it writes its line, so before the threads that go on loading.
+    """
+    script = (
+        "import sys, click\n"
+        "from roundel_service.__main__ import main\n"
+        f"loaded = lambda: [m for m in {absent} if m in sys.modules]\n"
+        "echo = click.echo\n"
+        "def report(text, **options):\n"
+        "    sys.stderr.write(f'loaded {loaded()}')\n"
+        "    sys.stderr.flush()\n"
+        "    __import__('os')._exit(0)\n"
+        "click.echo = report\n"
+        "click.decorators.echo = report\n"
+        "main()"
+    )
+    env = environment(ROUNDEL_URL="http://127.0.0.1:9")
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.stderr.endswith("loaded []")
+
+
 @slow
 def test_user_ends_watch_by_ctrl_c():
     """SIGINT ends it without a word, with the status that shells give it."""

@@ -22,7 +22,8 @@ from roundel_adapters.testing import AsgiClient
 from roundel_service.http import problems, schemas
 from roundel_service.http.decoding import MAX_BODY
 from roundel_service.http.messages import BODY_TIMEOUT
-from roundel_service.http.openapi import document, pages
+from roundel_service.http.openapi import pages
+from roundel_service.http.openapi.document import document
 from roundel_service.http.openapi.events import STREAM_EVENTS
 from roundel_service.http.openapi.examples import (
     CALL_EXAMPLES,
@@ -77,7 +78,7 @@ async def test_document_has_each_route_and_no_other(autojump_clock, world):
     routed = {(r.method, r.path) for r in routes if r.path not in pages()}
     routed |= {
         ("GET", rule.rule)
-        for rule in service.operator_app.url_map.iter_rules()
+        for rule in service.operator_app.app.url_map.iter_rules()
         if "GET" in rule.methods
     }
     routed.add(("GET", "/openapi.json"))

@@ -24,7 +24,7 @@ from trio.testing import MockClock
 from roundel import Parser
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
-from roundel_service.http.openapi import document
+from roundel_service.http.openapi.document import document
 from roundel_service.http.openapi.events import STREAM_EVENTS
 from roundel_service.http.openapi.operations import EVENT_STREAM, OPERATIONS
 from support.service import RunningService, settings, wall_clock

@@ -48,6 +48,13 @@ def is_direct(scope: Mapping[str, Any], *, app: object, send: object) -> bool:
     return extension["app"] is app and extension["send"] is send
 
 
+def forward(scope: Mapping[str, Any], *, wrapper: object, app: object) -> None:
+    """Let *app* hand off its streams, called by *wrapper* with the same arguments."""
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    if extension is not None and extension["app"] is wrapper:
+        extension["app"] = app
+
+
 def with_hand_off(send: Send, hand_off: HandOff) -> Send:
     """Wrap *send* so that the extension's message calls *hand_off*."""
 

@@ -9,7 +9,6 @@ from typing import final
 
 import attrs
 import trio
-from werkzeug.http import parse_etags
 
 from ...documents import badge_document
 from ...domain.items import Item
@@ -19,6 +18,7 @@ from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
 from .. import decoding, schemas
 from ..access_control import AccessControl
+from ..etags import known_etags
 from ..messages import Request, Response, json_response
 from ..responses import ItemsResponse, TicketResponse, badge_state
 
@@ -53,10 +53,9 @@ class UserHandlers:
         self, user: str, request: Request, *, caller: User | None = None
     ) -> Response:
         wait = decoding.decode_query(request.parameters, schemas.BadgeQuery).wait
-        known = parse_etags(", ".join(request.headers.getlist("If-None-Match")))
+        is_known = known_etags(request)
         channel = await self.hub.channel(user)
-        # RFC 9110 13.1.2: weak comparison.
-        if wait and known.contains_weak(channel.badge.etag):
+        if wait and is_known(channel.badge.etag):
             remaining = caller.expires_at - self.hub.clock() if caller else inf
             badge = channel.badge
             with trio.move_on_after(min(wait, remaining)):
@@ -70,7 +69,7 @@ class UserHandlers:
             "ETag": f'"{badge.etag}"',
             "Cache-Control": "private, no-cache",
         }
-        if known.contains_weak(badge.etag):
+        if is_known(badge.etag):
             return Response(status=304, headers=headers)
         response = json_response(badge_document(badge))
         return attrs.evolve(response, headers={**response.headers, **headers})

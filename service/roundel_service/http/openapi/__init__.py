@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .document import document
 from .pages import pages
 
-__all__ = ["document", "pages"]
+__all__ = ["pages"]
