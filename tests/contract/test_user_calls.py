@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from support.service import body, data, post
+from support.service import body, data, events_so_far, first_events, post
 
 # GET /v1/badge
 
@@ -594,15 +594,86 @@ async def test_same_op_id_gets_the_first_response(autojump_clock, world):
     assert (await world.badge())["unread"] == 1
 
 
-async def test_repeat_is_recognised_by_its_op_id(autojump_clock, world):
-    """A known `op_id` has no effect, with any operations."""
-    ids = await _three(world)
-    first = {"op_id": "a", "ops": [{"read": ids[:1]}]}
-    other = {"op_id": "a", "ops": [{"read": ids}]}
-    answers = [body(await post(world.user(), "/v1/ops", op)) for op in (first, other)]
+OTHER_OPS = {
+    "other-ids": lambda i: [{"read": i}],
+    "other-order": lambda i: [{"archive": i[1:2]}, {"read": i[:1]}],
+    "one-more": lambda i: [{"read": i[:1]}, {"archive": i[1:2]}, {"seen_upto": 1}],
+    "one-less": lambda i: [{"read": i[:1]}],
+    "other-verb": lambda i: [{"unread": i[:1]}, {"archive": i[1:2]}],
+    "without-effect": lambda i: [{"read": ["nothing"]}],
+}
 
-    assert answers[0] == answers[1]
-    assert (await world.badge())["unread"] == 2
+
+@pytest.mark.parametrize("ops", OTHER_OPS.values(), ids=OTHER_OPS)
+async def test_op_id_with_other_operations_is_409(autojump_clock, world, ops):
+    """A known `op_id` names its first operations only: others are refused."""
+    ids = await _three(world)
+    first = [{"read": ids[:1]}, {"archive": ids[1:2]}]
+    await post(world.user(), "/v1/ops", {"op_id": "a", "ops": first})
+    before = await _flags(world)
+    answer = await post(world.user(), "/v1/ops", {"op_id": "a", "ops": ops(ids)})
+
+    assert "urn:roundel:problem:key-reused" == body(answer, 409)["type"]
+    assert before == await _flags(world)
+    assert 4 == (await world.badge())["v"]
+
+
+async def test_op_id_of_operations_without_effect_is_used(autojump_clock, world):
+    """A call that changed nothing has a result, too."""
+    one = {"op_id": "a", "ops": [{"read": ["nothing"]}]}
+    two = {"op_id": "a", "ops": [{"read": ["nothing", "more"]}]}
+    statuses = [
+        (await post(world.user(), "/v1/ops", each)).status for each in (one, two, one)
+    ]
+
+    assert [200, 409, 200] == statuses
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"ops":[{"read_all":true,"as_of":99,"category":"a"}],"op_id":"tap"}',
+        b' {"op_id" : "tap","ops" :[ {"category":"a", "as_of":99,"read_all":true}]} ',
+        b'{"op_id":"t\\u0061p","ops":[{"read_all":true,"as_of":99,"category":"a"}]}',
+    ],
+    ids=["fields", "space", "escape"],
+)
+async def test_same_operations_in_another_form_are_a_repeat(
+    autojump_clock, world, content
+):
+    """White space, escapes and the order of fields do not matter."""
+    await world.notify(category="a")
+    ops = [{"read_all": True, "as_of": 99, "category": "a"}]
+    first = body(await post(world.user(), "/v1/ops", {"op_id": "tap", "ops": ops}))
+    await world.notify(category="a")
+    answer = await world.user().request("POST", "/v1/ops", body=content)
+
+    assert first == body(answer)
+
+
+async def test_op_id_is_optional(autojump_clock, world):
+    """Without an `op_id` each call takes effect, and its change has one of its own."""
+    item = (await world.notify())["item"]
+    async with world.user().stream("/v1/stream?level=items") as stream:
+        await first_events(stream)
+        for op in ({"read": [item]}, {"unread": [item]}, {"read": [item]}):
+            body(await post(world.user(), "/v1/ops", {"ops": [op]}))
+        changes = [data(event) for event in await events_so_far(stream)]
+
+    assert [2, 3, 4] == [change["v"] for change in changes]
+    assert 3 == len({change["op_id"] for change in changes})
+    assert all(1 <= len(change["op_id"]) <= 128 for change in changes)
+
+
+async def test_op_id_of_null_is_none(autojump_clock, world):
+    """A client may send null for what it leaves out."""
+    request = {"op_id": None, "ops": [{"seen_upto": 1}]}
+    statuses = [
+        (await post(world.user(), "/v1/ops", each)).status
+        for each in (request, {**request, "ops": [{"read_upto": 1}]})
+    ]
+
+    assert [200, 200] == statuses
 
 
 async def test_op_id_is_per_user(autojump_clock, world):
@@ -681,7 +752,6 @@ async def test_bad_operation_rejects_the_call(autojump_clock, world, ops, field)
 
 
 BAD_REQUESTS = {
-    "no-op-id": ({"ops": [{"read": []}]}, ["op_id"]),
     "empty-op-id": ({"op_id": "", "ops": [{"read": []}]}, ["op_id"]),
     "long-op-id": ({"op_id": "a" * 129, "ops": [{"read": []}]}, ["op_id"]),
     "number-op-id": ({"op_id": 1, "ops": [{"read": []}]}, ["op_id"]),
@@ -695,7 +765,7 @@ BAD_REQUESTS = {
     ("request_", "fields"), BAD_REQUESTS.values(), ids=BAD_REQUESTS
 )
 async def test_bad_ops_request_is_rejected(autojump_clock, world, request_, fields):
-    """A call without `op_id`, or with an unknown field, is rejected."""
+    """A call with a bad `op_id`, or with an unknown field, is rejected."""
     answer = await post(world.user(), "/v1/ops", request_)
 
     assert fields == [error["field"] for error in body(answer, 422)["errors"]]

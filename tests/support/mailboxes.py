@@ -44,8 +44,8 @@ def item(category: str = "c", **flags: bool) -> Item:
 
 def ops(*requested, op_id: str = "op") -> MarkAll:
     """Return the operation for a request body; without *requested* it has no effect."""
-    request = {"op_id": op_id, "ops": requested or [{"read": []}]}
-    return msgspec.convert(request, OpsRequest).operation()
+    request = {"ops": requested or [{"read": []}]}
+    return msgspec.convert(request, OpsRequest).operation(op_id)
 
 
 def gauge(count: int, version: int, category: str = "g") -> SetGauge:

@@ -47,11 +47,15 @@ MAX_OP_IDS = 1_000
 @final
 @attrs.frozen(kw_only=True)
 class IdempotentResult:
-    """The first result of an operation id, and its time in seconds since 1970."""
+    """The first result of an operation id, and its time in seconds since 1970.
+
+    *digest* is that of the operation, if it has one.
+    """
 
     badge: Badge
     time: float
     item: str | None = None
+    digest: str = ""
 
 
 @final
@@ -100,7 +104,8 @@ class Applied:
     """The *mailbox* after an operation, its *change* if visible, and the results.
 
     *badge* and the id of the added *item* are those of the first call if the operation
-    is repeated. *ignored* is set if the stored gauge is not older than the given one.
+    is repeated. *ignored* is set if the operation was refused: the stored gauge is not
+    older than the given one, or the operation id was used with another digest.
     """
 
     mailbox: Mailbox
@@ -121,7 +126,8 @@ def apply(
     if op_id is not None:
         result = mailbox.results.get(op_id)
         if result is not None and result.time > now - RETENTION:
-            return Applied(mailbox, None, result.badge, result.item)
+            ignored = result.digest != _digest(operation)
+            return Applied(mailbox, None, result.badge, result.item, ignored)
     match operation:
         case SetGauge(category=category, source_version=new):
             gauge = mailbox.gauges.get(category)
@@ -174,7 +180,9 @@ def _finish(
     item = operation.id if isinstance(operation, Notify) else None
     if op_id is not None:
         results = _prune_results(before.results, operation.by, now)
-        results[op_id] = IdempotentResult(badge=badge, time=now, item=item)
+        results[op_id] = IdempotentResult(
+            badge=badge, time=now, item=item, digest=_digest(operation)
+        )
         after = attrs.evolve(after, results=results)
     if after.v == before.v:
         return Applied(after, None, badge, item)
@@ -222,6 +230,11 @@ def _op_id(operation: Operation) -> str | None:
     if not isinstance(operation, (Notify, MarkAll)) or operation.op_id is None:
         return None
     return f"{operation.by} {operation.op_id}"
+
+
+def _digest(operation: Operation) -> str:
+    # The service compares the bodies of notifications itself, for many users at once.
+    return operation.digest if isinstance(operation, MarkAll) else ""
 
 
 def _prune_results(

@@ -60,13 +60,17 @@ class Mark:
 @final
 @attrs.frozen(kw_only=True)
 class MarkAll:
-    """Applies several marks as one change; a repeated *op_id* has no effect."""
+    """Applies several marks as one change; a repeated *op_id* has no effect.
+
+    *digest* identifies the marks: an *op_id* with another digest is not a repetition.
+    """
 
     by: ClassVar[str] = "user"
     name: ClassVar[str] = "ops"
 
     marks: tuple[Mark, ...]
     op_id: str
+    digest: str = ""
 
 
 @final

@@ -172,7 +172,8 @@ def item_row(item: Item) -> str:
 def result_row(result: IdempotentResult) -> str:
     """Return the row of the result of an operation id."""
     badge = result.badge
-    return _row(badge.epoch, *_badge_fields(badge), result.time, result.item)
+    fields = (result.time, result.item, result.digest)
+    return _row(badge.epoch, *_badge_fields(badge), *fields)
 
 
 def change_row(change: Change) -> str:
@@ -262,8 +263,10 @@ def _item(values: list[Any], flags: int = 0) -> Item:
 
 
 def _result(row: str) -> IdempotentResult:
-    epoch, v, more, by, time, item = _values(row)
-    return IdempotentResult(badge=_badge(epoch, v, more, by), time=time, item=item)
+    # Rows of earlier versions have no digest.
+    epoch, v, more, by, time, item, *digest = _values(row)
+    badge = _badge(epoch, v, more, by)
+    return IdempotentResult(badge=badge, time=time, item=item, digest="".join(digest))
 
 
 def _change(row: str, known: Mapping[str, Item]) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Annotated, Any, Literal, final
 
 import msgspec
@@ -30,6 +31,12 @@ Categories = Annotated[
 ]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1_000)]
+
+
+def content_hash(content: object) -> str:
+    """Return a hash of a decoded body; white space and the order do not matter."""
+    encoded = msgspec.json.encode(content, order="deterministic")
+    return blake2b(encoded, digest_size=16).hexdigest()
 
 
 @final
@@ -164,12 +171,16 @@ FLAGS_BY_VERB: Mapping[str, Mapping[str, bool]] = {
 class OpsRequest(Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/ops`."""
 
-    op_id: Annotated[str, Meta(min_length=1, max_length=128)]
     ops: Annotated[list[Op], Meta(min_length=1, max_length=100)]
+    op_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
-    def operation(self) -> MarkAll:
-        """Return the operation on the mailbox."""
-        return MarkAll(marks=tuple(op.mark() for op in self.ops), op_id=self.op_id)
+    def operation(self, op_id: str) -> MarkAll:
+        """Return the operation on the mailbox; *op_id* is used if none was given."""
+        return MarkAll(
+            marks=tuple(op.mark() for op in self.ops),
+            op_id=self.op_id or op_id,
+            digest=content_hash(self.ops),
+        )
 
 
 @final

@@ -16,7 +16,7 @@ import trio
 from ..domain.badge import Badge
 from ..domain.changes import Removed
 from ..domain.mailbox import Applied
-from ..domain.operations import DeleteUser, Notify, Operation, Retract
+from ..domain.operations import DeleteUser, Notify, Operation, Retract, SetGauge
 from ..domain.record import Record
 from ..engines.base import ApplyResult, Engine, UserOperation
 from ..telemetry.metrics import Metrics
@@ -115,7 +115,7 @@ class Hub:
                 continue
             if isinstance(operation, Notify):
                 self.metrics.publish_seconds.observe(seconds)
-            elif result.ignored:
+            elif isinstance(operation, SetGauge) and result.ignored:
                 self.metrics.gauge_updates_ignored.add()
         return results
 

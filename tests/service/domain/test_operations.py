@@ -255,6 +255,16 @@ def test_repeated_ops():
     assert (0, 4) == (late.badge.unread, late.badge.v)
 
 
+def test_operation_id_with_other_marks_is_refused():
+    """A known id with other marks changes nothing, and the first result stays."""
+    first, other, again = (ops({"read": [name]}) for name in ("a", "b", "a"))
+    *_, one, two, three = apply_all(note("a"), note("b"), first, other, again)
+
+    assert [False, True, False] == [each.ignored for each in (one, two, three)]
+    assert {"a": "sr", "b": ""} == flags(three.mailbox)
+    assert one.badge == two.badge == three.badge
+
+
 def test_ops_without_effect_are_remembered():
     """An operation without effect also uses its id."""
     *_, repeated = apply_all(ops({"read_all": True, "as_of": 9}), note("a"), ops())

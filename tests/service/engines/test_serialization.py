@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,6 +132,22 @@ def test_round_trip(batches):
         assert record == stored
         assert list(record.mailbox.items) == list(stored.mailbox.items)
         assert record.mailbox.expires_at <= stored.mailbox.expires_at
+
+
+def test_result_without_a_digest():
+    """A row that was written before results had a digest is still read."""
+    record = after(EMPTY, note("a", op_id="x"))
+    rows = serialization.diff(None, record)
+    (name, result), *_ = rows.results.items()
+    row = msgspec.json.encode(msgspec.json.decode(serialization.result_row(result))[:6])
+    stored = serialization.decode_record(
+        serialization.mailbox_row(rows.mailbox),
+        items=[],
+        results=[(name, row.decode())],
+        changes=[],
+    )
+
+    assert {name: result} == stored.mailbox.results
 
 
 def test_flags_are_written_without_the_text():

@@ -450,6 +450,10 @@ async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
             await post(producer, notify, NOTE, **{"Idempotency-Key": "a"})
             other = {**NOTE, "title": "Other"}
             return await post(producer, notify, other, **{"Idempotency-Key": "a"})
+        case "key-reused":
+            for op in ({"read_upto": 1}, {"read_upto": 2}):
+                answer = await post(alice, "/v1/ops", {"op_id": "a", "ops": [op]})
+            return answer
         case "too-large":
             return await producer.request("POST", notify, body=b" " * (MAX_BODY + 1))
         case "query-too-long":

@@ -15,7 +15,6 @@ from hashlib import blake2b
 from typing import final
 
 import attrs
-import msgspec
 import trio
 
 from ...documents import encode_json
@@ -140,8 +139,8 @@ class NotifyHandlers:
             return
 
         async def claim(at: int, publish: PublishRequest) -> None:
-            content = msgspec.json.encode(publish.notification, order="deterministic")
-            name, body = f"notify {publish.op_id}", _hash(content)
+            name = f"notify {publish.op_id}"
+            body = schemas.content_hash(publish.notification)
             try:
                 first = await self.hub.engine.claim(name, body, ttl=RETENTION)
                 if first != body:
@@ -159,7 +158,7 @@ def _parse(body: NdjsonLine, key: str | None) -> Problem | PublishRequest:
         return body
     try:
         notification = decoding.decode_body(body, schemas.NotifyRequest)
-        op_id = None if key is None else _hash(key.encode())
+        op_id = None if key is None else _hash(key)
         return PublishRequest(notification, decoding.item_size(notification), op_id)
     except Problem as problem:
         return problem
@@ -211,5 +210,5 @@ def _encode_line(response: Problem | NotifyResponse) -> bytes:
     return encode_json(document) + b"\n"
 
 
-def _hash(content: bytes) -> str:
-    return blake2b(content, digest_size=16).hexdigest()
+def _hash(key: str) -> str:
+    return blake2b(key.encode(), digest_size=16).hexdigest()

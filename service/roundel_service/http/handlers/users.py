@@ -20,7 +20,9 @@ from .. import decoding, schemas
 from ..access_control import AccessControl
 from ..etags import known_etags
 from ..messages import Request, Response, json_response
+from ..problems import Problem
 from ..responses import ItemsResponse, TicketResponse, badge_state
+from ..ulid import new_id
 
 _IS_IN_STATE: Mapping[str, Callable[[Item], bool]] = {
     "unread": attrgetter("is_counted"),
@@ -95,8 +97,11 @@ class UserHandlers:
         user = await self.access.user(request)
         decoding.decode_query(request.parameters, schemas.NoQuery)
         body = await decoding.read_body(request, schemas.OpsRequest)
-        badge = (await self.hub.apply(user.name, body.operation())).badge
-        return json_response(badge_state(badge))
+        operation = body.operation(new_id(self.hub.clock()))
+        applied = await self.hub.apply(user.name, operation)
+        if applied.ignored:
+            raise Problem("key-reused")
+        return json_response(badge_state(applied.badge))
 
     async def ticket(self, request: Request) -> Response:
         """Issue a ticket for one stream, to a user or a producer."""
