@@ -141,6 +141,20 @@ async def test_slow_reader_is_not_taken_for_a_slow_sender(autojump_clock, world)
     assert [1, 2, 3, 4, 5] == results
 
 
+async def test_bad_name_within_a_line(autojump_clock, world):
+    """The other recipients of the line are notified."""
+    content = (
+        line("#no") + line("alice") + b'{"to":{"users":["#no","bob"]},"title":"x"}'
+    )
+    answer = await world.producer.request("POST", "/v1/batch", body=content)
+    one, two, three = map(json.loads, answer.body.splitlines())
+
+    assert (422, "alice") == (one["status"], two["results"][0]["user"])
+    assert ["#no", "bob"] == [result["user"] for result in three["results"]]
+    assert 422 == three["results"][0]["problem"]["status"]
+    assert 1 == (await world.badge("bob"))["v"]
+
+
 BAD_LINES = {
     "no-json": (b"{\n", 400),
     "not-utf8": (b'{"title":"\xff"}\n', 400),

@@ -229,7 +229,9 @@ BAD_NOTES = {
     "users-text": ({"to": {"users": "alice"}}, ["to.users"]),
     "user-list": ({"to": {"user": ["alice"]}}, ["to.user"]),
     "user-null": ({"to": {"user": None}}, ["to.user"]),
-    "user-name": ({"to": {"users": ["a", " b"]}}, ["to.users[1]"]),
+    "user-name": ({"to": {"users": [" b"]}}, ["to.users[0]"]),
+    "user-name-twice": ({"to": {"users": ["#b", "#b"]}}, ["to.users[0]"]),
+    "user-number": ({"to": {"users": ["a", 7]}}, ["to.users[1]"]),
     "user-line-end": ({"to": {"user": "alice\n"}}, ["to.user"]),
     "user-empty": ({"to": {"user": ""}}, ["to.user"]),
     "user-long": ({"to": {"user": "u" * 256}}, ["to.user"]),
@@ -275,16 +277,84 @@ async def test_bad_notification_names_each_field(
     assert (await world.badge())["v"] == 0
 
 
-async def test_one_bad_name_rejects_the_request(autojump_clock, world):
-    """A request takes effect entirely or not at all."""
-    note = {**NOTE, "to": {"users": ["alice", "bob", "#not-good"]}}
-    answer = await post(world.producer, "/v1/notify", note)
+UNFIT_NAMES = {
+    "empty": "",
+    "space-before": " a",
+    "space-behind": "a\u00a0",
+    "line-end": "a\n",
+    "control": "a\x00b",
+    "c1-control": "a\x85b",
+    "topic": "#a",
+    "long": "u" * 256,
+    "many-bytes": "\u20ac" * 200,
+    "very-long": "u" * 100_000,
+}
 
-    assert (422, 0, 0) == (
-        answer.status,
-        (await world.badge("alice"))["v"],
-        (await world.badge("bob"))["v"],
-    )
+
+@pytest.mark.parametrize("name", UNFIT_NAMES.values(), ids=UNFIT_NAMES)
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "k"}], ids=["plain", "key"])
+async def test_bad_name_is_a_problem_of_that_recipient(
+    autojump_clock, world, name, key
+):
+    """A name that does not fit has a problem, and the other users are notified."""
+    note = {**NOTE, "to": {"users": ["alice", name, "bob", name, "alice"]}}
+    for _ in range(2):
+        answer = await post(world.producer, "/v1/notify", note, **key)
+        alice, problem, bob = body(answer)["results"]
+
+    assert ("alice", "bob") == (alice["user"], bob["user"])
+    assert {"user", "problem"} == problem.keys()
+    assert name == problem["user"]
+    assert "urn:roundel:problem:invalid-request" == problem["problem"]["type"]
+    (error,) = problem["problem"]["errors"]
+    assert "to.users[1]" == error["field"]
+    assert (1 if key else 2) == (await world.badge("bob"))["v"]
+
+
+async def test_thousand_users_with_one_bad_name(autojump_clock, world):
+    """999 users are notified, in the order given."""
+    users = [f"u{number}" for number in range(1_000)]
+    users[500] = "#unfit"
+    answer = await post(world.producer, "/v1/notify", {**NOTE, "to": {"users": users}})
+    results = body(answer)["results"]
+
+    assert users == [result["user"] for result in results]
+    assert [500] == [at for at, result in enumerate(results) if "problem" in result]
+
+
+async def test_all_names_are_bad(autojump_clock, world):
+    """Several recipients have a result each, even if none can be served."""
+    note = {**NOTE, "to": {"users": ["#a", "", "b\n"]}}
+    results = body(await post(world.producer, "/v1/notify", note))["results"]
+
+    assert ["#a", "", "b\n"] == [result["user"] for result in results]
+    assert [422] * 3 == [result["problem"]["status"] for result in results]
+
+
+async def test_bad_name_of_the_only_recipient_uses_no_key(autojump_clock, world):
+    """The producer may correct the name and use the same `Idempotency-Key`."""
+    statuses = [
+        (
+            await post(
+                world.producer,
+                "/v1/notify",
+                {**NOTE, "to": {"user": user}},
+                **{"Idempotency-Key": "k"},
+            )
+        ).status
+        for user in ("#alice", "alice")
+    ]
+
+    assert [422, 200] == statuses
+
+
+async def test_rejected_request_names_its_bad_names_too(autojump_clock, world):
+    """A request that is rejected for another field names each bad field."""
+    note = {"to": {"users": ["alice", "#b"]}, "title": ""}
+    problem = body(await post(world.producer, "/v1/notify", note), 422)
+
+    assert ["to.users[1]", "title"] == [each["field"] for each in problem["errors"]]
+    assert 0 == (await world.badge())["v"]
 
 
 @pytest.mark.parametrize(

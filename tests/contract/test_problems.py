@@ -110,7 +110,7 @@ async def test_every_error_is_a_problem_document(autojump_clock, world, status, 
 
 async def test_errors_have_an_entry_for_each_bad_field(autojump_clock, world):
     """An entry has the path of the field and the reason."""
-    note = {"to": {"users": ["ok", "not ok"]}, "title": "", "ttl": "1"}
+    note = {"to": {"users": ["ok", "#not-ok"]}, "title": "", "ttl": "1"}
     errors = body(await post(world.producer, "/v1/notify", note), 422)["errors"]
 
     assert ["to.users[1]", "title", "ttl"] == [error["field"] for error in errors]

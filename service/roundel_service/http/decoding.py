@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ..domain.names import check_user_name
 from .messages import Request
 from .problems import FieldError, Problem, invalid_request
-from .schemas import NotifyRequest, StreamQuery
+from .schemas import NotifyRequest, Recipients, StreamQuery
 
 MAX_BODY = 1 << 20
 """Size limit of a body except a batch, in bytes."""
@@ -110,6 +110,19 @@ def _field_errors(
             yield FieldError(field.name, "required")
     for name in raw.keys() - {field.name for field in fields}:
         yield FieldError(name, "unknown field")
+
+
+def check_recipients(to: Recipients) -> dict[str, Problem | None]:
+    """Return the recipients in order, each once, with the problem of a bad name."""
+    fields: dict[str, str] = {} if to.user is UNSET else {to.user: "to.user"}
+    for at, name in enumerate(to.users or ()):
+        fields.setdefault(name, f"to.users[{at}]")
+    return {name: _name_problem(field, name) for name, field in fields.items()}
+
+
+def _name_problem(field: str, name: str) -> Problem | None:
+    reason = check_user_name(name)
+    return invalid_request(FieldError(field, reason)) if reason else None
 
 
 def _name_errors(field: str, value: object) -> Iterator[FieldError]:

@@ -41,7 +41,10 @@ def content_hash(content: object) -> str:
 
 @final
 class Recipients(Struct, forbid_unknown_fields=True):
-    """The recipients: one *user*, or up to 1,000 *users*."""
+    """The recipients: one *user*, or up to 1,000 *users*.
+
+    A name is checked later: a bad one is a problem of that recipient alone.
+    """
 
     user: User | UnsetType = UNSET
     users: Annotated[list[User], Meta(min_length=1, max_length=1_000)] | UnsetType = (
@@ -49,18 +52,9 @@ class Recipients(Struct, forbid_unknown_fields=True):
     )
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for both fields, for none, and for a bad name."""
+        """Raise `ValueError` for both fields, and for none."""
         if (self.user is UNSET) == (self.users is UNSET):
             raise ValueError("expected either user or users")
-        for name in self.names:
-            _require_user_name(name)
-
-    @property
-    def names(self) -> list[str]:
-        """The recipients without duplicates, in the order given."""
-        if self.users is not UNSET:
-            return list(dict.fromkeys(self.users))
-        return [] if self.user is UNSET else [self.user]
 
 
 @final

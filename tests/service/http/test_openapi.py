@@ -517,7 +517,7 @@ VERDICTS = {
     "two kinds": ("NotifyRequest", {"to": {"user": "a", "users": ["b"]}, "title": "x"}),
     "one": ("NotifyRequest", {"to": {"user": "a"}, "title": "x"}),
     "many": ("NotifyRequest", {"to": {"users": ["a", "b"]}, "title": "x"}),
-    "line end": ("NotifyRequest", {"to": {"user": "a\nb"}, "title": "x"}),
+    "line end": ("TicketRequest", {"user": "a\nb"}),
     "nulls": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "ttl": None}),
     "unknown": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "x": 1}),
     "no verb": ("Op", {}),

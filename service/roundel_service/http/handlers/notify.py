@@ -2,13 +2,13 @@
 
 Both parse their input into publish requests. All publish requests of a call, or of one
 body chunk of a batch, are handed to the hub in one `apply_all()`, so that an engine can
-commit them together. A publish request that fails gets a `Problem` in its place; the
-others take effect.
+commit them together. A publish request that fails gets a `Problem` in its place, and so
+does a recipient that cannot be served; the others take effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from hashlib import blake2b
@@ -41,16 +41,24 @@ from ..ulid import new_id
 @final
 @attrs.frozen
 class PublishRequest:
-    """A valid *notification*, its *size* in bytes, and the *op_id* of its key."""
+    """A valid *notification*, its *size* in bytes, and the *op_id* of its key.
+
+    *recipients* maps each user to the problem of the name, if it has one.
+    """
 
     notification: schemas.NotifyRequest
     size: int
     op_id: str | None
+    recipients: Mapping[str, Problem | None]
 
     def operations(self, now: float) -> list[UserOperation]:
-        """Return an operation for each recipient."""
+        """Return an operation for each recipient with a valid name."""
         create = partial(self.notification.operation, size=self.size, op_id=self.op_id)
-        return [(user, create(new_id(now))) for user in self.notification.to.names]
+        return [
+            (user, create(new_id(now)))
+            for user, problem in self.recipients.items()
+            if problem is None
+        ]
 
 
 @final
@@ -115,14 +123,16 @@ class NotifyHandlers:
         """Apply all *publishes* together, and return the response of each."""
         await self._claim_keys(publishes)
         now = self.hub.clock()
-        work = [
-            publish if isinstance(publish, Problem) else publish.operations(now)
+        operations = [
+            operation
             for publish in publishes
+            if isinstance(publish, PublishRequest)
+            for operation in publish.operations(now)
         ]
-        operations = [op for ops in work if isinstance(ops, list) for op in ops]
         results = iter(await self.hub.apply_all(operations))
         return [
-            ops if isinstance(ops, Problem) else _response(ops, results) for ops in work
+            publish if isinstance(publish, Problem) else _response(publish, results)
+            for publish in publishes
         ]
 
     async def _claim_keys(self, publishes: list[Problem | PublishRequest]) -> None:
@@ -159,28 +169,37 @@ def _parse(body: NdjsonLine, key: str | None) -> Problem | PublishRequest:
     try:
         notification = decoding.decode_body(body, schemas.NotifyRequest)
         op_id = None if key is None else _hash(key)
-        return PublishRequest(notification, decoding.item_size(notification), op_id)
+        size = decoding.item_size(notification)
+        recipients = decoding.check_recipients(notification.to)
     except Problem as problem:
         return problem
+    if len(recipients) == 1 and (invalid := next(iter(recipients.values()))):
+        # Before the key is claimed: a corrected call may use it.
+        return invalid
+    return PublishRequest(notification, size, op_id, recipients)
 
 
 def _recipient_count(publish: Problem | PublishRequest) -> int:
-    return 0 if isinstance(publish, Problem) else len(publish.notification.to.names)
+    return 0 if isinstance(publish, Problem) else len(publish.recipients)
 
 
 def _response(
-    operations: list[UserOperation], results: Iterator[ApplyResult]
+    publish: PublishRequest, results: Iterator[ApplyResult]
 ) -> Problem | NotifyResponse:
-    """Take the results of *operations*; the problem of a sole recipient is returned."""
-    found = [_recipient_result(user, next(results)) for user, _ in operations]
-    if len(found) == 1 and isinstance(found[0], Problem):
-        return found[0]
+    """Take the results of *publish*; the problem of a sole recipient is returned."""
+    found = [
+        (user, problem or _recipient_result(user, next(results)))
+        for user, problem in publish.recipients.items()
+    ]
+    _, first = found[0]
+    if len(found) == 1 and isinstance(first, Problem):
+        return first
     return NotifyResponse(
         [
             RecipientProblem(user, result.document())
             if isinstance(result, Problem)
             else result
-            for (user, _), result in zip(operations, found, strict=True)
+            for user, result in found
         ]
     )
 
