@@ -18,13 +18,15 @@ import trio
 
 from .. import app
 from ..identity.jwks import is_loopback
-from ..settings import DEFAULT_BIND, ConfigError, Settings, load
+from ..settings import DEFAULT_BIND, ConfigError, Settings, foreign_variables, load
 from ..telemetry import logs
 from . import supervisor
 from .errors import fail
 from .options import bind_option, config_option, given
 from .process_tuning import prepare_process
 from .worker_addresses import reserved_addresses
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @click.command()
@@ -48,7 +50,9 @@ def serve(file: Path | None, **flags: str | None) -> None:
 
     \b
     Settings, from the environment or, in lower case and without ROUNDEL_, from the
-    file. Flags override the environment, which overrides the file:
+    file. Flags override the environment, which overrides the file. An empty variable
+    is unset. ROUNDEL_PRODUCER_KEYS_FILE and ROUNDEL_JWT_SECRET_FILE name a file with
+    the secret instead:
       ROUNDEL_BIND            127.0.0.1:8080
       ROUNDEL_OPS_BIND        127.0.0.1:9180 for /readyz and /metrics; empty: none
       ROUNDEL_ENGINE          sqlite:PATH, by default in your data folder; memory;
@@ -84,6 +88,8 @@ def serve(file: Path | None, **flags: str | None) -> None:
     """
     settings = load(given(flags), os.environ, file)
     _configure_logs(settings)
+    if ignored := foreign_variables(os.environ):
+        log.warning("unknown variables ignored", variables=ignored)
     if settings.workers > 1:
         _run_workers(settings, flags["engine"], file)
         return
