@@ -15,6 +15,7 @@ from ..identity.callers import Caller, Credentials, Producer, User
 from ..identity.errors import InvalidCredentials, KeysUnavailable, WrongRole
 from ..telemetry.metrics import Metrics
 from .cors import Cors
+from .cross_origin import cross_origin_reason
 from .messages import Request
 from .problems import Problem
 from .token_bucket import TokenBuckets
@@ -131,13 +132,8 @@ class AccessControl:
         """Raise a 403 `Problem` for a write by cookie from a foreign origin (CSRF)."""
         if not user.by_cookie or request.method not in _WRITES:
             return
-        origin = request.headers.get("Origin")
-        _, separator, host = (origin or "").partition("://")
-        own = bool(separator) and host == request.headers.get("Host")
-        if not own and not self.cors.allows(origin):
-            raise Problem(
-                "forbidden", "Origin: expected this service's own for a write by cookie"
-            )
+        if reason := cross_origin_reason(request.headers, self.cors):
+            raise Problem("forbidden", reason)
 
 
 async def _identified(caller: Awaitable[_Caller]) -> _Caller:
@@ -154,14 +150,7 @@ async def _identified(caller: Awaitable[_Caller]) -> _Caller:
 
 def _credentials(request: Request, ticket: str | None = None) -> Credentials:
     return Credentials(
-        authorization=_single(request.headers.getlist("Authorization")),
-        cookie=_single(request.cookies("roundel")),
+        authorization=tuple(request.headers.getlist("Authorization")),
+        cookies=tuple(request.cookies("roundel")),
         ticket=ticket,
     )
-
-
-def _single(values: list[str]) -> str | None:
-    """Return the only value; raises a 401 for several, which could hide a bad one."""
-    if len(values) > 1:
-        raise Problem("unauthorized", "expected one credential of a kind")
-    return values[0] if values else None

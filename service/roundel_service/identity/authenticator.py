@@ -21,6 +21,9 @@ from .tickets import Tickets
 MAX_CREDENTIAL = 8_192
 """Maximum length of a token or ticket, in characters."""
 
+MAX_COOKIES = 8
+"""Maximum number of different cookies of a request that are verified."""
+
 CLOCK_SKEW = 60.0
 """Seconds that the `iat` and `nbf` of a token may lie in the future."""
 
@@ -66,31 +69,22 @@ class Authenticator:
         return caller
 
     async def caller(self, credentials: Credentials) -> Caller:
-        """Return the caller: the first of the credentials, if all of them are valid.
+        """Return the caller that the most explicit of the credentials identifies.
 
         Raises `InvalidCredentials`, or `KeysUnavailable` before a key is loaded.
         """
-        # All credentials are checked: a valid one does not make up for an invalid one,
-        # and no request is anonymous.
-        callers: list[Caller] = []
-        if credentials.authorization is not None:
-            callers.append(await self._from_bearer(credentials.authorization))
-        if credentials.cookie is not None:
-            callers.append(await self._from_token(credentials.cookie, by_cookie=True))
+        # A browser adds cookies to any request; a ticket is for one. A less explicit
+        # credential is not looked at, and never replaces an invalid one.
         if credentials.ticket is not None:
-            callers.append(self._from_ticket(credentials.ticket))
-        if not callers:
-            raise InvalidCredentials(
-                "expected Authorization: Bearer, or the cookie roundel"
-            )
-        return callers[0]
-
-    async def _from_bearer(self, authorization: str) -> Caller:
-        scheme, _, credential = authorization.partition(" ")
-        credential = credential.strip()
-        if scheme.lower() != "bearer" or not credential:
-            raise InvalidCredentials("Authorization: expected Bearer and a credential")
-        return self._producer_with(credential) or await self._from_token(credential)
+            return self._from_ticket(credentials.ticket)
+        bearer = _bearer_credential(credentials.authorization)
+        if bearer is not None:
+            return self._producer_with(bearer) or await self._from_token(bearer)
+        if credentials.cookies:
+            return await self._from_cookies(credentials.cookies)
+        raise InvalidCredentials(
+            "expected Authorization: Bearer, or the cookie roundel"
+        )
 
     def _producer_with(self, credential: str) -> Producer | None:
         # Every key is compared, so that the duration does not depend on the match.
@@ -108,7 +102,32 @@ class Authenticator:
             ticket=ticket,
         )
 
-    async def _from_token(self, text: str, *, by_cookie: bool = False) -> User:
+    async def _from_cookies(self, values: Sequence[str]) -> User:
+        """Return the user that all verified *values* name, by the latest of them.
+
+        A browser sends one cookie for each path and domain that it was set for (RFC
+        6265 5.4), and some of them may be of an earlier login.
+        """
+        different = dict.fromkeys(values)
+        if len(different) > MAX_COOKIES:
+            raise InvalidCredentials(
+                f"expected at most {MAX_COOKIES} different cookies"
+            )
+        users: list[User] = []
+        errors: list[InvalidCredentials] = []
+        for value in different:
+            try:
+                users.append(await self._from_token(value))
+            except InvalidCredentials as error:
+                errors.append(error)
+        if not users:
+            raise errors[0]
+        if len({user.name for user in users}) > 1:
+            raise InvalidCredentials("the cookies name different users")
+        latest = max(users, key=lambda user: (user.issued_at, user.expires_at))
+        return attrs.evolve(latest, by_cookie=True)
+
+    async def _from_token(self, text: str) -> User:
         try:
             claims = await self.keys.verify(_check_length(text))
         except (jose.JoseError, ValueError, TypeError, RecursionError) as error:
@@ -116,7 +135,7 @@ class Authenticator:
             rule = error.error if isinstance(error, jose.JoseError) else "not a JWT"
             raise InvalidCredentials(f"the token is not valid: {rule}") from None
         self._check_audience_and_issuer(claims)
-        return self._user_from(claims, by_cookie=by_cookie)
+        return self._user_from(claims)
 
     def _check_audience_and_issuer(self, claims: Claims) -> None:
         audience = claims.get("aud")
@@ -126,7 +145,7 @@ class Authenticator:
         if self.issuer is not None and self.issuer != claims.get("iss"):
             raise InvalidCredentials("the token's iss is not the expected issuer")
 
-    def _user_from(self, claims: Claims, *, by_cookie: bool) -> User:
+    def _user_from(self, claims: Claims) -> User:
         name, now = claims.get("sub"), self.clock()
         expires_at = _time_claim(claims, "exp")
         issued_at = _time_claim(claims, "iat", 0.0)
@@ -138,9 +157,7 @@ class Authenticator:
             raise InvalidCredentials("the token has expired")
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
             raise InvalidCredentials("the token's iat or nbf is in the future")
-        return User(
-            name=name, expires_at=expires_at, issued_at=issued_at, by_cookie=by_cookie
-        )
+        return User(name=name, expires_at=expires_at, issued_at=issued_at)
 
     def sign(self, user: str, *, ttl: float) -> str:
         """Return a token for *user* that is valid for *ttl* seconds.
@@ -156,6 +173,22 @@ class Authenticator:
         expected = {"aud": self.audience, "iss": self.issuer}
         claims |= {name: value for name, value in expected.items() if value is not None}
         return self.keys.sign(claims)
+
+
+def _bearer_credential(fields: Sequence[str]) -> str | None:
+    """Return the credential of the only Bearer field; `None` if there is none.
+
+    Another scheme is no credential of this service: a proxy may add Basic. A Bearer
+    field without a credential is an invalid one (RFC 6750 2.1), not a missing one.
+    """
+    # In linear time, with any white space between scheme and credential.
+    parts = [field.replace("\t", " ").strip(" ").partition(" ") for field in fields]
+    found = [text.strip(" ") for scheme, _, text in parts if scheme.lower() == "bearer"]
+    if len(found) > 1:
+        raise InvalidCredentials("expected one Authorization: Bearer, got several")
+    if found and not found[0]:
+        raise InvalidCredentials("Authorization: expected Bearer and a credential")
+    return found[0] if found else None
 
 
 def _check_length(text: str) -> str:

@@ -12,10 +12,14 @@ from .tickets import Ticket
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Credentials:
-    """The credentials in a request; only the stream route accepts a *ticket*."""
+    """The credentials in a request; only the stream route accepts a *ticket*.
 
-    authorization: str | None = None
-    cookie: str | None = None
+    *authorization* has the value of each such field, *cookies* that of each cookie with
+    the name of the service's.
+    """
+
+    authorization: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
     ticket: str | None = None
 
 

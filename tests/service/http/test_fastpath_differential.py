@@ -164,6 +164,16 @@ PROBLEMS = {
     "foreign-write": fast(
         call("POST", "/v1/ops", OP, COOKIE, "Origin: https://y.example")
     ),
+    "cross-site-write": fast(
+        call("POST", "/v1/ops", OP, COOKIE, "Sec-Fetch-Site: cross-site")
+    ),
+    "same-origin-write": fast(
+        call("POST", "/v1/ops", OP, COOKIE, "Sec-Fetch-Site: same-origin")
+    ),
+    "basic-and-cookie": fast(request("/v1/badge", COOKIE, "Authorization: Basic eA==")),
+    "cookies-of-one-user": fast(
+        request("/v1/badge", f'Cookie: roundel="{TOKEN}"; roundel=x')
+    ),
     "own-write": fast(call("POST", "/v1/ops", OP, COOKIE, "Origin: https://x")),
     "not-json": fast(call("POST", "/v1/notify", b"{", PRODUCER)),
     "not-utf-8": fast(call("POST", "/v1/notify", b'{"title":"\xff"}', PRODUCER)),

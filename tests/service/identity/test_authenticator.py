@@ -39,7 +39,7 @@ def make_authenticator(secret: str = SECRET, **changes) -> Authenticator:
 
 
 def bearer(credential: str) -> Credentials:
-    return Credentials(authorization=f"Bearer {credential}")
+    return Credentials(authorization=(f"Bearer {credential}",))
 
 
 def signed(claims, secret=SECRET, **header) -> str:
@@ -149,7 +149,7 @@ REFUSED = {
 @pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
 async def test_invalid_token_is_refused_and_not_printed(token):
     """Each defect of a token has the same result, and no error quotes the token."""
-    for credentials in (bearer(token), Credentials(cookie=token)):
+    for credentials in (bearer(token), Credentials(cookies=(token,))):
         error = await refused(credentials)
 
         assert isinstance(error, InvalidCredentials)
@@ -197,7 +197,7 @@ async def test_signed_token_is_valid_until_it_expires():
 
     assert User(**alice) == await make_authenticator().user(bearer(token))
     assert User(**alice, by_cookie=True) == await make_authenticator().user(
-        Credentials(cookie=token)
+        Credentials(cookies=(token,))
     )
 
 
@@ -241,7 +241,7 @@ async def test_token_and_ticket_differ_even_with_one_secret():
     assert "alice" == (await authenticator.user(Credentials(ticket=its_ticket))).name
     for credentials in (
         bearer(its_ticket),
-        Credentials(cookie=its_ticket),
+        Credentials(cookies=(its_ticket,)),
         Credentials(ticket=token),
         Credentials(ticket=SECRET),
     ):
@@ -254,7 +254,7 @@ async def test_token_and_ticket_differ_even_with_one_secret():
 @pytest.mark.parametrize(("number", "key"), list(enumerate(KEYS, 1)))
 async def test_each_producer_key_is_valid(scheme, number, key):
     """Keys can be rotated; the scheme has any case (RFC 9110 11.1)."""
-    credentials = Credentials(authorization=f"{scheme}{key} ")
+    credentials = Credentials(authorization=(f"{scheme}{key} ",))
 
     assert Producer(number) == await make_authenticator().producer(credentials)
     assert Producer(number) == await make_authenticator().caller(credentials)
@@ -279,9 +279,9 @@ BAD_HEADERS = {
 
 @pytest.mark.parametrize("header", BAD_HEADERS.values(), ids=BAD_HEADERS)
 async def test_authorization_without_a_valid_credential_is_refused(header):
-    """Other schemes are refused, and producer keys are compared whole."""
+    """Another scheme is no credential, and producer keys are compared whole."""
     assert isinstance(
-        await refused(Credentials(authorization=header)), InvalidCredentials
+        await refused(Credentials(authorization=(header,))), InvalidCredentials
     )
 
 
@@ -335,34 +335,51 @@ async def test_other_audiences_are_refused(audience):
 
 
 BAD, ALICE, BOB = "nonsense", signed(GOOD), signed({**GOOD, "sub": "bob"})
+OLD, LATER = signed({**GOOD, "exp": NOW - 1}), signed({**GOOD, "iat": NOW})
 ORDER = {
-    "bearer-before-cookie": (f"Bearer {ALICE}", BOB, None, "alice"),
-    "bearer-before-ticket": (f"Bearer {BOB}", None, ticket(), "bob"),
-    "cookie-before-ticket": (None, BOB, ticket(), "bob"),
-    "all": (f"Bearer {BOB}", ALICE, ticket(), "bob"),
-    "bad-bearer": (f"Bearer {BAD}", ALICE, ticket(), InvalidCredentials),
-    "bad-cookie": (f"Bearer {ALICE}", BAD, ticket(), InvalidCredentials),
-    "bad-cookie-with-ticket": (None, BAD, ticket(), InvalidCredentials),
-    "empty-cookie": (f"Bearer {ALICE}", "", None, InvalidCredentials),
-    "other-scheme": ("Basic eA==", ALICE, None, InvalidCredentials),
-    "empty-bearer": ("", ALICE, None, InvalidCredentials),
-    "bad-ticket": (f"Bearer {ALICE}", BOB, BAD, InvalidCredentials),
-    "producer-with-bad-cookie": ("Bearer one", BAD, None, InvalidCredentials),
-    "producer-with-bad-ticket": ("Bearer one", None, BAD, InvalidCredentials),
-    "producer-with-ticket": ("Bearer one", None, ticket(), WrongRole),
-    "producer-with-cookie": ("Bearer one", ALICE, None, WrongRole),
+    "bearer-before-cookie": ([f"Bearer {ALICE}"], [BOB], None, "alice"),
+    "ticket-before-bearer": ([f"Bearer {BOB}"], [], ticket(), "alice"),
+    "ticket-before-cookie": ([], [BOB], ticket(), "alice"),
+    "ticket-before-all": ([f"Bearer {BOB}"], [BOB], ticket(), "alice"),
+    "ticket-with-bad-ones": ([f"Bearer {BAD}"], [BAD], ticket(), "alice"),
+    "ticket-with-two-bearers": ([f"Bearer {BOB}"] * 2, [], ticket(), "alice"),
+    "bad-ticket": ([f"Bearer {ALICE}"], [BOB], BAD, InvalidCredentials),
+    "empty-ticket": ([f"Bearer {ALICE}"], [BOB], "", InvalidCredentials),
+    "bad-bearer": ([f"Bearer {BAD}"], [ALICE], None, InvalidCredentials),
+    "expired-bearer": ([f"Bearer {OLD}"], [ALICE], None, InvalidCredentials),
+    "no-bearer": (["Bearer"], [ALICE], None, InvalidCredentials),
+    "bad-cookie": ([f"Bearer {ALICE}"], [BAD], None, "alice"),
+    "two-bearers": ([f"Bearer {ALICE}"] * 2, [], None, InvalidCredentials),
+    "basic-before-bearer": (["Basic eA==", f"bearer {ALICE}"], [], None, "alice"),
+    "bearer-before-basic": ([f"Bearer  {ALICE}", "Basic eA=="], [BOB], None, "alice"),
+    "basic": (["Basic eA=="], [ALICE], None, "alice"),
+    "digest": (['Digest username="alice", realm="x"'], [ALICE], None, "alice"),
+    "token-alone": ([ALICE], [BOB], None, "bob"),
+    "empty": ([""], [ALICE], None, "alice"),
+    "no-cookie-after-basic": (["Basic eA=="], [], None, InvalidCredentials),
+    "producer-with-bad-cookie": (["Bearer one"], [BAD], None, WrongRole),
+    "producer-with-cookie": (["Bearer one"], [ALICE], None, WrongRole),
+    "producer-with-ticket": (["Bearer one"], [], ticket(), "alice"),
+    "empty-cookie": ([], [""], None, InvalidCredentials),
+    "equal-cookies": ([], [ALICE] * 40, None, "alice"),
+    "cookies-of-one-user": ([], [ALICE, LATER], None, "alice"),
+    "cookie-with-a-bad-one": ([], [BAD, "", ALICE, OLD], None, "alice"),
+    "bad-cookies": ([], [BAD, OLD], None, InvalidCredentials),
+    "cookies-of-two-users": ([], [ALICE, BOB], None, InvalidCredentials),
+    "eight-cookies": ([], [ALICE, *"1234567"], None, "alice"),
+    "nine-cookies": ([], [ALICE, *"12345678"], None, InvalidCredentials),
 }
 
 
 @pytest.mark.parametrize(
-    ("authorization", "cookie", "given_ticket", "expected"), ORDER.values(), ids=ORDER
+    ("authorization", "cookies", "given_ticket", "expected"), ORDER.values(), ids=ORDER
 )
-async def test_first_of_several_valid_credentials_identifies_the_caller(
-    authorization, cookie, given_ticket, expected
+async def test_most_explicit_credential_decides(
+    authorization, cookies, given_ticket, expected
 ):
-    """The header comes first, then the cookie; one invalid credential refuses all."""
+    """Ticket, Bearer, cookie: the first one decides, also if it is invalid."""
     credentials = Credentials(
-        authorization=authorization, cookie=cookie, ticket=given_ticket
+        authorization=tuple(authorization), cookies=tuple(cookies), ticket=given_ticket
     )
 
     if isinstance(expected, str):
@@ -371,7 +388,15 @@ async def test_first_of_several_valid_credentials_identifies_the_caller(
         assert isinstance(await refused(credentials), expected)
 
 
-@pytest.mark.parametrize("kind", ["bearer", "cookie", "ticket", "authorization"])
+@pytest.mark.parametrize("cookies", [(ALICE, LATER), (LATER, ALICE)])
+async def test_latest_of_several_cookies_counts(cookies):
+    """The user has the times of the latest login, whose cookie may come last."""
+    user = await make_authenticator().user(Credentials(cookies=cookies))
+
+    assert (NOW, True) == (user.issued_at, user.by_cookie)
+
+
+@pytest.mark.parametrize("kind", ["bearer", "cookies", "ticket", "authorization"])
 @pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
@@ -388,7 +413,10 @@ async def test_first_of_several_valid_credentials_identifies_the_caller(
 )
 async def test_any_text_is_refused_without_another_error(kind, text):
     """No credential causes an error other than `InvalidCredentials`."""
-    credentials = bearer(text) if kind == "bearer" else Credentials(**{kind: text})
+    values = {"cookies": (text,), "authorization": (text,), "ticket": text}
+    credentials = (
+        bearer(text) if kind == "bearer" else Credentials(**{kind: values[kind]})
+    )
 
     assert isinstance(await refused(credentials), InvalidCredentials)
 
@@ -412,6 +440,6 @@ def test_published_keys_sign_no_token():
 def test_authenticator_prints_no_secret():
     """The `repr` of an authenticator or of credentials shows no secret."""
     authenticator = make_authenticator()
-    shown = f"{authenticator!r}{authenticator.keys!r}{Credentials(cookie=SECRET)!r}"
+    shown = f"{authenticator!r}{authenticator.keys!r}{Credentials(cookies=(SECRET,))!r}"
 
     assert SECRET not in shown

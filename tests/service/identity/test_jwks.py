@@ -100,7 +100,7 @@ async def result(client: JwksClient, token: str) -> str:
     """Return the user whom *token* identifies, "invalid" or "unavailable"."""
     authenticator = Authenticator(producer_keys=("one",), keys=client, clock=clock)
     try:
-        return (await authenticator.user(Credentials(cookie=token))).name
+        return (await authenticator.user(Credentials(cookies=(token,)))).name
     except InvalidCredentials:
         return "invalid"
     except KeysUnavailable:

@@ -33,7 +33,7 @@ async def user_or_error(
         **changes,
     )
     try:
-        return (await authenticator.user(Credentials(cookie=token))).name
+        return (await authenticator.user(Credentials(cookies=(token,)))).name
     except InvalidCredentials as error:
         return str(error)
 
