@@ -32,13 +32,13 @@ class DamagedEngine:
 
     async def read(self, user):
         if user in self.damaged:
-            raise self._damage.record(user, "garbled")
+            raise self._damage.record(user, ValueError("garbled"))
         return await self._engine.read(user)
 
     async def apply(self, work):
         self.damaged -= {user for user, op in work if isinstance(op, DeleteUser)}
         return [
-            self._damage.record(user, "garbled")
+            self._damage.record(user, ValueError("garbled"))
             if user in self.damaged
             else (await self._engine.apply([(user, operation)]))[0]
             for user, operation in work

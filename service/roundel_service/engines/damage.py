@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final, final
 
-import msgspec
 import structlog
 import trio
 
 from ..lru_map import LruMap
 from .base import MailboxDamaged
+from .deserialization import describe
 
 DAMAGED: Final = (
     "the stored mailbox is damaged: restore a backup, or delete it "
@@ -36,24 +36,15 @@ class DamageLog:
     def __init__(self) -> None:
         self._reported: LruMap[str, float] = LruMap(_MAX_REPORTED)
 
-    def record(self, user: str, error: BaseException | str) -> MailboxDamaged:
+    def record(self, user: str, error: Exception) -> MailboxDamaged:
         """Log that the mailbox of *user* is damaged; return the error for callers."""
         now = trio.current_time()
         last = self._reported.get(user)
         if last is None or now - last >= REPORT_INTERVAL:
             self._reported.put(user, now)
-            log.error("mailbox damaged", user=user, reason=describe_damage(error))
+            log.error("mailbox damaged", user=user, reason=describe(error))
         return MailboxDamaged(DAMAGED)
 
     def forget(self, user: str) -> None:
         """Log the next damage of *user* at once, because the mailbox was replaced."""
         self._reported.discard(user)
-
-
-def describe_damage(error: BaseException | str) -> str:
-    """Return what is wrong with a stored value, without any of its content."""
-    if isinstance(error, str):
-        return error
-    # Messages of other exceptions may quote the stored text.
-    is_safe = isinstance(error, msgspec.DecodeError)
-    return f"{type(error).__name__}: {error}" if is_safe else type(error).__name__

@@ -13,40 +13,33 @@ change log if that covers the versions between them, and then costs O(changed it
 otherwise it compares all items. Objects are compared by identity, because the reducer
 shares what it does not change.
 
-`decode_record()` accepts rows in any order. It decodes changes lazily, because most
-stored changes are never read. `FORMAT_VERSION` identifies the meaning of the positions.
+`deserialization` reads the rows. `FORMAT_VERSION` identifies the meaning of the
+positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import partial
 from itertools import takewhile
 from operator import attrgetter
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import attrs
 import msgspec
 
-from ..domain.badge import Badge, Count, badge_from_counts
-from ..domain.change_log import ChangeLog
+from ..domain.badge import Badge
 from ..domain.changes import Added, Change, Flagged, Removed, Step
-from ..domain.items import ExternalCount, Item
+from ..domain.items import Item
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
 from ..domain.record import Record
+from .deserialization import ITEM_FIELDS
 
 FORMAT_VERSION = 1
 """Version of the rows. An engine converts or rejects another version."""
 
-_FLAGS = {"seen": 1, "read": 2, "archived": 4}
-_ITEM = tuple(f.name for f in attrs.fields(Item) if f.init and f.name not in _FLAGS)
-_item_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(*_ITEM)
+_item_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(*ITEM_FIELDS)
 _encode = msgspec.json.Encoder().encode
-_ChangeRow: TypeAlias = tuple[
-    str, int, bool, msgspec.Raw, str, str, float, str | None, msgspec.Raw
-]
-_decode_change_row = msgspec.json.Decoder(_ChangeRow).decode
 
 
 @final
@@ -200,111 +193,3 @@ def _step_fields(step: Step) -> tuple[Any, ...]:
 
 def _row(*values: object) -> str:
     return _encode(values).decode()
-
-
-def decode_record(
-    mailbox: str,
-    *,
-    items: Iterable[tuple[str, int]],
-    results: Iterable[tuple[str, str]],
-    changes: Iterable[str],
-) -> Record:
-    """Return the record that is stored in these rows, which may have any order.
-
-    *mailbox* is the mailbox row. *items* are rows and flags. *results* are operation
-    ids and rows.
-    """
-    epoch, v, more, disconnected_at, revoked_at, gauges = _values(mailbox)
-    by_seq = sorted(
-        (_item(_values(row), flags) for row, flags in items), key=attrgetter("seq")
-    )
-    by_time = sorted(((name, _result(row)) for name, row in results), key=_time)
-    decoded = Mailbox(
-        epoch=epoch,
-        v=v,
-        items={item.id: item for item in by_seq},
-        gauges={name: ExternalCount(*gauge) for name, gauge in gauges.items()},
-        more=more,
-        results=dict(by_time),
-        disconnected_at=disconnected_at,
-        revoked_at=revoked_at,
-    )
-    rows = _consecutive(epoch, v, changes)
-    return Record(decoded, ChangeLog(rows, partial(_change, known=decoded.items)))
-
-
-def _time(named: tuple[str, IdempotentResult]) -> tuple[float, int]:
-    return named[1].time, named[1].badge.v
-
-
-def _consecutive(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
-    """Return the changes with consecutive versions up to *v*, oldest first.
-
-    A store may contain older changes, if the change log was shorter before.
-    """
-    by_v = {}
-    for row in rows:
-        row_epoch, row_v, *_ = _decode_change_row(row)
-        if row_epoch == epoch:
-            by_v[row_v] = row
-    found = []
-    while v in by_v:
-        found.append(by_v[v])
-        v -= 1
-    found.reverse()
-    return found
-
-
-def _item(values: list[Any], flags: int = 0) -> Item:
-    fields: dict[str, Any] = dict(zip(_ITEM, values, strict=True))
-    if flags:
-        fields |= {name: bool(flags & bit) for name, bit in _FLAGS.items()}
-    return Item(**fields)
-
-
-def _result(row: str) -> IdempotentResult:
-    # Rows of earlier versions have no digest.
-    epoch, v, more, by, time, item, *digest = _values(row)
-    badge = _badge(epoch, v, more, by)
-    return IdempotentResult(badge=badge, time=time, item=item, digest="".join(digest))
-
-
-def _change(row: str, known: Mapping[str, Item]) -> Change:
-    epoch, v, more, by, operation, caller, time, op_id, steps = _values(row)
-    return Change(
-        v=v,
-        steps=tuple(_step_from_row(known, *step) for step in steps),
-        badge=_badge(epoch, v, more, by),
-        operation=operation,
-        by=caller,
-        time=time,
-        op_id=op_id,
-    )
-
-
-def _step_from_row(
-    known: Mapping[str, Item],
-    kind: str,
-    first: Any,  # noqa: ANN401, JSON
-    second: Any = None,  # noqa: ANN401
-) -> Step:
-    match kind:
-        case "add":
-            item = known.get(first[0])
-            # Usually the mailbox has the same item, which then needs no second copy.
-            is_same = item is not None and item.seq == first[1] and not flag_bits(item)
-            return Added(item if item is not None and is_same else _item(first))
-        case "set":
-            return Flagged(first, second)
-        case _:
-            return Removed(first, second)
-
-
-def _badge(epoch: str, v: int, more: bool, by: dict[str, list[int]]) -> Badge:
-    counts = {name: Count(*count) for name, count in by.items()}
-    return badge_from_counts(epoch, v, counts, more=more)
-
-
-def _values(row: str) -> list[Any]:
-    values: list[Any] = msgspec.json.decode(row)
-    return values

@@ -21,6 +21,7 @@ from roundel_service.domain.operations import (
 )
 from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.engines import serialization
+from roundel_service.engines.deserialization import check_record, decode_record
 from support.mailboxes import note, ops
 
 LIMITS = RecordLimits(mailbox=MailboxLimits(items=4, categories=3), change_log_size=3)
@@ -62,7 +63,7 @@ class RowStore:
     def record(self) -> Record:
         """Return the record from rows in reverse order: a store keeps no order."""
         names = reversed(list(self.items))
-        return serialization.decode_record(
+        return decode_record(
             self.mailbox,
             items=[(self.items[name], self.flags.get(name, 0)) for name in names],
             results=reversed(list(self.results.items())),
@@ -128,6 +129,7 @@ def test_round_trip(batches):
         store.write(serialization.diff(before, record))
         before = record
         stored = store.record()
+        check_record(stored)
 
         assert record == stored
         assert list(record.mailbox.items) == list(stored.mailbox.items)
@@ -140,7 +142,7 @@ def test_result_without_a_digest():
     rows = serialization.diff(None, record)
     (name, result), *_ = rows.results.items()
     row = msgspec.json.encode(msgspec.json.decode(serialization.result_row(result))[:6])
-    stored = serialization.decode_record(
+    stored = decode_record(
         serialization.mailbox_row(rows.mailbox),
         items=[],
         results=[(name, row.decode())],
@@ -188,9 +190,7 @@ def test_change_that_does_not_precede_the_next():
     record = after(EMPTY, note("a"), note("b"), note("c"))
     rows = [serialization.change_row(change) for change in record.changes]
     mailbox = serialization.mailbox_row(record.mailbox)
-    decoded = serialization.decode_record(
-        mailbox, items=(), results=(), changes=[rows[0], rows[2]]
-    )
+    decoded = decode_record(mailbox, items=(), results=(), changes=[rows[0], rows[2]])
 
     assert [3] == [change.v for change in decoded.changes]
 

@@ -18,9 +18,10 @@ from typing import Final, Literal, TypeAlias, final
 
 import msgspec
 
+from ..deserialization import RecordDecodeError, describe
 from . import schema
 from .file_lock import FileLock
-from .rows import Parameters, decode_text, encode_text, split
+from .rows import Parameters, encode_text, split
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
@@ -33,38 +34,25 @@ MAX_WAL_BYTES: Final = 64 * 1024 * 1024
 BUSY_TIMEOUT: Final = 5.0
 """Timeout in seconds for a lock of another process on the file."""
 
+MAX_LOAD_BYTES: Final = 128 * 1024 * 1024
+"""Maximum length of a loaded text; mailboxes that are longer together load singly."""
+
 PROBE_BYTES: Final = 65_536
 """Size of a test write in bytes."""
-
-DECODE_ERRORS = (
-    msgspec.MsgspecError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-)
-"""Errors of decoding a row that is damaged."""
 
 
 def is_damage(error: Exception) -> bool:
     """Return whether *error* means that the file is damaged."""
-    # SQLite does not check the encoding and the form of a text.
-    return (
-        _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        or isinstance(error, DECODE_ERRORS)
-        or "decode to UTF-8" in str(error)
-    )
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def describe_error(path: Path, error: Exception) -> str:
     """Return what is wrong with the file and what an operator can do."""
-    # A decoding error may quote personal data, so only its type is shown.
-    cause = type(error).__name__ if isinstance(error, DECODE_ERRORS) else str(error)
     if is_damage(error):
-        return f"{path} is damaged ({cause}): stop, and restore a backup"
+        return f"{path} is damaged ({error}): stop, and restore a backup"
     if _code(error) == sqlite3.SQLITE_FULL:
-        return f"no space left for {path} ({cause}): free some, and the engine recovers"
-    return f"{path} is unavailable ({cause})"
+        return f"no space left for {path} ({error}): free some, and the engine recovers"
+    return f"{path} is unavailable ({error})"
 
 
 def _code(error: Exception) -> int:
@@ -75,13 +63,20 @@ def _code(error: Exception) -> int:
 def connect(path: Path) -> sqlite3.Connection:
     """Open a connection for one thread at a time."""
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         uri,
         uri=True,
         timeout=BUSY_TIMEOUT,
         isolation_level=None,
         check_same_thread=False,
     )
+    # SQLite does not check the encoding of a text, and one text holds many mailboxes.
+    connection.text_factory = _decode_text
+    return connection
+
+
+def _decode_text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -151,6 +146,7 @@ class Database:
         (last,) = self._writer.execute("SELECT max(id) FROM user").fetchone()
         self.last_id: int = last or 0
         self._reader = connect(self.path)
+        self._reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LOAD_BYTES)
         self._reader.execute("PRAGMA query_only = 1")
         self._reader.execute("PRAGMA cell_size_check = 1")
         self._inode = os.stat(self.path).st_ino
@@ -168,11 +164,12 @@ class Database:
         self._writer.execute(schema.INSERT_BATCH, parameters)
 
     def claim_values(self, keys: list[str]) -> dict[str, str]:
-        """Return the values of *keys*."""
+        """Return the values of *keys*, as JSON."""
         encoded = msgspec.json.encode([encode_text(key) for key in keys]).decode()
         (found,) = self._writer.execute(schema.CLAIM_VALUES, (encoded,)).fetchone()
-        rows = (row.split(schema.CELL) for row in split(found, schema.ROW))
-        return {decode_text(key): decode_text(value) for key, value in rows}
+        rows = (row.partition(schema.CELL) for row in split(found, schema.ROW))
+        values = {key: value for key, _, value in rows}
+        return {key: values.get(encode_text(key), "") for key in keys}
 
     def check_writable(self) -> None:
         """Make a test write."""
@@ -182,9 +179,27 @@ class Database:
         )
 
     def load(self, users: list[str]) -> list[str]:
-        """Return the stored mailboxes of *users*, one text each."""
-        found = self._text(schema.LOAD, msgspec.json.encode(users).decode())
+        """Return the stored mailboxes of *users*, one text each.
+
+        Raises `RecordDecodeError` if they are too long.
+        """
+        try:
+            found = self._text(schema.LOAD, msgspec.json.encode(users).decode())
+        except (sqlite3.DataError, MemoryError, ValueError) as error:
+            raise RecordDecodeError(describe(error)) from None
         return split(found, schema.USER)
+
+    def load_one(self, user: str) -> tuple[int, str] | None:
+        """Return the row id and the stored mailbox of *user*, or `None`.
+
+        The mailbox is empty if its text is too long, or contains a separator.
+        """
+        try:
+            found = self._reader.execute(schema.FIND, (user,)).fetchone()
+            texts = self.load([user]) if found else []
+        except ValueError:
+            texts = []
+        return found and (found[0], texts[0] if len(texts) == 1 else "")
 
     def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*."""

@@ -1,9 +1,10 @@
 """The SQLite engine: records in one file, and the recently used ones in a cache.
 
 An operation is applied in three steps. `_load()` reads the records of its users into
-the cache, if they are not there. `_enqueue()` computes the next record and hands it to
-the writer; this step does not wait, so operations on a user are computed one after the
-other. Then the call waits until the writer has committed the batch (see `writer`).
+the cache, if they are not there (see `loader`). `_enqueue()` computes the next record
+and hands it to the writer; this step does not wait, so operations on a user are
+computed one after the other. Then the call waits until the writer has committed the
+batch (see `writer`).
 
 The cache holds committed records only, and listeners are called after the commit. Users
 are pinned in the cache between load and use, so a small cache cannot evict them.
@@ -21,24 +22,30 @@ from typing import Final, TypeAlias, TypeVar, final
 
 import trio
 
-from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import DeleteUser, Expire, Operation, Retract, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
-from ..base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
+from ..base import (
+    ApplyResult,
+    ChangeListener,
+    EngineUnavailable,
+    UserOperation,
+)
 from ..cache import CACHE_BYTES, record_weight
-from ..epochs import first_epoch
+from ..damage import DamageLog
 from ..memory import MAX_CLAIMS
-from .database import DECODE_ERRORS, Database, Durability
+from .database import Database, Durability
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
-from .rows import category_key, decode_mailbox, decode_text, encode_text
+from .loader import DamagedMailbox, RecordLoader
+from .rows import category_key, decode_claim, encode_text
 from .writer import Writer
 
 YIELD_AFTER: Final = 64
 """Number of operations between two checkpoints."""
 
 T = TypeVar("T")
+
 
 PendingResult: TypeAlias = tuple[ApplyResult, CommitBatch | None]
 """A result, and the batch that must be committed before it is returned."""
@@ -74,6 +81,7 @@ class SqliteEngine:
         # Committed records; the writer has the uncommitted ones.
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
         self._read_limiter = trio.CapacityLimiter(1)
+        self._damage = DamageLog()
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Call *listener* after each change of any user."""
@@ -106,6 +114,7 @@ class SqliteEngine:
                 )
 
     def _on_committed(self, user: str, stored: StoredRecord) -> None:
+        self._damage.forget(user)
         self._cache.put(user, stored, record_weight(stored.record))
         for listener in self._listeners:
             listener(user, stored.record)
@@ -136,7 +145,9 @@ class SqliteEngine:
             return stored.record
 
     async def _stored(self, user: str) -> StoredRecord:
-        await self._load((user,))
+        damaged = await self._load((user,))
+        if user in damaged:
+            raise damaged[user].error
         stored = self._cache.get(user)
         assert stored is not None, "loaded and pinned"
         return stored
@@ -152,7 +163,10 @@ class SqliteEngine:
                 await trio.lowlevel.checkpoint()
             pending += await self._apply_batch(work[start : start + YIELD_AFTER])
         # The first batch is committed while the last one is computed.
-        return [await _committed_result(*each) for each in pending]
+        return [
+            await _committed_result(user, *each)
+            for (user, _), each in zip(work, pending, strict=True)
+        ]
 
     async def _apply_batch(self, work: Sequence[UserOperation]) -> list[PendingResult]:
         try:
@@ -160,16 +174,22 @@ class SqliteEngine:
                 return [self._enqueue(*each) for each in work]
             users = {user for user, _ in work}
             with self._cache.pinned(users):
-                await self._load(users)
-                return [self._enqueue(*each) for each in work]
+                damaged = await self._load(users)
+                return [self._enqueue(*each, damaged.get(each[0])) for each in work]
         except EngineUnavailable as error:
             return [(error, None) for _ in work]
 
-    def _enqueue(self, user: str, operation: Operation) -> PendingResult:
+    def _enqueue(
+        self, user: str, operation: Operation, damaged: DamagedMailbox | None = None
+    ) -> PendingResult:
         """Apply *operation* to the user's pending state."""
         before, batch = self._writer.pending(user)
         before = before or self._cache.get(user)
-        assert before is not None, "loaded and pinned"
+        if before is None:
+            assert damaged is not None, "loaded and pinned"
+            if not isinstance(operation, DeleteUser):
+                return damaged.error, None
+            before = damaged.salvaged
         now, limits = self._clock(), self._limits
         record, replace = before.record, before.is_old
         if replace:
@@ -186,32 +206,16 @@ class SqliteEngine:
             batch = self._writer.enqueue(user, before, record, replace=replace)
         return result, batch
 
-    async def _load(self, users: Collection[str]) -> None:
-        """Load the records of *users*, which are pinned, into the cache."""
-        database, _ = self._require_running()
-        missing = [user for user in users if user not in self._cache]
+    async def _load(self, users: Collection[str]) -> Mapping[str, DamagedMailbox]:
+        """Load the records of *users*, which are pinned; return the damaged ones."""
+        missing = {user for user in users if user not in self._cache}
         if not missing:
-            return
-        for mailbox in await self._query(database.load, missing):
-            self._add_to_cache(*self._decode(mailbox))
-            await trio.lowlevel.checkpoint()
-        for user in missing:
-            epoch = first_epoch(f"{database.key}{database.generation}".encode(), user)
-            self._add_to_cache(user, StoredRecord(None, Record(Mailbox(epoch=epoch))))
-
-    def _decode(self, loaded: str) -> tuple[str, StoredRecord]:
-        database, writer = self._require_running()
-        try:
-            return decode_mailbox(
-                loaded, database.generation, self._limits.change_log_size
-            )
-        except DECODE_ERRORS as error:
-            raise writer.record_failure(error) from None
-
-    def _add_to_cache(self, user: str, stored: StoredRecord) -> None:
-        # A record that was loaded or committed during this load is newer.
-        if user not in self._cache:
-            self._cache.put(user, stored, record_weight(stored.record))
+            return {}
+        database, _ = self._require_running()
+        loader = RecordLoader(
+            database, self._query, self._cache, self._limits, self._damage
+        )
+        return await loader.load(missing)
 
     async def _query(self, function: Callable[..., T], *arguments: object) -> T:
         _, writer = self._require_running()
@@ -252,7 +256,7 @@ class SqliteEngine:
         """Return the value of *key*, or `None`."""
         database, _ = self._require_running()
         value = await self._query(database.claimed, encode_text(key), self._clock())
-        return None if value is None else decode_text(value)
+        return None if value is None else decode_claim(key, value)
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
@@ -262,11 +266,11 @@ class SqliteEngine:
 
 
 async def _committed_result(
-    result: ApplyResult, batch: CommitBatch | None
+    user: str, result: ApplyResult, batch: CommitBatch | None
 ) -> ApplyResult:
     try:
         if batch is not None:
-            await batch.wait()
+            await batch.wait(user)
     except EngineUnavailable as error:
         return error
     return result

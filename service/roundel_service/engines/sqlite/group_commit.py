@@ -80,6 +80,7 @@ class CommitBatch:
         self.created_at = trio.current_time()
         self._resolved = trio.Event()
         self._error: EngineUnavailable | None = None
+        self._rejected: dict[str, EngineUnavailable] = {}
 
     @property
     def is_resolved(self) -> bool:
@@ -102,17 +103,26 @@ class CommitBatch:
             update.after = after
             update.replace |= replace
 
+    def reject(self, user: str, error: EngineUnavailable) -> None:
+        """Remove the update of *user*, which cannot be stored; the others stay."""
+        del self.updates[user]
+        self._rejected[user] = error
+
     def resolve(self, error: EngineUnavailable | None = None) -> None:
         """Wake all waiters, with *error* if the commit failed."""
         if not self._resolved.is_set():
             self._error = error
             self._resolved.set()
 
-    async def wait(self) -> None:
-        """Wait for the commit; raises `EngineUnavailable` if it failed."""
+    async def wait(self, user: str | None = None) -> None:
+        """Wait for the commit; raises `EngineUnavailable` if it failed.
+
+        With *user*, also if only the update of this user failed.
+        """
         await self._resolved.wait()
-        if self._error is not None:
-            raise EngineUnavailable(*self._error.args)
+        error = self._error or (self._rejected.get(user) if user else None)
+        if error is not None:
+            raise type(error)(*error.args)
 
 
 @final

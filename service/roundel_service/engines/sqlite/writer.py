@@ -31,13 +31,16 @@ import trio
 
 from ...domain.record import Record
 from ..base import EngineUnavailable
+from ..deserialization import describe
 from .database import Database, describe_error, is_damage
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord
-from .rows import BatchRows, Parameters
+from .rows import BatchRows, Parameters, decode_claim
 
 # Callers see these texts; only the operator sees the path and SQLite's message.
 DAMAGED: Final = "the database is damaged"
 FAILED: Final = "the database is unavailable"
+
+NOT_STORED: Final = "the mailbox cannot be stored"
 
 CHECK_TIMEOUT: Final = 1.0
 """Timeout in seconds of the test write after a failure."""
@@ -100,9 +103,7 @@ class Writer:
         batch = self._current_batch()
         batch.claims.setdefault(key, (value, expires_at))
         await batch.wait()
-        if key not in batch.claim_values:
-            raise EngineUnavailable(f"the claim {key!r} could not be read")
-        return batch.claim_values[key]
+        return decode_claim(key, batch.claim_values.get(key))
 
     def _current_batch(self) -> CommitBatch:
         if self._is_damaged:
@@ -163,9 +164,22 @@ class Writer:
         rows = BatchRows(
             self._database.generation, self._change_log_size, self._sequence
         )
-        for user, update in batch.updates.items():
-            rows.add(user, update)
+        for user, update in list(batch.updates.items()):
+            try:
+                rows.add(user, update)
+            except Exception as error:
+                # One mailbox must not fail the others, and not end the writer.
+                self._reject(batch, user, error)
         return rows.parameters(batch, self._clock())
+
+    def _reject(self, batch: CommitBatch, user: str, error: Exception) -> None:
+        """Fail the pending operations of *user*, whose mailbox cannot be encoded."""
+        log.error("mailbox not stored", user=user, reason=describe(error))
+        self._pending.pop(user, None)
+        # Later operations were computed on the state that is not stored.
+        for each in (batch, *self._queue):
+            if user in each.updates:
+                each.reject(user, EngineUnavailable(NOT_STORED))
 
     def _write(self, batch: CommitBatch, parameters: Parameters) -> None:
         """Write the batch; runs in a thread."""
@@ -185,7 +199,7 @@ class Writer:
             log.info("engine recovered", path=str(self._database.path))
             self._fault = None
         for user, update in batch.updates.items():
-            if self._pending[user][0] is update.after:
+            if self.pending(user)[0] is update.after:
                 del self._pending[user]
             self._on_committed(user, update.after)
         batch.resolve()

@@ -23,6 +23,7 @@ from ...domain.change_log import ChangeLog
 from ...domain.items import Item, next_expiry, total_size
 from ...domain.record import Record
 from .. import serialization
+from ..deserialization import decode_record
 from ..serialization import RecordDiff
 
 _FIXED: Final = ("h", "w", "x")
@@ -60,7 +61,7 @@ def decode(fields: Mapping[str, str]) -> Record:
         if field not in _FIXED:
             by_kind[field[0]].append((field[2:], value))
     flags = dict(by_kind["f"])
-    return serialization.decode_record(
+    return decode_record(
         fields["h"],
         items=((row, int(flags.get(name, 0))) for name, row in by_kind["i"]),
         results=by_kind["a"],

@@ -19,7 +19,6 @@ from support.mailboxes import Clock, note, put, record_changes
 from support.process import run_service
 from support.sqlite_files import (
     damage,
-    execute,
     fetch_all,
     fill_pages,
     refusal,
@@ -217,33 +216,6 @@ async def test_damaged_pages(path):
                     await call
 
     assert ["engine unavailable"] == [line["event"] for line in logged]
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        "UPDATE item SET row = 'x' WHERE user = 7",
-        "UPDATE item SET row = '[]' WHERE user = 7",
-        "UPDATE item SET flags = 'x' WHERE user = 7",
-        "UPDATE user SET head = '[1,2]' WHERE id = 7",
-        "UPDATE user SET head = '' WHERE id = 7",
-        "UPDATE user SET head = '[0,0,0,0,0,0]' WHERE id = 7",
-        "UPDATE change SET row = '{}' WHERE user = 7",
-        "UPDATE user SET head = cast(x'ff' AS TEXT) WHERE id = 7",
-    ],
-)
-async def test_damaged_rows(path, script):
-    """A row that cannot be decoded counts as damage, although SQLite can read it."""
-    await fill_pages(path)
-    execute(path, script)
-    async with running(path) as engine:
-        assert (await engine.read("user-7")).badge.unread == 1
-        with pytest.raises(EngineUnavailable, match="is damaged"):
-            await engine.read("user-6")
-        with pytest.raises(EngineUnavailable, match="is damaged"):
-            await put(engine, "user-7", note("2"))
-        with pytest.raises(EngineUnavailable, match="is damaged"):
-            await engine.check()
 
 
 async def test_damaged_header(path):

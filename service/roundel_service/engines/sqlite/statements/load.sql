@@ -3,7 +3,7 @@
 SELECT group_concat(
     u.id || char(29) || u.name || char(29) || u.generation || char(29) || u.head
     || char(29) || coalesce((
-        SELECT group_concat(flags || char(31) || row, char(30))
+        SELECT group_concat(id || char(31) || flags || char(31) || row, char(30))
         FROM item WHERE user = u.id), '')
     || char(29) || coalesce((
         SELECT group_concat(n || char(31) || op_id || char(31) || row, char(30))

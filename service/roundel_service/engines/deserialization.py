@@ -1,0 +1,291 @@
+"""Reads the stored form of a record, and finds out whether it is damaged.
+
+Each row is decoded with its exact type when the record is loaded. A damaged row must
+not be found later, by a task that serves many users. Changes are decoded twice: at the
+load without building objects, because most of them are never read, and on first access.
+
+Rows may have any order. `RecordDecodeError` is the only exception: whatever a decoder
+raises, for example `RecursionError` or `MemoryError`, is damage of one record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, final
+
+import attrs
+import msgspec
+from msgspec import Meta, Struct
+
+from ..domain.badge import Badge, Count, badge_from_counts
+from ..domain.change_log import ChangeLog
+from ..domain.changes import Added, Change, Flagged, RemovalReason, Removed, Step
+from ..domain.items import ExternalCount, Item
+from ..domain.json_depth import is_deeper
+from ..domain.mailbox import IdempotentResult, Mailbox
+from ..domain.record import Record
+
+FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
+ITEM_FIELDS: Final = tuple(
+    field.name for field in attrs.fields(Item) if field.init and field.name not in FLAGS
+)
+"""The fields of an item row, by position."""
+
+MAX_DEPTH: Final = 400
+"""Nesting depth that is encoded and decoded safely at any depth of the stack.
+
+`msgspec` counts its levels as Python does, which allows 1,000 together.
+"""
+
+MAX_ROW: Final = 1 << 22
+"""Maximum length of a row in characters; written rows are far below it."""
+
+_T = TypeVar("_T")
+_Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+_Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
+_Count = Annotated[int, Meta(ge=0, le=2**60)]
+_FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
+_Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
+_Text: TypeAlias = str | None
+_ItemRow: TypeAlias = tuple[
+    str,  # id
+    _Version,  # seq
+    str,  # category
+    str,  # title
+    _Text,  # body
+    _Text,  # url
+    _Text,  # icon
+    _Text,  # key
+    _Text,  # source
+    Any,  # data
+    float,  # created_at
+    float | None,  # expires_at
+    _Count,  # size
+]
+_MailboxRow: TypeAlias = tuple[_Epoch, _Version, bool, float, float, _Counts]
+
+
+class _Row(Struct, array_like=True, forbid_unknown_fields=True):
+    """A list with fields by position."""
+
+
+@final
+class _ResultRow(_Row):
+    epoch: _Epoch
+    v: _Version
+    more: bool
+    by: _Counts
+    time: float
+    item: _Text
+    # Rows of earlier versions have none.
+    digest: str = ""
+
+
+@final
+class _AddedRow(_Row, tag="add"):
+    item: _ItemRow
+
+
+@final
+class _FlaggedRow(_Row, tag="set"):
+    ids: dict[str, str]
+    flags: dict[_FlagName, bool]
+
+
+@final
+class _RemovedRow(_Row, tag="remove"):
+    ids: dict[str, str]
+    reason: RemovalReason
+
+
+_StepRow: TypeAlias = _AddedRow | _FlaggedRow | _RemovedRow
+_ChangeRow: TypeAlias = tuple[
+    _Epoch, _Version, bool, _Counts, str, str, float, _Text, tuple[_StepRow, ...]
+]
+
+
+@final
+class RecordDecodeError(ValueError):
+    """A stored record is damaged; the message contains no part of its content."""
+
+
+def _checked(name: str, decode: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Return *decode* with its errors translated to `RecordDecodeError`."""
+
+    def decode_row(row: str) -> _T:
+        if len(row) > MAX_ROW:
+            raise RecordDecodeError(f"{name} row: longer than {MAX_ROW} characters")
+        try:
+            return decode(row)
+        except Exception as error:
+            raise RecordDecodeError(f"{name} row: {describe(error)}") from None
+
+    return decode_row
+
+
+_mailbox_row = _checked("mailbox", msgspec.json.Decoder(_MailboxRow).decode)
+_item_row = _checked("item", msgspec.json.Decoder(_ItemRow).decode)
+_result_row = _checked("result", msgspec.json.Decoder(_ResultRow).decode)
+_change_row = _checked("change", msgspec.json.Decoder(_ChangeRow).decode)
+
+
+def describe(error: BaseException) -> str:
+    """Return what is wrong with a stored value, without any of its content."""
+    message = str(error)
+    # Other messages may quote the value.
+    is_safe = isinstance(error, RecordDecodeError) or re.match("Expected|JSON", message)
+    return message if is_safe else type(error).__name__
+
+
+def decode_record(
+    mailbox: str,
+    *,
+    items: Iterable[tuple[str, int]],
+    results: Iterable[tuple[str, str]],
+    changes: Iterable[str],
+) -> Record:
+    """Return the record that is stored in these rows; raises `RecordDecodeError`.
+
+    *mailbox* is the mailbox row. *items* are rows and flags. *results* are operation
+    ids and rows.
+    """
+    try:
+        return _decode(mailbox, items, results, changes)
+    except Exception as error:
+        raise RecordDecodeError(describe(error)) from None
+
+
+def check_record(record: Record) -> None:
+    """Raise `RecordDecodeError` unless the parts of a whole *record* agree."""
+    mailbox, changes = record.mailbox, record.changes
+    if changes and changes.newest.badge != mailbox.badge:
+        raise RecordDecodeError("the items and the newest change have other counts")
+
+
+def _decode(
+    row: str,
+    items: Iterable[tuple[str, int]],
+    results: Iterable[tuple[str, str]],
+    changes: Iterable[str],
+) -> Record:
+    by_seq = sorted((_item(row, flags) for row, flags in items), key=attrgetter("seq"))
+    by_time = sorted(((name, _result(row)) for name, row in results), key=_time)
+    by_id = {item.id: item for item in by_seq}
+    mailbox = decode_mailbox(row, by_id, dict(by_time))
+    if len(by_id) < len(by_seq) or (by_seq and by_seq[-1].seq > mailbox.v):
+        raise RecordDecodeError("items with the same id, or newer than the mailbox")
+    rows = _consecutive(mailbox.epoch, mailbox.v, changes)
+    return Record(mailbox, ChangeLog(rows, partial(_change, known=by_id)))
+
+
+def decode_mailbox(
+    row: str,
+    items: Mapping[str, Item] | None = None,
+    results: Mapping[str, IdempotentResult] | None = None,
+) -> Mailbox:
+    """Return the mailbox of a mailbox row; raises `RecordDecodeError`."""
+    epoch, v, more, disconnected_at, revoked_at, gauges = _mailbox_row(row)
+    return Mailbox(
+        epoch=epoch,
+        v=v,
+        items=items or {},
+        gauges={name: ExternalCount(*gauge) for name, gauge in gauges.items()},
+        more=more,
+        results=results or {},
+        disconnected_at=disconnected_at,
+        revoked_at=revoked_at,
+    )
+
+
+def _time(named: tuple[str, IdempotentResult]) -> tuple[float, int]:
+    return named[1].time, named[1].badge.v
+
+
+def _consecutive(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
+    """Return the changes with consecutive versions up to *v*, oldest first.
+
+    A store may contain older changes, if the change log was shorter before.
+    """
+    by_v = {}
+    for row in rows:
+        row_epoch, row_v, *_, steps = _change_row(row)
+        _check_depth(row, [s.item for s in steps if isinstance(s, _AddedRow)])
+        if row_epoch == epoch:
+            by_v[row_v] = row
+    if by_v and max(by_v) != v:
+        raise RecordDecodeError("the newest change is not that of the mailbox")
+    found = []
+    while v in by_v:
+        found.append(by_v[v])
+        v -= 1
+    found.reverse()
+    return found
+
+
+def _item(row: str, flags: int) -> Item:
+    values = _item_row(row)
+    _check_depth(row, values)
+    if not 0 <= flags < 1 << len(FLAGS):
+        raise RecordDecodeError("item flags: not a combination of known flags")
+    return _item_from_row(values, flags)
+
+
+def _check_depth(row: str, values: object) -> None:
+    # Nearly all rows have fewer brackets than the limit, and counting them is fast.
+    has_many = len(row) > MAX_DEPTH and row.count("[") + row.count("{") > MAX_DEPTH
+    if has_many and is_deeper(values, MAX_DEPTH):
+        raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
+
+
+def _item_from_row(values: _ItemRow, flags: int = 0) -> Item:
+    fields: dict[str, Any] = dict(zip(ITEM_FIELDS, values, strict=True))
+    if flags:
+        fields |= {name: bool(flags & bit) for name, bit in FLAGS.items()}
+    return Item(**fields)
+
+
+def _result(text: str) -> IdempotentResult:
+    row = _result_row(text)
+    badge = _badge(row.epoch, row.v, row.more, row.by)
+    return IdempotentResult(
+        badge=badge, time=row.time, item=row.item, digest=row.digest
+    )
+
+
+def _change(row: str, known: Mapping[str, Item]) -> Change:
+    epoch, v, more, by, operation, caller, time, op_id, steps = _change_row(row)
+    return Change(
+        v=v,
+        steps=tuple(_step(known, step) for step in steps),
+        badge=_badge(epoch, v, more, by),
+        operation=operation,
+        by=caller,
+        time=time,
+        op_id=op_id,
+    )
+
+
+def _step(known: Mapping[str, Item], row: _StepRow) -> Step:
+    match row:
+        case _AddedRow(item=values):
+            item = known.get(values[0])
+            # Usually the mailbox has the same item, which then needs no second copy.
+            if item is not None and item.seq == values[1] and not _has_flags(item):
+                return Added(item)
+            return Added(_item_from_row(values))
+        case _FlaggedRow(ids=ids, flags=flags):
+            return Flagged(ids, flags)
+        case _RemovedRow(ids=ids, reason=reason):
+            return Removed(ids, reason)
+
+
+def _has_flags(item: Item) -> bool:
+    return item.seen or item.read or item.archived
+
+
+def _badge(epoch: str, v: int, more: bool, by: _Counts) -> Badge:
+    counts = {name: Count(*count) for name, count in by.items()}
+    return badge_from_counts(epoch, v, counts, more=more)

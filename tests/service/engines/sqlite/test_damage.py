@@ -1,0 +1,169 @@
+"""Damaged rows of the SQLite file: only their user is affected."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+import structlog
+
+from roundel_service.domain.mailbox import Applied
+from roundel_service.domain.operations import DeleteUser, SetGauge
+from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
+from support.damaged_rows import DAMAGED_ROWS
+from support.mailboxes import note, put
+from support.sqlite_files import execute, running
+
+pytestmark = pytest.mark.slow
+
+ROWS = {
+    "mailbox": ("user", "head", "id = :user"),
+    "item": ("item", "row", "user = :user AND id = '2'"),
+    "flags": ("item", "flags", "user = :user AND id = '2'"),
+    "result": ("answer", "row", "user = :user"),
+    "change": ("change", "row", "user = :user AND slot = 3"),
+}
+"""Table, column and condition of each kind of row."""
+
+USERS = ("alice", "bob", "carol")
+
+
+@pytest.fixture
+async def path(path):
+    """Return a file with three users, of which each has a row of every kind."""
+    async with running(path) as engine:
+        gauge = SetGauge(category="g", count=2, source_version=1)
+        for user in USERS:
+            works = (note("1"), note("2", op_id="o", data=[1]), gauge)
+            await engine.apply([(user, work) for work in works])
+    return path
+
+
+def damage_row(path, kind: str, damage, user: str = "bob") -> None:
+    """Apply *damage* to a row of the *user*."""
+    table, column, condition = ROWS[kind]
+    with closing(sqlite3.connect(path)) as file:
+        (number,) = file.execute(
+            "SELECT id FROM user WHERE name = ?", (user,)
+        ).fetchone()
+        (row,) = file.execute(
+            f"SELECT {column} FROM {table} WHERE {condition}", {"user": number}
+        ).fetchone()
+        damaged = damage(str(row))
+        content = damaged if isinstance(damaged, bytes) else damaged.encode()
+        file.execute(
+            f"UPDATE {table} SET {column} = cast(:row AS TEXT) WHERE {condition}",
+            {"user": number, "row": content},
+        )
+        file.commit()
+
+
+@pytest.mark.parametrize(("kind", "damage"), DAMAGED_ROWS)
+async def test_damaged_row(path, kind, damage):
+    """The damaged mailbox fails and is logged; others are served; deleting it heals."""
+    damage_row(path, kind, damage)
+    with structlog.testing.capture_logs() as logged:
+        async with running(path) as engine:
+            works = [(user, note("3")) for user in USERS]
+            alice, bob, carol = await engine.apply(works)
+            for _ in range(2):
+                with pytest.raises(MailboxDamaged, match="is damaged"):
+                    await engine.read("bob")
+            await engine.check()
+            badges = [(await engine.read(user)).badge for user in ("alice", "carol")]
+            await put(engine, "bob", DeleteUser("another"))
+            healed = await put(engine, "bob", note("4"))
+    async with running(path) as engine:
+        stored = await engine.read("bob")
+
+    assert isinstance(bob, MailboxDamaged)
+    assert [5, 5] == [each.unread for each in badges]
+    assert all(isinstance(each, Applied) for each in (alice, carol))
+    assert ["bob"] == [each["user"] for each in logged]
+    assert ("another", 1, 1) == (healed.badge.epoch, healed.badge.v, 1)
+    assert ["4"] == list(stored.mailbox.items)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("DELETE FROM change WHERE user = 2 AND slot = 3", id="change"),
+        pytest.param("DELETE FROM item WHERE user = 2 AND id = '2'", id="item"),
+        pytest.param("DELETE FROM item WHERE user = 2", id="items"),
+        pytest.param(
+            "UPDATE OR REPLACE item SET user = 2 WHERE user = 3; "
+            "UPDATE item SET flags = 2 WHERE user = 2",
+            id="rows of another user",
+        ),
+        pytest.param("UPDATE item SET id = x'ff' WHERE user = 2 AND id = '1'", id="id"),
+        pytest.param("UPDATE answer SET n = 'x' WHERE user = 2", id="number"),
+        pytest.param("UPDATE answer SET op_id = '{}' WHERE user = 2", id="op_id"),
+        pytest.param("UPDATE answer SET op_id = x'ff' WHERE user = 2", id="bytes"),
+        pytest.param("UPDATE user SET head = x'ff00' WHERE id = 2", id="blob"),
+    ],
+)
+async def test_missing_and_misplaced_rows(path, script):
+    """A row that is missing, or belongs to another user, is damage."""
+    execute(path, script)
+    async with running(path) as engine:
+        for _ in range(2):
+            with pytest.raises(MailboxDamaged):
+                await engine.read("bob")
+
+        assert 4 == (await engine.read("alice")).badge.unread
+
+
+async def test_damage_of_many_users(path):
+    """Of a batch, each damaged mailbox fails, and each other one is served."""
+    async with running(path) as engine:
+        await engine.apply([(f"user-{n}", note("1")) for n in range(200)])
+    execute(path, "UPDATE item SET row = char(28, 29, 30) WHERE user % 7 = 0")
+    async with running(path) as engine:
+        results = await engine.apply([(f"user-{n}", note("2")) for n in range(200)])
+    damaged = [isinstance(result, MailboxDamaged) for result in results]
+
+    assert [(n + 4) % 7 == 0 for n in range(200)] == damaged
+
+
+async def test_item_that_cannot_be_encoded(path):
+    """An item that cannot be stored fails alone, with what was computed on it."""
+    deep = []
+    for _ in range(3_000):
+        deep = [deep]
+    bad = [note("x", data=deep), note("y", body="\ud800"), note("z", data=object())]
+    with structlog.testing.capture_logs() as logged:
+        async with running(path) as engine:
+            for operation in bad:
+                works = [("alice", note("3")), ("bob", operation), ("bob", note("4"))]
+                first, *failed = await engine.apply([*works, ("carol", note("5"))])
+                *failed, last = failed
+
+                assert all(isinstance(each, Applied) for each in (first, last))
+                assert {EngineUnavailable} == set(map(type, failed))
+            record = await engine.read("bob")
+            await put(engine, "bob", note("6"))
+
+    assert ["1", "2"] == list(record.mailbox.items)
+    assert {"bob"} == {each["user"] for each in logged}
+
+
+@pytest.mark.parametrize(
+    "value", ["'x'", "x'ff'", "char(30)", "7", "cast(x'ff' AS TEXT)"]
+)
+async def test_damaged_claim(path, value):
+    """A claim whose value is damaged fails alone."""
+    async with running(path) as engine:
+        await engine.claim("k", "v", ttl=99)
+        await engine.claim("l", "v", ttl=99)
+    execute(path, f"UPDATE claim SET value = {value} WHERE id = 1")
+    async with running(path) as engine:
+        with pytest.raises(EngineUnavailable, match="a claim could not be read"):
+            await engine.claim("k", "w", ttl=9)
+        with pytest.raises(EngineUnavailable, match="a claim could not be read"):
+            await engine.claimed("k")
+        again = await engine.claim("l", "w", ttl=9)
+        await engine.check()
+
+        assert ("v", "v") == (again, await engine.claimed("l"))
+        assert isinstance(await put(engine, "bob", note("3")), Applied)
