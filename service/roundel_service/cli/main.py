@@ -16,6 +16,7 @@ COMMANDS = {
     "token": "client",
     "backup": "store",
     "doctor": "store",
+    "completion": "completion",
 }
 """The module of each command."""
 

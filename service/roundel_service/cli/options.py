@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -11,6 +12,9 @@ from urllib.parse import urlsplit
 import click
 
 from ..settings import DEFAULT_BIND
+
+SETTINGS_FILE = Path("roundel.toml")
+"""The file that `roundel init` writes, and that commands find by themselves."""
 
 
 @final
@@ -55,11 +59,26 @@ def _service_url(context: click.Context, parameter: click.Parameter, value: str)
     return value.rstrip("/")
 
 
+def _settings_file(
+    context: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    if value is not None or not SETTINGS_FILE.is_file():
+        return value
+    # Another user could have put the file into a shared folder, such as /tmp.
+    if hasattr(os, "geteuid") and SETTINGS_FILE.stat().st_uid not in {0, os.geteuid()}:
+        raise click.BadParameter(
+            f"{SETTINGS_FILE} belongs to another user: name it to use it"
+        )
+    return SETTINGS_FILE
+
+
 config_option = click.option(
     "--config",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A TOML file with settings, named in lower case and without ROUNDEL_.",
+    callback=_settings_file,
+    help="A TOML file with settings, named in lower case and without ROUNDEL_; "
+    f"by default {SETTINGS_FILE} in the current directory, if it exists.",
 )
 bind_option = click.option(
     "--bind", metavar="HOST:PORT", help="Address to listen on; port 0: any free port."

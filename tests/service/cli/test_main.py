@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from roundel import Parser
-from roundel_service.cli.main import main
+from roundel_service.cli.main import COMMANDS, main
 from roundel_service.settings import PREFIX, Settings
 from support.process import SECRETS, command, environment, run, started
 
@@ -423,7 +424,7 @@ def test_help_has_every_command_and_setting():
     """`--help` lists each command, and `serve --help` each setting."""
     group, serve = invoke("--help").stdout, invoke("serve", "--help").stdout
 
-    for name in ("serve", "demo", "backup", "doctor", "token", "notify", "watch"):
+    for name in COMMANDS.keys() - {"worker"}:
         assert re.search(rf"^  {name}\s+\S", group, re.MULTILINE), name
     settings = [PREFIX + field.upper() for field in Settings.__annotations__]
     assert settings == re.findall(r"^    +(ROUNDEL_[A-Z_]+)", serve, re.MULTILINE)
@@ -434,6 +435,72 @@ def test_url_of_the_service_comes_from_the_environment():
     result = invoke("notify", "alice", "Hi", ROUNDEL_URL="http://127.0.0.1:9/a/")
 
     assert "http://127.0.0.1:9/a/v1/notify" in result.stderr
+
+
+def write_settings(folder: Path, **settings: str) -> None:
+    lines = [f'{name} = "{value}"' for name, value in settings.items()]
+    (folder / "roundel.toml").write_text("\n".join(lines))
+
+
+def test_settings_file_of_the_directory_is_read(tmp_path, monkeypatch):
+    """`roundel.toml` needs no --config; a flag names another, and variables win."""
+    monkeypatch.chdir(tmp_path)
+    write_settings(tmp_path, jwt_secret="short")
+    other = tmp_path / "other.toml"
+    other.write_text("pnig = 1")
+
+    found = invoke("token", "alice", ROUNDEL_JWT_SECRET="")
+    named = invoke("token", "alice", "--config", str(other))
+
+    assert "ROUNDEL_JWT_SECRET (roundel.toml): expected" in found.stderr
+    assert "ROUNDEL_PNIG" in named.stderr
+    assert 0 == invoke("token", "alice").exit_code
+
+
+def test_settings_file_of_another_user_has_to_be_named(tmp_path, monkeypatch):
+    """A file that somebody put into a shared directory is not taken by accident."""
+    monkeypatch.chdir(tmp_path)
+    write_settings(tmp_path, jwt_secret="a-secret-of-more-than-32-bytes-for-tests")
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "roundel.toml", 12_345, 12_345)
+    else:
+        other = os.geteuid() + 1
+        monkeypatch.setattr(os, "geteuid", lambda: other)
+
+    found = invoke("token", "alice")
+
+    assert 2 == found.exit_code
+    assert "roundel.toml belongs to another user" in found.stderr
+    assert 0 == invoke("token", "alice", "--config", "roundel.toml").exit_code
+
+
+@slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_of_the_shell(shell, tmp_path):
+    """The script of bash completes commands and options in a real shell."""
+    result = run("completion", shell)
+
+    assert 0 == result.returncode
+    assert "_ROUNDEL_COMPLETE" in result.stdout
+    if shell != "bash":
+        return
+    program = tmp_path / "roundel"
+    program.write_text(f"#!/bin/sh\nexec {shlex.join(command())}\n")
+    program.chmod(0o700)
+    complete = (
+        f"{result.stdout}\n"
+        "COMP_WORDS=(roundel notify alice Hi --u) COMP_CWORD=4\n"
+        f"_roundel_completion {program}\n"
+        'echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", complete],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "--url" == done.stdout.strip(), done.stderr
 
 
 def test_version_is_that_of_the_distribution():
