@@ -86,6 +86,15 @@ def prepare(app: QuartTrio) -> None:
 class _HandOffConnection(TrioASGIHTTPConnection):
     _disconnected: bool
 
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        try:
+            return super()._create_request_from_scope(send)
+        except (IndexError, ValueError):
+            # Quart cannot parse a target such as `?` or `http://[`: there is no such
+            # route.
+            self.scope = {**self.scope, "path": "/ "}
+            return super()._create_request_from_scope(send)
+
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:

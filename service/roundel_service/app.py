@@ -18,11 +18,12 @@ from .domain.record import RecordLimits
 from .engines import open_engine
 from .engines.base import Engine, EngineUnavailable
 from .http.access_control import AccessControl, RateLimits
+from .http.apps.deferred_app import DeferredApp
+from .http.apps.fastpath_app import FastpathApp
 from .http.cors import Cors
-from .http.deferred_app import DeferredApp
 from .http.dispatcher import Dispatcher
-from .http.fastpath_app import FastpathApp
-from .http.routes import Route, create_routes
+from .http.router import Router
+from .http.routes import create_routes
 from .identity import jose
 from .identity.authenticator import Authenticator
 from .identity.hmac_key import HmacKey
@@ -119,23 +120,23 @@ def build(
     hub.metrics.streams_open.set_function(lambda: hub.streams)
     hub.metrics.draining.set_function(lambda: hub.is_draining)
     dispatcher = Dispatcher(access.cors, hub.metrics)
-    routes = create_routes(hub, access)
+    router = Router(create_routes(hub, access))
     readiness = partial(_unready_reasons, hub, authenticator)
     return Service(
         hub=hub,
         authenticator=authenticator,
-        app=DeferredApp(partial(_create_app, dispatcher, routes)),
-        fastpath=FastpathApp(dispatcher, routes),
+        app=DeferredApp(partial(_create_app, dispatcher, router)),
+        fastpath=FastpathApp(dispatcher, router),
         operator_app=DeferredApp(partial(_create_operator_app, hub.metrics, readiness)),
         audit=Audit(engine, hub.delivered_badge, hub.metrics),
     )
 
 
 # Quart takes 0.1 s to import, so it is imported when the service listens.
-def _create_app(dispatcher: Dispatcher, routes: tuple[Route, ...]) -> ASGIFramework:
-    from .http.quart_app import create_app
+def _create_app(dispatcher: Dispatcher, router: Router) -> ASGIFramework:
+    from .http.apps.quart_app import create_app
 
-    return create_app(dispatcher, routes)
+    return create_app(dispatcher, router)
 
 
 def _create_operator_app(metrics: Metrics, readiness: Readiness) -> ASGIFramework:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+from urllib.parse import quote
 
 import pytest
 from joserfc import jwt
@@ -315,15 +316,29 @@ async def test_cookie_in_its_own_field_is_found(autojump_clock, world):
 # Names of users
 
 
-GOOD_NAMES = {"all": "Az09._~@:+-", "long": "u" * 128, "dots": "..", "one": "-"}
+GOOD_NAMES = {
+    "plain": "Az09._~@:+-",
+    "auth0": "auth0|507f1f77bcf86cd799439011",
+    "google": "google-oauth2|113",
+    "slash": "a/b",
+    "mail": "o'brien@x.example",
+    "accent": "jos\u00e9",
+    "accent-apart": "jose\u0301",
+    "uri": "spiffe://a/b",
+    "escape": "%2F",
+    "braces": "{x}",
+    "dots": "..",
+    "line-separator": "a\u2028b",
+    "long": "u" * 255,
+    "bytes": "\U0001f600" * 128,
+}
 
 
 @pytest.mark.parametrize("name", GOOD_NAMES.values(), ids=GOOD_NAMES)
 async def test_user_name_is_the_same_in_a_path_and_a_token(autojump_clock, world, name):
     """The name in a producer's request is the `sub` of the user's token."""
     await world.notify(name)
-    quoted = name.replace("+", "%2B").replace(":", "%3A")
-    target = f"/v1/users/{quoted}/badge"
+    target = f"/v1/users/{quote(name, safe='')}/badge"
     response = await world.producer.request("GET", target)
 
     assert await world.badge(name) == body(response)

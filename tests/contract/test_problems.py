@@ -7,9 +7,10 @@ import trio
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service.http.access_control import AccessControl, RateLimits
+from roundel_service.http.apps.quart_app import create_app
 from roundel_service.http.cors import Cors
 from roundel_service.http.dispatcher import Dispatcher
-from roundel_service.http.quart_app import create_app
+from roundel_service.http.router import Router
 from roundel_service.http.routes import create_routes
 from roundel_service.streams.hub import Hub
 from support.service import KEY, body, post, wall_clock
@@ -269,8 +270,8 @@ async def test_internal_error_is_500_without_details(autojump_clock, world, capl
         metrics=hub.metrics,
         clock=wall_clock,
     )
-    routes = create_routes(hub, access)
-    client = AsgiClient(create_app(Dispatcher(access.cors, hub.metrics), routes))
+    router = Router(create_routes(hub, access))
+    client = AsgiClient(create_app(Dispatcher(access.cors, hub.metrics), router))
     producer = client.with_headers({"Authorization": f"Bearer {KEY}"})
     answer = await post(producer, "/v1/notify", NOTE)
 

@@ -36,9 +36,10 @@ def check_user_name(name: str) -> str | None:
     if not 1 <= len(name) <= MAX_USER_NAME:
         return f"expected 1 to {MAX_USER_NAME} characters, got {len(name)}"
     if match := _UNFIT.search(name):
-        # Control characters could split a log line; surrogates have no UTF-8.
-        kind = "control characters" if match[0] < "\xa0" else "lone surrogates"
-        return f"expected no {kind}"
+        if match[0] < "\xa0":
+            return "expected no control characters"
+        # Python decodes bytes that are not UTF-8 to lone surrogates (PEP 383).
+        return "expected valid UTF-8 without lone surrogates"
     if name[0].isspace() or name[-1].isspace():
         return "expected no white space at the ends"
     if name[0] == "#":

@@ -16,7 +16,7 @@ from ..telemetry.metrics import Metrics
 from .cors import Cors
 from .messages import AnyResponse, Request, Response, problem_response
 from .problems import Problem, engine_unavailable
-from .routes import Handler
+from .router import Handler
 
 log = logging.getLogger(__name__)
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias, final
-
-import attrs
-
 from ..streams.hub import Hub
 from . import openapi
 from .access_control import AccessControl
@@ -14,20 +9,9 @@ from .handlers.notify import NotifyHandlers
 from .handlers.producers import ProducerHandlers
 from .handlers.stream import StreamHandler
 from .handlers.users import UserHandlers
-from .messages import AnyResponse, Request, Response, json_response
+from .messages import Request, Response, json_response
 from .responses import LiveResponse
-
-Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]
-
-
-@final
-@attrs.frozen
-class Route:
-    """A method and a path template; ``{name}`` in *path* is a path parameter."""
-
-    method: str
-    path: str
-    handler: Handler
+from .router import Route
 
 
 def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:

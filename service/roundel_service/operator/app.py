@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
-import msgspec
+import attrs
 import structlog
 import trio
-from quart import Response
+from quart import Request as QuartRequest
+from quart import Response as QuartResponse
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
 
-from ..http.problems import problem_of_status
+from ..http.apps.routed_app import RoutedApp, convert_request, raw_path, whole_response
+from ..http.messages import Request, Response, json_response, problem_response
+from ..http.problems import Problem
 from ..http.responses import LiveResponse, NotReadyResponse, ReadyResponse
+from ..http.router import Route, Router
 from ..telemetry.metrics import CONTENT_TYPE, Metrics
 
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
@@ -31,27 +35,31 @@ def create_operator_app(*, metrics: Metrics, readiness: Readiness) -> QuartTrio:
     It has no authentication, so its listener must not be public. If *readiness* raises
     or takes more than `READINESS_TIMEOUT`, the service is not ready.
     """
-    app = QuartTrio(__name__, static_folder=None)
+    router = Router(operator_routes(metrics=metrics, readiness=readiness))
+    return RoutedApp(partial(_serve, router))
 
-    async def live() -> Response:
-        return _json(200, LiveResponse("ok"))
 
-    async def ready() -> Response:
+def operator_routes(*, metrics: Metrics, readiness: Readiness) -> tuple[Route, ...]:
+    """Return the route of every operation of the operator's listener."""
+
+    async def live(request: Request) -> Response:
+        return json_response(LiveResponse("ok"))
+
+    async def ready(request: Request) -> Response:
         if reasons := await _reasons(readiness):
-            return _json(503, NotReadyResponse("not ready", reasons))
-        return _json(200, ReadyResponse("ready"))
+            response = json_response(NotReadyResponse("not ready", reasons))
+            return attrs.evolve(response, status=503)
+        return json_response(ReadyResponse("ready"))
 
-    async def metrics_text() -> Response:
-        return _response(200, metrics.text(), CONTENT_TYPE)
+    async def metrics_text(request: Request) -> Response:
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+        return Response(body=metrics.text(), headers=headers)
 
-    for path, view in [
-        ("/livez", live),
-        ("/readyz", ready),
-        ("/metrics", metrics_text),
-    ]:
-        app.add_url_rule(path, view_func=view, provide_automatic_options=False)
-    app.register_error_handler(HTTPException, _http_problem)
-    return app
+    return (
+        Route("GET", "/livez", live),
+        Route("GET", "/readyz", ready),
+        Route("GET", "/metrics", metrics_text),
+    )
 
 
 async def _reasons(readiness: Readiness) -> Mapping[str, str]:
@@ -66,22 +74,11 @@ async def _reasons(readiness: Readiness) -> Mapping[str, str]:
     return {"readiness": f"not known within {READINESS_TIMEOUT:g} s"}
 
 
-def _json(status: int, document: object, media_type: str = "json") -> Response:
-    body = msgspec.json.encode(document)
-    return _response(status, body, f"application/{media_type}")
-
-
-def _response(status: int, body: bytes, content_type: str) -> Response:
-    # A cached health check is worse than none.
-    headers = {"Cache-Control": "no-store"}
-    return Response(body, status, headers=headers, content_type=content_type)
-
-
-async def _http_problem(error: HTTPException) -> Response:
-    """Return a problem document for an error of the framework, such as 404 or 405."""
-    problem = problem_of_status(error.code or 500, error.description)
-    response = _json(problem.status, problem.document(), "problem+json")
-    for name, value in error.get_headers():
-        if name == "Allow":
-            response.headers[name] = value
-    return response
+async def _serve(router: Router, request: QuartRequest) -> QuartResponse:
+    try:
+        match = router.match(request.method, raw_path(request))
+    except Problem as problem:
+        return whole_response(request, problem_response(problem))
+    response = await match.route.handler(convert_request(request, match.params))
+    assert isinstance(response, Response)
+    return whole_response(request, response)

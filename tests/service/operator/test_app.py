@@ -111,7 +111,7 @@ async def test_head(autojump_clock, path):
     )
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/badge", "/livez/", "/metrics/x"])
+@pytest.mark.parametrize("path", ["/", "/v1/badge", "/livez/", "/metrics/x", "//livez"])
 async def test_other_paths_are_404(autojump_clock, path):
     """The listener serves no path of the public API."""
     answer = await operator().request("GET", path)

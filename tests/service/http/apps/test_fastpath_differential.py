@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from itertools import pairwise
 
 import attrs
@@ -24,6 +25,7 @@ from roundel_service import app as service
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.http.openapi import pages
+from roundel_service.http.problems import Problem
 from support.comparable_client import ComparableClient
 from support.server import serving
 from support.service import KEY, START, settings
@@ -217,10 +219,10 @@ PATHS = {
     "head": asgi(Send(request("/livez", method="HEAD"), method="HEAD")),
     "head-no-token": asgi(Send(request("/v1/badge", method="HEAD"), method="HEAD")),
     "options": asgi(request("/v1/badge", method="OPTIONS")),
-    "escaped-letter": asgi(request("/v1/badg%65", USER)),
-    "escaped-space": asgi(request("/v1/users/a%20b/badge", PRODUCER)),
-    "escaped-slash": asgi(request("/v1/users/a%2Fb/badge", PRODUCER)),
-    "escaped-non-ascii": asgi(request("/v1/users/%C3%A9/badge", PRODUCER)),
+    "escaped-letter": fast(request("/v1/badg%65", USER)),
+    "escaped-space": fast(request("/v1/users/a%20b/badge", PRODUCER)),
+    "escaped-slash": fast(request("/v1/users/a%2Fb/badge", PRODUCER)),
+    "escaped-non-ascii": fast(request("/v1/users/%C3%A9/badge", PRODUCER)),
     "raw-non-ascii": asgi(request("/v1/users/é/badge", PRODUCER)),
     "plus": fast(request("/v1/users/a+b/badge", PRODUCER)),
     "at-sign": fast(request("/v1/users/a@x.example/badge", PRODUCER)),
@@ -234,8 +236,8 @@ PATHS = {
     "empty-query": fast(request("/livez?")),
     "two-question-marks": fast(request("/v1/items??limit=1", USER)),
     "asterisk": asgi(request("*", method="OPTIONS")),
-    "absolute-form": asgi(request("http://x/livez")),
-    "absolute-form-other-host": asgi(request("http://y/livez")),
+    "absolute-form": fast(request("http://x/livez")),
+    "absolute-form-other-host": fast(request("http://y/livez")),
     "target-too-long": asgi(request(f"/v1/users/{'x' * 9_000}/badge", PRODUCER)),
 }
 
@@ -429,15 +431,9 @@ def test_every_route_has_a_case():
         for case in CASES.values()
         for send in case.sends
     ]
-    requested = [
-        (line[1].decode(), line[2].decode("latin-1")) for line in lines if line
-    ]
+    requested = set()
+    for line in filter(None, lines):
+        with suppress(Problem):
+            requested.add(app.router.match(line[1].decode(), line[2]).route)
 
-    assert [] == [
-        route
-        for pattern, route in app._routes
-        if not any(
-            method == route.method and pattern.fullmatch(path)
-            for method, path in requested
-        )
-    ]
+    assert set(app.router.routes) == requested

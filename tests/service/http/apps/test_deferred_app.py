@@ -8,7 +8,7 @@ from threading import Event
 import trio
 
 from roundel_adapters.server.dispatcher.handoff import EXTENSION
-from roundel_service.http.deferred_app import DeferredApp
+from roundel_service.http.apps.deferred_app import DeferredApp
 
 
 async def recording(calls: list, scope, receive, send) -> None:

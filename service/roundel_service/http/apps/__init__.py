@@ -1,0 +1,1 @@
+"""The applications that serve the routes: without ASGI, by Quart-Trio, and deferred."""

@@ -1,0 +1,134 @@
+"""Finds the route of a request by its raw path.
+
+A path is split at its slashes, and each segment is decoded after that (RFC 3986 2.4).
+An encoded slash is thus a part of a user's name and separates nothing. Neither empty
+nor dot segments are removed: they match no route, but may be a user's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeAlias, final
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+from .messages import AnyResponse, Request
+from .problems import Problem
+
+Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]
+
+_ORIGIN = re.compile(rb"^https?://(?:\[[0-9a-f:.]+\]|[^/\[\]])+", re.IGNORECASE)
+_MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# A lone surrogate, which is in no valid name and in no template.
+_UNDECODABLE = "\udc25"
+
+
+@final
+@attrs.frozen
+class Route:
+    """A method and a path template; ``{name}`` in *path* is a path parameter."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+@final
+@attrs.frozen
+class Match:
+    """The route of a request, and the decoded path parameters by name.
+
+    A parameter that is not percent-encoded UTF-8 contains a lone surrogate.
+    """
+
+    route: Route
+    params: Mapping[str, str]
+
+
+@final
+@attrs.frozen
+class _Path:
+    """The routes of one path template, by method."""
+
+    segments: list[str]
+    routes: dict[str, Route] = attrs.field(factory=dict)
+
+    def params(self, segments: list[str]) -> dict[str, str] | None:
+        """Return the parameters in *segments*, `None` if the template differs."""
+        if len(segments) != len(self.segments):
+            return None
+        params = {}
+        for own, segment in zip(self.segments, segments, strict=True):
+            if own[:1] == "{" and segment:
+                params[own[1:-1]] = segment
+            elif own != segment:
+                return None
+        return params
+
+
+@final
+class Router:
+    """Finds the routes of requests."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        paths: dict[str, _Path] = {}
+        for route in self.routes:
+            path = paths.setdefault(route.path, _Path(_split(route.path)))
+            path.routes[route.method] = route
+            if route.method == "GET":
+                path.routes.setdefault("HEAD", route)
+        # Paths without parameters first: they take precedence.
+        self._paths = [paths[path] for path in sorted(paths, key=_has_parameters)]
+
+    def match(self, method: str, path: bytes, *, mounted_at: str = "") -> Match:
+        """Return the route of *path*; raises a 404 or 405 `Problem`.
+
+        *path* is as received, without the query. It begins with *mounted_at*, the
+        decoded path of an application that contains this one.
+        """
+        segments, prefix = _decoded_segments(path), _split(mounted_at)
+        if segments[: len(prefix)] != prefix:
+            raise Problem("not-found")
+        del segments[: len(prefix)]
+        for each in self._paths:
+            params = each.params(segments)
+            if params is not None:
+                return Match(_route(each, method), params)
+        raise Problem("not-found")
+
+
+def _has_parameters(path: str) -> bool:
+    return "{" in path
+
+
+def _route(path: _Path, method: str) -> Route:
+    route = path.routes.get(method)
+    if route is None:
+        allowed = ", ".join(sorted(path.routes))
+        raise Problem("method-not-allowed", headers={"Allow": allowed})
+    return route
+
+
+def _split(path: str) -> list[str]:
+    return path.split("/")[1:]
+
+
+def _decoded_segments(path: bytes) -> list[str]:
+    """Return the segments of *path*, none for an asterisk; raises a 404 `Problem`."""
+    if path == b"*":
+        return []
+    # RFC 9112 3.2.2: a server has to accept a URL in place of a path.
+    path = _ORIGIN.sub(b"", path, count=1)
+    # RFC 9112 3.2: a request target has no fragment.
+    if path[:1] != b"/" or b"#" in path:
+        raise Problem("not-found")
+    return [_decode(segment) for segment in path[1:].split(b"/")]
+
+
+def _decode(segment: bytes) -> str:
+    if _MALFORMED_ESCAPE.search(segment):
+        return _UNDECODABLE
+    return unquote_to_bytes(segment).decode(errors="surrogateescape")
