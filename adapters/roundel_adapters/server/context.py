@@ -13,6 +13,10 @@ from .dispatcher.dispatcher import StreamDispatcher
 from .limits import ServerCounters, ServerLimits
 from .paced_stream import ShutdownDeadline
 from .timeouts import IdleConnections, IdleTimeouts
+from .work_budget import WorkBudget
+
+HTTP2_WORK = 16
+"""Work of all HTTP/2 connections in one turn of the event loop, in units of 20 µs."""
 
 
 @final
@@ -34,6 +38,7 @@ class ServerContext:
     idle_connections: IdleConnections = attrs.field(factory=IdleConnections)
     dispatcher: StreamDispatcher | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
+    http2_budget: WorkBudget = attrs.field(factory=lambda: WorkBudget(HTTP2_WORK))
 
     @property
     def is_draining(self) -> bool:
