@@ -22,21 +22,35 @@ class Http2Response:
     reset: int | None = None
 
 
+class _Client(h2.connection.H2Connection):
+    """A client whose open streams continue behind a GOAWAY (RFC 9113 6.8)."""
+
+    def _receive_goaway_frame(self, frame):
+        received = super()._receive_goaway_frame(frame)
+        self.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+        return received
+
+
 class Http2Peer:
     """An HTTP/2 client over *stream*."""
 
     def __init__(self, stream, *, acknowledges=True, **settings):
         self.stream = stream
         config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
-        self.h2 = h2.connection.H2Connection(config)
+        self.h2 = _Client(config)
         self.h2.initiate_connection()
         if settings:
             codes = h2.settings.SettingCodes
             self.h2.update_settings({codes[n]: v for n, v in settings.items()})
         self.acknowledges = acknowledges
         self.responses = defaultdict(Http2Response)
-        self.goaway = None
+        self.goaways = []
         self.event_types = set()
+
+    @property
+    def goaway(self):
+        """The code of the last GOAWAY."""
+        return self.goaways[-1][1] if self.goaways else None
 
     async def request(
         self, path="/", *, method="GET", body=None, flush=True, **headers
@@ -92,7 +106,7 @@ class Http2Peer:
             case h2.events.StreamReset():
                 response.reset = event.error_code
             case h2.events.ConnectionTerminated():
-                self.goaway = event.error_code
+                self.goaways.append((event.last_stream_id, event.error_code))
 
 
 async def connect_http2(served, **settings):

@@ -63,6 +63,7 @@ class Connection:
         self._written = 0
         self._idle_timeout = IdleTimeout(context.timeouts)
         self._protocol: GuardedH11Protocol | Http2Connection
+        self._nursery: trio.Nursery
         self._is_busy = self._is_closed = False
         self._is_mid_head = True
 
@@ -86,6 +87,8 @@ class Connection:
         """Close the connection if it serves no request."""
         if not self._is_busy:
             self._idle_timeout.scope.cancel()
+        elif isinstance(self._protocol, Http2Connection):
+            self._nursery.start_soon(self._protocol.drain)
 
     async def _can_begin(self) -> bool:
         """Complete the TLS handshake; return whether a request may follow."""
@@ -103,6 +106,7 @@ class Connection:
         server = parse_socket_addr(family, self._socket.getsockname())
         can_hand_off = self._tls is None and self._context.dispatcher is not None
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             connection = ConnectionContext(
                 context=self._context,
                 apps=AppRunner(nursery),

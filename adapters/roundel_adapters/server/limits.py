@@ -27,9 +27,10 @@ class ServerLimits:
     answered 431, and a target above *max_target* 414. The size of an HTTP/2 header list
     includes 32 bytes per field (RFC 9113 6.5.2).
 
-    One HTTP/2 connection may have *max_streams* open requests. A client may reset
-    *max_resets* streams in a burst and *resets_per_second* in the long run; the server
-    closes the connection of a client that resets more.
+    One HTTP/2 connection may have *max_streams* open requests. Its client may send
+    *max_overhead* frames that open or carry nothing in a burst, and
+    *overhead_per_second* in the long run: resets, settings, pings and the like. The
+    server closes the connection of a client that sends more.
     """
 
     write_timeout: float = 30.0
@@ -40,8 +41,8 @@ class ServerLimits:
     max_head: int = 16 * 1024
     max_target: int = 8 * 1024
     max_streams: int = 100
-    max_resets: int = 1_000
-    resets_per_second: float = 33.0
+    max_overhead: int = 1_000
+    overhead_per_second: float = 33.0
 
 
 @final

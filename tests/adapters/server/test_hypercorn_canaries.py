@@ -112,7 +112,7 @@ async def test_reset_streams_leave_nothing_behind(serve, monkeypatch):
     """Defect 3: reset streams fill the priority tree."""
     monkeypatch.setattr(stock, "max_requests", 100_000)
     ticker = Ticker()
-    async with serve(ticker.app, max_resets=5_000) as served:
+    async with serve(ticker.app, max_overhead=5_000) as served:
         peer = await connect_http2(served)
         for _ in range(33):
             stream_ids = [await peer.request("/stream", flush=False) for _ in range(90)]

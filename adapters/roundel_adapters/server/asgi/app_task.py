@@ -89,13 +89,14 @@ class AppRunner:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self.running = 0
+        self.running: set[ReceiveQueue] = set()
+        """The queues of the applications that run."""
 
     def start(
         self, app: AppWrapper, scope: Scope, receive_queue: ReceiveQueue, send: Send
     ) -> None:
         """Run *app* for a request; *send* is called with `None` when it has ended."""
-        self.running += 1
+        self.running.add(receive_queue)
         self._nursery.start_soon(self._run, app, scope, receive_queue, send)
 
     async def _run(
@@ -107,5 +108,5 @@ class AppRunner:
         except* Exception:
             log.exception("application failed")
         finally:
-            self.running -= 1
+            self.running.discard(receive_queue)
             await send(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import final
 
 import h11
@@ -14,6 +13,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError, H11Protoco
 from hypercorn.typing import H11SendableEvent
 
 from .app_task import ReceiveQueue
+from .authority import HOST
 from .connection_context import ConnectionContext
 from .exchange import HttpExchange
 
@@ -24,12 +24,6 @@ EVENTS_BEFORE_YIELD = 64
 """Events of one read after which other tasks run: 0.25 ms of tiny chunks."""
 
 _FRAMINGS = {b"content-length", b"transfer-encoding"}
-
-# RFC 3986 3.2.2 and 3.2.3, without the user information (RFC 9110 4.2.4).
-_HOST = re.compile(
-    rb"(?:\[[0-9A-Za-z.:_~!$&'()*+,;=%-]+\]"
-    rb"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
 
 
 @final
@@ -149,7 +143,7 @@ class GuardedH11Protocol(H11Protocol):
         elif request.method != request.method.upper():
             # RFC 9110 9.1: methods are case-sensitive. ASGI has no lower case.
             await self._reject(501)
-        elif not all(map(_HOST.fullmatch, hosts)):
+        elif not all(map(HOST.fullmatch, hosts)):
             await self._reject(400)
         elif len(request.target) > self._limits.max_target:
             await self._reject(414)

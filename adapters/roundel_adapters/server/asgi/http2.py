@@ -9,18 +9,26 @@ Here each application's `send` runs the h2 library itself. It waits for the wind
 sends a frame of at most 16 KiB, and lets the other streams have a turn. Received bytes
 are acknowledged when the application has received them, so the client's window bounds
 the request bodies in memory.
+
+Two limits protect the other connections from a flood. The work of all HTTP/2
+connections in one turn of the event loop has a budget. And each connection has an
+allowance of frames that open or carry nothing, whatever their type: SETTINGS, PING,
+PRIORITY, WINDOW_UPDATE, CONTINUATION, resets of both sides, empty DATA, unknown types.
+A connection that exceeds it ends with ENHANCE_YOUR_CALM. The window updates and pings
+by which clients react to data are free, up to some for each DATA frame.
 """
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import final
 
 import trio
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
+    PingAckReceived,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
@@ -31,16 +39,21 @@ from h2.events import Event as FrameEvent
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, EndBody
+from hyperframe.frame import PingFrame
 
 from ...token_bucket import TokenBucket
 from .app_task import ReceiveQueue
 from .connection_context import ConnectionContext
 from .exchange import HttpExchange
-from .http2_codec import decode_request, h2_connection, partial_head_size
+from .http2_codec import Http2Codec
+from .http2_frames import MAX_STREAM_ID
+from .http2_request import asgi_request
+from .http2_state import Http2State
+from .http2_steps import GoAwayReceived, HeadTooLarge, Step
 from .http2_streams import Http2Streams
 
-MAX_TABLE = 4 * 1024
-"""Maximum bytes of the HPACK table that compresses response headers."""
+GOAWAY_TIMEOUT = 1.0
+"""Seconds between the two GOAWAY frames to a client that answers no PING."""
 
 
 @final
@@ -51,89 +64,129 @@ class Http2Connection:
         self._connection = connection
         self._context = connection.context
         self._limits = limits = connection.context.limits
-        self._h2 = h2_connection(limits)
-        self._streams = Http2Streams(self._h2, connection)
-        self._resets = TokenBucket(limits.resets_per_second, limits.max_resets)
-        self._has_settings = self._has_failed = False
+        self._state = Http2State(limits)
+        self._codec = Http2Codec(self._state, limits)
+        self._budget = connection.context.http2_budget
+        self._allowance = TokenBucket(limits.overhead_per_second, limits.max_overhead)
+        self._streams = Http2Streams(self._state, connection)
+        self._has_failed = self._is_refusing = False
+        self._drain_ping: bytes | None = None
+        self._drain_ping_answered = trio.Event()
 
     @property
     def is_mid_head(self) -> bool:
         """Whether the client's preface or the head of a request is incomplete."""
-        return not self._has_settings or partial_head_size(self._h2) > 0
+        return self._codec.is_mid_head
 
     @property
     def is_unread(self) -> bool:
-        """Whether the connection ended by an error while the peer may be sending."""
-        return self._has_failed
+        """Whether the server ends the connection while the peer may be sending."""
+        return self._has_failed or self._streams.is_leaving
 
     async def initiate(self) -> None:
         """Send the server's settings."""
-        self._h2.initiate_connection()
+        self._state.initiate_connection()
         await self._streams.flush()
+
+    async def drain(self) -> None:
+        """Tell the client that no further requests are served (RFC 9113 6.8).
+
+        A first GOAWAY names no stream, so the requests on their way are still served.
+        The second one follows when the client has received the first.
+        """
+        self._drain_ping = os.urandom(8)
+        self._state.queue_goaway(MAX_STREAM_ID)
+        self._state.queue(PingFrame(0, self._drain_ping))
+        await self._streams.flush()
+        with trio.move_on_after(GOAWAY_TIMEOUT):
+            await self._drain_ping_answered.wait()
+        if not self._has_failed:
+            self._is_refusing = True
+            self._state.queue_goaway(self._state.highest_inbound_stream_id)
+            await self._streams.flush()
 
     async def handle(self, event: Event) -> None:
         """Handle received bytes (`RawData`) or the end of the connection (`Closed`)."""
         if isinstance(event, RawData):
             await self._receive(event.data)
         elif isinstance(event, Closed):
-            for stream_id in list(self._streams.exchanges):
-                await self._streams.remove(stream_id)
-            if not self._has_failed:
-                self._h2.close_connection()
-                await self._streams.flush()
+            await self._close()
 
-    async def _receive(self, data: bytes) -> None:
-        try:
-            events = self._h2.receive_data(data)
-        except ProtocolError:
-            await self._fail()
-            return
-        for event in events:
-            await self._handle_event(event)
-        if partial_head_size(self._h2) > self._limits.max_head:
-            await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
-        await self._streams.flush()
-
-    async def _fail(self, code: ErrorCodes | None = None) -> None:
-        """Close the connection with *code*; without one, h2 has queued a GOAWAY."""
+    async def _close(self) -> None:
+        self._drain_ping_answered.set()
+        await self._streams.remove_all()
         if not self._has_failed:
             self._has_failed = True
-            if code is not None:
-                self._h2.close_connection(code)
+            self._state.close_connection()
             await self._streams.flush()
+
+    async def _receive(self, data: bytes) -> None:
+        self._codec.feed(data)
+        while not self._has_failed:
+            if self._budget.is_used_up:
+                await self._streams.flush()
+            await self._budget.turn()
+            try:
+                step = self._codec.step()
+            except ProtocolError as error:
+                await self._fail(ErrorCodes(error.error_code))
+                return
+            if step is None:
+                break
+            self._budget.charge(step.work)
+            await self._handle_step(step)
+        await self._streams.flush()
+
+    async def _handle_step(self, step: Step) -> None:
+        for event in step.events:
+            await self._handle_event(event)
+        if not step.overhead or (step.may_be_answer and self._streams.take_answer()):
+            return
+        if self._allowance.take(step.overhead, now=trio.current_time()):
+            await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
+
+    async def _fail(self, code: ErrorCodes) -> None:
+        """End the connection and all its streams with *code*."""
+        if not self._has_failed:
+            self._has_failed = True
+            self._state.close_connection(code)
+            await self._streams.flush()
+            await self._streams.remove_all()
             await self._connection.send(Closed())
 
     async def _handle_event(self, event: FrameEvent) -> None:
         match event:
             case RequestReceived():
                 await self._open(event)
+            case HeadTooLarge(stream_id=stream_id):
+                self._streams.respond(stream_id, 431)
             case DataReceived():
                 await self._receive_body(event)
-            case StreamEnded(stream_id=int(stream_id)):
+            case StreamEnded(stream_id=stream_id):
                 if exchange := self._streams.exchanges.get(stream_id):
                     await exchange.http.handle(EndBody(stream_id=stream_id))
-            case StreamReset(stream_id=int(stream_id)):
-                await self._streams.remove(stream_id)
-                if self._resets.take(now=trio.current_time()):
-                    await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
-            case WindowUpdated():
-                self._streams.window_changed.unpark_all()
+            case StreamReset(stream_id=stream_id):
+                await self._streams.remove(stream_id, is_reset=True)
+            case WindowUpdated(stream_id=stream_id):
+                self._streams.wake(stream_id)
             case RemoteSettingsChanged():
-                self._has_settings = True
-                encoder = self._h2.encoder
-                encoder.header_table_size = min(encoder.header_table_size, MAX_TABLE)
-                self._streams.window_changed.unpark_all()
-            case ConnectionTerminated():
-                await self._connection.send(Closed())
+                self._streams.wake_widened()
+            case PingAckReceived(ping_data=self._drain_ping):
+                self._drain_ping_answered.set()
+            case GoAwayReceived(code=ErrorCodes.NO_ERROR):
+                await self._streams.leave()
+            case GoAwayReceived():
+                await self._fail(ErrorCodes.NO_ERROR)
 
     async def _open(self, event: RequestReceived) -> None:
         stream_id = event.stream_id
-        assert stream_id is not None
-        request = decode_request(event, self._context.connection_state())
-        if self._context.is_draining or self._has_too_many_apps():
+        request = asgi_request(
+            stream_id, event.headers, self._context.connection_state()
+        )
+        if self._is_refusing or self._streams.has_too_many_orphans():
             self._streams.reset(stream_id, ErrorCodes.REFUSED_STREAM)
         elif request is None:
-            self._streams.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            self._streams.respond(stream_id, 501)
         elif len(request.raw_path) > self._limits.max_target:
             self._streams.respond(stream_id, 414)
         else:
@@ -148,21 +201,14 @@ class Http2Connection:
             await self._connection.send(Updated(idle=False))
             await exchange.http.handle(request)
 
-    def _has_too_many_apps(self) -> bool:
-        # An application may still run after its stream was reset.
-        return self._connection.apps.running >= 2 * self._limits.max_streams
-
     async def _receive_body(self, event: DataReceived) -> None:
         stream_id, size = event.stream_id, event.flow_controlled_length
-        assert stream_id is not None
-        assert size is not None
-        assert event.data is not None
         if exchange := self._streams.exchanges.get(stream_id):
             await exchange.http.handle(Body(stream_id=stream_id, data=event.data))
             size -= len(event.data)
         # The application acknowledges its part; this is padding or a closed stream.
-        self._h2.acknowledge_received_data(size, stream_id)
+        self._state.acknowledge_received_data(size, stream_id)
 
     async def _acknowledge(self, stream_id: int, size: int) -> None:
-        self._h2.acknowledge_received_data(size, stream_id)
+        self._state.acknowledge_received_data(size, stream_id)
         await self._streams.flush()

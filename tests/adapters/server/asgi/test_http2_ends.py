@@ -6,6 +6,8 @@ import trio
 
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
+from support.http2_cases import CASE_APP, HANG_POST
+from support.http2_wire import POST, data, goaway, head, wire_server
 
 
 async def test_idle_connection_gets_goaway_on_shutdown(serve):
@@ -21,8 +23,8 @@ async def test_idle_connection_gets_goaway_on_shutdown(serve):
         assert peer.goaway == 0
 
 
-async def test_request_while_draining_gets_refused_stream(serve):
-    """RFC 9113 8.7: a client may retry a refused stream elsewhere."""
+async def test_draining_sends_two_goaways(serve):
+    """RFC 9113 6.8: requests on their way are served, and later ones are refused."""
     ticker = Ticker()
     async with serve(ticker.app, drain_timeout=5) as served:
         peer = await connect_http2(served)
@@ -30,14 +32,30 @@ async def test_request_while_draining_gets_refused_stream(serve):
         await peer.until(lambda: peer.responses[stream].status)
         served.stop.set()
         await trio.testing.wait_all_tasks_blocked()
+        on_its_way = await peer.request("/")
+        assert await peer.until(lambda: len(peer.goaways) == 2)
         refused = await peer.request("/")
         await peer.response(refused)
 
+        assert [(2**31 - 1, 0), (on_its_way, 0)] == peer.goaways
+        assert await peer.response(on_its_way) == (200, b"ok")
         assert peer.responses[refused].reset == 7
         ticker.send.close()
         assert await peer.until(lambda: peer.responses[stream].is_ended)
         with trio.fail_after(2):
             await served.gone.wait()
+
+
+async def test_second_goaway_does_not_wait_for_a_silent_client(autojump_clock):
+    """A client that does not answer the PING gets the second GOAWAY after 1 s."""
+    async with wire_server(CASE_APP) as server:
+        await server.receive(head(1, HANG_POST))
+        await server.connection.drain()
+        await server.receive(head(3))
+
+        assert [(2**31 - 1, 0), (1, 0)] == server.goaways()
+        assert server.resets() == {3: 7}
+        assert trio.current_time() == 1.0
 
 
 async def test_exception_in_the_app_resets_its_stream(serve, caplog):
@@ -64,14 +82,29 @@ async def test_exception_in_the_app_resets_its_stream(serve, caplog):
         assert await peer.response(await peer.request("/ok")) == (200, b"ok")
 
 
-async def test_goaway_of_the_client_closes_the_connection(serve):
+async def test_goaway_of_the_client_lets_its_streams_end(autojump_clock):
+    """RFC 9113 6.8: the client opens no other stream, and the open ones continue."""
+    async with wire_server(CASE_APP) as server:
+        await server.receive(head(1, POST, end=False), goaway())
+        assert not server.is_closed
+        await server.receive(data(1, b"x", end=True))
+
+        assert server.statuses() == {1: 200}
+        assert server.is_closed
+
+
+async def test_goaway_with_an_error_ends_the_streams(autojump_clock):
     """The applications of the connection get a disconnect."""
-    ticker = Ticker()
-    async with serve(ticker.app) as served:
-        peer = await connect_http2(served)
-        stream = await peer.request("/stream")
-        await peer.until(lambda: peer.responses[stream].status)
-        peer.h2.close_connection()
-        await peer.flush()
-        with trio.fail_after(2):
-            await ticker.ended.wait()
+    async with wire_server(CASE_APP) as server:
+        await server.receive(head(1, POST, end=False), goaway(1))
+
+        assert server.is_closed
+        assert not server.apps.running
+
+
+async def test_goaway_of_an_idle_client_closes_the_connection(autojump_clock):
+    """A connection without a stream ends with the client's GOAWAY."""
+    async with wire_server(CASE_APP) as server:
+        await server.receive(goaway())
+
+        assert server.is_closed

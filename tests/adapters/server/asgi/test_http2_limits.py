@@ -4,65 +4,77 @@ from __future__ import annotations
 
 import pytest
 import trio
-from hyperframe.frame import ContinuationFrame, HeadersFrame
 
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
 
 
 async def test_header_list_has_a_limit(serve):
-    """A header list above the limit closes the connection."""
+    """A header list above the limit is answered 431, and the connection continues."""
     async with serve(app_of(answer)) as served:
         peer = await connect_http2(served)
-        await peer.request(a="x" * 17_000)
+        large = await peer.request(a="x" * 17_000, b="y")
+        _, size = await peer.response(large), peer.h2.remote_settings
 
-        assert not await peer.until(lambda: False)
-        assert peer.goaway == 11
-        assert peer.h2.remote_settings.max_header_list_size == 16_384
+        assert peer.responses[large].status == 431
+        assert size.max_header_list_size == 16_384
+        for _ in range(2):
+            # Both fields are in the HPACK table of the client now.
+            assert await peer.response(await peer.request(b="y")) == (200, b"ok")
 
 
-async def test_continuation_flood_has_a_limit(serve):
-    """CONTINUATION frames above the limit of a head close the connection."""
-    async with serve(app_of(answer)) as served:
+async def test_large_head_leaves_both_hpack_tables_equal(serve):
+    """RFC 9113 10.5.1: fields behind a large one still enter the table."""
+
+    async def echo_field(scope, receive, send):
+        await send(START)
+        value = dict(scope["headers"]).get(b"b", b"")
+        await send(body_message(value, more=False))
+
+    async with serve(app_of(echo_field)) as served:
         peer = await connect_http2(served)
-        await peer.stream.send_all(HeadersFrame(1, bytes(10_000)).serialize())
-        await peer.stream.send_all(ContinuationFrame(1, bytes(10_000)).serialize())
+        await peer.response(await peer.request(b="before"))
+        for size in (5_000, 17_000, 70_000):
+            await peer.response(await peer.request(a="x" * size, b=f"with {size}"))
+            later = await peer.request(b=f"with {size}")
 
-        assert not await peer.until(lambda: False)
-        assert peer.goaway == 11
+            assert await peer.response(later) == (200, f"with {size}".encode())
 
 
 async def test_streams_have_a_limit(serve):
-    """The limit is sent as a setting, and exceeding it closes the connection."""
+    """RFC 9113 5.1.2: a request above the limit is refused, the others continue."""
     ticker = Ticker()
     async with serve(ticker.app, max_streams=3) as served:
         peer = await connect_http2(served)
         peer.h2.remote_settings.max_concurrent_streams = 10
-        for _ in range(4):
-            await peer.request("/stream", flush=False)
-        await peer.flush()
+        kept = [await peer.request("/stream", flush=False) for _ in range(3)]
+        refused = await peer.request("/stream")
+        await peer.response(refused)
+        await peer.reset(kept.pop())
+        again = await peer.request("/")
 
-        assert not await peer.until(lambda: False)
-        assert peer.goaway
+        assert peer.responses[refused].reset == 7
+        assert await peer.response(again) == (200, b"ok")
+        assert [peer.responses[each].status for each in kept] == [200, 200]
 
 
-async def test_flood_of_resets_ends_the_connection(serve):
-    """A client that resets more streams than allowed is disconnected."""
-    ticker = Ticker()
-    async with serve(ticker.app, max_resets=20) as served:
+async def test_finished_applications_do_not_count(serve):
+    """RFC 9113 5.1.2: a stream is closed when its response has ended."""
+    release = trio.Event()
+
+    async def linger(scope, receive, send):
+        await answer(scope, receive, send)
+        await release.wait()
+
+    async with serve(app_of(linger), max_streams=5) as served:
         peer = await connect_http2(served)
         for _ in range(30):
-            peer.h2.reset_stream(await peer.request("/stream", flush=False))
-        await peer.flush()
-
-        assert not await peer.until(lambda: False)
-        assert peer.goaway == 11
-        healthy = await connect_http2(served)
-        assert await healthy.response(await healthy.request()) == (200, b"ok")
+            assert await peer.response(await peer.request()) == (200, b"ok")
+        release.set()
 
 
 async def test_running_apps_have_a_limit(serve):
-    """Applications of reset streams count up to twice the stream limit."""
+    """Applications that ignore the resets of their streams have a limit."""
     started, release = 0, trio.Event()
 
     async def linger(scope, receive, send):
