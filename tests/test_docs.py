@@ -150,6 +150,8 @@ def test_settings_page_names_every_setting_with_its_default():
             assert documented == "none"
         elif isinstance(value, float):
             assert float(documented) == value
+        elif isinstance(value, tuple):
+            assert documented == ",".join(map(str, value))
         else:
             assert documented == str(value)
     assert rows == {}

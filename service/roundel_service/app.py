@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import TypeAlias, final
 
@@ -28,8 +29,9 @@ from .identity import jose
 from .identity.authenticator import Authenticator
 from .identity.hmac_key import HmacKey
 from .identity.jwks import JwksClient
+from .listening import ServiceUrls, open_listeners
 from .operator.audit import Audit
-from .settings import Address, Settings
+from .settings import Settings
 from .streams.hub import Hub
 from .streams.registry import StreamLimits
 from .streams.subscribe import StreamTimeouts
@@ -186,60 +188,64 @@ async def run(
     shutdown: Callable[[], Awaitable[object]],
     app: Framework | None = None,
     share_port: bool = False,
-    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[ServiceUrls] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until *shutdown* returns, then end every stream and stop.
 
     *app* wraps the service's own app and is served in its place, without the fast
     path. With *share_port*, other processes can listen on the same port, but not on
-    the operator's. `task_status.started()` gets the URL of the listener. Raises
+    the operator's. `task_status.started()` gets the URLs of the listeners. Raises
     `OSError` if an address is in use.
     """
-    listeners = await _listen(settings.bind, share_port=share_port)
-    operator_listeners = await _listen(settings.ops_bind) if settings.ops_bind else []
+    with ExitStack() as files, ExitStack() as operator_files:
+        listeners, urls = await open_listeners(
+            settings.bind, files, share_port=share_port
+        )
+        operator_listeners, operator_urls = await open_listeners(
+            settings.ops_bind, operator_files
+        )
 
-    async def drain() -> None:
-        await shutdown()
-        service.hub.drain()
+        async def drain() -> None:
+            await shutdown()
+            # Before the listeners close: the next process can then open its own.
+            files.close()
+            service.hub.drain()
 
-    limits = server.ServerLimits(
+        serve_app = partial(
+            server.serve,
+            app or service.app,
+            listeners,
+            shutdown=drain,
+            limits=_server_limits(settings),
+            fastpath=service.fastpath if app is None else None,
+        )
+        # Not shut down with the service: it answers probes during the drain.
+        serve_operator = partial(
+            server.serve,
+            service.operator_app,
+            operator_listeners,
+            shutdown=trio.sleep_forever,
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.run)
+            if operator_listeners:
+                await nursery.start(serve_operator)
+            async with trio.open_nursery() as serving:
+                await serving.start(serve_app)
+                task_status.started(ServiceUrls(urls, operator_urls))
+                # In threads, so that neither the start nor the first request waits.
+                nursery.start_soon(trio.to_thread.run_sync, jose.import_all)
+                nursery.start_soon(service.operator_app.load)
+                nursery.start_soon(service.app.load)
+            if service.hub.presence is not None:
+                with trio.move_on_after(FINAL_REPORT_TIMEOUT):
+                    await service.hub.presence.flush()
+            nursery.cancel_scope.cancel()
+
+
+def _server_limits(settings: Settings) -> server.ServerLimits:
+    return server.ServerLimits(
         write_timeout=settings.write_timeout,
         drain_timeout=settings.drain_timeout,
         max_connections=settings.max_streams + SPARE_CONNECTIONS,
     )
-    serve_app = partial(
-        server.serve,
-        app or service.app,
-        shutdown=drain,
-        limits=limits,
-        fastpath=service.fastpath if app is None else None,
-    )
-    # Not shut down with the service: it answers probes during the drain.
-    serve_operator = partial(
-        server.serve, service.operator_app, shutdown=trio.sleep_forever
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(service.run)
-        if operator_listeners:
-            await nursery.start(serve_operator, operator_listeners)
-        async with trio.open_nursery() as serving:
-            await serving.start(serve_app, listeners)
-            port = listeners[0].socket.getsockname()[1]
-            task_status.started(f"http://{attrs.evolve(settings.bind, port=port)}")
-            # In threads, so that neither the start nor the first request waits.
-            nursery.start_soon(trio.to_thread.run_sync, jose.import_all)
-            nursery.start_soon(service.operator_app.load)
-            nursery.start_soon(service.app.load)
-        if service.hub.presence is not None:
-            with trio.move_on_after(FINAL_REPORT_TIMEOUT):
-                await service.hub.presence.flush()
-        nursery.cancel_scope.cancel()
-
-
-async def _listen(
-    address: Address, *, share_port: bool = False
-) -> list[trio.SocketListener]:
-    try:
-        return await server.listen(address.host, address.port, share_port=share_port)
-    except OSError as error:
-        raise OSError(f"cannot listen on {address}: {error.strerror}") from None

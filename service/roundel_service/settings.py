@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import attrs
 
+from .addresses import Address, ListenAddress, parse_addresses, repeated
 from .engines.base import USER_TTL
 from .engines.cache import CACHE_BYTES
 from .engines.sqlite.database import Durability
@@ -55,19 +56,6 @@ __all__ = [
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
-@final
-@attrs.frozen
-class Address:
-    """A *host* and a *port*; port 0 means any free port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
 SINGLE_PROCESS_ENGINES = {"memory", "sqlite"}
 """Schemes of the engines that several processes cannot share."""
 
@@ -83,13 +71,6 @@ MIN_PRODUCER_KEY = 16
 _KEY = re.compile(rf"[ -~]{{{MIN_PRODUCER_KEY},}}")
 
 
-def _parse_address(text: str) -> Address:
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError
-    return Address(host.removeprefix("[").removesuffix("]"), int(port))
-
-
 def _parse_engine(text: str) -> str:
     scheme, colon, _ = text.partition(":")
     if (scheme, colon) not in {("memory", ""), ("sqlite", ":")}:
@@ -102,13 +83,16 @@ def _parse_engine(text: str) -> str:
 class Settings:
     """The settings, named as in docs/reference/settings.md."""
 
-    bind: Address = setting(  # noqa: RUF009, an attrs field
-        "HOST:PORT", parse=_parse_address, default=DEFAULT_BIND
+    bind: tuple[ListenAddress, ...] = list_of(
+        "HOST:PORT, unix:PATH or fd:NUMBER",
+        parse=parse_addresses,
+        is_valid=bool,
+        default=(DEFAULT_BIND,),
     )
-    ops_bind: Address | None = setting(  # noqa: RUF009, an attrs field
-        "HOST:PORT, or nothing for none",
-        parse=lambda text: _parse_address(text) if text else None,
-        default=DEFAULT_OPS_BIND,
+    ops_bind: tuple[ListenAddress, ...] = list_of(
+        "HOST:PORT, unix:PATH or fd:NUMBER, or nothing for none",
+        parse=parse_addresses,
+        default=(DEFAULT_OPS_BIND,),
     )
     # Secret: a URL may have a password.
     engine: str = setting(
@@ -189,6 +173,10 @@ def load(
             f"got {'none' if values['jwks'] is None else 'both'}"
         )
     settings = Settings(**values)
+    if again := repeated((*settings.bind, *settings.ops_bind)):
+        raise ConfigError(
+            f"ROUNDEL_BIND, ROUNDEL_OPS_BIND: expected each address once, got {again}"
+        )
     scheme = settings.engine.partition(":")[0]
     if settings.workers > 1 and scheme in SINGLE_PROCESS_ENGINES:
         raise ConfigError(

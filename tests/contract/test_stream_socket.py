@@ -69,7 +69,7 @@ async def serving(*, bind: str = "127.0.0.1:0", **changes: str):
         gone.set()
 
     async with trio.open_nursery() as nursery:
-        url = await nursery.start(run)
+        url = str(await nursery.start(run))
         yield Served(built, url, stop, gone)
         stop.set()
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from roundel_service.addresses import Address, InheritedSocket, UnixAddress
 from roundel_service.engines.sqlite.default_path import default_path
-from roundel_service.settings import Address, ConfigError, load
+from roundel_service.settings import ConfigError, load
 
 KEY = "0123456789abcdef"
 KEYS = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": "s" * 32}
@@ -23,7 +24,7 @@ def test_defaults_are_those_of_the_contract():
     """An unset setting has the default of the reference."""
     settings = load({}, KEYS)
 
-    assert Address("127.0.0.1", 8080) == settings.bind
+    assert (Address("127.0.0.1", 8080),) == settings.bind
     assert (25, 600, 30, 20) == (
         settings.ping,
         settings.max_age,
@@ -45,7 +46,7 @@ def test_flag_overrides_environment_overrides_file(tmp_path):
     keys = {"ROUNDEL_JWT_SECRET": "s" * 32}
     settings = load({"bind": "h:3"}, {**keys, **environment}, file)
 
-    assert (3, 2, 1.5) == (settings.bind.port, settings.ping, settings.max_age)
+    assert (3, 2, 1.5) == (settings.bind[0].port, settings.ping, settings.max_age)
     assert settings.producer_keys == (KEY,)
 
 
@@ -56,6 +57,8 @@ def test_flag_overrides_environment_overrides_file(tmp_path):
         ("BIND", ":8080"),
         ("BIND", "h:x"),
         ("BIND", "h:65536"),
+        ("BIND", "unix:"),
+        ("BIND", "h:1,h:1"),
         ("DURABILITY", "some"),
         ("LOG_LEVEL", "loud"),
         ("CACHE_BYTES", "1"),
@@ -167,12 +170,21 @@ def test_repr_shows_no_secret():
     assert "s" * 32 not in repr(load({}, KEYS))
 
 
-def test_ipv6_addresses_are_written_in_brackets():
-    """`str()` of an address is the text that it was parsed from."""
-    settings = load({"bind": "[::1]:0"}, KEYS)
+def test_service_can_have_several_listeners():
+    """Each listener has addresses of all kinds, separated by commas."""
+    settings = load({"bind": "[::1]:0, unix:/run/r.sock", "ops_bind": "fd:3"}, KEYS)
 
-    assert Address("::1", 0) == settings.bind
-    assert str(settings.bind) == "[::1]:0"
+    assert (Address("::1", 0), UnixAddress("/run/r.sock")) == settings.bind
+    assert (InheritedSocket(3),) == settings.ops_bind
+
+
+def test_one_inherited_socket_has_one_use():
+    """The two listeners would take connections from each other."""
+    (line,) = refused({"bind": "fd:3,fd:4", "ops_bind": "fd:4,h:1"})
+
+    assert (
+        line == "ROUNDEL_BIND, ROUNDEL_OPS_BIND: expected each address once, got fd:4"
+    )
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite:", "sqlite:a b.db", "redis://h"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .limits import ServerCounters, ServerLimits
-from .listeners import BACKLOG, Listener, adopt_listener, listen, listen_unix
+from .listeners import Listener, adopt_listener, listen, listen_unix
 from .serve import serve
+from .sockets import BACKLOG
 
 __all__ = [
     "BACKLOG",

@@ -81,7 +81,7 @@ config_option = click.option(
     f"by default {SETTINGS_FILE} in the current directory, if it exists.",
 )
 bind_option = click.option(
-    "--bind", metavar="HOST:PORT", help="Address to listen on; port 0: any free port."
+    "--bind", metavar="ADDRESS", help="HOST:PORT (0: any free port) or unix:PATH."
 )
 engine_option = click.option("--engine", help="URL of the engine, as for serve.")
 url_option = click.option(

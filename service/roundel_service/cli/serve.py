@@ -8,8 +8,9 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import attrs
 import click
@@ -17,7 +18,9 @@ import structlog
 import trio
 
 from .. import app
+from ..addresses import Address, ListenAddress, UnixAddress
 from ..identity.jwks import is_loopback
+from ..listening import ServiceUrls
 from ..settings import DEFAULT_BIND, ConfigError, Settings, foreign_variables, load
 from ..telemetry import logs
 from . import supervisor
@@ -32,7 +35,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 @click.command()
 @bind_option
 @click.option(
-    "--ops-bind", metavar="HOST:PORT", help="Address of the operator's listener."
+    "--ops-bind", metavar="ADDRESS", help="Address of the operator's listener."
 )
 @click.option("--engine", help="URL of the engine: sqlite:PATH, memory or valkey://.")
 @click.option("--workers", metavar="N", help="Number of processes, 1 to 64.")
@@ -43,6 +46,9 @@ def serve(file: Path | None, **flags: str | None) -> None:
     The signal starts a graceful shutdown: each open stream ends with a time to
     reconnect, and running requests finish. The process exits within
     ROUNDEL_DRAIN_TIMEOUT seconds. A second signal ends it at once.
+
+    Addresses are HOST:PORT, [::]:PORT for both families, unix:PATH, or fd:NUMBER for
+    a socket of the parent process. Several are separated by commas.
 
     Several workers share the port, and each has an operator's listener: the first at
     ROUNDEL_OPS_BIND, the others at the following ports. A worker that exits is
@@ -99,7 +105,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
         app.build(settings),
         settings,
         shutdown=_wait_for_signal,
-        task_status=_Announcement("Roundel is listening on {url}"),
+        task_status=_Announcement("Roundel is listening on"),
     )
     trio.run(run)
 
@@ -119,30 +125,40 @@ async def _wait_for_signal() -> None:
 @final
 @attrs.frozen
 class _Announcement:
-    """Prints the URL of the service when it is ready."""
+    """Prints the URLs of the service when it is ready."""
 
-    template: str
+    text: str
+    urls: ServiceUrls | None = None
 
-    def started(self, url: str | None = None) -> None:
-        click.echo(self.template.format(url=url))
+    def started(self, urls: ServiceUrls | None = None) -> None:
+        urls = urls or self.urls
+        assert urls is not None
+        click.echo(f"{self.text} {urls}".strip())
+        if urls.operator:
+            several = "s" if len(urls.operator) > 1 else ""
+            click.echo(f"Operator listener{several}: {', '.join(urls.operator)}")
 
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
-    with reserved_addresses(settings) as (bind, ops_binds):
+    with reserved_addresses(settings) as addresses:
         # -P: never import the package from the current directory.
         command = [sys.executable, "-P", "-m", "roundel_service", "worker"]
+        bind = _joined(addresses.bind)
         flags = given({"bind": bind, "engine": engine, "config": file})
         command += [f"--{name}={value}" for name, value in flags.items()]
         commands = [
-            [*command, f"--number={number}", f"--ops-bind={ops or ''}"]
-            for number, ops in enumerate(ops_binds, 1)
+            [*command, f"--number={number}", f"--ops-bind={_joined(ops)}"]
+            for number, ops in enumerate(addresses.ops_binds, 1)
         ]
-        text = f"Roundel is listening on http://{bind}"
-        if operators := ", ".join(f"http://{ops}" for ops in ops_binds if ops):
-            text += f"\nOperator listeners: {operators}"
-        outcome = trio.run(
-            _supervise, commands, settings.drain_timeout, _Announcement(text)
+        supervise = functools.partial(
+            _supervise,
+            commands,
+            drain_timeout=settings.drain_timeout,
+            pass_fds=addresses.inherited,
+            on_drain=addresses.stop_listening,
+            task_status=_Announcement("Roundel is listening on", addresses.urls),
         )
+        outcome = trio.run(supervise)
     if outcome == "failed":
         fail(1, "no worker could start")
     if outcome == "killed":
@@ -150,13 +166,16 @@ def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> N
         signal.raise_signal(signal.SIGTERM)
 
 
+def _joined(addresses: Iterable[ListenAddress]) -> str:
+    return ",".join(map(str, addresses))
+
+
 async def _supervise(
-    commands: list[list[str]], drain_timeout: float, announcement: _Announcement
+    commands: list[list[str]],
+    **options: Any,  # noqa: ANN401
 ) -> supervisor.ExitReason:
     with trio.open_signal_receiver(*supervisor.SIGNALS) as signals:
-        return await supervisor.supervise(
-            commands, signals, drain_timeout=drain_timeout, task_status=announcement
-        )
+        return await supervisor.supervise(commands, signals, **options)
 
 
 @click.command(hidden=True)
@@ -179,7 +198,7 @@ def worker(file: Path | None, number: int, **flags: str | None) -> None:
         settings,
         shutdown=supervisor.wait_for_drain,
         share_port=True,
-        task_status=_Announcement("{url}"),
+        task_status=_Announcement(""),
     )
     trio.run(run)
 
@@ -203,10 +222,11 @@ def demo(bind: str | None) -> None:
         "jwt_secret": secrets.token_urlsafe(32),
     }
     settings = load(flags, {})
-    if not is_loopback(settings.bind.host):
-        raise ConfigError(
-            f"--bind: expected a loopback address for a demo, got {settings.bind}"
-        )
+    for address in settings.bind:
+        if not _is_local(address):
+            raise ConfigError(
+                f"--bind: expected a loopback address for a demo, got {address}"
+            )
     prepare_process()
     service = app.build(settings)
     run = functools.partial(
@@ -215,6 +235,12 @@ def demo(bind: str | None) -> None:
         settings,
         shutdown=_wait_for_signal,
         app=demo_app(service, producer_key=key),
-        task_status=_Announcement("Roundel demo is listening on {url}"),
+        task_status=_Announcement("Roundel demo is listening on"),
     )
     trio.run(run)
+
+
+def _is_local(address: ListenAddress) -> bool:
+    if isinstance(address, Address):
+        return is_loopback(address.host)
+    return isinstance(address, UnixAddress)

@@ -94,16 +94,21 @@ async def supervise(
     signals: AsyncIterator[object],
     *,
     drain_timeout: float,
+    pass_fds: Sequence[int] = (),
+    on_drain: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> ExitReason:
     """Keep a worker running for each of *commands*; return how they ended.
+
+    Workers inherit the file descriptors *pass_fds*. *on_drain* is called when the drain
+    begins.
 
     The first of *signals* drains all workers, and kills each one that takes longer
     than *drain_timeout* seconds and `KILL_DELAY`. The second signal kills them at once.
     The task has started when each worker serves.
     """
     numbers = set(range(1, len(commands) + 1))
-    supervisor = _Supervisor(drain_timeout, task_status, numbers)
+    supervisor = _Supervisor(drain_timeout, task_status, numbers, pass_fds, on_drain)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.handle_signals, signals)
         with supervisor.scope:
@@ -130,6 +135,8 @@ class _Supervisor:
     _drain_timeout: float
     _task_status: trio.TaskStatus[None]
     _never_served: set[int]
+    _pass_fds: Sequence[int]
+    _on_drain: Callable[[], None]
     _serving: set[int] = attrs.field(factory=set, init=False)
     _failed_starts: int = attrs.field(default=0, init=False)
     _draining: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -145,6 +152,7 @@ class _Supervisor:
 
     def _drain(self) -> None:
         self._draining.set()
+        self._on_drain()
         self.scope.deadline = trio.current_time() + self._drain_timeout + KILL_DELAY
 
     async def keep_running(self, number: int, command: Sequence[str]) -> None:
@@ -173,7 +181,10 @@ class _Supervisor:
         """Run a worker until it exits; return whether it served, and its status."""
         try:
             process = await trio.lowlevel.open_process(
-                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=self._pass_fds,
             )
         except OSError as error:
             log.warning("worker not started", worker=number, error=str(error))

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from roundel_adapters import server
-from roundel_adapters.server import adopt_listener, listen, listen_unix
+from roundel_adapters.server import adopt_listener, listen, listen_unix, sockets
 from support.asgi_apps import answer, app_of
 from support.fastpath_app import FakeFastpathApp
 from support.server import read_until
@@ -171,7 +171,7 @@ async def test_socket_of_a_dead_process_is_replaced(tmp_path):
 async def test_socket_of_a_live_process_is_refused(tmp_path, monkeypatch, backlog):
     """A second service does not take the socket of the first, however busy it is."""
     path = f"{tmp_path}/r.sock"
-    monkeypatch.setattr(server.listeners, "BACKLOG", backlog)
+    monkeypatch.setattr(sockets, "BACKLOG", backlog)
     first, _ = listen_unix(path)
     clients = [await trio.open_unix_socket(path) for _ in range(1 - backlog)]
     with pytest.raises(OSError, match="Address already in use"):
