@@ -130,7 +130,7 @@ DATA = {
     "object": {"": {"a": {}}},
     "big-int": 2**80,
     "float": -1.5e-300,
-    "deep": json.loads("[" * 300 + "]" * 300),
+    "deep": json.loads('[{"a":' * 16 + "1" + "}]" * 16),
 }
 
 
@@ -141,6 +141,44 @@ async def test_data_is_any_json(autojump_clock, world, given):
     (item,) = await _items(world)
 
     assert given == item["data"]
+
+
+DEPTHS = [33, 300, 962, 969, 1_000, 4_000, 30_000]
+
+
+def nested(depth: int) -> bytes:
+    """Return a notification whose `data` has lists in *depth* levels."""
+    start = json.dumps({**NOTE, "data": None}).removesuffix("null}")
+    return f"{start}{'[' * depth}{']' * depth}}}".encode()
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_data_that_is_too_deep_is_422(autojump_clock, world, depth):
+    """`data` of more than 32 levels is refused, however deep, by notify and batch."""
+    content = nested(depth)
+    problem = body(
+        await world.producer.request("POST", "/v1/notify", body=content), 422
+    )
+    lines = content + b"\n" + json.dumps(NOTE).encode()
+    batch = await world.producer.request("POST", "/v1/batch", body=lines)
+    bad, good = map(json.loads, batch.body.splitlines())
+
+    assert ["data"] == [error["field"] for error in problem["errors"]]
+    assert "32 levels" in problem["detail"]
+    assert (422, ["data"]) == (bad["status"], [e["field"] for e in bad["errors"]])
+    assert 1 == good["results"][0]["badge"]["unread"]
+
+
+async def test_too_deep_data_is_named_with_other_bad_fields(autojump_clock, world):
+    """Each bad field is named, and a deep value elsewhere is not called `data`."""
+    deep = json.loads("[" * 33 + "]" * 33)
+    bad = {**NOTE, "title": "", "data": {"a": deep}}
+    problem = body(await post(world.producer, "/v1/notify", bad), 422)
+    ops = b'{"op_id": "o", "ops": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    other = await world.user().request("POST", "/v1/ops", body=ops)
+
+    assert ["title", "data"] == [error["field"] for error in problem["errors"]]
+    assert ["body"] == [error["field"] for error in body(other, 422)["errors"]]
 
 
 CATEGORIES = ["a", "0", "a.b_c-9", "c" * 64, "..", "-"]

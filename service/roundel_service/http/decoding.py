@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name
 from .messages import Request
 from .problems import FieldError, Problem, invalid_request
@@ -24,7 +25,11 @@ MAX_LINE = 1 << 16
 MAX_ITEM = 8_192
 """Size limit of an item, in bytes of JSON."""
 
+MAX_DEPTH = 32
+"""Maximum nesting depth of `data`."""
+
 _T = TypeVar("_T", bound=Struct)
+_TOO_DEEP = FieldError("data", f"expected at most {MAX_DEPTH} levels of nesting")
 _AT = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MAX_PARAMETERS = 20
@@ -37,13 +42,28 @@ def decode_body(body: bytes, kind: type[_T]) -> _T:
     """Decode *body* as a *kind*; raises a 400 or 422 `Problem` with every bad field."""
     try:
         try:
-            return msgspec.json.decode(body, type=kind)
+            request = msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError as error:
             # The decoder stops at the first error; a second pass finds all of them.
             errors = _field_errors(msgspec.json.decode(body), kind, error)
             raise invalid_request(*errors) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise _too_deep(body, kind) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", str(error)) from None
+    if isinstance(request, NotifyRequest) and is_deeper(request.data, MAX_DEPTH):
+        raise invalid_request(_TOO_DEEP)
+    return request
+
+
+def _too_deep(body: bytes, kind: type[Struct]) -> Problem:
+    """Return the problem of a body that is too deep for the decoder."""
+    # The decoder did not read on: an end that is missing shows in the counts.
+    if any(body.count(start) != body.count(end) for start, end in (b"[]", b"{}")):
+        return Problem("malformed-body", "the JSON is nested too deep, and cut")
+    return invalid_request(
+        _TOO_DEEP if kind is NotifyRequest else FieldError("body", "nested too deep")
+    )
 
 
 async def read_body(request: Request, kind: type[_T]) -> _T:
@@ -102,6 +122,8 @@ def _field_errors(
             if names := list(_name_errors(field.name, raw[field.name])):
                 yield from names
                 continue
+            if field.type is Any and is_deeper(raw[field.name], MAX_DEPTH):
+                yield _TOO_DEEP
             try:
                 msgspec.convert(raw[field.name], field.type, strict=strict)
             except msgspec.ValidationError as error:
