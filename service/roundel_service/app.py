@@ -218,6 +218,7 @@ async def run(
             shutdown=drain,
             limits=_server_limits(settings),
             fastpath=service.fastpath if app is None else None,
+            http2=settings.http2 == "on",
         )
         # Not shut down with the service: it answers probes during the drain.
         serve_operator = partial(
@@ -225,6 +226,7 @@ async def run(
             service.operator_app,
             operator_listeners,
             shutdown=trio.sleep_forever,
+            http2=settings.http2 == "on",
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(service.run)

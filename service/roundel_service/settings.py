@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+Switch: TypeAlias = Literal["on", "off"]
 
 
 SINGLE_PROCESS_ENGINES = {"memory", "sqlite"}
@@ -135,6 +136,7 @@ class Settings:
         is_valid=lambda origins: all(map(_ORIGIN.fullmatch, origins)),
         default=(),
     )
+    http2: Switch = choice(Switch, "on")  # noqa: RUF009, an attrs field
     retry: float = seconds(5.0)
     ping: float = seconds(25.0)
     max_age: float = seconds(600.0)

@@ -74,6 +74,20 @@ async def serving(*, bind: str = "127.0.0.1:0", **changes: str):
         stop.set()
 
 
+@pytest.mark.parametrize(
+    ("http2", "expected"), [("on", b"\x00\x00"), ("off", b"HTTP/1.1 505")]
+)
+async def test_http_2_can_be_switched_off(http2, expected):
+    """With `on`, the preface of HTTP/2 is answered with its frames, otherwise 505."""
+    async with serving(http2=http2) as served:
+        stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+        await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        async with stream:
+            received = await stream.receive_some()
+
+        assert received.startswith(expected)
+
+
 @attrs.define
 class Raw:
     """A raw client that reads one response on its own connection."""

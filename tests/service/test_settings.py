@@ -61,6 +61,7 @@ def test_flag_overrides_environment_overrides_file(tmp_path):
         ("BIND", "h:1,h:1"),
         ("DURABILITY", "some"),
         ("LOG_LEVEL", "loud"),
+        ("HTTP2", "no"),
         ("CACHE_BYTES", "1"),
         ("PING", "0"),
         ("PING", "nan"),

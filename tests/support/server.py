@@ -34,7 +34,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(app, fastpath=None, *, tls=None, **limits):
+async def serving(app, fastpath=None, *, tls=None, http2=True, **limits):
     """Serve *app*, and *fastpath* if there is one, on any port; stop at the end."""
     listeners = await server.listen("127.0.0.1", 0, tls=tls)
     listener = listeners[0].transport_listener if tls else listeners[0]
@@ -47,6 +47,7 @@ async def serving(app, fastpath=None, *, tls=None, **limits):
             shutdown=served.stop.wait,
             limits=server.ServerLimits(**limits),
             fastpath=fastpath,
+            http2=http2,
             task_status=task_status,
         )
         served.gone.set()

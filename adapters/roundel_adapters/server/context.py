@@ -25,7 +25,7 @@ class ServerContext:
     """Holds the application, the limits and the shared services of a server.
 
     *dispatcher* is `None` on systems without epoll. *state* is the ASGI lifespan
-    state.
+    state. *has_plain_http2* says whether HTTP/2 is served without TLS.
     """
 
     app: AppWrapper
@@ -38,6 +38,7 @@ class ServerContext:
     idle_connections: IdleConnections = attrs.field(factory=IdleConnections)
     dispatcher: StreamDispatcher | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
+    has_plain_http2: bool = True
     http2_budget: WorkBudget = attrs.field(factory=lambda: WorkBudget(HTTP2_WORK))
 
     @property

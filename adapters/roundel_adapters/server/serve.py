@@ -49,13 +49,14 @@ async def serve(
     limits: ServerLimits | None = None,
     counters: ServerCounters | None = None,
     fastpath: App | None = None,
+    http2: bool = True,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI *app* on *listeners* until *shutdown* returns, then drain.
 
     Each listener serves HTTP/1.1 and HTTP/2. A `trio.SSLListener` has to offer both by
-    ALPN, as the listeners of `listen()` do. The server owns the listeners and closes
-    them.
+    ALPN, as the listeners of `listen()` do. Without *http2* the listeners without TLS
+    serve HTTP/1.1 only. The server owns the listeners and closes them.
 
     Draining stops accepting, closes idle connections and waits for running responses.
     The caller has to end its event streams when *shutdown* returns. The task is started
@@ -64,12 +65,12 @@ async def serve(
     HTTP/1.1 that it handles, and *app* answers all others.
     """
     limits = limits or ServerLimits()
-    server = _Server(app, limits, counters or ServerCounters(), fastpath)
+    context = _context(app, limits, counters or ServerCounters(), http2=http2)
+    server = _Server(context, fastpath)
     try:
         for listener in listeners:
             set_tcp_options(listener, write_timeout=limits.write_timeout)
         async with trio.open_nursery() as lifespan_nursery:
-            context = server.context
             lifespan = Lifespan(context.app, context.config, context.state)
             await lifespan_nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
@@ -83,26 +84,9 @@ async def serve(
 
 @final
 class _Server:
-    def __init__(
-        self,
-        app: Framework,
-        limits: ServerLimits,
-        counters: ServerCounters,
-        fastpath: App | None,
-    ) -> None:
-        config = _config(limits)
-        self._dispatcher = (
-            StreamDispatcher(write_timeout=limits.write_timeout)
-            if IS_SUPPORTED
-            else None
-        )
-        self.context = ServerContext(
-            app=wrap_app(app, config.wsgi_max_body_size, "asgi"),
-            config=config,
-            limits=limits,
-            counters=counters,
-            dispatcher=self._dispatcher,
-        )
+    def __init__(self, context: ServerContext, fastpath: App | None) -> None:
+        self.context, limits = context, context.limits
+        self._dispatcher = context.dispatcher
         self._fastpath = fastpath if self._dispatcher is not None else None
         self._max_connections = min(limits.max_connections, _open_files() - RESERVE)
         if self._max_connections < limits.max_connections:
@@ -210,6 +194,24 @@ class _Server:
         finally:
             counters.open -= 1
             self._connections.discard(connection)
+
+
+def _context(
+    app: Framework, limits: ServerLimits, counters: ServerCounters, *, http2: bool
+) -> ServerContext:
+    config = _config(limits)
+    return ServerContext(
+        app=wrap_app(app, config.wsgi_max_body_size, "asgi"),
+        config=config,
+        limits=limits,
+        counters=counters,
+        dispatcher=(
+            StreamDispatcher(write_timeout=limits.write_timeout)
+            if IS_SUPPORTED
+            else None
+        ),
+        has_plain_http2=http2,
+    )
 
 
 def _config(limits: ServerLimits) -> Config:

@@ -24,6 +24,15 @@ async def test_client_that_offers_http_2_gets_http_2(serve_tls, connect_tls):
         assert stream.selected_alpn_protocol() == "h2"
 
 
+async def test_http_2_over_tls_does_not_depend_on_plain_http_2(serve_tls, connect_tls):
+    """ALPN selects HTTP/2 also if it is off without TLS."""
+    async with serve_tls(app_of(answer), http2=False) as served:
+        peer = Http2Peer(await connect_tls(served, "h2"))
+        await peer.flush()
+
+        assert await peer.response(await peer.request()) == (200, b"ok")
+
+
 async def test_client_that_offers_http_1_gets_http_1(serve_tls, connect_tls):
     """HTTP/1.1 over TLS answers, and does not delay the shutdown when idle."""
     async with serve_tls(app_of(answer)) as served:

@@ -130,7 +130,8 @@ class GuardedH11Protocol(H11Protocol):
         return True
 
     async def _handle_request(self, request: h11.Request) -> bool:
-        if request.method == b"PRI" and request.http_version == b"2.0":
+        is_preface = request.method == b"PRI" and request.http_version == b"2.0"
+        if is_preface and self._connection_context.context.has_plain_http2:
             rest, _ = self.connection.trailing_data
             raise H2ProtocolAssumedError(b"PRI * HTTP/2.0\r\n\r\n" + rest)
         headers = list(request.headers)

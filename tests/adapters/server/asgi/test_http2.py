@@ -10,6 +10,7 @@ from roundel_adapters.quart import stream_response
 from roundel_adapters.wakeup import Wakeup
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
+from support.server import read_until
 
 
 async def test_http_2_by_prior_knowledge(serve):
@@ -18,6 +19,17 @@ async def test_http_2_by_prior_knowledge(serve):
         peer = await connect_http2(served)
 
         assert await peer.response(await peer.request()) == (200, b"ok")
+
+
+async def test_plain_http_2_can_be_off(serve):
+    """Its preface is answered with 505 over HTTP/1.1, and a request with 200."""
+    async with serve(app_of(answer), http2=False) as served:
+        peer = await connect_http2(served)
+        received = await read_until(peer.stream, b"never")
+        healthy = await served.get("/")
+
+        assert received.startswith(b"HTTP/1.1 505")
+        assert b"200" in await read_until(healthy, b"ok")
 
 
 async def test_stream_continues_beside_requests(serve):
