@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct
 
 from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name
-from .messages import Request
+from .messages import Request, is_text
 from .problems import FieldError, Problem, invalid_request
 from .schemas import NotifyRequest, Recipients, StreamQuery
 
@@ -81,6 +81,9 @@ def decode_query(parameters: Sequence[tuple[str, str]], kind: type[_T]) -> _T:
         repeated = (name for name, count in counts.items() if count > 1)
         detail = "given more than once"
         raise invalid_request(*(FieldError(name, detail) for name in repeated))
+    if garbage := [name for name, value in parameters if not is_text(value)]:
+        detail = "expected percent-encoded UTF-8"
+        raise invalid_request(*(FieldError(name, detail) for name in garbage))
     return _from_text(dict(parameters), kind, "query")
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, final
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 import attrs
 import trio
@@ -23,6 +23,10 @@ BODY_TIMEOUT = 30.0
 MAX_QUERY = 8_192
 """Size limit of a query, in bytes."""
 
+_MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# A lone surrogate, in place of a text with a malformed escape.
+_UNDECODABLE = "\udc25"
 # Cookies that need no decoding, which nearly all are.
 _PLAIN_COOKIES = re.compile(r"[\w-]+=[\w.-]*(?:; [\w-]+=[\w.-]*)*", re.ASCII)
 
@@ -58,14 +62,17 @@ class Request:
 
     @property
     def parameters(self) -> Sequence[tuple[str, str]]:
-        """The parameters of the query, in its order; raises a 414 `Problem`."""
+        """The parameters of the query, in its order; raises a 414 `Problem`.
+
+        A value that is not percent-encoded UTF-8 contains a lone surrogate.
+        """
         if not self.query:
             return ()
         if len(self.query) > MAX_QUERY:
             detail = f"expected at most {MAX_QUERY} bytes, got {len(self.query)}"
             raise Problem("query-too-long", detail)
-        query = self.query.decode("ascii", "replace")
-        return parse_qsl(query, keep_blank_values=True)
+        pairs = [pair.partition(b"=") for pair in self.query.split(b"&") if pair]
+        return [(_decode_name(name), _form_decode(value)) for name, _, value in pairs]
 
     def cookies(self, name: str) -> list[str]:
         """Return the values of the cookies of that name; not ASCII becomes ``?``."""
@@ -151,6 +158,28 @@ AnyResponse: TypeAlias = Response | StreamingResponse | EventStreamResponse
 
 
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+def percent_decode(encoded: bytes) -> str:
+    """Return the text in *encoded*, with a lone surrogate if that is not UTF-8."""
+    if _MALFORMED_ESCAPE.search(encoded):
+        return _UNDECODABLE
+    return unquote_to_bytes(encoded).decode(errors="surrogateescape")
+
+
+def is_text(decoded: str) -> bool:
+    """Return whether *decoded* is text, without a lone surrogate."""
+    return decoded.isascii() or _SURROGATE.search(decoded) is None
+
+
+def _form_decode(encoded: bytes) -> str:
+    # WHATWG URL 5.1: a plus is a space.
+    return percent_decode(encoded.replace(b"+", b" "))
+
+
+def _decode_name(encoded: bytes) -> str:
+    # A problem document, which is UTF-8, may quote the name.
+    return _form_decode(encoded).encode(errors="replace").decode()
 
 
 def json_response(document: object) -> Response:

@@ -10,19 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias, final
-from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from .messages import AnyResponse, Request
+from .messages import AnyResponse, Request, percent_decode
 from .problems import Problem
 
 Handler: TypeAlias = Callable[[Request], Awaitable[AnyResponse]]
 
 _ORIGIN = re.compile(rb"^https?://(?:\[[0-9a-f:.]+\]|[^/\[\]])+", re.IGNORECASE)
-_MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# A lone surrogate, which is in no valid name and in no template.
-_UNDECODABLE = "\udc25"
 
 
 @final
@@ -125,10 +121,4 @@ def _decoded_segments(path: bytes) -> list[str]:
     # RFC 9112 3.2: a request target has no fragment.
     if path[:1] != b"/" or b"#" in path:
         raise Problem("not-found")
-    return [_decode(segment) for segment in path[1:].split(b"/")]
-
-
-def _decode(segment: bytes) -> str:
-    if _MALFORMED_ESCAPE.search(segment):
-        return _UNDECODABLE
-    return unquote_to_bytes(segment).decode(errors="surrogateescape")
+    return [percent_decode(segment) for segment in path[1:].split(b"/")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import final
+from urllib.parse import unquote_to_bytes
 
 from roundel_adapters.server.fastpath.interface import FastHandler
 
@@ -35,7 +36,8 @@ class FastpathApp:
         """
         # A path with other characters is an error, which ASGI answers (RFC 3986 2).
         is_plain = path.isascii() and path.isprintable()
-        if b"wait=" in query or method in _ASGI_METHODS or not is_plain:
+        may_wait = b"wait=" in unquote_to_bytes(query)
+        if may_wait or method in _ASGI_METHODS or not is_plain:
             return None
         try:
             match = self.router.match(method, path.encode())

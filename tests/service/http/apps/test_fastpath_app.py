@@ -50,6 +50,7 @@ def test_routes_have_a_handler(app, method, path):
 def test_long_poll_takes_asgi(app):
     """ASGI notices that the client left."""
     assert app.find_handler("GET", "/v1/badge", b"wait=5") is None
+    assert app.find_handler("GET", "/v1/badge", b"%77ait%3D5&w%61it=5") is None
 
 
 @pytest.mark.parametrize(
