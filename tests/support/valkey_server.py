@@ -135,11 +135,12 @@ class Server:
             return self.execute("PING") == "PONG"
         return False
 
-    def execute(self, *words: str) -> Any:
+    def execute(self, *words: str | bytes) -> Any:
         """Execute one command on a new connection, and return the reply."""
-        lines = [f"*{len(words)}", *(f"${len(w.encode())}\r\n{w}" for w in words), ""]
+        encoded = [w.encode() if isinstance(w, str) else w for w in words]
+        lines = [b"*%d" % len(words), *(b"$%d\r\n%b" % (len(w), w) for w in encoded)]
         with self._connect() as connection:
-            connection.sendall("\r\n".join(lines).encode())
+            connection.sendall(b"\r\n".join([*lines, b""]))
             with connection.makefile("rb") as reply:
                 return _parse_reply(reply)
 

@@ -14,6 +14,7 @@ as long as the page took, since it competes with requests for disk or network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NoReturn, final
 
 import attrs
@@ -23,7 +24,7 @@ import trio
 from ..domain.badge import Badge
 from ..domain.record import Record
 from ..domain.recount import Counts, counts_of, recount
-from ..engines.base import Engine
+from ..engines.base import Engine, MailboxDamaged
 from ..telemetry.metrics import Metrics
 
 MAX_LAG = 60.0
@@ -80,7 +81,9 @@ class Audit:
         for user in users:
             # Before the read: a mailbox that cannot be read must not stop the audit.
             self._after = user
-            await self._audit_user(user)
+            # The engine has logged a damaged mailbox, and others can be read.
+            with suppress(MailboxDamaged):
+                await self._audit_user(user)
             # A request waits for one mailbox at most, not for a page.
             await trio.lowlevel.checkpoint()
 

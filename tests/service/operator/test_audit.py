@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from roundel_service.domain.badge import Badge
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record
+from roundel_service.engines.base import MailboxDamaged
 from roundel_service.operator.audit import MAX_BEHIND, MAX_LAG, MAX_PAUSE, Audit
 from roundel_service.telemetry.metrics import Metrics
 from support.mailboxes import item
@@ -271,6 +272,22 @@ async def test_unreadable_mailbox_is_skipped(autojump_clock, service):
     assert ["audit paused"] == [line["event"] for line in lines]
     assert [(0, None), (MAX_PAUSE + 1, "b")] == service.pages
     assert 2 == service.count(CHECKED)
+
+
+async def test_damaged_mailbox_does_not_pause_the_audit(autojump_clock, service):
+    """The audit continues at once after a damaged mailbox."""
+
+    class OneDamaged(Service):
+        async def read(self, user: str) -> Record:
+            if user == "b":
+                raise MailboxDamaged
+            return await super().read(user)
+
+    one_damaged = OneDamaged({user: Record(mailbox()) for user in "abc"})
+    logs = await audited(one_damaged, 10.0)
+
+    assert [] == logs
+    assert 10 <= one_damaged.count(CHECKED)
 
 
 async def test_audit_of_an_empty_engine_runs_until_cancelled(autojump_clock, service):

@@ -14,8 +14,19 @@ from .scripts import SCRIPTS
 from .tls import CaFileError, find_tls_error
 from .url import StoreUrl
 
+_SIGNALLED: Final = "An error was signalled by the server: - "
+
 _RECONNECT_AFTER: Final = 1.0
 """Time without a reply after which a new client is created, in seconds."""
+
+
+@final
+class StoreRefused(EngineUnavailable):
+    """The store refused a command with the error *code*, such as ``OOM``."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @final
@@ -49,7 +60,7 @@ class ValkeyConnection:
             for i, reply in zip(unknown, retried, strict=True):
                 replies[i] = reply
         return [
-            self._unavailable(reply) if isinstance(reply, GlideError) else reply
+            self._failure(reply) if isinstance(reply, GlideError) else reply
             for reply in replies
         ]
 
@@ -102,9 +113,23 @@ class ValkeyConnection:
         if client is not None:
             await client.close()
 
+    def _failure(self, error: GlideError) -> EngineUnavailable:
+        unavailable = self._unavailable(error)
+        if code := _error_code(error):
+            return StoreRefused(str(unavailable), code)
+        return unavailable
+
     def _unavailable(self, error: Exception | str) -> EngineUnavailable:
         message = str(error).strip().replace("\n", " ") or "command timed out"
         return EngineUnavailable(f"the store at {self.url}: {message[:200]}")
+
+
+def _error_code(error: GlideError) -> str | None:
+    """Return the code of an error reply, such as ``OOM``; the library rewrites some."""
+    if type(error) is not RequestError:
+        return None  # a subclass is an error of the connection
+    code, colon, _ = str(error).removeprefix(_SIGNALLED).partition(":")
+    return code.upper() if colon and code.isalpha() else None
 
 
 def _has_error(reply: object, code: str) -> bool:

@@ -5,6 +5,7 @@ contiguous, so the follower detects what it has missed:
 
 - A gap before the next id: entries were trimmed before they were read.
 - A last id below the position of the follower, or an emptied log: the log went back.
+  A new log begins at the store's time in microseconds, so a lost log shows as a gap.
 - Another timeline: the primary may have lost writes.
 
 In each case the records of all watched users of the shard are loaded again. After the
@@ -23,6 +24,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, final
 
 import attrs
+import structlog
 import trio
 
 from ..base import EngineUnavailable
@@ -32,6 +34,8 @@ from .mailboxes import MailboxStore
 from .metadata import StoreMetadata
 from .scripts import LOG_END
 from .store import Store
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 BLOCK_TIME: Final = 1.0
 """Maximum time that a read blocks in the store, in seconds."""
@@ -109,10 +113,12 @@ class LogFollower:
         failure = None
         for shard, reply in enumerate(replies):
             match reply:
-                case [bytes(timeline), bytes(last), *trimmed]:
+                case [bytes(timeline), bytes(last), *state]:
                     end = _number(last)
+                    if state == [b"replaced"]:
+                        log.warning("log replaced", key=keys.log(shard))
                     has_changed = timeline != self._timelines.get(shard)
-                    is_unread = bool(trimmed) and end != self._last_ids.get(shard)
+                    is_unread = bool(state) and end != self._last_ids.get(shard)
                     if has_changed or is_unread or end < positions[shard]:
                         self._restart(shard, timeline, end)
                         restarted.append(shard)
@@ -168,8 +174,8 @@ class LogFollower:
 
     def _on_entries(self, reply: dict[bytes, dict[bytes, Any]]) -> None:
         gaps: list[int] = []
-        for log, entries in reply.items():
-            shard = self._shards[log]
+        for log_key, entries in reply.items():
+            shard = self._shards[log_key]
             for entry_id, fields in entries.items():
                 number, last = _number(entry_id), self._last_ids[shard]
                 if number <= last:
@@ -177,11 +183,19 @@ class LogFollower:
                 if number > last + 1:
                     gaps.append(shard)
                 self._last_ids[shard] = number
-                entry: dict[bytes, bytes] = dict(fields)
-                self._mailboxes.on_log_entry(
-                    entry[b"u"].decode(), entry[b"p"], entry[b"w"], entry.get(b"e")
-                )
+                self._on_entry(log_key, fields)
         self._refresh_watched(gaps)
+
+    def _on_entry(self, log_key: bytes, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        try:
+            entry = dict(fields)
+            user, previous_id = entry[b"u"].decode(), entry[b"p"]
+            write_id = entry[b"w"]
+        except (KeyError, TypeError, ValueError):
+            # Not written by a node: a mailbox has not changed.
+            log.warning("log entry skipped", key=log_key.decode())
+        else:
+            self._mailboxes.on_log_entry(user, previous_id, write_id, entry.get(b"e"))
 
 
 def _number(entry_id: bytes) -> int:

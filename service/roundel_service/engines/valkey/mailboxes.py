@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, final
 
+import structlog
 import trio
 
 from roundel_adapters.wakeup import Wakeup
@@ -30,6 +31,8 @@ from .planner import WritePlanner
 from .scheduler import OperationScheduler
 from .store import Store
 from .transactions import OptimisticTransactions
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 _MAX_OWN_WRITES: Final = 20_000
 """Number of write ids by which this node recognizes its own writes in the log."""
@@ -108,8 +111,18 @@ class MailboxStore:
         ):
             self.refresh([user])
         else:
-            size = self._planner.limits.change_log_size
+            self._apply_write(user, cached, write_id, packed)
+
+    def _apply_write(
+        self, user: str, cached: StoredRecord, write_id: bytes, packed: bytes
+    ) -> None:
+        size = self._planner.limits.change_log_size
+        try:
             record = rows.apply_write(cached.record, packed, change_log_size=size)
+        except Exception:  # an entry of the log must not end the process
+            log.warning("log entry unreadable", user=user, exc_info=True)
+            self.refresh([user])
+        else:
             self._on_stored(user, cached.after(record, write_id))
 
     def _begin(
@@ -145,6 +158,9 @@ class MailboxStore:
 
     def _on_stored(self, user: str, stored: StoredRecord) -> None:
         self._scheduler.record_progress(user)
+        if stored.damage is not None:
+            self._cache.discard(user)
+            return
         cached = self._cache.get(user)
         if cached is stored:
             return
@@ -170,7 +186,8 @@ class MailboxStore:
         watched = [user for user in users if self._is_watched(user)]
         results = await self.submit([(user, None) for user in watched])
         pairs = zip(watched, results, strict=True)
-        failed = [user for user, each in pairs if isinstance(each, EngineUnavailable)]
+        # A damaged record stays so until a write replaces it, which the log contains.
+        failed = [user for user, each in pairs if type(each) is EngineUnavailable]
         if failed:
             await trio.sleep(_RETRY_DELAY)
             self.refresh(failed)

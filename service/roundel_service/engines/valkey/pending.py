@@ -10,7 +10,7 @@ import trio
 
 from ...domain.operations import Operation
 from ...domain.record import Record
-from ..base import ApplyResult, EngineUnavailable
+from ..base import ApplyResult, EngineUnavailable, MailboxDamaged
 from .scripts import WRITE_ID_SIZE
 
 OperationResult: TypeAlias = Record | ApplyResult
@@ -51,7 +51,8 @@ class StoredRecord:
     *revision* is the id of the last write followed by the timeline of that write. It
     is empty if the mailbox was never written. *timeline* is the current timeline.
     *indexed_at* is when all items were last indexed, in seconds since 1970. The record
-    has its changes only if it *is_complete*.
+    has its changes only if it *is_complete*. If the stored mailbox is damaged, *damage*
+    is the error, and the record is empty.
     """
 
     record: Record
@@ -59,6 +60,7 @@ class StoredRecord:
     timeline: bytes
     indexed_at: float = 0.0
     is_complete: bool = True
+    damage: MailboxDamaged | None = None
 
     @property
     def write_id(self) -> bytes:

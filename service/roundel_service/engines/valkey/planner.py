@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, final
 
 import attrs
@@ -11,9 +12,12 @@ import msgspec
 
 from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import TooManyCategories
-from ...domain.operations import StartNewEpoch
+from ...domain.operations import DeleteUser, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from .. import serialization
+from ..base import MailboxDamaged
+from ..damage import DamageLog
+from ..deserialization import RecordDecodeError
 from ..epochs import first_epoch
 from ..serialization import RecordDiff
 from . import rows
@@ -29,6 +33,8 @@ from .pending import (
 from .scripts import COMMIT, LOAD, WRITE_ID_SIZE
 
 _pack: Final = msgspec.msgpack.Encoder().encode
+
+_REVISION: Final = re.compile(rf"[0-9a-f]{{{WRITE_ID_SIZE}}}[0-9A-Za-z_-]+")
 
 DAY: Final = 86_400.0
 """Interval in seconds at which all items of a written mailbox are indexed again."""
@@ -46,6 +52,7 @@ class WritePlanner:
     limits: RecordLimits
     clock: Callable[[], float]
     user_ttl: float
+    damage_log: DamageLog = attrs.field(factory=DamageLog)
 
     def load(self, transaction: MailboxTransaction) -> Command:
         """Return the command that loads the record, unless it is as cached."""
@@ -57,26 +64,42 @@ class WritePlanner:
         )
 
     def decode(
-        self, transaction: MailboxTransaction, timeline: bytes, flat: Sequence[bytes]
+        self,
+        transaction: MailboxTransaction,
+        timeline: bytes,
+        flat: Sequence[bytes],
+        kind: Sequence[object],
     ) -> StoredRecord:
         """Return the record in *flat*, a hash's names and values alternately.
 
-        The changes are decoded only if the transaction *is_complete*.
+        It has its changes only if the transaction *is_complete*. If the key is no hash,
+        *kind* holds its type. What cannot be decoded is a damaged record.
         """
+        user = transaction.user
+        if kind:
+            error = RecordDecodeError("the key is no hash")
+            return self._damaged(user, b"", timeline, error)
         if not flat:
-            return self._never_written(transaction.user, timeline)
-        is_complete = transaction.is_complete
-        fields = {
-            name.decode(): value.decode()
-            for name, value in zip(flat[::2], flat[1::2], strict=True)
-            if is_complete or name[:2] != b"c:"
-        }
+            return self._never_written(user, timeline)
+        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        revision = stored.get(b"w", b"")
+        try:
+            record, indexed_at = _decode(stored)
+        except Exception as error:  # a record must not end the process
+            return self._damaged(user, revision, timeline, error)
+        loaded = StoredRecord(
+            record=record, revision=revision, timeline=timeline, indexed_at=indexed_at
+        )
+        return loaded if transaction.is_complete else loaded.without_changes()
+
+    def _damaged(
+        self, user: str, revision: bytes, timeline: bytes, error: Exception
+    ) -> StoredRecord:
         return StoredRecord(
-            record=rows.decode(fields),
-            revision=fields["w"].encode(),
+            record=Record(Mailbox(epoch="")),
+            revision=revision,
             timeline=timeline,
-            indexed_at=float(fields["x"]),
-            is_complete=is_complete,
+            damage=self.damage_log.record(user, error),
         )
 
     def _never_written(self, user: str, timeline: bytes) -> StoredRecord:
@@ -88,13 +111,29 @@ class WritePlanner:
         return StoredRecord(record=record, revision=b"", timeline=timeline)
 
     def plan(
+        self, user: str, stored: StoredRecord, operations: Sequence[PendingOperation]
+    ) -> PlannedWrite:
+        """Return the write that applies *operations* of *user*, in order, to *stored*.
+
+        If the record is damaged, operations before a `DeleteUser` have no effect.
+        """
+        try:
+            plan = self._plan(stored, operations)
+        except Exception as error:  # a record must not end the process
+            stored = self._damaged(user, stored.revision, stored.timeline, error)
+            plan = self._plan(stored, operations)
+        if stored.damage is not None and plan.id:
+            self.damage_log.forget(user)
+        return plan
+
+    def _plan(
         self, stored: StoredRecord, operations: Sequence[PendingOperation]
     ) -> PlannedWrite:
-        """Return the write that applies *operations*, in order, to *stored*."""
         record, results = self._apply_operations(stored, operations)
         if record is stored.record:
             return PlannedWrite(before=stored, after=stored, results=results)
-        before = stored.record if stored.revision else None
+        is_readable = stored.revision and stored.damage is None
+        before = stored.record if is_readable else None
         diff = serialization.diff(before, record)
         now = self.clock()
         index_all = diff.replace or stored.indexed_at + DAY < now
@@ -120,11 +159,16 @@ class WritePlanner:
         self, stored: StoredRecord, operations: Sequence[PendingOperation]
     ) -> tuple[Record, list[OperationResult]]:
         now, limits, record = self.clock(), self.limits, stored.record
-        if stored.needs_new_epoch:
+        damage = stored.damage
+        if damage is None and stored.needs_new_epoch:
             renew = StartNewEpoch(secrets.token_urlsafe(9))
             record, _ = record.apply(renew, now=now, limits=limits)
         results: list[OperationResult] = []
         for operation in (pending.operation for pending in operations):
+            if damage is not None and not isinstance(operation, DeleteUser):
+                results.append(MailboxDamaged(*damage.args))
+                continue
+            damage = None
             record = record.expire(now=now, limits=limits)
             if operation is None:
                 results.append(record)
@@ -145,7 +189,6 @@ class WritePlanner:
         names += [keys.tag(shard, tag) for tag in tags]
         # The store's MessagePack library decodes no binary type, so these are text.
         header = (
-            plan.before.revision.decode(),
             plan.before.timeline.decode(),
             user,
             plan.id.decode(),
@@ -153,7 +196,15 @@ class WritePlanner:
             len(plan.added_tags),
             plan.index_all,
         )
-        return COMMIT.call(names, [_pack(header), plan.packed])
+        return COMMIT.call(names, [_pack(header), plan.packed, plan.before.revision])
+
+
+def _decode(stored: Mapping[bytes, bytes]) -> tuple[Record, float]:
+    """Return the record of a hash, and when its items were last indexed."""
+    fields = {name.decode(): value.decode() for name, value in stored.items()}
+    if not _REVISION.fullmatch(fields["w"]):
+        raise RecordDecodeError("the revision is no revision")
+    return rows.decode(fields), rows.decode_time(fields["x"])
 
 
 def _removed_tags(before: Record | None, after: Record, diff: RecordDiff) -> set[str]:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Final
 
 import attrs
@@ -23,10 +24,10 @@ from ...domain.change_log import ChangeLog
 from ...domain.items import Item, next_expiry, total_size
 from ...domain.record import Record
 from .. import serialization
-from ..deserialization import decode_record
+from ..deserialization import RecordDecodeError, check_record, decode_record
 from ..serialization import RecordDiff
 
-_FIXED: Final = ("h", "w", "x")
+_FIXED: Final = frozenset(("h", "w", "x"))
 
 
 def encode(
@@ -55,18 +56,51 @@ def encode(
 
 
 def decode(fields: Mapping[str, str]) -> Record:
-    """Return the record that is stored in the *fields* of a hash."""
-    by_kind: dict[str, list[tuple[str, str]]] = {kind: [] for kind in "ifac"}
+    """Return the record that is stored in the *fields* of a hash.
+
+    Raises an exception of any type if the fields are damaged.
+    """
+    record = _decode(fields)
+    check_record(record)
+    return record
+
+
+def _decode(fields: Mapping[str, str]) -> Record:
+    by_kind: dict[str, dict[str, str]] = {kind: {} for kind in "ifac"}
     for field, value in fields.items():
         if field not in _FIXED:
-            by_kind[field[0]].append((field[2:], value))
-    flags = dict(by_kind["f"])
-    return decode_record(
+            by_kind[_kind(field)][field[2:]] = value
+    flags = {name: _flags(value) for name, value in by_kind["f"].items()}
+    items = by_kind["i"]
+    record = decode_record(
         fields["h"],
-        items=((row, int(flags.get(name, 0))) for name, row in by_kind["i"]),
-        results=by_kind["a"],
-        changes=(row for _, row in by_kind["c"]),
+        items=((row, flags.get(name, 0)) for name, row in items.items()),
+        results=by_kind["a"].items(),
+        changes=by_kind["c"].values(),
     )
+    if items.keys() != record.mailbox.items.keys() or flags.keys() - items.keys():
+        raise RecordDecodeError("the fields of items disagree with their rows")
+    return record
+
+
+def _kind(field: str) -> str:
+    if field[:2] not in ("i:", "f:", "a:", "c:"):
+        raise RecordDecodeError("a field of no known kind")
+    return field[0]
+
+
+def _flags(value: str) -> int:
+    # int() also accepts spaces, signs and other digits.
+    if len(value) != 1 or not value.isascii():
+        raise RecordDecodeError("item flags: not a combination of known flags")
+    return int(value)
+
+
+def decode_time(value: str) -> float:
+    """Return the time in the field `x`."""
+    if not isfinite(time := float(value)):
+        raise RecordDecodeError("the time of the index is not finite")
+    return time
 
 
 def apply_write(before: Record, packed: bytes, *, change_log_size: int) -> Record:
@@ -76,14 +110,14 @@ def apply_write(before: Record, packed: bytes, *, change_log_size: int) -> Recor
     )
     fields = dict(zip(put[::2], put[1::2], strict=True))
     if replace:
-        return decode(fields)
+        return _decode(fields)
     removed = {name[2:] for name in delete if name[0] == "i"}
     items = {k: v for k, v in before.mailbox.items.items() if k not in removed}
-    # A write of flags alone contains no item, and decode() needs one.
+    # A write of flags alone contains no item, and _decode() needs one.
     for name in [field[2:] for field in fields if field[0] == "f"]:
         if name in items:
             fields[f"i:{name}"] = serialization.item_row(items[name])
-    written = decode(fields)
+    written = _decode(fields)
     forgotten = {name[2:] for name in delete if name[0] == "a"}
     return _merge(before, written, items, forgotten, change_log_size)
 

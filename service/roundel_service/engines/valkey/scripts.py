@@ -53,9 +53,9 @@ def _script(*names: str) -> Script:
     return SCRIPTS.setdefault(sha, Script(text, sha))
 
 
-LOAD: Final = _script("common", "load")
+LOAD: Final = _script("common", "mailbox", "load")
 LOG_END: Final = _script("common", "log_end")
-COMMIT: Final = _script("common", "commit")
+COMMIT: Final = _script("common", "mailbox", "commit")
 FIND_WRITE: Final = _script("find_write")
 FILTER_USERS: Final = _script("filter_users")
 REPORT_PRESENCE: Final = _script("report_presence")

@@ -99,8 +99,8 @@ class OptimisticTransactions:
                 case [bytes(timeline)] if transaction.cached is not None:
                     cached = attrs.evolve(transaction.cached, timeline=timeline)
                     transaction.set_stored(cached)
-                case [bytes(timeline), list(flat)]:
-                    stored = self._planner.decode(transaction, timeline, flat)
+                case [bytes(timeline), list(flat), *kind]:
+                    stored = self._planner.decode(transaction, timeline, flat, kind)
                     transaction.set_stored(stored)
                 case _:
                     failure = failure_of(reply)
@@ -111,7 +111,7 @@ class OptimisticTransactions:
         stored = transaction.stored
         if stored is None or transaction.plan is not None or transaction.is_resolved:
             return
-        plan = self._planner.plan(stored, transaction.operations)
+        plan = self._planner.plan(transaction.user, stored, transaction.operations)
         if plan.id:
             transaction.plan = plan
             self._own_writes.put(plan.id, None)
@@ -130,8 +130,8 @@ class OptimisticTransactions:
             match reply:
                 case bytes():
                     self._finish(transaction, plan.after, plan)
-                case [bytes(timeline), list(flat)]:
-                    stored = self._planner.decode(transaction, timeline, flat)
+                case [bytes(timeline), list(flat), *kind]:
+                    stored = self._planner.decode(transaction, timeline, flat, kind)
                     transaction.set_stored(stored)
                     if stored.write_id == plan.id:
                         # The command was sent twice; the first reply was lost.

@@ -7,7 +7,8 @@ for index, user in ipairs(ARGV) do
   if redis.call('EXISTS', KEYS[index + 1]) == 1 then
     present[#present + 1] = user
   else
-    redis.call('ZREM', KEYS[1], user)
+    -- A store that refuses writes still serves reads.
+    redis.pcall('ZREM', KEYS[1], user)
   end
 end
 return present

@@ -8,15 +8,22 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local node, streams, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local others = 0
-local reports = redis.call('HGETALL', KEYS[1])
+local reports = redis.pcall('HGETALL', KEYS[1])
+if reports.err then
+  -- Only a key of another type can be replaced.
+  if not string.find(reports.err, 'WRONGTYPE', 1, true) then return reports end
+  redis.call('DEL', KEYS[1])
+  reports = {}
+end
 for index = 1, #reports, 2 do
   local other = reports[index]
-  local count, expires_at = string.match(reports[index + 1], '(%d+) (%d+)')
+  local count, expires_at = string.match(reports[index + 1], '^(%d+) (%d+)$')
   if other ~= node then
-    if tonumber(expires_at) <= now then
+    -- A report that cannot be read is like an expired one.
+    if not count or tonumber(expires_at) <= now then
       redis.call('HDEL', KEYS[1], other)
     else
-      others = others + count
+      others = others + tonumber(count)
     end
   end
 end
