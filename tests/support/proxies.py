@@ -38,6 +38,11 @@ class Frontend:
     certificate: Path
     key: Path
     nodes: Sequence[str]
+    has_tls: bool = True
+
+    @property
+    def url(self) -> str:
+        return f"http{'s' if self.has_tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def pem(self) -> Path:
@@ -87,6 +92,8 @@ def haproxy(folder: Path, site: Frontend) -> list[str]:
     text = _per_node(documented("HAProxy"), f"    server node1 {NODE}", site)
     text = text.replace("bind :443", f"bind 127.0.0.1:{site.port}")
     text = text.replace("/etc/ssl/roundel.pem", str(site.pem))
+    if not site.has_tls:
+        text = re.sub(r" ssl crt .*", "", text)
     file = folder / "haproxy.cfg"
     file.write_text(text)
     return ["haproxy", "-db", "-f", str(file)]
@@ -110,7 +117,7 @@ def running_proxy(
         process = subprocess.Popen(command, env=home, stdout=output, stderr=output)
     try:
         _wait_until_it_listens(process, site.port, folder / "output")
-        yield f"https://127.0.0.1:{site.port}"
+        yield site.url
     finally:
         process.terminate()
         try:
