@@ -54,6 +54,7 @@ class Source:
             A ``Retry-After`` of such a response delays that, up to *max_retry*.
         max_event_size: The bound of `Parser`. An event over it closes the source,
             because the peer would send it again on each connection.
+        with_comments: Whether to collect `comments`.
     """
 
     deadline: float = attrs.field(alias="now")
@@ -69,9 +70,12 @@ class Source:
     _idle_timeout: float = inf
     _retry_statuses: Collection[int] = ()
     _max_event_size: int = 1 << 20
+    _with_comments: bool = False
     state: State = attrs.field(default=State.CONNECTING, init=False)
     reason: str = attrs.field(default="", init=False)
     """Why the last connection ended or the source is closed; empty while OPEN."""
+    comments: list[str] = attrs.field(factory=list, init=False)
+    """The comments of the latest `receive_data()`, with *with_comments*."""
     _parser: Parser = attrs.field(init=False)
     _failures: int = attrs.field(default=0, init=False)
     _opened_at: float = attrs.field(default=inf, init=False)
@@ -85,7 +89,11 @@ class Source:
         self.deadline += self._idle_timeout
 
     def _new_parser(self) -> Parser:
-        return Parser(self.last_event_id, max_event_size=self._max_event_size)
+        return Parser(
+            self.last_event_id,
+            max_event_size=self._max_event_size,
+            comments=self._with_comments,
+        )
 
     @property
     def retry(self) -> int:
@@ -132,8 +140,10 @@ class Source:
         self.state = self._next_state(Input.DATA)
         self.deadline = now + self._idle_timeout
         events: list[Event] = []
+        self.comments = []
         try:
             events = self._parser.receive_data(data)
+            self.comments = [*self._parser.comments]
             if events:
                 # The parser raises for an oversized event after them by the next call.
                 self._parser.receive_data(b"")
@@ -148,9 +158,9 @@ class Source:
         """Report the end of the body; the source reconnects even if it is clean."""
         self._reconnect_later(Input.DISCONNECT, "the stream ended", now)
 
-    def receive_error(self, *, now: float) -> None:
+    def receive_error(self, reason: str = "the network failed", *, now: float) -> None:
         """Report a network error, before or after the response's head."""
-        self._reconnect_later(Input.DISCONNECT, "the network failed", now)
+        self._reconnect_later(Input.DISCONNECT, reason, now)
 
     def handle_timeout(self, now: float) -> None:
         """Handle a passed `deadline`: a lost connection, or the time to reconnect."""
@@ -164,10 +174,10 @@ class Source:
                 self.state = State.CONNECTING
                 self.deadline = now + self._idle_timeout
 
-    def close(self) -> None:
+    def close(self, reason: str = "closed") -> None:
         """Close the source; the first reason is kept."""
         if self.state is not State.CLOSED:
-            self._close_for(Input.CLOSE, "closed")
+            self._close_for(Input.CLOSE, reason)
 
     def _next_state(self, received: Input) -> State:
         try:

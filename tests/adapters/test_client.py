@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
+from contextlib import aclosing
 
+import httpx
 import httpx2
 import pytest
 import trio
@@ -97,3 +101,30 @@ async def test_client_on_asyncio(serve):
         events, _ = await trio.to_thread.run_sync(asyncio.run, read_all(served))
 
     assert [("a", "")] == events
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize("run", ["trio", "asyncio"])
+async def test_nothing_is_left_to_the_collector(serve, library, run):
+    """After a `break` no generator is left, not even inside the HTTP library."""
+    server = Server((200, b"data: a\n\n", b"data: b\n\n", ...), (204,))
+
+    async def read_one(port):
+        async with library.AsyncClient() as client:
+            url = f"http://127.0.0.1:{port}/"
+            async with aclosing(connect(client, url)) as events:
+                async for event in events:
+                    return event.data
+        return None
+
+    async with serve(server.app, drain_timeout=0.1) as served:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if run == "trio":
+                read = await read_one(served.port)
+            else:
+                read = await trio.to_thread.run_sync(asyncio.run, read_one(served.port))
+            gc.collect()
+
+    assert "a" == read
+    assert [] == [str(warning.message) for warning in caught]

@@ -244,6 +244,39 @@ def test_close() -> None:
     assert "closed" == source.reason
 
 
+def test_reason_of_a_close() -> None:
+    """A driver can give the reason of a close; the first one is kept."""
+    source = make_source()
+    source.close("certificate expired")
+    source.close()
+
+    assert "certificate expired" == source.reason
+
+
+# Comments.
+
+
+def test_comments() -> None:
+    """With *with_comments* it has the comments of the latest data."""
+    source = opened_source(with_comments=True, max_event_size=20)
+    seen = []
+    for data in (b":one\n:two\ndata: a\n\n", b"data: b\n\n", b":three\n", b"data: "):
+        source.receive_data(data, now=0.0)
+        seen.append(source.comments)
+    source.receive_data(b":four" + b"x" * 20, now=0.0)
+
+    assert [["one", "two"], [], ["three"], []] == seen
+    assert (State.CLOSED, []) == (source.state, source.comments)
+
+
+def test_comments_are_not_collected() -> None:
+    """Without *with_comments* there are none."""
+    source = opened_source()
+    source.receive_data(b":one\n", now=0.0)
+
+    assert [] == source.comments
+
+
 # Reconnection.
 
 
@@ -263,12 +296,16 @@ def test_transcript() -> None:
     # WPT format-field-id-2: an event without an id reports the one before it.
     events += source.receive_data(b"data: two\n\n", now=12.2)
     source.receive_error(now=13.0)
+    failed = source.reason
+    source.handle_timeout(99.0)
+    source.receive_error("no route", now=99.0)
 
+    assert ("the network failed", "no route") == (failed, source.reason)
     assert [Event("one", id="1"), Event("two", id="1")] == events
     assert (State.WAITING, "the stream ended", 12.0) == lost
     assert State.WAITING is early
     assert "1" == again
-    assert (State.WAITING, "the network failed") == (source.state, source.reason)
+    assert State.WAITING is source.state
 
 
 def test_events_in_chunks() -> None:

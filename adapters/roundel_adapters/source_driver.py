@@ -1,0 +1,173 @@
+"""The loop that drives a `Source` over an HTTP library, on trio and on asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, TypeAlias, final
+
+import anyio
+import attrs
+
+from roundel import Event, Source, State
+
+from .client_errors import StreamEnded, describe, is_loss, rejected_response
+
+if TYPE_CHECKING:
+    import httpx2
+
+OnState: TypeAlias = Callable[[State, str, float], object]
+OnComment: TypeAlias = Callable[[str], object]
+
+_MAX_PORT = 65_535
+_MAX_BUFFERED_CHUNKS = 10_000
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class SourceDriver:
+    """Makes the requests of a `Source`, and reports what it receives."""
+
+    # Of either library: the methods used here are the same.
+    _client: httpx2.AsyncClient
+    _method: str
+    _url: str
+    _content: str | bytes | None
+    _headers: Callable[[], Mapping[str, str]]
+    _idle_timeout: float
+    _on_state: OnState
+    _on_comment: OnComment | None
+    _source: Source = attrs.field(init=False)
+    _was_open: bool = attrs.field(default=False, init=False)
+    _status: int = attrs.field(default=0, init=False)
+
+    async def events(
+        self, make_source: Callable[..., Source]
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of all connections; raise at the end."""
+        source = self._source = make_source(now=anyio.current_time())
+        while source.state is not State.CLOSED:
+            self._report()
+            if source.state is State.WAITING:
+                await anyio.sleep_until(source.deadline)
+                source.handle_timeout(max(anyio.current_time(), source.deadline))
+                continue
+            try:
+                async with aclosing(self._connection()) as events:
+                    async for event in events:
+                        yield event
+            except Exception as error:
+                if not self._receive_error(error):
+                    raise
+        self._report()
+        raise StreamEnded(source.reason, self._status)
+
+    async def _connection(self) -> AsyncGenerator[Event, None]:
+        """Yield the events of one connection."""
+        with anyio.move_on_after(self._idle_timeout) as timeout:
+            response = await self._client.send(
+                self._request(), stream=True, follow_redirects=True
+            )
+        if timeout.cancelled_caught:
+            self._receive_timeout()
+            return
+        async with aclosing(response):
+            self._receive_response(response)
+            chunks = response.aiter_bytes()
+            try:
+                while self._source.state is State.OPEN:
+                    for event in self._parse(await self._receive(chunks)):
+                        yield event
+            finally:
+                await _end(chunks)
+
+    def _request(self) -> httpx2.Request:
+        # Names in lower case, so that a caller's `accept` does not make two headers.
+        headers = {name.lower(): value for name, value in self._headers().items()}
+        for name, value in self._source.request_headers():
+            headers[name.lower()] = value
+        # A read has the idle timeout.
+        limit = self._client.timeout
+        timeout = limit.connect, None, limit.write, limit.pool
+        request = self._client.build_request(
+            self._method,
+            self._url,
+            content=self._content,
+            headers=headers,
+            timeout=timeout,
+        )
+        if (request.url.port or 0) > _MAX_PORT:
+            # trio would connect to the remainder.
+            raise ValueError(f"expected a port up to {_MAX_PORT}: {self._url}")
+        return request
+
+    async def _receive(self, chunks: AsyncIterator[bytes]) -> bytes:
+        """Return the next bytes, and none at the end of the connection."""
+        # Starts with the read: a slow caller is no idle connection.
+        with anyio.move_on_after(self._idle_timeout) as timeout:
+            chunk = await anext(chunks, None)
+        if timeout.cancelled_caught:
+            self._receive_timeout()
+        elif chunk is None:
+            self._source.receive_eof(now=anyio.current_time())
+        else:
+            return chunk
+        return b""
+
+    def _parse(self, data: bytes) -> Iterator[Event]:
+        """Yield the events of *data*, and report its comments, in their order."""
+        # `bytes.splitlines()` splits at CR, LF and CRLF only, as the format does.
+        pieces = [data] if self._on_comment is None else data.splitlines(keepends=True)
+        for piece in pieces:
+            if self._source.state is not State.OPEN:
+                return
+            yield from self._source.receive_data(piece, now=anyio.current_time())
+            if self._on_comment is not None:
+                for comment in self._source.comments:
+                    self._on_comment(comment)
+
+    def _receive_response(self, response: httpx2.Response) -> None:
+        self._status = response.status_code
+        headers = response.headers.multi_items()
+        self._source.receive_response(self._status, headers, now=anyio.current_time())
+        if self._source.state is State.OPEN:
+            self._was_open = True
+            self._report()
+
+    def _receive_timeout(self) -> None:
+        # The source's deadline is earlier: it begins with the latest byte.
+        self._source.handle_timeout(max(anyio.current_time(), self._source.deadline))
+
+    def _receive_error(self, error: Exception) -> bool:
+        """Report *error* to the source; return whether a reconnect may help."""
+        if (response := rejected_response(error)) is not None:
+            self._receive_response(response)
+        elif not is_loss(error, was_open=self._was_open):
+            self._source.close(describe(error))
+            self._report()
+            if not str(error):
+                error.add_note(self._source.reason)
+            return False
+        elif self._source.state in (State.CONNECTING, State.OPEN):
+            self._source.receive_error(describe(error), now=anyio.current_time())
+        return True
+
+    def _report(self) -> None:
+        source = self._source
+        waits = source.state is State.WAITING
+        delay = max(source.deadline - anyio.current_time(), 0.0) if waits else 0.0
+        self._on_state(source.state, source.reason, delay)
+
+
+async def _end(chunks: AsyncGenerator[bytes, None]) -> None:
+    """End *chunks* and the generators inside it, by a read that is cancelled.
+
+    The HTTP library nests several generators. `aclose()` ends the outermost one only,
+    and the garbage collector has to end the others, outside the task.
+    """
+    with anyio.CancelScope() as scope, suppress(Exception):
+        scope.cancel()
+        for _ in range(_MAX_BUFFERED_CHUNKS):
+            if await anext(chunks, None) is None:
+                break
+    await chunks.aclose()
