@@ -209,22 +209,47 @@ async def test_current_stream_gets_the_resume_key(autojump_clock, world, level):
 
 
 @LEVELS
-@pytest.mark.parametrize("in_url", [False, True], ids=["header", "query"])
-async def test_ticket_reopens_its_stream_with_its_cursor(
-    autojump_clock, world, level, in_url
-):
+async def test_ticket_reopens_its_stream_with_its_cursor(autojump_clock, world, level):
     """`EventSource` reconnects to the same URL, also after the first minute."""
     url = f"{await ticket_of(world)}&level={level}"
     cursor = await used(world, url.removesuffix(f"&level={level}"), level=level)
     await trio.sleep(100)
     await world.notify()
-    headers = {} if in_url else {"Last-Event-ID": cursor}
-    target = f"{url}&cursor={cursor}" if in_url else url
-    async with world.anonymous.stream(target, headers=headers) as stream:
+    headers = {"Last-Event-ID": cursor}
+    async with world.anonymous.stream(url, headers=headers) as stream:
         hello, state = await first_events(stream)
 
         assert ("replayed", 1) == (hello["resume"], data(state)["v"])
         assert key_of(cursor) == key_of(state.id)
+
+
+@pytest.mark.parametrize("waited", [1, 100], ids=["in-time", "too-late"])
+@pytest.mark.parametrize("parameter", ["cursor", "lastEventId", "Last-Event-ID"])
+async def test_resume_key_in_a_url_reopens_no_stream(
+    autojump_clock, world, parameter, waited
+):
+    """A URL from a log opens nothing, whatever cursor is in it."""
+    url = await ticket_of(world)
+    cursor = await used(world, url)
+    await trio.sleep(waited)
+    target = f"{url}&{parameter}={cursor}"
+    position = await current_cursor(world)
+
+    assert 401 == await status(world, target)
+    assert 401 == await status(world, target, position)
+    assert 200 == await status(world, target, cursor)
+
+
+async def test_cursor_in_the_url_of_a_new_ticket_is_a_position(autojump_clock, world):
+    """A page that has a cursor of an earlier stream goes on where that ended."""
+    old = await used(world, await ticket_of(world))
+    await world.notify()
+    url = f"{await ticket_of(world)}&cursor={old}"
+    async with world.anonymous.stream(url) as stream:
+        hello, state = await first_events(stream)
+
+        assert ("replayed", 1) == (hello["resume"], data(state)["v"])
+        assert key_of(old) != key_of(state.id)
 
 
 async def test_stream_is_reopened_repeatedly(autojump_clock, world):

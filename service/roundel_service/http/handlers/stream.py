@@ -65,17 +65,15 @@ class StreamHandler:
     async def _open(
         self, user: User, query: schemas.StreamQuery, request: Request
     ) -> AnyResponse:
-        last_event_id = read_last_event_id(
-            request.headers.get("Last-Event-ID"), query.cursor
-        )
+        header = request.headers.get("Last-Event-ID")
         channel, presence = await self.hub.channel(user.name), self.hub.presence
         self._check_revoked(user, channel)
-        is_first_use = await self._is_first_use(user.ticket, last_event_id)
+        is_first_use = await self._is_first_use(user.ticket, header)
         slot = await presence.reserve(user.name) if presence else None
         # Checked again after the awaits; there is no checkpoint below.
         self._check_revoked(user, channel)
         subscribe = SubscribeRequest(
-            last_event_id=last_event_id,
+            last_event_id=read_last_event_id(header, query.cursor),
             expires_in=user.expires_at - self.hub.clock(),
             resume_key=user.ticket.resume_key if user.ticket else None,
             refused=self.access.throttle_delay(user) > 0
@@ -101,11 +99,14 @@ class StreamHandler:
     def _reject_retry_later(self) -> AnyResponse:
         return Response(body=self.hub.rejection_body(), headers=_HEADERS)
 
-    async def _is_first_use(
-        self, ticket: Ticket | None, last_event_id: str | None
-    ) -> bool:
-        """Return whether *ticket* is unused; raises a 401 if it opens no stream."""
-        if ticket is None or ticket.matches_resume_key(resume_key(last_event_id)):
+    async def _is_first_use(self, ticket: Ticket | None, header: str | None) -> bool:
+        """Return whether *ticket* is unused; raises a 401 if it opens no stream.
+
+        *header* is `Last-Event-ID`. A cursor in the URL proves nothing: logs have URLs.
+        """
+        if ticket is None:
+            return False
+        if ticket.matches_resume_key(resume_key(read_last_event_id(header))):
             return False
         if self.hub.clock() >= ticket.first_use_until:
             raise Problem("unauthorized", "the ticket is too old to open a stream")
