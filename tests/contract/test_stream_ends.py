@@ -533,7 +533,7 @@ PROOFS = {
     "producer": (lambda world: ({"Authorization": f"Bearer {KEY}"}, ""), 403),
     "bad-beside-good": (
         lambda world: (
-            {"Authorization": f"Bearer {_good(world)}", "Cookie": "roundel=x"},
+            {"Authorization": "Bearer x", "Cookie": f"roundel={_good(world)}"},
             "",
         ),
         401,

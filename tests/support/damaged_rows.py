@@ -55,7 +55,7 @@ def drop(position: int) -> Damage:
 
 def append(row: str) -> str:
     """Add an unknown field."""
-    return json.dumps([*json.loads(row), 1])
+    return json.dumps([*json.loads(row), "unknown"])
 
 
 def insert(text: bytes) -> Damage:

@@ -4,7 +4,7 @@
 the next mailbox and the change to publish. No other code changes a mailbox.
 
 State: the items in the order of their arrival, the external counts, the results of
-recent operation ids, and the times of the latest disconnect and revocation.
+recent operation ids, the time of the latest disconnect, and the revocation.
 
 Invariants: a visible change makes exactly one version, and an operation without a
 visible effect makes none. Expiry and eviction are changes like any other. No count is
@@ -28,6 +28,7 @@ from .changes import Change
 from .items import ExternalCount, Item, MailboxLimits, next_expiry, total_size
 from .mailbox_builder import MailboxBuilder
 from .operations import (
+    CorrectRevocation,
     DeleteUser,
     Disconnect,
     MarkAll,
@@ -36,9 +37,7 @@ from .operations import (
     SetGauge,
     StartNewEpoch,
 )
-
-RETENTION = 86_400.0
-"""Time in seconds for which operation ids and revocations are remembered."""
+from .revocation import NOT_REVOKED, RETENTION, Revocation
 
 MAX_OP_IDS = 1_000
 """Maximum of remembered operation ids, for producers and for users separately."""
@@ -64,8 +63,8 @@ class Mailbox:
     """The state of one user at version *v* of *epoch*; *items* oldest first.
 
     *more* is set if unread items were evicted. Streams opened before
-    *disconnected_at* are closed; tokens issued before *revoked_at* are rejected. No
-    item expires before *expires_at*. Times are seconds since 1970; ``inf`` is never.
+    *disconnected_at* are closed; *revocation* says which tokens are refused. No item
+    expires before *expires_at*. Times are seconds since 1970; ``inf`` is never.
     """
 
     epoch: str
@@ -75,7 +74,7 @@ class Mailbox:
     more: bool = False
     results: Mapping[str, IdempotentResult] = attrs.field(factory=dict)
     disconnected_at: float = 0.0
-    revoked_at: float = 0.0
+    revocation: Revocation = NOT_REVOKED
     # A lower bound: exact after `Expire` and when a mailbox is created from items.
     expires_at: float = attrs.field(
         default=attrs.Factory(lambda self: next_expiry(self.items.values()), True),
@@ -92,10 +91,6 @@ class Mailbox:
         """The badge at this version, folded from the items on each access."""
         by = fold(self.items.values(), self.gauges)
         return badge_from_counts(self.epoch, self.v, by, more=self.more)
-
-    def is_revoked(self, issued_at: float, *, now: float) -> bool:
-        """Return whether tokens issued at *issued_at* are revoked."""
-        return issued_at < self.revoked_at and now < self.revoked_at + RETENTION
 
 
 @final
@@ -133,15 +128,16 @@ def apply(
             gauge = mailbox.gauges.get(category)
             if gauge is not None and new <= gauge.source_version:
                 return Applied(mailbox, None, mailbox.badge, ignored=True)
-        case Disconnect(revoke=revoke):
-            disconnected = _disconnect(mailbox, now, revoke=revoke)
+        case Disconnect():
+            disconnected = _disconnect(mailbox, operation, now)
             return Applied(disconnected, None, disconnected.badge)
+        case CorrectRevocation():
+            revocation = mailbox.revocation.corrected(now)
+            if revocation is not mailbox.revocation:
+                mailbox = attrs.evolve(mailbox, revocation=revocation)
+            return Applied(mailbox, None, mailbox.badge)
         case DeleteUser(epoch=epoch):
-            emptied = Mailbox(
-                epoch=epoch,
-                disconnected_at=mailbox.disconnected_at,
-                revoked_at=mailbox.revoked_at,
-            )
+            emptied = Mailbox(epoch=epoch, disconnected_at=mailbox.disconnected_at)
             return Applied(emptied, None, emptied.badge)
         case StartNewEpoch(epoch=epoch):
             renewed = attrs.evolve(mailbox, epoch=epoch, v=mailbox.v + 1)
@@ -158,11 +154,13 @@ def apply(
     return _finish(builder, mailbox, operation, op_id, now)
 
 
-def _disconnect(mailbox: Mailbox, now: float, *, revoke: bool) -> Mailbox:
-    # Also correct if the clock stands still or goes back.
-    revoked_at = max(now, mailbox.revoked_at) if revoke else mailbox.revoked_at
+def _disconnect(mailbox: Mailbox, disconnect: Disconnect, now: float) -> Mailbox:
+    revocation = mailbox.revocation
+    if disconnect.revoke:
+        revocation = revocation.renewed(now, disconnect.issued_before)
+    # Another time than before, also if the clock stands still or goes back.
     disconnected_at = max(now, nextafter(mailbox.disconnected_at, inf))
-    return attrs.evolve(mailbox, disconnected_at=disconnected_at, revoked_at=revoked_at)
+    return attrs.evolve(mailbox, disconnected_at=disconnected_at, revocation=revocation)
 
 
 def _finish(
@@ -210,7 +208,7 @@ def _build(builder: MailboxBuilder, before: Mailbox) -> Mailbox:
             more=builder.more,
             results=before.results,
             disconnected_at=before.disconnected_at,
-            revoked_at=before.revoked_at,
+            revocation=before.revocation,
             expires_at=builder.expires_at,
             size=builder.size,
         )

@@ -131,12 +131,25 @@ class DeleteGauge:
 @final
 @attrs.frozen(kw_only=True)
 class Disconnect:
-    """Closes the user's streams; *revoke* also rejects all earlier tokens."""
+    """Closes the user's streams; *revoke* also rejects all earlier tokens.
+
+    *issued_before* is a time of their issuer's clock; by default it is now.
+    """
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "disconnect"
 
     revoke: bool = False
+    issued_before: float | None = None
+
+
+@final
+@attrs.frozen
+class CorrectRevocation:
+    """Stores that a revocation of the future was made now."""
+
+    by: ClassVar[str] = "time"
+    name: ClassVar[str] = "correct"
 
 
 @final
@@ -169,6 +182,7 @@ Operation: TypeAlias = (
     | SetGauge
     | DeleteGauge
     | Disconnect
+    | CorrectRevocation
     | DeleteUser
     | StartNewEpoch
 )

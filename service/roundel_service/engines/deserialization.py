@@ -27,6 +27,7 @@ from ..domain.items import ExternalCount, Item
 from ..domain.json_depth import is_deeper
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.record import Record
+from ..domain.revocation import Revocation
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
 ITEM_FIELDS: Final = tuple(
@@ -65,11 +66,22 @@ _ItemRow: TypeAlias = tuple[
     float | None,  # expires_at
     _Count,  # size
 ]
-_MailboxRow: TypeAlias = tuple[_Epoch, _Version, bool, float, float, _Counts]
 
 
 class _Row(Struct, array_like=True, forbid_unknown_fields=True):
     """A list with fields by position."""
+
+
+@final
+class _MailboxRow(_Row):
+    epoch: _Epoch
+    v: _Version
+    more: bool
+    disconnected_at: float
+    revoked_at: float
+    gauges: _Counts
+    # Only rows whose revocation has a time of the issuer's clock have one.
+    issued_before: float | None = None
 
 
 @final
@@ -182,21 +194,24 @@ def _decode(
 
 
 def decode_mailbox(
-    row: str,
+    text: str,
     items: Mapping[str, Item] | None = None,
     results: Mapping[str, IdempotentResult] | None = None,
 ) -> Mailbox:
     """Return the mailbox of a mailbox row; raises `RecordDecodeError`."""
-    epoch, v, more, disconnected_at, revoked_at, gauges = _mailbox_row(row)
+    row = _mailbox_row(text)
+    issued_before = row.issued_before
     return Mailbox(
-        epoch=epoch,
-        v=v,
+        epoch=row.epoch,
+        v=row.v,
         items=items or {},
-        gauges={name: ExternalCount(*gauge) for name, gauge in gauges.items()},
-        more=more,
+        gauges={name: ExternalCount(*gauge) for name, gauge in row.gauges.items()},
+        more=row.more,
         results=results or {},
-        disconnected_at=disconnected_at,
-        revoked_at=revoked_at,
+        disconnected_at=row.disconnected_at,
+        revocation=Revocation(
+            row.revoked_at, row.revoked_at if issued_before is None else issued_before
+        ),
     )
 
 

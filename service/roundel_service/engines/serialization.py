@@ -153,8 +153,12 @@ def retract_tag(retract: Retract) -> str | None:
 def mailbox_row(mailbox: Mailbox) -> str:
     """Return the row of the mailbox without items, results and changes."""
     gauges = {name: (g.count, g.source_version) for name, g in mailbox.gauges.items()}
-    times = (mailbox.disconnected_at, mailbox.revoked_at)
-    return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges)
+    revocation = mailbox.revocation
+    times = (mailbox.disconnected_at, revocation.made_at)
+    # Only a time of the issuer's clock is stored, behind what older releases read.
+    is_own_time = revocation.issued_before == revocation.made_at
+    given = () if is_own_time else (revocation.issued_before,)
+    return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges, *given)
 
 
 def item_row(item: Item) -> str:

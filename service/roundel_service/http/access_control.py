@@ -9,6 +9,7 @@ from typing import TypeVar, final
 import attrs
 import trio
 
+from ..domain.operations import CorrectRevocation
 from ..engines.base import Engine
 from ..identity.authenticator import Authenticator
 from ..identity.callers import Caller, Credentials, Producer, User
@@ -98,9 +99,17 @@ class AccessControl:
 
     async def check_revoked(self, user: User) -> None:
         """Raise a 401 `Problem` if the credential of *user* is revoked."""
-        mailbox = (await self._engine.read(user.name)).mailbox
-        if mailbox.is_revoked(user.issued_at, now=self._clock()):
+        now, mailbox = self._clock(), (await self._engine.read(user.name)).mailbox
+        if mailbox.revocation.made_at > now:
+            await self.correct_revocation(user)
+        if mailbox.revocation.applies_to(user.issued_at, now=now):
             raise Problem("revoked")
+
+    async def correct_revocation(self, user: User) -> None:
+        """Store that a revocation of the future, by a wrong clock, was made now."""
+        (result,) = await self._engine.apply([(user.name, CorrectRevocation())])
+        if isinstance(result, Exception):
+            raise result
 
     def throttle_delay(self, user: User) -> float:
         """Charge a call of *user*; return the seconds to wait, 0 if within the rate."""

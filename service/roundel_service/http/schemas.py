@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..domain.names import CATEGORY_NAME, MAX_USER_NAME, USER_NAME, check_user_name
-from ..domain.operations import Mark, MarkAll, Notify, Retract
+from ..domain.operations import Disconnect, Mark, MarkAll, Notify, Retract
+from ..domain.revocation import MAX_TIME
 from ..identity.tickets import MAX_SESSION
 
 MAX_SEQ = 2**42 - 1
@@ -92,6 +93,11 @@ class DisconnectRequest(Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/users/{user}/disconnect`."""
 
     revoke: bool = False
+    issued_before: Annotated[float, Meta(ge=0, lt=MAX_TIME)] | UnsetType = UNSET
+
+    def operation(self) -> Disconnect:
+        """Return the operation on the user's mailbox."""
+        return Disconnect(revoke=self.revoke, issued_before=self.issued_before or None)
 
 
 @final

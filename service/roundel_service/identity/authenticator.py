@@ -5,11 +5,13 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable, Sequence
+from math import inf, nextafter
 from typing import Any, TypeAlias, final
 
 import attrs
 
 from ..domain.names import check_user_name
+from ..domain.revocation import CLOCK_SKEW, MAX_TIME
 from . import jose
 from .callers import Caller, Credentials, Producer, User
 from .errors import InvalidCredentials, WrongRole
@@ -23,12 +25,6 @@ MAX_CREDENTIAL = 8_192
 
 MAX_COOKIES = 8
 """Maximum number of different cookies of a request that are verified."""
-
-CLOCK_SKEW = 60.0
-"""Seconds that the `iat` and `nbf` of a token may lie in the future."""
-
-_MAX_TIME = 253_402_300_800.0
-"""The year 10000 in seconds since 1970: a larger value is in other units."""
 
 Keys: TypeAlias = HmacKey | JwksClient
 """The keys that verify tokens; they fix the algorithm, a token never does."""
@@ -157,6 +153,11 @@ class Authenticator:
             raise InvalidCredentials("the token has expired")
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
             raise InvalidCredentials("the token's iat or nbf is in the future")
+        if issued_at.is_integer():
+            # RFC 7519 2: most issuers write whole seconds. The token was issued at some
+            # time in that second, and counts as issued at its end: a site may revoke
+            # the tokens of a user and sign the next one in one request.
+            issued_at = nextafter(issued_at + 1, -inf)
         return User(name=name, expires_at=expires_at, issued_at=issued_at)
 
     def sign(self, user: str, *, ttl: float) -> str:
@@ -202,6 +203,6 @@ def _check_length(text: str) -> str:
 def _time_claim(claims: Claims, name: str, missing: float | None = None) -> float:
     seconds: Any = claims.get(name, missing)
     # The comparison is false for NaN, and safe for an int too large for a float.
-    if type(seconds) in {int, float} and abs(seconds) < _MAX_TIME:
+    if type(seconds) in {int, float} and abs(seconds) < MAX_TIME:
         return float(seconds)
     raise InvalidCredentials(f"the token's {name} is not a time in seconds since 1970")

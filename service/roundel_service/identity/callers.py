@@ -36,7 +36,7 @@ class Producer:
 class User:
     """A user, authenticated until *expires_at*; times are in seconds since 1970.
 
-    *issued_at* is 0 for a token without `iat`, so that any revocation applies to it.
+    *issued_at* is in 1970 for a token without `iat`, so any revocation applies to it.
     *by_cookie* marks a credential that a browser adds to requests of any page.
     *ticket* is set if the credential was a ticket.
     """

@@ -67,15 +67,18 @@ class UserChannel:
     def update(self, record: Record) -> None:
         """Append *record* to the view histories and wake the streams.
 
-        An older record is ignored. If the record ends the user's streams, each
-        subscriber ends as revoked.
+        An older record is ignored, and one without a visible change wakes no stream.
+        If the record ends the user's streams, each subscriber ends as revoked.
         """
         old, new = self.record.mailbox, record.mailbox
+        if new.epoch == old.epoch:
+            # Both only grow in an epoch, so a delayed read has an older pair.
+            before, after = (old.v, old.disconnected_at), (new.v, new.disconnected_at)
+            if after >= before:
+                self.record = record
+            if after <= before:
+                return
         is_revoked = new.disconnected_at != old.disconnected_at
-        if new.epoch == old.epoch and (
-            new.v < old.v or (new.v == old.v and not is_revoked)
-        ):
-            return
         self.record = record
         for history in self._live_histories():
             history.update(record)

@@ -7,6 +7,7 @@ import attrs
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import (
+    CorrectRevocation,
     DeleteGauge,
     DeleteUser,
     Disconnect,
@@ -110,6 +111,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Notify(id="a2", category="c", title="another", key="k", source="t"),
     Disconnect(),
     Disconnect(revoke=True),
+    Disconnect(revoke=True, issued_before=1_763_690_000.25),
+    CorrectRevocation(),
     Disconnect(),
     Expire(),
     StartNewEpoch("renewed-1"),
@@ -192,7 +195,8 @@ async def values(env: Environment) -> None:
         for now in (0.1, env.clock.now + 1 / 3, 4_102_444_800.3):
             env.clock.now = now
             item = attrs.evolve(new, id=f"{now}".zfill(64))
-            for operation in (item, Disconnect(revoke=True), read(item.id, op_id=text)):
+            revoke = Disconnect(revoke=True, issued_before=now + 0.7)
+            for operation in (item, revoke, read(item.id, op_id=text)):
                 await _compare(env, engine, model, [("a" * 128, operation)], f"{now}")
 
 

@@ -6,15 +6,17 @@ import pytest
 
 from roundel_service.domain.badge import Count
 from roundel_service.domain.items import ExternalCount
-from roundel_service.domain.mailbox import MAX_OP_IDS, RETENTION, Mailbox, apply
+from roundel_service.domain.mailbox import MAX_OP_IDS, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
+    CorrectRevocation,
     DeleteGauge,
     DeleteUser,
     Disconnect,
     Expire,
     Retract,
 )
+from roundel_service.domain.revocation import RETENTION, Revocation
 from support.mailboxes import (
     DEFAULT_LIMITS,
     LIMITS,
@@ -332,7 +334,7 @@ def test_revocation(issued_at, now, refused):
     """A revocation rejects all earlier tokens, for a day."""
     mailbox = mailbox_after(100.0, Disconnect(revoke=True))
 
-    assert refused is mailbox.is_revoked(issued_at, now=now)
+    assert refused is mailbox.revocation.applies_to(issued_at, now=now)
 
 
 def test_disconnect_rejects_no_token():
@@ -340,9 +342,9 @@ def test_disconnect_rejects_no_token():
     ended = mailbox_after(100.0, Disconnect())
     both = mailbox_after(100.0, Disconnect(revoke=True), 200.0, Disconnect())
 
-    assert not ended.is_revoked(99.0, now=100.0)
-    assert (100.0, 0.0) == (ended.disconnected_at, ended.revoked_at)
-    assert (200.0, 100.0) == (both.disconnected_at, both.revoked_at)
+    assert not ended.revocation.applies_to(99.0, now=100.0)
+    assert (100.0, 0.0) == (ended.disconnected_at, ended.revocation.made_at)
+    assert (200.0, 100.0) == (both.disconnected_at, both.revocation.made_at)
 
 
 @pytest.mark.parametrize("now", [0.0, 50.0, 100.0, 100.5])
@@ -356,18 +358,84 @@ def test_disconnect_without_a_later_time(now):
 
     assert never.disconnected_at > Mailbox(epoch="e").disconnected_at
     assert again.disconnected_at > first.disconnected_at
-    assert again.is_revoked(99.9, now=now)
+    assert again.revocation.applies_to(now - 0.1, now=now)
+    assert not again.revocation.applies_to(100.5, now=now)
+
+
+# An operation at a time, and the revocation after it: when made, and of which tokens.
+REVOCATIONS = {
+    "own-time": ([100.0, Disconnect(revoke=True)], (100.0, 100.0)),
+    "given": ([100.0, Disconnect(revoke=True, issued_before=50.0)], (100.0, 50.0)),
+    "given-ahead": ([100.0, Disconnect(revoke=True, issued_before=160)], (100.0, 160)),
+    "given-too-far": ([100.0, Disconnect(revoke=True, issued_before=161)], (100, 100)),
+    "given-before-an-earlier": (
+        [
+            100.0,
+            Disconnect(revoke=True),
+            200.0,
+            Disconnect(revoke=True, issued_before=50.0),
+        ],
+        (200.0, 100.0),
+    ),
+    "given-after-a-forgotten": (
+        [
+            100.0,
+            Disconnect(revoke=True),
+            100.0 + RETENTION,
+            Disconnect(revoke=True, issued_before=50.0),
+        ],
+        (100.0 + RETENTION, 50.0),
+    ),
+    "again-after-the-clock-went-back": (
+        [900.0, Disconnect(revoke=True), 100.0, Disconnect(revoke=True)],
+        (100.0, 100.0),
+    ),
+    "corrected": (
+        [900.0, Disconnect(revoke=True), 100.0, CorrectRevocation()],
+        (100.0, 100.0),
+    ),
+    "corrected-given": (
+        [
+            900.0,
+            Disconnect(revoke=True, issued_before=90.0),
+            100.0,
+            CorrectRevocation(),
+        ],
+        (100.0, 90.0),
+    ),
+    "corrected-given-ahead": (
+        [
+            900.0,
+            Disconnect(revoke=True, issued_before=800.0),
+            100.0,
+            CorrectRevocation(),
+        ],
+        (100.0, 100.0),
+    ),
+    "nothing-to-correct": (
+        [100.0, Disconnect(revoke=True), 200.0, CorrectRevocation()],
+        (100.0, 100.0),
+    ),
+    "kept": ([100.0, Disconnect(revoke=True), note("a"), Expire()], (100.0, 100.0)),
+    "deleted": ([100.0, Disconnect(revoke=True), DeleteUser("f")], (0.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize(("steps", "expected"), REVOCATIONS.values(), ids=REVOCATIONS)
+def test_times_of_a_revocation(steps, expected):
+    """A revocation of the future counts as made now; a given time is kept."""
+    assert Revocation(*expected) == mailbox_after(*steps).revocation
 
 
 def test_deleted_user():
-    """A deleted user has an empty mailbox in a new epoch and keeps the revocation."""
+    """A deleted user has an empty mailbox in a new epoch, and no revocation."""
     *_, before, deleted, after = apply_all(
         note("a", op_id="o"), gauge(3, 9), 5.0, Disconnect(revoke=True),
         DeleteUser("f"), note("b", op_id="o"),
     )  # fmt: skip
 
     assert deleted.mailbox == Mailbox(
-        epoch="f", disconnected_at=before.mailbox.disconnected_at, revoked_at=5.0
+        epoch="f", disconnected_at=before.mailbox.disconnected_at
     )
     assert ("f", 0, 0) == (
         deleted.badge.epoch,

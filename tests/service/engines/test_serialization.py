@@ -12,6 +12,7 @@ from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
+    CorrectRevocation,
     DeleteGauge,
     DeleteUser,
     Disconnect,
@@ -20,6 +21,7 @@ from roundel_service.domain.operations import (
     StartNewEpoch,
 )
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.revocation import Revocation
 from roundel_service.engines import serialization
 from roundel_service.engines.deserialization import check_record, decode_record
 from support.mailboxes import note, ops
@@ -111,7 +113,10 @@ others = st.one_of(
         source_version=st.integers(0, 9),
     ),
     st.builds(DeleteGauge, st.just("g")),
-    st.builds(Disconnect, revoke=st.booleans()),
+    st.builds(
+        Disconnect, revoke=st.booleans(), issued_before=st.none() | st.floats(0, 1e10)
+    ),
+    st.just(CorrectRevocation()),
     st.builds(DeleteUser, st.uuids().map(str)),
     st.builds(StartNewEpoch, st.uuids().map(str)),
 )
@@ -150,6 +155,19 @@ def test_result_without_a_digest():
     )
 
     assert {name: result} == stored.mailbox.results
+
+
+def test_revocation_without_a_given_time_is_stored_as_before():
+    """Older rows stay readable; only a time of the issuer's clock is added."""
+    own = Mailbox(epoch="e", revocation=Revocation(5.0, 5.0))
+    given = Mailbox(epoch="e", revocation=Revocation(5.0, 4.0))
+
+    assert '["e",0,false,0.0,5.0,{}]' == serialization.mailbox_row(own)
+    assert '["e",0,false,0.0,5.0,{},4.0]' == serialization.mailbox_row(given)
+    for mailbox in (own, given):
+        row = serialization.mailbox_row(mailbox)
+        decoded = decode_record(row, items=(), results=(), changes=())
+        assert mailbox == decoded.mailbox
 
 
 def test_flags_are_written_without_the_text():

@@ -174,11 +174,25 @@ async def test_valid_token_identifies_its_user(claims):
     """Times may have fractions; `iat` and `nbf` may be 60 s ahead, but not `exp`."""
     user = await make_authenticator().user(bearer(signed({**GOOD, **claims})))
 
-    expected = {**GOOD, "iat": 0, **claims}
-    assert (
-        User(name="alice", expires_at=expected["exp"], issued_at=expected["iat"])
-        == user
-    )
+    expected = {**GOOD, **claims}
+    assert ("alice", expected["exp"]) == (user.name, user.expires_at)
+
+
+@pytest.mark.parametrize("iat", [NOW, NOW - 9.75, 999_999.5, 1.5])
+async def test_time_of_issue_has_its_fraction(iat):
+    """A time with a fraction is exact."""
+    user = await make_authenticator().user(bearer(signed({**GOOD, "iat": iat})))
+
+    assert iat == user.issued_at
+
+
+@pytest.mark.parametrize("iat", [1_000_000, 1_000_000.0, 999_999, 0, -3, None])
+async def test_whole_second_of_issue_is_its_end(iat):
+    """The token is older than the next second, and newer than all times in its own."""
+    claims = GOOD if iat is None else {**GOOD, "iat": iat}
+    issued_at = (await make_authenticator().user(bearer(signed(claims)))).issued_at
+
+    assert (iat or 0) + 0.999_999 < issued_at < (iat or 0) + 1
 
 
 async def test_unknown_header_parameters_are_ignored():

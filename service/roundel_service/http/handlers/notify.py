@@ -18,8 +18,8 @@ import attrs
 import trio
 
 from ...documents import encode_json
-from ...domain.mailbox import RETENTION
 from ...domain.mailbox_builder import TooManyCategories
+from ...domain.revocation import RETENTION
 from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
 from ...identity.callers import Producer
 from ...streams.hub import Hub

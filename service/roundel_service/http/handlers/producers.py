@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import final
 
 import attrs
+from msgspec import UNSET
 
 from ...documents import badge_document
 from ...domain.mailbox_builder import TooManyCategories
-from ...domain.operations import DeleteGauge, Disconnect, SetGauge
+from ...domain.operations import DeleteGauge, SetGauge
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
 from ..access_control import AccessControl
@@ -81,7 +82,10 @@ class ProducerHandlers:
         """End a user's streams, and revoke the credentials issued before if asked."""
         user = await self._user(request)
         body = await decoding.read_body(request, schemas.DisconnectRequest)
-        await self.hub.apply(user, Disconnect(revoke=body.revoke))
+        if not body.revoke and body.issued_before is not UNSET:
+            detail = "expected only with revoke"
+            raise problems.invalid_request(problems.FieldError("issued_before", detail))
+        await self.hub.apply(user, body.operation())
         return json_response(DisconnectResponse(user, body.revoke))
 
     async def forget(self, request: Request) -> Response:

@@ -67,6 +67,8 @@ class StreamHandler:
     ) -> AnyResponse:
         header = request.headers.get("Last-Event-ID")
         channel, presence = await self.hub.channel(user.name), self.hub.presence
+        if channel.record.mailbox.revocation.made_at > self.hub.clock():
+            await self.access.correct_revocation(user)
         self._check_revoked(user, channel)
         is_first_use = await self._is_first_use(user.ticket, header)
         slot = await presence.reserve(user.name) if presence else None
@@ -92,8 +94,8 @@ class StreamHandler:
         )
 
     def _check_revoked(self, user: User, channel: UserChannel) -> None:
-        mailbox = channel.record.mailbox
-        if mailbox.is_revoked(user.issued_at, now=self.hub.clock()):
+        revocation = channel.record.mailbox.revocation
+        if revocation.applies_to(user.issued_at, now=self.hub.clock()):
             raise Problem("revoked")
 
     def _reject_retry_later(self) -> AnyResponse:

@@ -39,6 +39,14 @@ def any_of(*names: str) -> Json:
 _RULES: Mapping[str, Json] = {
     # The rules of `__post_init__`, which msgspec cannot put into schemas.
     "Recipients": {"oneOf": [{"required": ["user"]}, {"required": ["users"]}]},
+    "DisconnectRequest": {
+        "dependentSchemas": {
+            "issued_before": {
+                "properties": {"revoke": {"const": True}},
+                "required": ["revoke"],
+            }
+        }
+    },
     "Op": {
         "oneOf": [{"required": [verb]} for verb in schemas.FLAGS_BY_VERB],
         "dependentRequired": {"read_all": ["as_of"], "as_of": ["read_all"]},
