@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 import httpx2
 import trio
 
+from roundel import State
 from roundel_adapters.client import connect
 
 from ..domain.names import check_user_name
@@ -82,8 +84,8 @@ def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # no
 def watch(user: str, level: str, url: str, file: Path | None) -> None:
     """Print the stream of USER, one event per line, until interrupted.
 
-    When the stream ends, the command reconnects and resumes. It authenticates with
-    tokens that it signs with ROUNDEL_JWT_SECRET.
+    When the stream ends, the command says so on stderr, reconnects and resumes. It
+    authenticates with tokens that it signs with ROUNDEL_JWT_SECRET.
     """
     authenticator = _authenticator(file)
     with explain_request(url):
@@ -95,8 +97,15 @@ async def _watch(url: str, authenticator: Authenticator, user: str) -> None:
         return {"Authorization": f"Bearer {authenticator.sign(user, ttl=3600)}"}
 
     async with httpx2.AsyncClient(trust_env=not is_local(url)) as client:
-        async for event in connect(client, url, headers=headers):
-            click.echo(f"{event.type:<8} {event.data}")
+        events = connect(client, url, headers=headers, on_state=_report_loss)
+        async with aclosing(events):
+            async for event in events:
+                click.echo(f"{event.type:<8} {event.data}")
+
+
+def _report_loss(state: State, reason: str, delay: float) -> None:
+    if state is State.WAITING:
+        click.echo(f"not connected: {reason}; next try in {delay:.1f} s", err=True)
 
 
 def _authenticator(file: Path | None) -> Authenticator:

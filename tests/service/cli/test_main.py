@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 from roundel import Parser
 from roundel_service.cli.main import COMMANDS, main
 from roundel_service.settings import PREFIX, Settings
+from support.ports import reserved_port
 from support.process import SECRETS, command, environment, run, started
 
 slow = pytest.mark.slow
@@ -329,6 +330,25 @@ def test_user_ends_watch_by_ctrl_c():
 
     assert watch.returncode == 130
     assert "" == errors
+
+
+@slow
+def test_watch_reports_a_service_that_is_not_there():
+    """`watch` says on stderr what it waits for, and when it tries again."""
+    with reserved_port() as port:
+        watch = subprocess.Popen(
+            command("watch", "alice", "--url", f"http://127.0.0.1:{port}"),
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            line = watch.stderr.readline()
+        finally:
+            watch.kill()
+            watch.communicate()
+
+    assert re.fullmatch(r"not connected: ConnectError: .+; next try in 3\.\d s\n", line)
 
 
 @slow
