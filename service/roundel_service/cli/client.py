@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+import attrs
 import click
 import httpx2
+import msgspec
 import trio
 
-from roundel import State
+from roundel import Event, State
 from roundel_adapters.client import connect
 
 from ..domain.names import check_user_name
@@ -79,33 +82,71 @@ def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # no
     type=click.Choice(["badge", "items"]),
     help="Only the badge, or each change of the items as well.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print each event as JSON.")
 @url_option
 @config_option
-def watch(user: str, level: str, url: str, file: Path | None) -> None:
+def watch(user: str, level: str, as_json: bool, url: str, file: Path | None) -> None:
     """Print the stream of USER, one event per line, until interrupted.
 
-    When the stream ends, the command says so on stderr, reconnects and resumes. It
-    authenticates with tokens that it signs with ROUNDEL_JWT_SECRET.
+    With --json a line is an object with the type of the event, its last_event_id and
+    its data. When the stream ends, the command reconnects and resumes, and says so on
+    stderr. It authenticates with tokens that it signs with ROUNDEL_JWT_SECRET.
     """
     authenticator = _authenticator(file)
     with explain_request(url):
-        trio.run(_watch, f"{url}/v1/stream?level={level}", authenticator, user)
+        trio.run(
+            _watch,
+            f"{url}/v1/stream?level={level}",
+            lambda: authenticator.sign(user, ttl=3600),
+            _json_line if as_json else _text_line,
+        )
 
 
-async def _watch(url: str, authenticator: Authenticator, user: str) -> None:
+async def _watch(
+    url: str, token: Callable[[], str], line: Callable[[Event], str]
+) -> None:
     def headers() -> dict[str, str]:
-        return {"Authorization": f"Bearer {authenticator.sign(user, ttl=3600)}"}
+        return {"Authorization": f"Bearer {token()}"}
 
     async with httpx2.AsyncClient(trust_env=not is_local(url)) as client:
-        events = connect(client, url, headers=headers, on_state=_report_loss)
-        async with aclosing(events):
-            async for event in events:
-                click.echo(f"{event.type:<8} {event.data}")
+        stream = connect(client, url, headers=headers, on_state=_Reporter(url))
+        async with aclosing(stream):
+            async for event in stream:
+                click.echo(line(event))
 
 
-def _report_loss(state: State, reason: str, delay: float) -> None:
-    if state is State.WAITING:
-        click.echo(f"not connected: {reason}; next try in {delay:.1f} s", err=True)
+def _text_line(event: Event) -> str:
+    return f"{event.type:<8} {event.data}"
+
+
+def _json_line(event: Event) -> str:
+    # The service sends its data as JSON without line ends.
+    fields = {
+        "type": event.type,
+        "last_event_id": event.id or "",
+        "data": msgspec.Raw(event.data.encode()),
+    }
+    return msgspec.json.encode(fields).decode()
+
+
+@final
+@attrs.define
+class _Reporter:
+    """Says on stderr when the stream is lost, and when it is there again."""
+
+    _url: str
+    _is_lost: bool = False
+
+    def __call__(self, state: State, reason: str, delay: float) -> None:
+        if state is State.WAITING:
+            self._is_lost = True
+            self._say(f"{reason}; trying again in {delay:.1f} s")
+        elif state is State.OPEN and self._is_lost:
+            self._is_lost = False
+            self._say("connected")
+
+    def _say(self, text: str) -> None:
+        click.echo(f"roundel: {self._url}: {text}", err=True)
 
 
 def _authenticator(file: Path | None) -> Authenticator:

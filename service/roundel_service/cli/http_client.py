@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 
 import httpx2
 import msgspec
@@ -47,9 +48,20 @@ def explain_request(url: str) -> Iterator[None]:
         ) from None
     except httpx2.TimeoutException:
         raise CommandError(f"{url} did not answer in time") from None
+    except StreamEnded as error:
+        raise CommandError(f"{url}: {_rejection(error)}") from None
     # ImportError: a proxy of the environment needs a package that is missing.
-    except (httpx2.HTTPError, httpx2.InvalidURL, StreamEnded, ImportError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ImportError) as error:
         raise CommandError(f"{url}: {error or repr(error)}") from None
+
+
+def _rejection(error: StreamEnded) -> str:
+    if error.status != HTTPStatus.UNAUTHORIZED:
+        return str(error)
+    return (
+        "401 Unauthorized: the service rejects the token; ROUNDEL_JWT_SECRET, "
+        "ROUNDEL_JWT_AUDIENCE and ROUNDEL_JWT_ISSUER have to be those of the service"
+    )
 
 
 def _problem_lines(response: httpx2.Response) -> list[str]:

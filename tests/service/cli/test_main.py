@@ -158,6 +158,84 @@ def test_watch_prints_the_notification_of_notify():
 
 
 @slow
+def test_watch_prints_objects_for_scripts():
+    """With --json each line is an object: the type, the id and the data."""
+    with serving() as (_, url):
+        watch = subprocess.Popen(
+            command("watch", "alice", "--json", "--url", url),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            hello, snapshot = (json.loads(watch.stdout.readline()) for _ in range(2))
+        finally:
+            watch.kill()
+            watch.communicate()
+
+    assert ("hello", "", 1) == (
+        hello["type"],
+        hello["last_event_id"],
+        hello["data"]["proto"],
+    )
+    assert snapshot["type"] == "snapshot"
+    assert snapshot["last_event_id"].endswith(".0")
+    assert snapshot["data"]["items"] == []
+
+
+@slow
+def test_watch_says_what_it_waits_for():
+    """A lost service is reported on stderr with the time of the next try."""
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        watch = subprocess.Popen(
+            command("watch", "alice", "--url", url),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            waiting = watch.stderr.readline()
+            with started("serve", "--bind", f"127.0.0.1:{port}"):
+                connected = watch.stderr.readline()
+                while "connected" not in connected:
+                    connected = watch.stderr.readline()
+        finally:
+            watch.kill()
+            watch.communicate()
+
+    assert waiting.startswith(f"roundel: {url}/v1/stream?level=items: ConnectError")
+    assert re.search(r"; trying again in \d+\.\d s$", waiting)
+    assert f"roundel: {url}/v1/stream?level=items: connected\n" == connected
+
+
+@slow
+@pytest.mark.parametrize(
+    ("url", "secret", "message"),
+    [
+        ("", "another-secret-of-more-than-32-bytes-for-tests", "have to be those of"),
+        ("/elsewhere", SECRETS["ROUNDEL_JWT_SECRET"], "got 404"),
+    ],
+    ids=["secret", "path"],
+)
+def test_watch_ends_when_waiting_cannot_help(url, secret, message):
+    """A wrong secret or path is an error of one line."""
+    with serving() as (_, service):
+        result = run(
+            "watch",
+            "alice",
+            "--url",
+            f"{service}{url}",
+            env=environment(ROUNDEL_JWT_SECRET=secret),
+        )
+
+    assert 1 == result.returncode
+    assert message in result.stderr
+    assert 1 == len(result.stderr.splitlines())
+
+
+@slow
 @pytest.mark.parametrize(("level", "count"), [("info", 1), ("warning", 0)])
 def test_log_level_selects_the_request_lines(level, count):
     """A request has one log line at `info`, and none at `warning`.
@@ -333,25 +411,6 @@ def test_user_ends_watch_by_ctrl_c():
 
 
 @slow
-def test_watch_reports_a_service_that_is_not_there():
-    """`watch` says on stderr what it waits for, and when it tries again."""
-    with reserved_port() as port:
-        watch = subprocess.Popen(
-            command("watch", "alice", "--url", f"http://127.0.0.1:{port}"),
-            env=environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            line = watch.stderr.readline()
-        finally:
-            watch.kill()
-            watch.communicate()
-
-    assert re.fullmatch(r"not connected: ConnectError: .+; next try in 3\.\d s\n", line)
-
-
-@slow
 def test_address_in_use_is_a_one_line_error():
     """A second service on the port reports the error without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -447,7 +506,7 @@ def test_help_has_every_command_and_setting():
     for name in COMMANDS.keys() - {"worker"}:
         assert re.search(rf"^  {name}\s+\S", group, re.MULTILINE), name
     settings = [PREFIX + field.upper() for field in Settings.__annotations__]
-    assert settings == re.findall(r"^    +(ROUNDEL_[A-Z_]+)", serve, re.MULTILINE)
+    assert settings == re.findall(r"^    +(ROUNDEL_[A-Z0-9_]+)", serve, re.MULTILINE)
 
 
 def test_url_of_the_service_comes_from_the_environment():
