@@ -1,6 +1,7 @@
 """A client that calls an ASGI application without a socket, streams included.
 
-With `trio.testing.MockClock` a test waits for no heartbeat.
+It runs on trio and on asyncio, and needs the extra `asgi`. With
+`trio.testing.MockClock` a test waits for no heartbeat.
 """
 
 from __future__ import annotations
@@ -8,14 +9,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 from urllib.parse import unquote
 
+import anyio
 import attrs
-import trio
-from hypercorn.typing import Framework
+from anyio import create_memory_object_stream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from roundel import Event, Parser
+
+if TYPE_CHECKING:
+    from hypercorn.typing import Framework
 
 RequestHeaders: TypeAlias = Mapping[str, str | list[str]]
 """Headers of a request; a header with a list is sent once for each value."""
@@ -47,7 +52,7 @@ class AsgiOpenResponse:
 
     status: int
     headers: Mapping[str, str]
-    _chunks: trio.MemoryReceiveChannel[bytes]
+    _chunks: MemoryObjectReceiveStream[bytes]
 
     async def next_chunk(self) -> bytes | None:
         """Wait for the next chunk of the body; return `None` at its end."""
@@ -64,7 +69,7 @@ class AsgiEventStream:
 
     status: int
     headers: Mapping[str, str]
-    _chunks: trio.MemoryReceiveChannel[bytes]
+    _chunks: MemoryObjectReceiveStream[bytes]
     _parser: Parser = attrs.field(factory=Parser, init=False)
     _events: deque[Event] = attrs.field(factory=deque, init=False)
 
@@ -154,12 +159,13 @@ class AsgiClient:
     ) -> AsyncIterator[_AsgiExchange]:
         exchange = _AsgiExchange(buffered_chunks)
         scope = _scope(method, target, {**self._headers, **(headers or {})})
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(exchange.run, self._app, scope)
-            nursery.start_soon(exchange.send_body, body)
-            await exchange.started.wait()
-            yield exchange
-            exchange.disconnect()
+        with exchange:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(exchange.run, self._app, scope)
+                tasks.start_soon(exchange.send_body, body)
+                await exchange.started.wait()
+                yield exchange
+                exchange.disconnect()
 
 
 @final
@@ -169,10 +175,17 @@ class _AsgiExchange:
     def __init__(self, buffered_chunks: int) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = {}
-        self.started = trio.Event()
-        self._sending = trio.CancelScope()
-        self._requests, self._received = trio.open_memory_channel[dict[str, Any]](0)
-        self._sent, self.chunks = trio.open_memory_channel[bytes](buffered_chunks)
+        self.started = anyio.Event()
+        self._sending = anyio.CancelScope()
+        self._requests, self._received = create_memory_object_stream[dict[str, Any]](0)
+        self._sent, self.chunks = create_memory_object_stream[bytes](buffered_chunks)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        for end in (self._requests, self._received, self._sent, self.chunks):
+            end.close()
 
     async def run(self, app: Framework, scope: dict[str, Any]) -> None:
         try:
@@ -213,7 +226,7 @@ class _AsgiExchange:
             self.started.set()
         elif message["type"] == "http.response.body":
             # After a disconnect the data is lost, as with a socket.
-            with suppress(trio.BrokenResourceError):
+            with suppress(anyio.BrokenResourceError):
                 await self._sent.send(message.get("body", b""))
             if not message.get("more_body", False):
                 self._sent.close()

@@ -110,6 +110,7 @@ def test_asyncio_needs_no_trio():
     """A stream on asyncio imports neither trio nor a server."""
     program = (
         "import json, sys, roundel_adapters.asgi, roundel_adapters.wakeup;"
+        "import roundel_adapters.testing;"
         "roundel_adapters.wakeup.Wakeup().notify();"
         "print(json.dumps(list(sys.modules)))"
     )

@@ -1,12 +1,17 @@
-"""The ASGI client without sockets, with applications of a few lines."""
+"""The ASGI client without sockets, on trio and on asyncio."""
 
 from __future__ import annotations
 
-import trio
-from trio.testing import wait_all_tasks_blocked
+import anyio
+from anyio import create_memory_object_stream
+from anyio.lowlevel import checkpoint
 
+from roundel import Event, History, Stream
+from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.testing import AsgiClient
+from roundel_adapters.wakeup import Wakeup
 from support.asgi_apps import START, body_message
+from support.asgi_peer import all_tasks_wait, approx, on_both_loops
 
 
 async def echo(scope, receive, send):
@@ -19,10 +24,11 @@ async def echo(scope, receive, send):
         await send(body_message(message.get("body", b"").upper(), more=more))
 
 
-async def test_body_is_sent_while_the_response_is_read(autojump_clock):
+@on_both_loops
+async def test_body_is_sent_while_the_response_is_read():
     """A response can be read while the request body is sent."""
-    sender, body = trio.open_memory_channel[bytes](0)
-    async with AsgiClient(echo).open("POST", "/", body=body) as response:
+    sender, body = create_memory_object_stream[bytes](0)
+    async with body, AsgiClient(echo).open("POST", "/", body=body) as response:
         await sender.send(b"one")
         first = await response.next_chunk()
         await sender.send(b"two")
@@ -34,7 +40,8 @@ async def test_body_is_sent_while_the_response_is_read(autojump_clock):
         assert response.status == 200
 
 
-async def test_application_waits_for_a_slow_reader(autojump_clock):
+@on_both_loops
+async def test_application_waits_for_a_slow_reader():
     """With `open()` the application waits until a chunk is read."""
     sent = []
 
@@ -45,16 +52,17 @@ async def test_application_waits_for_a_slow_reader(autojump_clock):
             sent.append(number)
 
     async with AsgiClient(app).open("GET", "/") as response:
-        await wait_all_tasks_blocked()
+        await all_tasks_wait()
         before = len(sent)
         await response.next_chunk()
-        await wait_all_tasks_blocked()
+        await all_tasks_wait()
 
         assert (0, 1) == (before, len(sent))
         assert response.headers == {}
 
 
-async def test_iterable_body(autojump_clock):
+@on_both_loops
+async def test_iterable_body():
     """`request()` accepts an iterable body."""
 
     async def chunks():
@@ -66,7 +74,8 @@ async def test_iterable_body(autojump_clock):
     assert b"AB" == response.body
 
 
-async def test_disconnect_during_the_body(autojump_clock):
+@on_both_loops
+async def test_disconnect_during_the_body():
     """Leaving the block disconnects, and closes the body's iterator."""
     received, ended = [], []
 
@@ -78,18 +87,19 @@ async def test_disconnect_during_the_body(autojump_clock):
     async def chunks():
         try:
             yield b"a"
-            await trio.sleep_forever()
+            await anyio.sleep_forever()
         finally:
             ended.append(True)
 
     async with AsgiClient(app).open("POST", "/", body=chunks()):
-        await wait_all_tasks_blocked()
+        await all_tasks_wait()
 
     assert ["http.request", "http.disconnect"] == received
     assert ended
 
 
-async def test_response_before_the_end_of_the_body(autojump_clock):
+@on_both_loops
+async def test_response_before_the_end_of_the_body():
     """A response before the end of the request body closes the body's iterator."""
     ended = []
 
@@ -109,7 +119,8 @@ async def test_response_before_the_end_of_the_body(autojump_clock):
     assert ended
 
 
-async def test_send_after_the_disconnect(autojump_clock):
+@on_both_loops
+async def test_send_after_the_disconnect():
     """A send after the disconnect does not fail."""
     done = []
 
@@ -126,7 +137,8 @@ async def test_send_after_the_disconnect(autojump_clock):
     assert done
 
 
-async def test_header_with_several_values(autojump_clock):
+@on_both_loops
+async def test_header_with_several_values():
     """A header with a list is sent once per value; the path is decoded."""
     scopes = []
 
@@ -149,3 +161,102 @@ async def test_header_with_several_values(autojump_clock):
         (b"cookie", b"a=1"),
         (b"cookie", b"b=2"),
     ] == scope["headers"]
+
+
+class Page:
+    """An application with one topic."""
+
+    def __init__(self):
+        self.history = History("e", snapshot=Event("start"))
+        self.wakeup = Wakeup()
+        self.stream = None
+
+    async def __call__(self, scope, receive, send):
+        self.stream = Stream(self.history, now=anyio.current_time(), retry=2000)
+        await StreamResponse(self.stream, self.wakeup)(scope, receive, send)
+
+    def publish(self, text):
+        self.history.append(Event(text), now=anyio.current_time())
+        self.wakeup.notify()
+
+
+@on_both_loops
+async def test_event_stream():
+    """Events are read one by one, or those that have arrived."""
+    page = Page()
+    async with AsgiClient(page).stream("/") as stream:
+        first = await stream.next_event()
+        page.publish("one")
+        page.publish("two")
+        await all_tasks_wait()
+        ready = stream.ready_events()
+
+        assert (200, "text/event-stream; charset=utf-8") == (
+            stream.status, stream.headers["content-type"],
+        )  # fmt: skip
+        assert ["start", "one", "two"] == [event.data for event in [first, *ready]]
+        assert ("e.2", 2000) == (stream.last_event_id, stream.retry)
+        assert [] == stream.ready_events()
+        page.stream.close()
+        page.wakeup.notify()
+        assert await stream.next_event() is None
+    assert not page.stream.is_open
+
+
+@on_both_loops
+async def test_leaving_the_block_disconnects():
+    """Leaving the block ends the response, also by an error."""
+    page = Page()
+    failed = False
+    try:
+        async with AsgiClient(page).stream("/") as stream:
+            await stream.next_event()
+            _ = [][0]
+    except* IndexError:
+        failed = True
+
+    assert failed
+    assert not page.stream.is_open
+    assert not page.wakeup.wakers
+
+
+@on_both_loops
+async def test_time_passes_while_a_stream_is_silent():
+    """A test waits for the stream's heartbeat in virtual time."""
+    page = Page()
+    async with AsgiClient(page).stream("/") as stream:
+        await stream.next_event()
+        await anyio.sleep(3600)
+        page.publish("late")
+
+        assert "late" == (await stream.next_event()).data
+        assert 3600.0 == approx(anyio.current_time())
+
+
+@on_both_loops
+async def test_error_of_the_application():
+    """An error of the application is raised by the client."""
+
+    async def app(scope, receive, send):
+        await checkpoint()
+        raise KeyError("slot")
+
+    raised = False
+    try:
+        await AsgiClient(app).request("GET", "/")
+    except* KeyError:
+        raised = True
+
+    assert raised
+
+
+@on_both_loops
+async def test_application_without_a_response():
+    """An application that sends nothing has status 0."""
+
+    async def app(scope, receive, send):
+        await receive()
+
+    response = await AsgiClient(app).request("GET", "/")
+
+    assert (0, b"") == (response.status, response.body)
