@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from .database import connect, describe_error, fsync, schema_version
+from .file_lock import check_sole_name, real_path
 
 
 def back_up(source: Path, destination: Path) -> None:
@@ -19,6 +20,7 @@ def back_up(source: Path, destination: Path) -> None:
     """
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file")
+    check_sole_name(real_path(source))
     part = destination.with_name(destination.name + ".part")
     _create(destination, part)
     try:

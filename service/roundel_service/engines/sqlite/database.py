@@ -34,6 +34,9 @@ MAX_WAL_BYTES: Final = 64 * 1024 * 1024
 BUSY_TIMEOUT: Final = 5.0
 """Timeout in seconds for a lock of another process on the file."""
 
+LOG_SUFFIXES: Final = ("-wal", "-shm")
+"""Suffixes of the write-ahead log and of its index."""
+
 MAX_LOAD_BYTES: Final = 128 * 1024 * 1024
 """Maximum length of a loaded text; mailboxes that are longer together load singly."""
 
@@ -123,8 +126,9 @@ class Database:
     """
 
     def __init__(self, path: Path, durability: Durability, max_claims: int) -> None:
-        self.path = path
         self._lock = FileLock(path)
+        self.path = self._lock.path
+        self._given_path = path.absolute()
         try:
             self._open(durability, max_claims)
         except sqlite3.Error as error:
@@ -149,15 +153,17 @@ class Database:
         self._reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LOAD_BYTES)
         self._reader.execute("PRAGMA query_only = 1")
         self._reader.execute("PRAGMA cell_size_check = 1")
-        self._inode = os.stat(self.path).st_ino
+        # The log exists since the write of the identity, as long as it is open.
+        log_paths = [self.path.with_name(self.path.name + it) for it in LOG_SUFFIXES]
+        self._files = {path: _inode(path) for path in (self._given_path, *log_paths)}
         fsync(self.path.parent)
 
     def check_path(self) -> None:
-        """Raise `OSError` if the path no longer names the open file."""
+        """Raise `OSError` if the path no longer names the open file and its log."""
         with suppress(FileNotFoundError):
-            if os.stat(self.path).st_ino == self._inode:
+            if all(_inode(path) == inode for path, inode in self._files.items()):
                 return
-        raise FileNotFoundError("the file was removed, moved or replaced")
+        raise FileNotFoundError("the file or its log was removed, moved or replaced")
 
     def write(self, parameters: Parameters) -> None:
         """Write and commit one batch."""
@@ -273,6 +279,11 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return token_urlsafe(9)
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def fsync(path: Path) -> None:

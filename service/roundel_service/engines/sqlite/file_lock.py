@@ -1,30 +1,82 @@
-"""A lock that lets only one process open a database file."""
+"""A lock that lets only one process open a database file.
+
+SQLite keeps its write-ahead log beside the file, under the name of the file. Two names
+of one file would have two logs, and each process would overwrite what the other one
+wrote. So the lock belongs to the real path, after all symbolic links, and a file with
+another name is rejected: a second hard link, or a mount of the file alone.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 from pathlib import Path
 from typing import final
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path of the file, after all symbolic links.
+
+    Raises `OSError` if the links form a loop.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise OSError(f"{path}: its symbolic links form a loop") from None
+
+
+def check_sole_name(path: Path, descriptor: int | None = None) -> None:
+    """Raise `OSError` unless *path*, a real path, is the only name of a regular file.
+
+    *descriptor* is that of the open file, if it is open.
+    """
+    status = os.stat(path if descriptor is None else descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is not a regular file: give another path")
+    if status.st_nlink > 1:
+        raise OSError(
+            f"{path} has {status.st_nlink} hard links, each with a write-ahead log of "
+            "its own: remove the others, or copy the file"
+        )
+    if str(path) in _mount_points():
+        raise OSError(
+            f"{path} is mounted as a single file, without its write-ahead log: "
+            "mount its folder"
+        )
+
+
+def _mount_points() -> set[str]:
+    """Return the paths on which something is mounted; empty if that is unknown."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    # proc(5): the fifth field, with white space in octal.
+    fields = (line.split()[4] for line in lines)
+    return {re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), f) for f in fields}
 
 
 @final
 class FileLock:
     """Locks *path* until `release()`, or until the process ends.
 
-    Creates the file if necessary. Raises `OSError` with the reason.
+    Creates the file if necessary; `path` is its real path. Raises `OSError` with the
+    reason.
     """
 
     def __init__(self, path: Path) -> None:
         # A lock on the file itself would end when any descriptor of it is closed,
         # and so would SQLite's own locks (POSIX).
-        lock_path = path.with_name(path.name + ".lock")
         self._descriptor = -1
         try:
+            self.path = real_path(path)
+            lock_path = self.path.with_name(self.path.name + ".lock")
             self._descriptor = _open(lock_path)
             _lock(self._descriptor)
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-            os.close(_open(path))
+            self._create()
         except BlockingIOError:
             owner = _owner(self._descriptor)
             self.release()
@@ -35,6 +87,13 @@ class FileLock:
         except OSError as error:
             self.release()
             raise _explain(path, error) from None
+
+    def _create(self) -> None:
+        descriptor = _open(self.path)
+        try:
+            check_sole_name(self.path, descriptor)
+        finally:
+            os.close(descriptor)
 
     def release(self) -> None:
         """Release the lock."""
@@ -62,6 +121,9 @@ def _owner(descriptor: int) -> str:
 
 
 def _explain(path: Path, error: OSError) -> OSError:
+    if error.errno is None:
+        # An error of this module, with a message of its own.
+        return error
     if isinstance(error, FileNotFoundError):
         return OSError(f"{path}: the folder {path.parent} does not exist: create it")
     if isinstance(error, IsADirectoryError):

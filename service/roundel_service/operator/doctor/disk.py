@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from ...engines.sqlite.file_lock import check_sole_name, real_path
 from .finding import Finding, failure, latency, ok, warning
 
 MIN_FREE = 1 << 30
@@ -57,6 +58,11 @@ def _nearest_existing(folder: Path) -> Path:
 def _file(path: Path) -> Iterator[Finding]:
     if not path.exists():
         yield ok("engine", f"sqlite, {path}: does not exist; serve creates it")
+        return
+    try:
+        check_sole_name(real_path(path))
+    except OSError as error:
+        yield failure("engine", str(error))
         return
     try:
         file = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

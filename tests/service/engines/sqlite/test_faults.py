@@ -127,7 +127,7 @@ async def test_removed_file(path):
         path.unlink()
         with pytest.raises(EngineUnavailable):
             await put(engine, "alice", note("2"))
-        with pytest.raises(EngineUnavailable, match="was removed, moved or replaced"):
+        with pytest.raises(EngineUnavailable, match="removed, moved or replaced"):
             await engine.check()
 
 
