@@ -160,8 +160,10 @@ def build_authenticator(
     return Authenticator(
         producer_keys=settings.producer_keys,
         keys=keys,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
+        audiences=settings.jwt_audience,
+        issuers=settings.jwt_issuer,
+        user_claim=settings.jwt_user_claim,
+        cookie=settings.cookie,
         clock=clock,
     )
 

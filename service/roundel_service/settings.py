@@ -19,7 +19,7 @@ from .engines.cache import CACHE_BYTES
 from .engines.sqlite.database import Durability
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
-from .identity.hmac_key import MIN_SECRET
+from .identity.hmac_key import MIN_SECRET, is_secret
 from .identity.jwks import check_source
 from .settings_fields import (
     choice,
@@ -31,6 +31,7 @@ from .settings_fields import (
     seconds,
     setting,
     split,
+    texts,
 )
 from .settings_sources import (
     PREFIX,
@@ -70,6 +71,15 @@ MIN_PRODUCER_KEY = 16
 """Minimum length of a producer key in characters: a dictionary has shorter ones."""
 
 _KEY = re.compile(rf"[ -~]{{{MIN_PRODUCER_KEY},}}")
+
+
+# RFC 7519 4.1: claims that name no user.
+_REGISTERED_CLAIMS = ("exp", "iat", "nbf", "aud", "iss")
+
+
+def _split_secrets(text: str) -> tuple[str, ...]:
+    """Return the secrets of a list; a single one keeps its white space."""
+    return split(text) if "," in text else (text,)
 
 
 def _parse_engine(text: str) -> str:
@@ -115,9 +125,10 @@ class Settings:
         secret=True,
         in_file=True,
     )
-    jwt_secret: str | None = setting(
-        f"a secret of at least {MIN_SECRET} bytes",
-        is_valid=lambda text: len(text.encode()) >= MIN_SECRET,
+    jwt_secret: tuple[str, ...] | None = list_of(
+        f"secrets of {MIN_SECRET} or more bytes, and no public key",
+        parse=_split_secrets,
+        is_valid=lambda secrets: all(map(is_secret, secrets)),
         default=None,
         secret=True,
         in_file=True,
@@ -128,8 +139,19 @@ class Settings:
         default=None,
         secret=True,
     )
-    jwt_audience: str | None = setting("a text", is_valid=bool, default=None)
-    jwt_issuer: str | None = setting("a text", is_valid=bool, default=None)
+    jwt_audience: tuple[str, ...] = texts()
+    jwt_issuer: tuple[str, ...] = texts()
+    jwt_user_claim: str = setting(
+        "the name of a claim, and none of " + ", ".join(_REGISTERED_CLAIMS),
+        is_valid=lambda text: text and text not in _REGISTERED_CLAIMS,
+        default="sub",
+    )
+    # RFC 6265 4.1.1: the name of a cookie is a token.
+    cookie: str = setting(
+        "a cookie name: letters, digits and !#$%&'*+.^_`|~-",
+        is_valid=re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII).fullmatch,
+        default="roundel",
+    )
     cors_origins: tuple[str, ...] = list_of(
         "origins like https://example.org",
         parse=split,

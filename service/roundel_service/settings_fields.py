@@ -86,6 +86,15 @@ def seconds(default: float) -> Any:  # noqa: ANN401
     return number(86_400, expected, default)
 
 
+def texts() -> Any:  # noqa: ANN401
+    """Define a setting that is a list of texts, none of them empty."""
+    return list_of("texts", parse=split, is_valid=_has_no_empty, default=())
+
+
+def _has_no_empty(values: tuple[str, ...]) -> bool:
+    return bool(values) and all(values)
+
+
 def split(text: str) -> tuple[str, ...]:
     """Return the values of a list; an empty text has none."""
     return tuple(part.strip() for part in text.split(",")) if text else ()

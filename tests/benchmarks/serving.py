@@ -300,7 +300,7 @@ class Workbench:
 
         file = self.folder / "tokens"
         if not file.exists():
-            secret, now = HmacKey(SECRET), int(time.time())
+            secret, now = HmacKey((SECRET,)), int(time.time())
             times = {"iat": now, "exp": now + 86_400}
             tokens = (
                 secret.sign({"sub": f"u{number}", **times})

@@ -52,7 +52,7 @@ class Server:
         return self.url.removeprefix("http://")
 
     def token(self, user: str) -> str:
-        authenticator = Authenticator(producer_keys=(), keys=HmacKey(self.secret))
+        authenticator = Authenticator(producer_keys=(), keys=HmacKey((self.secret,)))
         return authenticator.sign(user, ttl=3600)
 
     def notify(self, user: str, title: str) -> dict[str, Any]:

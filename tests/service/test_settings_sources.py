@@ -129,7 +129,7 @@ def test_line_end_is_no_part_of_a_value(tmp_path, end):
     settings = load({}, {**environment, **audience})
 
     assert (KEY,) == settings.producer_keys
-    assert settings.jwt_secret == SECRET
+    assert (SECRET,) == settings.jwt_secret
     assert settings.jwt_audience == load({}, {**KEYS, **audience}).jwt_audience
 
 
@@ -137,7 +137,7 @@ def test_only_one_line_end_is_dropped():
     """The rest of a secret stays as it is, white space included."""
     environment = {"ROUNDEL_JWT_SECRET": f" {SECRET} \n\n"}
 
-    assert load({}, {**KEYS, **environment}).jwt_secret == f" {SECRET} \n"
+    assert load({}, {**KEYS, **environment}).jwt_secret == (f" {SECRET} \n",)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_secrets_are_read_from_files(tmp_path, content):
     }
     settings = load({}, environment)
 
-    assert settings.jwt_secret == SECRET
+    assert (SECRET,) == settings.jwt_secret
     assert (KEY, f"{KEY}2") == settings.producer_keys
 
 
@@ -167,8 +167,8 @@ def test_file_of_a_secret_is_named_in_toml_too(tmp_path):
     file = toml(tmp_path, f'jwt_secret_file = "{secret}"')
     keys = {"ROUNDEL_PRODUCER_KEYS": KEY}
 
-    assert "t" * 32 == load({}, keys, file).jwt_secret
-    assert SECRET == load({}, KEYS, file).jwt_secret
+    assert ("t" * 32,) == load({}, keys, file).jwt_secret
+    assert (SECRET,) == load({}, KEYS, file).jwt_secret
 
 
 def test_secret_and_its_file_are_not_set_together(tmp_path):
@@ -222,7 +222,7 @@ def test_short_secret_in_a_file_is_refused_and_not_shown(tmp_path):
     environment = {"ROUNDEL_JWT_SECRET": "", "ROUNDEL_JWT_SECRET_FILE": str(secret)}
     (line,) = refused(environment=environment)
 
-    assert line.startswith("ROUNDEL_JWT_SECRET_FILE (environment): expected a secret")
+    assert line.startswith("ROUNDEL_JWT_SECRET_FILE (environment): expected secrets")
     assert "short-secret" not in line
 
 

@@ -150,13 +150,14 @@ class _Reporter:
 
 
 def _authenticator(file: Path | None) -> Authenticator:
-    names = ("jwt_secret", "jwt_audience", "jwt_issuer")
+    names = ("jwt_secret", "jwt_audience", "jwt_issuer", "jwt_user_claim")
     settings = load_some(names, os.environ, file)
     if settings["jwt_secret"] is None:
         raise ConfigError("ROUNDEL_JWT_SECRET: not set, expected the signing secret")
     return Authenticator(
         producer_keys=(),
         keys=HmacKey(settings["jwt_secret"]),
-        audience=settings["jwt_audience"],
-        issuer=settings["jwt_issuer"],
+        audiences=settings["jwt_audience"],
+        issuers=settings["jwt_issuer"],
+        user_claim=settings["jwt_user_claim"],
     )

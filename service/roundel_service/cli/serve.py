@@ -69,11 +69,15 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_USER_TTL        7776000 seconds until a store removes an idle mailbox
       ROUNDEL_WORKERS         1 process; more with a shared engine
       ROUNDEL_PRODUCER_KEYS   keys of backends, 16 characters or more  (required)
-      ROUNDEL_JWT_SECRET      signs users' tokens, 32 bytes or more   (required, or)
+      ROUNDEL_JWT_SECRET      secrets of users' tokens, 32 bytes or more; the first
+                              signs, any verifies                      (required, or)
       ROUNDEL_JWKS            a file or URL of public keys that verify them
-      ROUNDEL_JWT_AUDIENCE    the required aud of tokens
-      ROUNDEL_JWT_ISSUER      the required iss of tokens
+      ROUNDEL_JWT_AUDIENCE    the required aud of tokens, or several
+      ROUNDEL_JWT_ISSUER      the required iss of tokens, or several
+      ROUNDEL_JWT_USER_CLAIM  sub, the claim with the name of the user
+      ROUNDEL_COOKIE          roundel, the cookie with a token
       ROUNDEL_CORS_ORIGINS    allowed other origins, separated by commas
+      ROUNDEL_HTTP2           on; off: plain listeners speak HTTP/1.1 only
       ROUNDEL_RETRY           5 seconds until a browser returns from a drain or a cut
       ROUNDEL_PING            25 seconds of silence before a ping
       ROUNDEL_MAX_AGE         600 seconds until a stream must reconnect

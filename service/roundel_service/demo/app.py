@@ -94,8 +94,8 @@ class Demo:
         token = self._service.authenticator.sign(user, ttl=COOKIE_TTL)
         path = _prefix_of(user)
         return (
-            f"roundel={token}; Path={path}/; Max-Age={COOKIE_TTL}; "
-            "HttpOnly; SameSite=Strict"
+            f"{self._service.authenticator.cookie}={token}; Path={path}/; "
+            f"Max-Age={COOKIE_TTL}; HttpOnly; SameSite=Strict"
         )
 
     def _setup(self) -> bytes:

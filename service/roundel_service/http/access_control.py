@@ -68,7 +68,8 @@ class AccessControl:
 
     async def authenticate_producer(self, request: Request) -> Producer:
         """Return the calling producer without charging it; raises a 401 or 403."""
-        return await _identified(self.authenticator.producer(_credentials(request)))
+        credentials = self._credentials(request)
+        return await _identified(self.authenticator.producer(credentials))
 
     async def user(self, request: Request) -> User:
         """Return the calling user; raises a 401, 403 or 429 `Problem`."""
@@ -79,7 +80,8 @@ class AccessControl:
 
     async def caller(self, request: Request) -> Caller:
         """Return the calling producer or user; raises a 401, 403 or 429 `Problem`."""
-        caller = await _identified(self.authenticator.caller(_credentials(request)))
+        credentials = self._credentials(request)
+        caller = await _identified(self.authenticator.caller(credentials))
         if isinstance(caller, Producer):
             self.charge(caller, 1)
             return caller
@@ -92,7 +94,7 @@ class AccessControl:
 
         The credential may be revoked: the caller checks the mailbox.
         """
-        credentials = _credentials(request, ticket)
+        credentials = self._credentials(request, ticket)
         user = await _identified(self.authenticator.user(credentials))
         self._check_origin(request, user)
         return user
@@ -137,6 +139,13 @@ class AccessControl:
                 headers={"Retry-After": str(seconds)},
             )
 
+    def _credentials(self, request: Request, ticket: str | None = None) -> Credentials:
+        return Credentials(
+            authorization=tuple(request.headers.getlist("Authorization")),
+            cookies=tuple(request.cookies(self.authenticator.cookie)),
+            ticket=ticket,
+        )
+
     def _check_origin(self, request: Request, user: User) -> None:
         """Raise a 403 `Problem` for a write by cookie from a foreign origin (CSRF)."""
         if not user.by_cookie or request.method not in _WRITES:
@@ -155,11 +164,3 @@ async def _identified(caller: Awaitable[_Caller]) -> _Caller:
         raise Problem("forbidden", str(error)) from None
     except KeysUnavailable:
         raise Problem("keys-unavailable") from None
-
-
-def _credentials(request: Request, ticket: str | None = None) -> Credentials:
-    return Credentials(
-        authorization=tuple(request.headers.getlist("Authorization")),
-        cookies=tuple(request.cookies("roundel")),
-        ticket=ticket,
-    )

@@ -35,14 +35,18 @@ Keys: TypeAlias = HmacKey | JwksClient
 class Authenticator:
     """Identifies the caller from the credentials of a request.
 
-    *producer_keys* are secrets and are never printed. The *audience* and *issuer* of a
-    token are checked if given. *clock* returns seconds since 1970.
+    *producer_keys* are secrets and are never printed. A token has to be for one of
+    *audiences* and from one of *issuers*, if there are any. Its *user_claim* names the
+    user. *cookie* is the name of the cookie with a token. *clock* returns seconds since
+    1970.
     """
 
     producer_keys: Sequence[str]
     keys: Keys
-    audience: str | None = None
-    issuer: str | None = None
+    audiences: Sequence[str] = ()
+    issuers: Sequence[str] = ()
+    user_claim: str = "sub"
+    cookie: str = "roundel"
     clock: Callable[[], float] = time.time
     tickets: Tickets = attrs.field(init=False)
 
@@ -79,7 +83,7 @@ class Authenticator:
         if credentials.cookies:
             return await self._from_cookies(credentials.cookies)
         raise InvalidCredentials(
-            "expected Authorization: Bearer, or the cookie roundel"
+            f"expected Authorization: Bearer, or the cookie {self.cookie}"
         )
 
     def _producer_with(self, credential: str) -> Producer | None:
@@ -135,20 +139,24 @@ class Authenticator:
 
     def _check_audience_and_issuer(self, claims: Claims) -> None:
         audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if self.audience is not None and self.audience not in audiences:
+        # RFC 7519 4.1.3: a text or a list of texts.
+        given = audience if isinstance(audience, list) else [audience]
+        if self.audiences and not any(each in given for each in self.audiences):
             raise InvalidCredentials("the token's aud is not the expected audience")
-        if self.issuer is not None and self.issuer != claims.get("iss"):
+        if self.issuers and claims.get("iss") not in self.issuers:
             raise InvalidCredentials("the token's iss is not the expected issuer")
 
     def _user_from(self, claims: Claims) -> User:
-        name, now = claims.get("sub"), self.clock()
+        claim, now = self.user_claim, self.clock()
+        name = claims.get(claim)
         expires_at = _time_claim(claims, "exp")
         issued_at = _time_claim(claims, "iat", 0.0)
         if not isinstance(name, str):
-            raise InvalidCredentials("the token's sub is not a user name")
+            raise InvalidCredentials(f"the token's {claim} is not a user name")
         if reason := check_user_name(name):
-            raise InvalidCredentials(f"the token's sub is not a user name: {reason}")
+            raise InvalidCredentials(
+                f"the token's {claim} is not a user name: {reason}"
+            )
         if expires_at <= now:
             raise InvalidCredentials("the token has expired")
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
@@ -170,10 +178,10 @@ class Authenticator:
                 "not possible with ROUNDEL_JWKS: expected ROUNDEL_JWT_SECRET"
             )
         now = self.clock()
-        claims = {"sub": user, "exp": round(now + ttl, 3), "iat": round(now, 3)}
-        expected = {"aud": self.audience, "iss": self.issuer}
-        claims |= {name: value for name, value in expected.items() if value is not None}
-        return self.keys.sign(claims)
+        times = {"exp": round(now + ttl, 3), "iat": round(now, 3)}
+        expected = {"aud": self.audiences, "iss": self.issuers}
+        firsts = {name: values[0] for name, values in expected.items() if values}
+        return self.keys.sign({self.user_claim: user, **times, **firsts})
 
 
 def _bearer_credential(fields: Sequence[str]) -> str | None:

@@ -22,7 +22,7 @@ def test_authenticator_is_built_without_joserfc_and_httpx2():
             import_module(f"roundel_service.identity.{{name}}")
         from roundel_service.identity.hmac_key import HmacKey
         from roundel_service.identity.authenticator import Authenticator
-        Authenticator(producer_keys=("key",), keys=HmacKey("x" * 32))
+        Authenticator(producer_keys=("key",), keys=HmacKey(("x" * 32,)))
         print({{"joserfc", "cryptography", "httpx2"}} & {{*sys.modules}})
         sys.modules["roundel_service.identity.jose"].import_all()
         print("joserfc" in sys.modules)
