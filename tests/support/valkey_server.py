@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -136,13 +136,20 @@ class Server:
         return False
 
     def execute(self, *words: str | bytes) -> Any:
-        """Execute one command on a new connection, and return the reply."""
+        """Execute one command on a new connection, and return the reply as text."""
+        return self._execute(words, _parse_reply)
+
+    def dump(self, key: str) -> bytes:
+        """Return the value of a key in the form that ``RESTORE`` takes."""
+        return self._execute(("DUMP", key), _parse_bytes)
+
+    def _execute(self, words: Sequence[str | bytes], parse: Callable) -> Any:
         encoded = [w.encode() if isinstance(w, str) else w for w in words]
         lines = [b"*%d" % len(words), *(b"$%d\r\n%b" % (len(w), w) for w in encoded)]
         with self._connect() as connection:
             connection.sendall(b"\r\n".join([*lines, b""]))
             with connection.makefile("rb") as reply:
-                return _parse_reply(reply)
+                return parse(reply)
 
     def _connect(self) -> socket.socket:
         connection = socket.create_connection((self.host, self.port), 5.0)
@@ -178,6 +185,10 @@ class Server:
             self._process.wait()
         self._reserved.close()
         shutil.rmtree(Path(self._directory), ignore_errors=True)
+
+
+def _parse_bytes(lines) -> bytes:
+    return lines.read(int(lines.readline()[1:]))
 
 
 def _parse_reply(lines) -> Any:

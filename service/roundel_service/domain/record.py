@@ -47,6 +47,11 @@ class Record:
         """The current badge, taken from the latest change if there is one."""
         return self.changes.newest.badge if self.changes else self.mailbox.badge
 
+    def is_before(self, other: Record) -> bool:
+        """Return whether this is an earlier version in the epoch of *other*."""
+        mine, others = self.mailbox, other.mailbox
+        return mine.epoch == others.epoch and mine.v < others.v
+
     def expire(self, *, now: float, limits: RecordLimits) -> Record:
         """Return the record without the items that are expired at *now*."""
         if self.mailbox.expires_at > now:

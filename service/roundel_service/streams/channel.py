@@ -67,8 +67,9 @@ class UserChannel:
     def update(self, record: Record) -> None:
         """Append *record* to the view histories and wake the streams.
 
-        An older record is ignored, and one without a visible change wakes no stream.
-        If the record ends the user's streams, each subscriber ends as revoked.
+        An older record is ignored; the hub finds out why it is older. A record without
+        a visible change wakes no stream. If it ends the user's streams, each subscriber
+        ends as revoked.
         """
         old, new = self.record.mailbox, record.mailbox
         if new.epoch == old.epoch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from random import random
 from secrets import token_urlsafe
 from typing import Any, final
@@ -16,9 +17,16 @@ import trio
 from ..domain.badge import Badge
 from ..domain.changes import Removed
 from ..domain.mailbox import Applied
-from ..domain.operations import DeleteUser, Notify, Operation, Retract, SetGauge
+from ..domain.operations import (
+    DeleteUser,
+    Notify,
+    Operation,
+    Retract,
+    SetGauge,
+    StartNewEpoch,
+)
 from ..domain.record import Record
-from ..engines.base import ApplyResult, Engine, UserOperation
+from ..engines.base import ApplyResult, Engine, EngineUnavailable, UserOperation
 from ..telemetry.metrics import Metrics
 from .channel import UserChannel
 from .expiry import ActiveExpiry
@@ -144,7 +152,7 @@ class Hub:
         pending = self._pending_reads.setdefault(user, _PendingRead())
         pending.readers += 1
         try:
-            record = await self.engine.read(user)
+            record = await self._read(user)
         finally:
             pending.readers -= 1
             if not pending.readers:
@@ -161,10 +169,29 @@ class Hub:
         self._expiry.schedule(user, record.mailbox.expires_at)
         return channel
 
+    async def _read(self, user: str) -> Record:
+        """Read the record of *user*; start a new epoch if the store lost versions."""
+        channel = self._channels.get(user)
+        shown = channel.record if channel else None
+        record = await self.engine.read(user)
+        if shown is None or not record.is_before(shown):
+            return record
+        # Clients have seen the lost versions, and must not meet them again.
+        await self.apply(user, StartNewEpoch(token_urlsafe(9)))
+        return await self.engine.read(user)
+
+    async def _compare(self, user: str) -> None:
+        """Compare the channel of *user* with the store."""
+        with suppress(EngineUnavailable):
+            await self.channel(user)
+
     def _on_change(self, user: str, record: Record) -> None:
         if pending := self._pending_reads.get(user):
             pending.record = record
         if channel := self._channels.get(user):
+            if record.is_before(channel.record) and self._nursery is not None:
+                # Either the notification is late, or the store lost versions.
+                self._nursery.start_soon(self._compare, user)
             channel.update(record)
             self._expiry.schedule(user, record.mailbox.expires_at)
 

@@ -33,8 +33,12 @@ class UnreliableEngine:
         self.read_delay = 0.0
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
-        self.listened = users
+        self.listener, self.listened = listener, users
         self._engine.listen(listener, users)
+
+    def rewind(self, user: str, record: Record) -> None:
+        """Go back to an earlier record, as a store does that lost writes."""
+        self._engine._records[user] = record
 
     async def read(self, user: str) -> Record:
         await trio.sleep(self.read_delay)
@@ -157,3 +161,35 @@ async def test_users_without_streams_are_not_listened_to(autojump_clock, hub, en
     listened.append("alice" in engine.listened)
 
     assert [False, True, False, True, False] == listened
+
+
+@pytest.mark.parametrize("is_notified", [True, False])
+async def test_rewound_store(is_notified, autojump_clock, hub, engine):
+    """Versions that streams have told are never told again with other content."""
+    channel = await hub.channel("alice")
+    await hub.apply("alice", note("a"))
+    older = channel.record
+    await hub.apply_all([("alice", note("b")), ("alice", note("c"))])
+    newest = channel.record.mailbox
+    engine.rewind("alice", older)
+    if is_notified:
+        await hub.apply("alice", note("d"))
+    else:
+        assert channel is await hub.channel("alice")
+    await trio.sleep(1)
+
+    assert newest.epoch != channel.record.mailbox.epoch
+    assert channel.record == await engine.read("alice")
+
+
+async def test_late_notification(autojump_clock, hub, engine):
+    """A notification that is late does not start a new epoch."""
+    channel = await hub.channel("alice")
+    await hub.apply("alice", note("a"))
+    older = channel.record
+    await hub.apply("alice", note("b"))
+    newest = channel.record
+    engine.listener("alice", older)
+    await trio.sleep(1)
+
+    assert newest == channel.record == await engine.read("alice")

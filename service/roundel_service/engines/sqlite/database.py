@@ -146,7 +146,7 @@ class Database:
         self._writer.executescript(
             schema.BATCH_VIEW.replace("{max_claims}", str(max_claims))
         )
-        self.key, self.generation = _identity(self._writer, durability)
+        self.generation = _generation(self._writer, durability)
         (last,) = self._writer.execute("SELECT max(id) FROM user").fetchone()
         self.last_id: int = last or 0
         self._reader = connect(self.path)
@@ -253,24 +253,21 @@ def _prepare(
     """)
 
 
-def _identity(
-    connection: sqlite3.Connection, durability: Durability
-) -> tuple[str, str]:
-    """Return the key of the epochs and the current generation; create missing ones."""
+def _generation(connection: sqlite3.Connection, durability: Durability) -> str:
+    """Return the current generation; create a missing one."""
     meta = dict(connection.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
     boot, risked = _boot_id(), meta.get("risked", "")
     if risked not in ("", boot):
         # The machine restarted, so the last acknowledged writes may be missing.
         meta["generation"] = risked = ""
     values = {
-        "key": meta.get("key") or token_urlsafe(32),
         "generation": meta.get("generation") or token_urlsafe(9),
         "risked": risked if durability == "full" else boot,
     }
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
     connection.execute("COMMIT")
-    return values["key"], values["generation"]
+    return values["generation"]
 
 
 def _boot_id() -> str:

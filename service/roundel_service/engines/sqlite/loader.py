@@ -9,6 +9,7 @@ the damaged mailboxes fail.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from secrets import token_urlsafe
 from typing import Protocol, TypeVar, final
 
 import attrs
@@ -21,7 +22,6 @@ from ..base import MailboxDamaged
 from ..cache import record_weight
 from ..damage import DamageLog
 from ..deserialization import RecordDecodeError
-from ..epochs import first_epoch
 from .database import Database
 from .group_commit import StoredRecord
 from .rows import decode_stored, salvage
@@ -114,9 +114,10 @@ class RecordLoader:
         return decode_stored(text, self._database.generation, size)
 
     def _add_unwritten(self, user: str) -> None:
-        key = f"{self._database.key}{self._database.generation}".encode()
-        epoch = first_epoch(key, user)
-        self._add(user, StoredRecord(None, Record(Mailbox(epoch=epoch))))
+        # Random: what is left in a file that lost a mailbox must not lead back to an
+        # epoch whose versions clients have seen.
+        mailbox = Mailbox(epoch=token_urlsafe(9))
+        self._add(user, StoredRecord(None, Record(mailbox)))
 
     def _add(self, user: str, stored: StoredRecord) -> None:
         # A record that was loaded or committed during this load is newer.

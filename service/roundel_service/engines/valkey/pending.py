@@ -52,7 +52,8 @@ class StoredRecord:
     is empty if the mailbox was never written. *timeline* is the current timeline.
     *indexed_at* is when all items were last indexed, in seconds since 1970. The record
     has its changes only if it *is_complete*. If the stored mailbox is damaged, *damage*
-    is the error, and the record is empty.
+    is the error, and the record is what a deletion keeps of it. It *is_rewound* if a
+    later version of the same epoch was stored before.
     """
 
     record: Record
@@ -61,6 +62,7 @@ class StoredRecord:
     indexed_at: float = 0.0
     is_complete: bool = True
     damage: MailboxDamaged | None = None
+    is_rewound: bool = False
 
     @property
     def write_id(self) -> bytes:
@@ -69,11 +71,19 @@ class StoredRecord:
 
     @property
     def needs_new_epoch(self) -> bool:
-        """Whether the timeline has changed since the last write.
+        """Whether there is no write, or none since the timeline has changed.
 
-        A later write may have been lost, so the mailbox continues in a new epoch.
+        A later write may have been lost, so the mailbox continues in a new epoch. A
+        mailbox that was never written begins in a random one, which the first read or
+        write stores.
         """
-        return bool(self.revision) and not self.revision.endswith(self.timeline)
+        return self.is_rewound or not self.revision.endswith(self.timeline)
+
+    def newer_than(self, before: StoredRecord) -> StoredRecord:
+        """Return the record, which was loaded after *before*; it may be rewound."""
+        if not self.record.is_before(before.record):
+            return self
+        return attrs.evolve(self, is_rewound=True)
 
     def without_changes(self) -> StoredRecord:
         """Return the record without its changes; a write does not need them."""
@@ -138,6 +148,8 @@ class MailboxTransaction:
 
     def set_stored(self, stored: StoredRecord) -> None:
         """Set the record that was loaded from the store."""
+        if self.cached is not None:
+            stored = stored.newer_than(self.cached)
         self.stored, self.is_fresh = stored, True
 
     def reload(self, cached: StoredRecord) -> None:

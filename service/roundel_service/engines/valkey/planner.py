@@ -17,8 +17,7 @@ from ...domain.record import Record, RecordLimits
 from .. import serialization
 from ..base import MailboxDamaged
 from ..damage import DamageLog
-from ..deserialization import RecordDecodeError
-from ..epochs import first_epoch
+from ..deserialization import RecordDecodeError, decode_mailbox
 from ..serialization import RecordDiff
 from . import rows
 from .client import Command
@@ -38,6 +37,10 @@ _REVISION: Final = re.compile(rf"[0-9a-f]{{{WRITE_ID_SIZE}}}[0-9A-Za-z_-]+")
 
 DAY: Final = 86_400.0
 """Interval in seconds at which all items of a written mailbox are indexed again."""
+
+
+NOTHING: Final = Record(Mailbox(epoch=""))
+"""The place of a record that is not stored or not readable."""
 
 
 @final
@@ -80,35 +83,33 @@ class WritePlanner:
             error = RecordDecodeError("the key is no hash")
             return self._damaged(user, b"", timeline, error)
         if not flat:
-            return self._never_written(user, timeline)
+            return StoredRecord(record=NOTHING, revision=b"", timeline=timeline)
         stored = dict(zip(flat[::2], flat[1::2], strict=True))
         revision = stored.get(b"w", b"")
         try:
             record, indexed_at = _decode(stored)
         except Exception as error:  # a record must not end the process
-            return self._damaged(user, revision, timeline, error)
+            salvaged = Record(_salvage(stored))
+            return self._damaged(user, revision, timeline, error, salvaged)
         loaded = StoredRecord(
             record=record, revision=revision, timeline=timeline, indexed_at=indexed_at
         )
         return loaded if transaction.is_complete else loaded.without_changes()
 
     def _damaged(
-        self, user: str, revision: bytes, timeline: bytes, error: Exception
+        self,
+        user: str,
+        revision: bytes,
+        timeline: bytes,
+        error: Exception,
+        salvaged: Record = NOTHING,
     ) -> StoredRecord:
         return StoredRecord(
-            record=Record(Mailbox(epoch="")),
+            record=salvaged,
             revision=revision,
             timeline=timeline,
             damage=self.damage_log.record(user, error),
         )
-
-    def _never_written(self, user: str, timeline: bytes) -> StoredRecord:
-        # A mailbox expires later than user_ttl after its last write, so in a later
-        # span. Span and timeline keep an expired or lost epoch from coming back.
-        span = int(self.clock() // self.user_ttl)
-        epoch = first_epoch(timeline, f"{user}/{span}")
-        record = Record(Mailbox(epoch=epoch))
-        return StoredRecord(record=record, revision=b"", timeline=timeline)
 
     def plan(
         self, user: str, stored: StoredRecord, operations: Sequence[PendingOperation]
@@ -136,8 +137,10 @@ class WritePlanner:
         before = stored.record if is_readable else None
         diff = serialization.diff(before, record)
         now = self.clock()
-        index_all = diff.replace or stored.indexed_at + DAY < now
-        indexed_at = now if index_all else None
+        is_due = diff.replace or stored.indexed_at + DAY < now
+        # An empty mailbox without a write needs no index.
+        index_all = is_due and record.mailbox.v > 0
+        indexed_at = now if index_all else 0.0 if diff.replace else None
         items = record.mailbox.items if index_all else diff.items
         write_id = secrets.token_hex(WRITE_ID_SIZE // 2).encode()
         return PlannedWrite(
@@ -161,8 +164,7 @@ class WritePlanner:
         now, limits, record = self.clock(), self.limits, stored.record
         damage = stored.damage
         if damage is None and stored.needs_new_epoch:
-            renew = StartNewEpoch(secrets.token_urlsafe(9))
-            record, _ = record.apply(renew, now=now, limits=limits)
+            record = self._start_epoch(record)
         results: list[OperationResult] = []
         for operation in (pending.operation for pending in operations):
             if damage is not None and not isinstance(operation, DeleteUser):
@@ -179,6 +181,15 @@ class WritePlanner:
             except TooManyCategories as error:
                 results.append(error)
         return record, results
+
+    def _start_epoch(self, record: Record) -> Record:
+        # Random: what is left in a store that lost a mailbox must not lead back to an
+        # epoch whose versions clients have seen.
+        epoch = secrets.token_urlsafe(9)
+        if record.mailbox.v == 0:
+            return Record(attrs.evolve(record.mailbox, epoch=epoch))
+        renew = StartNewEpoch(epoch)
+        return record.apply(renew, now=self.clock(), limits=self.limits)[0]
 
     def commit(self, user: str, plan: PlannedWrite) -> Command:
         """Return the command that writes *plan* if the stored record is unchanged."""
@@ -205,6 +216,14 @@ def _decode(stored: Mapping[bytes, bytes]) -> tuple[Record, float]:
     if not _REVISION.fullmatch(fields["w"]):
         raise RecordDecodeError("the revision is no revision")
     return rows.decode(fields), rows.decode_time(fields["x"])
+
+
+def _salvage(stored: Mapping[bytes, bytes]) -> Mailbox:
+    """Return the times at which the user's streams and tokens were ended, if any."""
+    try:
+        return decode_mailbox(stored[b"h"].decode())
+    except (KeyError, ValueError):
+        return NOTHING.mailbox
 
 
 def _removed_tags(before: Record | None, after: Record, diff: RecordDiff) -> set[str]:

@@ -66,6 +66,7 @@ async def test_restored_copy_has_new_epochs(path, copy):
         before = await epochs(engine, *users)
         back_up(path, copy)
         assert before == await epochs(engine, *users)
+    users = users[:2]  # a mailbox that was never written has no stored epoch
     shutil.copy(copy, path.with_name("again.db"))
     async with running(copy) as restored:
         # Both a write and a read start the new epoch.
@@ -80,7 +81,7 @@ async def test_restored_copy_has_new_epochs(path, copy):
 
     assert applied.badge.epoch == after[0]
     assert sorted(holders) == ["alice", "bob"]
-    assert 9 == len({*before, *after, *once_more})
+    assert 7 == len({*before, *after, *once_more})
 
 
 async def test_existing_file_is_not_overwritten(path, copy):

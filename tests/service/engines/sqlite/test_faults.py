@@ -120,6 +120,22 @@ async def test_expiry_that_cannot_be_committed(path):
         assert (await engine.read("alice")).badge.unread == 0
 
 
+@pytest.mark.parametrize("read_first", [True, False])
+async def test_deleted_mailbox(read_first, path):
+    """A mailbox that was deleted from the file continues in an unused epoch."""
+    seen: set[tuple[str, int]] = set()
+    for _ in range(3):
+        async with running(path) as engine:
+            if read_first:
+                assert (await engine.read("alice")).mailbox.v == 0
+            for number in range(3):
+                badge = (await put(engine, "alice", note(f"{number}"))).badge
+                assert (badge.epoch, badge.v) not in seen
+                seen.add((badge.epoch, badge.v))
+        with closing(sqlite3.connect(path, isolation_level=None)) as file:
+            file.execute("DELETE FROM user WHERE name = 'alice'")
+
+
 async def test_removed_file(path):
     """Writes fail if the path no longer names the open file."""
     async with running(path) as engine:

@@ -13,7 +13,13 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
-from roundel_service.domain.operations import DeleteUser, Mark, MarkAll, Notify
+from roundel_service.domain.operations import (
+    DeleteUser,
+    Disconnect,
+    Mark,
+    MarkAll,
+    Notify,
+)
 from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
@@ -125,6 +131,18 @@ async def test_damaged_row(kind, damage, store):
 async def test_damaged_mailbox(name, store):
     """Only the user of a damaged mailbox gets an error; `DeleteUser` replaces it."""
     await check_damage(MAILBOXES[name], store)
+
+
+async def test_deletion_ends_no_stream(store):
+    """Deleting a damaged mailbox keeps the time at which its streams were ended."""
+    async with run_engine(store.url) as engine:
+        work = [(USER, note("1")), (USER, Disconnect())]
+        disconnected_at = (await engine.apply(work))[1].mailbox.disconnected_at
+    put("foo", "bar")(store)
+    async with run_engine(store.url) as engine:
+        (deleted,) = await engine.apply([(USER, DeleteUser("new"))])
+
+    assert disconnected_at == deleted.mailbox.disconnected_at > 0
 
 
 async def check_damage(damage: Damage, store: Server) -> None:

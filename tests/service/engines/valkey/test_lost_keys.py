@@ -1,0 +1,91 @@
+"""A store that lost or rewound one key: no version of an epoch exists twice."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from roundel_service.domain.operations import Disconnect, Expire
+from roundel_service.engines.valkey.keys import Keys
+from support import valkey_server
+from support.valkey_nodes import USERS, notification, run_node, wait_until_consistent
+
+USER = USERS[0]
+MAILBOX = Keys("roundel").user(USER)
+
+
+@pytest.fixture(scope="module", params=valkey_server.mainly("redis"))
+def shared_store(request):
+    with valkey_server.server(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def store(shared_store):
+    shared_store.execute("FLUSHALL")
+    return shared_store
+
+
+@pytest.mark.parametrize("read_first", [True, False])
+@pytest.mark.parametrize("same_node", [True, False])
+async def test_lost_mailbox(same_node, read_first, store):
+    """A mailbox that the store lost continues in an epoch that was never used."""
+    seen: set[tuple[str, int]] = set()
+    async with run_node(store.url) as one, run_node(store.url) as two:
+        writer = one if same_node else two
+        for number in range(4):
+            if read_first:
+                empty = (await one.engine.read(USER)).badge
+                assert (0, 0) == (empty.v, empty.unread)
+            for name in "abc":
+                name = f"{number}{name}"
+                (applied,) = await writer.engine.apply([(USER, notification(name))])
+                at = (applied.badge.epoch, applied.badge.v)
+                assert at not in seen
+                seen.add(at)
+            stored = await wait_until_consistent(store.url, [one, two])
+            assert 3 == stored[USER].badge.unread
+            store.execute("DEL", MAILBOX)
+
+
+async def test_first_write_keeps_the_epoch_that_was_read(store):
+    """A first notification is a version of the epoch that an open stream has."""
+    async with run_node(store.url) as one, run_node(store.url) as two:
+        epoch = one.clients.records[USER].mailbox.epoch
+        await two.engine.apply([(USER, notification("1"))])
+        stored = await wait_until_consistent(store.url, [one, two])
+
+    assert (epoch, 1) == (stored[USER].mailbox.epoch, stored[USER].mailbox.v)
+    assert set() == one.clients.resets | two.clients.resets
+
+
+async def test_readers_are_not_listed(store):
+    """A mailbox that was only read is not in the list of users."""
+    async with run_node(store.url) as node:
+        await node.engine.apply([(USER, Expire()), ("carol", Disconnect())])
+
+        assert [] == await node.engine.users(None, 99)
+
+        await node.engine.apply([(USER, notification("1"))])
+
+        assert [USER] == await node.engine.users(None, 99)
+
+
+@pytest.mark.parametrize("read_first", [True, False])
+async def test_rewound_mailbox(read_first, store):
+    """A node that knows a later version starts a new epoch for an older copy."""
+    async with run_node(store.url) as one, run_node(store.url) as two:
+        await one.engine.apply([(USER, notification("1"))])
+        copy = store.dump(MAILBOX)
+        (newest,) = await one.engine.apply([(USER, notification("2"))])
+        await wait_until_consistent(store.url, [one, two])
+        store.execute("DEL", MAILBOX)
+        store.execute("RESTORE", MAILBOX, "0", copy)
+        with trio.fail_after(2.0):
+            if read_first:
+                await two.engine.read(USER)
+            await one.engine.apply([(USER, notification("3"))])
+            stored = await wait_until_consistent(store.url, [one, two])
+
+    assert ["1", "3"] == list(stored[USER].mailbox.items)
+    assert newest.badge.epoch != stored[USER].mailbox.epoch
