@@ -126,16 +126,21 @@ class History:
         self,
         event: EventOrFactory | Delta,
         *,
-        now: float,
+        now: float | None = None,
         offset: int | None = None,
         snapshot: EventOrFactory | None = None,
     ) -> Position:
         """Add *event* and return its position.
 
+        *now* is needed only with a *retention*. So a callback can append without the
+        clock of an event loop.
+
         *offset* defaults to the head's offset + 1 and may not be below that.
         *snapshot* is the state right after the event. Without one the last snapshot
         stays in use, together with the events after it.
         """
+        if now is None:
+            now = self._time_without_clock()
         position = self._next_position(offset)
         encoded = EncodedEvent(event, position, now, self._last_event_offset)
         size = 0 if self._max_bytes is None else len(encoded.chunk)
@@ -175,6 +180,11 @@ class History:
         self._last_event_offset = self._evicted_offset = self.head.offset
         self._bytes, self._ring = 0, None
         return self.head
+
+    def _time_without_clock(self) -> float:
+        if self._retention != inf:
+            raise LocalProtocolError("now: expected a time, which retention needs")
+        return 0.0
 
     def _next_position(self, offset: int | None) -> Position:
         least = self.head.offset + 1

@@ -161,6 +161,18 @@ def test_max_bytes() -> None:
     assert at(4) == history.head
 
 
+def test_append_without_a_time() -> None:
+    """Only a history with a retention needs the time of an event."""
+    history = History("e", capacity=2)
+    for text in "abc":
+        history.append(Event(text))
+    replay = history.since(Position("e", 1), now=1e9)
+    with pytest.raises(LocalProtocolError, match="now: expected a time"):
+        History("e", retention=10.0).append(Event("a"))
+
+    assert [Position("e", 2), Position("e", 3)] == [e.position for e in replay.events]
+
+
 def test_retention() -> None:
     """An event can be replayed for less than *retention* seconds."""
     history = filled(3, retention=10.0)
