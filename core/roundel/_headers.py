@@ -8,6 +8,9 @@ from datetime import datetime
 
 MEDIA_TYPE = "text/event-stream"
 
+# The most specific first.
+_RANGES = (MEDIA_TYPE, "text/*", "*/*")
+
 _MONTHS = " jan feb mar apr may jun jul aug sep oct nov dec"
 
 # RFC 9110 5.6.7: the preferred form and that of RFC 850, whose year has two digits.
@@ -59,12 +62,14 @@ def accepts_stream(accept: str | None) -> bool:
     """
     if not accept or not accept.strip():
         return True
-    quality = {}
-    for part in accept.split(","):
-        name, *parameters = [word.strip().lower() for word in part.split(";")]
-        quality[name] = not any(_is_zero(parameter) for parameter in parameters)
-    ranges = (MEDIA_TYPE, "text/*", "*/*")
-    return next((quality[name] for name in ranges if name in quality), False)
+    quality: dict[str, bool] = {}
+    for part in accept.lower().split(","):
+        name, _, parameters = part.partition(";")
+        name = name.strip()
+        # The client sizes the list: most ranges of a long one are skipped cheaply.
+        if name in _RANGES:
+            quality[name] = not any(map(_is_zero, parameters.split(";")))
+    return next((quality[name] for name in _RANGES if name in quality), False)
 
 
 def retry_after(headers: Iterable[tuple[str, str]]) -> float:

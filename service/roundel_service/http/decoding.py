@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
 
 from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name
+from .field_errors import TOO_DEEP, body_errors, field_error, text_errors
 from .messages import Request, is_text
 from .problems import FieldError, Problem, invalid_request
-from .schemas import NotifyRequest, Recipients, StreamQuery
+from .schemas import (
+    MAX_DEPTH,
+    MAX_OPS,
+    MAX_RAW_DATA,
+    NotifyRequest,
+    OpsRequest,
+    Recipients,
+    StreamQuery,
+)
 
 MAX_BODY = 1 << 20
 """Size limit of a body except a batch, in bytes."""
@@ -25,35 +34,36 @@ MAX_LINE = 1 << 16
 MAX_ITEM = 8_192
 """Size limit of an item, in bytes of JSON."""
 
-MAX_DEPTH = 32
-"""Maximum nesting depth of `data`."""
-
 _T = TypeVar("_T", bound=Struct)
-_TOO_DEEP = FieldError("data", f"expected at most {MAX_DEPTH} levels of nesting")
-_AT = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MAX_PARAMETERS = 20
+# An operation takes 2 µs to decode, and the decoder counts them afterwards. More braces
+# than these are not in ids alone.
+_MAX_OBJECTS = 10 * MAX_OPS
+# A body of 1 MiB has room for 37,000 ids of items, and for 340,000 empty texts.
+_MAX_TEXTS = 50_000
 _STREAM_FIELDS = frozenset(StreamQuery.__struct_fields__)
 # The name that event-source-polyfill and others reconnect with.
 _STREAM_ALIASES = {"lastEventId": "cursor"}
 
 
 def decode_body(body: bytes, kind: type[_T]) -> _T:
-    """Decode *body* as a *kind*; raises a 400 or 422 `Problem` with every bad field."""
+    """Decode *body* as a *kind*; raises a 400 or 422 `Problem` with each bad field."""
+    if kind is OpsRequest and body.count(b"{") > _MAX_OBJECTS:
+        raise invalid_request(FieldError("ops", f"expected at most {MAX_OPS}"))
+    # Each text has two quotes; those of fields have a colon behind them.
+    if body.count(b'"') - 2 * body.count(b'":') > 2 * _MAX_TEXTS:
+        detail = f"expected at most {_MAX_TEXTS} texts"
+        raise invalid_request(FieldError("body", detail))
     try:
         try:
-            request = msgspec.json.decode(body, type=kind)
+            return msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError as error:
-            # The decoder stops at the first error; a second pass finds all of them.
-            errors = _field_errors(msgspec.json.decode(body), kind, error)
-            raise invalid_request(*errors) from None
+            raise invalid_request(*body_errors(body, kind, error)) from None
     except RecursionError:
         raise _too_deep(body, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", str(error)) from None
-    if isinstance(request, NotifyRequest) and is_deeper(request.data, MAX_DEPTH):
-        raise invalid_request(_TOO_DEEP)
-    return request
 
 
 def _too_deep(body: bytes, kind: type[Struct]) -> Problem:
@@ -62,7 +72,7 @@ def _too_deep(body: bytes, kind: type[Struct]) -> Problem:
     if any(body.count(start) != body.count(end) for start, end in (b"[]", b"{}")):
         return Problem("malformed-body", "the JSON is nested too deep, and cut")
     return invalid_request(
-        _TOO_DEEP if kind is NotifyRequest else FieldError("body", "nested too deep")
+        TOO_DEEP if kind is NotifyRequest else FieldError("body", "nested too deep")
     )
 
 
@@ -107,34 +117,9 @@ def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
     try:
         return msgspec.convert(raw, kind, strict=False)
     except msgspec.ValidationError as error:
-        errors = list(_field_errors(raw, kind, error, strict=False))
+        errors = text_errors(raw, kind, error)
         # An error of no single field is reported for the whole.
-        raise invalid_request(*(errors or [_field_error(whole, error)])) from None
-
-
-def _field_errors(
-    raw: object, kind: type[Struct], first: Exception, *, strict: bool = True
-) -> Iterator[FieldError]:
-    """Yield the errors of each field; *first* is the decoder's error."""
-    if not isinstance(raw, dict):
-        yield _field_error("", first)
-        return
-    fields = msgspec.structs.fields(kind)
-    for field in fields:
-        if field.name in raw:
-            if names := list(_name_errors(field.name, raw[field.name])):
-                yield from names
-                continue
-            if field.type is Any and is_deeper(raw[field.name], MAX_DEPTH):
-                yield _TOO_DEEP
-            try:
-                msgspec.convert(raw[field.name], field.type, strict=strict)
-            except msgspec.ValidationError as error:
-                yield _field_error(field.name, error)
-        elif field.required:
-            yield FieldError(field.name, "required")
-    for name in raw.keys() - {field.name for field in fields}:
-        yield FieldError(name, "unknown field")
+        raise invalid_request(*(errors or [field_error(whole, error)])) from None
 
 
 def check_recipients(to: Recipients) -> dict[str, Problem | None]:
@@ -150,25 +135,22 @@ def _name_problem(field: str, name: str) -> Problem | None:
     return invalid_request(FieldError(field, reason)) if reason else None
 
 
-def _name_errors(field: str, value: object) -> Iterator[FieldError]:
-    """Yield the errors of the user names in a field."""
-    match value:
-        case str() if field.endswith("user") and (reason := check_user_name(value)):
-            yield FieldError(field, reason)
-        case {"user": name}:
-            yield from _name_errors(f"{field}.user", name)
-        case {"users": list(names)}:
-            for number, name in enumerate(names):
-                reason = check_user_name(name) if isinstance(name, str) else None
-                if reason is not None:
-                    yield FieldError(f"{field}.users[{number}]", reason)
+def decode_data(notification: NotifyRequest) -> object:
+    """Return the `data` of *notification*, where its canonical JSON replaces it.
 
-
-def _field_error(name: str, error: Exception) -> FieldError:
-    match = _AT.match(str(error))
-    assert match is not None
-    path = name + (match["path"] or "")
-    return FieldError(path.removeprefix(".") or "body", match["detail"])
+    Raises a 400, 413 or 422 `Problem`.
+    """
+    size = len(memoryview(notification.data))
+    if size > MAX_RAW_DATA:
+        raise _item_too_large(size)
+    try:
+        data = msgspec.json.decode(notification.data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem("malformed-body", str(error)) from None
+    if is_deeper(data, MAX_DEPTH):
+        raise invalid_request(TOO_DEEP)
+    notification.data = Raw(msgspec.json.encode(data, order="deterministic"))
+    return data
 
 
 def item_size(notification: NotifyRequest) -> int:
@@ -177,11 +159,15 @@ def item_size(notification: NotifyRequest) -> int:
     body, to = map(msgspec.json.encode, (notification, notification.to))
     size = len(body) - len(to) + len(b"null")
     if size > MAX_ITEM:
-        raise Problem(
-            "too-large",
-            f"the item takes {size} bytes as JSON, expected at most {MAX_ITEM}",
-        )
+        raise _item_too_large(size)
     return size
+
+
+def _item_too_large(size: int) -> Problem:
+    return Problem(
+        "too-large",
+        f"the item takes {size} bytes as JSON, expected at most {MAX_ITEM}",
+    )
 
 
 def idempotency_key(presented: Sequence[str]) -> str | None:

@@ -25,9 +25,12 @@ async def split_lines(
         # Only the new chunk is searched: small chunks stay O(n) overall.
         *ends, tail = chunk.split(b"\n")
         for end in ends:
-            if not skipping:
-                lines += _line(buffer + end, limit)
-            buffer, skipping = bytearray(), False
+            if buffer or skipping:
+                if not skipping:
+                    lines += _line(buffer + end, limit)
+                buffer, skipping = bytearray(), False
+            elif end:
+                lines += _line(end, limit)
         if not skipping:
             buffer += tail
         if _is_too_long(buffer, limit):

@@ -13,6 +13,12 @@ from .data import read_data
 
 MEDIA_TYPE = "application/problem+json"
 
+MAX_ERRORS = 20
+"""Maximum number of bad fields that a problem names."""
+
+MAX_ERROR_TEXT = 300
+"""Maximum length of the name of a bad field, and of what is wrong with it."""
+
 
 @final
 class FieldError(Struct, forbid_unknown_fields=True, frozen=True):
@@ -113,7 +119,12 @@ def problem_of_status(status: int, detail: str | None, **headers: str) -> Proble
 
 
 def invalid_request(*errors: FieldError) -> Problem:
-    """Return the problem of a request with invalid fields."""
+    """Return the problem of a request with invalid fields; it names `MAX_ERRORS`."""
+    # A caller sizes the number of errors and, for unknown fields, their texts.
+    errors = tuple(
+        FieldError(error.field[:MAX_ERROR_TEXT], error.detail[:MAX_ERROR_TEXT])
+        for error in errors[:MAX_ERRORS]
+    )
     detail = "; ".join(f"{error.field}: {error.detail}" for error in errors)
     return Problem("invalid-request", detail, errors=errors)
 

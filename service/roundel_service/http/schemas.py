@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Literal, final
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ..domain.names import CATEGORY_NAME, MAX_USER_NAME, USER_NAME, check_user_name
 from ..domain.operations import Disconnect, Mark, MarkAll, Notify, Retract
@@ -17,7 +17,19 @@ from ..identity.tickets import MAX_SESSION
 MAX_SEQ = 2**42 - 1
 MAX_TTL = 10 * 365 * 86_400
 MAX_COUNT = 2**53 - 1
+MAX_USERS = 1_000
+MAX_OPS = 100
 
+MAX_DEPTH = 32
+"""Maximum nesting depth of `data`."""
+
+MAX_RAW_DATA = 49_152
+"""Size limit of `data` as received, in bytes: six times that of an item.
+
+An escape takes up to six times the bytes of its character.
+"""
+
+_NULL = Raw(b"null")
 # A bare `$` also matches before a final line end.
 _END = r"$(?!\n)"
 _USER = {"pattern": f"^{USER_NAME}$", "minLength": 1, "maxLength": MAX_USER_NAME}
@@ -48,9 +60,9 @@ class Recipients(Struct, forbid_unknown_fields=True):
     """
 
     user: User | UnsetType = UNSET
-    users: Annotated[list[User], Meta(min_length=1, max_length=1_000)] | UnsetType = (
-        UNSET
-    )
+    users: (
+        Annotated[list[User], Meta(min_length=1, max_length=MAX_USERS)] | UnsetType
+    ) = UNSET
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for both fields, and for none."""
@@ -70,12 +82,15 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     icon: str | None = None
     key: Annotated[str, Meta(min_length=1)] | None = None
     source: Annotated[str, Meta(min_length=1)] | None = None
-    data: Any = None
+    # Objects are made from it if it is small enough; see `decoding.decode_data()`.
+    data: Raw = msgspec.field(default_factory=lambda: _NULL)
     ttl: Annotated[float, Meta(gt=0, le=MAX_TTL)] | None = None
 
-    def operation(self, item_id: str, *, size: int, op_id: str | None) -> Notify:
-        """Return the operation on one mailbox."""
-        fields = msgspec.structs.asdict(self)
+    def operation(
+        self, item_id: str, *, data: object, size: int, op_id: str | None
+    ) -> Notify:
+        """Return the operation on one mailbox, with the decoded *data*."""
+        fields = msgspec.structs.asdict(self) | {"data": data}
         del fields["to"]
         return Notify(id=item_id, size=size, op_id=op_id, **fields)
 
@@ -171,7 +186,7 @@ FLAGS_BY_VERB: Mapping[str, Mapping[str, bool]] = {
 class OpsRequest(Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/ops`."""
 
-    ops: Annotated[list[Op], Meta(min_length=1, max_length=100)]
+    ops: Annotated[list[Op], Meta(min_length=1, max_length=MAX_OPS)]
     op_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
     def operation(self, op_id: str) -> MarkAll:
