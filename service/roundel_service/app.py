@@ -29,6 +29,7 @@ from .identity import jose
 from .identity.authenticator import Authenticator
 from .identity.hmac_key import HmacKey
 from .identity.jwks import JwksClient
+from .identity.tickets import SecretSource, process_secret
 from .listening import ServiceUrls, open_listeners
 from .operator.audit import Audit
 from .settings import Settings
@@ -110,7 +111,9 @@ def build(
         change_log_size=settings.ring_changes,
         clock=clock,
     )
-    authenticator = build_authenticator(settings, clock=clock)
+    authenticator = build_authenticator(
+        settings, clock=clock, ticket_secret=engine.secret
+    )
     access = AccessControl(
         authenticator,
         engine,
@@ -148,9 +151,12 @@ def _create_operator_app(metrics: Metrics, readiness: Readiness) -> ASGIFramewor
 
 
 def build_authenticator(
-    settings: Settings, *, clock: Callable[[], float] = time.time
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    ticket_secret: SecretSource | None = None,
 ) -> Authenticator:
-    """Build the authenticator of the *settings*."""
+    """Build the authenticator of the *settings*; tickets need the *ticket_secret*."""
     keys: HmacKey | JwksClient
     if settings.jwks is not None:
         keys = JwksClient(settings.jwks)
@@ -165,6 +171,7 @@ def build_authenticator(
         user_claim=settings.jwt_user_claim,
         cookie=settings.cookie,
         clock=clock,
+        ticket_secret=ticket_secret or process_secret(),
     )
 
 

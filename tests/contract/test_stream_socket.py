@@ -51,10 +51,10 @@ class Served:
         token = self.service.authenticator.sign("alice", ttl=ttl)
         return {"Authorization": f"Bearer {token}"}
 
-    def ticket(self) -> str:
+    async def ticket(self) -> str:
         now = wall_clock()
         issue = self.service.authenticator.tickets.issue
-        ticket = issue("alice", expires_at=now + 3_600, issued_at=now)
+        ticket = await issue("alice", expires_at=now + 3_600, issued_at=now)
         return f"{ITEMS}&ticket={ticket}"
 
 
@@ -228,7 +228,7 @@ async def test_ticket_resumes_until_it_expires(
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(_notify_now_and_then, served, 20)
-        url = f"http://127.0.0.1:{port}{served.ticket()}"
+        url = f"http://127.0.0.1:{port}{await served.ticket()}"
         client, outcomes = await follow(url, dict, until=lambda c: c.v == 20)
 
     assert (20, 20) == (client.badge["unread"], client.unread)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from urllib.parse import urlencode
 
 import pytest
 import trio
+from joserfc import jwt
+from joserfc.errors import BadSignatureError
+from joserfc.jwk import OctKey
 
 from roundel import Cursor
+from roundel_service.engines.memory import MemoryEngine
 from support.service import (
+    KEY,
     Valve,
     body,
     current_cursor,
@@ -18,6 +24,7 @@ from support.service import (
     metric_value,
     post,
     remaining_events,
+    wall_clock,
 )
 
 LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
@@ -283,20 +290,41 @@ async def test_reopened_stream_without_changes_is_current(autojump_clock, world,
 
 
 @LEVELS
-async def test_stream_reopens_across_a_restart(autojump_clock, make_world, level):
-    """The key is derived, so another process accepts it; the outcome is reset."""
-    before, after = make_world(), make_world()
+async def test_stream_reopens_at_another_node(autojump_clock, make_world, level):
+    """The nodes of a store share its secret, from which the keys are derived."""
+    engine = MemoryEngine(clock=wall_clock)
+    before, after = make_world(engine=engine), make_world(engine=engine)
     url = await ticket_of(before)
     cursor = await used(before, url, level=level)
     await trio.sleep(100)
+    await before.notify()
     headers = {"Last-Event-ID": cursor}
     async with after.anonymous.stream(
         f"{url}&level={level}", headers=headers
     ) as stream:
         hello, state = await first_events(stream)
 
-        assert ("reset", 0) == (hello["resume"], data(state)["v"])
+        assert ("replayed", 1) == (hello["resume"], data(state)["v"])
         assert key_of(cursor) == key_of(state.id)
+
+
+async def test_ticket_of_another_store_opens_no_stream(autojump_clock, make_world):
+    """With the same producer keys, another store still has another secret."""
+    url = await ticket_of(make_world())
+
+    assert 401 == await status(make_world(), url)
+
+
+async def test_ticket_does_not_reveal_a_producer_key(autojump_clock, world):
+    """A user who holds a ticket cannot try a dictionary of keys against it."""
+    ticket = (await ticket_of(world)).partition("=")[2]
+    secrets = [KEY.encode(), blake2b(KEY.encode()).digest()]
+    for person in (b"", b"roundel.ticket", b"roundel.resume"):
+        secrets += [blake2b(KEY.encode(), digest_size=32, person=person).digest()]
+
+    for secret in secrets:
+        with pytest.raises(BadSignatureError):
+            jwt.decode(ticket, OctKey.import_key(secret), algorithms=["HS256"])
 
 
 async def test_cursor_of_another_ticket_reopens_no_stream(autojump_clock, world):

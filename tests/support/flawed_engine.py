@@ -6,6 +6,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import final
 
 import attrs
@@ -39,6 +40,7 @@ class Store:
     """A store and its running engines."""
 
     key: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
+    secret: bytes | None = None
     records: dict[str, Record] = attrs.field(factory=dict)
     users: list[str] = attrs.field(factory=list)
     claims: dict[str, tuple[str, float]] = attrs.field(factory=dict)
@@ -92,6 +94,8 @@ class FlawedEngine:
             self._store.records.update(records)
         if self._flaw is Flaw.LOSES_CLAIMS:
             self._store.claims.clear()
+        if self._flaw is Flaw.LOSES_SECRET:
+            self._store.secret = None
         if self._flaw is Flaw.LOSES_LATEST_WRITE and self._latest_write is not None:
             user, record = self._latest_write
             self._store.records[user] = record or self._unwritten(user)
@@ -315,6 +319,25 @@ class FlawedEngine:
         if self._flaw is Flaw.SHORT_CLAIMS:
             expires_at -= 3_600.0
         return value if expires_at > self._setup.clock() else None
+
+    # The secret.
+
+    async def secret(self) -> bytes:
+        await self._round_trip()
+        match self._flaw:
+            case Flaw.SAME_SECRET:
+                return b"a constant of the program, long!"
+            case Flaw.SECRET_PER_NODE:
+                return blake2b(f"{id(self)}".encode()).digest()
+            case Flaw.CONSTANT_SECRET:
+                return self._store.key[:1] * 32
+        found = self._store.secret
+        if self._flaw is Flaw.TWO_SECRETS:
+            await trio.lowlevel.checkpoint()
+        if found is None:
+            length = 8 if self._flaw is Flaw.SHORT_SECRET else 32
+            found = self._store.secret = secrets.token_bytes(length)
+        return found
 
 
 def engine_with(flaw: Flaw | None) -> MakeEngine:

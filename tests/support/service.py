@@ -14,6 +14,7 @@ from roundel import Event
 from roundel_adapters.testing import AsgiClient, AsgiEventStream, AsgiResponse
 from roundel_service import app as service
 from roundel_service import settings as config
+from roundel_service.engines.base import Engine
 
 KEY = "a-producer-key-for-tests"
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -236,8 +237,8 @@ def settings(**changes: str) -> config.Settings:
 async def make_world(nursery):
     """Return a function that runs a service with changed settings."""
 
-    def make(**changes: str) -> RunningService:
-        built = service.build(settings(**changes), clock=wall_clock)
+    def make(*, engine: Engine | None = None, **changes: str) -> RunningService:
+        built = service.build(settings(**changes), clock=wall_clock, engine=engine)
         nursery.start_soon(built.run)
         return RunningService(built, AsgiClient(built.app))
 

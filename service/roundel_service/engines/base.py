@@ -105,6 +105,15 @@ class Engine(Protocol):
         """Return the value of *key*, or `None`."""
         ...
 
+    async def secret(self) -> bytes:
+        """Return the store's random secret of 32 bytes or more.
+
+        The first call of a store creates it. All nodes get the same one, and so do
+        later engines if the store is durable. A store that refuses writes returns the
+        secret that it has. Calls are cheap: an engine may cache it for a minute.
+        """
+        ...
+
     @property
     def is_shared(self) -> bool:
         """Whether several nodes can use the store at once."""

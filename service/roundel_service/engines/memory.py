@@ -48,6 +48,7 @@ class MemoryEngine:
         self._limits = limits or RecordLimits()
         self._clock = clock
         self._key = key or secrets.token_bytes(32)
+        self._secret = secrets.token_bytes(32)
         self._records: dict[str, Record] = {}
         self._listeners: list[ChangeListener] = []
         # Oldest first. A dict takes O(n) to find its first key after n deletions.
@@ -158,6 +159,10 @@ class MemoryEngine:
         """Return the value of *key*, or `None`."""
         value, expires_at = self._claims.get(key, ("", 0.0))
         return value if expires_at > self._clock() else None
+
+    async def secret(self) -> bytes:
+        """Return the secret of this engine, which ends with the process."""
+        return self._secret
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float

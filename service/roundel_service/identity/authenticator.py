@@ -18,7 +18,7 @@ from .errors import InvalidCredentials, WrongRole
 from .hmac_key import HmacKey
 from .jwk_set import Claims
 from .jwks import JwksClient
-from .tickets import Tickets
+from .tickets import SecretSource, Tickets, process_secret
 
 MAX_CREDENTIAL = 8_192
 """Maximum length of a token or ticket, in characters."""
@@ -38,7 +38,7 @@ class Authenticator:
     *producer_keys* are secrets and are never printed. A token has to be for one of
     *audiences* and from one of *issuers*, if there are any. Its *user_claim* names the
     user. *cookie* is the name of the cookie with a token. *clock* returns seconds since
-    1970.
+    1970. *ticket_secret* returns the secret that tickets are signed with.
     """
 
     producer_keys: Sequence[str]
@@ -48,11 +48,12 @@ class Authenticator:
     user_claim: str = "sub"
     cookie: str = "roundel"
     clock: Callable[[], float] = time.time
+    ticket_secret: SecretSource = attrs.field(factory=process_secret)
     tickets: Tickets = attrs.field(init=False)
 
     @tickets.default
     def _make_tickets(self) -> Tickets:
-        return Tickets(producer_keys=self.producer_keys, clock=self.clock)
+        return Tickets(secret=self.ticket_secret, clock=self.clock)
 
     async def producer(self, credentials: Credentials) -> Producer:
         """Return the calling producer; raise `WrongRole` if the caller is a user."""
@@ -76,7 +77,7 @@ class Authenticator:
         # A browser adds cookies to any request; a ticket is for one. A less explicit
         # credential is not looked at, and never replaces an invalid one.
         if credentials.ticket is not None:
-            return self._from_ticket(credentials.ticket)
+            return await self._from_ticket(credentials.ticket)
         bearer = _bearer_credential(credentials.authorization)
         if bearer is not None:
             return self._producer_with(bearer) or await self._from_token(bearer)
@@ -93,8 +94,8 @@ class Authenticator:
         matches = [hmac.compare_digest(key.encode(), presented) for key in keys]
         return Producer(matches.index(True) + 1) if any(matches) else None
 
-    def _from_ticket(self, text: str) -> User:
-        ticket = self.tickets.verify(_check_length(text))
+    async def _from_ticket(self, text: str) -> User:
+        ticket = await self.tickets.verify(_check_length(text))
         return User(
             name=ticket.user,
             expires_at=ticket.expires_at,

@@ -6,10 +6,10 @@ therefore limited in three ways: it opens only streams, it opens a new stream on
 key* as well, which the ticket does not contain. Only the cursors of that stream carry
 it, so only the client that read the stream can reopen it.
 
-Tickets are signed tokens, and no process stores them. Both secrets of a ticket are
-derived from a producer key: all processes with the same keys accept the same tickets,
-also after a restart. The first producer key signs, and every key verifies, so that
-keys can be rotated.
+Tickets are signed tokens, and no process stores them. Both keys of a ticket are derived
+from the random secret of the store: all nodes accept the same tickets. They are not
+derived from a producer key: a ticket is in the hands of a user, who could then try a
+dictionary of keys against its signature.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import hmac
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import attrs
 
@@ -66,15 +66,22 @@ class Ticket:
         return hmac.compare_digest(presented, self.resume_key.encode())
 
 
+SecretSource: TypeAlias = Callable[[], Awaitable[bytes]]
+"""Returns the secret of the store; it may raise an error of the engine."""
+
+
 @final
 @attrs.frozen(kw_only=True, repr=False)
 class Tickets:
-    """Issues and verifies tickets; *clock* returns seconds since 1970."""
+    """Issues and verifies tickets; *clock* returns seconds since 1970.
 
-    producer_keys: Sequence[str]
+    The *secret* is read for each ticket, so that a new one counts at once.
+    """
+
+    secret: SecretSource
     clock: Callable[[], float] = time.time
 
-    def issue(self, user: str, *, expires_at: float, issued_at: float) -> str:
+    async def issue(self, user: str, *, expires_at: float, issued_at: float) -> str:
         """Return a new ticket for *user*, on credentials with these times."""
         claims = {
             "jti": secrets.token_urlsafe(16),
@@ -83,30 +90,26 @@ class Tickets:
             "holds": expires_at,
             "iat": issued_at,
         }
-        return jose.jwt.encode({"alg": "HS256"}, claims, self._keys[0].signing_key)
+        key = _derive(await self.secret())
+        return jose.jwt.encode({"alg": "HS256"}, claims, key.signing_key)
 
-    def verify(self, text: str) -> Ticket:
+    async def verify(self, text: str) -> Ticket:
         """Return the ticket in *text*; the caller checks `first_use_until`.
 
         Raises `InvalidCredentials` if it was not issued here or has expired.
         """
-        tickets = (key.verify(text) for key in self._keys)
-        ticket = next(filter(None, tickets), None)
+        ticket = _derive(await self.secret()).verify(text)
         if ticket is None:
             raise InvalidCredentials("the ticket was not issued by this service")
         if ticket.expires_at <= self.clock():
             raise InvalidCredentials("the ticket has expired")
         return ticket
 
-    @cached_property
-    def _keys(self) -> tuple[_TicketKey, ...]:
-        return tuple(_derive(key) for key in self.producer_keys)
-
 
 @final
 @attrs.frozen(repr=False)
 class _TicketKey:
-    """Holds the two secrets of one producer key."""
+    """Holds the two keys that are derived from one secret."""
 
     signing_key: OctKey
     resume_secret: bytes
@@ -134,10 +137,18 @@ class _TicketKey:
         return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def _derive(producer_key: str) -> _TicketKey:
-    # Derived, so that a ticket is not a valid token for a site that uses one secret as
-    # both producer key and token secret.
-    secret = producer_key.encode()
+@lru_cache(maxsize=8)
+def _derive(secret: bytes) -> _TicketKey:
     signing = blake2b(secret, digest_size=32, person=b"roundel.ticket").digest()
     resume = blake2b(secret, digest_size=32, person=b"roundel.resume").digest()
     return _TicketKey(jose.jwk.OctKey.import_key(signing), resume)
+
+
+def process_secret() -> SecretSource:
+    """Return the source of a new random secret, for a process without a store."""
+    secret = secrets.token_bytes(32)
+
+    async def read() -> bytes:
+        return secret
+
+    return read

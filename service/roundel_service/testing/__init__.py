@@ -17,6 +17,7 @@ from . import (
     mailboxes,
     notifications,
     presence,
+    secret,
     shared,
 )
 from .check import Check, ContractViolation
@@ -53,6 +54,7 @@ CHECKS: Final = (
     Check(claims.concurrent_claims),
     Check(claims.repeated_claims),
     Check(claims.claim_expiry),
+    Check(secret.secret),
     Check(presence.presence_of_one_node),
     Check(presence.presence_of_many_nodes, _SHARED),
     Check(presence.presence_updates, _SHARED),

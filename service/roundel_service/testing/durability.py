@@ -31,6 +31,7 @@ async def stopped_engine(env: Environment) -> None:
         partial(engine.users, None, 9),
         partial(engine.claim, "k", "v", ttl=LONG),
         partial(engine.claimed, "k"),
+        engine.secret,
     ]
     for call in calls:
         with trio.move_on_after(env.wait_timeout) as waited:
@@ -42,7 +43,7 @@ async def stopped_engine(env: Environment) -> None:
 
 
 async def restart(env: Environment) -> None:
-    """The next engine has the same records, users and claims."""
+    """The next engine has the same records, users, claims and secret."""
     env = env.new_store(SMALL_LIMITS)
     users = USER_NAMES[:4]
     async with env.node() as engine:
@@ -54,11 +55,13 @@ async def restart(env: Environment) -> None:
         await engine.claim("k", "a", ttl=LONG)
         before = {user: await engine.read(user) for user in users}
         listed = await engine.users(None, 99)
+        secret = await engine.secret()
     for number in range(2):
         async with env.node() as engine:
             for user, record in before.items():
                 check_record(record, await engine.read(user), user)
             check_equal(listed, await engine.users(None, 99), "the users in order")
+            check_true(secret == await engine.secret(), "the secret is the same")
             again = await put(engine, "once", note("2", op_id="o"))
             result = (again.item, again.badge)
             check_equal(("1", first.badge), result, "a repeated operation")

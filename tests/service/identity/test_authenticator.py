@@ -8,6 +8,7 @@ import hmac
 import json
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwe, jwt
@@ -26,6 +27,14 @@ from roundel_service.identity.tickets import Tickets
 NOW = 1_000_000.25
 SECRET = "0123456789abcdef0123456789abcdef"
 KEYS = ("one", "two")
+TICKET_SECRET = b"the random secret of the store, long"
+
+
+def secret_source(secret: bytes):
+    async def read() -> bytes:
+        return secret
+
+    return read
 
 
 def make_authenticator(secret: str = SECRET, **changes) -> Authenticator:
@@ -33,6 +42,7 @@ def make_authenticator(secret: str = SECRET, **changes) -> Authenticator:
         "producer_keys": KEYS,
         "keys": HmacKey((secret,)),
         "clock": lambda: NOW,
+        "ticket_secret": secret_source(TICKET_SECRET),
         **changes,
     }
     return Authenticator(**made)
@@ -65,9 +75,14 @@ def with_header(header: str) -> str:
     return sign_text(header, json.dumps(GOOD))
 
 
-def ticket(user: str = "alice", *, expires_at: float = NOW + 100, keys=KEYS) -> str:
-    some = Tickets(producer_keys=keys, clock=lambda: NOW)
-    return some.issue(user, expires_at=expires_at, issued_at=NOW - 1)
+async def ticket(
+    *, expires_at: float = NOW + 100, secret: bytes = TICKET_SECRET
+) -> str:
+    some = Tickets(secret=secret_source(secret), clock=lambda: NOW)
+    return await some.issue("alice", expires_at=expires_at, issued_at=NOW - 1)
+
+
+TICKET = trio.run(ticket)
 
 
 async def refused(
@@ -142,7 +157,7 @@ REFUSED = {
     "encrypted": jwe.encrypt_compact(
         {"alg": "dir", "enc": "A128CBC-HS256"}, b"{}", OctKey.import_key(SECRET)
     ),
-    "ticket": ticket(),
+    "ticket": TICKET,
 }
 
 
@@ -217,7 +232,7 @@ async def test_signed_token_is_valid_until_it_expires():
 
 async def test_ticket_has_the_times_of_the_credentials_behind_it():
     """A user with a ticket has the expiry and the time of issue of the ticket."""
-    user = await make_authenticator().user(Credentials(ticket=ticket()))
+    user = await make_authenticator().user(Credentials(ticket=await ticket()))
 
     assert ("alice", NOW + 100, NOW - 1) == (user.name, user.expires_at, user.issued_at)
     assert not user.by_cookie
@@ -230,12 +245,10 @@ async def test_ticket_has_the_times_of_the_credentials_behind_it():
     [
         "",
         "nonsense",
-        ticket(keys=("three",)),
-        ticket(expires_at=NOW),
         signed(GOOD),
         signed({**GOOD, "more": "x" * MAX_CREDENTIAL}),
     ],
-    ids=["empty", "nonsense", "foreign", "expired", "token", "too-long"],
+    ids=["empty", "nonsense", "token", "too-long"],
 )
 async def test_invalid_ticket_is_refused_and_not_printed(text):
     """A text that is not a valid ticket opens no stream."""
@@ -245,11 +258,26 @@ async def test_invalid_ticket_is_refused_and_not_printed(text):
     assert not text or text not in repr(error)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"secret": b"another" * 5}, {"expires_at": NOW}], ids=str
+)
+async def test_foreign_and_expired_tickets_are_refused(changes):
+    """A ticket is valid in its own store and until its credentials expire."""
+    text = await ticket(**changes)
+    error = await refused(Credentials(ticket=text))
+
+    assert isinstance(error, InvalidCredentials)
+    assert text not in repr(error)
+
+
 async def test_token_and_ticket_differ_even_with_one_secret():
-    """With one secret as producer key and token secret, neither passes as the other."""
-    authenticator = make_authenticator(producer_keys=(SECRET,))
+    """With one secret for tokens, tickets and producers, none passes as another."""
+    store = SECRET.encode()
+    authenticator = make_authenticator(
+        producer_keys=(SECRET,), ticket_secret=secret_source(store)
+    )
     token = authenticator.sign("alice", ttl=60)
-    its_ticket = ticket(keys=(SECRET,))
+    its_ticket = await ticket(secret=store)
 
     assert "alice" == (await authenticator.user(bearer(token))).name
     assert "alice" == (await authenticator.user(Credentials(ticket=its_ticket))).name
@@ -355,11 +383,11 @@ BAD, ALICE, BOB = "nonsense", signed(GOOD), signed({**GOOD, "sub": "bob"})
 OLD, LATER = signed({**GOOD, "exp": NOW - 1}), signed({**GOOD, "iat": NOW})
 ORDER = {
     "bearer-before-cookie": ([f"Bearer {ALICE}"], [BOB], None, "alice"),
-    "ticket-before-bearer": ([f"Bearer {BOB}"], [], ticket(), "alice"),
-    "ticket-before-cookie": ([], [BOB], ticket(), "alice"),
-    "ticket-before-all": ([f"Bearer {BOB}"], [BOB], ticket(), "alice"),
-    "ticket-with-bad-ones": ([f"Bearer {BAD}"], [BAD], ticket(), "alice"),
-    "ticket-with-two-bearers": ([f"Bearer {BOB}"] * 2, [], ticket(), "alice"),
+    "ticket-before-bearer": ([f"Bearer {BOB}"], [], TICKET, "alice"),
+    "ticket-before-cookie": ([], [BOB], TICKET, "alice"),
+    "ticket-before-all": ([f"Bearer {BOB}"], [BOB], TICKET, "alice"),
+    "ticket-with-bad-ones": ([f"Bearer {BAD}"], [BAD], TICKET, "alice"),
+    "ticket-with-two-bearers": ([f"Bearer {BOB}"] * 2, [], TICKET, "alice"),
     "bad-ticket": ([f"Bearer {ALICE}"], [BOB], BAD, InvalidCredentials),
     "empty-ticket": ([f"Bearer {ALICE}"], [BOB], "", InvalidCredentials),
     "bad-bearer": ([f"Bearer {BAD}"], [ALICE], None, InvalidCredentials),
@@ -376,7 +404,7 @@ ORDER = {
     "no-cookie-after-basic": (["Basic eA=="], [], None, InvalidCredentials),
     "producer-with-bad-cookie": (["Bearer one"], [BAD], None, WrongRole),
     "producer-with-cookie": (["Bearer one"], [ALICE], None, WrongRole),
-    "producer-with-ticket": (["Bearer one"], [], ticket(), "alice"),
+    "producer-with-ticket": (["Bearer one"], [], TICKET, "alice"),
     "empty-cookie": ([], [""], None, InvalidCredentials),
     "equal-cookies": ([], [ALICE] * 40, None, "alice"),
     "cookies-of-one-user": ([], [ALICE, LATER], None, "alice"),

@@ -48,6 +48,11 @@ DETECTED_BY = {
     Flaw.LATEST_CLAIM_WINS: "repeated_claims",
     Flaw.ENDLESS_CLAIMS: "claim_expiry",
     Flaw.SHORT_CLAIMS: "claim_expiry",
+    Flaw.SAME_SECRET: "secret",
+    Flaw.SECRET_PER_NODE: "secret",
+    Flaw.TWO_SECRETS: "secret",
+    Flaw.SHORT_SECRET: "secret",
+    Flaw.CONSTANT_SECRET: "secret",
     Flaw.COUNTS_ITSELF: "presence_of_one_node presence_of_many_nodes",
     Flaw.HIDES_NODES: "presence_of_many_nodes",
     Flaw.COUNTS_ONE_NODE: "presence_of_many_nodes",
@@ -70,6 +75,7 @@ DETECTED_BY = {
     Flaw.HANGS: "stopped_engine",
     Flaw.LOSES_LATEST_WRITE: "restart crash",
     Flaw.LOSES_CLAIMS: "restart",
+    Flaw.LOSES_SECRET: "restart",
 }
 
 

@@ -67,5 +67,7 @@ def _copy(source: Path, part: Path) -> None:
         (result,) = copy.execute("PRAGMA quick_check(1)").fetchone()
         if result != "ok":
             raise OSError(f"{source} is damaged and was not copied: {result}")
-        # Each engine that opens a copy creates a new generation.
-        copy.execute("DELETE FROM meta WHERE key IN ('generation', 'probe', 'risked')")
+        # Each engine that opens a copy creates a new generation, and a new secret: with
+        # that of the source, a copy would allow to forge tickets for the source.
+        values = "('generation', 'probe', 'risked', 'secret')"
+        copy.execute(f"DELETE FROM meta WHERE key IN {values}")  # noqa: S608

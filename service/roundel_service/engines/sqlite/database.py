@@ -146,7 +146,9 @@ class Database:
         self._writer.executescript(
             schema.BATCH_VIEW.replace("{max_claims}", str(max_claims))
         )
-        self.generation = _generation(self._writer, durability)
+        identity = _identity(self._writer, durability)
+        self.generation = identity["generation"]
+        self.secret = identity["secret"].encode()
         (last,) = self._writer.execute("SELECT max(id) FROM user").fetchone()
         self.last_id: int = last or 0
         self._reader = connect(self.path)
@@ -253,21 +255,23 @@ def _prepare(
     """)
 
 
-def _generation(connection: sqlite3.Connection, durability: Durability) -> str:
-    """Return the current generation; create a missing one."""
+def _identity(connection: sqlite3.Connection, durability: Durability) -> dict[str, str]:
+    """Return the current *generation* and the *secret*; create missing ones."""
     meta = dict(connection.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
     boot, risked = _boot_id(), meta.get("risked", "")
     if risked not in ("", boot):
         # The machine restarted, so the last acknowledged writes may be missing.
         meta["generation"] = risked = ""
     values = {
+        "secret": meta.get("secret") or token_urlsafe(32),
         "generation": meta.get("generation") or token_urlsafe(9),
         "risked": risked if durability == "full" else boot,
     }
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-    connection.execute("COMMIT")
-    return values["generation"]
+    if new := values.items() - meta.items():
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", new)
+        connection.execute("COMMIT")
+    return values
 
 
 def _boot_id() -> str:

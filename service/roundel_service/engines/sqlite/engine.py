@@ -258,6 +258,11 @@ class SqliteEngine:
         value = await self._query(database.claimed, encode_text(key), self._clock())
         return None if value is None else decode_claim(key, value)
 
+    async def secret(self) -> bytes:
+        """Return the secret of the file; a backup does not contain it."""
+        database, _ = self._require_running()
+        return database.secret
+
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
     ) -> list[int | EngineUnavailable]:

@@ -44,6 +44,7 @@ from .mailboxes import MailboxStore
 from .metadata import IncompatibleLayout, StoreMetadata
 from .planner import WritePlanner
 from .presence import PresenceStore
+from .secret import StoreSecret
 from .url import parse_url
 
 __all__ = ["IncompatibleLayout", "ValkeyEngine"]
@@ -87,6 +88,7 @@ class ValkeyEngine:
         self.claim = self._index.claim
         self.claimed = self._index.claimed
         self.report_presence = presence.report_presence
+        self.secret = StoreSecret(self._index, self._keys).secret
         limits = limits or RecordLimits()
         planner = WritePlanner(
             keys=self._keys, limits=limits, clock=clock, user_ttl=user_ttl

@@ -38,7 +38,7 @@ class Index:
     async def holders(self, tag: str) -> list[str]:
         """Return the users who hold an item with this *tag*, and possibly others."""
         shards = range(self._keys.shards)
-        replies = await self._run(
+        replies = await self.run(
             [["SMEMBERS", self._keys.tag(shard, tag)] for shard in shards]
         )
         found = (_decode_name(name) for names in replies for name in names)
@@ -109,7 +109,7 @@ class Index:
             commands.append(
                 FILTER_USERS.call([self._keys.users(shard), *keys], members)
             )
-        replies = await self._run(commands)
+        replies = await self.run(commands)
         return {
             shard: [name.decode() for name in reply]
             for shard, reply in zip(names, replies, strict=True)
@@ -119,24 +119,24 @@ class Index:
         """Store *value* for *ttl* seconds unless the key exists; return the value."""
         milliseconds = f"{max(1, round(ttl * 1_000))}"
         name = self._keys.claim(key)
-        (stored,) = await self._run(
+        (stored,) = await self.run(
             [["SET", name, value, "NX", "GET", "PX", milliseconds]]
         )
         return value if stored is None else _claim_value(stored)
 
     async def claimed(self, key: str) -> str | None:
         """Return the value of a claim, or `None`."""
-        (stored,) = await self._run([["GET", self._keys.claim(key)]])
+        (stored,) = await self.run([["GET", self._keys.claim(key)]])
         return None if stored is None else _claim_value(stored)
 
     async def _lists(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands that return lists; a key of another type is an empty list."""
         return [
             [] if isinstance(reply, StoreRefused) else reply
-            for reply in await self._run(commands, accepts="WRONGTYPE")
+            for reply in await self.run(commands, accepts="WRONGTYPE")
         ]
 
-    async def _run(
+    async def run(
         self, commands: Sequence[Command], *, accepts: str | None = None
     ) -> list[Any]:
         """Run idempotent commands; retry until all have a reply or time is up.

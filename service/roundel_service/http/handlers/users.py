@@ -116,7 +116,7 @@ class UserHandlers:
             decoding.decode_body(body, schemas.NoFields)
             user, issued_at = caller.name, caller.issued_at
             expires_at = caller.expires_at
-        ticket = self.access.authenticator.tickets.issue(
+        ticket = await self.access.authenticator.tickets.issue(
             user, expires_at=expires_at, issued_at=issued_at
         )
         return json_response(

@@ -136,3 +136,27 @@ async def test_command(path, copy):
     assert "expected sqlite:PATH" in other.stderr
     assert [("alice",)] == fetch_all(copy, "SELECT name FROM user")
     execute(copy, "PRAGMA integrity_check")
+
+
+async def test_copy_has_another_secret(path, copy):
+    """A copy in foreign hands signs no ticket for the service that it is a copy of."""
+    async with running(path) as engine:
+        secret = await engine.secret()
+        await trio.to_thread.run_sync(back_up, path, copy)
+    async with running(copy) as restored:
+        assert secret != await restored.secret()
+    assert secret not in copy.read_bytes()
+    async with running(path) as engine:
+        assert secret == await engine.secret()
+
+
+async def test_file_of_an_earlier_version_gets_a_secret(path):
+    """A file without a secret gets one, which it keeps."""
+    await open_once(path)
+    execute(path, "DELETE FROM meta WHERE key = 'secret'")
+    secrets = set()
+    for _ in range(2):
+        async with running(path) as engine:
+            secrets.add(await engine.secret())
+
+    assert 1 == len(secrets)
