@@ -26,7 +26,13 @@ from ..domain.operations import (
     StartNewEpoch,
 )
 from ..domain.record import Record
-from ..engines.base import ApplyResult, Engine, EngineUnavailable, UserOperation
+from ..engines.base import (
+    ApplyResult,
+    Engine,
+    EngineUnavailable,
+    MailboxDamaged,
+    UserOperation,
+)
 from ..telemetry.metrics import Metrics
 from .channel import UserChannel
 from .expiry import ActiveExpiry
@@ -35,6 +41,14 @@ from .registry import StreamLease, StreamLimits, StreamRegistry
 from .subscribe import StreamTimeouts, SubscribeRequest, open_subscriber
 from .subscriber import Subscriber
 from .view_history import View
+
+RETRACT_PAGE = 500
+"""Number of mailboxes that a retraction changes, and holds, at a time."""
+
+
+def _removed_items(result: Applied) -> int:
+    steps = result.change.steps if result.change else ()
+    return sum(len(step.ids) for step in steps if isinstance(step, Removed))
 
 
 @final
@@ -131,17 +145,33 @@ class Hub:
         """Retract items from *user*, or from all users.
 
         Returns the number of items and the number of users. Raises `EngineUnavailable`
-        if one mailbox failed; a second call retracts the remaining items.
+        if the engine failed; a second call retracts the remaining items. A damaged
+        mailbox is passed over unless it is that of *user*.
         """
-        holders = [user] if user else await self.engine.holders(retract)
-        items = users = 0
-        for result in await self.apply_all([(holder, retract) for holder in holders]):
+        if user is not None:
+            removed = await self.apply(user, retract)
+            items = _removed_items(removed)
+            return items, int(items > 0)
+        holders = await self.engine.holders(retract)
+        totals = [0, 0]
+        for start in range(0, len(holders), RETRACT_PAGE):
+            # Each result holds a whole mailbox, so no page outlives its turn.
+            page = holders[start : start + RETRACT_PAGE]
+            for at, count in enumerate(await self._retract_page(retract, page)):
+                totals[at] += count
+        return totals[0], totals[1]
+
+    async def _retract_page(
+        self, retract: Retract, users: Sequence[str]
+    ) -> tuple[int, int]:
+        counts = []
+        for result in await self.apply_all([(user, retract) for user in users]):
+            if isinstance(result, MailboxDamaged):
+                continue
             if isinstance(result, Exception):
                 raise result
-            steps = result.change.steps if result.change else ()
-            removed = sum(len(step.ids) for step in steps if isinstance(step, Removed))
-            items, users = items + removed, users + bool(removed)
-        return items, users
+            counts.append(_removed_items(result))
+        return sum(counts), sum(map(bool, counts))
 
     async def delete_user(self, user: str) -> Applied:
         """Delete the contents of the mailbox of *user* and start a new epoch."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
+from weakref import ref
 
 import pytest
 import trio
 
+from roundel_service.domain.mailbox import Applied
 from roundel_service.domain.operations import Retract
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import (
@@ -14,6 +17,7 @@ from roundel_service.engines.base import (
     ApplyResult,
     ChangeListener,
     EngineUnavailable,
+    MailboxDamaged,
     UserOperation,
 )
 from roundel_service.engines.memory import MemoryEngine
@@ -193,3 +197,55 @@ async def test_late_notification(autojump_clock, hub, engine):
     await trio.sleep(1)
 
     assert newest == channel.record == await engine.read("alice")
+
+
+class CountingEngine:
+    """A memory engine that counts the results of `apply()` that are still held."""
+
+    def __init__(self, damaged: Collection[str] = ()) -> None:
+        self._engine = MemoryEngine(clock=trio.current_time)
+        self._damaged = damaged
+        self._results: list[ref[Applied]] = []
+        self.held: list[int] = []
+
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
+        gc.collect()
+        self._results = [result for result in self._results if result() is not None]
+        self.held.append(len(self._results) + len(work))
+        results = await self._engine.apply(work)
+        self._results += [ref(each) for each in results if isinstance(each, Applied)]
+        return [
+            MailboxDamaged("damaged") if user in self._damaged else result
+            for (user, _), result in zip(work, results, strict=True)
+        ]
+
+    def __getattr__(self, name: str):
+        return getattr(self._engine, name)
+
+
+async def test_retraction_from_many_users_is_bounded(autojump_clock):
+    """A retraction holds the results of one page, however many users it has."""
+    engine = CountingEngine()
+    hub = Hub(engine, clock=trio.current_time)
+    for start in range(0, 2_300, 100):
+        users = [f"user-{number}" for number in range(start, start + 100)]
+        await engine.apply([(user, note("a", source="s")) for user in users])
+    engine.held.clear()
+    removed = await hub.retract(Retract(source="s"), None)
+
+    assert (2_300, 2_300) == removed
+    assert 5 == len(engine.held)
+    assert 500 >= max(engine.held)
+
+
+async def test_retraction_passes_over_a_damaged_mailbox(autojump_clock):
+    """The others are changed; a damaged one is an error only if it is named."""
+    engine = CountingEngine(damaged={"bob"})
+    hub = Hub(engine, clock=trio.current_time)
+    users = ("alice", "bob", "carol")
+    await engine.apply([(user, note("a", source="s")) for user in users])
+    removed = await hub.retract(Retract(source="s"), None)
+
+    assert (2, 2) == removed
+    with pytest.raises(MailboxDamaged):
+        await hub.retract(Retract(source="s"), "bob")

@@ -1,9 +1,9 @@
 """A lock that lets only one process open a database file.
 
-SQLite keeps its write-ahead log beside the file, under the name of the file. Two names
-of one file would have two logs, and each process would overwrite what the other one
-wrote. So the lock belongs to the real path, after all symbolic links, and a file with
-another name is rejected: a second hard link, or a mount of the file alone.
+SQLite keeps its write-ahead log in the same folder, under the name of the file. Two
+names of one file would have two logs, and each process would overwrite the writes of
+the other one. So the lock belongs to the real path, after all symbolic links, and a
+file with another name is rejected: a second hard link, or a mount of the file alone.
 """
 
 from __future__ import annotations

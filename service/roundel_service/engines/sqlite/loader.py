@@ -32,7 +32,7 @@ T = TypeVar("T")
 @final
 @attrs.frozen
 class DamagedMailbox:
-    """A mailbox that cannot be decoded: the *error* for callers, and what is left."""
+    """A mailbox that cannot be decoded: its *error*, and its readable part."""
 
     error: MailboxDamaged
     salvaged: StoredRecord
