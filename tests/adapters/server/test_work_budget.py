@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import trio
 
 from roundel_adapters.server.work_budget import WorkBudget
@@ -14,10 +17,14 @@ async def count_turns(turns):
 
 
 async def worker(budget, turns, pieces, units=1):
-    for _ in range(pieces):
-        await budget.turn()
-        budget.charge(units)
-        turns[-1] += units
+    continues = False
+    while pieces:
+        async with budget.turn(continues=continues):
+            continues = True
+            while pieces and not budget.is_used_up:
+                budget.charge(units)
+                turns[-1] += units
+                pieces -= 1
 
 
 async def run_workers(nursery, count, *, units=1):
@@ -56,9 +63,50 @@ async def test_work_within_the_budget_has_no_checkpoint():
     assert budget.is_used_up
 
 
-async def test_cancelled_task_renews_the_budget(nursery):
-    """A task that is cancelled at its checkpoint blocks no other."""
+@pytest.mark.parametrize("others", [1, 20])
+async def test_busy_tasks_starve_no_other(nursery, others):
+    """A task that begins comes before the tasks that always have work."""
+    budget, turns = WorkBudget(10), [0]
+    nursery.start_soon(count_turns, turns)
+    for _ in range(others):
+        nursery.start_soon(worker, budget, turns, math.inf)
+    for _ in range(2 * others):
+        await trio.lowlevel.checkpoint()
+    for _ in range(10):
+        await trio.lowlevel.checkpoint()
+        began = len(turns)
+        async with budget.turn():
+            budget.charge(1)
+
+        assert len(turns) - began <= 4
+    nursery.cancel_scope.cancel()
+
+
+async def test_tasks_that_begin_starve_no_other(nursery):
+    """A task that continues gets each fourth turn, beside tasks that always begin."""
     budget, turns = WorkBudget(1), [0]
+    nursery.start_soon(count_turns, turns)
+    for _ in range(20):
+        nursery.start_soon(begin_again, budget)
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+    began = len(turns)
+    await worker(budget, turns, 10)
+
+    assert len(turns) - began <= 10 * 6
+    nursery.cancel_scope.cancel()
+
+
+async def begin_again(budget):
+    while True:
+        async with budget.turn():
+            budget.charge(1)
+
+
+async def test_cancelled_task_blocks_no_other(nursery):
+    """A task that is cancelled while it waits for its turn passes it on."""
+    budget, turns = WorkBudget(1), [0]
+    await worker(budget, turns, 1)
     with trio.CancelScope() as scope:
         scope.cancel()
         await worker(budget, turns, 2)
@@ -66,3 +114,17 @@ async def test_cancelled_task_renews_the_budget(nursery):
         await worker(budget, turns, 5)
 
     assert scope.cancelled_caught
+
+
+async def test_cancelled_task_in_the_queue_blocks_no_other(nursery):
+    """The turn goes to the next task of the queue."""
+    budget, turns = WorkBudget(1), [0]
+    async with budget.turn():
+        with trio.move_on_after(0):
+            await worker(budget, turns, 1)
+        nursery.start_soon(worker, budget, turns, 1)
+        await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(1):
+        await worker(budget, turns, 1)
+
+    assert turns == [2]

@@ -35,7 +35,9 @@ class ReceiveQueue:
         self._limit = limit
         self._on_received = on_received
         self._body = bytearray()
-        self._is_consumed = self._is_disconnected = False
+        self._is_consumed = False
+        self.is_disconnected = False
+        """Whether the exchange or the connection has ended."""
         self.is_complete = False
         """Whether the client has sent the whole request."""
         self._changed = trio.lowlevel.ParkingLot()
@@ -46,9 +48,9 @@ class ReceiveQueue:
             self._body += event["body"]
             self.is_complete = not event["more_body"]
         else:
-            self._is_disconnected = True
+            self.is_disconnected = True
         self._changed.unpark_all()
-        while len(self._body) > self._limit and not self._is_disconnected:
+        while len(self._body) > self._limit and not self.is_disconnected:
             await self._changed.park()
 
     def discard(self) -> int:
@@ -63,10 +65,10 @@ class ReceiveQueue:
         while not self._is_consumed:
             if self._body or self.is_complete:
                 return await self._next_body_part()
-            if self._is_disconnected:
+            if self.is_disconnected:
                 break
             await self._changed.park()
-        while not self._is_disconnected:
+        while not self.is_disconnected:
             await self._changed.park()
         # An application that loops after a disconnect must let other tasks run.
         await trio.lowlevel.checkpoint()
@@ -104,6 +106,9 @@ class AppRunner:
     ) -> None:
         threads = trio.to_thread.run_sync, trio.from_thread.run
         try:
+            # A client that is gone already needs no application.
+            if receive_queue.is_disconnected:
+                return
             await app(scope, receive_queue.receive, send, *threads)
         except* Exception:
             log.exception("application failed")

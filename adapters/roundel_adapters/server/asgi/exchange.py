@@ -49,7 +49,9 @@ class HttpExchange:
     async def spawn_app(
         self, app: AppWrapper, _: Config, scope: HTTPScope, send: Send
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Start the application; `HTTPStream` calls it."""
+        """Start the application; `HTTPStream` calls it once."""
+        # Without this reference cycle, the request needs no garbage collection.
+        self.http.task_group = None  # type: ignore[assignment]
         if self._hand_off is not None:
             send = with_hand_off(send, self._hand_off)
             # Hypercorn's wrapper of ASGI applications has the application as `app`.

@@ -46,7 +46,7 @@ from .app_task import ReceiveQueue
 from .connection_context import ConnectionContext
 from .exchange import HttpExchange
 from .http2_codec import Http2Codec
-from .http2_frames import MAX_STREAM_ID
+from .http2_frames import MAX_STREAM_ID, Http2Error
 from .http2_request import asgi_request
 from .http2_state import Http2State
 from .http2_steps import GoAwayReceived, HeadTooLarge, Step
@@ -122,28 +122,33 @@ class Http2Connection:
 
     async def _receive(self, data: bytes) -> None:
         self._codec.feed(data)
-        while not self._has_failed:
-            if self._budget.is_used_up:
+        try:
+            has_more = await self._work(continues=False)
+            while has_more and not self._has_failed:
                 await self._streams.flush()
-            await self._budget.turn()
-            try:
-                step = self._codec.step()
-            except ProtocolError as error:
-                await self._fail(ErrorCodes(error.error_code))
-                return
-            if step is None:
-                break
-            self._budget.charge(step.work)
-            await self._handle_step(step)
+                has_more = await self._work(continues=True)
+        except ProtocolError as error:
+            await self._fail(ErrorCodes(error.error_code))
         await self._streams.flush()
 
-    async def _handle_step(self, step: Step) -> None:
-        for event in step.events:
-            await self._handle_event(event)
+    async def _work(self, *, continues: bool) -> bool:
+        """Handle what was received for one turn; return whether more may be left."""
+        async with self._budget.turn(continues=continues):
+            while not self._budget.is_used_up or self._codec.has_frame_of_request:
+                step = self._codec.step()
+                if step is None:
+                    return False
+                self._budget.charge(step.work)
+                for event in step.events:
+                    await self._handle_event(event)
+                self._count_overhead(step)
+        return True
+
+    def _count_overhead(self, step: Step) -> None:
         if not step.overhead or (step.may_be_answer and self._streams.take_answer()):
             return
         if self._allowance.take(step.overhead, now=trio.current_time()):
-            await self._fail(ErrorCodes.ENHANCE_YOUR_CALM)
+            raise Http2Error(ErrorCodes.ENHANCE_YOUR_CALM, "a flood")
 
     async def _fail(self, code: ErrorCodes) -> None:
         """End the connection and all its streams with *code*."""
@@ -176,7 +181,7 @@ class Http2Connection:
             case GoAwayReceived(code=ErrorCodes.NO_ERROR):
                 await self._streams.leave()
             case GoAwayReceived():
-                await self._fail(ErrorCodes.NO_ERROR)
+                raise Http2Error(ErrorCodes.NO_ERROR, "the client has failed")
 
     async def _open(self, event: RequestReceived) -> None:
         stream_id = event.stream_id

@@ -72,11 +72,20 @@ class Http2Codec:
         self._head = HeadDecoder(limits.max_head)
         self._block: _Block | None = None
         self._has_undecoded = self._has_settings = False
+        self._opened = 0
 
     @property
     def is_mid_head(self) -> bool:
         """Whether the client's preface or the head of a request is incomplete."""
         return not self._has_settings or self._block is not None
+
+    @property
+    def has_frame_of_request(self) -> bool:
+        """Whether the next frame is of the request that the last step has opened.
+
+        It may be a reset. Then the application need not start.
+        """
+        return bool(self._opened) and self._reader.has_frame_of(self._opened)
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
@@ -87,6 +96,7 @@ class Http2Codec:
 
         Raises `ProtocolError` with an *error_code* for a connection error.
         """
+        self._opened = 0
         if self._block is not None and self._has_undecoded:
             return self._decode(self._block)
         frame = self._reader.next()
@@ -173,6 +183,7 @@ class Http2Codec:
             self._state.open(stream_id, [], ends_stream=ends_stream)
             return Step([HeadTooLarge(stream_id)], OPENING_WORK, overhead=1)
         events = self._state.open(stream_id, fields, ends_stream=ends_stream)
+        self._opened = stream_id
         return Step(events, OPENING_WORK)
 
     def _rejection(self, block: _Block, fields: FieldLines) -> ErrorCodes | None:

@@ -111,6 +111,15 @@ class FrameReader:
         """Add received bytes."""
         self._data += data
 
+    def has_frame_of(self, stream_id: int) -> bool:
+        """Whether the next frame is complete, and of this stream."""
+        data = self._data
+        if len(data) < HEADER_SIZE:
+            return False
+        size = int.from_bytes(data[:3], "big")
+        is_complete = len(data) >= HEADER_SIZE + size
+        return is_complete and int.from_bytes(data[5:9], "big") == stream_id
+
     def next(self) -> Frame | None:
         """Return the next frame, or `None` until more bytes are received."""
         data = self._data

@@ -7,6 +7,7 @@ import trio
 
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
+from support.http2_wire import data, head, priority, reset, window_update, wire_server
 
 
 async def test_header_list_has_a_limit(serve):
@@ -73,26 +74,42 @@ async def test_finished_applications_do_not_count(serve):
         release.set()
 
 
-async def test_running_apps_have_a_limit(serve):
+async def test_running_apps_have_a_limit(autojump_clock):
     """Applications that ignore the resets of their streams have a limit."""
-    started, release = 0, trio.Event()
+    started = []
 
     async def linger(scope, receive, send):
-        nonlocal started
-        started += 1
-        await release.wait()
+        started.append(scope["path"])
+        await trio.sleep_forever()
 
-    async with serve(app_of(linger), max_streams=5) as served:
-        peer = await connect_http2(served)
-        for _ in range(15):
-            stream = await peer.request(flush=False)
-            peer.h2.reset_stream(stream)
-        await peer.flush()
-        last = await peer.request()
-        await peer.response(last)
-        release.set()
+    async with wire_server(app_of(linger), max_streams=5) as server:
+        for stream in range(1, 31, 2):
+            await server.receive(head(stream))
+            await server.receive(reset(stream))
 
-        assert (started, peer.responses[last].reset) == (10, 7)
+        assert len(started) == 10
+        assert server.resets() == dict.fromkeys(range(21, 31, 2), 7)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [reset(1), data(1, b"x"), window_update(1, 0), priority(1, 1)],
+    ids=["by the client", "by DATA", "by a window", "by a priority"],
+)
+async def test_application_of_a_reset_stream_does_not_start(ending, autojump_clock):
+    """A request and its reset in one read cost no application."""
+    started = []
+
+    async def start(scope, receive, send):
+        started.append(scope["path"])
+
+    async with wire_server(app_of(start)) as server:
+        for number in range(50):
+            stream = (2 * number + 1).to_bytes(4, "big")
+            request = head(1) + ending
+            await server.receive(request.replace(b"\0\0\0\1", stream))
+
+        assert started == []
 
 
 async def test_malformed_request_ends_one_stream(serve):
