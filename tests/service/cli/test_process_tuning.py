@@ -25,4 +25,4 @@ def test_open_file_limit_is_raised_to_the_hard_limit():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
 
-    assert "True 50000\n" == done.stdout
+    assert "True 10000\n" == done.stdout
