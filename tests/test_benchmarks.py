@@ -47,3 +47,13 @@ def test_big_file(tmp_path):
     said = run("engines.py", "--big=20", "--items=3", f"--folder={tmp_path}")
 
     assert "20 users of 3 items" in said
+
+
+@pytest.mark.slow
+def test_floods():
+    """The bystanders of a flood are served, and each cell has a number."""
+    said = run("floods.py", "--seconds=0.2", "--connections=2", "--only=none,PING")
+
+    rows = [line.split("|")[1:-1] for line in said.splitlines()[2:]]
+    assert ["none", "PING"] == [row[0].strip() for row in rows]
+    assert all(float(cell) >= 0 for row in rows for cell in row[1:])
