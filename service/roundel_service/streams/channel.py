@@ -36,6 +36,8 @@ class UserChannel:
     _change_log_size: int = attrs.field(kw_only=True)
     wakeup: Wakeup = attrs.field(factory=Wakeup, init=False)
     subscribers: set[ChannelSubscriber] = attrs.field(factory=set, init=False)
+    # Long polls that wait for a change.
+    polls: int = attrs.field(default=0, init=False)
     # Only subscribers reference a view history. Most users have one view: a
     # WeakValueDictionary would take as much memory as the rest of the channel.
     _views: tuple[ref[ViewHistory], ...] = attrs.field(default=(), init=False)

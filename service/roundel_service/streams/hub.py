@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from random import random
 from secrets import token_urlsafe
 from typing import Any, final
@@ -247,6 +247,20 @@ class Hub:
         With `presence`, a granted *slot* is required.
         """
         return StreamLease(self._registry, subscriber, slot)
+
+    @asynccontextmanager
+    async def count_poll(self, channel: UserChannel) -> AsyncGenerator[bool, None]:
+        """Count a long poll with the user's streams; yield whether it may wait."""
+        slot = None
+        if self.presence is not None:
+            try:
+                slot = await self.presence.reserve(channel.user)
+            except EngineUnavailable:
+                yield False
+                return
+        # The slot counts at the other nodes as long as it is referenced.
+        with self._registry.count_poll(channel) as has_room:
+            yield has_room and (slot is None or slot.granted)
 
     def _streams_of(self, user: str) -> int:
         channel = self._channels.get(user)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import final
 
 import attrs
@@ -13,6 +14,7 @@ from roundel import CloseMessage
 from ..telemetry import logs
 from ..telemetry.metrics import Metrics
 from . import events
+from .channel import UserChannel
 from .events import CloseReason
 from .presence import StreamPresence, StreamSlot
 from .subscriber import Subscriber
@@ -51,6 +53,7 @@ class StreamRegistry:
     _random: Callable[[], float] = attrs.field(kw_only=True)
     _metrics: Metrics = attrs.field(kw_only=True)
     _subscribers: set[Subscriber] = attrs.field(factory=set, init=False)
+    _polls: int = attrs.field(default=0, init=False)
     is_draining: bool = attrs.field(default=False, init=False)
 
     def __len__(self) -> int:
@@ -65,15 +68,33 @@ class StreamRegistry:
         elif subscriber.disconnected_at != channel.record.mailbox.disconnected_at:
             # The user's streams were ended after this request was authorized.
             subscriber.end("revoked")
-        elif (
-            len(self._subscribers) >= self._limits.streams
-            or len(channel.subscribers) >= self._limits.per_user
-        ):
+        elif self._is_full(channel):
             subscriber.end("shed")
         if subscriber.close_reason is None:
             # A rejected stream ends in a moment and is not counted.
             self._subscribers.add(subscriber)
             channel.subscribers.add(subscriber)
+
+    def _is_full(self, channel: UserChannel) -> bool:
+        """Return whether the process or the user is at the limit of streams."""
+        return (
+            len(self._subscribers) + self._polls >= self._limits.streams
+            or len(channel.subscribers) + channel.polls >= self._limits.per_user
+        )
+
+    @contextmanager
+    def count_poll(self, channel: UserChannel) -> Iterator[bool]:
+        """Count a long poll with the streams; yield false if there is no room."""
+        if self._is_full(channel):
+            yield False
+            return
+        self._polls += 1
+        channel.polls += 1
+        try:
+            yield True
+        finally:
+            self._polls -= 1
+            channel.polls -= 1
 
     def remove(self, subscriber: Subscriber, seconds: float) -> None:
         """Remove *subscriber* and log its end, after *seconds* of service."""

@@ -118,6 +118,41 @@ async def test_limit_holds_for_all_nodes(autojump_clock, make_node, nursery):
     assert await nursery.start(other.opens, "bob")
 
 
+async def test_long_polls_count_at_all_nodes(autojump_clock, make_node, nursery):
+    """A user's polls at one node take places of streams and polls at another."""
+    one, other = await make_node(), await make_node()
+    tag = (await one.world.user().request("GET", "/v1/badge")).headers["etag"]
+    waited: list[float] = []
+
+    async def poll(node: Node) -> None:
+        headers, began = {"If-None-Match": tag}, trio.current_time()
+        await node.world.user().request("GET", "/v1/badge?wait=9", headers=headers)
+        waited.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as polls:
+        for node in (one, other, one):
+            polls.start_soon(poll, node)
+            await trio.sleep(1.0)
+        assert await nursery.start(other.opens) is None
+        await poll(other)
+    await trio.sleep(1.0)
+
+    assert [0, 9, 9, 9] == [round(seconds) for seconds in waited]
+    assert await nursery.start(other.opens)
+
+
+async def test_poll_without_the_engine_is_answered(autojump_clock, make_node):
+    """If the other nodes' counts are missing, a poll does not wait."""
+    node = await make_node()
+    alice = node.world.user()
+    tag = (await alice.request("GET", "/v1/badge")).headers["etag"]
+    node.store.is_unavailable = True
+    headers = {"If-None-Match": tag}
+    answer = await alice.request("GET", "/v1/badge?wait=60", headers=headers)
+
+    assert (304, 0) == (answer.status, trio.current_time())
+
+
 async def test_end_of_a_stream_frees_a_slot_elsewhere(
     autojump_clock, make_node, nursery
 ):

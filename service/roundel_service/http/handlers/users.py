@@ -14,6 +14,7 @@ from ...documents import badge_document
 from ...domain.items import Item
 from ...identity.callers import Producer, User
 from ...identity.tickets import DEFAULT_SESSION, TICKET_TTL
+from ...streams.channel import UserChannel
 from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
 from .. import decoding, schemas
@@ -57,12 +58,12 @@ class UserHandlers:
         wait = decoding.decode_query(request.parameters, schemas.BadgeQuery).wait
         is_known = known_etags(request)
         channel = await self.hub.channel(user)
-        if wait and is_known(channel.badge.etag):
+        etag = channel.badge.etag
+        if wait and is_known(etag):
             remaining = caller.expires_at - self.hub.clock() if caller else inf
-            badge = channel.badge
-            with trio.move_on_after(min(wait, remaining)):
-                while channel.badge.etag == badge.etag and not self.hub.is_draining:
-                    await channel.wakeup.wait()
+            async with self.hub.count_poll(channel) as may_wait:
+                if may_wait:
+                    await self._wait_for_change(channel, etag, min(wait, remaining))
             if caller is not None:
                 # The credential may have been revoked meanwhile.
                 await self.access.check_revoked(caller)
@@ -75,6 +76,14 @@ class UserHandlers:
             return Response(status=304, headers=headers)
         response = json_response(badge_document(badge))
         return attrs.evolve(response, headers={**response.headers, **headers})
+
+    async def _wait_for_change(
+        self, channel: UserChannel, etag: str, seconds: float
+    ) -> None:
+        """Wait until the badge is not that of *etag*, or the service drains."""
+        with trio.move_on_after(seconds):
+            while channel.badge.etag == etag and not self.hub.is_draining:
+                await channel.wakeup.wait()
 
     async def items(self, request: Request) -> Response:
         """Return a page of the caller's list, newest first."""
