@@ -55,6 +55,7 @@ class Service:
 
     hub: Hub
     authenticator: Authenticator
+    cors: Cors
     app: DeferredApp[ASGIFramework]
     fastpath: FastpathApp
     operator_app: DeferredApp[ASGIFramework]
@@ -130,6 +131,7 @@ def build(
     return Service(
         hub=hub,
         authenticator=authenticator,
+        cors=access.cors,
         app=DeferredApp(partial(_create_app, dispatcher, router)),
         fastpath=FastpathApp(dispatcher, router),
         operator_app=DeferredApp(partial(_create_operator_app, hub.metrics, readiness)),
@@ -157,15 +159,9 @@ def build_authenticator(
     ticket_secret: SecretSource | None = None,
 ) -> Authenticator:
     """Build the authenticator of the *settings*; tickets need the *ticket_secret*."""
-    keys: HmacKey | JwksClient
-    if settings.jwks is not None:
-        keys = JwksClient(settings.jwks)
-    else:
-        assert settings.jwt_secret is not None
-        keys = HmacKey(settings.jwt_secret)
     return Authenticator(
         producer_keys=settings.producer_keys,
-        keys=keys,
+        keys=JwksClient(settings.jwks) if settings.jwks else _hmac_key(settings),
         audiences=settings.jwt_audience,
         issuers=settings.jwt_issuer,
         user_claim=settings.jwt_user_claim,
@@ -173,6 +169,23 @@ def build_authenticator(
         clock=clock,
         ticket_secret=ticket_secret or process_secret(),
     )
+
+
+def _hmac_key(settings: Settings) -> HmacKey:
+    assert settings.jwt_secret is not None
+    return HmacKey(settings.jwt_secret)
+
+
+def replace_secrets(service: Service, settings: Settings) -> None:
+    """Use the secrets and CORS origins of *settings* in a running *service*.
+
+    Raises `ValueError` for an unusable secret, before any change.
+    """
+    keys = service.authenticator.keys
+    if isinstance(keys, HmacKey):
+        keys = _hmac_key(settings)
+    service.authenticator.replace_keys(settings.producer_keys, keys)
+    service.cors.origins = frozenset(settings.cors_origins)
 
 
 async def _unready_reasons(hub: Hub, authenticator: Authenticator) -> Mapping[str, str]:

@@ -35,6 +35,15 @@ LONG = 60.0
 SLACK = 15.0
 """Seconds that a slow machine may need for an immediate step; far below `LONG`."""
 
+SHARING = """
+from roundel_service import settings
+from roundel_service.cli.main import main
+
+settings.SINGLE_PROCESS_ENGINES.remove("memory")
+main()
+"""
+"""The command, with the memory engine allowed for several workers."""
+
 
 def environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with only these settings of the service."""
@@ -42,8 +51,11 @@ def environment(**changes: str) -> dict[str, str]:
     return {**others, **SECRETS, **changes}
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "roundel_service", *arguments]
+COMMAND = ("-m", "roundel_service")
+
+
+def command(*arguments: str, program=COMMAND) -> list[str]:
+    return [sys.executable, *program, *arguments]
 
 
 def run(*arguments: str, env: dict[str, str] | None = None):
@@ -59,10 +71,14 @@ def run(*arguments: str, env: dict[str, str] | None = None):
 
 
 @contextmanager
-def started(*arguments: str, env: dict[str, str] | None = None):
+def started(
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    program=("-m", "roundel_service"),
+):
     """Start a command that serves; yield the process and its URL, then kill it."""
     process = subprocess.Popen(
-        command(*arguments),
+        command(*arguments, program=program),
         env=env or environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,9 +10,8 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import attrs
 import click
 import structlog
 import trio
@@ -23,10 +22,16 @@ from ..identity.jwks import is_loopback
 from ..listening import ServiceUrls
 from ..settings import DEFAULT_BIND, ConfigError, Settings, foreign_variables, load
 from ..telemetry import logs
-from . import supervisor
+from . import lifecycle, service_manager, supervisor
 from .errors import fail
 from .options import bind_option, config_option, given
 from .process_tuning import prepare_process
+from .signals import (
+    END_SIGNALS,
+    RELOAD_SIGNAL,
+    ignore_end_signals,
+    ignore_reload_signal,
+)
 from .worker_addresses import reserved_addresses
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -45,7 +50,8 @@ def serve(file: Path | None, **flags: str | None) -> None:
 
     The signal starts a graceful shutdown: each open stream ends with a time to
     reconnect, and running requests finish. The process exits within
-    ROUNDEL_DRAIN_TIMEOUT seconds. A second signal ends it at once.
+    ROUNDEL_DRAIN_TIMEOUT seconds. A second signal ends it at once. SIGHUP reads
+    secrets, key files and CORS origins again.
 
     Addresses are HOST:PORT, [::]:PORT for both families, unix:PATH, or fd:NUMBER for
     a socket of the parent process. Several are separated by commas.
@@ -96,7 +102,9 @@ def serve(file: Path | None, **flags: str | None) -> None:
     Exit status: 0 after a signal, 1 if it cannot listen or open its file, 2 for
     invalid settings.
     """
-    settings = load(given(flags), os.environ, file)
+    ignore_reload_signal()
+    read_settings = functools.partial(load, given(flags), os.environ, file)
+    settings = read_settings()
     _configure_logs(settings)
     if ignored := foreign_variables(os.environ):
         log.warning("unknown variables ignored", variables=ignored)
@@ -105,11 +113,12 @@ def serve(file: Path | None, **flags: str | None) -> None:
         return
     prepare_process()
     run = functools.partial(
-        app.run,
+        lifecycle.run,
         app.build(settings),
         settings,
-        shutdown=_wait_for_signal,
-        task_status=_Announcement("Roundel is listening on"),
+        load=read_settings,
+        wait_for_drain=_wait_for_signal,
+        announce=functools.partial(_announce, "Roundel is listening on"),
     )
     trio.run(run)
 
@@ -120,27 +129,18 @@ def _configure_logs(settings: Settings) -> None:
 
 
 async def _wait_for_signal() -> None:
-    with trio.open_signal_receiver(*supervisor.SIGNALS) as signals:
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:
         await anext(signals)
     # SIGTERM has its default action again: a second signal ends the process at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@final
-@attrs.frozen
-class _Announcement:
-    """Prints the URLs of the service when it is ready."""
-
-    text: str
-    urls: ServiceUrls | None = None
-
-    def started(self, urls: ServiceUrls | None = None) -> None:
-        urls = urls or self.urls
-        assert urls is not None
-        click.echo(f"{self.text} {urls}".strip())
-        if urls.operator:
-            several = "s" if len(urls.operator) > 1 else ""
-            click.echo(f"Operator listener{several}: {', '.join(urls.operator)}")
+def _announce(text: str, urls: ServiceUrls) -> None:
+    """Print the URLs of the service when it is ready."""
+    click.echo(f"{text} {urls}".strip())
+    if urls.operator:
+        several = "s" if len(urls.operator) > 1 else ""
+        click.echo(f"Operator listener{several}: {', '.join(urls.operator)}")
 
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
@@ -160,7 +160,9 @@ def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> N
             drain_timeout=settings.drain_timeout,
             pass_fds=addresses.inherited,
             on_drain=addresses.stop_listening,
-            task_status=_Announcement("Roundel is listening on", addresses.urls),
+            on_ready=functools.partial(
+                _announce, "Roundel is listening on", addresses.urls
+            ),
         )
         outcome = trio.run(supervise)
     if outcome == "failed":
@@ -178,7 +180,7 @@ async def _supervise(
     commands: list[list[str]],
     **options: Any,  # noqa: ANN401
 ) -> supervisor.ExitReason:
-    with trio.open_signal_receiver(*supervisor.SIGNALS) as signals:
+    with trio.open_signal_receiver(*END_SIGNALS, RELOAD_SIGNAL) as signals:
         return await supervisor.supervise(commands, signals, **options)
 
 
@@ -190,19 +192,24 @@ async def _supervise(
 @config_option
 def worker(file: Path | None, number: int, **flags: str | None) -> None:
     """Run one worker of `serve`, until its input ends."""
+    ignore_reload_signal()
+    service_manager.leave_to_parent()
     # The parent has checked the number of workers.
-    settings = load({**given(flags), "workers": "1"}, os.environ, file)
+    values = {**given(flags), "workers": "1"}
+    read_settings = functools.partial(load, values, os.environ, file)
+    settings = read_settings()
     _configure_logs(settings)
     structlog.contextvars.bind_contextvars(worker=number)
-    supervisor.ignore_signals()
+    ignore_end_signals()
     prepare_process()
     run = functools.partial(
-        app.run,
+        lifecycle.run,
         app.build(settings),
         settings,
-        shutdown=supervisor.wait_for_drain,
+        load=read_settings,
+        wait_for_drain=supervisor.wait_for_drain,
+        announce=functools.partial(_announce, ""),
         share_port=True,
-        task_status=_Announcement(""),
     )
     trio.run(run)
 
@@ -225,7 +232,8 @@ def demo(bind: str | None) -> None:
         "producer_keys": key,
         "jwt_secret": secrets.token_urlsafe(32),
     }
-    settings = load(flags, {})
+    read_settings = functools.partial(load, flags, {})
+    settings = read_settings()
     for address in settings.bind:
         if not _is_local(address):
             raise ConfigError(
@@ -234,12 +242,13 @@ def demo(bind: str | None) -> None:
     prepare_process()
     service = app.build(settings)
     run = functools.partial(
-        app.run,
+        lifecycle.run,
         service,
         settings,
-        shutdown=_wait_for_signal,
+        load=read_settings,
+        wait_for_drain=_wait_for_signal,
+        announce=functools.partial(_announce, "Roundel demo is listening on"),
         app=demo_app(service, producer_key=key),
-        task_status=_Announcement("Roundel demo is listening on"),
     )
     trio.run(run)
 

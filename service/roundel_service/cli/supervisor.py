@@ -25,7 +25,6 @@ The secrets are in the environment, which workers inherit, and never in the argu
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -35,6 +34,9 @@ from typing import Literal, TypeAlias, final
 import attrs
 import structlog
 import trio
+
+from . import service_manager
+from .signals import END_SIGNALS, RELOAD_SIGNAL
 
 KILL_DELAY = 2.0
 """Seconds after the drain timeout until a worker is killed."""
@@ -54,28 +56,15 @@ MAX_DELAY = 10.0
 MAX_FAILED_STARTS = 5
 """Number of failed starts in a row that end the service if no worker serves."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""The signals that start a graceful shutdown."""
-
 ExitReason: TypeAlias = Literal["drained", "killed", "failed"]
 """How the workers ended: gracefully, by a second signal, or since none could start."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-def ignore_signals() -> None:
-    """Ignore the signals in a worker, because the parent handles them.
-
-    A process group's signal reaches the worker as well, perhaps after the parent has
-    started the drain. It must not count as the second signal.
-    """
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-
-
 async def wait_for_drain() -> None:
     """Wait in a worker until a signal arrives or its input ends."""
-    with trio.open_signal_receiver(*SIGNALS) as signals:
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_end_of_input, nursery.cancel_scope)
             await anext(signals)
@@ -96,20 +85,21 @@ async def supervise(
     drain_timeout: float,
     pass_fds: Sequence[int] = (),
     on_drain: Callable[[], None] = lambda: None,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> ExitReason:
     """Keep a worker running for each of *commands*; return how they ended.
 
-    Workers inherit the file descriptors *pass_fds*. *on_drain* is called when the drain
-    begins.
+    Workers inherit the file descriptors *pass_fds*. *on_ready* is called when each
+    worker serves, and *on_drain* when the drain begins.
 
-    The first of *signals* drains all workers, and kills each one that takes longer
-    than *drain_timeout* seconds and `KILL_DELAY`. The second signal kills them at once.
-    The task has started when each worker serves.
+    `RELOAD_SIGNAL` is passed on to the workers. The first other one of *signals* drains
+    them, and kills each one that takes longer than *drain_timeout* seconds and
+    `KILL_DELAY`. The second one kills them at once.
     """
     numbers = set(range(1, len(commands) + 1))
-    supervisor = _Supervisor(drain_timeout, task_status, numbers, pass_fds, on_drain)
+    supervisor = _Supervisor(drain_timeout, numbers, pass_fds, on_ready, on_drain)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.report_ready)
         nursery.start_soon(supervisor.handle_signals, signals)
         with supervisor.scope:
             async with trio.open_nursery() as workers:
@@ -133,22 +123,47 @@ class _Supervisor:
     """Runs workers; *never_served* has the numbers of workers yet to serve."""
 
     _drain_timeout: float
-    _task_status: trio.TaskStatus[None]
     _never_served: set[int]
     _pass_fds: Sequence[int]
+    _on_ready: Callable[[], None]
     _on_drain: Callable[[], None]
+    _workers: dict[int, trio.Process] = attrs.field(factory=dict, init=False)
     _serving: set[int] = attrs.field(factory=set, init=False)
+    _reload_when_serving: set[int] = attrs.field(factory=set, init=False)
+    _ready: trio.Event = attrs.field(factory=trio.Event, init=False)
     _failed_starts: int = attrs.field(default=0, init=False)
     _draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     exit_reason: ExitReason = attrs.field(default="drained", init=False)
 
+    async def report_ready(self) -> None:
+        """Report the start when each worker serves."""
+        await self._ready.wait()
+        self._on_ready()
+        await service_manager.notify("READY=1")
+
     async def handle_signals(self, signals: AsyncIterator[object]) -> None:
-        await anext(signals)
-        self._drain()
-        await anext(signals)
-        self.exit_reason = "killed"
-        self.scope.cancel()
+        has_drained = False
+        async for each in signals:
+            if each == RELOAD_SIGNAL:
+                await self._reload()
+            elif has_drained:
+                self.exit_reason = "killed"
+                self.scope.cancel()
+            else:
+                has_drained = True
+                self._drain()
+                await service_manager.notify("STOPPING=1")
+
+    async def _reload(self) -> None:
+        await service_manager.notify(*service_manager.reloading())
+        for number, process in self._workers.items():
+            if number in self._serving:
+                process.send_signal(RELOAD_SIGNAL)
+            else:
+                # It may have read the old settings, and would die of the signal.
+                self._reload_when_serving.add(number)
+        await service_manager.notify("READY=1")
 
     def _drain(self) -> None:
         self._draining.set()
@@ -191,44 +206,45 @@ class _Supervisor:
             return False, None
         assert process.stdin is not None
         assert process.stdout is not None
+        self._workers[number] = process
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    self._wait_until_serving, number, process.stdout, process.kill
-                )
+                nursery.start_soon(self._wait_until_serving, number, process)
                 nursery.start_soon(self._close_stdin_on_drain, process.stdin)
                 status = await process.wait()
                 nursery.cancel_scope.cancel()
             return number in self._serving, status
         finally:
             self._serving.discard(number)
+            self._reload_when_serving.discard(number)
+            del self._workers[number]
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
             await trio.aclose_forcefully(process.stdin)
             await trio.aclose_forcefully(process.stdout)
 
-    async def _wait_until_serving(
-        self, number: int, stdout: trio.abc.ReceiveStream, kill: Callable[[], None]
-    ) -> None:
+    async def _wait_until_serving(self, number: int, process: trio.Process) -> None:
         """Read the output of a worker; kill it if no line comes in time."""
+        assert process.stdout is not None
         with trio.move_on_after(START_TIMEOUT) as scope:
-            while chunk := await stdout.receive_some():
+            while chunk := await process.stdout.receive_some():
                 if b"\n" in chunk and scope.deadline < inf:
                     scope.deadline = inf
                     self._on_serving(number)
             # The output has ended; the exit of the process ends this task.
             await trio.sleep_forever()
         log.error("worker start timed out", worker=number, duration_s=START_TIMEOUT)
-        kill()
+        process.kill()
 
     def _on_serving(self, number: int) -> None:
         self._serving.add(number)
         self._failed_starts = 0
-        if number in self._never_served:
-            self._never_served.discard(number)
-            if not self._never_served:
-                self._task_status.started()
+        if number in self._reload_when_serving:
+            self._workers[number].send_signal(RELOAD_SIGNAL)
+        self._never_served.discard(number)
+        if not self._never_served:
+            self._ready.set()
 
     async def _close_stdin_on_drain(self, stdin: trio.abc.SendStream) -> None:
         await self._draining.wait()

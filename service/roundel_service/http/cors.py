@@ -14,9 +14,9 @@ _MAX_AGE = "600"
 
 
 @final
-@attrs.frozen
+@attrs.define(eq=False)
 class Cors:
-    """Allows an exact list of *origins*, with credentials."""
+    """Allows an exact list of *origins*, with credentials; a reload replaces it."""
 
     origins: frozenset[str] = frozenset()
 

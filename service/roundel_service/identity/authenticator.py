@@ -31,7 +31,7 @@ Keys: TypeAlias = HmacKey | JwksClient
 
 
 @final
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.define(kw_only=True, repr=False, eq=False)
 class Authenticator:
     """Identifies the caller from the credentials of a request.
 
@@ -54,6 +54,10 @@ class Authenticator:
     @tickets.default
     def _make_tickets(self) -> Tickets:
         return Tickets(secret=self.ticket_secret, clock=self.clock)
+
+    def replace_keys(self, producer_keys: Sequence[str], keys: Keys) -> None:
+        """Verify credentials with these keys from now on."""
+        self.producer_keys, self.keys = producer_keys, keys
 
     async def producer(self, credentials: Credentials) -> Producer:
         """Return the calling producer; raise `WrongRole` if the caller is a user."""

@@ -61,6 +61,7 @@ class JwksClient:
         self.is_loaded = False
         self._random = random
         self._key_set = JwkSet()
+        self._content = b""
         self._verified = VerifiedTokenCache()
         self._refresh_requested = trio.Event()
         self._requested_at = -inf
@@ -98,6 +99,14 @@ class JwksClient:
         with trio.move_on_after(REFRESH_WAIT):
             await self._refreshed.wait()
 
+    async def reload(self) -> bool:
+        """Read the set now; return whether it has another content than before."""
+        before = self._content
+        self._refresh_requested.set()
+        with trio.move_on_after(REFRESH_WAIT):
+            await self._refreshed.wait()
+        return self._content != before
+
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -118,7 +127,9 @@ class JwksClient:
     async def _refresh(self) -> bool:
         """Read the set; return whether that succeeded."""
         try:
-            self._replace(parse_jwk_set(await fetch(self.source)))
+            content = await fetch(self.source)
+            self._replace(parse_jwk_set(content))
+            self._content = content
         except JwksError as error:
             log.warning("ROUNDEL_JWKS could not be read: %s", error)
             return False

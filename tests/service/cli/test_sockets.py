@@ -10,20 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from support.process import SLACK, environment
+from support.process import SHARING, SLACK, environment
 
 pytestmark = pytest.mark.slow
 
 REQUEST = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-
-SHARING = """
-from roundel_service import settings
-from roundel_service.cli.main import main
-
-settings.SINGLE_PROCESS_ENGINES.remove("memory")
-main()
-"""
-"""The command, with the memory engine allowed for several workers."""
 
 
 @contextmanager

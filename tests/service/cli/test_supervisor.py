@@ -16,6 +16,7 @@ from roundel_service.cli import supervisor
 from support.process import (
     LONG,
     SECRETS,
+    SHARING,
     SLACK,
     bye,
     read_until,
@@ -24,7 +25,8 @@ from support.process import (
 )
 
 WORKER = """
-import os, socket, sys
+import os, signal, socket, sys
+signal.signal(signal.SIGHUP, lambda *_: test.sendall(b"reload"))
 test = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 test.sendall(b"%d\\n" % os.getpid())
 behaviour = test.recv(9)
@@ -36,15 +38,6 @@ elif behaviour == b"work":
     sys.stdin.read()
 """
 """A worker with a behaviour set by the test: exit, work, or hang after its drain."""
-
-SHARING = """
-from roundel_service import settings
-from roundel_service.cli.main import main
-
-settings.SINGLE_PROCESS_ENGINES.remove("memory")
-main()
-"""
-"""The command, with the memory engine allowed for several workers."""
 
 
 @attrs.frozen
@@ -97,9 +90,6 @@ class Supervision:
             await self.has_ended.wait()
         return self.outcome
 
-    def started(self, value: object = None) -> None:
-        self.has_started.set()
-
 
 @asynccontextmanager
 async def supervising(count: int, *, drain_timeout: float = LONG):
@@ -115,7 +105,7 @@ async def supervising(count: int, *, drain_timeout: float = LONG):
             [command] * count,
             signals,
             drain_timeout=drain_timeout,
-            task_status=running,
+            on_ready=running.has_started.set,
         )
         running.has_ended.set()
 
@@ -225,6 +215,20 @@ async def test_hanging_worker_is_killed_after_the_drain_timeout():
 
 
 @pytest.mark.slow
+async def test_reload_is_passed_on_to_workers_that_serve():
+    """A worker that starts reads the settings again when it serves."""
+    async with supervising(2) as running:
+        first = await (await running.next_worker()).behave(b"work")
+        second = await running.next_worker()
+        await running.signals.send(signal.SIGHUP)
+        assert b"reload" == await first.stream.receive_some()
+        await second.behave(b"work")
+        assert b"reload" == await second.stream.receive_some()
+        await running.signals.send(signal.SIGTERM)
+
+        assert "drained" == await running.wait_ended()
+
+
 async def test_second_signal_kills_all_workers():
     """The second signal ends the workers without waiting for the drain."""
     async with supervising(2) as running:
