@@ -149,8 +149,7 @@ class Database:
         identity = _identity(self._writer, durability)
         self.generation = identity["generation"]
         self.secret = identity["secret"].encode()
-        (last,) = self._writer.execute("SELECT max(id) FROM user").fetchone()
-        self.last_id: int = last or 0
+        (self.last_id,) = self._writer.execute(schema.LAST_ID).fetchone()
         self._reader = connect(self.path)
         self._reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LOAD_BYTES)
         self._reader.execute("PRAGMA query_only = 1")

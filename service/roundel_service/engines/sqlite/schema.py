@@ -34,6 +34,7 @@ USER, PART, ROW, CELL = "\x1c", "\x1d", "\x1e", "\x1f"
 
 LOAD: Final = _read("load")
 FIND: Final = "SELECT id FROM user WHERE name = ?"
+LAST_ID: Final = _read("last_id")
 USERS: Final = _read("users")
 HOLDERS: Final = {
     "source": _read("holders_by_source"),

@@ -114,6 +114,25 @@ async def test_missing_and_misplaced_rows(path, script):
         assert 4 == (await engine.read("alice")).badge.unread
 
 
+async def test_rows_of_a_deleted_user(path):
+    """Rows whose user was deleted by hand never become those of a new user."""
+    execute(
+        path,
+        f"""
+        UPDATE item SET user = 'x' WHERE user = 1 AND id = '1';
+        UPDATE item SET user = {2**63 - 1} WHERE user = 1;
+        DELETE FROM user WHERE name = 'carol';
+        """,
+    )
+    async with running(path) as engine:
+        await put(engine, "dave", note("9"))
+        await put(engine, "carol", note("8"))
+    async with running(path) as engine:
+        dave, carol = await engine.read("dave"), await engine.read("carol")
+
+    assert (["9"], ["8"]) == (list(dave.mailbox.items), list(carol.mailbox.items))
+
+
 async def test_damage_of_many_users(path):
     """Of a batch, each damaged mailbox fails, and each other one is served."""
     async with running(path) as engine:
