@@ -96,7 +96,7 @@ class Server:
     ) -> None:
         self._binary = require_binary(kind)
         self._arguments = arguments
-        self._directory = tempfile.mkdtemp(prefix="roundel-store-")
+        self.directory = tempfile.mkdtemp(prefix="roundel-store-")
         self._process: subprocess.Popen[bytes] | None = None
         self._reserved = reserve_port()
         self._tls = tls
@@ -117,7 +117,7 @@ class Server:
         if self._tls:
             ports = ["--port", "0", "--tls-port", f"{self.port}"]
         common = [*ports, "--bind", self.host, "--save", ""]
-        common += ["--dir", self._directory]
+        common += ["--dir", self.directory]
         common += ["--logfile", "server.log", "--protected-mode", "no"]
         self._process = subprocess.Popen(
             [*prefix, self._binary, *common, *self._arguments],
@@ -129,7 +129,7 @@ class Server:
     def _replies(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            log = Path(self._directory, "server.log")
+            log = Path(self.directory, "server.log")
             pytest.fail(f"the server exited: {log.read_text()[-2_000:]}")
         with suppress(OSError, ServerError):
             return self.execute("PING") == "PONG"
@@ -184,7 +184,7 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._reserved.close()
-        shutil.rmtree(Path(self._directory), ignore_errors=True)
+        shutil.rmtree(Path(self.directory), ignore_errors=True)
 
 
 def _parse_bytes(lines) -> bytes:

@@ -14,6 +14,8 @@ from .scripts import SCRIPTS
 from .tls import CaFileError, find_tls_error
 from .url import StoreUrl
 
+_LASTING: Final = frozenset(("OOM", "MISCONF", "NOREPLICAS", "PERMISSIONDENIED"))
+
 _SIGNALLED: Final = "An error was signalled by the server: - "
 
 _RECONNECT_AFTER: Final = 1.0
@@ -27,6 +29,15 @@ class StoreRefused(EngineUnavailable):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the command had no effect, and trying it again soon has none.
+
+        A script is refused for these reasons before its first write. ``READONLY`` is
+        none of them: after a failover another server accepts the command.
+        """
+        return self.code in _LASTING
 
 
 @final

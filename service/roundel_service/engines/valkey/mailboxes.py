@@ -66,7 +66,7 @@ class MailboxStore:
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
         self._own_writes: LruMap[bytes, None] = LruMap(_MAX_OWN_WRITES)
         self._transactions = OptimisticTransactions(
-            store, planner, self._on_stored, self._own_writes
+            store, planner, self._on_stored, self._on_unstored, self._own_writes
         )
         self._scheduler = OperationScheduler(
             self._primary, self._begin, self._run_batch
@@ -173,6 +173,10 @@ class MailboxStore:
             self._on_change(user, stored.record)
         elif self._is_watched(user):
             self.refresh([user])
+
+    def _on_unstored(self, user: str, record: Record) -> None:
+        if self._is_watched(user):
+            self._on_change(user, record)
 
     async def _refresh_stale(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 
 import attrs
@@ -10,6 +11,7 @@ import trio
 from .. import serialization
 from ..base import EngineUnavailable
 from .client import Command
+from .connection import StoreRefused
 from .keys import Keys
 from .scripts import CHECK_WRITABLE
 from .store import Store
@@ -35,17 +37,26 @@ class StoreMetadata:
     async def verify(self) -> None:
         """Create the metadata of a new store, or compare those of an existing one.
 
-        Raises `IncompatibleLayout`, and `EngineUnavailable`, also if the store is
-        read-only.
+        Raises `IncompatibleLayout` and `EngineUnavailable`. A store without metadata
+        that refuses writes can be read; it is verified when it accepts them.
         """
         key, shards = self._keys.metadata, f"{self._keys.shards}"
-        commands: list[Command] = [
-            ["HSETNX", key, "layout", LAYOUT],
-            ["HSETNX", key, "shards", shards],
-            ["HMGET", key, "layout", "shards"],
-        ]
-        *_, found = await self._store.run_or_raise(commands)
-        if found != [LAYOUT.encode(), shards.encode()]:
+        expected = [LAYOUT.encode(), shards.encode()]
+        read: Command = ["HMGET", key, "layout", "shards"]
+        (found,) = await self._store.run_or_raise([read])
+        if None in found and not _disagrees(found, expected):
+            commands: list[Command] = [
+                ["HSETNX", key, "layout", LAYOUT],
+                ["HSETNX", key, "shards", shards],
+                read,
+            ]
+            try:
+                *_, found = await self._store.run_or_raise(commands)
+            except StoreRefused as error:
+                if error.is_lasting:
+                    return
+                raise
+        if _disagrees(found, expected):
             raise IncompatibleLayout(
                 f"the store at {self._store.url}: expected layout {LAYOUT} in "
                 f"{shards} shards, got {found!r}"
@@ -86,3 +97,9 @@ class StoreMetadata:
                 nursery.start_soon(check, shard)
         if len(failures) == len(by_primary):
             raise failures[0]
+
+
+def _disagrees(found: Sequence[bytes | None], expected: Sequence[bytes]) -> bool:
+    """Return whether a field that was *found* is not the expected one."""
+    pairs = zip(found, expected, strict=True)
+    return any(value not in (None, wanted) for value, wanted in pairs)

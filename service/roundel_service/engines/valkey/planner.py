@@ -18,6 +18,7 @@ from .. import serialization
 from ..base import MailboxDamaged
 from ..damage import DamageLog
 from ..deserialization import RecordDecodeError, decode_mailbox
+from ..epochs import first_epoch
 from ..serialization import RecordDiff
 from . import rows
 from .client import Command
@@ -190,6 +191,21 @@ class WritePlanner:
             return Record(attrs.evolve(record.mailbox, epoch=epoch))
         renew = StartNewEpoch(epoch)
         return record.apply(renew, now=self.clock(), limits=self.limits)[0]
+
+    def unstored(self, user: str, stored: StoredRecord) -> Record:
+        """Return what is read of a record while the store refuses its next version.
+
+        Its epoch is computed from all that decides about its content, so that no two
+        states have the same name, and all nodes name a state alike. Nothing is stored
+        in such an epoch.
+        """
+        record = stored.record.expire(now=self.clock(), limits=self.limits)
+        if record is stored.record and not stored.needs_new_epoch:
+            return record
+        revision = stored.revision.decode("latin-1")
+        state = "\n".join((user, revision, *record.mailbox.items))
+        epoch = first_epoch(stored.timeline, state)
+        return Record(attrs.evolve(record.mailbox, epoch=epoch))
 
     def commit(self, user: str, plan: PlannedWrite) -> Command:
         """Return the command that writes *plan* if the stored record is unchanged."""

@@ -27,9 +27,16 @@ from typing import Final, final
 import attrs
 import trio
 
+from ...domain.record import Record
 from ...lru_map import LruMap
-from ..base import EngineUnavailable
-from .pending import MailboxTransaction, PlannedWrite, StoredRecord
+from ..base import EngineUnavailable, MailboxDamaged
+from .connection import StoreRefused
+from .pending import (
+    MailboxTransaction,
+    OperationResult,
+    PlannedWrite,
+    StoredRecord,
+)
 from .planner import WritePlanner
 from .recovery import find_writes
 from .store import RETRY_TIMEOUT, Store, failure_of
@@ -47,13 +54,15 @@ _RETRY_DELAY: Final = 0.05
 class OptimisticTransactions:
     """Runs the transactions of many users together.
 
-    Calls *on_stored* with each user's record before the operations get their results.
+    Calls *on_stored* with each user's record before the operations get their results,
+    and *on_unstored* with what is read of it while the store refuses writes.
     *own_writes* holds the ids of writes that this node has planned or applied.
     """
 
     _store: Store
     _planner: WritePlanner
     _on_stored: Callable[[str, StoredRecord], None]
+    _on_unstored: Callable[[str, Record], None]
     _own_writes: LruMap[bytes, None]
 
     async def run(self, transactions: Sequence[MailboxTransaction]) -> None:
@@ -102,6 +111,8 @@ class OptimisticTransactions:
                 case [bytes(timeline), list(flat), *kind]:
                     stored = self._planner.decode(transaction, timeline, flat, kind)
                     transaction.set_stored(stored)
+                case StoreRefused(is_lasting=True):
+                    self._fail(transaction, reply)
                 case _:
                     failure = failure_of(reply)
             await _yield_sometimes(number)
@@ -138,6 +149,8 @@ class OptimisticTransactions:
                         self._finish(transaction, stored, plan)
                     elif not transaction.is_doubtful:
                         self._discard_plan(transaction, plan)
+                case StoreRefused(is_lasting=True) if not transaction.is_doubtful:
+                    self._refuse(transaction, plan, reply)
                 case _:
                     failure = failure_of(reply)
                     transaction.is_doubtful = True
@@ -179,6 +192,26 @@ class OptimisticTransactions:
         # Listeners must be notified before the caller gets its result.
         self._on_stored(transaction.user, stored)
         transaction.resolve(plan.results)
+
+    def _refuse(
+        self, transaction: MailboxTransaction, plan: PlannedWrite, error: StoreRefused
+    ) -> None:
+        """Resolve the reads of a transaction without its write; fail the rest."""
+        self._discard_plan(transaction, plan)
+        user, before = transaction.user, plan.before
+        read: OperationResult
+        if before.damage is not None:
+            read = MailboxDamaged(*before.damage.args)
+        else:
+            read = self._planner.unstored(user, before)
+            if before.is_complete:
+                self._on_unstored(user, read)
+        transaction.resolve(
+            [
+                read if each.operation is None else EngineUnavailable(*error.args)
+                for each in transaction.operations
+            ]
+        )
 
     def _fail(self, transaction: MailboxTransaction, error: EngineUnavailable) -> None:
         if transaction.plan is not None:

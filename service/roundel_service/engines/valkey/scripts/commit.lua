@@ -27,7 +27,8 @@ local function call_in_chunks(command, arguments)
 end
 
 local replace, put, delete = unpack(cmsgpack.unpack(ARGV[2]))
-if replace then redis.call('DEL', KEYS[2]) end
+-- A full store refuses no command after one that frees memory, so those come first.
+if replace and redis.call('EXISTS', KEYS[2]) == 1 then redis.call('DEL', KEYS[2]) end
 call_in_chunks('HDEL', delete)
 call_in_chunks('HSET', put)
 redis.call('HSET', KEYS[2], 'w', id .. timeline)

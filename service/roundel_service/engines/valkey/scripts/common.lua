@@ -20,3 +20,12 @@ local replication_id = string.match(info, 'master_replid:(%w+)')
 local data_id = replacing('GET', KEYS[1])
 if data_id and not string.find(data_id, '^[%w_-]+$') then data_id = false end
 local timeline = replication_id .. (data_id or '')
+
+-- Gives data without an id a new one. A store that refuses writes still serves reads,
+-- so without the id.
+local function identify_data(new_id)
+  if data_id then return end
+  if not redis.pcall('SET', KEYS[1], new_id).err then
+    timeline = replication_id .. new_id
+  end
+end

@@ -2,9 +2,6 @@
 -- KEYS: data id, mailbox.
 -- ARGV: a new data id, the cached revision or an empty one.
 
-if not data_id then
-  redis.call('SET', KEYS[1], ARGV[1])
-  timeline = replication_id .. ARGV[1]
-end
+identify_data(ARGV[1])
 if ARGV[2] ~= '' and revision == ARGV[2] then return {timeline} end
 return stored()

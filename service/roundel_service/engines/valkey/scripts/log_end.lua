@@ -4,10 +4,7 @@
 -- KEYS: data id, log.
 -- ARGV: a new data id.
 
-if not data_id then
-  redis.call('SET', KEYS[1], ARGV[1])
-  timeline = replication_id .. ARGV[1]
-end
+identify_data(ARGV[1])
 
 local function last_id()
   local kind = redis.call('TYPE', KEYS[2]).ok

@@ -21,16 +21,17 @@ for index = 1, #reports, 2 do
   if other ~= node then
     -- A report that cannot be read is like an expired one.
     if not count or tonumber(expires_at) <= now then
-      redis.call('HDEL', KEYS[1], other)
+      redis.pcall('HDEL', KEYS[1], other)
     else
       others = others + tonumber(count)
     end
   end
 end
+-- A store that refuses writes still tells the other reports.
 if streams == '0' then
-  redis.call('HDEL', KEYS[1], node)
+  redis.pcall('HDEL', KEYS[1], node)
 else
-  redis.call('HSET', KEYS[1], node, string.format('%s %.0f', streams, now + ttl))
-  if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end
+  redis.pcall('HSET', KEYS[1], node, string.format('%s %.0f', streams, now + ttl))
+  if redis.call('PTTL', KEYS[1]) < ttl then redis.pcall('PEXPIRE', KEYS[1], ttl) end
 end
 return others
