@@ -82,7 +82,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
       ROUNDEL_JWT_ISSUER      the required iss of tokens, or several
       ROUNDEL_JWT_USER_CLAIM  sub, the claim with the name of the user
       ROUNDEL_COOKIE          roundel, the cookie with a token
-      ROUNDEL_CORS_ORIGINS    allowed other origins, separated by commas
+      ROUNDEL_CORS_ORIGINS    allowed other origins, like https://*.example.org
       ROUNDEL_HTTP2           on; off: plain listeners speak HTTP/1.1 only
       ROUNDEL_RETRY           5 seconds until a browser returns from a drain or a cut
       ROUNDEL_PING            25 seconds of silence before a ping

@@ -15,8 +15,7 @@ from ..identity.authenticator import Authenticator
 from ..identity.callers import Caller, Credentials, Producer, User
 from ..identity.errors import InvalidCredentials, KeysUnavailable, WrongRole
 from ..telemetry.metrics import Metrics
-from .cors import Cors
-from .cross_origin import cross_origin_reason
+from .cors import Cors, cross_origin_reason
 from .messages import Request
 from .problems import Problem
 from .token_bucket import TokenBuckets

@@ -80,7 +80,8 @@ def _raising(problem: Problem) -> Handler:
 def _preflight(cors: Cors, methods: list[str]) -> Handler:
     async def preflight(request: Request) -> Response:
         allow = ["OPTIONS", *(["HEAD"] if "GET" in methods else []), *methods]
-        headers = cors.preflight(request.headers.get("Origin"), methods)
+        asked = request.headers.getlist("Access-Control-Request-Headers")
+        headers = cors.preflight(request.headers.get("Origin"), asked)
         return Response(status=204, headers={"Allow": ", ".join(allow), **headers})
 
     return preflight
