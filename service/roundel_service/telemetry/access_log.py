@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from random import getrandbits
 from typing import Any
 
-import msgspec
 import structlog
 
-from .logs import Renderer
+from .logs import Renderer, render_json
 from .redaction import redact_text
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -72,7 +71,7 @@ def request_line(
 
 def _write(renderer: Renderer, level: int, fields: dict[str, Any]) -> None:
     level_name = "error" if level == logging.ERROR else "info"
-    text = msgspec.json.encode(fields).decode()
+    text = render_json(fields)
     renderer.sink.write(
         f'{text[:-1]},"event":"request"{renderer.context()},"level":"{level_name}",'
         f'"timestamp":"{_now()}"}}'

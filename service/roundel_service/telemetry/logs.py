@@ -6,6 +6,7 @@ caller that does by mistake, and for the messages of errors.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,9 @@ from structlog.contextvars import get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from .redaction import redact, redact_field
+
+# Some readers also split at these, which user names may contain (RFC 8259 7).
+_ESCAPES = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -59,8 +63,14 @@ def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
     logging.root.setLevel(level)
 
 
-def _json(event: Mapping[str, object]) -> str:
-    return msgspec.json.encode(event, enc_hook=repr).decode()
+def render_json(event: Mapping[str, object]) -> str:
+    """Return *event* as JSON that is one line for every reader."""
+    try:
+        text = msgspec.json.encode(event, enc_hook=repr).decode()
+    except UnicodeEncodeError:
+        # A lone surrogate, as in the name of a file that is not UTF-8 (PEP 383).
+        return json.dumps(event, default=repr, separators=(",", ":"))
+    return text if text.isascii() else text.translate(_ESCAPES)
 
 
 @final
@@ -93,11 +103,11 @@ class Renderer:
         if self._context is None:
             bound = get_contextvars().items()
             fields = {n: redact_field(n, v) for n, v in bound if n != "request_id"}
-            self._context = f",{_json(fields)[1:-1]}" if fields else ""
+            self._context = f",{render_json(fields)[1:-1]}" if fields else ""
         return self._context
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> str:
-        return _json(event)
+        return render_json(event)
 
 
 def stream_line(

@@ -81,6 +81,34 @@ def test_line_is_json_with_level_event_and_fields(log):
     assert 1 == log.text.count("\n")
 
 
+SEPARATORS = ["a\u2028b", "\u2029", "a\x85b", "jos\u00e9\u2028", "\r\n\v\f\x1c\x1d\x1e"]
+
+
+@pytest.mark.parametrize("user", SEPARATORS)
+@pytest.mark.parametrize("logger", [here, elsewhere], ids=["structlog", "logging"])
+def test_line_is_one_line_for_every_reader(log, user, logger):
+    """A user name with a line separator forges no second line."""
+    if logger is here:
+        logger.warning("hello", user=user)
+    else:
+        logger.warning("hello %s", user)
+    access_log.request_line(
+        method="GET", path=user, status=200, seconds=0, request_id="r"
+    )
+    first, second = log.lines
+
+    assert user in (first.get("user"), str(first["event"]).removeprefix("hello "))
+    assert user == second["path"]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb\u2028"])
+def test_text_that_is_not_unicode_is_logged(log, text):
+    """A path or an argument that is not UTF-8 must not fail its caller."""
+    here.info("hello", path=text)
+
+    assert text == log.line["path"]
+
+
 def test_time_is_iso_8601_in_utc(log):
     """The timestamp is in UTC, so that lines of several machines can be sorted."""
     here.info("now")
