@@ -532,12 +532,17 @@ def test_curl_examples_succeed(page, port, start, lacking, tmp_path):
         **credentials,
         "PATH": path,
         "CURL_HOME": str(tmp_path),
+        "ROUNDEL_URL": server.url,
     }
     for block in commands(page):
         script = block.replace("127.0.0.1:8080", server.address)
         script = script.replace("127.0.0.1:9180", operators)
         done = subprocess.run(
-            ["bash", "-euc", script], env=environment, capture_output=True, text=True
+            ["bash", "-euc", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
 
         # curl leaves a stream after `max-time`; the stream is the last in its block.

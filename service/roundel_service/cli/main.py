@@ -8,6 +8,7 @@ from typing import Any, final
 import click
 
 COMMANDS = {
+    "init": "init",
     "serve": "serve",
     "worker": "serve",
     "demo": "serve",
@@ -56,13 +57,14 @@ def main() -> None:
 
     \b
     Try it:   roundel demo
-    Run it:   roundel serve
+    Run it:   roundel init
+              roundel serve
     Use it:   roundel notify alice "Bob mentioned you"
               roundel watch alice
 
-    The service needs two secrets, in the environment or in a file:
-    ROUNDEL_PRODUCER_KEYS authenticates backends, and ROUNDEL_JWT_SECRET signs the
-    tokens of users. Commands that call a running service need the same secrets.
+    `init` writes roundel.toml with the two secrets of the service: one of
+    producer_keys authenticates a backend, and jwt_secret signs the tokens of users.
+    Commands that call a running service need the same secrets.
 
     An unknown or invalid setting stops the command with a message that names it.
     """

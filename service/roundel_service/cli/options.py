@@ -14,7 +14,7 @@ import click
 from ..settings import DEFAULT_BIND
 
 SETTINGS_FILE = Path("roundel.toml")
-"""The file that `roundel init` writes, and that commands find by themselves."""
+"""The file that `roundel init` writes, and that commands read without `--config`."""
 
 
 @final

@@ -26,6 +26,7 @@ from . import lifecycle, service_manager, supervisor
 from .errors import fail
 from .options import bind_option, config_option, given
 from .process_tuning import prepare_process
+from .settings_text import help_lines
 from .signals import (
     END_SIGNALS,
     RELOAD_SIGNAL,
@@ -36,8 +37,34 @@ from .worker_addresses import reserved_addresses
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
+_HELP = f"""Run the badge service until SIGTERM or SIGINT.
 
-@click.command()
+The signal starts a graceful shutdown: each open stream ends with a time to
+reconnect, and running requests finish. The process exits within
+ROUNDEL_DRAIN_TIMEOUT seconds. A second signal ends it at once. SIGHUP reads
+secrets, key files and CORS origins again.
+
+Addresses are HOST:PORT, [::]:PORT for both families, unix:PATH, or fd:NUMBER for
+a socket of the parent process. Several are separated by commas.
+
+Several workers share the port, and each has an operator's listener: the first at
+ROUNDEL_OPS_BIND, the others at the following ports. A worker that exits is
+replaced. Several workers need an engine that processes can share.
+
+Settings, from the environment or, in lower case and without ROUNDEL_, from the
+file. Flags override the environment, which overrides the file. An empty variable
+is unset. ROUNDEL_PRODUCER_KEYS_FILE and ROUNDEL_JWT_SECRET_FILE name a file with
+the secret instead.
+
+\b
+{help_lines()}
+
+Exit status: 0 after a signal, 1 if it cannot listen or open its file, 2 for
+invalid settings.
+"""
+
+
+@click.command(help=_HELP)
 @bind_option
 @click.option(
     "--ops-bind", metavar="ADDRESS", help="Address of the operator's listener."
@@ -46,62 +73,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 @click.option("--workers", metavar="N", help="Number of processes, 1 to 64.")
 @config_option
 def serve(file: Path | None, **flags: str | None) -> None:
-    """Run the badge service until SIGTERM or SIGINT.
-
-    The signal starts a graceful shutdown: each open stream ends with a time to
-    reconnect, and running requests finish. The process exits within
-    ROUNDEL_DRAIN_TIMEOUT seconds. A second signal ends it at once. SIGHUP reads
-    secrets, key files and CORS origins again.
-
-    Addresses are HOST:PORT, [::]:PORT for both families, unix:PATH, or fd:NUMBER for
-    a socket of the parent process. Several are separated by commas.
-
-    Several workers share the port, and each has an operator's listener: the first at
-    ROUNDEL_OPS_BIND, the others at the following ports. A worker that exits is
-    replaced. Several workers need an engine that processes can share.
-
-    \b
-    Settings, from the environment or, in lower case and without ROUNDEL_, from the
-    file. Flags override the environment, which overrides the file. An empty variable
-    is unset. ROUNDEL_PRODUCER_KEYS_FILE and ROUNDEL_JWT_SECRET_FILE name a file with
-    the secret instead:
-      ROUNDEL_BIND            127.0.0.1:8080
-      ROUNDEL_OPS_BIND        127.0.0.1:9180 for /readyz and /metrics; empty: none
-      ROUNDEL_ENGINE          sqlite:PATH, by default in your data folder; memory;
-                              valkey://HOST:PORT, shared by processes and nodes;
-                              valkeys://HOST:PORT?ca=FILE, the same over TLS
-      ROUNDEL_DURABILITY      full; normal or off can lose writes in a power loss
-      ROUNDEL_CACHE_BYTES     134217728 bytes of cached mailboxes
-      ROUNDEL_USER_TTL        7776000 seconds until a store removes an idle mailbox
-      ROUNDEL_WORKERS         1 process; more with a shared engine
-      ROUNDEL_PRODUCER_KEYS   keys of backends, 16 characters or more  (required)
-      ROUNDEL_JWT_SECRET      secrets of users' tokens, 32 bytes or more; the first
-                              signs, any verifies                      (required, or)
-      ROUNDEL_JWKS            a file or URL of public keys that verify them
-      ROUNDEL_JWT_AUDIENCE    the required aud of tokens, or several
-      ROUNDEL_JWT_ISSUER      the required iss of tokens, or several
-      ROUNDEL_JWT_USER_CLAIM  sub, the claim with the name of the user
-      ROUNDEL_COOKIE          roundel, the cookie with a token
-      ROUNDEL_CORS_ORIGINS    allowed other origins, like https://*.example.org
-      ROUNDEL_HTTP2           on; off: plain listeners speak HTTP/1.1 only
-      ROUNDEL_RETRY           5 seconds until a browser returns from a drain or a cut
-      ROUNDEL_PING            25 seconds of silence before a ping
-      ROUNDEL_MAX_AGE         600 seconds until a stream must reconnect
-      ROUNDEL_WRITE_TIMEOUT   30 seconds until a client that reads nothing is cut
-      ROUNDEL_DRAIN_TIMEOUT   20 seconds for the graceful shutdown
-      ROUNDEL_MAX_STREAMS     20000 concurrent streams
-      ROUNDEL_MAX_STREAMS_PER_USER
-                              32 concurrent streams of a user
-      ROUNDEL_PRODUCER_RATE   20000 notifications a second for a producer key
-      ROUNDEL_USER_RATE       50 requests a second for a user
-      ROUNDEL_MAILBOX_ITEMS   200 items in a mailbox
-      ROUNDEL_MAILBOX_BYTES   262144 bytes of items in a mailbox
-      ROUNDEL_RING_CHANGES    256 changes of a mailbox for replay
-      ROUNDEL_LOG_LEVEL       info; warning omits the line for each request
-
-    Exit status: 0 after a signal, 1 if it cannot listen or open its file, 2 for
-    invalid settings.
-    """
+    """Run the badge service until SIGTERM or SIGINT, as the help says."""
     ignore_reload_signal()
     read_settings = functools.partial(load, given(flags), os.environ, file)
     settings = read_settings()

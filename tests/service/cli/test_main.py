@@ -105,32 +105,44 @@ def test_stream_over_a_socket_is_that_of_the_contract():
 
 
 @slow
-def test_readme_commands_have_the_described_result(lacking, tmp_path):
-    """The shell block of the README shows a notification and its badge."""
+def test_readme_block_works_when_pasted(lacking, tmp_path):
+    """The block that runs the service shows a notification and its badge."""
     if shutil.which("curl") is None:
         lacking("curl is not installed")
     readme = (ROOT / "README.md").read_text()
     block = next(
         b for b in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "curl" in b
     )
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {k: v for k, v in environment(PATH=path).items() if k not in SECRETS}
-    secrets = dict(re.findall(r"^export (\S+)=(\S+)$", block, re.MULTILINE))
-    # The default engine, with its file in the data folder.
-    engine = {"ROUNDEL_ENGINE": "sqlite:", "XDG_DATA_HOME": str(tmp_path)}
-    with serving(**secrets, **engine) as (_, url):
-        script = block.replace("roundel serve &\n", "")
-        script = script.replace("http://127.0.0.1:8080", url)
-        script = script.replace("curl -N", "curl -N --max-time 2 -s")
+    with reserved_port() as port:
+        # As pasted, but on a free port, and with an end.
+        script = block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+        script = script.replace("curl -N", "curl -N --max-time 2 -s") + "kill %1; wait"
+        changes = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ROUNDEL_BIND": f"127.0.0.1:{port}",
+            "ROUNDEL_URL": f"http://127.0.0.1:{port}",
+            "XDG_DATA_HOME": str(tmp_path),
+        }
+        env = environment(**changes)
+        for name in SECRETS.keys() - {"ROUNDEL_OPS_BIND"}:
+            del env[name]
         done = subprocess.run(
-            ["bash", "-c", script], env=env, capture_output=True, text=True, check=False
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
-    response, stream = done.stdout.split("retry: ", 1)
+    before, stream = done.stdout.split("retry: ", 1)
+    *_, response = before.splitlines()
     assert json.loads(response)["results"][0]["badge"]["unread"] == 1
-    assert 'event: badge\ndata: {"epoch":' in stream
     assert '"unread":1' in stream
+    assert "" == done.stderr
     assert (tmp_path / "roundel" / "roundel.db").exists()
+    assert '"event":"stream ended"' in (tmp_path / "roundel.log").read_text()
 
 
 @slow
@@ -507,6 +519,7 @@ def test_help_has_every_command_and_setting():
         assert re.search(rf"^  {name}\s+\S", group, re.MULTILINE), name
     settings = [PREFIX + field.upper() for field in Settings.__annotations__]
     assert settings == re.findall(r"^    +(ROUNDEL_[A-Z0-9_]+)", serve, re.MULTILINE)
+    assert all(len(line) <= 80 for line in serve.splitlines())
 
 
 def test_url_of_the_service_comes_from_the_environment():
