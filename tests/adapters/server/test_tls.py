@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 
 from support.asgi_apps import Ticker, answer, app_of, flood, until_disconnect
 from support.http2 import Http2Peer
+from support.http2_floods import FLOODS
+from support.http2_wire import PREFACE, settings
 from support.server import read_until
 
 
@@ -87,3 +91,19 @@ async def test_peer_that_reads_nothing_over_tls_is_disconnected(serve_tls, conne
         await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         with trio.fail_after(5):
             await disconnected.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["PING", "rapid reset", "large heads"])
+async def test_flood_over_tls_ends_its_connection(serve_tls, connect_tls, name):
+    """A flood ends like one without TLS, and other connections are served."""
+    async with serve_tls(app_of(answer)) as served:
+        flood = await connect_tls(served, "h2")
+        with suppress(trio.BrokenResourceError), trio.fail_after(10):
+            await flood.send_all(PREFACE + settings() + FLOODS[name])
+            while await flood.receive_some():
+                pass
+        healthy = Http2Peer(await connect_tls(served, "h2"))
+        await healthy.flush()
+
+        assert await healthy.response(await healthy.request()) == (200, b"ok")

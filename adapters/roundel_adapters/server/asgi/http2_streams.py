@@ -57,10 +57,8 @@ class Http2Streams:
 
     def has_too_many_orphans(self) -> bool:
         """Whether too many applications still run although their stream was reset."""
-        limit = 2 * self._connection.context.limits.max_streams
-        if len(self._orphans) >= limit:
-            self._orphans &= self._connection.apps.running
-        return len(self._orphans) >= limit
+        self._orphans &= self._connection.apps.running
+        return len(self._orphans) >= 2 * self._connection.context.limits.max_streams
 
     def wake(self, stream_id: int) -> None:
         """Wake the applications of a stream; with 0, one that waits for the connection.
