@@ -124,6 +124,8 @@ class Connection:
                 await self._protocol.initiate()
                 await self._read(connection, received)
             await self._protocol.handle(Closed())
+            # A drain must not start another task in this nursery.
+            self._is_busy = False
 
     def _hand_off(
         self,
@@ -150,6 +152,7 @@ class Connection:
             await self._protocol.handle(RawData(data))
         except H2ProtocolAssumedError as error:
             self._protocol = Http2Connection(connection)
+            self._set_waiting(is_waiting=True)
             await self._protocol.initiate()
             await self._protocol.handle(RawData(error.data))
         self._watch_head()

@@ -14,6 +14,7 @@ from roundel_adapters.server.serve import RESERVE
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.fastpath_app import FakeFastpathApp
 from support.http2 import connect_http2
+from support.http2_wire import PREFACE, head, ping, settings
 from support.server import read_until
 
 
@@ -75,6 +76,31 @@ async def test_longest_idle_connection_makes_room(serve, size, is_fast):
         assert await read_until(idle[0], b"never") == b""
         await idle[1].send_all(REQUEST[size % len(REQUEST) :])
         assert b"200" in await read_until(idle[1], END)
+
+
+@pytest.mark.parametrize("first", ["nothing", "ping", "half a head", "a request"])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fastpath", "asgi"])
+async def test_longest_idle_http2_connection_makes_room(serve, first, is_fast):
+    """Connections over HTTP/2 without an open stream cannot keep another one out."""
+    begin = {
+        "nothing": b"",
+        "ping": ping(),
+        "half a head": head(1, flags=0),
+        "a request": head(1),
+    }[first]
+    fastpath = FakeFastpathApp() if is_fast else None
+    async with serve(app_of(answer), fastpath, max_connections=2) as served:
+        idle = []
+        for _ in range(2):
+            stream = await connect(served)
+            await stream.send_all(PREFACE + settings() + begin)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            idle.append(stream)
+        fresh = await served.get("/lines")
+
+        assert b"200" in await read_until(fresh, END)
+        with trio.fail_after(2):
+            await read_until(idle[0], b"never")
 
 
 async def test_connections_are_counted():

@@ -94,6 +94,8 @@ class Http2Connection:
         A first GOAWAY names no stream, so the requests on their way are still served.
         The second one follows when the client has received the first.
         """
+        if self._has_failed:
+            return
         self._drain_ping = os.urandom(8)
         self._state.queue_goaway(MAX_STREAM_ID)
         self._state.queue(PingFrame(0, self._drain_ping))
