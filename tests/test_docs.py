@@ -598,6 +598,88 @@ def test_client_of_the_reference_follows_the_badge(start: Start, context):
     wait_for(page, "2")
 
 
+def fail_like_a_proxy(page: Any, pattern: str, times: int) -> list[str]:
+    """Answer the next requests with an error page; return the list of them."""
+    failed: list[str] = []
+
+    def fail(route: Any) -> None:
+        if len(failed) < times:
+            failed.append(route.request.url)
+            route.fulfill(status=502, content_type="text/html", body="Bad Gateway")
+        else:
+            route.continue_()
+
+    page.route(pattern, fail)
+    return failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["**/v1/stream*", "**/v1/*"])
+def test_client_of_the_reference_survives_a_proxy_error(start: Start, context, pattern):
+    """The 502 of a proxy logs no user out: the client tries again until it is live."""
+    server = start("serve", "--bind", "127.0.0.1:0")
+    cookie = {"name": "roundel", "value": token_of(server), "url": server.url}
+    context.add_cookies([cookie])
+    page = open_page(context, server.url)
+    failed = fail_like_a_proxy(page, pattern, times=4)
+    script = script_of("reference/http.md").replace("5_000", "50")
+    page.evaluate(f"""() => {{
+      const renew = () => {{}}, leave = () => {{ counter.title = "left"; }};
+      {script}
+    }}""")
+
+    wait_for(page, "0")
+    server.notify("alice", "Hello")
+    wait_for(page, "1")
+    assert 4 == len(failed)
+    assert "" == page.evaluate("() => counter.title")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["no cookie", "revoked"])
+def test_client_of_the_reference_leaves_without_a_proof(start: Start, context, end):
+    """After a 401, and after the 204 of a revocation, the user has to log in again."""
+    server = start("serve", "--bind", "127.0.0.1:0")
+    page = open_page(context, server.url)
+    if end == "revoked":
+        cookie = {"name": "roundel", "value": token_of(server), "url": server.url}
+        context.add_cookies([cookie])
+        server.revoke("alice")
+    page.evaluate(f"""() => {{
+      const renew = () => {{}}, leave = () => {{ counter.textContent = "left"; }};
+      {script_of("reference/http.md")}
+    }}""")
+
+    wait_for(page, "left")
+
+
+@pytest.mark.slow
+def test_script_of_another_origin_survives_a_proxy_error(port, start: Start, context):
+    """Neither a ticket nor a stream that fails ends the script."""
+    origin = f"http://localhost:{port}"
+    server = start("serve", "--bind", f"127.0.0.1:{port}", ROUNDEL_CORS_ORIGINS=origin)
+    page = open_page(context, origin)
+    failed = fail_like_a_proxy(page, "**/v1/*", times=3)
+    script = script_of("how-to/call-from-another-origin.md")
+    for text, changed in (
+        ("https://badges.example.org", server.url),
+        ("1_000", "10"),
+        ("4_000", "10"),
+    ):
+        script = script.replace(text, changed)
+    page.evaluate(
+        f"""(token) => {{
+          const renew = async () => token;
+          {script}
+          renew().then(follow).catch(again);
+        }}""",
+        token_of(server),
+    )
+
+    wait_for(page, "0")
+    assert 3 == len(failed)
+
+
 @pytest.mark.slow
 def test_script_of_another_origin_follows_the_badge(port, start: Start, context):
     """A ticket opens the stream; after the token has expired, a new ticket does."""

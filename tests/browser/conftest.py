@@ -60,6 +60,11 @@ class Server:
         body = {"to": {"user": user}, "title": title}
         return self._request("/v1/notify", self.key, json.dumps(body))["results"][0]
 
+    def revoke(self, user: str) -> None:
+        """Revoke the credentials of *user* that were issued before now."""
+        body = json.dumps({"revoke": True})
+        self._request(f"/v1/users/{user}/disconnect", self.key, body)
+
     def badge(self, user: str) -> dict[str, Any]:
         return self._request("/v1/badge", self.token(user))
 

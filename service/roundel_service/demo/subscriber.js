@@ -135,22 +135,36 @@ export class Subscriber {
     }
   }
 
-  // EventSource reconnects with its Last-Event-ID, unless the request was refused.
+  // EventSource reconnects with its Last-Event-ID, unless the response is an error.
   #onError() {
     if (this.#source?.readyState === EventSource.CLOSED) {
-      this.#close();
-      this.outcome = "refused by the service: reload the page";
-      this.#setLink("refused");
+      this.#onRefused(this.#source);
     } else {
       if (this.link === "live") this.outcome = "connection lost, reconnecting";
       this.#setLink("connecting");
     }
   }
 
+  // EventSource does not say whether the service refused, or a proxy had no service.
+  async #onRefused(source) {
+    this.outcome = "no stream, trying again";
+    this.#setLink("connecting");
+    this.#connectIn(5_000 + 5_000 * Math.random());
+    const response = await fetch(this.url, { method: "HEAD" }).catch(() => null);
+    if (source === this.#source && [204, 401].includes(response?.status)) {
+      this.#close();
+      this.outcome = "refused by the service: reload the page";
+      this.#setLink("refused");
+    }
+  }
+
   #watch() {
+    this.#connectIn(MAX_SILENT_PINGS * this.#ping * 1000);
+  }
+
+  #connectIn(milliseconds) {
     clearTimeout(this.#watchdog);
-    const timeout = MAX_SILENT_PINGS * this.#ping * 1000;
-    this.#watchdog = setTimeout(() => this.connect(), timeout);
+    this.#watchdog = setTimeout(() => this.connect(), milliseconds);
   }
 
   #close() {
