@@ -16,7 +16,7 @@ import attrs
 from .addresses import Address, ListenAddress, parse_addresses, repeated
 from .engines.base import USER_TTL
 from .engines.cache import CACHE_BYTES
-from .engines.sqlite.database import Durability
+from .engines.sqlite.connection import Durability
 from .engines.valkey.url import parse_url
 from .http.decoding import MAX_ITEM
 from .http.origins import parse_origin

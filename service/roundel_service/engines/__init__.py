@@ -9,7 +9,7 @@ from ..domain.record import RecordLimits
 from .base import USER_TTL, Engine
 from .cache import CACHE_BYTES
 from .memory import MemoryEngine
-from .sqlite.database import Durability
+from .sqlite.connection import Durability
 from .sqlite.default_path import default_path
 from .sqlite.engine import SqliteEngine
 

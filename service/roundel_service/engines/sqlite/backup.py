@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .database import connect, describe_error, fsync, schema_version
+from .connection import connect, describe_error, fsync, schema_version
 from .file_lock import check_sole_name, real_path
 
 

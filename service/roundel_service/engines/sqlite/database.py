@@ -10,29 +10,30 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Final, Literal, TypeAlias, final
+from threading import Lock
+from typing import Any, Final, Literal, final
 
 import msgspec
 
 from ..deserialization import RecordDecodeError, describe
 from . import schema
+from .connection import (
+    Durability,
+    connect,
+    describe_error,
+    fsync,
+    migrate,
+    open_read_only,
+    prepare,
+    refuses_writes,
+    schema_version,
+)
 from .file_lock import FileLock
 from .rows import Parameters, encode_text, split
-
-Durability: TypeAlias = Literal["full", "normal", "off"]
-
-CHECKPOINT_PAGES: Final = 4_000
-"""Length of the write-ahead log, in pages, at which SQLite makes a checkpoint."""
-
-MAX_WAL_BYTES: Final = 64 * 1024 * 1024
-"""Size in bytes to which the write-ahead log is truncated after a checkpoint."""
-
-BUSY_TIMEOUT: Final = 5.0
-"""Timeout in seconds for a lock of another process on the file."""
 
 LOG_SUFFIXES: Final = ("-wal", "-shm")
 """Suffixes of the write-ahead log and of its index."""
@@ -44,93 +45,26 @@ PROBE_BYTES: Final = 65_536
 """Size of a test write in bytes."""
 
 
-def is_damage(error: Exception) -> bool:
-    """Return whether *error* means that the file is damaged."""
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def describe_error(path: Path, error: Exception) -> str:
-    """Return what is wrong with the file and what an operator can do."""
-    if is_damage(error):
-        return f"{path} is damaged ({error}): stop, and restore a backup"
-    if _code(error) == sqlite3.SQLITE_FULL:
-        return f"no space left for {path} ({error}): free some, and the engine recovers"
-    return f"{path} is unavailable ({error})"
-
-
-def _code(error: Exception) -> int:
-    # The lower byte is the primary result code.
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection for one thread at a time."""
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(
-        uri,
-        uri=True,
-        timeout=BUSY_TIMEOUT,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    # SQLite does not check the encoding of a text, and one text holds many mailboxes.
-    connection.text_factory = _decode_text
-    return connection
-
-
-def _decode_text(stored: bytes) -> str:
-    return stored.decode("utf-8", "surrogateescape")
-
-
-def schema_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the schema, 0 for an empty file; raises `OSError`."""
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        if is_damage(error):
-            raise OSError(
-                f"{path} is not a database, or damaged ({error}): "
-                "give another path, or restore a backup"
-            ) from None
-        raise OSError(describe_error(path, error)) from None
-    if (application, found, tables) == (0, 0, 0):
-        return 0
-    if application != schema.APPLICATION:
-        raise OSError(
-            f"{path} is the database of another application: give another path"
-        )
-    if found > schema.VERSION:
-        raise OSError(
-            f"{path} was written by a newer Roundel (schema {found}, expected at most "
-            f"{schema.VERSION}): run that version, or restore an older backup"
-        )
-    return int(found)
-
-
-def migrate(connection: sqlite3.Connection, found: int, steps: Sequence[str]) -> None:
-    """Run the migrations that the file lacks, each in a transaction."""
-    for number, step in enumerate(steps[found:], found + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; "
-            f"PRAGMA application_id = {schema.APPLICATION}; COMMIT;"
-        )
-
-
 @final
 class Database:
     """An open database, for one writing and one reading thread at a time.
 
-    Raises `OSError` if the file is not usable.
+    Raises `OSError` if the file is not usable. If the disk only refuses writes, the
+    file is opened for reading, `refusal` has the reason, and each later write tries to
+    open the file again.
     """
 
     def __init__(self, path: Path, durability: Durability, max_claims: int) -> None:
+        self._given_path = path.absolute()
         self._lock = FileLock(path)
         self.path = self._lock.path
-        self._given_path = path.absolute()
+        self._durability, self._max_claims = durability, max_claims
+        self.refusal: Exception | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._reading = Lock()
         try:
-            self._open(durability, max_claims)
+            self._open_or_read()
         except sqlite3.Error as error:
             self.close()
             raise OSError(describe_error(path, error)) from None
@@ -138,26 +72,57 @@ class Database:
             self.close()
             raise
 
-    def _open(self, durability: Durability, max_claims: int) -> None:
-        self._writer = connect(self.path)
-        found = schema_version(self._writer, self.path)
-        _prepare(self._writer, self.path, durability)
-        migrate(self._writer, found, schema.STEPS)
-        self._writer.executescript(
-            schema.BATCH_VIEW.replace("{max_claims}", str(max_claims))
-        )
-        identity = _identity(self._writer, durability)
-        self.generation = identity["generation"]
-        self.secret = identity["secret"].encode()
-        (self.last_id,) = self._writer.execute(schema.LAST_ID).fetchone()
-        self._reader = connect(self.path)
-        self._reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LOAD_BYTES)
-        self._reader.execute("PRAGMA query_only = 1")
-        self._reader.execute("PRAGMA cell_size_check = 1")
-        # The log exists since the write of the identity, as long as it is open.
+    def _open_or_read(self) -> None:
+        """Open the file for writing, or only for reading if the disk refuses writes."""
+        try:
+            self._lock.acquire()
+            self._open()
+            self.refusal = None
+        except (sqlite3.Error, OSError) as error:
+            self._close_connections()
+            if not refuses_writes(error) or not self._open_for_reading():
+                raise
+            cause = error.__cause__
+            self.refusal = cause if isinstance(cause, Exception) else error
+
+    def _open(self) -> None:
+        self._writer = writer = connect(self.path)
+        found = schema_version(writer, self.path)
+        prepare(writer, self.path, self._durability)
+        migrate(writer, found, schema.STEPS)
+        max_claims = str(self._max_claims)
+        writer.executescript(schema.BATCH_VIEW.replace("{max_claims}", max_claims))
+        meta = _read_meta(writer)
+        identity = _identity(meta, self._durability)
+        _write_meta(writer, identity.items() - meta.items())
+        self._use(connect(self.path), identity)
+        # The log exists as long as a connection is open.
         log_paths = [self.path.with_name(self.path.name + it) for it in LOG_SUFFIXES]
         self._files = {path: _inode(path) for path in (self._given_path, *log_paths)}
         fsync(self.path.parent)
+
+    def _open_for_reading(self) -> bool:
+        connection = open_read_only(self.path)
+        if connection is None:
+            return False
+        meta = _read_meta(connection)
+        identity = _identity(meta, self._durability)
+        if any(identity[key] != meta.get(key) for key in ("generation", "secret")):
+            # They would be other ones when the file can be written again.
+            connection.close()
+            return False
+        self._use(connection, identity)
+        self._files = {self._given_path: _inode(self._given_path)}
+        return True
+
+    def _use(self, reader: sqlite3.Connection, identity: Mapping[str, str]) -> None:
+        reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LOAD_BYTES)
+        reader.execute("PRAGMA query_only = 1")
+        reader.execute("PRAGMA cell_size_check = 1")
+        (self.last_id,) = reader.execute(schema.LAST_ID).fetchone()
+        self.generation = identity["generation"]
+        self.secret = identity["secret"].encode()
+        self._reader = reader
 
     def check_path(self) -> None:
         """Raise `OSError` if the path no longer names the open file and its log."""
@@ -166,21 +131,33 @@ class Database:
                 return
         raise FileNotFoundError("the file or its log was removed, moved or replaced")
 
+    def _require_writer(self) -> sqlite3.Connection:
+        if self.refusal is not None:
+            # The reading connection can have a lock that excludes all others.
+            with self._reading:
+                self._close_connections()
+                self._open_or_read()
+        if self.refusal is not None:
+            raise self.refusal
+        assert self._writer is not None, "open without a refusal"
+        return self._writer
+
     def write(self, parameters: Parameters) -> None:
         """Write and commit one batch."""
-        self._writer.execute(schema.INSERT_BATCH, parameters)
+        self._require_writer().execute(schema.INSERT_BATCH, parameters)
 
     def claim_values(self, keys: list[str]) -> dict[str, str]:
         """Return the values of *keys*, as JSON."""
         encoded = msgspec.json.encode([encode_text(key) for key in keys]).decode()
-        (found,) = self._writer.execute(schema.CLAIM_VALUES, (encoded,)).fetchone()
+        writer = self._require_writer()
+        (found,) = writer.execute(schema.CLAIM_VALUES, (encoded,)).fetchone()
         rows = (row.partition(schema.CELL) for row in split(found, schema.ROW))
         values = {key: value for key, _, value in rows}
         return {key: values.get(encode_text(key), "") for key in keys}
 
     def check_writable(self) -> None:
         """Make a test write."""
-        self._writer.execute(
+        self._require_writer().execute(
             "INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(?)))",
             (PROBE_BYTES // 2,),
         )
@@ -202,7 +179,7 @@ class Database:
         The mailbox is empty if its text is too long, or contains a separator.
         """
         try:
-            found = self._reader.execute(schema.FIND, (user,)).fetchone()
+            found = self._row(schema.FIND, user)
             texts = self.load([user]) if found else []
         except ValueError:
             texts = []
@@ -221,56 +198,55 @@ class Database:
         return self._text(schema.CLAIMED, key, now)
 
     def _text(self, query: str, *parameters: str | float | None) -> str | None:
-        found: tuple[str | None] | None = self._reader.execute(
-            query, parameters
-        ).fetchone()
+        found = self._row(query, *parameters)
         return found[0] if found else None
+
+    def _row(self, query: str, *parameters: str | float | None) -> tuple[Any] | None:
+        with self._reading:
+            if self._reader is None:
+                raise sqlite3.OperationalError("the file cannot be opened again")
+            found: tuple[Any] | None = self._reader.execute(
+                query, parameters
+            ).fetchone()
+        return found
 
     def close(self) -> None:
         """Close the file and release its lock."""
-        for name in ("_reader", "_writer"):
-            if connection := self.__dict__.pop(name, None):
-                connection.close()
+        self._close_connections()
         self._lock.release()
 
-
-def _prepare(
-    connection: sqlite3.Connection, path: Path, durability: Durability
-) -> None:
-    (mode,) = connection.execute("PRAGMA journal_mode = wal").fetchone()
-    if mode != "wal":
-        raise OSError(
-            f"{path}: the file system does not support a write-ahead log (WAL): "
-            "give another path"
-        )
-    connection.executescript(f"""
-        PRAGMA synchronous = {durability};
-        PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
-        PRAGMA journal_size_limit = {MAX_WAL_BYTES};
-        PRAGMA foreign_keys = 0;
-        PRAGMA cell_size_check = 1;
-        PRAGMA temp_store = memory;
-        PRAGMA cache_size = -16384;
-    """)
+    def _close_connections(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
 
 
-def _identity(connection: sqlite3.Connection, durability: Durability) -> dict[str, str]:
-    """Return the current *generation* and the *secret*; create missing ones."""
-    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
-    boot, risked = _boot_id(), meta.get("risked", "")
-    if risked not in ("", boot):
-        # The machine restarted, so the last acknowledged writes may be missing.
-        meta["generation"] = risked = ""
-    values = {
-        "secret": meta.get("secret") or token_urlsafe(32),
-        "generation": meta.get("generation") or token_urlsafe(9),
-        "risked": risked if durability == "full" else boot,
-    }
-    if new := values.items() - meta.items():
+def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT key, value FROM meta WHERE key <> 'probe'")
+    # A damaged value is replaced by a new one.
+    return {key: it for key, it in rows if isinstance(it, str) and it.isascii()}
+
+
+def _write_meta(connection: sqlite3.Connection, new: Set[tuple[str, str]]) -> None:
+    if new:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", new)
         connection.execute("COMMIT")
-    return values
+
+
+def _identity(meta: Mapping[str, str], durability: Durability) -> dict[str, str]:
+    """Return the current *generation* and the *secret*, new ones where needed."""
+    boot, risked = _boot_id(), meta.get("risked", "")
+    generation = meta.get("generation")
+    if risked not in ("", boot):
+        # The machine restarted, so the last acknowledged writes may be missing.
+        generation = risked = ""
+    return {
+        "secret": meta.get("secret") or token_urlsafe(32),
+        "generation": generation or token_urlsafe(9),
+        "risked": risked if durability == "full" else boot,
+    }
 
 
 def _boot_id() -> str:
@@ -284,12 +260,3 @@ def _boot_id() -> str:
 def _inode(path: Path) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino
-
-
-def fsync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable; SQLite syncs only its log."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

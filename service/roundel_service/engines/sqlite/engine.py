@@ -35,7 +35,8 @@ from ..base import (
 from ..cache import CACHE_BYTES, record_weight
 from ..damage import DamageLog
 from ..memory import MAX_CLAIMS
-from .database import Database, Durability
+from .connection import Durability
+from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
 from .rows import category_key, decode_claim, encode_text

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -59,36 +60,45 @@ def _mount_points() -> set[str]:
 
 @final
 class FileLock:
-    """Locks *path* until `release()`, or until the process ends.
+    """Locks the file that *path* names until `release()`, or until the process ends.
 
-    Creates the file if necessary; `path` is its real path. Raises `OSError` with the
-    reason.
+    `path` is its real path.
     """
 
     def __init__(self, path: Path) -> None:
-        # A lock on the file itself would end when any descriptor of it is closed,
-        # and so would SQLite's own locks (POSIX).
         self._descriptor = -1
+        self._given_path = path
+        self.path = real_path(path)
+
+    def acquire(self) -> None:
+        """Lock the file unless it is locked; create it if necessary.
+
+        Raises `OSError` with the reason.
+        """
+        if self._descriptor >= 0:
+            return
         try:
-            self.path = real_path(path)
-            lock_path = self.path.with_name(self.path.name + ".lock")
-            self._descriptor = _open(lock_path)
-            _lock(self._descriptor)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-            self._create()
+            self._acquire()
         except BlockingIOError:
             owner = _owner(self._descriptor)
             self.release()
             raise BlockingIOError(
-                f"{path} is in use by another process{owner}: "
+                f"{self._given_path} is in use by another process{owner}: "
                 "stop it, or give another path"
             ) from None
         except OSError as error:
             self.release()
-            raise _explain(path, error) from None
+            raise _explain(self._given_path, error) from error
 
-    def _create(self) -> None:
+    def _acquire(self) -> None:
+        # A lock on the file itself would end when any descriptor of it is closed,
+        # and so would SQLite's own locks (POSIX).
+        self._descriptor = _open(self.path.with_name(self.path.name + ".lock"))
+        _lock(self._descriptor)
+        with suppress(OSError):
+            # For the message of another process; a full disk does not take it.
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         descriptor = _open(self.path)
         try:
             check_sole_name(self.path, descriptor)

@@ -114,7 +114,7 @@ class RecordLoader:
         return decode_stored(text, self._database.generation, size)
 
     def _add_unwritten(self, user: str) -> None:
-        # Random: what is left in a file that lost a mailbox must not lead back to an
+        # Random: nothing in a file that lost a mailbox may lead back to an
         # epoch whose versions clients have seen.
         mailbox = Mailbox(epoch=token_urlsafe(9))
         self._add(user, StoredRecord(None, Record(mailbox)))

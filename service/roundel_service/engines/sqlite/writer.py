@@ -32,7 +32,8 @@ import trio
 from ...domain.record import Record
 from ..base import EngineUnavailable
 from ..deserialization import describe
-from .database import Database, describe_error, is_damage
+from .connection import describe_error, is_damage
+from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord
 from .rows import BatchRows, Parameters, decode_claim
 
@@ -80,6 +81,8 @@ class Writer:
         self._limiter = trio.CapacityLimiter(1)
         self._fault: str | None = None
         self._is_damaged = False
+        if database.refusal is not None:
+            self.record_failure(database.refusal)
 
     def pending(self, user: str) -> tuple[StoredRecord | None, CommitBatch | None]:
         """Return the user's uncommitted state and the batch that commits it."""
