@@ -162,9 +162,11 @@ _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 def percent_decode(encoded: bytes) -> str:
     """Return the text in *encoded*, with a lone surrogate if that is not UTF-8."""
-    if _MALFORMED_ESCAPE.search(encoded):
-        return _UNDECODABLE
-    return unquote_to_bytes(encoded).decode(errors="surrogateescape")
+    if b"%" in encoded:
+        if _MALFORMED_ESCAPE.search(encoded):
+            return _UNDECODABLE
+        encoded = unquote_to_bytes(encoded)
+    return encoded.decode(errors="surrogateescape")
 
 
 def is_text(decoded: str) -> bool:

@@ -52,9 +52,10 @@ class _Path:
     routes: dict[str, Route] = attrs.field(factory=dict)
 
     def params(self, segments: list[str]) -> dict[str, str] | None:
-        """Return the parameters in *segments*, `None` if the template differs."""
-        if len(segments) != len(self.segments):
-            return None
+        """Return the parameters in *segments*, of which there are as many as own.
+
+        Returns `None` if the template differs.
+        """
         params = {}
         for own, segment in zip(self.segments, segments, strict=True):
             if own[:1] == "{" and segment:
@@ -72,12 +73,17 @@ class Router:
         self.routes = tuple(routes)
         paths: dict[str, _Path] = {}
         for route in self.routes:
-            path = paths.setdefault(route.path, _Path(_split(route.path)))
-            path.routes[route.method] = route
+            own = paths.setdefault(route.path, _Path(_split(route.path)))
+            own.routes[route.method] = route
             if route.method == "GET":
-                path.routes.setdefault("HEAD", route)
-        # Paths without parameters first: they take precedence.
-        self._paths = [paths[path] for path in sorted(paths, key=_has_parameters)]
+                own.routes.setdefault("HEAD", route)
+        # As received, nearly every path without parameters is equal to its template.
+        self._fixed = {t.encode(): own for t, own in paths.items() if "{" not in t}
+        self._by_length: dict[int, list[_Path]] = {}
+        # Paths without parameters take precedence.
+        for template in sorted(paths, key=lambda template: "{" in template):
+            own = paths[template]
+            self._by_length.setdefault(len(own.segments), []).append(own)
 
     def match(self, method: str, path: bytes, *, mounted_at: str = "") -> Match:
         """Return the route of *path*; raises a 404 or 405 `Problem`.
@@ -85,19 +91,17 @@ class Router:
         *path* is as received, without the query. It begins with *mounted_at*, the
         decoded path of an application that contains this one.
         """
+        if not mounted_at and (fixed := self._fixed.get(path)) is not None:
+            return Match(_route(fixed, method), {})
         segments, prefix = _decoded_segments(path), _split(mounted_at)
         if segments[: len(prefix)] != prefix:
             raise Problem("not-found")
         del segments[: len(prefix)]
-        for each in self._paths:
+        for each in self._by_length.get(len(segments), ()):
             params = each.params(segments)
             if params is not None:
                 return Match(_route(each, method), params)
         raise Problem("not-found")
-
-
-def _has_parameters(path: str) -> bool:
-    return "{" in path
 
 
 def _route(path: _Path, method: str) -> Route:

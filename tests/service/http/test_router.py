@@ -36,6 +36,7 @@ NAMES = {
     "o'brien@x.example": "o'brien@x.example",
     "%7Bx%7D": "{x}",
     "{x}": "{x}",
+    "{user}": "{user}",
     "a%20b": "a b",
     "a+b": "a+b",
     "a%2Bb": "a+b",
