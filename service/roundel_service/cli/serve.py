@@ -97,7 +97,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
 
 def _configure_logs(settings: Settings) -> None:
     levels = logging.getLevelNamesMapping()
-    logs.configure(sys.stderr, level=levels[settings.log_level.upper()])
+    logs.configure_process(level=levels[settings.log_level.upper()])
 
 
 async def _wait_for_signal() -> None:
@@ -109,10 +109,14 @@ async def _wait_for_signal() -> None:
 
 def _announce(text: str, urls: ServiceUrls) -> None:
     """Print the URLs of the service when it is ready."""
-    click.echo(f"{text} {urls}".strip())
+    lines = [f"{text} {urls}".strip()]
     if urls.operator:
         several = "s" if len(urls.operator) > 1 else ""
-        click.echo(f"Operator listener{several}: {', '.join(urls.operator)}")
+        lines.append(f"Operator listener{several}: {', '.join(urls.operator)}")
+    # Like the log: the service does not wait for the reader, or end without one.
+    output = logs.writer_of(sys.stdout)
+    output.write("".join(f"{line}\n" for line in lines))
+    output.flush()
 
 
 def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> None:
@@ -211,6 +215,7 @@ def demo(bind: str | None) -> None:
             raise ConfigError(
                 f"--bind: expected a loopback address for a demo, got {address}"
             )
+    _configure_logs(settings)
     prepare_process()
     service = app.build(settings)
     run = functools.partial(

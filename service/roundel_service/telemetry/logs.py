@@ -6,8 +6,11 @@ caller that does by mistake, and for the messages of errors.
 
 from __future__ import annotations
 
+import atexit
+import io
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TextIO, final
@@ -18,15 +21,55 @@ import structlog
 from structlog.contextvars import get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .log_writer import LogWriter
 from .redaction import redact, redact_field
+
+EXIT_TIMEOUT = 1.0
+"""Seconds in which the reader of the log must take the last lines of a process."""
 
 # Some readers also split at these, which user names may contain (RFC 8259 7).
 _ESCAPES = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
 
+_writers: list[LogWriter] = []
+
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-def configure(stream: TextIO, *, level: int = logging.INFO) -> None:
+def configure_process(*, level: int) -> None:
+    """Write all log lines to the standard error of this process, from *level* on.
+
+    A thread writes them, and `dropped_lines()` counts the lines that it could not
+    write.
+    """
+    # A warning of Python is a line of the log as well.
+    logging.captureWarnings(True)
+    stream = writer_of(sys.stderr)
+    if isinstance(stream, LogWriter):
+        _writers.append(stream)
+    configure(stream, level=level)
+
+
+def writer_of(stream: TextIO | None) -> TextIO | LogWriter:
+    """Return a writer to the file of *stream*, whose last lines the exit waits for.
+
+    A standard stream may be closed, or be no file in a program that embeds this one.
+    """
+    if stream is None:
+        return io.StringIO()
+    try:
+        writer = LogWriter(stream.fileno())
+    except (OSError, ValueError):
+        return stream
+    atexit.register(writer.drain, EXIT_TIMEOUT)
+    return writer
+
+
+def dropped_lines() -> int:
+    """Return the number of log lines that this process has dropped."""
+    return sum(writer.dropped for writer in _writers)
+
+
+def configure(stream: TextIO | LogWriter, *, level: int = logging.INFO) -> None:
     """Write all log lines to *stream*, from *level* on.
 
     Call it once, before an application is created: Quart adds a handler with a thread
@@ -78,7 +121,7 @@ def render_json(event: Mapping[str, object]) -> str:
 class _Sink:
     """Writes finished lines; `logging` would double the time of a line."""
 
-    stream: TextIO
+    stream: TextIO | LogWriter
 
     def write(self, line: str) -> None:
         # A closed pipe must not fail a request, and there is no other log.

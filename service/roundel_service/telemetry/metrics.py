@@ -7,7 +7,8 @@ from typing import final
 
 from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
 
-from .prometheus import Counter, Histogram, Process
+from .logs import dropped_lines
+from .prometheus import Counter, CounterFunction, Histogram, Process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of `Metrics.text()`."""
@@ -113,6 +114,12 @@ class Metrics:
             "Requests rejected by a rate limit, by role.",
             ("role",),
             _ROLES,
+        )
+
+        self.log_lines_dropped = CounterFunction(
+            "roundel_log_lines_dropped",
+            "Log lines dropped: standard error did not take them.",
+            dropped_lines,
         )
 
     def _create_mailbox_metrics(self) -> None:

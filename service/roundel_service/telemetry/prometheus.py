@@ -10,7 +10,7 @@ import mmap
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias, final
@@ -52,6 +52,20 @@ class Counter:
         for label_values, value in self._values.items():
             family.add_metric(label_values, value)
         yield family
+
+
+@final
+@attrs.frozen
+class CounterFunction:
+    """A counter that another part keeps; `read()` takes O(1)."""
+
+    name: str
+    help_text: str
+    read: Callable[[], float]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counter."""
+        yield CounterMetricFamily(self.name, self.help_text, self.read())
 
 
 @final

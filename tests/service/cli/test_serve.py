@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import secrets
 import signal
 import socket
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from support.process import SHARING, SLACK, environment, started
+from support.process import SHARING, SLACK, command, environment, started
 
 pytestmark = pytest.mark.slow
 
@@ -97,3 +101,62 @@ def test_reload_never_ends_the_service():
         assert httpx2.get(f"{url}/livez").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert 0 == process.wait(timeout=SLACK)
+
+
+def test_reader_of_the_log_that_stands_still_holds_nothing():
+    """Lines are dropped and counted; requests, probes and the shutdown go on."""
+    ops = f"127.{secrets.randbelow(200) + 20}.7.7:9180"
+    env = environment(ROUNDEL_OPS_BIND=ops)
+    request = f"GET /{'x' * 600} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+    with started("serve", "--bind", "127.0.0.1:0", env=env) as (process, url):
+        port = int(url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=SLACK) as sock:
+            # 2 MiB of lines: more than a pipe and the queue of the log hold.
+            for _ in range(30):
+                sock.sendall(request * 100)
+                answered = b""
+                while answered.count(b"HTTP/1.1 404") < 100:
+                    answered += sock.recv(1 << 16)
+        alive = httpx2.get(f"{url}/livez")
+        metrics = httpx2.get(f"http://{ops}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(timeout=SLACK)
+        log = process.stderr.read()
+
+    dropped = re.search(
+        r"^roundel_log_lines_dropped_total (\S+)$", metrics, re.MULTILINE
+    )
+    assert (200, 0) == (alive.status_code, status)
+    assert float(dropped[1]) > 100
+    assert all(line.startswith("{") for line in log.splitlines())
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_service_runs_without_a_reader_of_its_output(stream):
+    """A closed pipe is no reason to stop, or to exit with an error."""
+    with started("serve", "--bind", "127.0.0.1:0", env=environment()) as (process, url):
+        getattr(process, stream).close()
+        for _ in range(3):
+            httpx2.get(f"{url}/v1/badge")
+        process.send_signal(signal.SIGTERM)
+
+        assert 0 == process.wait(timeout=SLACK)
+
+
+def test_output_without_a_reader_at_the_start_is_ignored():
+    """`roundel serve | true` serves."""
+    read, write = os.pipe()
+    os.close(read)
+    arguments = ("serve", "--bind", "127.0.0.1:0")
+    process = subprocess.Popen(
+        command(*arguments), env=environment(), stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=3)
+        process.send_signal(signal.SIGTERM)
+        assert 0 == process.wait(timeout=SLACK)
+    finally:
+        process.kill()
+        process.communicate()
