@@ -23,6 +23,7 @@ from .http.origins import parse_origin
 from .identity.hmac_key import MIN_SECRET, is_secret
 from .identity.jwks import check_source
 from .settings_fields import (
+    HINT,
     choice,
     count,
     list_of,
@@ -186,13 +187,16 @@ def load(
     Raises `ConfigError` with a line for each unknown, missing or invalid setting: its
     name, where it was set and what was expected. No line shows a secret.
     """
-    values = load_some(_FIELDS, environment, file, flags)
-    if (values["jwt_secret"] is None) == (values["jwks"] is None):
+    values, errors = _load_fields(_FIELDS, environment, file, flags)
+    keys = [values[n] is not None for n in ("jwt_secret", "jwks") if n in values]
+    if keys in ([False, False], [True, True]):
         # With both, the token would choose how it is verified.
-        raise ConfigError(
-            "ROUNDEL_JWT_SECRET, ROUNDEL_JWKS: expected exactly one of them, "
-            f"got {'none' if values['jwks'] is None else 'both'}"
+        errors.append(
+            "ROUNDEL_JWT_SECRET, ROUNDEL_JWKS: expected exactly one of them, got "
+            + ("both" if all(keys) else f"none; {HINT}")
         )
+    if errors:
+        raise ConfigError(*errors)
     settings = Settings(**values)
     if again := repeated((*settings.bind, *settings.ops_bind)):
         raise ConfigError(
@@ -219,8 +223,21 @@ def load_some(
     flags: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Read only the settings with these *names*, for a command that needs no others."""
+    values, errors = _load_fields(names, environment, file, flags or {})
+    if errors:
+        raise ConfigError(*errors)
+    return values
+
+
+def _load_fields(
+    names: Iterable[str],
+    environment: Mapping[str, str],
+    file: Path | None,
+    flags: Mapping[str, object],
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of the valid settings, and a line for each error."""
     sources = [
-        SettingsSource("flag", flags or {}),
+        SettingsSource("flag", flags),
         read_environment(environment, _KNOWN, may_be_empty="ops_bind"),
         *([read_toml(file)] if file else []),
     ]
@@ -231,6 +248,4 @@ def load_some(
             values[name] = load_field(_FIELDS[name], sources)
         except ConfigError as error:
             errors += error.lines
-    if errors:
-        raise ConfigError(*errors)
-    return values
+    return values, errors

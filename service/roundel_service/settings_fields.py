@@ -18,6 +18,9 @@ from .settings_sources import (
 FILE_SUFFIX = "_file"
 """Suffix of a setting that names the file with the value of another."""
 
+HINT = "`roundel init` writes a file with new secrets"
+"""What to do about a setting that is missing."""
+
 
 def setting(
     expected: str,
@@ -124,7 +127,9 @@ def load_field(
             return _load_value(field, name, source)
     if field.default is attrs.NOTHING:
         expected = field.metadata["expected"]
-        raise ConfigError(f"{variable(field.name)}: not set, expected {expected}")
+        raise ConfigError(
+            f"{variable(field.name)}: not set, expected {expected}; {HINT}"
+        )
     return field.default
 
 

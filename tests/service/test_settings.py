@@ -105,6 +105,17 @@ def test_producer_keys_are_required():
     assert "ROUNDEL_PRODUCER_KEYS: not set" in error.value.lines[0]
 
 
+def test_missing_secrets_are_named_together():
+    """One start shows what is missing, and the command that makes it."""
+    with pytest.raises(ConfigError) as error:
+        load({}, {})
+
+    key, secret = error.value.lines
+    assert key.startswith("ROUNDEL_PRODUCER_KEYS: not set, ")
+    assert secret.startswith("ROUNDEL_JWT_SECRET, ROUNDEL_JWKS: ")
+    assert all("roundel init" in line for line in (key, secret))
+
+
 @pytest.mark.parametrize(
     "keys", ["", KEY[1:], f"{KEY},", f"{KEY},short", f" {KEY[1:]} ", KEY[1:] + "é"]
 )

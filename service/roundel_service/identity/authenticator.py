@@ -133,6 +133,10 @@ class Authenticator:
         return attrs.evolve(latest, by_cookie=True)
 
     async def _from_token(self, text: str) -> User:
+        if text.count(".") != 2:
+            raise InvalidCredentials(
+                "it is no JWT, and no producer key of this service"
+            )
         try:
             claims = await self.keys.verify(_check_length(text))
         except (jose.JoseError, ValueError, TypeError, RecursionError) as error:

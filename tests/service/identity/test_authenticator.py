@@ -327,6 +327,12 @@ async def test_authorization_without_a_valid_credential_is_refused(header):
     )
 
 
+async def test_wrong_producer_key_is_refused_in_plain_words():
+    """A key of another service has no message about tokens that it is not."""
+    with pytest.raises(InvalidCredentials, match="no producer key of this service"):
+        await make_authenticator().caller(Credentials(authorization=("Bearer three",)))
+
+
 async def test_request_without_credentials_is_refused():
     """There is no anonymous caller."""
     authenticator = make_authenticator()
