@@ -37,13 +37,18 @@ from support.http2_wire import (
 
 
 async def _handle(scope, receive, send):
-    if scope["path"] == "/hang":
+    if scope["path"] == "/hang" and scope["method"] == "POST":
         await trio.sleep_forever()
-    await echo(scope, receive, send)
+    elif scope["path"] == "/hang":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    else:
+        await echo(scope, receive, send)
 
 
 CASE_APP = app_of(_handle)
-"""Answers with 200 when it has received the request; ``/hang`` has no answer."""
+"""Answers with 200 when it has received the request; ``/hang`` only waits, and
+reads no body."""
 
 
 @attrs.frozen

@@ -137,13 +137,19 @@ class WireServer:
     is_closed: bool = False
     _rest: bytes = b""
 
+    async def receive_now(self, *frames):
+        """Pass the bytes of a client, while the applications run."""
+        await self.connection.handle(RawData(b"".join(frames)))
+
     async def receive(self, *frames):
         """Pass the bytes of a client, and wait until the server has reacted."""
-        await self.connection.handle(RawData(b"".join(frames)))
+        await self.receive_now(*frames)
         await trio.testing.wait_all_tasks_blocked()
 
     async def send(self, event):
         if isinstance(event, RawData):
+            # A socket may block.
+            await trio.lowlevel.checkpoint()
             frames, self._rest = parse(self._rest + event.data)
             self.frames += frames
         elif isinstance(event, Closed):

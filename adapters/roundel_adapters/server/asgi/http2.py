@@ -156,9 +156,10 @@ class Http2Connection:
         """End the connection and all its streams with *code*."""
         if not self._has_failed:
             self._has_failed = True
+            # First, since an application cannot send behind a GOAWAY with an error.
+            await self._streams.remove_all()
             self._state.close_connection(code)
             await self._streams.flush()
-            await self._streams.remove_all()
             await self._connection.send(Closed())
 
     async def _handle_event(self, event: FrameEvent) -> None:

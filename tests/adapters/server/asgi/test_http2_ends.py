@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from support.asgi_apps import START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
 from support.http2_cases import CASE_APP, HANG_POST
-from support.http2_wire import POST, data, goaway, head, wire_server
+from support.http2_floods import FLOODS
+from support.http2_wire import (
+    POST,
+    continuation,
+    data,
+    goaway,
+    head,
+    reset,
+    window_update,
+    wire_server,
+)
 
 
 async def test_idle_connection_gets_goaway_on_shutdown(serve):
@@ -80,6 +91,33 @@ async def test_exception_in_the_app_resets_its_stream(serve, caplog):
             2,
         )
         assert await peer.response(await peer.request("/ok")) == (200, b"ok")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [continuation(1), goaway(2), FLOODS["PING"], reset(1) * 1_100],
+    ids=["error", "goaway", "flood", "resets"],
+)
+async def test_applications_that_send_survive_the_end(ending, caplog):
+    """An application that sends while its connection fails is not interrupted."""
+    ended = trio.Event()
+
+    async def pour(scope, receive, send):
+        await send(START)
+        with trio.move_on_after(0.05):
+            while True:
+                await send(body_message(b"x"))
+        ended.set()
+
+    async with wire_server(app_of(pour)) as server:
+        await server.receive_now(window_update(0, 1 << 30))
+        for stream in range(1, 20, 2):
+            await server.receive_now(head(stream), window_update(stream, 1 << 30))
+        await server.receive_now(ending)
+        await ended.wait()
+
+        assert server.is_closed
+    assert caplog.messages == []
 
 
 async def test_goaway_of_the_client_lets_its_streams_end(autojump_clock):
