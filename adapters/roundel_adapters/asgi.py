@@ -8,7 +8,7 @@ and the response has already started then.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import anyio
@@ -17,6 +17,7 @@ import attrs
 from roundel import stream_headers
 
 if TYPE_CHECKING:
+    from .drain import Drain
     from .driver import EventStream
     from .wakeup import Wakeup
 
@@ -25,6 +26,9 @@ Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]
 
 WRITE_TIMEOUT = 30.0
 """Default timeout of one write in seconds."""
+
+LAST_WRITE_TIMEOUT = 1.0
+"""Timeout in seconds of the last write of a response that the server cancels."""
 
 
 @final
@@ -49,6 +53,8 @@ class StreamResponse:
             stream's resources there. `HEAD` does not enter it.
         write_timeout: Seconds after which a write to a peer that does not read is
             cancelled, if the server's *send* can be cancelled; `math.inf` for never.
+        drain: Ends the stream with a close message when the server has to stop, or
+            cancels the response.
     """
 
     _stream: EventStream
@@ -58,6 +64,7 @@ class StreamResponse:
         factory=nullcontext, kw_only=True
     )
     _write_timeout: float = attrs.field(default=WRITE_TIMEOUT, kw_only=True)
+    _drain: Drain | None = attrs.field(default=None, kw_only=True)
 
     async def __call__(
         self, scope: Mapping[str, object], receive: Receive, send: Send
@@ -68,11 +75,34 @@ class StreamResponse:
             if await self._write(send, start):
                 await self._write(send, _body_message(b"", more=False))
             return
-        with self._lifespan, closing(self._stream):
+        with ExitStack() as resources:
+            resources.enter_context(self._lifespan)
+            resources.enter_context(self._tracked())
+            resources.enter_context(closing(self._stream))
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_at_disconnect, receive, tasks.cancel_scope)
-                await self._drive(send, start)
+                # Not the task group's scope, which trio also cancels for the server.
+                with anyio.CancelScope() as disconnect:
+                    tasks.start_soon(_cancel_at_disconnect, receive, disconnect)
+                    await self._respond(send, start, disconnect, resources)
                 tasks.cancel_scope.cancel()
+
+    async def _respond(
+        self,
+        send: Send,
+        start: dict[str, object],
+        disconnect: anyio.CancelScope,
+        resources: ExitStack,
+    ) -> None:
+        last_chunks: list[bytes] = []
+        try:
+            # A server that stops soon after it has cancelled the task gives it few
+            # steps: *resources* do not wait for the end of the task group.
+            with resources:
+                await self._drive(send, start, last_chunks)
+        except anyio.get_cancelled_exc_class():
+            if last_chunks and not disconnect.cancel_called:
+                await self._write_last(send, last_chunks)
+            raise
 
     def _start_message(self, http_version: str) -> dict[str, object]:
         headers = [
@@ -81,7 +111,15 @@ class StreamResponse:
         ]
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
-    async def _drive(self, send: Send, start: dict[str, object]) -> None:
+    def _tracked(self) -> AbstractContextManager[object]:
+        if self._drain is None:
+            return nullcontext()
+        return self._drain.track(self._stream, self._wakeup)
+
+    async def _drive(
+        self, send: Send, start: dict[str, object], last_chunks: list[bytes]
+    ) -> None:
+        """Send the chunks that are due; a cancelled wait adds *last_chunks* to send."""
         waker = _AnyioWaker()
         self._wakeup.wakers.add(waker)
         try:
@@ -93,9 +131,25 @@ class StreamResponse:
                     message = _body_message(b"".join(chunks), more=more)
                     more = await self._write(send, message) and more
                 else:
-                    await waker.sleep(self._stream.deadline)
+                    try:
+                        await waker.sleep(self._stream.deadline)
+                    except anyio.get_cancelled_exc_class():
+                        last_chunks += self._last_chunks()
+                        raise
         finally:
             self._wakeup.wakers.discard(waker)
+
+    def _last_chunks(self) -> list[bytes]:
+        # A drain's streams only: without it a cancelled response is a cut.
+        if self._drain is None:
+            return []
+        self._drain.close(self._stream)
+        return self._stream.data_to_send(anyio.current_time())
+
+    async def _write_last(self, send: Send, chunks: list[bytes]) -> None:
+        message = _body_message(b"".join(chunks), more=False)
+        with anyio.move_on_after(LAST_WRITE_TIMEOUT, shield=True):
+            await self._write(send, message)
 
     async def _write(self, send: Send, message: dict[str, object]) -> bool:
         """Send *message*; return whether the peer is still connected and reading."""

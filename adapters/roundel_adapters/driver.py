@@ -7,6 +7,8 @@ from typing import Protocol
 
 import trio
 
+from roundel import CloseMessage
+
 from .wakeup import Wakeup
 
 
@@ -27,8 +29,11 @@ class EventStream(Protocol):
     def data_to_send(self, now: float) -> list[bytes]:
         """Return the chunks to write now; the stream takes them as written."""
 
-    def close(self) -> None:
-        """Close the stream without a message: the connection is gone."""
+    def close(self, close_message: CloseMessage | None = None) -> None:
+        """Close the stream; the first call counts.
+
+        Without a message the connection is gone.
+        """
 
 
 async def iter_chunks(

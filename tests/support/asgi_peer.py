@@ -126,6 +126,13 @@ class Peer:
         return [e.data for e in Parser().receive_data(b"".join(self.chunks))]
 
     @property
+    def retry(self):
+        """The reconnection time that the stream set, in milliseconds."""
+        parser = Parser()
+        parser.receive_data(b"".join(self.chunks))
+        return parser.retry
+
+    @property
     def is_complete(self):
         """Whether the response ended, once."""
         more = [message["more_body"] for message in self.sent[1:]]

@@ -88,11 +88,11 @@ class Subscriber:
             self.close_reason = reason
             self._stream.close(self._close_message(reason))
 
-    def close(self) -> None:
-        """End the stream without a close message: the connection is closed."""
+    def close(self, close_message: CloseMessage | None = None) -> None:
+        """End the stream; without a close message the connection is closed."""
         if self.close_reason is None and not self._stream.is_open:
             self.close_reason = self._max_age_reason
-        self._stream.close()
+        self._stream.close(close_message)
 
     def is_stuck(self, now: float) -> bool:
         """Return whether the current write exceeds the limit of a slow client."""

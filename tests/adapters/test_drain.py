@@ -1,0 +1,266 @@
+"""A drain ends all streams, at a signal or by a call, on trio and on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import contextmanager
+
+import anyio
+import pytest
+
+from roundel import CloseMessage, Event
+from roundel_adapters.asgi import LAST_WRITE_TIMEOUT, StreamResponse
+from roundel_adapters.drain import Drain, default_close_message
+from support.asgi_peer import Page, Peer, all_tasks_wait, approx, on_both_loops, run
+
+
+def bye():
+    return CloseMessage(Event("over", "bye"), retry=5)
+
+
+@on_both_loops
+async def test_begin():
+    """`begin()` ends each stream with a close message of its own, at once."""
+    retries = iter([1000, 2000])
+    drain = Drain(lambda: CloseMessage(Event("over", "bye"), next(retries)))
+    one, two = Page(), Page()
+    async with one.served(drain=drain) as first, two.served(drain=drain) as second:
+        await anyio.sleep(1)
+        assert not drain.has_begun
+        drain.begin()
+        await first.ended.wait()
+        await second.ended.wait()
+
+        assert 1.0 == approx(anyio.current_time())
+        assert ["start", "over"] == first.received == second.received
+        assert [1000, 2000] == [peer.retry for peer in (first, second)]
+        assert first.is_complete
+        assert second.is_complete
+
+
+@on_both_loops
+async def test_stream_after_the_begin():
+    """A stream that is opened after `begin()` is closed at once."""
+    drain = Drain(bye)
+    drain.begin()
+    page = Page()
+    async with page.served(drain=drain) as peer:
+        await peer.ended.wait()
+
+        assert "over" == peer.received[-1]
+        assert peer.is_complete
+
+
+@on_both_loops
+async def test_stream_that_has_ended_is_forgotten():
+    """A drain holds no stream that has ended."""
+    drain = Drain(bye)
+    ended, page = Page(), Page()
+    async with ended.served(drain=drain):
+        pass
+    async with page.served(drain=drain) as peer:
+        drain.begin()
+        await peer.ended.wait()
+
+    assert ["start", "over"] == peer.received
+
+
+@on_both_loops
+async def test_cancelled_stream_has_last_words():
+    """A response that the server cancels sends the close message before it ends."""
+    page = Page()
+    async with page.served(drain=Drain(bye)) as peer:
+        await anyio.sleep(1)
+        peer.task.cancel()
+        await peer.ended.wait()
+
+        assert ["start", "over"] == peer.received
+        assert peer.is_complete
+
+
+@on_both_loops
+async def test_last_words_to_a_peer_that_does_not_read():
+    """The last write is short, and the lifespan is exited before it."""
+    page = Page()
+    async with page.served(drain=Drain(bye)) as peer:
+        peer.may_send = anyio.Event()
+        peer.task.cancel()
+        await all_tasks_wait()
+        assert 1 == page.exited
+        assert not peer.ended.is_set()
+        await peer.ended.wait()
+
+        assert LAST_WRITE_TIMEOUT == approx(anyio.current_time())
+
+
+@on_both_loops
+async def test_no_last_words_within_a_message():
+    """A response that is cancelled during a send sends nothing else: it may be cut."""
+    page = Page()
+    async with page.served(drain=Drain(bye)) as peer:
+        peer.may_send = anyio.Event()
+        page.publish("news")
+        await all_tasks_wait()
+        peer.task.cancel()
+        peer.may_send.set()
+        await peer.ended.wait()
+
+        assert "over" not in peer.received
+
+
+@on_both_loops
+async def test_no_last_words_after_a_disconnect():
+    """A peer that disconnected gets no close message."""
+    page = Page()
+    async with page.served(drain=Drain(bye)) as peer:
+        peer.disconnect.set()
+        await peer.ended.wait()
+
+        assert ["start"] == peer.received
+
+
+def test_lifespan_is_exited_in_the_first_step():
+    """A cancelled asyncio task exits its lifespan in one step: the process may end."""
+
+    async def scenario():
+        page = Page()
+        response = StreamResponse(page.stream, page.wakeup, lifespan=page.lifespan())
+        task = asyncio.create_task(Peer(response).run())
+        await all_tasks_wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        exited = page.exited
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert 1 == exited
+
+    run("asyncio", scenario)
+
+
+@on_both_loops
+async def test_error_of_a_lifespan():
+    """An error at the entry of a lifespan is raised as it is, before the response."""
+    page = Page()
+
+    @contextmanager
+    def full():
+        raise KeyError("slots")
+        yield
+
+    peer = Peer(StreamResponse(page.stream, page.wakeup, lifespan=full()))
+    with pytest.raises(KeyError):
+        await peer.run()
+
+    assert [] == peer.sent
+
+
+# Signals.
+
+
+@contextmanager
+def handled(number, handler):
+    """Set a handler as a server does."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_signal(backend, number):
+    """A signal ends the streams; the server's handler runs once, as before."""
+    calls = []
+
+    async def scenario():
+        page, drain = Page(), Drain(bye)
+        with handled(number, lambda got, frame: calls.append(got)):
+            async with page.served(drain=drain) as peer:
+                os.kill(os.getpid(), number)
+                await peer.ended.wait()
+
+                assert ["start", "over"] == peer.received
+            assert approx(0.0) == anyio.current_time()
+
+    run(backend, scenario)
+
+    assert [number] == calls
+
+
+def test_signal_of_an_asyncio_handler():
+    """The handler of `loop.add_signal_handler()` runs too."""
+    calls = []
+
+    async def scenario():
+        page, loop = Page(), asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, calls.append, "server")
+        async with page.served(drain=Drain(bye)) as peer:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await peer.ended.wait()
+            await all_tasks_wait()
+        loop.remove_signal_handler(signal.SIGTERM)
+
+        assert ["start", "over"] == peer.received
+
+    run("asyncio", scenario)
+
+    assert ["server"] == calls
+
+
+def test_signal_after_the_loop():
+    """A signal after the end of the loop reaches the server's handler alone."""
+    calls = []
+
+    async def scenario():
+        async with Page().served(drain=Drain(bye)):
+            pass
+
+    with handled(signal.SIGTERM, lambda got, frame: calls.append(got)):
+        for backend in ("asyncio", "trio"):
+            run(backend, scenario)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert [signal.SIGTERM] * 2 == calls
+
+
+def test_signal_without_a_handler():
+    """A signal that has no handler in Python is left alone."""
+
+    async def scenario():
+        async with Page().served(drain=Drain(bye)):
+            assert signal.SIG_IGN is signal.getsignal(signal.SIGTERM)
+
+    with handled(signal.SIGTERM, signal.SIG_IGN):
+        run("asyncio", scenario)
+
+
+def test_thread_without_signals():
+    """In another thread than the main one `begin()` works."""
+    received = []
+
+    async def scenario():
+        drain, page = Drain(bye), Page()
+        async with page.served(drain=drain) as peer:
+            drain.begin()
+            await peer.ended.wait()
+            received.extend(peer.received)
+
+    thread = threading.Thread(target=run, args=("asyncio", scenario))
+    thread.start()
+    thread.join(10)
+
+    assert ["start", "over"] == received
+
+
+def test_default_close_message():
+    """The default says `bye`, and spreads the reconnects over 5 seconds."""
+    messages = [default_close_message() for _ in range(100)]
+
+    assert {Event('{"reason":"drain"}', "bye")} == {m.event for m in messages}
+    assert all(5_000 <= message.retry < 10_000 for message in messages)
+    assert 50 < len({message.retry for message in messages})
