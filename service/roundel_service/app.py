@@ -41,6 +41,9 @@ from .telemetry.metrics import Metrics
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Returns the reasons why the service is not ready, by name; empty if it is ready."""
 
+Warnings: TypeAlias = Callable[[], Mapping[str, str]]
+"""Returns what needs a look although the service is ready, by name."""
+
 SPARE_CONNECTIONS = 2_000
 """Connections beyond the stream limit: for other requests and rejected streams."""
 
@@ -125,6 +128,9 @@ def build(
     )
     hub.metrics.streams_open.set_function(lambda: hub.streams)
     hub.metrics.draining.set_function(lambda: hub.is_draining)
+    if isinstance(authenticator.keys, JwksClient):
+        keys = authenticator.keys
+        hub.metrics.jwks_age.set_function(lambda: keys.age)
     dispatcher = Dispatcher(access.cors, hub.metrics)
     router = Router(create_routes(hub, access))
     readiness = partial(_unready_reasons, hub, authenticator)
@@ -134,7 +140,14 @@ def build(
         cors=access.cors,
         app=DeferredApp(partial(_create_app, dispatcher, router)),
         fastpath=FastpathApp(dispatcher, router),
-        operator_app=DeferredApp(partial(_create_operator_app, hub.metrics, readiness)),
+        operator_app=DeferredApp(
+            partial(
+                _create_operator_app,
+                hub.metrics,
+                readiness,
+                partial(_warnings, authenticator),
+            )
+        ),
         audit=Audit(engine, hub.delivered_badge, hub.metrics),
     )
 
@@ -146,10 +159,12 @@ def _create_app(dispatcher: Dispatcher, router: Router) -> ASGIFramework:
     return create_app(dispatcher, router)
 
 
-def _create_operator_app(metrics: Metrics, readiness: Readiness) -> ASGIFramework:
+def _create_operator_app(
+    metrics: Metrics, readiness: Readiness, warnings: Warnings
+) -> ASGIFramework:
     from .operator.app import create_operator_app
 
-    return create_operator_app(metrics=metrics, readiness=readiness)
+    return create_operator_app(metrics=metrics, readiness=readiness, warnings=warnings)
 
 
 def build_authenticator(
@@ -201,6 +216,13 @@ async def _unready_reasons(hub: Hub, authenticator: Authenticator) -> Mapping[st
     except EngineUnavailable as error:
         reasons["engine"] = str(error)
     return reasons
+
+
+def _warnings(authenticator: Authenticator) -> Mapping[str, str]:
+    """Return what needs a look although this process is ready."""
+    keys = authenticator.keys
+    warning = keys.warning if isinstance(keys, JwksClient) else None
+    return {"jwks": warning} if warning else {}
 
 
 async def run(

@@ -136,10 +136,11 @@ class LiveResponse(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class ReadyResponse(Struct, forbid_unknown_fields=True, gc=False):
-    """The process accepts requests."""
+class ReadyResponse(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """The process accepts requests; *warnings* maps what needs a look to its cause."""
 
     status: Literal["ready"]
+    warnings: Mapping[str, str] = {}
 
 
 @final

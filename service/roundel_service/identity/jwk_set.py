@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, final
@@ -21,7 +22,7 @@ MAX_KEYS = 100
 RSA_BITS = range(2_048, 16_385)
 """Allowed lengths of an RSA key in bits (RFC 7518 3.3, and the limit of OpenSSL)."""
 
-EXPECTED_KEY = "a signature key: RSA (2048 bits or more), P-256 or Ed25519"
+EXPECTED_KEY = "a signature key: RSA (2048 bits or more), P-256, P-384 or Ed25519"
 
 Claims: TypeAlias = dict[str, Any]
 
@@ -41,9 +42,11 @@ def jws_registry(algorithms: Mapping[str, str]) -> jws.JWSRegistry:
     return registry
 
 
-_ALGORITHM_NAMES = {"RS256": "RS256", "ES256": "ES256", "Ed25519": "Ed25519"}
-# The old name of Ed25519 (RFC 9864), which would also allow Ed448.
-_ALGORITHM_NAMES["EdDSA"] = "Ed25519"
+_ALGORITHM_NAMES = {
+    **{name: name for name in ("RS256", "PS256", "ES256", "ES384", "Ed25519")},
+    # The old name of Ed25519 (RFC 9864), which would also allow Ed448.
+    "EdDSA": "Ed25519",
+}
 
 
 @cache
@@ -116,7 +119,7 @@ class JwkSet:
 
 
 class _Document(msgspec.Struct):
-    keys: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=MAX_KEYS)]
+    keys: Annotated[list[Any], msgspec.Meta(max_length=MAX_KEYS)]
 
 
 class _Jwk(msgspec.Struct):
@@ -131,18 +134,26 @@ class _Jwk(msgspec.Struct):
     n: str = ""
 
 
+# The algorithms of each kind of key. A key that names none has the first: so each key
+# has one algorithm, and the token cannot choose.
 _ALGORITHMS = {
-    ("RSA", None): "RS256",
-    ("EC", "P-256"): "ES256",
-    ("OKP", "Ed25519"): "Ed25519",
+    ("RSA", None): ("RS256", "PS256"),
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("OKP", "Ed25519"): ("Ed25519",),
 }
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
 
 
 def parse_jwk_set(content: bytes) -> JwkSet:
-    """Parse a set; raise `JwksError` if *content* is not one."""
+    """Parse a set; raise `JwksError` if *content* is not one with a usable key.
+
+    An issuer that publishes an empty set has a fault, or an empty file is being
+    written. To revoke a key, it publishes a new one.
+    """
     try:
-        document = msgspec.json.decode(content, type=_Document)
+        bare = content.removeprefix(BOM_UTF8)
+        document = msgspec.json.decode(bare, type=_Document)
     except (ValueError, RecursionError):
         raise JwksError(f"not a JWK set of up to {MAX_KEYS} keys") from None
     keys, ignored = [], set()
@@ -150,17 +161,20 @@ def parse_jwk_set(content: bytes) -> JwkSet:
         try:
             keys.append(_verification_key(members))
         except (jose.JoseError, ValueError, KeyError):
-            kid = members.get("kid")
+            # RFC 7517 5: a key that is not understood is ignored.
+            kid = members.get("kid") if isinstance(members, dict) else None
             ignored.add(repr(kid[:64]) if isinstance(kid, str) else "without kid")
+    if not keys:
+        raise JwksError(f"no signature key that can be used, of {len(document.keys)}")
     return JwkSet(tuple(keys), frozenset(ignored))
 
 
 def _verification_key(members: dict[str, Any]) -> VerificationKey:
     """Return the key; raise `JoseError`, `ValueError` or `KeyError` if it is unfit."""
     key = msgspec.convert(members, _Jwk)
-    algorithm = _ALGORITHMS[key.kty, key.crv]
-    has_algorithm = _ALGORITHM_NAMES.get(key.alg or algorithm) == algorithm
-    if not has_algorithm or "verify" not in (key.key_ops or ("verify",)):
+    allowed = _ALGORITHMS[key.kty, key.crv]
+    algorithm = _ALGORITHM_NAMES[key.alg or allowed[0]]
+    if algorithm not in allowed or "verify" not in (key.key_ops or ("verify",)):
         raise ValueError
     if key.kty == "RSA" and jose.base64_to_int(key.n).bit_length() not in RSA_BITS:
         raise ValueError

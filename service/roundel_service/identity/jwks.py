@@ -2,8 +2,9 @@
 
 `JwksClient.run()` reads the set at the start, every `REFRESH_INTERVAL`, and when a
 token names a key that the set lacks. A failed read keeps the keys and is retried with
-backoff. A successful read replaces all keys: a key that the issuer has removed no
-longer verifies a token. A request with an unknown key waits `REFRESH_WAIT` for the
+backoff; so is a set without a usable key, which would sign every user out. A successful
+read replaces all keys: a key that the issuer has removed no longer verifies a token. A
+request with an unknown key waits `REFRESH_WAIT` for the
 read, and such requests cause at most one read per `MIN_REQUEST_INTERVAL`.
 """
 
@@ -44,6 +45,9 @@ MAX_BACKOFF = 60.0
 MIN_REQUEST_INTERVAL = 10.0
 """Minimum interval between two reads that unknown keys cause, in seconds."""
 
+STALE_AFTER = 60.0
+"""Time for which reads have to fail until that is a warning, in seconds."""
+
 REFRESH_WAIT = 5.0
 """Maximum time that a token with an unknown key waits for a read, in seconds."""
 
@@ -59,6 +63,9 @@ class JwksClient:
     def __init__(self, source: str, *, random: Callable[[], float] = random) -> None:
         self.source = source
         self.is_loaded = False
+        self._read_at = 0.0
+        self._failing_since = inf
+        self._failure = ""
         self._random = random
         self._key_set = JwkSet()
         self._content = b""
@@ -66,6 +73,19 @@ class JwksClient:
         self._refresh_requested = trio.Event()
         self._requested_at = -inf
         self._refreshed = Wakeup()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the set was read, or since the start before the first read."""
+        return trio.current_time() - self._read_at
+
+    @property
+    def warning(self) -> str | None:
+        """Why the keys are old, if reads have failed for `STALE_AFTER` seconds."""
+        is_stale = trio.current_time() >= self._failing_since + STALE_AFTER
+        if not self.is_loaded or not is_stale:
+            return None
+        return f"the keys are {self.age:.0f} s old; the last read: {self._failure}"
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a *token* that one of the keys signed.
@@ -111,6 +131,7 @@ class JwksClient:
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Refresh the keys until cancelled; started after the first read or failure."""
+        self._read_at = trio.current_time()
         failures = 0 if await self._refresh() else 1
         task_status.started()
         while True:
@@ -132,6 +153,8 @@ class JwksClient:
             self._content = content
         except JwksError as error:
             log.warning("ROUNDEL_JWKS could not be read: %s", error)
+            self._failure = str(error)
+            self._failing_since = min(self._failing_since, trio.current_time())
             return False
         finally:
             self._refresh_requested = trio.Event()
@@ -142,7 +165,8 @@ class JwksClient:
         # Logged once, not at each read: a set may have keys for other purposes.
         for kid in key_set.ignored - self._key_set.ignored:
             log.warning("ROUNDEL_JWKS: key %s ignored: expected %s", kid, EXPECTED_KEY)
-        self.is_loaded = self.is_loaded or bool(key_set.keys)
+        self.is_loaded = True
+        self._read_at, self._failing_since = trio.current_time(), inf
         self._key_set = key_set
         self._verified = VerifiedTokenCache()
 

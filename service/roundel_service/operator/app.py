@@ -23,23 +23,31 @@ from ..telemetry.metrics import CONTENT_TYPE, Metrics
 Readiness: TypeAlias = Callable[[], Awaitable[Mapping[str, str]]]
 """Returns the reasons why the service is not ready, by name; empty if it is ready."""
 
+Warnings: TypeAlias = Callable[[], Mapping[str, str]]
+"""Returns what needs a look although the service is ready, by name."""
+
 READINESS_TIMEOUT = 2.0
 """Timeout of the readiness check, in seconds."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-def create_operator_app(*, metrics: Metrics, readiness: Readiness) -> QuartTrio:
+def create_operator_app(
+    *, metrics: Metrics, readiness: Readiness, warnings: Warnings = dict
+) -> QuartTrio:
     """Create the ASGI application of the operator's listener.
 
     It has no authentication, so its listener must not be public. If *readiness* raises
     or takes more than `READINESS_TIMEOUT`, the service is not ready.
     """
-    router = Router(operator_routes(metrics=metrics, readiness=readiness))
+    routes = operator_routes(metrics=metrics, readiness=readiness, warnings=warnings)
+    router = Router(routes)
     return RoutedApp(partial(_serve, router))
 
 
-def operator_routes(*, metrics: Metrics, readiness: Readiness) -> tuple[Route, ...]:
+def operator_routes(
+    *, metrics: Metrics, readiness: Readiness, warnings: Warnings = dict
+) -> tuple[Route, ...]:
     """Return the route of every operation of the operator's listener."""
 
     async def live(request: Request) -> Response:
@@ -49,7 +57,7 @@ def operator_routes(*, metrics: Metrics, readiness: Readiness) -> tuple[Route, .
         if reasons := await _reasons(readiness):
             response = json_response(NotReadyResponse("not ready", reasons))
             return attrs.evolve(response, status=503)
-        return json_response(ReadyResponse("ready"))
+        return json_response(ReadyResponse("ready", warnings()))
 
     async def metrics_text(request: Request) -> Response:
         headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}

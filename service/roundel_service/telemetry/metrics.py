@@ -61,6 +61,11 @@ class Metrics:
         self.draining = Gauge(
             "roundel_draining", "1 while draining, else 0.", registry=None
         )
+        self.jwks_age = Gauge(
+            "roundel_jwks_age_seconds",
+            "Seconds since the keys of ROUNDEL_JWKS were read, 0 without.",
+            registry=None,
+        )
         self.events_sent = Counter(
             "roundel_events_sent",
             "Events handed to connections, by event type.",

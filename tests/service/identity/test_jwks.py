@@ -176,9 +176,12 @@ async def publisher(silent, nursery):
     return silent
 
 
+P384, PSS = "EC/P-384", "RSA/PS256"
+
 FITTING = {
     "rs256": ("RS256", RSA),
     "es256": ("ES256", EC),
+    "es384": ("ES384", P384),
     "eddsa": ("EdDSA", OKP),
     "ed25519": ("Ed25519", OKP),
 }
@@ -190,11 +193,23 @@ async def test_token_of_a_published_key_is_valid(
     autojump_clock, path, run, alg, kind, kid
 ):
     """Each algorithm works with a key of its type, with or without a kid."""
-    path.write_bytes(jwk_set(NEW, RSA, EC, OKP))
+    path.write_bytes(jwk_set(NEW, RSA, EC, OKP, P384))
     keys = await run(path)
     token = signed(alg, kind) if kid == "its-kid" else signed(alg, kind, kid=None)
 
     assert "alice" == await result(keys, token)
+
+
+@pytest.mark.parametrize("kid", [PSS, None])
+async def test_rsa_key_has_the_algorithm_that_it_names(autojump_clock, path, run, kid):
+    """An RSA key is for RS256 unless it says PS256, and never for both."""
+    path.write_bytes(jwk_set(jwk(PSS, alg="PS256"), RSA))
+    keys = await run(path)
+
+    assert "alice" == await result(keys, signed("PS256", PSS, kid=kid))
+    assert "invalid" == await result(keys, signed("RS256", PSS, kid=kid))
+    assert "alice" == await result(keys, signed("RS256", RSA))
+    assert "invalid" == await result(keys, signed("PS256", RSA))
 
 
 async def test_key_without_a_kid_is_for_tokens_without_one(autojump_clock, path, run):
@@ -228,7 +243,10 @@ REFUSED = {
     "crit": lambda: signed("ES256", EC, crit=["kid"]),
     "rs512": lambda: signed("RS512", RSA),
     "ps256": lambda: signed("PS256", RSA),
-    "es384": lambda: signed("ES384", "EC/P-384", kid=None),
+    "es384-of-another-key": lambda: signed("ES384", P384, kid=EC),
+    "es512": lambda: signed("ES512", "EC/P-521", kid=None),
+    "es256k": lambda: signed("ES256K", "EC/secp256k1", kid=None),
+    "ps384": lambda: signed("PS384", RSA),
     "ed448": lambda: signed("Ed448", "OKP/Ed448", kid=None),
     "hs256-of-a-published-key": lambda: signed("HS256", "oct"),
     "hs256-of-the-pem": lambda: confused(key(RSA).as_pem(), kid=RSA),
@@ -242,7 +260,7 @@ REFUSED = {
 async def test_token_of_no_published_key_is_invalid(autojump_clock, path, run, token):
     """No header makes a token valid, and neither does a public key as a secret."""
     secret = key("oct").as_dict(private=True)
-    path.write_bytes(jwk_set(RSA, EC, OKP, "EC/P-384", "OKP/Ed448", secret))
+    path.write_bytes(jwk_set(RSA, EC, OKP, P384, "EC/P-521", "OKP/Ed448", secret))
     keys = await run(path)
 
     assert "alice" == await result(keys, signed("ES256", EC))
@@ -253,10 +271,11 @@ IGNORED = {
     "for-encryption": lambda: jwk(EC, use="enc"),
     "for-use-unknown": lambda: jwk(EC, use="more"),
     "not-to-verify": lambda: jwk(EC, key_ops=["sign"]),
-    "for-another-algorithm": lambda: jwk(RSA, alg="PS256"),
+    "for-another-algorithm": lambda: jwk(RSA, alg="RS384"),
+    "for-the-other-curve": lambda: jwk(EC, alg="ES384"),
     "for-the-algorithm-of-others": lambda: jwk(EC, alg="RS256"),
     "for-an-algorithm-unknown": lambda: jwk(EC, alg="ES1024"),
-    "another-curve": lambda: jwk("EC/P-384"),
+    "another-curve": lambda: jwk("EC/P-521"),
     "another-edwards-curve": lambda: jwk("OKP/Ed448"),
     "montgomery-curve": lambda: jwk("OKP/X25519"),
     "symmetric": lambda: key("oct").as_dict(private=True),
@@ -421,23 +440,11 @@ async def test_keys_are_unavailable_until_one_is_loaded(
 
 async def test_set_without_a_fitting_key_is_not_loaded(autojump_clock, path, run):
     """Without any key, a token is not invalid: the keys are unavailable."""
-    path.write_bytes(jwk_set("EC/P-384"))
+    path.write_bytes(jwk_set("EC/P-521"))
     keys = await run(path)
 
     assert not keys.is_loaded
     assert "unavailable" == await result(keys, signed("ES256", EC))
-
-
-async def test_set_that_is_emptied_retires_all_keys(autojump_clock, path, run):
-    """An empty set makes every token invalid, also one that was valid before."""
-    keys = await run(path)
-    token = signed("ES256", EC)
-    assert "alice" == await result(keys, token)
-    path.write_bytes(jwk_set())
-    await trio.sleep(jwks.REFRESH_INTERVAL + 1)
-
-    assert keys.is_loaded
-    assert "invalid" == await result(keys, token)
 
 
 BROKEN = {
@@ -448,10 +455,19 @@ BROKEN = {
     "no-text": http(b"\xff"),
     "deep": http(b"[" * 100_000),
     "no-set": http(b'{"key": "secret-content"}'),
-    "no-keys": http(b'{"keys": ["secret-content"]}'),
+    "no-keys": http(b'{"keys": []}'),
+    "keys-null": http(b'{"keys": null}'),
+    "no-key-is-an-object": http(b'{"keys": ["secret-content", null, 7, []]}'),
+    "keys-for-encryption": http(jwk_set(jwk(NEW, use="enc"))),
+    "keys-of-other-types": http(jwk_set("OKP/Ed448", jwk(NEW, kty="AKP"), {})),
+    "keys-of-other-algorithms": http(jwk_set(jwk(NEW, alg="ES1024"))),
+    "short-key": http(jwk_set(jwk(RSA, n=coded(b"\x7f" + b"\xff" * 255)))),
+    "page-of-a-portal": http(b"<html>secret-content</html>"),
     "too-many-keys": http(jwk_set(*[NEW] * (MAX_KEYS + 1))),
     "too-long": http(b" " * jwks_fetch.MAX_BYTES + jwk_set(NEW)),
     "status": http(jwk_set(NEW), "500 secret-content"),
+    "no-content": http(b"", "204 No Content"),
+    "not-modified": http(b"", "304 Not Modified"),
     "redirect": http(jwk_set(NEW), "302 Found", "Location: /elsewhere"),
     "coded": http(jwk_set(NEW), "200 OK", "Content-Encoding: gzip")[:-1] + b"!",
 }
@@ -472,6 +488,77 @@ async def test_broken_answer_keeps_the_keys_and_is_logged(
     publisher.response = http(jwk_set(NEW))
     await trio.sleep(jwks.MIN_REQUEST_INTERVAL)
     assert "alice" == await result(keys, signed("ES256", NEW))
+
+
+async def test_emptied_set_keeps_the_cached_tokens(autojump_clock, path, run):
+    """A set without a usable key is a fault of its issuer: no user is signed out."""
+    keys = await run(path)
+    token = signed("ES256", EC)
+    assert "alice" == await result(keys, token)
+    path.write_bytes(b'{"keys": []}')
+    await trio.sleep(3 * jwks.REFRESH_INTERVAL)
+
+    assert keys.is_loaded
+    assert "alice" == await result(keys, token)
+    assert "alice" == await result(keys, signed("ES256", EC))
+
+
+async def test_empty_set_at_the_start_is_read_again_soon(autojump_clock, path, run):
+    """A service that starts in that moment has its keys some seconds later."""
+    path.write_bytes(jwk_set())
+    keys = await run(path, random=lambda: 1.0)
+    assert "unavailable" == await result(keys, signed("ES256", EC))
+    path.write_bytes(jwk_set(EC))
+    await trio.sleep(jwks.MIN_REQUEST_INTERVAL)
+
+    assert "alice" == await result(keys, signed("ES256", EC))
+
+
+MIXED = {
+    "null": lambda: json.dumps({"keys": [None, jwk(EC)]}).encode(),
+    "texts": lambda: json.dumps({"keys": ["a", 7, [], jwk(EC)]}).encode(),
+    "duplicates": lambda: jwk_set(EC, EC, EC),
+    "same-kid": lambda: jwk_set(jwk(NEW, kid=EC), EC),
+    "bom": lambda: b"\xef\xbb\xbf" + jwk_set(EC),
+    "more-members": lambda: json.dumps({"v": 1, "keys": [jwk(EC)]}).encode(),
+    "mostly-bad": lambda: jwk_set({}, jwk(NEW, use="enc"), {"kty": []}, EC),
+}
+
+
+@pytest.mark.parametrize("content", MIXED.values(), ids=MIXED)
+async def test_one_usable_key_is_enough(autojump_clock, path, run, content):
+    """RFC 7517 5: an entry that is not understood hides no other key."""
+    path.write_bytes(content())
+    keys = await run(path)
+
+    assert "alice" == await result(keys, signed("ES256", EC))
+
+
+async def test_lasting_failure_is_a_warning(autojump_clock, path, run):
+    """A moment's failure is not worth a look; after a minute it is."""
+    keys = await run(path)
+    await trio.sleep(9 * jwks.REFRESH_INTERVAL + 1)
+    assert keys.warning is None
+    path.write_bytes(jwk_set())
+    await trio.sleep(jwks.REFRESH_INTERVAL)
+    assert keys.warning is None
+    await trio.sleep(jwks.STALE_AFTER)
+
+    assert keys.warning.startswith("the keys are 36")
+    assert "no signature key" in keys.warning
+    assert 359 < keys.age < 362
+    path.write_bytes(jwk_set(NEW))
+    await trio.sleep(jwks.MAX_BACKOFF)
+    assert (keys.warning, keys.age < 61) == (None, True)
+
+
+async def test_keys_that_were_never_loaded_are_no_warning(autojump_clock, silent, run):
+    """The service is then not ready at all."""
+    keys = await run(silent.url)
+    await trio.sleep(9 * jwks.STALE_AFTER)
+
+    assert keys.warning is None
+    assert 9 * jwks.STALE_AFTER == keys.age
 
 
 async def test_largest_set_is_read(autojump_clock, publisher, run):

@@ -53,6 +53,16 @@ async def test_ready(autojump_clock):
     assert (200, {"status": "ready"}) == parsed(answer)
 
 
+async def test_ready_with_a_warning(autojump_clock):
+    """A warning does not take the service out of a load balancer."""
+    app = create_operator_app(
+        metrics=Metrics(), readiness=ready, warnings=lambda: {"jwks": "old"}
+    )
+    answer = await AsgiClient(app).request("GET", "/readyz")
+
+    assert (200, {"status": "ready", "warnings": {"jwks": "old"}}) == parsed(answer)
+
+
 async def test_not_ready(autojump_clock):
     """The response of a service that is not ready is 503 and names the reasons."""
     reasons = {"draining": "since 3 s", "engine": "not reachable"}

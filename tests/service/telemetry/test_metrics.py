@@ -35,6 +35,7 @@ CLOSE_REASONS = ["drain", "max_age", "expired", "shed", "revoked", "slow"]
 FROM_THE_START = [
     "roundel_streams_open",
     "roundel_draining",
+    "roundel_jwks_age_seconds",
     *(f"roundel_events_sent_total{{event={event}}}" for event in EVENTS),
     "roundel_versions_coalesced_total",
     *(f"roundel_streams_opened_total{{resume={outcome}}}" for outcome in OUTCOMES),
@@ -124,6 +125,7 @@ COUNTED = [
     (lambda m: m.audit_mismatch.add(), {"roundel_badge_audit_mismatch_total": 1}),
     (lambda m: m.streams_open.set_function(lambda: 4), {"roundel_streams_open": 4}),
     (lambda m: m.draining.set_function(lambda: True), {"roundel_draining": 1}),
+    (lambda m: m.jwks_age.set_function(lambda: 5), {"roundel_jwks_age_seconds": 5}),
 ]
 
 
