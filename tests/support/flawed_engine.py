@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -124,8 +125,14 @@ class FlawedEngine:
     def _record(self, user: str) -> Record:
         return self._store.records.get(user) or self._unwritten(user)
 
+    def _name(self, user: str) -> str:
+        if self._flaw is Flaw.NORMALIZES_NAMES:
+            return unicodedata.normalize("NFC", user)
+        return user[:128] if self._flaw is Flaw.TRUNCATES_NAMES else user
+
     async def read(self, user: str) -> Record:
         await self._round_trip()
+        user = self._name(user)
         if self._flaw is Flaw.READS_STALE and user in self._known:
             return self._known[user]
         if self._flaw is Flaw.NOTIFIES_EARLY:
@@ -150,7 +157,7 @@ class FlawedEngine:
             operations.reverse()
         results = []
         for number, (user, operation) in enumerate(operations):
-            results.append(await self._apply_one(user, operation))
+            results.append(await self._apply_one(self._name(user), operation))
             if number % 50 == 49:
                 await trio.lowlevel.checkpoint()
         return results

@@ -11,6 +11,8 @@ class Flaw(Enum):
     NEW_EPOCHS = "an unwritten mailbox has a new epoch at each read"
     SAME_EPOCH = "all unwritten mailboxes have the same epoch"
     REUSES_EPOCHS = "an epoch comes back after its data was lost"
+    NORMALIZES_NAMES = "two forms of a letter are one in user names"
+    TRUNCATES_NAMES = "a user name ends at its 128th character"
     WRITES_ON_READ = "a read stores an unwritten mailbox"
     APPLIES_TWICE = "an operation is applied twice"
     KEEPS_EPOCH = "StartNewEpoch keeps the epoch"

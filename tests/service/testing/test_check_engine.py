@@ -29,6 +29,8 @@ DETECTED_BY = {
     Flaw.NEW_EPOCHS: "unwritten_mailbox",
     Flaw.SAME_EPOCH: "unwritten_mailbox unique_epochs",
     Flaw.REUSES_EPOCHS: "unique_epochs",
+    Flaw.NORMALIZES_NAMES: "unwritten_mailbox users",
+    Flaw.TRUNCATES_NAMES: "users",
     Flaw.WRITES_ON_READ: "reads_without_effect",
     Flaw.APPLIES_TWICE: "operations batches concurrent_writes",
     Flaw.KEEPS_EPOCH: "operations",
