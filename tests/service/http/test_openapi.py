@@ -115,7 +115,7 @@ def test_every_problem_has_an_example_and_an_operation():
         for answer in call["responses"].values()
         for name in answer.get("content", {}).get(PROBLEM, {}).get("examples", ())
     }
-    of_framework = {"not-found", "method-not-allowed"}
+    of_framework = {"not-found"}
 
     assert names_in_code() | of_framework == PROBLEM_EXAMPLES.keys()
     assert of_calls | of_framework == PROBLEM_EXAMPLES.keys()
@@ -143,14 +143,9 @@ def test_references_resolve():
         if kind in ("schemas", "parameters", "headers", "examples")
     }
     used = set(_references(document()))
-    # The 405 and its header field `Allow` belong to no operation.
-    unused = {
-        "#/components/examples/method-not-allowed",
-        "#/components/headers/Allow",
-    }
 
     assert "\\n    " not in text
-    assert named == used | unused
+    assert named == used
 
 
 def _references(part: object) -> Iterator[str]:
@@ -209,6 +204,66 @@ def test_every_other_example_is_valid():
         check(event.data_schema(), EVENT_EXAMPLES.data[event.name])
 
     assert EVENT_EXAMPLES.data.keys() == {event.name for event in STREAM_EVENTS}
+
+
+# Linters and code generators
+
+
+def _objects(part: object) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _objects(each)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for call in OPERATIONS for name in call.body})
+)
+def test_optional_field_of_a_request_has_no_default(name):
+    """openapi-typescript makes a field with a default a required one."""
+    schema = document()["components"]["schemas"][name]
+    with_default = [
+        field
+        for field, each in schema["properties"].items()
+        if field not in schema.get("required", ()) and "default" in each
+    ]
+
+    assert [] == with_default
+
+
+def test_required_properties_are_defined():
+    """Redocly asks for each required property beside the list of them."""
+    undefined = [
+        (names, sorted(properties))
+        for each in _objects([document()["components"], document()["paths"]])
+        if isinstance(names := each.get("required"), list)
+        and (properties := each.get("properties", {})) is not None
+        and not set(names) <= set(properties)
+        and "$ref" not in each
+    ]
+
+    # The alternatives of a type with properties.
+    assert all(len(names) == 1 and not known for names, known in undefined)
+    alternatives = {names[0] for names, _ in undefined}
+    assert alternatives <= {"user", "users", *schemas.FLAGS_BY_VERB}
+
+
+def test_examples_of_all_media_match_their_schemas():
+    """Spectral checks each example, also of an event stream."""
+    media = operation(BY_ID["stream"])["responses"]["200"]["content"][EVENT_STREAM]
+
+    assert "examples" not in media
+    assert {"badge", "items"} == media["x-examples"].keys()
+
+
+def test_every_operation_has_a_client_error():
+    """Redocly asks for a 4xx of each operation, and Spectral for a contact."""
+    calls = [operation(call)["responses"] for call in OPERATIONS]
+
+    assert all(any(status[0] == "4" for status in call) for call in calls)
+    assert document()["info"]["contact"]["name"]
 
 
 # Examples against the service
@@ -324,7 +379,7 @@ async def test_stream_examples_are_what_the_service_sends(autojump_clock, world)
     alice = world.user(ttl=3_600)
     response = operation(BY_ID["stream"])["responses"]["200"]
     media = response["content"][EVENT_STREAM]
-    for level, example in media["examples"].items():
+    for level, example in media["x-examples"].items():
         expected = Parser().receive_data(example["value"].encode())
         async with alice.stream(f"/v1/stream?level={level}") as stream:
             check_headers(response, dict(stream.headers))

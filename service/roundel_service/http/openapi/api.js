@@ -151,7 +151,7 @@ async function copy(text, button) {
 }
 
 function exampleList(media, label) {
-  return Object.values(media.examples ?? {}).map(resolve).map((example) =>
+  return Object.values(media["x-examples"] ?? media.examples ?? {}).map(resolve).map((example) =>
     el("figure", el("figcaption", inline(example.summary ?? "Example")),
       code(show(example.value), `${label}: ${example.summary}`)));
 }

@@ -52,7 +52,11 @@ _RULES: Mapping[str, Json] = {
         "dependentRequired": {"read_all": ["as_of"], "as_of": ["read_all"]},
         "dependentSchemas": {
             "category": {
-                "anyOf": [{"required": ["read_all"]}, {"required": ["read_upto"]}]
+                "anyOf": [
+                    # Linters expect a required property to be defined beside it.
+                    {"required": [verb], "properties": {verb: {}}}
+                    for verb in ("read_all", "read_upto")
+                ]
             }
         },
     },
@@ -78,6 +82,10 @@ def component_schemas() -> Json:
     types = [*_response_types(), *(getattr(schemas, name) for name in bodies)]
     _, found = msgspec.json.schema_components(types, ref_template=_PREFIX + "{name}")
     components = {component_name(name): _simplify(each) for name, each in found.items()}
+    for name in bodies:
+        for field in components[name]["properties"].values():
+            # Code generators make a field with a default a required one.
+            field.pop("default", None)
     for name, rules in _RULES.items():
         components[name] |= rules
     for (name, field), items in _ITEMS.items():

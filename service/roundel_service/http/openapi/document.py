@@ -12,15 +12,15 @@ from .examples import PROBLEM_EXAMPLES
 from .operations import NDJSON, OPERATIONS, Operation
 from .responses import content_object, examples_of, responses_of
 
-_EXTRA_SCHEMAS: Json = {
-    "BatchLine": {
-        "description": "One line of the response to a batch.",
-        **any_of("NotifyResponse", "Problem"),
-    },
-    "OpenApi": {
-        "description": "An OpenAPI document.",
-        "type": "object",
-        "required": ["openapi", "info", "paths", "components"],
+_OPENAPI: Json = {
+    "description": "An OpenAPI document.",
+    "type": "object",
+    "required": ["openapi", "info", "paths", "components"],
+    "properties": {
+        "openapi": {"type": "string"},
+        "info": {"type": "object"},
+        "paths": {"type": "object"},
+        "components": {"type": "object"},
     },
 }
 
@@ -41,7 +41,7 @@ def document() -> Json:
         "tags": INFO["tags"],
         "paths": paths,
         "components": {
-            "schemas": {**component_schemas(), **_EXTRA_SCHEMAS},
+            "schemas": {**component_schemas(), "OpenApi": _OPENAPI},
             "parameters": INFO["request_headers"],
             "headers": INFO["headers"],
             "securitySchemes": INFO["security_schemes"],

@@ -33,12 +33,10 @@ class StreamEvent(Struct, kw_only=True, forbid_unknown_fields=True):
             "contentMediaType": "application/json",
             "contentSchema": self.data_schema(),
         }
-        required = ["event", "data", "id"] if self.has_id else ["event", "data"]
-        return {
-            "type": "object",
-            "required": required,
-            "properties": {"event": {"const": self.name}, "data": data},
-        }
+        fields = {"event": {"const": self.name}, "data": data}
+        if self.has_id:
+            fields["id"] = {"type": "string"}
+        return {"type": "object", "required": list(fields), "properties": fields}
 
 
 STREAM_EVENTS = read_data(

@@ -11,12 +11,14 @@ from typing import Any
 from roundel import Event, encode
 
 from ..problems import MEDIA_TYPE, Problem
-from .components import INFO, Json, ref
+from .components import INFO, Json, any_of, ref
 from .events import STREAM_EVENTS
 from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, PROBLEM_EXAMPLES, Example
 from .operations import EVENT_STREAM, NDJSON, TEXT, Operation, SuccessResponse
 
 _status = attrgetter("status")
+# Inline: no tool but the page of this service reads the schema of a line.
+_BATCH_LINE = any_of("NotifyResponse", "Problem")
 
 
 def examples_of(operation: Operation) -> list[Example]:
@@ -87,9 +89,8 @@ def _success_response(operation: Operation, success: SuccessResponse) -> Json:
             for example in examples_of(operation)
             if example.status == success.status
         ]
-        response["content"] = content_object(
-            success.content_type, ref(success.schema), examples
-        )
+        schema = _BATCH_LINE if success.schema == "BatchLine" else ref(success.schema)
+        response["content"] = content_object(success.content_type, schema, examples)
     return {name: part for name, part in response.items() if part}
 
 
@@ -108,7 +109,8 @@ def _stream_content() -> Json:
             }
             for event in STREAM_EVENTS
         ],
-        "examples": {
+        # Texts, which are no examples of an event's schema.
+        "x-examples": {
             level: {"summary": f"Level `{level}`", "value": _encode_stream(names)}
             for level, names in EVENT_EXAMPLES.streams.items()
         },
