@@ -1,4 +1,4 @@
-"""The log: one line of JSON per event.
+"""The log: one line of JSON per event, or a line for people on a terminal.
 
 No caller passes a secret to the log. Redaction is the last line of defence, for a
 caller that does by mistake, and for the messages of errors.
@@ -10,6 +10,7 @@ import atexit
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from .log_writer import LogWriter
 from .redaction import redact, redact_field
+from .terminal_lines import TerminalRenderer, has_colors
 
 EXIT_TIMEOUT = 1.0
 """Seconds in which the reader of the log must take the last lines of a process."""
@@ -39,14 +41,18 @@ def configure_process(*, level: int) -> None:
     """Write all log lines to the standard error of this process, from *level* on.
 
     A thread writes them, and `dropped_lines()` counts the lines that it could not
-    write.
+    write. They are JSON, unless the standard error is a terminal.
     """
     # A warning of Python is a line of the log as well.
     logging.captureWarnings(True)
     stream = writer_of(sys.stderr)
     if isinstance(stream, LogWriter):
         _writers.append(stream)
-    configure(stream, level=level)
+    if sys.stderr is not None and sys.stderr.isatty():
+        terminal = TerminalRenderer(colors=has_colors(os.environ))
+        configure(stream, level=level, terminal=terminal)
+    else:
+        configure(stream, level=level)
 
 
 def writer_of(stream: TextIO | None) -> TextIO | LogWriter:
@@ -69,8 +75,13 @@ def dropped_lines() -> int:
     return sum(writer.dropped for writer in _writers)
 
 
-def configure(stream: TextIO | LogWriter, *, level: int = logging.INFO) -> None:
-    """Write all log lines to *stream*, from *level* on.
+def configure(
+    stream: TextIO | LogWriter,
+    *,
+    level: int = logging.INFO,
+    terminal: TerminalRenderer | None = None,
+) -> None:
+    """Write all log lines to *stream*, from *level* on, as JSON or for a *terminal*.
 
     Call it once, before an application is created: Quart adds a handler with a thread
     to a logger without one. The handlers of the root logger are replaced, so that lines
@@ -86,7 +97,7 @@ def configure(stream: TextIO | LogWriter, *, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     sink = _Sink(stream)
-    renderer = Renderer(sink, level)
+    renderer = terminal or Renderer(sink, level)
     structlog.configure(
         processors=[*first, *last, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
