@@ -89,11 +89,6 @@ class _Server:
         self._dispatcher = context.dispatcher
         self._fastpath = fastpath if self._dispatcher is not None else None
         self._max_connections = min(limits.max_connections, _open_files() - RESERVE)
-        if self._max_connections < limits.max_connections:
-            log.info(
-                "connection limit reduced to %s by the open-file limit (ulimit -n)",
-                self._max_connections,
-            )
         self._connections: set[Connection] = set()
         self._fast_loop: FastLoop | None = None
 

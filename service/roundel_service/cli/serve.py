@@ -25,7 +25,7 @@ from ..telemetry import logs
 from . import lifecycle, service_manager, supervisor
 from .errors import fail
 from .options import bind_option, config_option, given
-from .process_tuning import prepare_process
+from .process_tuning import prepare_process, warn_of_few_files
 from .settings_text import help_lines
 from .signals import (
     END_SIGNALS,
@@ -80,6 +80,8 @@ def serve(file: Path | None, **flags: str | None) -> None:
     _configure_logs(settings)
     if ignored := foreign_variables(os.environ):
         log.warning("unknown variables ignored", variables=ignored)
+    # Here, so that one process of several says it.
+    warn_of_few_files(settings.max_streams)
     if settings.workers > 1:
         _run_workers(settings, flags["engine"], file)
         return
