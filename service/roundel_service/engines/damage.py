@@ -42,7 +42,9 @@ class DamageLog:
         last = self._reported.get(user)
         if last is None or now - last >= REPORT_INTERVAL:
             self._reported.put(user, now)
-            log.error("mailbox damaged", user=user, reason=describe(error))
+            # A name that is damaged itself may be no UTF-8.
+            name = user.encode("utf-8", "backslashreplace").decode()
+            log.error("mailbox damaged", user=name, reason=describe(error))
         return MailboxDamaged(DAMAGED)
 
     def forget(self, user: str) -> None:

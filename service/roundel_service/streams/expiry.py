@@ -11,6 +11,7 @@ from collections.abc import Callable, Container
 from typing import NoReturn, final
 
 import attrs
+import structlog
 import trio
 
 from roundel_adapters.timer_queue import TimerQueue
@@ -18,6 +19,8 @@ from roundel_adapters.wakeup import Wakeup
 
 from ..domain.operations import Expire
 from ..engines.base import RETRY_AFTER, Engine, EngineUnavailable
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @final
@@ -53,6 +56,10 @@ class ActiveExpiry:
             results = await self._engine.apply([(user, Expire()) for user in due])
         except EngineUnavailable as error:
             results = [error for _ in due]
+        except Exception as error:
+            # This task serves all users, so it must not end for one of them.
+            log.exception("expiry failed")
+            results = [EngineUnavailable(type(error).__name__) for _ in due]
         for user, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
                 self._queue.set(user, now + RETRY_AFTER)

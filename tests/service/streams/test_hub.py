@@ -249,3 +249,19 @@ async def test_retraction_passes_over_a_damaged_mailbox(autojump_clock):
     assert (2, 2) == removed
     with pytest.raises(MailboxDamaged):
         await hub.retract(Retract(source="s"), "bob")
+
+
+async def test_expiry_survives_any_error(autojump_clock, hub, engine, monkeypatch):
+    """An error that no engine should raise delays expiry, and does not end the hub."""
+    channel = await hub.channel("alice")
+    await hub.apply("alice", note("a", ttl=5))
+
+    async def fail(work):
+        raise RecursionError
+
+    monkeypatch.setattr(engine, "apply", fail)
+    await trio.sleep(6)
+    monkeypatch.undo()
+    await trio.sleep(RETRY_AFTER)
+
+    assert unread(channel) == 0

@@ -90,6 +90,11 @@ def _decode_text(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogateescape")
 
 
+def encode_bytes(text: str) -> bytes:
+    """Return the stored bytes of a *text* that was read, also if it is no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the version of the schema, 0 for an empty file; raises `OSError`."""
     try:

@@ -25,6 +25,7 @@ from .connection import (
     Durability,
     connect,
     describe_error,
+    encode_bytes,
     fsync,
     migrate,
     open_read_only,
@@ -178,16 +179,19 @@ class Database:
 
         The mailbox is empty if its text is too long, or contains a separator.
         """
-        try:
-            found = self._row(schema.FIND, user)
-            texts = self.load([user]) if found else []
-        except ValueError:
-            texts = []
-        return found and (found[0], texts[0] if len(texts) == 1 else "")
+        found = self._row(schema.FIND, encode_bytes(user))
+        if found is None:
+            return None
+        with suppress(RecordDecodeError):
+            texts = self.load([user])
+            if len(texts) == 1:
+                return found[0], texts[0]
+        return found[0], ""
 
     def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*."""
-        return split(self._text(schema.USERS, after, limit), schema.ROW)
+        name = None if after is None else encode_bytes(after)
+        return split(self._text(schema.USERS, name, limit), schema.ROW)
 
     def holders(self, column: Literal["source", "place"], value: str) -> list[str]:
         """Return the users with an item that has *value* in *column*."""
@@ -197,11 +201,13 @@ class Database:
         """Return the value of *key*; both are JSON."""
         return self._text(schema.CLAIMED, key, now)
 
-    def _text(self, query: str, *parameters: str | float | None) -> str | None:
+    def _text(self, query: str, *parameters: str | bytes | float | None) -> str | None:
         found = self._row(query, *parameters)
         return found[0] if found else None
 
-    def _row(self, query: str, *parameters: str | float | None) -> tuple[Any] | None:
+    def _row(
+        self, query: str, *parameters: str | bytes | float | None
+    ) -> tuple[Any] | None:
         with self._reading:
             if self._reader is None:
                 raise sqlite3.OperationalError("the file cannot be opened again")

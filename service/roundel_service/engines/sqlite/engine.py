@@ -17,30 +17,37 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from secrets import token_urlsafe
 from typing import Final, TypeAlias, TypeVar, final
 
+import structlog
 import trio
 
-from ...domain.mailbox_builder import TooManyCategories
-from ...domain.operations import DeleteUser, Expire, Operation, Retract, StartNewEpoch
+from ...domain.operations import (
+    Expire,
+    Operation,
+    Retract,
+)
 from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
 from ..base import (
     ApplyResult,
     ChangeListener,
     EngineUnavailable,
+    MailboxDamaged,
     UserOperation,
 )
 from ..cache import CACHE_BYTES, record_weight
-from ..damage import DamageLog
+from ..damage import DAMAGED, DamageLog
 from ..memory import MAX_CLAIMS
 from .connection import Durability
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
+from .next_record import needs_no_content, next_record
 from .rows import category_key, decode_claim, encode_text
 from .writer import Writer
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 YIELD_AFTER: Final = 64
 """Number of operations between two checkpoints."""
@@ -115,10 +122,16 @@ class SqliteEngine:
                 )
 
     def _on_committed(self, user: str, stored: StoredRecord) -> None:
+        if stored.is_salvaged:
+            return
         self._damage.forget(user)
         self._cache.put(user, stored, record_weight(stored.record))
         for listener in self._listeners:
-            listener(user, stored.record)
+            try:
+                listener(user, stored.record)
+            except Exception:
+                # The writer serves all users, so it must not end for one of them.
+                log.exception("listener failed", user=user)
 
     async def check(self) -> None:
         """Raise `EngineUnavailable` if writes fail; after a failure try one."""
@@ -188,21 +201,16 @@ class SqliteEngine:
         before = before or self._cache.get(user)
         if before is None:
             assert damaged is not None, "loaded and pinned"
-            if not isinstance(operation, DeleteUser):
-                return damaged.error, None
             before = damaged.salvaged
-        now, limits = self._clock(), self._limits
-        record, replace = before.record, before.is_old
-        if replace:
-            renew = StartNewEpoch(token_urlsafe(9))
-            record, _ = record.apply(renew, now=now, limits=limits)
-        record = record.expire(now=now, limits=limits)
-        result: ApplyResult
+        if before.is_salvaged and not needs_no_content(operation, before):
+            return damaged.error if damaged else MailboxDamaged(DAMAGED), None
         try:
-            record, result = record.apply(operation, now=now, limits=limits)
-            replace |= isinstance(operation, (DeleteUser, StartNewEpoch))
-        except TooManyCategories as error:
-            result = error
+            record, result, replace = next_record(
+                before, operation, now=self._clock(), limits=self._limits
+            )
+        except Exception as error:
+            # The reducer fails only on a record that no operations can have made.
+            return self._damage.record(user, error), None
         if record is not before.record:
             batch = self._writer.enqueue(user, before, record, replace=replace)
         return result, batch

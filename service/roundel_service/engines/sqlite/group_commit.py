@@ -46,12 +46,14 @@ COMMIT_TIMEOUT: Final = 10.0
 class StoredRecord:
     """A *record* and its row *id*, which is `None` before the first write.
 
-    If *is_old* is set, the record was written before a backup was restored.
+    If *is_old* is set, the record was written before a backup was restored. If
+    *is_salvaged* is set, it has only the readable part of a damaged mailbox.
     """
 
     id: int | None
     record: Record
     is_old: bool = False
+    is_salvaged: bool = False
 
 
 @final

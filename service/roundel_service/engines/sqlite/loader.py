@@ -101,7 +101,7 @@ class RecordLoader:
             try:
                 _, stored = self._decode(text)
             except RecordDecodeError as error:
-                salvaged = StoredRecord(number, Record(salvage(text)))
+                salvaged = StoredRecord(number, Record(salvage(text)), is_salvaged=True)
                 failure = self._damage.record(user, error)
                 damaged[user] = DamagedMailbox(failure, salvaged)
             else:

@@ -33,7 +33,7 @@ INSERT_BATCH: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 USER, PART, ROW, CELL = "\x1c", "\x1d", "\x1e", "\x1f"
 
 LOAD: Final = _read("load")
-FIND: Final = "SELECT id FROM user WHERE name = ?"
+FIND: Final = "SELECT id FROM user WHERE name = CAST(? AS TEXT)"
 LAST_ID: Final = _read("last_id")
 USERS: Final = _read("users")
 HOLDERS: Final = {

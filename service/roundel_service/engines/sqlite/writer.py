@@ -96,7 +96,9 @@ class Writer:
         *replace* is set if the epoch changed. Raises `EngineUnavailable`.
         """
         batch = self._current_batch()
-        after = StoredRecord(before.id or next(self._new_ids), record)
+        number = before.id or next(self._new_ids)
+        is_salvaged = before.is_salvaged and not replace
+        after = StoredRecord(number, record, is_salvaged=is_salvaged)
         batch.add(user, before, after, replace=replace)
         self._pending[user] = after, batch
         return batch

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import structlog
 
 from roundel_service.domain.mailbox import Applied
-from roundel_service.domain.operations import DeleteUser, SetGauge
+from roundel_service.domain.operations import DeleteUser, Disconnect, SetGauge
 from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
+from roundel_service.engines.sqlite import engine as engine_module
+from roundel_service.engines.sqlite import next_record
 from support.damaged_rows import DAMAGED_ROWS
-from support.mailboxes import note, put
+from support.mailboxes import Clock, note, put
 from support.sqlite_files import execute, running
 
 pytestmark = pytest.mark.slow
@@ -131,6 +133,80 @@ async def test_rows_of_a_deleted_user(path):
         dave, carol = await engine.read("dave"), await engine.read("carol")
 
     assert (["9"], ["8"]) == (list(dave.mailbox.items), list(carol.mailbox.items))
+
+
+async def test_revocation_of_a_damaged_mailbox(path):
+    """A revocation needs no content, and holds after the mailbox was restored."""
+    execute(path, "UPDATE item SET row = 'x' || row WHERE user = 2")
+    async with running(path, clock=Clock(5.0)) as engine:
+        works = [("bob", Disconnect(revoke=True)), ("bob", note("3"))]
+        revoked, failed = await engine.apply(works)
+        with pytest.raises(MailboxDamaged):
+            await engine.read("bob")
+    execute(path, "UPDATE item SET row = substr(row, 2) WHERE user = 2")
+    async with running(path) as engine:
+        record = await engine.read("bob")
+
+    assert isinstance(revoked, Applied)
+    assert isinstance(failed, MailboxDamaged)
+    assert (4, 5.0) == (record.badge.unread, record.mailbox.revocation.made_at)
+
+
+async def test_record_that_the_reducer_rejects(path, monkeypatch):
+    """An error of the reducer fails the operations of one user."""
+
+    def fail(before, operation, **options):
+        if operation.id == "bad":
+            raise MemoryError
+        return next_record.next_record(before, operation, **options)
+
+    monkeypatch.setattr(engine_module, "next_record", fail)
+    with structlog.testing.capture_logs() as logged:
+        async with running(path) as engine:
+            works = [("alice", note("3")), ("bob", note("bad")), ("carol", note("3"))]
+            results = await engine.apply(works)
+
+    assert [Applied, MailboxDamaged, Applied] == [type(result) for result in results]
+    assert [("bob", "MemoryError")] == [(e["user"], e["reason"]) for e in logged]
+
+
+NAMES = ["cast(x'ff' AS TEXT)", "x'ff'", "'b' || char(30) || 'c'", "'b' || char(28)"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_damaged_user_name(path, name):
+    """A page of users goes on behind a damaged name, and each other user is in it."""
+    execute(path, f"UPDATE user SET name = {name} WHERE id = 2")
+    seen, after = [], None
+    with structlog.testing.capture_logs():
+        async with running(path) as engine:
+            while page := await engine.users(after, 1):
+                seen, after = seen + page, page[-1]
+                assert len(seen) < 9
+            for user in seen:
+                # No more than its own mailbox fails.
+                with suppress(MailboxDamaged):
+                    await engine.read(user)
+            results = await engine.apply([(user, note("5")) for user in seen])
+
+    assert ["alice", "carol"] == [user for user in seen if user in USERS]
+    assert isinstance(results[0], Applied)
+    assert isinstance(results[-1], Applied)
+
+
+async def test_listener_that_fails(path):
+    """A listener that fails for one user does not end the engine."""
+
+    def fail(user, record):
+        raise RecursionError
+
+    with structlog.testing.capture_logs() as logged:
+        async with running(path) as engine:
+            engine.listen(fail, ())
+            await put(engine, "alice", note("5"))
+            await put(engine, "bob", note("5"))
+
+    assert ["alice", "bob"] == [line["user"] for line in logged]
 
 
 async def test_damage_of_many_users(path):

@@ -1,0 +1,36 @@
+"""Applies an operation to a stored record."""
+
+from __future__ import annotations
+
+from secrets import token_urlsafe
+
+from ...domain.mailbox_builder import TooManyCategories
+from ...domain.operations import DeleteUser, Disconnect, Operation, StartNewEpoch
+from ...domain.record import Record, RecordLimits
+from ..base import ApplyResult
+from .group_commit import StoredRecord
+
+
+def next_record(
+    before: StoredRecord, operation: Operation, *, now: float, limits: RecordLimits
+) -> tuple[Record, ApplyResult, bool]:
+    """Return the next record, the result, and whether the epoch has changed."""
+    record, is_replaced = before.record, before.is_old
+    if is_replaced:
+        renew = StartNewEpoch(token_urlsafe(9))
+        record, _ = record.apply(renew, now=now, limits=limits)
+    record = record.expire(now=now, limits=limits)
+    try:
+        record, result = record.apply(operation, now=now, limits=limits)
+    except TooManyCategories as error:
+        return record, error, is_replaced
+    is_replaced |= isinstance(operation, (DeleteUser, StartNewEpoch))
+    return record, result, is_replaced
+
+
+def needs_no_content(operation: Operation, salvaged: StoredRecord) -> bool:
+    """Return whether *operation* is possible on the rest of a damaged mailbox."""
+    has_times = salvaged.record.mailbox.epoch != ""
+    return isinstance(operation, DeleteUser) or (
+        isinstance(operation, Disconnect) and has_times
+    )
