@@ -8,7 +8,7 @@ is final in three cases.
 - The peer is not the server: its certificate is wrong, or its name does not resolve.
   After the first open stream these are losses too, because a server was there before.
   A captive portal has the wrong certificate, and a failing resolver finds no name.
-- The error is not the HTTP library's, so that nothing is known about it.
+- The error is neither the HTTP library's nor the network's: nothing is known about it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _LIBRARIES = ("httpx", "httpx2")
 _LOSSES = {"TransportError", "DecodingError"}
 _FINAL = {"LocalProtocolError", "UnsupportedProtocol", "SSEError"}
+
+# The libraries do not wrap each of these in an error of their own.
+_NETWORK_ERRORS = (ConnectionError, TimeoutError, ssl.SSLError, socket.gaierror)
 
 # TLS errors of a connection that was cut. Any other means a wrong server, or one
 # without TLS.
@@ -45,7 +48,9 @@ class StreamEnded(Exception):  # noqa: N818, an end is an error only if unexpect
 def is_loss(error: Exception, *, was_open: bool) -> bool:
     """Return whether a reconnect may help; *was_open* is whether there was a stream."""
     names = _library_classes(error)
-    if names.isdisjoint(_LOSSES) or not names.isdisjoint(_FINAL):
+    if names.isdisjoint(_LOSSES) and not isinstance(error, _NETWORK_ERRORS):
+        return False
+    if not names.isdisjoint(_FINAL):
         return False
     if "ProxyError" in names and str(error).startswith("4"):
         # The proxy refuses the request, for example with 407.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 import anyio
 import attrs
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OnState: TypeAlias = Callable[[State, str, float], object]
 OnComment: TypeAlias = Callable[[str], object]
+T = TypeVar("T")
 
 _MAX_PORT = 65_535
 _MAX_BUFFERED_CHUNKS = 10_000
@@ -52,34 +53,33 @@ class SourceDriver:
                 await anyio.sleep_until(source.deadline)
                 source.handle_timeout(max(anyio.current_time(), source.deadline))
                 continue
-            try:
-                async with aclosing(self._connection()) as events:
-                    async for event in events:
-                        yield event
-            except Exception as error:
-                if not self._receive_error(error):
-                    raise
+            async with aclosing(self._connection()) as events:
+                async for event in events:
+                    yield event
         self._report()
         raise StreamEnded(source.reason, self._status)
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
         """Yield the events of one connection."""
-        with anyio.move_on_after(self._idle_timeout) as timeout:
-            response = await self._client.send(
-                self._request(), stream=True, follow_redirects=True
-            )
-        if timeout.cancelled_caught:
-            self._receive_timeout()
+        response = await self._wait(
+            self._client.send(self._request(), stream=True, follow_redirects=True)
+        )
+        if response is None:
             return
-        async with aclosing(response):
+        chunks = response.aiter_bytes()
+        try:
             self._receive_response(response)
-            chunks = response.aiter_bytes()
-            try:
-                while self._source.state is State.OPEN:
-                    for event in self._parse(await self._receive(chunks)):
-                        yield event
-            finally:
-                await _end(chunks)
+            while self._source.state is State.OPEN:
+                data = await self._wait(anext(chunks, None))
+                for event in self._parse(data or b""):
+                    yield event
+                if data is None and self._source.state is State.OPEN:
+                    self._source.receive_eof(now=anyio.current_time())
+        finally:
+            await _end(chunks)
+            # The connection is given up, and so are its errors.
+            with suppress(Exception):
+                await response.aclose()
 
     def _request(self) -> httpx2.Request:
         # Names in lower case, so that a caller's `accept` does not make two headers.
@@ -101,18 +101,20 @@ class SourceDriver:
             raise ValueError(f"expected a port up to {_MAX_PORT}: {self._url}")
         return request
 
-    async def _receive(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Return the next bytes, and none at the end of the connection."""
-        # Starts with the read: a slow caller is no idle connection.
+    async def _wait(self, awaitable: Awaitable[T]) -> T | None:
+        """Wait for the HTTP library; report its error or a timeout to the source."""
+        # The time starts here: a slow caller is no idle connection.
         with anyio.move_on_after(self._idle_timeout) as timeout:
-            chunk = await anext(chunks, None)
+            try:
+                return await awaitable
+            except Exception as error:
+                if not self._receive_error(error):
+                    raise
         if timeout.cancelled_caught:
-            self._receive_timeout()
-        elif chunk is None:
-            self._source.receive_eof(now=anyio.current_time())
-        else:
-            return chunk
-        return b""
+            # The source's deadline is earlier: it begins with the latest byte.
+            deadline = max(anyio.current_time(), self._source.deadline)
+            self._source.handle_timeout(deadline)
+        return None
 
     def _parse(self, data: bytes) -> Iterator[Event]:
         """Yield the events of *data*, and report its comments, in their order."""
@@ -134,10 +136,6 @@ class SourceDriver:
             self._was_open = True
             self._report()
 
-    def _receive_timeout(self) -> None:
-        # The source's deadline is earlier: it begins with the latest byte.
-        self._source.handle_timeout(max(anyio.current_time(), self._source.deadline))
-
     def _receive_error(self, error: Exception) -> bool:
         """Report *error* to the source; return whether a reconnect may help."""
         if (response := rejected_response(error)) is not None:
@@ -148,7 +146,7 @@ class SourceDriver:
             if not str(error):
                 error.add_note(self._source.reason)
             return False
-        elif self._source.state in (State.CONNECTING, State.OPEN):
+        else:
             self._source.receive_error(describe(error), now=anyio.current_time())
         return True
 

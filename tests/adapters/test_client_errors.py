@@ -198,6 +198,45 @@ async def test_absent_peer(autojump_clock, library, cause):
     assert isinstance(end, StreamEnded)
 
 
+RAW = [
+    (ConnectionResetError("reset"), True),
+    (BrokenPipeError("pipe"), True),
+    (TimeoutError("late"), True),
+    (ssl.SSLError("BAD_RECORD_MAC"), True),
+    (socket.gaierror(socket.EAI_NONAME, "unknown"), True),
+    (FileNotFoundError("no token"), False),
+    (ValueError("bad"), False),
+    (RuntimeError("client has been closed"), False),
+]
+
+
+@pytest.mark.parametrize(("error", "heals"), RAW)
+async def test_error_that_the_library_lets_through(autojump_clock, error, heals):
+    """After an open stream a network error heals, wrapped by the library or not."""
+    _, end = await outcome(httpx2, error, was_open=True)
+    body_states, body_end = await outcome(httpx2, stream(b"data: a\n\n", error))
+
+    assert heals == isinstance(end, StreamEnded) == isinstance(body_end, StreamEnded)
+    if not heals:
+        assert error is end
+        assert State.CLOSED is body_states[-1][0]
+
+
+@pytest.mark.parametrize("callback", ["headers", "on_state", "on_comment"])
+async def test_network_error_of_the_callers_function(autojump_clock, callback):
+    """An error of the caller's function is no loss, even if it is a network error."""
+    error = BrokenPipeError("stdout")
+
+    def fail(*arguments):
+        raise error
+
+    client, requests = scripted_client(httpx2, stream(b":a\ndata: a\n\n"))
+    with pytest.raises(BrokenPipeError):
+        await anext(connect(client, "http://x/", **{callback: fail}))
+
+    assert len(requests) <= 1
+
+
 @pytest.mark.parametrize(
     ("text", "heals"),
     [("407 Proxy Authentication Required", False), ("502 Bad Gateway", True)],
