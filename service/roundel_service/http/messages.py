@@ -180,8 +180,9 @@ def _form_decode(encoded: bytes) -> str:
 
 
 def _decode_name(encoded: bytes) -> str:
+    name = _form_decode(encoded)
     # A problem document, which is UTF-8, may quote the name.
-    return _form_decode(encoded).encode(errors="replace").decode()
+    return name if is_text(name) else name.encode(errors="replace").decode()
 
 
 def json_response(document: object) -> Response:

@@ -181,6 +181,7 @@ class Outcomes:
         return {path: (await self._ask("GET", path))[0] for path in STATUSES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "asgi"])
 async def test_path_is_split_first_and_decoded_then(is_fast):
     """An escaped slash belongs to a name; outside of a name it is no path."""
