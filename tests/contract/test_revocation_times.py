@@ -128,6 +128,14 @@ async def test_time_of_the_issuer_can_be_given(autojump_clock, world, given, old
         assert (iat, ACCEPTED) == (iat, await statuses(user(world, iat=now + iat)))
 
 
+async def test_time_zero_revokes_nothing(autojump_clock, world):
+    """No token was issued before 1970; a token without `iat` is of that time."""
+    await disconnect(world, revoke=True, issued_before=0)
+
+    assert ACCEPTED == await statuses(user(world, iat=0))
+    assert ACCEPTED == await statuses(user(world))
+
+
 async def test_earlier_time_takes_no_revocation_back(autojump_clock, world):
     """A later revocation of older tokens keeps what an earlier one refuses."""
     await trio.sleep(100)
@@ -253,6 +261,17 @@ async def test_given_time_survives_a_clock_put_right(autojump_clock, world, cloc
 
     assert REFUSED == await statuses(user(world, iat=wall_clock() - 60))
     assert ACCEPTED == await statuses(user(world, iat=wall_clock() - 40))
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(0, 200), (30, 200), (YEAR, 401)])
+async def test_ticket_of_a_clock_put_right(autojump_clock, world, clock, ahead, status):
+    """A ticket can be used for a minute, also if its time is a year ahead."""
+    clock.ahead = ahead
+    answer = await post(world.producer, "/v1/tickets", {"user": "alice"})
+    clock.ahead = 0
+    stream = await world.anonymous.request("HEAD", body(answer)["url"])
+
+    assert status == stream.status
 
 
 @pytest.mark.parametrize("ahead", [0, YEAR])

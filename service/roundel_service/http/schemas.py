@@ -112,7 +112,8 @@ class DisconnectRequest(Struct, forbid_unknown_fields=True):
 
     def operation(self) -> Disconnect:
         """Return the operation on the user's mailbox."""
-        return Disconnect(revoke=self.revoke, issued_before=self.issued_before or None)
+        given = None if self.issued_before is UNSET else self.issued_before
+        return Disconnect(revoke=self.revoke, issued_before=given)
 
 
 @final

@@ -20,6 +20,7 @@ import attrs
 
 from roundel import accepts_stream, read_last_event_id, stream_headers
 
+from ...domain.revocation import CLOCK_SKEW
 from ...engines.base import EngineUnavailable
 from ...identity.callers import User
 from ...identity.tickets import TICKET_TTL, Ticket
@@ -110,8 +111,12 @@ class StreamHandler:
             return False
         if ticket.matches_resume_key(resume_key(read_last_event_id(header))):
             return False
-        if self.hub.clock() >= ticket.first_use_until:
+        remaining = ticket.first_use_until - self.hub.clock()
+        if remaining <= 0:
             raise Problem("unauthorized", "the ticket is too old to open a stream")
+        if remaining > TICKET_TTL + CLOCK_SKEW:
+            # A clock was put right, or that of another node is wrong.
+            raise Problem("unauthorized", "the ticket was issued in the future")
         if await self.hub.engine.claimed(_claim_name(ticket)) is not None:
             raise Problem("unauthorized", "the ticket is used already")
         return True
