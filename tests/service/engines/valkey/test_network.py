@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +14,7 @@ import pytest
 import trio
 
 from support import valkey_nodes
+from support.network import Network, made_network
 from support.valkey_nodes import MAX_LATENCY, USERS, eventually
 from support.valkey_server import Server
 
@@ -25,64 +23,10 @@ pytestmark = pytest.mark.nightly
 NODE = Path(valkey_nodes.__file__).with_name("valkey_node.py")
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-@final
-class Network:
-    """Network namespaces on one bridge. Each has an address."""
-
-    def __init__(self) -> None:
-        # An interface name has at most 15 characters.
-        self._name = f"rd{secrets.token_hex(4)}"
-        self._count = 1
-        self._net = f"10.{os.getpid() % 200 + 50}.77"
-        ip("link", "add", self._name, "type", "bridge")
-        ip("addr", "add", f"{self._net}.1/24", "dev", self._name)
-        ip("link", "set", self._name, "up")
-        self._spaces: list[str] = []
-
-    def add(self) -> tuple[str, str]:
-        """Add a namespace; return its name and address."""
-        self._count += 1
-        space, address = f"{self._name}{self._count}", f"{self._net}.{self._count}"
-        ip("netns", "add", space)
-        self._spaces.append(space)
-        ip("link", "add", f"{space}v", "type", "veth", "peer", "eth0", "netns", space)
-        ip("link", "set", f"{space}v", "master", self._name, "up")
-        ip("-n", space, "addr", "add", f"{address}/24", "dev", "eth0")
-        ip("-n", space, "link", "set", "eth0", "up")
-        ip("-n", space, "link", "set", "lo", "up")
-        return space, address
-
-    def partition(self, space: str) -> None:
-        """Drop all packets of a namespace."""
-        ip("link", "set", f"{space}v", "down")
-
-    def heal(self, space: str) -> None:
-        """Pass all packets of a namespace again."""
-        ip("link", "set", f"{space}v", "up")
-
-    def remove(self) -> None:
-        for space in self._spaces:
-            ip("link", "del", f"{space}v")
-            ip("netns", "del", space)
-        ip("link", "del", self._name)
-
-
 @pytest.fixture
 def network() -> Iterator[Network]:
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("network namespaces need root and iproute2")
-    try:
-        made = Network()
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces: {error.stderr.decode().strip()}")
-    try:
+    with made_network() as made:
         yield made
-    finally:
-        made.remove()
 
 
 @final
