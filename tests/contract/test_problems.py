@@ -282,8 +282,8 @@ async def test_internal_error_is_500_without_details(autojump_clock, world, capl
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xef\xbb\xbf{}", b"{'a': 1}", b"{}{}", b'{"a":NaN}', b'{"a":1e999}', b"\x00"],
-    ids=["bom", "quotes", "two", "nan", "range", "nul"],
+    [b"{'a': 1}", b"{}{}", b'{"a":NaN}', b'{"a":1e999}', b"\x00"],
+    ids=["quotes", "two", "nan", "range", "nul"],
 )
 async def test_nearly_json_is_400(autojump_clock, world, content):
     """A body has to be JSON as in RFC 8259."""

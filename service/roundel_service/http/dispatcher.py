@@ -74,7 +74,7 @@ async def _run_handler(
     """Return the response, and the name of its problem if it is one."""
     try:
         if route != NO_ROUTE:
-            _check_no_body(request)
+            _check_body(request)
         return await handler(request), None
     except Problem as error:
         problem = error
@@ -86,10 +86,14 @@ async def _run_handler(
     return problem_response(problem), problem.name
 
 
-def _check_no_body(request: Request) -> None:
-    """Raise a 413 for a body that no handler reads: it would hide a disconnect."""
-    if request.method not in ("GET", "HEAD"):
+def _check_body(request: Request) -> None:
+    """Raise a 413 or 415 `Problem` for a body that no handler can read."""
+    if request.method in ("GET", "HEAD"):
+        # An unread body would hide a disconnect.
+        length = request.headers.get("Content-Length") or "0"
+        if length != "0" or request.headers.get("Transfer-Encoding") is not None:
+            raise Problem("too-large", f"expected no body with {request.method}")
         return
-    length = request.headers.get("Content-Length") or "0"
-    if length != "0" or request.headers.get("Transfer-Encoding") is not None:
-        raise Problem("too-large", f"expected no body with {request.method}")
+    codings = ",".join(request.headers.getlist("Content-Encoding")).lower()
+    if codings.replace("identity", "").strip(" \t,"):
+        raise Problem("unsupported-media-type")

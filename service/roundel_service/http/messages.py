@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, final
@@ -98,7 +99,10 @@ class Request:
                 yield chunk
 
     async def whole_body(self, limit: int) -> bytes:
-        """Read the body, of at most *limit* bytes; raises a 408 or 413 `Problem`."""
+        """Read the body, of at most *limit* bytes; raises a 408 or 413 `Problem`.
+
+        A byte order mark is left out.
+        """
         length = self.headers.get("Content-Length") or ""
         # Python refuses to parse a number of thousands of digits.
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
@@ -106,7 +110,7 @@ class Request:
         if isinstance(self.body, bytes):
             if len(self.body) > limit:
                 raise _body_too_large(limit)
-            return self.body
+            return self.body.removeprefix(BOM_UTF8)
         body = bytearray()
         with trio.move_on_after(BODY_TIMEOUT) as scope:
             async for chunk in self.body:
@@ -115,7 +119,7 @@ class Request:
                     raise _body_too_large(limit)
         if scope.cancelled_caught:
             raise Problem("request-timeout")
-        return bytes(body)
+        return bytes(body).removeprefix(BOM_UTF8)
 
 
 @final

@@ -508,6 +508,9 @@ async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
             for op in ({"read_upto": 1}, {"read_upto": 2}):
                 answer = await post(alice, "/v1/ops", {"op_id": "a", "ops": [op]})
             return answer
+        case "unsupported-media-type":
+            headers = {"Content-Encoding": "gzip"}
+            return await producer.request("POST", notify, headers=headers, body=b"{}")
         case "too-large":
             return await producer.request("POST", notify, body=b" " * (MAX_BODY + 1))
         case "query-too-long":

@@ -70,6 +70,8 @@ class Operation(Struct, kw_only=True, forbid_unknown_fields=True):
             names |= {"invalid-request", "query-too-long"}
         if self.path_type:
             names |= {"invalid-request", "not-found"}
+        if self.body:
+            names |= {"unsupported-media-type"}
         if self.body and self.body_type == JSON:
             names |= {"malformed-body", "request-timeout", "too-large"}
         if self.method == "GET" and not self.is_operator_only:
