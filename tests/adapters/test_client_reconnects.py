@@ -6,13 +6,14 @@ import gc
 import warnings
 from contextlib import aclosing
 
+import anyio
 import httpx
 import httpx2
 import pytest
-import trio
 
 from roundel import State
 from roundel_adapters.client import StreamEnded, connect
+from support.asgi_peer import all_tasks_wait, on_both_loops
 from support.scripted_http import scripted_client, status, stream
 
 URL = "http://a.example/news"
@@ -69,8 +70,9 @@ async def play(library, *script, **options):
 # States.
 
 
+@on_both_loops
 @LIBRARIES
-async def test_states(autojump_clock, library):
+async def test_states(library):
     """Each state is reported, with the reason of the last loss and the delay."""
     run = await play(library, stream(b"data: a\n\n", 10.0), status(401), max_backoff=0)
 
@@ -84,8 +86,9 @@ async def test_states(autojump_clock, library):
     assert 401 == run.end.status
 
 
+@on_both_loops
 @LIBRARIES
-async def test_callback_that_raises(autojump_clock, library):
+async def test_callback_that_raises(library):
     """An error of *on_state* ends the subscription and is raised."""
     client, _ = scripted_client(library, HELLO)
 
@@ -99,8 +102,9 @@ async def test_callback_that_raises(autojump_clock, library):
 # Delays.
 
 
+@on_both_loops
 @LIBRARIES
-async def test_first_delay_is_retry_to_a_quarter_more(autojump_clock, library):
+async def test_first_delay_is_retry_to_a_quarter_more(library):
     """After a stream that was stable it waits `retry` times 1 to 1.25."""
     steady = stream(b"retry: 500\ndata: a\n\n", 10.0)
     run = await play(library, *[steady] * 50)
@@ -110,8 +114,9 @@ async def test_first_delay_is_retry_to_a_quarter_more(autojump_clock, library):
     assert 0.02 < max(run.delays) - min(run.delays)
 
 
+@on_both_loops
 @LIBRARIES
-async def test_backoff(autojump_clock, library):
+async def test_backoff(library):
     """From the second failure on the delays grow, up to *max_backoff* more."""
     failures = [httpx2.ConnectError("refused") for _ in range(12)]
     run = await play(library, *failures, retry=1000, max_backoff=8.0)
@@ -122,6 +127,7 @@ async def test_backoff(autojump_clock, library):
     assert 4.0 < max(run.delays)
 
 
+@on_both_loops
 @pytest.mark.parametrize(
     ("line", "options", "delay"),
     [
@@ -135,14 +141,15 @@ async def test_backoff(autojump_clock, library):
     ],
 )
 @LIBRARIES
-async def test_bounds_of_the_delay(autojump_clock, library, line, options, delay):
+async def test_bounds_of_the_delay(library, line, options, delay):
     """The caller sets the reconnection time and bounds that of the server."""
     run = await play(library, stream(line, 10.0), max_backoff=0.0, **options)
 
     assert [pytest.approx(delay)] == run.delays
 
 
-async def test_wrong_bounds(autojump_clock):
+@on_both_loops
+async def test_wrong_bounds():
     """Bounds that cannot be met are an error at once."""
     run = await play(httpx2, min_retry=0)
 
@@ -153,8 +160,9 @@ async def test_wrong_bounds(autojump_clock):
 # Timeouts.
 
 
+@on_both_loops
 @LIBRARIES
-async def test_silent_server(autojump_clock, library):
+async def test_silent_server(library):
     """A server that is silent in the middle of a stream is a loss."""
     run = await play(
         library, stream(b"data: a\n\n", 1e6), idle_timeout=20.0, max_backoff=0.0
@@ -164,8 +172,9 @@ async def test_silent_server(autojump_clock, library):
     assert [0.0, 23.0] == run.times
 
 
+@on_both_loops
 @LIBRARIES
-async def test_server_without_a_head(autojump_clock, library):
+async def test_server_without_a_head(library):
     """A server that sends no head in time is a loss."""
     run = await play(library, 60.0, idle_timeout=20.0, max_backoff=0.0)
 
@@ -173,16 +182,18 @@ async def test_server_without_a_head(autojump_clock, library):
     assert [0.0, 23.0] == run.times
 
 
+@on_both_loops
 @LIBRARIES
-async def test_bytes_that_are_no_event_keep_a_connection(autojump_clock, library):
+async def test_bytes_that_are_no_event_keep_a_connection(library):
     """Each byte renews the idle timeout, comments too."""
     run = await play(library, stream(*[b":\n", 15.0] * 10), idle_timeout=20.0)
 
     assert ["the stream ended"] == run.reasons
 
 
+@on_both_loops
 @LIBRARIES
-async def test_slow_caller(autojump_clock, library):
+async def test_slow_caller(library):
     """The time that the caller takes for an event is no silence of the server."""
     client, requests = scripted_client(
         library, stream(b"data: a\n\n", b"data: b\n\n", b"data: c\n\n"), status(204)
@@ -191,7 +202,7 @@ async def test_slow_caller(autojump_clock, library):
     with pytest.raises(StreamEnded):  # noqa: PT012
         async for event in connect(client, URL, idle_timeout=5.0):
             received.append(event.data)
-            await trio.sleep(60.0)
+            await anyio.sleep(60.0)
 
     assert ["a", "b", "c"] == received
     assert 2 == len(requests)
@@ -200,9 +211,10 @@ async def test_slow_caller(autojump_clock, library):
 # Statuses.
 
 
+@on_both_loops
 @pytest.mark.parametrize("code", [502, 503, 504])
 @LIBRARIES
-async def test_statuses_that_are_retried(autojump_clock, library, code):
+async def test_statuses_that_are_retried(library, code):
     """A status of a restarting server is retried, and events follow."""
     run = await play(library, status(code), status(code), HELLO)
 
@@ -210,9 +222,10 @@ async def test_statuses_that_are_retried(autojump_clock, library, code):
     assert [f"expected status 200, got {code}"] * 2 == run.reasons[:2]
 
 
+@on_both_loops
 @pytest.mark.parametrize("code", [204, 205, 206, 300, 304, 400, 401, 403, 404, 410])
 @pytest.mark.parametrize("more", [0, 1])
-async def test_statuses_that_are_final(autojump_clock, code, more):
+async def test_statuses_that_are_final(code, more):
     """Any other status is final, on the first connection and on later ones."""
     run = await play(httpx2, *[HELLO] * more, status(code))
 
@@ -220,8 +233,9 @@ async def test_statuses_that_are_final(autojump_clock, code, more):
     assert more + 1 == len(run.requests)
 
 
+@on_both_loops
 @pytest.mark.parametrize("code", [429, 500, 501, 505, 503])
-async def test_statuses_by_option(autojump_clock, code):
+async def test_statuses_by_option(code):
     """*retry_statuses* replaces the default."""
     final = await play(httpx2, status(code), retry_statuses=())
     retried = await play(httpx2, status(code), HELLO, retry_statuses={code})
@@ -230,6 +244,7 @@ async def test_statuses_by_option(autojump_clock, code):
     assert ["hello"] == retried.events
 
 
+@on_both_loops
 @pytest.mark.parametrize("code", [429, 503])
 @pytest.mark.parametrize(
     ("headers", "delay"),
@@ -249,7 +264,7 @@ async def test_statuses_by_option(autojump_clock, code):
     ],
 )
 @LIBRARIES
-async def test_retry_after(autojump_clock, library, code, headers, delay):
+async def test_retry_after(library, code, headers, delay):
     """Both forms of `Retry-After` delay the next request, up to *max_retry*."""
     run = await play(
         library, status(code, **headers), HELLO,
@@ -260,8 +275,9 @@ async def test_retry_after(autojump_clock, library, code, headers, delay):
     assert ["hello"] == run.events
 
 
+@on_both_loops
 @LIBRARIES
-async def test_content_type(autojump_clock, library):
+async def test_content_type(library):
     """A 200 that is no event stream is final, even if the status is retried."""
     run = await play(library, status(200, content_type="text/html"))
 
@@ -271,9 +287,10 @@ async def test_content_type(autojump_clock, library):
 # Redirects.
 
 
+@on_both_loops
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @LIBRARIES
-async def test_redirect(autojump_clock, library, code):
+async def test_redirect(library, code):
     """A redirect is followed; the next connection begins at the first URL again."""
     run = await play(
         library, status(code, location="/there"), stream(b"id: 1\ndata: a\n\n"),
@@ -289,12 +306,13 @@ async def test_redirect(autojump_clock, library, code):
     ]
 
 
+@on_both_loops
 @pytest.mark.parametrize(
     ("code", "method"),
     [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")],
 )
 @LIBRARIES
-async def test_method_of_a_redirect(autojump_clock, library, code, method):
+async def test_method_of_a_redirect(library, code, method):
     """307 and 308 keep the method and the body (RFC 9110 15.4)."""
     run = await play(
         library, status(code, location="/b"), HELLO, method="POST", content="body"
@@ -304,6 +322,7 @@ async def test_method_of_a_redirect(autojump_clock, library, code, method):
     assert ("body" if method == "POST" else "") == run.requests[1].content.decode()
 
 
+@on_both_loops
 @pytest.mark.parametrize(
     ("location", "sent"),
     [
@@ -317,7 +336,7 @@ async def test_method_of_a_redirect(autojump_clock, library, code, method):
     ],
 )
 @LIBRARIES
-async def test_credentials_of_a_redirect(autojump_clock, library, location, sent):
+async def test_credentials_of_a_redirect(library, location, sent):
     """Another origin does not get the credentials; the same host by TLS does."""
     secret = {"Authorization": "Bearer secret", "Cookie": "session=secret"}
     run = await play(
@@ -330,8 +349,9 @@ async def test_credentials_of_a_redirect(autojump_clock, library, location, sent
     assert "text/event-stream" == followed["accept"]
 
 
+@on_both_loops
 @LIBRARIES
-async def test_redirect_without_an_end(autojump_clock, library):
+async def test_redirect_without_an_end(library):
     """Redirects end at the client's limit, with its error."""
     script = [status(302, location="/again")] * 30
     run = await play(library, *script, client_options={"max_redirects": 5})
@@ -340,9 +360,10 @@ async def test_redirect_without_an_end(autojump_clock, library):
     assert 6 == len(run.requests)
 
 
+@on_both_loops
 @pytest.mark.parametrize("code", [301, 307])
 @pytest.mark.parametrize("headers", [{}, {"location": ""}])
-async def test_redirect_to_nowhere(autojump_clock, code, headers):
+async def test_redirect_to_nowhere(code, headers):
     """A redirect without a location is final."""
     run = await play(httpx2, *[status(code, **headers)] * 30)
 
@@ -350,7 +371,8 @@ async def test_redirect_to_nowhere(autojump_clock, code, headers):
     assert State.CLOSED is run.states[-1][0]
 
 
-async def test_redirect_to_another_scheme(autojump_clock):
+@on_both_loops
+async def test_redirect_to_another_scheme():
     """A redirect to a scheme that is not HTTP is an error at once."""
 
     error = httpx2.UnsupportedProtocol("ftp")
@@ -359,7 +381,8 @@ async def test_redirect_to_another_scheme(autojump_clock):
     assert "UnsupportedProtocol" == type(run.end).__name__
 
 
-async def test_redirect_to_a_malformed_url(autojump_clock):
+@on_both_loops
+async def test_redirect_to_a_malformed_url():
     """A malformed location is the server's error, and is reported."""
     run = await play(httpx2, status(302, location="http://[::1"), HELLO)
 
@@ -370,8 +393,9 @@ async def test_redirect_to_a_malformed_url(autojump_clock):
 # Requests.
 
 
+@on_both_loops
 @LIBRARIES
-async def test_request(autojump_clock, library):
+async def test_request(library):
     """The request is a GET with the headers of an EventSource."""
     run = await play(library, HELLO)
     request = run.requests[0]
@@ -382,8 +406,9 @@ async def test_request(autojump_clock, library):
     assert "last-event-id" not in request.headers
 
 
+@on_both_loops
 @LIBRARIES
-async def test_headers_in_any_case(autojump_clock, library):
+async def test_headers_in_any_case(library):
     """The caller's headers are sent; those of the protocol are sent once."""
     own = {"accept": "*/*", "LAST-EVENT-ID": "old", "X-Own": "1"}
     run = await play(library, stream(b"id: new\n\n"), HELLO, headers=lambda: own)
@@ -395,10 +420,11 @@ async def test_headers_in_any_case(autojump_clock, library):
     assert "1" == second.headers["x-own"]
 
 
+@on_both_loops
 @pytest.mark.parametrize("method", ["POST", "REPORT", "PUT", "QUERY"])
 @pytest.mark.parametrize("content", ['{"hello": "wörld"}', b"\x00\xff"])
 @LIBRARIES
-async def test_body_is_sent_again(autojump_clock, library, method, content):
+async def test_body_is_sent_again(library, method, content):
     """Each connection sends the method and the body."""
     typed = {"content-type": "application/json; charset=utf-8"}
     run = await play(
@@ -414,7 +440,8 @@ async def test_body_is_sent_again(autojump_clock, library, method, content):
     assert 4 == len(run.requests)
 
 
-async def test_settings_of_the_client(autojump_clock):
+@on_both_loops
+async def test_settings_of_the_client():
     """The base URL, headers, parameters and cookies of the client are used."""
     run = await play(
         httpx2, HELLO, url="news?a=1",
@@ -436,8 +463,9 @@ async def test_settings_of_the_client(autojump_clock):
 # Bounds.
 
 
+@on_both_loops
 @LIBRARIES
-async def test_event_over_the_bound(autojump_clock, library):
+async def test_event_over_the_bound(library):
     """An event over the bound is an error that names the bound."""
     run = await play(library, stream(b"data: a\n\ndata: ", *[b"x" * 65536] * 40))
 
@@ -446,8 +474,9 @@ async def test_event_over_the_bound(autojump_clock, library):
     assert "max_event_size=1048576" in str(run.end)
 
 
+@on_both_loops
 @LIBRARIES
-async def test_larger_bound(autojump_clock, library):
+async def test_larger_bound(library):
     """*max_event_size* allows longer events."""
     large = stream(b"data: ", *[b"x" * (1 << 20)] * 10, b"\n\n")
     run = await play(library, large, max_event_size=11 << 20)
@@ -471,13 +500,14 @@ async def leave_early(client):
     return None
 
 
+@on_both_loops
 @LIBRARIES
-async def test_nothing_is_left_to_the_collector(autojump_clock, library):
+async def test_nothing_is_left_to_the_collector(library):
     """After a `break` no generator is left, not even inside the HTTP library."""
     client, _ = scripted_client(library, stream(b"data: a\n\ndata: b\n\n", 1e6))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         await leave_early(client)
-        await trio.testing.wait_all_tasks_blocked()
+        await all_tasks_wait()
 
         assert [] == collected(caught)

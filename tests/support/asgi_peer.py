@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import selectors
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -62,10 +63,15 @@ def on_both_loops(scenario):
     """Make a test of *scenario* that runs on trio and on asyncio."""
 
     @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-    def test(backend):
-        run(backend, scenario)
+    def test(backend, **arguments):
+        run(backend, partial(scenario, **arguments))
 
     test.__doc__ = scenario.__doc__
+    test.pytestmark += getattr(scenario, "pytestmark", [])
+    # pytest finds the parameters by the signature.
+    ours = inspect.signature(test).parameters["backend"]
+    parameters = inspect.signature(scenario).parameters.values()
+    test.__signature__ = inspect.Signature([ours, *parameters])
     return test
 
 
