@@ -148,10 +148,10 @@ class WireServer:
 
     async def send(self, event):
         if isinstance(event, RawData):
-            # A socket may block.
-            await trio.lowlevel.checkpoint()
             frames, self._rest = parse(self._rest + event.data)
             self.frames += frames
+            # A socket may block.
+            await trio.lowlevel.checkpoint()
         elif isinstance(event, Closed):
             self.is_closed = True
 

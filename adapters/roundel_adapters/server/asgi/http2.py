@@ -38,7 +38,7 @@ from h2.events import (
 from h2.events import Event as FrameEvent
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Body, EndBody
+from hypercorn.protocol.events import Body, EndBody, Request
 from hyperframe.frame import PingFrame
 
 from ...token_bucket import TokenBucket
@@ -206,8 +206,16 @@ class Http2Connection:
                 receive_queue=ReceiveQueue(on_received=on_received),
             )
             self._streams.exchanges[stream_id] = exchange
+            if event.stream_ended is None:
+                self._invite_body(request)
             await self._connection.send(Updated(idle=False))
             await exchange.http.handle(request)
+
+    def _invite_body(self, request: Request) -> None:
+        """Send 100 if the client waits for it (RFC 9110 10.1.1)."""
+        expected = [value for name, value in request.headers if name == b"expect"]
+        if any(value.lower() == b"100-continue" for value in expected):
+            self._state.send_headers(request.stream_id, [(b":status", b"100")])
 
     async def _receive_body(self, event: DataReceived) -> None:
         stream_id, size = event.stream_id, event.flow_controlled_length

@@ -130,10 +130,17 @@ class Http2State(H2Connection):
         known = {name: settings[name] for name in settings.keys() & _KNOWN_SETTINGS}
         frames, events = self._receive_settings_frame(SettingsFrame(0, known))
         self.queue(*frames)
-        # The client chooses the size of its table; the memory is the server's.
-        table_size = min(self.encoder.header_table_size, MAX_TABLE)
-        self.encoder.header_table_size = table_size
+        self._limit_table()
         return events
+
+    def _limit_table(self) -> None:
+        encoder = self.encoder
+        # The client chooses the size of its table; the memory is the server's.
+        encoder.header_table_size = min(encoder.header_table_size, MAX_TABLE)
+        # RFC 7541 4.2: the next head tells the smallest size and the last one.
+        if len(encoder.table_size_changes) > 2:
+            *earlier, last = encoder.table_size_changes
+            encoder.table_size_changes = [min(earlier), last]
 
     def consume_window(self, size: int) -> None:
         """Count *size* received bytes; raise if they exceed the connection's window."""

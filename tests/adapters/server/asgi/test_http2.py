@@ -8,8 +8,9 @@ from quart_trio import QuartTrio
 from roundel import Event, History, Stream
 from roundel_adapters.quart import stream_response
 from roundel_adapters.wakeup import Wakeup
-from support.asgi_apps import START, Ticker, answer, app_of, body_message
+from support.asgi_apps import ECHO_APP, START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
+from support.http2_wire import POST, data, head, settings, wire_server
 from support.server import read_until
 
 
@@ -59,6 +60,28 @@ async def test_reset_ends_one_stream(serve):
 
         assert await peer.until(lambda: peer.responses[kept].body == b"news")
         assert ticker.open == 1
+
+
+async def test_expectation_is_answered_before_the_body(autojump_clock):
+    """RFC 9110 10.1.1: a client with `Expect` gets 100 before it sends the body."""
+    fields = [*POST, ("expect", "100-Continue")]
+    async with wire_server(ECHO_APP) as server:
+        await server.receive(head(1, fields, end=False))
+        assert server.statuses() == {1: 100}
+        await server.receive(data(1, b"x", end=True), head(3, fields))
+
+        assert server.statuses() == {1: 200, 3: 200}
+
+
+async def test_table_sizes_are_told_once(autojump_clock):
+    """RFC 7541 4.2: a head tells the smallest size and the last one."""
+    async with wire_server(ECHO_APP, max_overhead=10_000) as server:
+        await server.receive((settings((1, 4_096)) + settings((1, 64))) * 1_000)
+        await server.receive(settings((1, 0)), settings((1, 1 << 20)), head(1))
+
+        block = server.sent("Headers")[0].data
+        assert block.startswith(b"\x20\x3f\xe1\x1f")
+        assert server.statuses() == {1: 200}
 
 
 async def test_large_responses_share_the_window(serve):
