@@ -49,7 +49,7 @@ class RoutedApp(QuartTrio):
 def raw_path(request: QuartRequest) -> bytes:
     """Return the path as received; it includes the path that the app is mounted at."""
     scope = request.scope
-    # ASGI makes `raw_path` optional. The substitute decodes to the same text.
+    # ASGI makes `raw_path` optional. Without it, an escaped slash is already decoded.
     substitute = quote(scope["path"], errors="surrogateescape").encode()
     return scope.get("raw_path") or substitute
 
