@@ -24,7 +24,11 @@ WRITES = {
     "own-but-same-site": ({"Origin": OWN, "Sec-Fetch-Site": "same-site"}, 403),
     "unknown-site": ({"Origin": OWN, "Sec-Fetch-Site": "?"}, 403),
     "cross-site-without-origin": (CROSS, 403),
-    "two-sites": ({"Origin": OWN, "Sec-Fetch-Site": ["same-origin"] * 2}, 403),
+    "two-sites": ({"Sec-Fetch-Site": ["same-origin", "cross-site"]}, 403),
+    "site-twice": ({"Sec-Fetch-Site": ["same-origin"] * 2}, 200),
+    "host-twice": ({"Origin": OWN, "Host": ["roundel.test"] * 2}, 200),
+    "two-hosts": ({"Origin": OWN, "Host": ["roundel.test", "evil.test"]}, 403),
+    "two-hosts-as-one": ({"Origin": "http://a, b", "Host": ["a", "b"]}, 403),
     "listed-cross-site": ({"Origin": "https://app.example", **CROSS}, 200),
     "listed-same-site": (
         {"Origin": "https://app.example", "Sec-Fetch-Site": "same-site"},

@@ -81,8 +81,9 @@ class Cors:
 
 def cross_origin_reason(headers: RequestHeaders, cors: Cors) -> str | None:
     """Return why a write is of a foreign page; `None` if it is of an own one."""
+    # A proxy may repeat a field: over HTTP/2, `Host` beside `:authority`.
     site, origin, host = (
-        ", ".join(headers.getlist(name))
+        ", ".join(dict.fromkeys(headers.getlist(name)))
         for name in ("Sec-Fetch-Site", "Origin", "Host")
     )
     if site in ("same-origin", "none") or cors.allows(origin):
@@ -110,7 +111,9 @@ def _names_host(origin: str, host: str) -> bool:
     scheme, _, authority = origin.lower().partition("://")
     port = f":{DEFAULT_PORTS.get(scheme, '')}"
     own = host.lower().removesuffix(":").removesuffix(port)
-    return bool(authority) and authority.removesuffix(port) == own
+    # A comma is between different values of one field.
+    is_single = bool(authority) and "," not in authority
+    return is_single and authority.removesuffix(port) == own
 
 
 def _shown(value: str) -> str:
