@@ -23,6 +23,7 @@ from .http.apps.deferred_app import DeferredApp
 from .http.apps.fastpath_app import FastpathApp
 from .http.cors import Cors
 from .http.dispatcher import Dispatcher
+from .http.messages import MAX_TARGET
 from .http.router import Router
 from .http.routes import create_routes
 from .identity import jose
@@ -294,4 +295,5 @@ def _server_limits(settings: Settings) -> server.ServerLimits:
         write_timeout=settings.write_timeout,
         drain_timeout=settings.drain_timeout,
         max_connections=settings.max_streams + SPARE_CONNECTIONS,
+        max_target=MAX_TARGET,
     )

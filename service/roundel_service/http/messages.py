@@ -24,6 +24,9 @@ BODY_TIMEOUT = 30.0
 MAX_QUERY = 8_192
 """Size limit of a query, in bytes."""
 
+MAX_TARGET = MAX_QUERY + 4_096
+"""Size limit of a path and query, in bytes; the server answers a longer one itself."""
+
 _MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A lone surrogate, in place of a text with a malformed escape.

@@ -24,6 +24,7 @@ import trio
 from roundel_service import app as service
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.memory import MemoryEngine
+from roundel_service.http.messages import MAX_TARGET
 from roundel_service.http.openapi import pages
 from roundel_service.http.problems import Problem
 from support.comparable_client import ComparableClient
@@ -212,7 +213,10 @@ PROBLEMS = {
     "no-route": asgi(request("/nowhere")),
     "no-method": asgi(request("/v1/badge", method="POST")),
     "lower-case-method": asgi(request("/v1/badge", USER, method="get")),
-    "query-too-long": asgi(request(f"/v1/items?category={'x' * 8_200}", USER)),
+    "query-too-long": fast(request(f"/v1/items?category={'x' * 8_200}", USER)),
+    "query-at-the-limit": fast(request(f"/v1/badge?{'x' * 8_192}", USER)),
+    "query-above-the-limit": fast(request(f"/v1/badge?{'x' * 8_193}", USER)),
+    "query-of-a-poll": asgi(request(f"/v1/badge?wait=0&{'x' * 8_190}", USER)),
     "query-long": fast(request(f"/v1/items?category={'x' * 8_000}", USER)),
     "body-too-large": asgi(
         request("/v1/notify", PRODUCER, "Content-Length: 2000000", method="POST")
@@ -242,7 +246,8 @@ PATHS = {
     "asterisk": asgi(request("*", method="OPTIONS")),
     "absolute-form": fast(request("http://x/livez")),
     "absolute-form-other-host": fast(request("http://y/livez")),
-    "target-too-long": asgi(request(f"/v1/users/{'x' * 9_000}/badge", PRODUCER)),
+    "target-too-long": asgi(request(f"/v1/users/{'x' * 13_000}/badge", PRODUCER)),
+    "long-path": fast(request(f"/v1/users/{'x' * 9_000}/badge", PRODUCER)),
 }
 
 FRAMING = {
@@ -400,7 +405,9 @@ async def responses(case, *, is_fast):
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             await nursery.start(built.run)
-            async with serving(built.app, app if is_fast else None) as served:
+            async with serving(
+                built.app, app if is_fast else None, max_target=MAX_TARGET
+            ) as served:
                 stream = await trio.open_tcp_stream("127.0.0.1", served.port)
                 async with stream:
                     client = ComparableClient(stream)
