@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .connection import connect, describe_error, fsync, schema_version
+from .connection import connect, describe_error, fsync, is_full, schema_version
 from .file_lock import check_sole_name, real_path
 
 
@@ -29,6 +29,8 @@ def back_up(source: Path, destination: Path) -> None:
         # Unlike a rename, a link does not replace an existing file.
         os.link(part, destination)
     except sqlite3.Error as error:
+        if is_full(error):
+            raise OSError(f"no space left for {destination}") from None
         raise OSError(describe_error(source, error)) from None
     except FileExistsError:
         raise _exists(destination) from None

@@ -40,11 +40,16 @@ def is_damage(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def is_full(error: Exception) -> bool:
+    """Return whether *error* means that the disk of the written file is full."""
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
 def describe_error(path: Path, error: Exception) -> str:
     """Return what is wrong with the file and what an operator can do."""
     if is_damage(error):
         return f"{path} is damaged ({error}): stop, and restore a backup"
-    if _code(error) == sqlite3.SQLITE_FULL or _lacks_space(path, error):
+    if is_full(error) or _lacks_space(path, error):
         return f"no space left for {path} ({error}): free some, and the engine recovers"
     return f"{path} is unavailable ({error})"
 

@@ -14,6 +14,7 @@ import trio
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service.engines.base import EngineUnavailable
+from roundel_service.engines.sqlite.backup import back_up
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from support.mailboxes import note, put
 from support.service import RunningService, body, post, settings, wall_clock
@@ -157,3 +158,27 @@ async def test_calls(disk, nursery, how, reason):
     assert "engine-unavailable" in body(answer, 503)["type"]
     assert disk.path.name in body(away, 503)["reasons"]["engine"]
     assert 200 == back.status
+
+
+@HOW
+async def test_backup_to_a_disk_that_takes_no_writes(disk, path, how, reason):
+    """The error names the copy, and no part of it is left."""
+    async with running(path) as engine:
+        await put(engine, "alice", note("1"))
+        disk.refuse(how)
+        with pytest.raises(OSError, match=reason) as error:
+            back_up(path, disk.folder / "copy.db")
+        names = [file.name for file in disk.folder.iterdir() if "copy" in file.name]
+
+    assert "copy.db" in str(error.value)
+    assert [] == names
+
+
+async def test_backup_of_a_full_disk(disk, tmp_path):
+    """A file on a full disk can be copied to another disk while it is in use."""
+    async with running(disk.path, durability="full") as engine:
+        await put(engine, "alice", note("1"))
+        disk.refuse("full")
+        back_up(disk.path, tmp_path / "copy.db")
+    async with running(tmp_path / "copy.db") as engine:
+        assert ["1"] == list((await engine.read("alice")).mailbox.items)
