@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import attrs
 import httpx2
@@ -239,6 +240,32 @@ def test_rejected_page_returns_at_the_documented_rate(start, context):
     site.wait_for_badge(0)
 
     assert after - before >= 1_500
+
+
+NAMES = (
+    "auth0|507f",
+    "a/b",
+    "//",
+    "%2F",
+    "jos\u00e9",
+    "a b",
+    "a?b#c",
+    "{x}",
+    "a+b",
+    "..a",
+)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_names_in_paths_pass_the_proxy(deploy, proxy):
+    """The proxy neither decodes nor merges what is percent-encoded in a path."""
+    site = deploy(proxy)
+    headers = {"Authorization": f"Bearer {site.nodes[0].key}"}
+    with httpx2.Client(verify=False, headers=headers) as client:
+        paths = [f"/v1/users/{quote(name, safe='')}" for name in NAMES]
+        answers = [client.delete(f"{site.url}{path}").json() for path in paths]
+
+    assert NAMES == [answer["user"] for answer in answers]
 
 
 def test_only_the_stream_hides_an_outage(deploy):
