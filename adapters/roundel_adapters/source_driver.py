@@ -76,10 +76,12 @@ class SourceDriver:
                 if data is None and self._source.state is State.OPEN:
                     self._source.receive_eof(now=anyio.current_time())
         finally:
-            await _end(chunks)
-            # The connection is given up, and so are its errors.
-            with suppress(Exception):
-                await response.aclose()
+            try:
+                await _end(chunks)
+            finally:
+                # The connection is given up, and so are its errors.
+                with suppress(Exception):
+                    await response.aclose()
 
     def _request(self) -> httpx2.Request:
         # Names in lower case, so that a caller's `accept` does not make two headers.
