@@ -43,7 +43,7 @@ from .connection import Durability
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
-from .next_record import needs_no_content, next_record
+from .next_record import needs_no_content, next_record, unstored_record
 from .rows import category_key, decode_claim, encode_text
 from .writer import Writer
 
@@ -153,10 +153,22 @@ class SqliteEngine:
             if stored.is_old or stored.record.mailbox.expires_at <= self._clock():
                 # Expiry is a change: commit it before it is visible.
                 (result,) = await self.apply([(user, Expire())])
-                if isinstance(result, EngineUnavailable):
+                if isinstance(result, MailboxDamaged):
                     raise result
+                if isinstance(result, EngineUnavailable):
+                    return self._unstored(user, stored)
                 stored = await self._stored(user)
             return stored.record
+
+    def _unstored(self, user: str, stored: StoredRecord) -> Record:
+        database, _ = self._require_running()
+        return unstored_record(
+            stored,
+            user,
+            key=database.generation.encode(),
+            now=self._clock(),
+            limits=self._limits,
+        )
 
     async def _stored(self, user: str) -> StoredRecord:
         damaged = await self._load((user,))

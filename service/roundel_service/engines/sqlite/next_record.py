@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from secrets import token_urlsafe
 
+import attrs
+
 from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import DeleteUser, Disconnect, Operation, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from ..base import ApplyResult
+from ..epochs import first_epoch
 from .group_commit import StoredRecord
 
 
@@ -26,6 +29,20 @@ def next_record(
         return record, error, is_replaced
     is_replaced |= isinstance(operation, (DeleteUser, StartNewEpoch))
     return record, result, is_replaced
+
+
+def unstored_record(
+    stored: StoredRecord, user: str, *, key: bytes, now: float, limits: RecordLimits
+) -> Record:
+    """Return what is read of a record while its next version cannot be committed.
+
+    Its epoch is computed from the content, so that no two states have the same name.
+    Nothing is stored in such an epoch.
+    """
+    mailbox = stored.record.expire(now=now, limits=limits).mailbox
+    state = (user, stored.record.badge.etag, *mailbox.items)
+    epoch = first_epoch(key, "\n".join(state))
+    return Record(attrs.evolve(mailbox, epoch=epoch))
 
 
 def needs_no_content(operation: Operation, salvaged: StoredRecord) -> bool:
