@@ -77,9 +77,10 @@ class UserChannel:
         if new.epoch == old.epoch:
             # Both only grow in an epoch, so a delayed read has an older pair.
             before, after = (old.v, old.disconnected_at), (new.v, new.disconnected_at)
-            if after >= before:
+            if after < before:
+                return
+            if after == before:
                 self.record = record
-            if after <= before:
                 return
         is_revoked = new.disconnected_at != old.disconnected_at
         self.record = record
