@@ -707,6 +707,28 @@ async def test_op_id_is_forgotten_after_a_day(autojump_clock, world):
     assert later["badge"]["unread"] == 0
 
 
+SAFE = 9_007_199_254_740_991
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        {"read_upto": SAFE},
+        {"seen_upto": SAFE},
+        {"read_all": True, "as_of": SAFE},
+    ],
+    ids=["read_upto", "seen_upto", "read_all"],
+)
+async def test_largest_safe_integer_is_all(autojump_clock, world, op):
+    """`Number.MAX_SAFE_INTEGER` is a bound that selects everything."""
+    await world.notify()
+    answer = await post(world.user(), "/v1/ops", {"ops": [op]})
+    page = await world.user().request("GET", "/v1/items")
+
+    assert 0 == body(answer)["badge"]["unseen"]
+    assert [True] == [item["seen"] for item in body(page)["items"]]
+
+
 async def test_hundred_operations_are_one_call(autojump_clock, world):
     """The longest list is accepted, as one version."""
     await world.notify()

@@ -43,6 +43,8 @@ Categories = Annotated[
     Meta(pattern=f"^{CATEGORY_NAME}(?:,{CATEGORY_NAME}){{0,63}}{_END}"),
 ]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
+# Up to JavaScript's largest safe integer, which clients send for "all".
+UpTo = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1_000)]
 
 
@@ -141,10 +143,10 @@ class Op(Struct, forbid_unknown_fields=True):
     unread: ItemIds | UnsetType = UNSET
     archive: ItemIds | UnsetType = UNSET
     unarchive: ItemIds | UnsetType = UNSET
-    read_upto: Seq | UnsetType = UNSET
-    seen_upto: Seq | UnsetType = UNSET
+    read_upto: UpTo | UnsetType = UNSET
+    seen_upto: UpTo | UnsetType = UNSET
     read_all: Literal[True] | UnsetType = UNSET
-    as_of: Seq | UnsetType = UNSET
+    as_of: UpTo | UnsetType = UNSET
     category: Category | UnsetType = UNSET
 
     def __post_init__(self) -> None:
