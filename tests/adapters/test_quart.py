@@ -9,6 +9,7 @@ import trio
 from quart_trio import QuartTrio
 
 from roundel import CloseMessage, Event, History, Stream
+from roundel_adapters.drain import Drain
 from roundel_adapters.driver import iter_chunks
 from roundel_adapters.quart import stream_response
 from roundel_adapters.testing import AsgiClient
@@ -106,6 +107,19 @@ async def test_close_with_a_message(autojump_clock):
         assert ("bye", 5) == (bye.type, stream.retry)
         assert await stream.next_event() is None
         assert page.exited == 1
+
+
+async def test_drain_as_lifespan(autojump_clock):
+    """A drain ends the streams whose lifespan tracks them."""
+    page, drain = Page(), Drain()
+    page.lifespan = lambda: drain.track(page.streams[-1], page.wakeup)
+    async with page.client.stream("/") as stream:
+        await stream.next_event()
+        drain.begin()
+        bye = await stream.next_event()
+
+        assert "bye" == bye.type
+        assert await stream.next_event() is None
 
 
 async def test_head_does_not_start_the_stream(autojump_clock):
