@@ -70,6 +70,8 @@ def _copy(source: Path, part: Path) -> None:
         if result != "ok":
             raise OSError(f"{source} is damaged and was not copied: {result}")
         # Each engine that opens a copy creates a new generation, and a new secret: with
-        # that of the source, a copy would allow to forge tickets for the source.
+        # that of the source, a copy would allow to forge tickets for the source. Some
+        # builds of SQLite would leave it in the free space of its page.
+        copy.execute("PRAGMA secure_delete = 1")
         values = "('generation', 'probe', 'risked', 'secret')"
         copy.execute(f"DELETE FROM meta WHERE key IN {values}")  # noqa: S608
