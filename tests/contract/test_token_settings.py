@@ -60,6 +60,8 @@ PUBLIC = {
     "ssh": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} me@example.org",
     "ecdsa": "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY{}",
     "der-rsa": "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A{}",
+    "pem-in-base64": "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0K{}",
+    "der-certificate": "MIIDdzCCAl+gAwIBAgIEAgAAuTANBgkq{}",
     "der-ec": "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE{}",
     "der-ed25519": "MCowBQYDK2VwAyEA{}",
     "jwk": '{{"kty":"OKP","crv":"Ed25519","x":"{}"}}',

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 MIN_SECRET = 32
 """Minimum length of a secret in bytes (RFC 7518 3.2)."""
 
-# The beginnings of keys in PEM, SSH and JWK, and of DER in Base64 (RFC 5280 4.1.2.7):
-# RSA, P-256, P-384 and Ed25519. An attacker knows a public key, and could sign with it.
+# The beginnings of keys in PEM (also in Base64), SSH and JWK, and of DER in Base64 (RFC
+# 5280 4.1): RSA, P-256, P-384, Ed25519, and a certificate. An attacker knows a public
+# key, and could sign with it.
 _KEY = re.compile(
-    r"\s*(?:-----? ?BEGIN |ssh-|ecdsa-|sk-ssh-|sk-ecdsa-|\{"
-    r"|MII[\w+/]{3}ANBgkqhki|MFkwEwYHKoZI|MHYwEAYHKoZI|MCowBQYDK2V)"
+    r"\s*(?:-----? ?BEGIN |LS0tLS1CRUdJTi|ssh-|ecdsa-|sk-ssh-|sk-ecdsa-|\{"
+    r"|MII[\w+/]{3}ANBgkqhki|MFkwEwYHKoZI|MHYwEAYHKoZI|MCowBQYDK2V"
+    r"|MII[\w+/]{3}CC[\w+/]{3}gAwIBAg)"
 )
 
 
