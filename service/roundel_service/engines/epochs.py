@@ -7,6 +7,6 @@ from hashlib import blake2b
 
 
 def first_epoch(key: bytes, user: str) -> str:
-    """Return the epoch of a user's unwritten mailbox in the store with this *key*."""
+    """Return an epoch computed from *user*, or another state, in a store with *key*."""
     digest = blake2b(user.encode(), key=key, digest_size=9).digest()
     return urlsafe_b64encode(digest).decode()

@@ -36,7 +36,11 @@ from ..domain.record import Record
 from .deserialization import ITEM_FIELDS
 
 FORMAT_VERSION = 1
-"""Version of the rows. An engine converts or rejects another version."""
+"""Version of the rows. An engine converts or rejects another version.
+
+A field can be added at the end of a row with a default in `deserialization`. An earlier
+version of the service reads such a row as damaged.
+"""
 
 _item_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(*ITEM_FIELDS)
 _encode = msgspec.json.Encoder().encode
