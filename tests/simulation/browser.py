@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, Final, final
 
 from roundel import Event
+from roundel_service.engines.base import MailboxDamaged
 
 from .faults import Fault
 from .oracle import Oracle
@@ -102,7 +103,11 @@ class Browser:
     async def fetch(self) -> None:
         """Fetch the state for a page, which applies it later."""
         tab = self._random_tab()
-        self._fetched.append((tab, await self._server.response(tab.page.view)))
+        try:
+            response = await self._server.response(tab.page.view)
+        except MailboxDamaged:
+            return
+        self._fetched.append((tab, response))
         if tab is self.tabs[0]:
             for peer in self._peers:
                 peer.fetch()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import cycle
 from typing import Any, final
 
 import attrs
 import msgspec
 
 from roundel import Cursor, Position
+from roundel_service.domain.operations import DeleteUser, Operation
 from roundel_service.domain.record import Record
-from roundel_service.engines.base import ChangeListener, Engine
+from roundel_service.engines.base import (
+    ApplyResult,
+    ChangeListener,
+    Engine,
+    UserOperation,
+)
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.streams.view_history import View
 from roundel_service.testing import Setup
@@ -23,6 +30,11 @@ from .tab import ServerStream
 def reuses_epochs(setup: Setup) -> Engine:
     """Return an engine that reuses its epoch after a loss of data."""
     return MemoryEngine(setup.limits, clock=setup.clock, key=b"always the same")
+
+
+def repeats_epochs(setup: Setup) -> Engine:
+    """Return an engine that gives a lost mailbox one of two epochs."""
+    return RepeatedEpochs(memory(setup))
 
 
 def retracts_without_version(setup: Setup) -> Engine:
@@ -136,3 +148,30 @@ def page_without_from(view: View) -> Page:
 def page_without_pings(view: View) -> Page:
     """Return a page that ignores the version of a ping."""
     return Page(view, ignores_pings=True)
+
+
+@final
+class RepeatedEpochs:
+    """An engine that gives an emptied mailbox of *inner* one of two epochs in turn."""
+
+    def __init__(self, inner: Engine) -> None:
+        self._inner = inner
+        self._epochs = cycle(("repeated-one", "repeated-two"))
+
+    async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
+        """Apply operations; a deletion starts a repeated epoch."""
+        return await self._inner.apply(
+            [
+                (user, DeleteUser(next(self._epochs)) if is_deletion(op) else op)
+                for user, op in work
+            ]
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Forward all other calls to *inner*."""
+        return getattr(self._inner, name)
+
+
+def is_deletion(operation: Operation) -> bool:
+    """Return whether *operation* empties the mailbox."""
+    return isinstance(operation, DeleteUser)

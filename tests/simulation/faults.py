@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from random import Random
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import trio
 
+from roundel_service.domain.operations import DeleteUser
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import (
     ApplyResult,
     ChangeListener,
     Engine,
+    MailboxDamaged,
     UserOperation,
 )
 
@@ -28,12 +30,28 @@ class Fault(Enum):
     LOSS = "5 % lost on the way"
     BYPASS = "bulk delete bypasses the hook"
     READ_TWICE = "read twice"
+    EVICTED = "evicted key"
+    DAMAGED = "damaged record"
     RESTART = "restarts"
+
+
+class Saboteur(Protocol):
+    """Loses and damages the mailboxes of a real store, by the *name* of the store."""
+
+    def lose(self, name: str, user: str) -> None:
+        """Delete the mailbox of *user*."""
+        ...
+
+    def damage(self, name: str, user: str) -> None:
+        """Make the mailbox of *user* undecodable."""
+        ...
 
 
 @final
 class FaultyEngine:
     """An engine whose notifications are lost, repeated and late.
+
+    It loses and damages mailboxes, as a store does.
 
     It still keeps three promises. `deliver_lost()` delivers each lost notification. A
     late notification carries the latest state. A notification is at most
@@ -61,8 +79,34 @@ class FaultyEngine:
         self._lost: set[str] = set()
         self._calls = 0
         self._idle = trio.Event()
-        inner.listen(on_change, users)
-        inner.listen(self._on_change, users)
+        self._is_silent = False
+        self._damaged: set[str] = set()
+        self._on_engine_change = on_change
+        inner.listen(self._report, users)
+
+    def _report(self, user: str, record: Record) -> None:
+        if not self._is_silent:
+            self._on_engine_change(user, record)
+            self._on_change(user, record)
+
+    async def lose(self, user: str) -> Record:
+        """Lose the mailbox of *user* without a notification; return what is left."""
+        self._is_silent = True
+        epoch = f"{self._random.getrandbits(48):012x}"
+        await self._inner.apply([(user, DeleteUser(epoch))])
+        record = await self._inner.read(user)
+        self._is_silent = False
+        return record
+
+    def damage(self, user: str) -> None:
+        """Make the mailbox of *user* undecodable until the user is deleted."""
+        self._damaged.add(user)
+
+    async def read(self, user: str) -> Record:
+        """Return the record of *user*."""
+        if user in self._damaged:
+            raise MailboxDamaged
+        return await self._inner.read(user)
 
     def _on_change(self, user: str, record: Record) -> None:
         self._latest[user] = record
@@ -124,6 +168,11 @@ class FaultyEngine:
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations, and count the calls in progress."""
+        for user, operation in work:
+            if isinstance(operation, DeleteUser):
+                self._damaged.discard(user)
+            elif user in self._damaged:
+                return [MailboxDamaged() for _ in work]
         self._calls += 1
         try:
             return await self._inner.apply(work)

@@ -12,8 +12,9 @@ from trio.testing import MockClock
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.operations import Operation
+from roundel_service.domain.operations import DeleteUser, Operation
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.engines.base import MailboxDamaged
 from roundel_service.streams.events import SNAPSHOT_ITEMS, item_page
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import StreamTimeouts
@@ -22,7 +23,7 @@ from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
 from support.documents import document
 
-from .faults import FaultyEngine
+from .faults import FaultyEngine, Saboteur
 from .peers import CHANGE_LOG_SIZE
 from .schedule import Schedule
 
@@ -51,7 +52,9 @@ class Server:
         *,
         on_change: Callable[[str, Record], None],
         nursery: trio.Nursery,
+        saboteur: Saboteur | None = None,
     ) -> None:
+        self._saboteur = saboteur
         self._make_engine = make_engine
         self._schedule = schedule
         # A separate generator, so that its draws do not change the schedule.
@@ -72,8 +75,25 @@ class Server:
         await self._start_hub()
         return await self.engine.read(USER)
 
+    async def lose_mailbox(self) -> Record | None:
+        """Lose the user's mailbox; return what is left, if that is known."""
+        if self._saboteur is None:
+            return await self.engine.lose(USER)
+        self._saboteur.lose(self._store_name, USER)
+        return None
+
+    def damage_mailbox(self) -> None:
+        """Make the user's mailbox undecodable."""
+        if self._saboteur is None:
+            self.engine.damage(USER)
+        else:
+            self._saboteur.damage(self._store_name, USER)
+
     async def restart(self, *, is_lost: bool) -> Record:
-        """Start a new process, with or without the data of the engine."""
+        """Start a new process, with or without the data of the engine.
+
+        A damaged mailbox is replaced.
+        """
         self._hub_runs.cancel()
         self.engine.restart()
         if is_lost:
@@ -83,7 +103,16 @@ class Server:
             await self._engine_ended.wait()
             await self._start_engine()
         await self._start_hub()
-        return await self.engine.read(USER)
+        return await self.repaired_record()
+
+    async def repaired_record(self) -> Record:
+        """Return the user's record; delete the user if it is damaged."""
+        try:
+            return await self.engine.read(USER)
+        except MailboxDamaged:
+            epoch = f"{self._random.getrandbits(48):012x}"
+            await self.hub.apply(USER, DeleteUser(epoch))
+            return await self.engine.read(USER)
 
     def _choose_store_name(self) -> None:
         self._store_name = self._random.randbytes(16).hex()
@@ -142,9 +171,13 @@ class Server:
         for _ in range(3):
             await trio.lowlevel.checkpoint()
 
-    async def apply(self, operation: Operation) -> None:
-        """Apply *operation* as a request would."""
-        await self.hub.apply(USER, operation)
+    async def apply(self, operation: Operation) -> bool:
+        """Apply *operation* as a request would; return whether it was accepted."""
+        try:
+            await self.hub.apply(USER, operation)
+        except MailboxDamaged:
+            return False
+        return True
 
     async def response(self, view: View) -> dict[str, Any]:
         """Return the response of `GET /v1/badge`, or `GET /v1/items` at that level."""

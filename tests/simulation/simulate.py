@@ -9,23 +9,32 @@ from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import MakeEngine, Setup
 
+from .faults import Saboteur
 from .schedule import ClientParts, Outcome, Schedule
 from .simulation import Simulation
 
 
 def simulate(
-    make_engine: MakeEngine, schedule: Schedule, parts: ClientParts | None = None
+    make_engine: MakeEngine,
+    schedule: Schedule,
+    parts: ClientParts | None = None,
+    saboteur: Saboteur | None = None,
 ) -> Outcome:
     """Run *schedule*, then stop the faults and compare the final states."""
-    return trio.run(play, make_engine, schedule, parts, clock=MockClock())
+    return trio.run(play, make_engine, schedule, parts, saboteur, clock=MockClock())
 
 
 async def play(
-    make_engine: MakeEngine, schedule: Schedule, parts: ClientParts | None = None
+    make_engine: MakeEngine,
+    schedule: Schedule,
+    parts: ClientParts | None = None,
+    saboteur: Saboteur | None = None,
 ) -> Outcome:
     """Run *schedule* inside trio, on a `MockClock`."""
     async with trio.open_nursery() as nursery:
-        simulation = Simulation(make_engine, schedule, parts or ClientParts(), nursery)
+        simulation = Simulation(
+            make_engine, schedule, parts or ClientParts(), nursery, saboteur
+        )
         await simulation.start()
         for _ in range(schedule.steps):
             await simulation.step()

@@ -17,7 +17,7 @@ from roundel_service.domain.record import Record
 from roundel_service.testing import MakeEngine
 
 from .browser import Browser
-from .faults import Fault
+from .faults import Fault, Saboteur
 from .operations import READ, OperationGenerator
 from .oracle import Oracle, one_by_one
 from .peers import Deltas, Peer, Recounts
@@ -37,6 +37,7 @@ class Simulation:
         schedule: Schedule,
         parts: ClientParts,
         nursery: trio.Nursery,
+        saboteur: Saboteur | None = None,
     ) -> None:
         self._faults = schedule.faults
         self._client_parts = parts
@@ -49,7 +50,11 @@ class Simulation:
         self._applied: list[Operation] = []
         self._record: Record | None = None
         self._server = Server(
-            make_engine, schedule, on_change=self._on_change, nursery=nursery
+            make_engine,
+            schedule,
+            on_change=self._on_change,
+            nursery=nursery,
+            saboteur=saboteur,
         )
         self._browser = Browser(
             self._server,
@@ -71,6 +76,9 @@ class Simulation:
             (self._browser.disconnect_after_hello, 4, Fault.CUT),
             (self._browser.fetch, 8, Fault.RACE),
             (self._restart, 3, Fault.RESTART),
+            (self._lose_mailbox, 3, Fault.EVICTED),
+            (self._damage_mailbox, 3, Fault.DAMAGED),
+            (self._delete_user, 3, Fault.DAMAGED),
         ]
         possible = [w for w in weighted if w[2] is None or w[2] in self._faults]
         return [w[0] for w in possible], [w[1] for w in possible]
@@ -109,9 +117,9 @@ class Simulation:
         return self._random.random() < rate
 
     async def _apply(self, operation: Operation) -> None:
-        await self._server.apply(operation)
-        if isinstance(operation, DeleteUser):
-            return  # each call starts another epoch
+        is_accepted = await self._server.apply(operation)
+        if not is_accepted or isinstance(operation, DeleteUser):
+            return  # each deletion starts another epoch
         self._applied.append(operation)
         if Fault.REPEAT in self._faults and self._chance(0.3):
             # A caller without a response repeats the operation.
@@ -160,6 +168,20 @@ class Simulation:
         )
         await self._apply(self._random.choice(makers)())
 
+    async def _delete_user(self) -> None:
+        await self._apply(self._operations.delete_user())
+
+    async def _lose_mailbox(self) -> None:
+        record = await self._server.lose_mailbox()
+        if record is not None:
+            self._record = record
+            self._oracle.record_state(record)
+            for peer in self._peers:
+                peer.change(record.badge.unread, is_published=False)
+
+    async def _damage_mailbox(self) -> None:
+        self._server.damage_mailbox()
+
     async def _wait(self) -> None:
         await self._server.pass_time(self._random.choice((3.0, 10.0, 30.0)))
 
@@ -173,15 +195,20 @@ class Simulation:
 
     async def settle(self) -> Outcome:
         """Stop the faults, wait one heartbeat, and return the wrong final states."""
+        # Only a new stream finds out that its mailbox was lost.
+        settles_at = self._server.now
+        if Fault.EVICTED in self._faults:
+            settles_at += TIMEOUTS.max_age
         self._faults = frozenset()
         self._server.engine.stop_faults()
+        await self._server.repaired_record()
         self._browser.stop_faults()
         quiet_for = 0
         for _ in range(60):
             await self._browser.deliver_all()
             is_quiet = all(tab.is_quiet for tab in self._browser.tabs)
             quiet_for = quiet_for + 1 if is_quiet else 0
-            if quiet_for == 2:
+            if quiet_for >= 2 and self._server.now > settles_at:
                 break
             await self._server.pass_time(TIMEOUTS.ping + 1.0)
         self._browser.apply_all_fetched()

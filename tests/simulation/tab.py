@@ -10,6 +10,7 @@ from random import Random
 from typing import Protocol, final
 
 from roundel import Event, Source, State, read_last_event_id, stream_headers
+from roundel_service.engines.base import EngineUnavailable
 from roundel_service.streams.hub import Hub
 from roundel_service.streams.subscribe import SubscribeRequest
 
@@ -99,7 +100,11 @@ class Tab:
 
     async def _open(self, hub: Hub, now: float) -> None:
         field = dict(self.source.request_headers()).get("Last-Event-ID")
-        channel = await hub.channel(self._user)
+        try:
+            channel = await hub.channel(self._user)
+        except EngineUnavailable:
+            self.source.receive_error(now=now)
+            return
         request = SubscribeRequest(last_event_id=read_last_event_id(field))
         subscriber = hub.subscribe(channel, self.page.view, request)
         self._lease = hub.lease(subscriber)

@@ -22,6 +22,8 @@ WRONG = {
     Fault.LOSS.value: BOTH,
     Fault.BYPASS.value: BOTH,
     Fault.READ_TWICE.value: {"±1 deltas"},
+    Fault.EVICTED.value: BOTH,
+    Fault.DAMAGED.value: set(),
     "all together, and restarts": BOTH,
 }
 

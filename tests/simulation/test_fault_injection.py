@@ -23,6 +23,7 @@ IGNORES_PINGS = ClientParts(page=fault_injectors.page_without_pings)
         (None, fault_injectors.increments_count),
         (None, fault_injectors.retracts_without_version),
         (Fault.RESTART, fault_injectors.reuses_epochs),
+        (Fault.EVICTED, fault_injectors.repeats_epochs),
     ],
 )
 def test_wrong_engine_is_detected(fault, engine):

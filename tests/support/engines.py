@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import final
 
 import pytest
 
@@ -17,6 +18,7 @@ from roundel_service.engines.base import Engine
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from roundel_service.engines.valkey.engine import ValkeyEngine
+from roundel_service.engines.valkey.keys import Keys
 from roundel_service.testing import EngineTraits, MakeEngine, Setup
 from support import valkey_server
 
@@ -51,22 +53,37 @@ def sqlite(tmp_path: Path) -> MakeEngine:
 
 @pytest.fixture
 def redis(store_urls: valkey_server.Urls) -> MakeEngine:
-    return _shared_engine(store_urls("redis"))
+    return SharedStore(store_urls("redis"))
 
 
 @pytest.fixture
 def valkey(store_urls: valkey_server.Urls) -> MakeEngine:
-    return _shared_engine(store_urls("valkey"))
+    return SharedStore(store_urls("valkey"))
 
 
-def _shared_engine(url: str) -> MakeEngine:
-    prefix = secrets.token_hex(4)
+@final
+class SharedStore:
+    """Makes engines on one store, and loses and damages its mailboxes."""
 
-    def make(setup: Setup) -> Engine:
-        store_url = f"{url}?prefix={prefix}-{setup.name}"
-        return ValkeyEngine(store_url, setup.limits, clock=setup.clock)
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._prefix = secrets.token_hex(4)
 
-    return make
+    def __call__(self, setup: Setup) -> Engine:
+        url = f"{self._url}?prefix={self._prefix}-{setup.name}"
+        return ValkeyEngine(url, setup.limits, clock=setup.clock)
+
+    def lose(self, name: str, user: str) -> None:
+        """Delete the mailbox of *user* in the store of a setup's *name*."""
+        valkey_server.execute(self._url, "DEL", self._mailbox(name, user))
+
+    def damage(self, name: str, user: str) -> None:
+        """Make the revision of the mailbox of *user* unreadable."""
+        key = self._mailbox(name, user)
+        valkey_server.execute(self._url, "HSET", key, "w", "x")
+
+    def _mailbox(self, name: str, user: str) -> str:
+        return Keys(f"{self._prefix}-{name}").user(user)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NoReturn, final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -144,12 +145,8 @@ class Server:
         return self._execute(("DUMP", key), _parse_bytes)
 
     def _execute(self, words: Sequence[str | bytes], parse: Callable) -> Any:
-        encoded = [w.encode() if isinstance(w, str) else w for w in words]
-        lines = [b"*%d" % len(words), *(b"$%d\r\n%b" % (len(w), w) for w in encoded)]
         with self._connect() as connection:
-            connection.sendall(b"\r\n".join([*lines, b""]))
-            with connection.makefile("rb") as reply:
-                return parse(reply)
+            return _exchange(connection, words, parse)
 
     def _connect(self) -> socket.socket:
         connection = socket.create_connection((self.host, self.port), 5.0)
@@ -185,6 +182,23 @@ class Server:
             self._process.wait()
         self._reserved.close()
         shutil.rmtree(Path(self.directory), ignore_errors=True)
+
+
+def execute(url: str, *words: str | bytes) -> Any:
+    """Execute one command at the server of *url*, without TLS and credentials."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), 5.0) as connection:
+        return _exchange(connection, words, _parse_reply)
+
+
+def _exchange(
+    connection: socket.socket, words: Sequence[str | bytes], parse: Callable
+) -> Any:
+    encoded = [w.encode() if isinstance(w, str) else w for w in words]
+    lines = [b"*%d" % len(words), *(b"$%d\r\n%b" % (len(w), w) for w in encoded)]
+    connection.sendall(b"\r\n".join([*lines, b""]))
+    with connection.makefile("rb") as reply:
+        return parse(reply)
 
 
 def _parse_bytes(lines) -> bytes:

@@ -45,7 +45,7 @@ MAX_ROW: Final = 1 << 22
 """Maximum length of a row in characters; written rows are far below it."""
 
 _T = TypeVar("_T")
-_Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+_Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 _Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**60)]
 _FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]

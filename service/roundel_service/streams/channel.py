@@ -66,6 +66,13 @@ class UserChannel:
     def _live_histories(self) -> list[ViewHistory]:
         return [history for reference in self._views if (history := reference())]
 
+    def _replace_histories(self) -> None:
+        # A running history takes no longer epoch, and an engine never makes one: the
+        # stored epoch was changed by hand. New streams get new histories.
+        self._views = ()
+        for subscriber in self.subscribers:
+            subscriber.end("shed")
+
     def update(self, record: Record) -> None:
         """Append *record* to the view histories and wake the streams.
 
@@ -82,8 +89,11 @@ class UserChannel:
             if after == before:
                 self.record = record
                 return
-        is_revoked = new.disconnected_at != old.disconnected_at
+        # A store that lost the mailbox lost the earlier disconnect too.
+        is_revoked = new.disconnected_at > old.disconnected_at
         self.record = record
+        if len(new.epoch) > len(old.epoch):
+            self._replace_histories()
         for history in self._live_histories():
             history.update(record)
         self.wakeup.notify()

@@ -63,3 +63,6 @@ class ActiveExpiry:
         for user, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
                 self._queue.set(user, now + RETRY_AFTER)
+            else:
+                # Without a change the engine does not report the next expiry.
+                self.schedule(user, result.mailbox.expires_at)

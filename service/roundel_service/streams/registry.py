@@ -52,7 +52,8 @@ class StreamRegistry:
     _retry: float = attrs.field(kw_only=True)
     _random: Callable[[], float] = attrs.field(kw_only=True)
     _metrics: Metrics = attrs.field(kw_only=True)
-    _subscribers: set[Subscriber] = attrs.field(factory=set, init=False)
+    # A dict has an order, so a drain ends the streams in that of their starts.
+    _subscribers: dict[Subscriber, None] = attrs.field(factory=dict, init=False)
     _polls: int = attrs.field(default=0, init=False)
     is_draining: bool = attrs.field(default=False, init=False)
 
@@ -65,14 +66,14 @@ class StreamRegistry:
         channel = subscriber.channel
         if self.is_draining:
             subscriber.end("drain")
-        elif subscriber.disconnected_at != channel.record.mailbox.disconnected_at:
+        elif subscriber.disconnected_at < channel.record.mailbox.disconnected_at:
             # The user's streams were ended after this request was authorized.
             subscriber.end("revoked")
         elif self._is_full(channel):
             subscriber.end("shed")
         if subscriber.close_reason is None:
             # A rejected stream ends in a moment and is not counted.
-            self._subscribers.add(subscriber)
+            self._subscribers[subscriber] = None
             channel.subscribers.add(subscriber)
 
     def _is_full(self, channel: UserChannel) -> bool:
@@ -99,7 +100,7 @@ class StreamRegistry:
     def remove(self, subscriber: Subscriber, seconds: float) -> None:
         """Remove *subscriber* and log its end, after *seconds* of service."""
         channel = subscriber.channel
-        self._subscribers.discard(subscriber)
+        self._subscribers.pop(subscriber, None)
         channel.subscribers.discard(subscriber)
         if self._presence is not None:
             self._presence.update(channel.user)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Collection, Sequence
 from weakref import ref
 
+import attrs
 import pytest
 import trio
 
@@ -23,6 +24,8 @@ from roundel_service.engines.base import (
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.streams.channel import UserChannel
 from roundel_service.streams.hub import Hub
+from roundel_service.streams.subscribe import SubscribeRequest
+from roundel_service.streams.view_history import View
 from support.mailboxes import note
 
 
@@ -113,6 +116,19 @@ async def test_expiry_after_an_early_removal(autojump_clock, hub, engine):
 
     assert ["Expire", "Expire"] == engine.applied[3:]
     assert unread(channel) == 0
+
+
+async def test_expiry_after_a_deletion(autojump_clock, hub):
+    """An item of a deleted mailbox does not prevent the expiry of a later one."""
+    channel = await hub.channel("alice")
+    await hub.apply("alice", note("a", ttl=5))
+    await hub.delete_user("alice")
+    await hub.apply("alice", note("b", ttl=9))
+    await trio.sleep(8)
+    before = unread(channel)
+    await trio.sleep(2)
+
+    assert (1, 0) == (before, unread(channel))
 
 
 async def test_expiry_is_retried(autojump_clock, hub, engine):
@@ -265,3 +281,24 @@ async def test_expiry_survives_any_error(autojump_clock, hub, engine, monkeypatc
     await trio.sleep(RETRY_AFTER)
 
     assert unread(channel) == 0
+
+
+async def test_epoch_that_was_changed_by_hand(autojump_clock, hub, engine):
+    """Streams of an epoch shorter than the next one end, and new ones begin."""
+    await hub.apply("alice", note("a"))
+    record = await engine.read("alice")
+    short = attrs.evolve(record.mailbox, epoch="e")
+    engine.rewind("alice", Record(short))
+    channel = await hub.channel("alice")
+    subscriber = hub.subscribe(channel, View("items"), SubscribeRequest())
+    with hub.lease(subscriber):
+        await hub.delete_user("alice")
+        await hub.apply("alice", note("b"))
+        await hub.apply("alice", note("c"))
+
+        assert "shed" == subscriber.close_reason
+
+    again = hub.subscribe(channel, View("items"), SubscribeRequest())
+
+    assert b"snapshot" in b"".join(again.data_to_send(trio.current_time()))
+    assert 2 == unread(channel)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import cast, final
 
+import structlog
 import trio
 
 from ...domain.operations import Retract
@@ -46,6 +47,8 @@ from .planner import WritePlanner
 from .presence import PresenceStore
 from .secret import StoreSecret
 from .url import parse_url
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 __all__ = ["IncompatibleLayout", "ValkeyEngine"]
 
@@ -115,8 +118,12 @@ class ValkeyEngine:
 
     def _notify(self, user: str, record: Record) -> None:
         for listener, users in self._listeners:
-            if user in users:
+            if user not in users:
+                continue
+            try:
                 listener(user, record)
+            except Exception:  # one user's record must not end the engine
+                log.exception("listener failed", user=user)
 
     def _is_watched(self, user: str) -> bool:
         return any(user in users for _, users in self._listeners)
