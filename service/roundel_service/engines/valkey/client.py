@@ -54,7 +54,6 @@ async def connect(url: StoreUrl, *, command_timeout: float) -> AnyClient:
         "use_tls": url.has_tls,
         "request_timeout": round(1_000 * command_timeout),
         "reconnect_strategy": _RECONNECT,
-        "client_name": "roundel",
         "lazy_connect": True,
     }
     if url.password is not None:

@@ -13,7 +13,7 @@ from ..base import EngineUnavailable
 from .client import Command
 from .connection import StoreRefused
 from .keys import Keys
-from .scripts import CHECK_WRITABLE
+from .scripts import CHECK_WRITABLE, MISSING_PERMISSIONS
 from .store import Store
 
 LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
@@ -23,6 +23,11 @@ LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
 @final
 class IncompatibleLayout(Exception):  # noqa: N818, it names the state of the store
     """The store has another layout or another number of shards than this node."""
+
+
+def missing_permissions(keys: Keys) -> Command:
+    """Return the command that lists the access rules that the store's user lacks."""
+    return MISSING_PERMISSIONS.call([], [keys.unused(0), f"~{keys.prefix}:*"])
 
 
 @final
@@ -37,13 +42,21 @@ class StoreMetadata:
     async def verify(self) -> None:
         """Create the metadata of a new store, or compare those of an existing one.
 
-        Raises `IncompatibleLayout` and `EngineUnavailable`. A store without metadata
+        Raises `IncompatibleLayout`, and `EngineUnavailable`, also if the user of the
+        connection lacks permissions. A store without metadata
         that refuses writes can be read; it is verified when it accepts them.
         """
         key, shards = self._keys.metadata, f"{self._keys.shards}"
         expected = [LAYOUT.encode(), shards.encode()]
         read: Command = ["HMGET", key, "layout", "shards"]
-        (found,) = await self._store.run_or_raise([read])
+        permissions = missing_permissions(self._keys)
+        found, missing = await self._store.run_or_raise([read, permissions])
+        if missing:
+            # A script that may not run one of its commands has half of its effect.
+            rules = b" ".join(missing).decode()
+            raise EngineUnavailable(
+                f"the store at {self._store.url}: its user lacks {rules}"
+            )
         if None in found and not _disagrees(found, expected):
             commands: list[Command] = [
                 ["HSETNX", key, "layout", LAYOUT],

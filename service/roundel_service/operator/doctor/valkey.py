@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
@@ -10,14 +12,18 @@ import attrs
 
 from ...engines.base import EngineUnavailable
 from ...engines.valkey.client import Command
+from ...engines.valkey.connection import StoreRefused
+from ...engines.valkey.keys import Keys
+from ...engines.valkey.metadata import missing_permissions
 from ...engines.valkey.store import Store
 from ...engines.valkey.url import StoreUrl, parse_url
-from .finding import Finding, failure, latency
+from .finding import Finding, failure, latency, ok
 from .server_info import Info, check_cluster, check_server, parse_info, primaries
 
 SLOW_REPLY: Final = 0.01
 """Latency of a reply from which the finding is a warning, in seconds."""
 
+_COMMAND: Final = re.compile("run the '([a-z|]+)' command")
 _PINGS: Final = 20
 _SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write", "maxmemory-policy")
 
@@ -45,6 +51,8 @@ async def examine(url: str) -> list[Finding]:
 async def _examine_server(url: StoreUrl) -> list[Finding]:
     store = Store(url)
     try:
+        if missing := await _missing_rules(store):
+            return [_permissions(missing)]
         info, clock_offset = await _server_info(store)
         seconds = await _reply_latency(store)
     except EngineUnavailable as error:
@@ -54,8 +62,29 @@ async def _examine_server(url: StoreUrl) -> list[Finding]:
     advice = "every call waits for several replies; use a faster network or server"
     return [
         *check_server(info, str(url), clock_offset),
+        _permissions([]),
         latency("a reply", seconds, slow=SLOW_REPLY, advice=advice),
     ]
+
+
+async def _missing_rules(store: Store) -> list[str]:
+    """Return the rules that the access list of the URL's user lacks."""
+    try:
+        (missing,) = await store.run_or_raise(
+            [missing_permissions(Keys(store.url.prefix))]
+        )
+    except StoreRefused as error:
+        if error.code != "PERMISSIONDENIED":
+            raise
+        return [f"+{name}" for name in _COMMAND.findall(str(error))] or [str(error)]
+    return [_text(rule) for rule in missing]
+
+
+def _permissions(missing: Sequence[str]) -> Finding:
+    if not missing:
+        return ok("permissions", "the user may run each command of the engine")
+    rules = " ".join(missing)
+    return failure("permissions", f"the user lacks {rules}; set them by ACL SETUSER")
 
 
 async def _server_info(store: Store) -> tuple[Info, float]:

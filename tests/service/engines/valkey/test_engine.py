@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,9 +16,11 @@ from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
+from roundel_service.operator import doctor
 from support import valkey_server
 from support.relay import Relay
 from support.valkey_nodes import (
+    USERS,
     accepts_writes,
     eventually,
     notification,
@@ -26,6 +29,8 @@ from support.valkey_nodes import (
 )
 
 DAY = 86_400
+REPOSITORY = Path(__file__).parents[4]
+NEEDED_ELSEWHERE = ["+hello", "+auth", "+ping", "+select", "+cluster|slots"]
 START = 1_763_690_000.0
 
 
@@ -237,3 +242,63 @@ async def test_calls_time_out_without_the_store(store, nursery):
             async with trio.open_nursery() as calling:
                 for call in calls:
                     calling.start_soon(fails, call)
+
+
+def least_privileges() -> list[str]:
+    """Return the rules of the user that the documentation shows."""
+    page = (REPOSITORY / "docs/how-to/scale-out.md").read_text()
+    rule = page.partition("ACL SETUSER roundel ")[2].partition("```")[0]
+    return rule.replace(">PASSWORD", ">secret").split()
+
+
+async def test_least_privileges(store, nursery):
+    """A user with the documented permissions can do everything."""
+    store.execute("ACL", "SETUSER", "least", *least_privileges())
+    url = f"valkey://least:secret@{store.address}"
+    async with run_node(url) as one, run_node(url) as other:
+        await one.engine.check()
+        work = [
+            (user, Notify(id="1", category="c", title="t", source="s"))
+            for user in USERS
+        ]
+        await one.engine.apply(work)
+        assert sorted(USERS) == await other.engine.holders(Retract(source="s"))
+        await one.engine.apply([(user, Retract(source="s")) for user in USERS[1:]])
+        await one.engine.apply([(USERS[2], DeleteUser("new"))])
+        assert "v" == await one.engine.claim("k", "v", ttl=9.0)
+        assert "v" == await other.engine.claimed("k")
+        assert [0] == await one.engine.report_presence({"alice": 1}, ttl=9.0)
+        assert [1] == await other.engine.report_presence({"alice": 0}, ttl=9.0)
+        assert {*USERS} == {*await one.engine.users(None, 99)}
+        for log in ("DEL", "SET"):
+            key = Keys("roundel").log(Keys("roundel").shard(USERS[0]))
+            store.execute(log, key, *(["x"] if log == "SET" else []))
+            await one.engine.apply([(USERS[0], notification(log))])
+        await wait_until_consistent(url, [one, other])
+
+
+@pytest.mark.parametrize("rule", [r for r in least_privileges() if r[0] in "+~"])
+async def test_missing_permission(rule, store, nursery):
+    """Without one of the documented permissions nothing is half done, and it is named.
+
+    Some are needed by a cluster, or by the client library, which does without them.
+    """
+    rules = [r for r in least_privileges() if r != rule]
+    store.execute("ACL", "SETUSER", "less", *rules)
+    store.execute("SCRIPT", "FLUSH")
+    url = f"valkey://less:secret@{store.address}"
+    engine = ValkeyEngine(url)
+    await nursery.start(engine.run)
+    if rule in NEEDED_ELSEWHERE:
+        await engine.check()
+        return
+    name = "key" if rule[0] == "~" else rule[1:].partition("|")[0]
+    with pytest.raises(EngineUnavailable, match=name):
+        await engine.check()
+    (result,) = await engine.apply([("alice", notification("1"))])
+
+    assert isinstance(result, EngineUnavailable)
+    assert [] == store.execute("KEYS", "*u:alice")
+    (finding,) = await doctor.examine(url)
+    assert "failure" == finding.level
+    assert rule.partition("|")[0][1:] in finding.message
