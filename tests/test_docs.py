@@ -465,6 +465,10 @@ LIMITS = {
     "seconds between two requests of a connection": (
         server.ServerLimits().keep_alive_timeout
     ),
+    "open requests of an HTTP/2 connection": server.ServerLimits().max_streams,
+    "HTTP/2 frames without content, such as PING, SETTINGS and resets": (
+        server.ServerLimits().max_overhead
+    ),
     "connections beyond the streams": service.SPARE_CONNECTIONS,
     "seconds for the first use of a ticket": tickets.TICKET_TTL,
     "seconds that a ticket reopens its stream, `session`": tickets.MAX_SESSION,

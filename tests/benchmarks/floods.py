@@ -2,13 +2,13 @@
 
     python tests/benchmarks/floods.py [--seconds 2] [--connections 1,20] [--only PING]
 
-`roundel serve` runs on one core. The floods run on another one; a connection that the
-service closes is opened again at once. Beside them one bystander sends GET /livez over
-HTTP/1.1 and another over HTTP/2, one request after the other. The table has the longest
+`roundel serve` runs on one core, and the floods on the other; a connection that the
+service closes is opened again at once. One bystander sends GET /livez over HTTP/1.1,
+and one over HTTP/2, one request after the other. The table has the longest
 wait of each in milliseconds, and the longest CPU time that the service used during one
 wait. The second does not depend on other programs of the machine. Then comes how often
 the service closed a flood. The last column is the longest CPU time that connections in
-memory work between two turns of another task.
+memory work between two turns of another task, without garbage collections.
 """
 
 from __future__ import annotations
@@ -261,7 +261,9 @@ def measure(names: list[str], counts: list[int], seconds: float) -> None:
                 time.sleep(1.0)  # The service imports modules behind its start.
                 times = longest_waits(port, stat, seconds)
                 number = closed.value  # type: ignore[attr-defined]
+            gc.disable()
             turn = trio.run(longest_turn, content, count)
+            gc.enable()
             cells = [f"{1e3 * each:.1f}" for each in times]
             row = [name, count, *cells, number, f"{1e3 * turn:.1f}"]
             print("|", " | ".join(map(str, row)), "|", flush=True)
@@ -280,7 +282,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     os.sched_setaffinity(0, CORES[-1:])
     prepare_process()
-    gc.freeze()
     measure(names, counts, asked.seconds)
 
 
