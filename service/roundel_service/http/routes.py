@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..streams.hub import Hub
 from . import openapi
 from .access_control import AccessControl
-from .handlers.notify import NotifyHandlers
+from .handlers.batch import BatchHandler
+from .handlers.notify import NotifyHandler
 from .handlers.producers import ProducerHandlers
 from .handlers.stream import StreamHandler
 from .handlers.users import UserHandlers
@@ -16,12 +17,11 @@ from .router import Route
 
 def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
     """Return the route of every operation."""
-    notify, users = NotifyHandlers(hub, access), UserHandlers(hub, access)
-    producers = ProducerHandlers(hub, access)
+    users, producers = UserHandlers(hub, access), ProducerHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
-        Route("POST", "/v1/notify", notify.notify),
-        Route("POST", "/v1/batch", notify.batch),
+        Route("POST", "/v1/notify", NotifyHandler(hub, access).notify),
+        Route("POST", "/v1/batch", BatchHandler(hub, access).batch),
         Route("DELETE", "/v1/items", producers.retract),
         Route("PUT", gauge, producers.set_gauge),
         Route("DELETE", gauge, producers.drop_gauge),

@@ -1,0 +1,164 @@
+"""Publish requests: what notify and batch have in common.
+
+All requests that are published together are handed to the hub in one `apply_all()`, so
+that an engine can commit them together. A request that fails gets a `Problem` in its
+place, and so does a recipient that cannot be served; the others take effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from hashlib import blake2b
+from typing import TypeAlias, final
+
+import attrs
+import trio
+
+from ...domain.mailbox_builder import TooManyCategories
+from ...domain.revocation import RETENTION
+from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
+from ...streams.hub import Hub
+from .. import decoding, problems, schemas
+from ..ndjson import NdjsonLine
+from ..problems import Problem
+from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
+from ..ulid import new_id
+
+
+@final
+@attrs.frozen
+class PublishRequest:
+    """A valid *notification*, its *data* and *size* in bytes, and the key's *op_id*.
+
+    *recipients* maps each user to the problem of the name, if it has one.
+    """
+
+    notification: schemas.NotifyRequest
+    data: object
+    size: int
+    op_id: str | None
+    recipients: Mapping[str, Problem | None]
+
+    def operations(self, now: float) -> list[UserOperation]:
+        """Return an operation for each recipient with a valid name."""
+        create = partial(
+            self.notification.operation,
+            data=self.data,
+            size=self.size,
+            op_id=self.op_id,
+        )
+        return [
+            (user, create(new_id(now)))
+            for user, problem in self.recipients.items()
+            if problem is None
+        ]
+
+
+ParsedRequest: TypeAlias = Problem | PublishRequest
+
+
+def parse_request(body: NdjsonLine, key: str | None) -> ParsedRequest:
+    """Return the publish request in *body* with its idempotency *key*, or a problem."""
+    if isinstance(body, Problem):
+        return body
+    try:
+        notification = decoding.decode_body(body, schemas.NotifyRequest)
+        op_id = None if key is None else _hash(key)
+        data = decoding.decode_data(notification)
+        size = decoding.item_size(notification)
+        recipients = decoding.check_recipients(notification.to)
+    except Problem as problem:
+        return problem
+    if len(recipients) == 1 and (invalid := next(iter(recipients.values()))):
+        # Before the key is claimed: a corrected call may use it.
+        return invalid
+    return PublishRequest(notification, data, size, op_id, recipients)
+
+
+def recipient_count(publish: ParsedRequest) -> int:
+    """Return the number of mailboxes that *publish* is charged for."""
+    return 0 if isinstance(publish, Problem) else len(publish.recipients)
+
+
+async def publish_all(
+    hub: Hub, publishes: list[ParsedRequest]
+) -> list[Problem | NotifyResponse]:
+    """Apply all *publishes* together, and return the response of each."""
+    await _claim_keys(hub, publishes)
+    now = hub.clock()
+    operations = [
+        operation
+        for publish in publishes
+        if isinstance(publish, PublishRequest)
+        for operation in publish.operations(now)
+    ]
+    results = iter(await hub.apply_all(operations))
+    return [
+        publish if isinstance(publish, Problem) else _response(publish, results)
+        for publish in publishes
+    ]
+
+
+async def _claim_keys(hub: Hub, publishes: list[ParsedRequest]) -> None:
+    """Claim each idempotency key for its body; a problem replaces its request.
+
+    The claims run concurrently: each may wait for the engine.
+    """
+    keyed = [
+        (at, publish)
+        for at, publish in enumerate(publishes)
+        if isinstance(publish, PublishRequest) and publish.op_id is not None
+    ]
+    if not keyed:
+        return
+
+    async def claim(at: int, publish: PublishRequest) -> None:
+        name = f"notify {publish.op_id}"
+        body = schemas.content_hash(publish.notification)
+        try:
+            first = await hub.engine.claim(name, body, ttl=RETENTION)
+            if first != body:
+                publishes[at] = Problem("idempotency-key-reused")
+        except EngineUnavailable as error:
+            publishes[at] = problems.engine_unavailable(error)
+
+    async with trio.open_nursery() as nursery:
+        for at, publish in keyed:
+            nursery.start_soon(claim, at, publish)
+
+
+def _response(
+    publish: PublishRequest, results: Iterator[ApplyResult]
+) -> Problem | NotifyResponse:
+    """Take the results of *publish*; the problem of a sole recipient is returned."""
+    found = [
+        (user, problem or _recipient_result(user, next(results)))
+        for user, problem in publish.recipients.items()
+    ]
+    _, first = found[0]
+    if len(found) == 1 and isinstance(first, Problem):
+        return first
+    return NotifyResponse(
+        [
+            RecipientProblem(user, result.document())
+            if isinstance(result, Problem)
+            else result
+            for user, result in found
+        ]
+    )
+
+
+def _recipient_result(user: str, result: ApplyResult) -> Problem | RecipientResult:
+    if isinstance(result, TooManyCategories):
+        return problems.too_many_categories(str(result))
+    if isinstance(result, EngineUnavailable):
+        return problems.engine_unavailable(result)
+    badge = result.badge
+    assert result.item is not None
+    total = BadgeTotal(badge.unread, badge.unseen, badge.more)
+    return RecipientResult(user, result.item, badge.v, badge.epoch, total)
+
+
+def _hash(key: str) -> str:
+    return blake2b(key.encode(), digest_size=16).hexdigest()
