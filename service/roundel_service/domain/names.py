@@ -21,12 +21,10 @@ CATEGORY_NAME: Final = r"[a-z0-9._-]{1,64}"
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _SPACE = r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
-# Without lookaround, which some clients' engines lack. `\s` differs between them.
-USER_NAME: Final = (
-    rf"[^#{_SPACE}{_CONTROL}]"
-    rf"(?:[^{_CONTROL}]{{0,{MAX_USER_NAME - 2}}}[^{_SPACE}{_CONTROL}])?"
-)
-"""Pattern of a user name, apart from surrogates and the length in bytes."""
+# Without lookaround, which some clients' engines lack. `\s` differs between them, and
+# so does what one character is: the length is not in the pattern.
+USER_NAME: Final = rf"[^#{_SPACE}{_CONTROL}](?:[^{_CONTROL}]*[^{_SPACE}{_CONTROL}])?"
+"""Pattern of a user name, apart from its length and from surrogates."""
 
 _UNFIT = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
 

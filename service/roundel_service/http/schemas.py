@@ -33,7 +33,7 @@ _NULL = Raw(b"null")
 # A bare `$` also matches before a final line end.
 _END = r"$(?!\n)"
 _USER = {"pattern": f"^{USER_NAME}$", "minLength": 1, "maxLength": MAX_USER_NAME}
-# The rule of bytes has no pattern, and a problem has to say which rule was broken: so
+# The length in bytes has no pattern, and a problem has to say which rule was broken: so
 # `check_user_name()` decides.
 User = Annotated[str, Meta(extra_json_schema=_USER)]
 Category = Annotated[str, Meta(pattern=f"^{CATEGORY_NAME}{_END}")]
