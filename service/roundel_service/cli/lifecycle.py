@@ -40,22 +40,23 @@ async def run(
     `app.run()`.
     """
     reloads = trio.CancelScope()
-
-    async def shutdown() -> None:
-        await wait_for_drain()
-        reloads.cancel()
-        await service_manager.notify("STOPPING=1")
-
-    run_app = partial(
-        run_service,
-        service,
-        settings,
-        shutdown=shutdown,
-        app=app,
-        share_port=share_port,
-    )
     with trio.open_signal_receiver(RELOAD_SIGNAL) as signals:
         async with trio.open_nursery() as nursery:
+
+            async def shutdown() -> None:
+                await wait_for_drain()
+                reloads.cancel()
+                # The drain does not wait for the manager.
+                nursery.start_soon(service_manager.notify, "STOPPING=1")
+
+            run_app = partial(
+                run_service,
+                service,
+                settings,
+                shutdown=shutdown,
+                app=app,
+                share_port=share_port,
+            )
             announce(await nursery.start(run_app))
             await service_manager.notify("READY=1")
             with reloads:

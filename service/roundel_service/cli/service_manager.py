@@ -11,7 +11,7 @@ import trio
 VARIABLE = "NOTIFY_SOCKET"
 """The variable with the name of the manager's socket."""
 
-NOTIFY_TIMEOUT = 5.0
+NOTIFY_TIMEOUT = 1.0
 """Seconds that a full socket of the manager can delay a notification."""
 
 

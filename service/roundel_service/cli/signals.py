@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that start a graceful shutdown."""
 
-RELOAD_SIGNAL = signal.SIGHUP
-"""The signal that reads secrets, key files and CORS origins again."""
+# The signal that reads secrets, key files and CORS origins again.
+if sys.platform == "win32":
+    RELOAD_SIGNAL = signal.SIGBREAK
+else:
+    RELOAD_SIGNAL = signal.SIGHUP
 
 
 def ignore_reload_signal() -> None:
