@@ -73,5 +73,5 @@ def _copy(source: Path, part: Path) -> None:
         # that of the source, a copy would allow to forge tickets for the source. Some
         # builds of SQLite would leave it in the free space of its page.
         copy.execute("PRAGMA secure_delete = 1")
-        values = "('generation', 'probe', 'risked', 'secret')"
+        values = "('generation', 'probe', 'risked', 'secret', 'token')"
         copy.execute(f"DELETE FROM meta WHERE key IN {values}")  # noqa: S608

@@ -4,6 +4,10 @@ The *generation* changes each time that acknowledged writes may be missing: in a
 restored backup, and after a crash of the machine without full durability. A record of
 an earlier generation continues in a new epoch, so clients notice that versions may be
 missing.
+
+Each start writes a new *token* to the database and to its lock file. A database with
+another token than its lock file is a copy from before, put back without the engine's
+knowledge, and gets a new generation too.
 """
 
 from __future__ import annotations
@@ -94,22 +98,37 @@ class Database:
         max_claims = str(self._max_claims)
         writer.executescript(schema.BATCH_VIEW.replace("{max_claims}", max_claims))
         meta = _read_meta(writer)
-        identity = _identity(meta, self._durability)
-        _write_meta(writer, identity.items() - meta.items())
+        identity = _identity(meta, self._durability, self._lock.token)
+        self._write_identity(writer, identity, meta)
         self._use(connect(self.path), identity)
         # The log exists as long as a connection is open.
         log_paths = [self.path.with_name(self.path.name + it) for it in LOG_SUFFIXES]
         self._files = {path: _inode(path) for path in (self._given_path, *log_paths)}
         fsync(self.path.parent)
 
+    def _write_identity(
+        self,
+        writer: sqlite3.Connection,
+        identity: Mapping[str, str],
+        meta: Mapping[str, str],
+    ) -> None:
+        """Store what has changed, and the same token in both files."""
+        before = self._lock.token
+        self._lock.write_token(identity["token"], sync=self._durability == "full")
+        try:
+            _write_meta(writer, identity.items() - meta.items())
+        except sqlite3.Error:
+            self._lock.write_token(before)
+            raise
+
     def _open_for_reading(self) -> bool:
         connection = open_read_only(self.path)
         if connection is None:
             return False
         meta = _read_meta(connection)
-        identity = _identity(meta, self._durability)
-        if any(identity[key] != meta.get(key) for key in ("generation", "secret")):
-            # They would be other ones when the file can be written again.
+        # A file of an unknown origin is of another generation until it can be written.
+        identity = _identity(meta, self._durability, self._lock.token)
+        if identity["secret"] != meta.get("secret"):
             connection.close()
             return False
         self._use(connection, identity)
@@ -241,17 +260,25 @@ def _write_meta(connection: sqlite3.Connection, new: Set[tuple[str, str]]) -> No
         connection.execute("COMMIT")
 
 
-def _identity(meta: Mapping[str, str], durability: Durability) -> dict[str, str]:
-    """Return the current *generation* and the *secret*, new ones where needed."""
+def _identity(
+    meta: Mapping[str, str], durability: Durability, token: str
+) -> dict[str, str]:
+    """Return the current *generation* and the *secret*, new ones where needed.
+
+    *token* is that of the lock file. A file with another one is a copy from before.
+    """
     boot, risked = _boot_id(), meta.get("risked", "")
     generation = meta.get("generation")
     if risked not in ("", boot):
         # The machine restarted, so the last acknowledged writes may be missing.
         generation = risked = ""
+    if meta.get("token", token) != token:
+        generation = ""
     return {
         "secret": meta.get("secret") or token_urlsafe(32),
         "generation": generation or token_urlsafe(9),
         "risked": risked if durability == "full" else boot,
+        "token": token_urlsafe(9),
     }
 
 

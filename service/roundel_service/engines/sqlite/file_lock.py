@@ -69,6 +69,7 @@ class FileLock:
         self._descriptor = -1
         self._given_path = path
         self.path = real_path(path)
+        self._lock_path = self.path.with_name(self.path.name + ".lock")
 
     def acquire(self) -> None:
         """Lock the file unless it is locked; create it if necessary.
@@ -93,17 +94,34 @@ class FileLock:
     def _acquire(self) -> None:
         # A lock on the file itself would end when any descriptor of it is closed,
         # and so would SQLite's own locks (POSIX).
-        self._descriptor = _open(self.path.with_name(self.path.name + ".lock"))
+        self._descriptor = _open(self._lock_path)
         _lock(self._descriptor)
         with suppress(OSError):
-            # For the message of another process; a full disk does not take it.
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            # The id is for the message of another process.
+            self.write_token(self.token)
         descriptor = _open(self.path)
         try:
             check_sole_name(self.path, descriptor)
         finally:
             os.close(descriptor)
+
+    @property
+    def token(self) -> str:
+        """The token that `write_token()` stored in the lock file, or `""`."""
+        # The file is not open if the file system is read-only.
+        try:
+            content = self._lock_path.read_text("ascii", "replace").split()
+        except OSError:
+            return ""
+        return content[1] if len(content) > 1 else ""
+
+    def write_token(self, token: str, *, sync: bool = False) -> None:
+        """Store *token* in the lock file."""
+        # Not truncated first: a full disk takes a write into the same block.
+        content = f"{os.getpid():<20}\n{token}\n"
+        os.pwrite(self._descriptor, content.encode(), 0)
+        if sync:
+            os.fsync(self._descriptor)
 
     def release(self) -> None:
         """Release the lock."""

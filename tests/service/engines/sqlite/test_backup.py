@@ -84,6 +84,28 @@ async def test_restored_copy_has_new_epochs(path, copy):
     assert 7 == len({*before, *after, *once_more})
 
 
+@pytest.mark.parametrize("has_lock_file", [True, False])
+async def test_copy_that_no_backup_has_made(path, copy, has_lock_file):
+    """A file that was copied by hand and put back has new epochs, as a backup has."""
+    async with running(path) as engine:
+        await put(engine, "alice", note("1"))
+        before = await epochs(engine, "alice")
+    shutil.copy(path, copy)
+    async with running(path) as engine:
+        assert before == await epochs(engine, "alice")
+        await put(engine, "alice", note("2"))
+    shutil.copy(copy, path)
+    if not has_lock_file:
+        path.with_name(path.name + ".lock").unlink()
+    async with running(path) as engine:
+        after = await epochs(engine, "alice")
+        await put(engine, "alice", note("3"))
+    async with running(path) as engine:
+        again = await epochs(engine, "alice")
+
+    assert before != after == again
+
+
 async def test_existing_file_is_not_overwritten(path, copy):
     """A backup does not replace a file, and two backups do not share a partial file."""
     await open_once(path)

@@ -76,6 +76,7 @@ async def test_start(disk, how, reason):
     async with running(disk.path, durability="full") as engine:
         await put(engine, "alice", note("1", source="s"))
         await engine.claim("k", "v", ttl=99)
+        epoch = (await engine.read("alice")).mailbox.epoch
     disk.refuse(how)
     async with running(disk.path, durability="full") as engine:
         with pytest.raises(EngineUnavailable, match=reason):
@@ -93,7 +94,9 @@ async def test_start(disk, how, reason):
         await engine.check()
         await put(engine, "alice", note("3"))
     async with running(disk.path, durability="full") as engine:
-        assert ["1", "3"] == list((await engine.read("alice")).mailbox.items)
+        mailbox = (await engine.read("alice")).mailbox
+
+    assert (epoch, ["1", "3"]) == (mailbox.epoch, list(mailbox.items))
 
 
 @HOW
