@@ -233,6 +233,19 @@ def test_optional_field_of_a_request_has_no_default(name):
     assert [] == with_default
 
 
+def test_conditional_schemas_name_the_property_of_their_condition():
+    """Redocly checks examples by each schema alone, without unnamed properties."""
+    conditions = [
+        (name, each["properties"].keys())
+        for schema in document()["components"]["schemas"].values()
+        for name, each in schema.get("dependentSchemas", {}).items()
+        if "properties" in each
+    ]
+
+    assert conditions
+    assert all(name in properties for name, properties in conditions)
+
+
 def test_required_properties_are_defined():
     """Redocly asks for each required property beside the list of them."""
     undefined = [

@@ -42,7 +42,8 @@ _RULES: Mapping[str, Json] = {
     "DisconnectRequest": {
         "dependentSchemas": {
             "issued_before": {
-                "properties": {"revoke": {"const": True}},
+                # Redocly forbids what the innermost schema does not name.
+                "properties": {"revoke": {"const": True}, "issued_before": {}},
                 "required": ["revoke"],
             }
         }
