@@ -317,6 +317,7 @@ def test_absent_package_is_named_with_its_extra(absent, arguments, extra):
         env=environment(),
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
 
@@ -335,6 +336,7 @@ def test_reader_of_the_output_may_leave():
         env=environment(),
         stdout=writer,
         stderr=subprocess.PIPE,
+        timeout=60,
         check=False,
     )
     os.close(writer)
@@ -372,19 +374,19 @@ HEAVY = ("joserfc", "quart", "werkzeug", "httpx2", "glide", "jsonschema")
 def test_command_imports_only_what_it_needs(arguments, absent):
     """A start is quick: nothing is imported that a later request may need first.
 
-    `serve` is asked when it writes its line, so before the threads that go on loading.
+    `serve` is asked when it binds its address, so before the threads that load the
+    rest, and `notify` when it connects.
     """
     script = (
-        "import sys, click\n"
+        "import atexit, os, sys\n"
+        "def report():\n"
+        f"    loaded = [each for each in {absent} if each in sys.modules]\n"
+        "    os.write(2, f'loaded {loaded}'.encode())\n"
+        "    os._exit(0)\n"
+        "atexit.register(report)\n"
+        "ends = {'socket.bind', 'socket.connect'}\n"
+        "sys.addaudithook(lambda event, _: event in ends and report())\n"
         "from roundel_service.__main__ import main\n"
-        f"loaded = lambda: [m for m in {absent} if m in sys.modules]\n"
-        "echo = click.echo\n"
-        "def report(text, **options):\n"
-        "    sys.stderr.write(f'loaded {loaded()}')\n"
-        "    sys.stderr.flush()\n"
-        "    __import__('os')._exit(0)\n"
-        "click.echo = report\n"
-        "click.decorators.echo = report\n"
         "main()"
     )
     env = environment(ROUNDEL_URL="http://127.0.0.1:9")
@@ -393,6 +395,7 @@ def test_command_imports_only_what_it_needs(arguments, absent):
         env=env,
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
 
@@ -590,6 +593,7 @@ def test_completion_prints_a_script_of_the_shell(shell, tmp_path):
         env=environment(),
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
     assert "--url" == done.stdout.strip(), done.stderr
