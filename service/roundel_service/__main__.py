@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from .cli.signals import ignore_reload_signal
+
 _EXTRAS = {"glide": "valkey"}
 """The extra that installs a module; `service` installs the others."""
 
 
 def main() -> None:
     """Run the command line."""
+    if sys.argv[1:2] in (["serve"], ["worker"]):
+        # First: the imports take 0.4 s, in which SIGHUP would end the process.
+        ignore_reload_signal()
     try:
         from .cli.main import main as run  # Without the extra there is no click.
 

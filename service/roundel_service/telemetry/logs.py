@@ -7,7 +7,6 @@ caller that does by mistake, and for the messages of errors.
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import logging
 import os
@@ -61,7 +60,7 @@ def writer_of(stream: TextIO | None) -> TextIO | LogWriter:
     A standard stream may be closed, or be no file in a program that embeds this one.
     """
     if stream is None:
-        return io.StringIO()
+        return open(os.devnull, "w")
     try:
         writer = LogWriter(stream.fileno())
     except (OSError, ValueError):

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -160,3 +161,32 @@ def test_output_without_a_reader_at_the_start_is_ignored():
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-"])
+def test_service_runs_without_a_standard_stream(tmp_path, stream):
+    """A supervisor may close the streams that nothing uses."""
+    path = f"{tmp_path}/r.sock"
+    script = f'exec "$@" {stream}'
+    serve = command("serve", "--bind", f"unix:{path}")
+    process = subprocess.Popen(
+        ["bash", "-c", script, "bash", *serve],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + SLACK
+        while not os.path.exists(path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=path, retries=5)
+        ) as client:
+            statuses = [client.get("http://x/v1/badge").status_code for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+
+        assert [401] * 3 == statuses
+        assert 0 == process.wait(timeout=SLACK)
+    finally:
+        process.kill()
+        process.wait()

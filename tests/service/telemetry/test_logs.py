@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -443,3 +444,9 @@ async def test_request_id_is_bound_to_its_tasks(autojump_clock, log):
         *[("slow", "slow")] * 2,
         ("outside", None),
     ] == ids
+
+
+def test_closed_standard_stream_is_ignored():
+    """A process that was started without one logs nothing, and keeps no line."""
+    with logs.writer_of(None) as stream:
+        assert os.devnull == stream.name
