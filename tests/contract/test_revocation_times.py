@@ -81,7 +81,22 @@ async def test_login_in_the_second_of_the_revocation_is_accepted(
     assert ACCEPTED == await statuses(user(world, iat=float(now)))
 
 
-async def test_fraction_of_iat_is_compared_exactly(autojump_clock, world):
+@pytest.mark.parametrize("passed", [0.0, 0.000_3, 0.000_65])
+async def test_login_in_the_millisecond_of_the_revocation_is_accepted(
+    autojump_clock, world, passed
+):
+    """An issuer with `iat` in milliseconds cuts off the rest of its clock, too."""
+    await trio.sleep(5.123_3)
+    await disconnect(world, revoke=True)
+    await trio.sleep(passed)
+    iat = floor(wall_clock() * 1_000) / 1_000
+
+    assert ACCEPTED == await statuses(user(world, iat=iat))
+    assert ACCEPTED == await statuses(world.user())
+    assert REFUSED == await statuses(user(world, iat=iat - 0.001))
+
+
+async def test_fraction_of_iat_is_compared(autojump_clock, world):
     """A token with a fraction is older or newer than the revocation."""
     await trio.sleep(5.5)
     await disconnect(world, revoke=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable, Sequence
-from math import inf, nextafter
+from math import floor, inf, nextafter
 from typing import Any, TypeAlias, final
 
 import attrs
@@ -170,12 +170,7 @@ class Authenticator:
             raise InvalidCredentials("the token has expired")
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
             raise InvalidCredentials("the token's iat or nbf is in the future")
-        if issued_at.is_integer():
-            # RFC 7519 2: most issuers write whole seconds. The token was issued at some
-            # time in that second, and counts as issued at its end: a site may revoke
-            # the tokens of a user and sign the next one in one request.
-            issued_at = nextafter(issued_at + 1, -inf)
-        return User(name=name, expires_at=expires_at, issued_at=issued_at)
+        return User(name=name, expires_at=expires_at, issued_at=_latest_time(issued_at))
 
     def sign(self, user: str, *, ttl: float) -> str:
         """Return a token for *user* that is valid for *ttl* seconds.
@@ -215,6 +210,20 @@ def _check_length(text: str) -> str:
             f"expected a credential of at most {MAX_CREDENTIAL} characters"
         )
     return text
+
+
+def _latest_time(issued_at: float) -> float:
+    """Return the latest time at which a token with this `iat` can have been issued.
+
+    Issuers cut off the rest of their clock: most write whole seconds (RFC 7519 2),
+    others milliseconds. Such a token counts as issued at the end of that unit, so that
+    a site may revoke the tokens of a user and sign the next one in one request.
+    """
+    if issued_at.is_integer():
+        return nextafter(issued_at + 1, -inf)
+    # A float of today in milliseconds is exact to 0.0003.
+    milliseconds = floor(issued_at * 1_000 + 0.001)
+    return nextafter((milliseconds + 1) / 1_000, -inf)
 
 
 def _time_claim(claims: Claims, name: str, missing: float | None = None) -> float:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -17,8 +18,9 @@ from joserfc.jwk import ECKey, OctKey
 from roundel_service.identity.authenticator import (
     MAX_CREDENTIAL,
     Authenticator,
+    _latest_time,
 )
-from roundel_service.identity.callers import Credentials, Producer, User
+from roundel_service.identity.callers import Credentials, Producer
 from roundel_service.identity.errors import InvalidCredentials, WrongRole
 from roundel_service.identity.hmac_key import HmacKey
 from roundel_service.identity.jwks import JwksClient
@@ -193,12 +195,24 @@ async def test_valid_token_identifies_its_user(claims):
     assert ("alice", expected["exp"]) == (user.name, user.expires_at)
 
 
-@pytest.mark.parametrize("iat", [NOW, NOW - 9.75, 999_999.5, 1.5])
-async def test_time_of_issue_has_its_fraction(iat):
-    """A time with a fraction is exact."""
+FRACTIONS = [NOW, NOW - 9.75, 999_999.5, 1.5, -2.25, 987_654.321, 0.001]
+
+
+@pytest.mark.parametrize("iat", [*FRACTIONS, *(n / 1_000 for n in range(1, 999, 7))])
+async def test_time_of_issue_is_the_end_of_its_millisecond(iat):
+    """An issuer may write milliseconds; the token is older than the next one."""
     user = await make_authenticator().user(bearer(signed({**GOOD, "iat": iat})))
 
-    assert iat == user.issued_at
+    assert iat + 0.000_999 < user.issued_at < iat + 0.001_001
+
+
+@pytest.mark.parametrize("millisecond", [0, 1, 122, 123, 124, 500, 999])
+def test_milliseconds_of_today_are_exact(millisecond):
+    """No rounding of a float moves a time into another millisecond."""
+    for second in range(1_763_690_000, 1_763_690_400):
+        iat = float(f"{second}.{millisecond:03}1")
+
+        assert iat < _latest_time(iat) < iat + 0.001
 
 
 @pytest.mark.parametrize("iat", [1_000_000, 1_000_000.0, 999_999, 0, -3, None])
@@ -222,12 +236,12 @@ async def test_unknown_header_parameters_are_ignored():
 async def test_signed_token_is_valid_until_it_expires():
     """`sign()` makes tokens that `user()` accepts, with their time of issue."""
     token = make_authenticator().sign("alice", ttl=60)
-    alice = {"name": "alice", "expires_at": NOW + 60, "issued_at": NOW}
+    by_header = await make_authenticator().user(bearer(token))
+    by_cookie = await make_authenticator().user(Credentials(cookies=(token,)))
 
-    assert User(**alice) == await make_authenticator().user(bearer(token))
-    assert User(**alice, by_cookie=True) == await make_authenticator().user(
-        Credentials(cookies=(token,))
-    )
+    assert ("alice", NOW + 60) == (by_header.name, by_header.expires_at)
+    assert NOW <= by_header.issued_at < NOW + 0.001
+    assert attrs.evolve(by_header, by_cookie=True) == by_cookie
 
 
 async def test_ticket_has_the_times_of_the_credentials_behind_it():
@@ -444,7 +458,8 @@ async def test_latest_of_several_cookies_counts(cookies):
     """The user has the times of the latest login, whose cookie may come last."""
     user = await make_authenticator().user(Credentials(cookies=cookies))
 
-    assert (NOW, True) == (user.issued_at, user.by_cookie)
+    assert user.by_cookie
+    assert NOW <= user.issued_at < NOW + 0.001
 
 
 @pytest.mark.parametrize("kind", ["bearer", "cookies", "ticket", "authorization"])
