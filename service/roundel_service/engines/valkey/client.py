@@ -26,7 +26,7 @@ from glide import (
     TlsAdvancedConfiguration,
 )
 
-from .tls import root_certificates
+from .tls import check_client_certificate, root_certificates
 from .url import StoreUrl
 
 AnyClient: TypeAlias = GlideClient | GlideClusterClient
@@ -41,16 +41,15 @@ _RECONNECT: Final = BackoffStrategy(num_of_retries=4, factor=50, exponent_base=2
 async def connect(url: StoreUrl, *, command_timeout: float) -> AnyClient:
     """Return a client whose commands time out after *command_timeout* seconds.
 
-    Raises `CaFileError` and `GlideError`.
+    Raises `TlsFileError` and `GlideError`.
     """
     # The library's exceptions contain everything that it would log.
     Logger.init(LogLevel.OFF)
     advanced: dict[str, Any] = {"connection_timeout": round(1_000 * CONNECT_TIMEOUT)}
-    if url.ca is not None:
-        authorities = root_certificates(url.ca)
-        advanced["tls_config"] = TlsAdvancedConfiguration(root_pem_cacerts=authorities)
+    if url.has_tls:
+        advanced["tls_config"] = _tls(url)
     options: dict[str, Any] = {
-        "addresses": [NodeAddress(host, port) for host, port in url.addresses],
+        "addresses": _addresses(url),
         "use_tls": url.has_tls,
         "request_timeout": round(1_000 * command_timeout),
         "reconnect_strategy": _RECONNECT,
@@ -72,6 +71,23 @@ async def connect(url: StoreUrl, *, command_timeout: float) -> AnyClient:
             advanced_config=AdvancedGlideClientConfiguration(**advanced),
         )
     )
+
+
+def _addresses(url: StoreUrl) -> list[NodeAddress]:
+    if url.socket is not None:
+        return [NodeAddress(unix_socket_path=url.socket)]
+    return [NodeAddress(host, port) for host, port in url.addresses]
+
+
+def _tls(url: StoreUrl) -> TlsAdvancedConfiguration:
+    """Return the certificates; the library reads those of the client again."""
+    options: dict[str, Any] = {}
+    if url.ca is not None:
+        options["root_pem_cacerts"] = root_certificates(url.ca)
+    if url.cert is not None and url.key is not None:
+        check_client_certificate(url.cert, url.key)
+        options |= {"client_cert_path": url.cert, "client_key_path": url.key}
+    return TlsAdvancedConfiguration(**options)
 
 
 async def execute(client: AnyClient, commands: Sequence[Command]) -> list[object]:

@@ -11,7 +11,7 @@ from glide import GlideError, RequestError
 from ..base import EngineUnavailable
 from .client import CONNECT_TIMEOUT, AnyClient, Command, connect, execute
 from .scripts import SCRIPTS
-from .tls import CaFileError, find_tls_error
+from .tls import TlsFileError, find_connection_error
 from .url import StoreUrl
 
 _LASTING: Final = frozenset(("OOM", "MISCONF", "NOREPLICAS", "PERMISSIONDENIED"))
@@ -83,10 +83,11 @@ class ValkeyConnection:
             with trio.fail_after(self._timeout + 2 * CONNECT_TIMEOUT):
                 client = self._client or await self._connect()
                 replies = await execute(client, commands)
-        except (GlideError, trio.TooSlowError, CaFileError) as error:
+        except (GlideError, trio.TooSlowError, TlsFileError) as error:
             await self._on_failure()
-            # The library reports a certificate that is not trusted as a timeout.
-            failure = self._unavailable(await find_tls_error(self.url) or error)
+            # The library reports a certificate that is not trusted, and a socket that
+            # does not exist, as a timeout.
+            failure = self._unavailable(await find_connection_error(self.url) or error)
             return [failure] * len(commands)
         # The server was a primary and is a replica now.
         if any(_has_error(reply, "readonly") for reply in replies):

@@ -1,4 +1,4 @@
-"""TLS to the store: the certificate authorities, and why a server is not trusted.
+"""TLS to the store: the files of certificates, and why a connection is not trusted.
 
 The client library always verifies the certificate and the host name. But it retries a
 failed handshake until its timeout and then reports a timeout. So a second handshake
@@ -21,38 +21,82 @@ _TIMEOUT: Final = 1.5
 
 _CONNECT_TIMEOUT: Final = 0.5
 _HANDSHAKE_TIMEOUT: Final = 0.5
+_REFUSAL_TIMEOUT: Final = 0.2
 
 
 @final
-class CaFileError(Exception):
-    """The file of certificate authorities cannot be used."""
+class TlsFileError(Exception):
+    """A file of certificates or of a key cannot be used."""
 
 
 def root_certificates(ca: str) -> bytes:
-    """Return the content of the PEM file *ca*; raises `CaFileError`."""
+    """Return the content of the PEM file *ca*; raises `TlsFileError`."""
     try:
         ssl.create_default_context(cafile=ca)
         return Path(ca).read_bytes()
     except OSError as error:  # ssl.SSLError is an OSError
-        reason = error.strerror or "cannot be read"
-        raise CaFileError(f"ca={ca}: {reason}") from None
+        raise TlsFileError(f"ca={ca}: {_reason(error)}") from None
 
 
-async def find_tls_error(url: StoreUrl) -> str | None:
-    """Return why a server of the store at *url* is not trusted.
+def check_client_certificate(cert: str, key: str) -> None:
+    """Raise `TlsFileError` unless *cert* and *key* are PEM files of one key pair."""
+    for name, file in (("cert", cert), ("key", key)):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            raise TlsFileError(f"{name}={file}: {_reason(error)}") from None
+    try:
+        _add_client_certificate(ssl.create_default_context(), cert, key)
+    except _EncryptedKeyError:
+        raise TlsFileError(f"key={key}: the key must not be encrypted") from None
+    except OSError as error:
+        raise TlsFileError(f"cert={cert}, key={key}: {_reason(error)}") from None
 
-    Returns `None` if all reachable servers are trusted or the URL is without TLS.
+
+class _EncryptedKeyError(Exception):
+    pass
+
+
+def _add_client_certificate(context: ssl.SSLContext, cert: str, key: str) -> None:
+    def refuse() -> str:
+        # Without a function OpenSSL would ask on the terminal.
+        raise _EncryptedKeyError
+
+    context.load_cert_chain(cert, key, password=refuse)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or "cannot be read"
+
+
+async def find_connection_error(url: StoreUrl) -> str | None:
+    """Return why the store at *url* cannot be used, as far as that is found here.
+
+    A server may be not trusted, or trust no client. A Unix socket may not be there.
     """
+    if url.socket is not None:
+        return await _socket_error(url.socket)
     if not url.has_tls:
         return None
     try:
         context = ssl.create_default_context(cafile=url.ca)
-    except OSError:
-        return None  # `root_certificates()` has reported this error.
+        if url.cert is not None and url.key is not None:
+            _add_client_certificate(context, url.cert, url.key)
+    except (OSError, _EncryptedKeyError):
+        return None  # These errors were reported when the files were checked.
     with trio.move_on_after(_TIMEOUT):
         for host, port in url.addresses:
             if reason := await _handshake_error(host, port, context):
                 return f"no TLS with {host}:{port}: {reason}"
+    return None
+
+
+async def _socket_error(path: str) -> str | None:
+    try:
+        stream = await trio.open_unix_socket(path)
+    except OSError as error:
+        return _reason(error)
+    await trio.aclose_forcefully(stream)
     return None
 
 
@@ -65,6 +109,10 @@ async def _handshake_error(host: str, port: int, context: ssl.SSLContext) -> str
     try:
         with trio.fail_after(_HANDSHAKE_TIMEOUT):
             await stream.do_handshake()
+        # In TLS 1.3 a server refuses the client's certificate after the handshake. A
+        # command would meet a closed connection, and its reset would hide the reason.
+        with trio.move_on_after(_REFUSAL_TIMEOUT):
+            await stream.receive_some(1)
     except trio.TooSlowError:
         return "handshake timed out; the server may not speak TLS"
     except trio.BrokenResourceError as error:

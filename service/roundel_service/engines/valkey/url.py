@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from typing import Final, final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import attrs
 
 EXPECTED: Final = (
     "valkey://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB][?prefix=NAME], where "
-    "valkey may be redis, valkeys or rediss (TLS, which allows ca=FILE), each also "
-    "with +cluster"
+    "valkey may be redis, valkeys or rediss (TLS, which allows ca=FILE, and cert=FILE "
+    "with key=FILE), each also with +cluster; or "
+    "unix://[USER:PASSWORD@]/PATH[?db=DB&prefix=NAME]"
 )
 
 _SCHEME = re.compile(r"(valkey|redis)(s?)(\+cluster)?")
+_UNIX_SCHEMES: Final = ("unix", "valkey+unix", "redis+unix")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _DEFAULT_PORT: Final = 6379
 
@@ -25,20 +27,26 @@ class StoreUrl:
     """The *addresses* of a store, its credentials, and the *prefix* of all keys.
 
     The file *ca* contains the trusted certificate authorities; by default the
-    system's are trusted.
+    system's are trusted. The files *cert* and *key* prove the client's identity. A
+    store with a *socket*, the path of a Unix socket, has no addresses.
     """
 
-    addresses: tuple[tuple[str, int], ...]
+    addresses: tuple[tuple[str, int], ...] = ()
+    socket: str | None = None
     user: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     database: int = 0
     has_tls: bool = False
     ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
     is_cluster: bool = False
     prefix: str = "roundel"
 
     def __str__(self) -> str:
-        """Return the addresses, without the credentials."""
+        """Return the addresses or the socket, without the credentials."""
+        if self.socket is not None:
+            return self.socket
         return ",".join(f"{host}:{port}" for host, port in self.addresses)
 
 
@@ -52,37 +60,64 @@ def parse_url(url: str) -> StoreUrl:
 
 
 def _parse(parts: SplitResult) -> StoreUrl:
-    scheme = _SCHEME.fullmatch(parts.scheme)
     userinfo, at, hosts = parts.netloc.rpartition("@")
     user, colon, password = userinfo.partition(":")
-    query: dict[str, list[str]] = {}
-    if parts.query:
-        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True)
-    prefixes = query.pop("prefix", ["roundel"])
-    ca = query.pop("ca", [])
-    path = parts.path.removeprefix("/") or "0"
+    query = _parse_query(parts.query)
+    prefix = query.pop("prefix", "roundel")
+    if (at and not colon) or parts.fragment or not _PREFIX.fullmatch(prefix):
+        raise ValueError
+    common = StoreUrl(
+        user=unquote(user) or None, password=unquote(password) or None, prefix=prefix
+    )
+    if parts.scheme in _UNIX_SCHEMES:
+        return _with_socket(common, hosts, parts.path, query)
+    return _with_addresses(common, parts.scheme, hosts, parts.path, query)
+
+
+def _parse_query(text: str) -> dict[str, str]:
+    """Return the parameters of the query; each may occur once and is not empty."""
+    if not text:
+        return {}
+    pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True)
+    query = dict(pairs)
+    if len(query) < len(pairs) or "" in query.values():
+        raise ValueError
+    return query
+
+
+def _with_socket(
+    common: StoreUrl, host: str, path: str, query: dict[str, str]
+) -> StoreUrl:
+    database = query.pop("db", "0")
+    if host or path in ("", "/") or query or not database.isdecimal():
+        raise ValueError
+    return attrs.evolve(common, socket=unquote(path), database=int(database))
+
+
+def _with_addresses(
+    common: StoreUrl, scheme: str, hosts: str, path: str, query: dict[str, str]
+) -> StoreUrl:
+    match = _SCHEME.fullmatch(scheme)
+    database = path.removeprefix("/") or "0"
+    ca, cert, key = (query.pop(name, None) for name in ("ca", "cert", "key"))
     if (
-        scheme is None
-        or (at and not colon)
+        match is None
         or query
-        or parts.fragment
-        or len(prefixes) != 1
-        or not _PREFIX.fullmatch(prefixes[0])
-        or len(ca) > (1 if scheme[2] else 0)
-        or "" in ca
-        or not path.isdecimal()
-        or (scheme[3] and path != "0")
+        or ((ca or cert) and not match[2])
+        or (cert is None) != (key is None)
+        or not database.isdecimal()
+        or (match[3] and database != "0")
     ):
         raise ValueError
-    return StoreUrl(
+    return attrs.evolve(
+        common,
         addresses=tuple(_parse_address(host) for host in hosts.split(",")),
-        user=unquote(user) or None,
-        password=unquote(password) or None,
-        database=int(path),
-        has_tls=bool(scheme[2]),
-        ca=ca[0] if ca else None,
-        is_cluster=bool(scheme[3]),
-        prefix=prefixes[0],
+        database=int(database),
+        has_tls=bool(match[2]),
+        is_cluster=bool(match[3]),
+        ca=ca,
+        cert=cert,
+        key=key,
     )
 
 

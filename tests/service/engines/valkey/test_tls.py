@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 import trio
+from cryptography.hazmat.primitives import serialization
 
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
@@ -34,13 +35,16 @@ def other_authority(tmp_path):
 
 
 @contextmanager
-def tls_server(authority, *names, arguments=()):
-    """Run a server with a certificate for *names*."""
+def tls_server(authority, *names, arguments=(), client=None):
+    """Run a server with a certificate for *names*; it may require one of a *client*."""
     certificate, key = authority.issue(*names)
     options = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-    options += ["--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "no"]
+    options += ["--tls-ca-cert-file", str(authority.file)]
+    options += ["--tls-auth-clients", "yes" if client else "no"]
     context = ssl.create_default_context(cafile=authority.file)
     context.check_hostname = False
+    if client:
+        context.load_cert_chain(*client)
     with valkey_server.server("redis", *options, *arguments, tls=context) as server:
         yield server
 
@@ -233,3 +237,104 @@ async def is_ready(engine):
     except EngineUnavailable:
         return False
     return True
+
+
+@pytest.fixture(scope="module")
+def client(authority):
+    """The files of a client's certificate and of its key."""
+    return authority.issue("client")
+
+
+@pytest.fixture(scope="module")
+def careful_store(authority, client, tls):
+    """A store that requires a certificate of its clients."""
+    with tls_server(authority, "127.0.0.1", client=client) as server:
+        yield server
+
+
+def with_client(url, ca, cert, key):
+    return f"{url}?ca={ca}&cert={cert}&key={key}"
+
+
+async def test_client_certificate(careful_store, authority, client):
+    """A store that requires a certificate of its clients is served with one."""
+    url = with_client(careful_store.url, authority.file, *client)
+
+    assert 1 == await write_and_count(url)
+    assert await engine_finding(url) == ("ok", "redis")
+
+
+async def test_refused_client(careful_store, authority, other_authority):
+    """Without a certificate, or with one of another authority, the reason is named."""
+    without = f"{careful_store.url}?ca={authority.file}"
+    foreign = with_client(
+        careful_store.url, authority.file, *other_authority.issue("client")
+    )
+    for url, reason in [(without, "CERTIFICATE_REQUIRED"), (foreign, "UNKNOWN_CA")]:
+        error = await connect_error(url)
+
+        assert "no TLS" in error
+        assert reason in error
+        assert "failure" == (await examine(url))[0].level
+
+
+async def test_unusable_client_files(careful_store, authority, client, tmp_path):
+    """A missing, garbled, encrypted or foreign file is named."""
+    cert, key = client
+    _, foreign = authority.issue("foreign")
+    garbled, encrypted = tmp_path / "garbled.pem", tmp_path / "encrypted.key"
+    garbled.write_text("none")
+    encrypted.write_bytes(encrypt(key.read_bytes()))
+    for one, other, words in [
+        (tmp_path / "no", key, "cert={}: No such file"),
+        (cert, tmp_path / "no", "key={1}: No such file"),
+        (garbled, key, "cert={}, key={}: "),
+        (cert, garbled, "cert={}, key={}: "),
+        (cert, foreign, "cert={}, key={}: "),
+        (cert, encrypted, "key={1}: the key must not be encrypted"),
+    ]:
+        url = with_client(careful_store.url, authority.file, one, other)
+
+        assert words.format(one, other) in await connect_error(url)
+
+
+def encrypt(key: bytes) -> bytes:
+    """Return a private key in PEM with a password."""
+    return serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+
+
+async def test_replaced_client_certificate(careful_store, authority, client, tmp_path):
+    """The client's files are read again for a new connection."""
+    other = Authority(tmp_path, "other")
+    mine = [tmp_path / "mine.pem", tmp_path / "mine.key"]
+    for file, content in zip(mine, other.issue("client"), strict=True):
+        file.write_bytes(content.read_bytes())
+    engine = ValkeyEngine(with_client(careful_store.url, authority.file, *mine))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(engine.run)
+        assert not await is_ready(engine)
+        for file, content in zip(mine, client, strict=True):
+            file.write_bytes(content.read_bytes())
+        with trio.fail_after(valkey_server.TIMEOUT):
+            while not await is_ready(engine):  # noqa: ASYNC110, no event exists
+                await trio.sleep(0.1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_unix_socket(tmp_path):
+    """A store at a Unix socket is served; it needs no TLS and no port."""
+    path = tmp_path / "store.sock"
+    with valkey_server.server("redis", "--unixsocket", str(path)) as store:
+        url = f"unix://{path}?db=3"
+
+        assert 1 == await write_and_count(url)
+        assert await engine_finding(url) == ("ok", "redis")
+        assert "db3:keys=" in store.execute("INFO", "keyspace")
+    error = await connect_error(url)
+
+    assert f"the store at {path}: " in error
+    assert "such file" in error or "refused" in error

@@ -20,6 +20,16 @@ def at(*addresses: tuple[str, int], **fields) -> StoreUrl:
         ("rediss://host", at(("host", 6379), has_tls=True)),
         ("valkeys://[::1]:7000", at(("::1", 7000), has_tls=True)),
         ("valkeys://h?ca=/a%20b", at(("h", 6379), has_tls=True, ca="/a b")),
+        (
+            "rediss+cluster://h?cert=/c&key=/k",
+            at(("h", 6379), has_tls=True, is_cluster=True, cert="/c", key="/k"),
+        ),
+        ("unix:///run/s.sock", StoreUrl(socket="/run/s.sock")),
+        (
+            "valkey+unix://u:p@/a%20b?db=2&prefix=two",
+            StoreUrl(socket="/a b", user="u", password="p", database=2, prefix="two"),
+        ),
+        ("redis+unix:///s?db=1", StoreUrl(socket="/s", database=1)),
         ("valkey://:p%40ss@host", at(("host", 6379), password="p@ss")),
         ("valkey://u:p@host", at(("host", 6379), user="u", password="p")),
         ("valkey://a:1,b:2,c", at(("a", 1), ("b", 2), ("c", 6379))),
@@ -61,6 +71,17 @@ def test_valid_url(url, expected):
         "valkeys://u:secret@host?ca=",
         "valkeys://u:secret@host?ca=/a&ca=/b",
         "valkeys://u:secret@host?tls=insecure",
+        "valkeys://u:secret@host?cert=/c",
+        "valkeys://u:secret@host?key=/k",
+        "valkeys://u:secret@host?cert=/c&key=",
+        "valkey://u:secret@host?cert=/c&key=/k",
+        "unix://u:secret@host/run/s.sock",
+        "unix://u:secret@",
+        "unix://u:secret@/",
+        "unix://u:secret@/s?db=x",
+        "unix://u:secret@/s?ca=/a",
+        "unix+cluster://u:secret@/s",
+        "unixs://u:secret@/s",
         "valkey://u:secret@host#0",
         "valkey+cluster://u:secret@host/1",
         "valkey+sentinel://u:secret@host",
@@ -83,3 +104,8 @@ def test_str_and_repr_omit_the_password():
 
     assert "host:6379" == str(url)
     assert "secret" not in repr(url)
+
+
+def test_str_of_a_socket():
+    """The name of a store with a Unix socket is the path."""
+    assert "/run/s.sock" == str(parse_url("unix://u:secret@/run/s.sock"))
