@@ -149,29 +149,27 @@ class Hub:
         mailbox is passed over unless it is that of *user*.
         """
         if user is not None:
-            removed = await self.apply(user, retract)
-            items = _removed_items(removed)
+            items = _removed_items(await self.apply(user, retract))
             return items, int(items > 0)
         holders = await self.engine.holders(retract)
-        totals = [0, 0]
+        items = users = 0
         for start in range(0, len(holders), RETRACT_PAGE):
             # Each result holds a whole mailbox, so no page outlives its turn.
             page = holders[start : start + RETRACT_PAGE]
-            for at, count in enumerate(await self._retract_page(retract, page)):
-                totals[at] += count
-        return totals[0], totals[1]
+            removed = await self._retract_page(retract, page)
+            items, users = items + sum(removed), users + sum(map(bool, removed))
+        return items, users
 
-    async def _retract_page(
-        self, retract: Retract, users: Sequence[str]
-    ) -> tuple[int, int]:
-        counts = []
+    async def _retract_page(self, retract: Retract, users: Sequence[str]) -> list[int]:
+        """Return how many items were removed from each mailbox that could be read."""
+        removed = []
         for result in await self.apply_all([(user, retract) for user in users]):
             if isinstance(result, MailboxDamaged):
                 continue
             if isinstance(result, Exception):
                 raise result
-            counts.append(_removed_items(result))
-        return sum(counts), sum(map(bool, counts))
+            removed.append(_removed_items(result))
+        return removed
 
     async def delete_user(self, user: str) -> Applied:
         """Delete the contents of the mailbox of *user* and start a new epoch."""

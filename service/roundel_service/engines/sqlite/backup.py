@@ -7,7 +7,15 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .connection import connect, describe_error, fsync, is_full, schema_version
+from .connection import (
+    connect,
+    describe_error,
+    fsync,
+    is_full,
+    open_read_only,
+    refuses_writes,
+    schema_version,
+)
 from .file_lock import check_sole_name, real_path
 
 
@@ -59,10 +67,24 @@ def _exists(destination: Path) -> FileExistsError:
     return FileExistsError(f"{destination} exists: give another path")
 
 
+def _open(source: Path) -> sqlite3.Connection:
+    connection = connect(source)
+    try:
+        version = schema_version(connection, source)
+    except OSError as error:
+        connection.close()
+        # The index of the log needs space, and a full disk can still be copied.
+        if refuses_writes(error) and (readable := open_read_only(source)):
+            return readable
+        raise
+    if not version:
+        connection.close()
+        raise OSError(f"{source} is empty")
+    return connection
+
+
 def _copy(source: Path, part: Path) -> None:
-    with closing(connect(source)) as original, closing(connect(part)) as copy:
-        if not schema_version(original, source):
-            raise OSError(f"{source} is empty")
+    with closing(_open(source)) as original, closing(connect(part)) as copy:
         # All pages in one step: SQLite would restart the copy after a write.
         original.backup(copy, pages=-1)
         copy.execute("PRAGMA journal_mode = delete")

@@ -152,18 +152,19 @@ def open_read_only(path: Path) -> sqlite3.Connection | None:
 
 
 def _read_only_connections(path: Path) -> Iterator[sqlite3.Connection]:
+    # Without a log: no lock, no index, and nothing changes the file meanwhile.
+    log_path = path.with_name(path.name + "-wal")
+    if not log_path.exists() or not log_path.stat().st_size:
+        with suppress(sqlite3.Error):
+            yield connect(path, "mode=ro&immutable=1")
     # On a full disk: the index of the log is in memory if no other process has it.
     with suppress(sqlite3.Error):
         connection = connect(path)
         connection.execute("PRAGMA locking_mode = exclusive")
         yield connection
-    # On a read-only file system: with the log and its index, or without a log.
+    # On a read-only file system, with the log and its index.
     with suppress(sqlite3.Error):
         yield connect(path, "mode=ro")
-    log_path = path.with_name(path.name + "-wal")
-    if not log_path.exists() or not log_path.stat().st_size:
-        with suppress(sqlite3.Error):
-            yield connect(path, "mode=ro&immutable=1")
 
 
 def prepare(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:

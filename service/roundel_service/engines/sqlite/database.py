@@ -265,7 +265,7 @@ def _identity(
 ) -> dict[str, str]:
     """Return the current *generation* and the *secret*, new ones where needed.
 
-    *token* is that of the lock file. A file with another one is a copy from before.
+    *token* is that of the lock file; if it differs, the file is a copy from before.
     """
     boot, risked = _boot_id(), meta.get("risked", "")
     generation = meta.get("generation")

@@ -175,7 +175,7 @@ NAMES = ["cast(x'ff' AS TEXT)", "x'ff'", "'b' || char(30) || 'c'", "'b' || char(
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_damaged_user_name(path, name):
-    """A page of users goes on behind a damaged name, and each other user is in it."""
+    """The users behind a damaged name are listed too, and each once."""
     execute(path, f"UPDATE user SET name = {name} WHERE id = 2")
     seen, after = [], None
     with structlog.testing.capture_logs():

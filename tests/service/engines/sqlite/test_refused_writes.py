@@ -185,3 +185,16 @@ async def test_backup_of_a_full_disk(disk, tmp_path):
         back_up(disk.path, tmp_path / "copy.db")
     async with running(tmp_path / "copy.db") as engine:
         assert ["1"] == list((await engine.read("alice")).mailbox.items)
+
+
+@HOW
+async def test_backup_of_a_service_that_can_only_read(disk, tmp_path, how, reason):
+    """A file that a service has opened for reading can be copied."""
+    async with running(disk.path, durability="full") as engine:
+        await put(engine, "alice", note("1"))
+    disk.refuse(how)
+    async with running(disk.path, durability="full") as engine:
+        await engine.read("alice")
+        back_up(disk.path, tmp_path / "copy.db")
+    async with running(tmp_path / "copy.db") as engine:
+        assert ["1"] == list((await engine.read("alice")).mailbox.items)
