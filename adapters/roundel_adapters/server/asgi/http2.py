@@ -144,6 +144,8 @@ class Http2Connection:
                 for event in step.events:
                     await self._handle_event(event)
                 self._count_overhead(step)
+                if self._streams.has_left:
+                    return False
         return True
 
     def _count_overhead(self, step: Step) -> None:

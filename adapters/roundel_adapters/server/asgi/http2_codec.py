@@ -130,9 +130,8 @@ class Http2Codec:
 
     def _on_headers(self, frame: Frame) -> Step:
         if frame.stream_id % 2 == 0:
-            raise protocol_error(
-                "a request on a stream of the server"
-            )  # RFC 9113 5.1.1
+            # RFC 9113 5.1.1: clients use odd streams.
+            raise protocol_error("a request on a stream of the server")
         fragment = frame.content()
         self._head.start()
         self._block = block = _Block(

@@ -83,10 +83,13 @@ class Http2Streams:
         return stream.outbound_flow_control_window if stream else 0
 
     def _wake_next(self) -> None:
-        if self._starved and self._h2.outbound_flow_control_window > 0:
+        while self._starved and self._h2.outbound_flow_control_window > 0:
             stream_id = next(iter(self._starved))
             del self._starved[stream_id]
-            self.wake(stream_id)
+            # A stream that its own window has woken does not wait any more.
+            if stream_id in self._waiting:
+                self.wake(stream_id)
+                return
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Send RST_STREAM, unless the stream is closed already."""
@@ -214,10 +217,15 @@ class Http2Streams:
         for stream_id in list(self.exchanges):
             await self.remove(stream_id)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the last stream of a connection that ends has ended."""
+        return self.is_leaving and not self.exchanges
+
     async def leave(self) -> None:
         """Close the connection after its last stream: the client opens no other."""
         self.is_leaving = True
-        if not self.exchanges:
+        if self.has_left:
             await self._connection.send(Closed())
 
     async def flush(self) -> None:

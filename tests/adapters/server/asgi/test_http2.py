@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 import trio
 from quart_trio import QuartTrio
 
@@ -10,7 +13,15 @@ from roundel_adapters.quart import stream_response
 from roundel_adapters.wakeup import Wakeup
 from support.asgi_apps import ECHO_APP, START, Ticker, answer, app_of, body_message
 from support.http2 import connect_http2
-from support.http2_wire import POST, data, head, settings, wire_server
+from support.http2_wire import (
+    POST,
+    data,
+    head,
+    reset,
+    settings,
+    window_update,
+    wire_server,
+)
 from support.server import read_until
 
 
@@ -99,6 +110,36 @@ async def test_large_responses_share_the_window(serve):
         for stream_id in stream_ids:
             status, body = await peer.response(stream_id)
             assert (200, size + 3) == (status, len(body))
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_windows_in_any_order_wake_each_stream(seed, autojump_clock):
+    """Window updates, settings and resets in any order let each response end."""
+    draw = random.Random(seed)
+
+    async def pour(scope, receive, send):
+        await send(START)
+        await send(body_message(bytes(10_000), more=False))
+
+    async with wire_server(app_of(pour), max_overhead=1 << 20) as server:
+        await server.receive(settings((4, 0)), *map(head, range(1, 41, 2)))
+        left = set(range(1, 41, 2))
+        for _ in range(5):
+            left.discard(reset_one := draw.choice(sorted(left)))
+            updates = [window_update(s, draw.randrange(1, 4_000)) for s in left]
+            updates += [window_update(0, draw.randrange(1, 9_000)), reset(reset_one)]
+            updates += [settings((4, draw.randrange(2_000)))]
+            draw.shuffle(updates)
+            await server.receive_now(*updates)
+        await server.receive(settings((4, 10_000)))
+        for _ in range(200):
+            await server.receive(window_update(0, 1_000))
+
+        ended = {
+            each.stream_id for each in server.sent("Data") if "END_STREAM" in each.flags
+        }
+        assert ended >= left
+        assert not server.connection._streams.exchanges
 
 
 async def test_quart_stream_over_http_2(serve):

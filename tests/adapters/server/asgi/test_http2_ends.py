@@ -131,6 +131,16 @@ async def test_goaway_of_the_client_lets_its_streams_end(autojump_clock):
         assert server.is_closed
 
 
+async def test_nothing_behind_the_last_goaway_is_served(autojump_clock):
+    """A connection without a stream ends with the client's GOAWAY, in any read."""
+    async with wire_server(CASE_APP) as server:
+        await server.receive(head(1))
+        await server.receive(goaway(), head(3))
+
+        assert server.statuses() == {1: 200}
+        assert server.is_closed
+
+
 async def test_goaway_with_an_error_ends_the_streams(autojump_clock):
     """The applications of the connection get a disconnect."""
     async with wire_server(CASE_APP) as server:
