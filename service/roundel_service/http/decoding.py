@@ -49,12 +49,8 @@ _STREAM_ALIASES = {"lastEventId": "cursor"}
 
 def decode_body(body: bytes, kind: type[_T]) -> _T:
     """Decode *body* as a *kind*; raises a 400 or 422 `Problem` with each bad field."""
-    if kind is OpsRequest and body.count(b"{") > _MAX_OBJECTS:
-        raise invalid_request(FieldError("ops", f"expected at most {MAX_OPS}"))
-    # Each text has two quotes; those of fields have a colon behind them.
-    if body.count(b'"') - 2 * body.count(b'":') > 2 * _MAX_TEXTS:
-        detail = f"expected at most {_MAX_TEXTS} texts"
-        raise invalid_request(FieldError("body", detail))
+    if len(body) > _MAX_OBJECTS:
+        _check_counts(body, kind)
     try:
         try:
             return msgspec.json.decode(body, type=kind)
@@ -64,6 +60,16 @@ def decode_body(body: bytes, kind: type[_T]) -> _T:
         raise _too_deep(body, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", str(error)) from None
+
+
+def _check_counts(body: bytes, kind: type[Struct]) -> None:
+    """Raise a 422 `Problem` for more values than a request of *kind* can have."""
+    if kind is OpsRequest and body.count(b"{") > _MAX_OBJECTS:
+        raise invalid_request(FieldError("ops", f"expected at most {MAX_OPS}"))
+    # Each text has two quotes; those of fields have a colon behind them.
+    if body.count(b'"') - 2 * body.count(b'":') > 2 * _MAX_TEXTS:
+        detail = f"expected at most {_MAX_TEXTS} texts"
+        raise invalid_request(FieldError("body", detail))
 
 
 def _too_deep(body: bytes, kind: type[Struct]) -> Problem:
@@ -124,7 +130,9 @@ def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
 
 def check_recipients(to: Recipients) -> dict[str, Problem | None]:
     """Return the recipients in order, each once, with the problem of a bad name."""
-    fields: dict[str, str] = {} if to.user is UNSET else {to.user: "to.user"}
+    if to.user is not UNSET:
+        return {to.user: _name_problem("to.user", to.user)}
+    fields: dict[str, str] = {}
     for at, name in enumerate(to.users or ()):
         fields.setdefault(name, f"to.users[{at}]")
     return {name: _name_problem(field, name) for name, field in fields.items()}
@@ -140,14 +148,18 @@ def decode_data(notification: NotifyRequest) -> object:
 
     Raises a 400, 413 or 422 `Problem`.
     """
-    size = len(memoryview(notification.data))
-    if size > MAX_RAW_DATA:
-        raise _item_too_large(size)
+    raw = bytes(notification.data)
+    if raw == b"null":
+        return None
+    if len(raw) > MAX_RAW_DATA:
+        raise _item_too_large(len(raw))
     try:
-        data = msgspec.json.decode(notification.data)
+        data = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("malformed-body", str(error)) from None
-    if is_deeper(data, MAX_DEPTH):
+    # Counting is much faster, and most data have few lists and objects.
+    may_be_deep = raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
+    if may_be_deep and is_deeper(data, MAX_DEPTH):
         raise invalid_request(TOO_DEEP)
     notification.data = Raw(msgspec.json.encode(data, order="deterministic"))
     return data
