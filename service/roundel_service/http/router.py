@@ -93,7 +93,7 @@ class Router:
         """
         if not mounted_at and (fixed := self._fixed.get(path)) is not None:
             return Match(_route(fixed, method), {})
-        segments, prefix = _decoded_segments(path), _split(mounted_at)
+        segments, prefix = _decoded_segments(path), _split(mounted_at.rstrip("/"))
         if segments[: len(prefix)] != prefix:
             raise Problem("not-found")
         del segments[: len(prefix)]

@@ -241,6 +241,36 @@ def test_match_has_the_route_and_its_parameters(method, path, route, params):
     assert (ROUTES[route], params) == (match.route, match.params)
 
 
+@pytest.mark.parametrize("mount", ["/m/n", "/m/n/"])
+@pytest.mark.parametrize(
+    ("path", "is_found"),
+    [
+        (b"/m/n/a", True),
+        (b"/m/%6E/a", True),
+        (b"http://x/m/n/a", True),
+        (b"/a", False),
+        (b"/m/a", False),
+        (b"/m%2Fn/a", False),
+        (b"/m//n/a", False),
+        (b"/m/n//a", False),
+        (b"/m/na", False),
+    ],
+)
+def test_mounted_application_has_its_routes_below_its_path(mount, path, is_found):
+    """ASGI: the raw path includes `root_path`, with or without a slash at the end."""
+    router = Router(ROUTES)
+    if is_found:
+        assert ROUTES[0] == router.match("GET", path, mounted_at=mount).route
+    else:
+        with pytest.raises(Problem):
+            router.match("GET", path, mounted_at=mount)
+
+
+def test_root_is_no_mount():
+    """Some servers write a slash for no `root_path`."""
+    assert ROUTES[0] == Router(ROUTES).match("GET", b"/a", mounted_at="/").route
+
+
 @pytest.mark.parametrize(
     ("method", "path", "problem", "allow"),
     [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 import hypothesis
 import msgspec
@@ -97,22 +96,12 @@ async def _answer(case: schemathesis.Case) -> schemathesis.Response:
     built = service.build(settings(), clock=wall_clock)
     async with trio.open_nursery() as nursery:
         await nursery.start(built.run)
-        world = RunningService(built, AsgiClient(_decoding(built.app)))
+        world = RunningService(built, AsgiClient(built.app))
         for user in ("alice", "bob"):
             await world.notify(user, category="mention", source="issue:42")
         answer = await _send(case, world)
         nursery.cancel_scope.cancel()
     return answer
-
-
-def _decoding(app: Any) -> Any:
-    """Decode the path as servers do; the test client does not."""
-
-    async def decoding(scope: Any, receive: Any, send: Any) -> None:
-        path = unquote(scope["raw_path"].decode())
-        await app({**scope, "path": path}, receive, send)
-
-    return decoding
 
 
 async def _send(
