@@ -80,8 +80,6 @@ def serve(file: Path | None, **flags: str | None) -> None:
     _configure_logs(settings)
     if ignored := foreign_variables(os.environ):
         log.warning("unknown variables ignored", variables=ignored)
-    # Here, so that one process of several says it.
-    warn_of_few_files(settings.max_streams)
     if settings.workers > 1:
         _run_workers(settings, flags["engine"], file)
         return
@@ -92,7 +90,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
         settings,
         load=read_settings,
         wait_for_drain=_wait_for_signal,
-        announce=functools.partial(_announce, "Roundel is listening on"),
+        announce=functools.partial(_report_start, settings),
     )
     trio.run(run)
 
@@ -107,6 +105,12 @@ async def _wait_for_signal() -> None:
         await anext(signals)
     # SIGTERM has its default action again: a second signal ends the process at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _report_start(settings: Settings, urls: ServiceUrls) -> None:
+    _announce("Roundel is listening on", urls)
+    # Of several processes the parent alone says it, and after any error of the start.
+    warn_of_few_files(settings.max_streams)
 
 
 def _announce(text: str, urls: ServiceUrls) -> None:
@@ -138,9 +142,7 @@ def _run_workers(settings: Settings, engine: str | None, file: Path | None) -> N
             drain_timeout=settings.drain_timeout,
             pass_fds=addresses.inherited,
             on_drain=addresses.stop_listening,
-            on_ready=functools.partial(
-                _announce, "Roundel is listening on", addresses.urls
-            ),
+            on_ready=functools.partial(_report_start, settings, addresses.urls),
         )
         outcome = trio.run(supervise)
     if outcome == "failed":
