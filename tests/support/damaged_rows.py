@@ -120,6 +120,7 @@ def _of_one_kind():
     yield "item", "has another category", edit(2, "another")
     for depth in (500, 965, 990, 5_000, 100_000):
         yield "item", f"is {depth} levels deep", nest(depth)
+    yield "change", "is by an unknown caller", edit(5, "nobody")
     yield "change", "has other counts", edit(3, {"other": [7, 7]})
     for name, value in {
         "unknown step": [["sing", {}]],

@@ -49,6 +49,7 @@ _Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 _Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**60)]
 _FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
+_By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
 _Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
 _Text: TypeAlias = str | None
 _ItemRow: TypeAlias = tuple[
@@ -115,7 +116,7 @@ class _RemovedRow(_Row, tag="remove"):
 
 _StepRow: TypeAlias = _AddedRow | _FlaggedRow | _RemovedRow
 _ChangeRow: TypeAlias = tuple[
-    _Epoch, _Version, bool, _Counts, str, str, float, _Text, tuple[_StepRow, ...]
+    _Epoch, _Version, bool, _Counts, str, _By, float, _Text, tuple[_StepRow, ...]
 ]
 
 

@@ -82,6 +82,7 @@ def after(record: Record, *operations, now: float = 0.0) -> Record:
     return record
 
 
+epochs = st.uuids().map(lambda uuid: uuid.hex)
 texts = st.none() | st.text(max_size=3)
 notes = st.builds(
     note,
@@ -117,8 +118,8 @@ others = st.one_of(
         Disconnect, revoke=st.booleans(), issued_before=st.none() | st.floats(0, 1e10)
     ),
     st.just(CorrectRevocation()),
-    st.builds(DeleteUser, st.uuids().map(str)),
-    st.builds(StartNewEpoch, st.uuids().map(str)),
+    st.builds(DeleteUser, epochs),
+    st.builds(StartNewEpoch, epochs),
 )
 
 
