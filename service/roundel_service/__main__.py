@@ -24,10 +24,12 @@ def main() -> None:
         if module.startswith("roundel"):
             raise
         extra = _EXTRAS.get(module, "service")
-        sys.exit(
+        # In one write: another thread may be writing the log.
+        sys.stderr.write(
             f"roundel: the package {module} is missing: "
-            f"run pip install 'roundel[{extra}]'"
+            f"run pip install 'roundel[{extra}]'\n"
         )
+        sys.exit(1)
     except KeyboardInterrupt:  # Before a command runs.
         sys.exit(130)
 

@@ -33,10 +33,10 @@ SERVERS = {
 
 
 @contextmanager
-def served(arguments, log, **changes):
+def served(arguments, log, lacking, **changes):
     """Run a server in a process; yield it and a connection with an open stream."""
     if importlib.util.find_spec(arguments[0]) is None:
-        pytest.skip(f"{arguments[0]} is not installed")
+        lacking(f"{arguments[0]} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd, address = listener.fileno(), listener.getsockname()
         if "{port}" in arguments:
@@ -85,10 +85,10 @@ def read_to_end(connection):
 
 
 @pytest.mark.parametrize("arguments", SERVERS.values(), ids=SERVERS)
-def test_sigterm_ends_a_stream_with_a_close_message(tmp_path, arguments):
+def test_sigterm_ends_a_stream_with_a_close_message(tmp_path, lacking, arguments):
     """At SIGTERM a stream says `bye`, exits its lifespan, and lets the server stop."""
     log = tmp_path / "log"
-    with served(arguments, log) as (process, connection):
+    with served(arguments, log, lacking) as (process, connection):
         process.send_signal(signal.SIGTERM)
         received = read_to_end(connection)
         process.wait(15)
@@ -97,11 +97,11 @@ def test_sigterm_ends_a_stream_with_a_close_message(tmp_path, arguments):
     assert "exited" == log.read_text()
 
 
-def test_lifespan_of_a_cancelled_stream_is_exited(tmp_path):
+def test_lifespan_of_a_cancelled_stream_is_exited(tmp_path, lacking):
     """Without a drain uvicorn cancels the response, and its lifespan is exited."""
     arguments = ["uvicorn", "--fd", "{fd}", "--timeout-graceful-shutdown", "1"]
     log = tmp_path / "log"
-    with served(arguments, log, NO_DRAIN="1") as (process, connection):
+    with served(arguments, log, lacking, NO_DRAIN="1") as (process, connection):
         process.send_signal(signal.SIGTERM)
         received = read_to_end(connection)
         process.wait(15)

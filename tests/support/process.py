@@ -27,6 +27,8 @@ SECRETS = {
     "ROUNDEL_JWT_SECRET": "a-secret-of-more-than-32-bytes-for-tests",
     "ROUNDEL_OPS_BIND": "",
     "ROUNDEL_ENGINE": "memory",
+    # The default needs more open files than some machines allow, which is a warning.
+    "ROUNDEL_MAX_STREAMS": "1000",
 }
 
 LONG = 60.0
