@@ -145,6 +145,7 @@ class ValkeyEngine:
                 nursery.start_soon(self._store.watch_topology)
                 nursery.start_soon(self._mailboxes.run)
                 nursery.start_soon(self._log_follower.run)
+                nursery.start_soon(self._metadata.warn_of_eviction)
                 task_status.started()
         finally:
             await self._store.close()

@@ -19,6 +19,7 @@ from .store import RETRY_TIMEOUT, Store
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
+_USERS_PER_PAGE: Final = 1_000
 _SHARDS_PER_PAGE: Final = 8
 _RETRY_DELAY: Final = 0.05
 
@@ -36,13 +37,26 @@ class Index:
     _metadata: StoreMetadata
 
     async def holders(self, tag: str) -> list[str]:
-        """Return the users who hold an item with this *tag*, and possibly others."""
+        """Return the users who hold an item with this *tag*, and possibly others.
+
+        A store that evicts keys may have lost tags, so all users are returned.
+        """
         shards = range(self._keys.shards)
         replies = await self.run(
-            [["SMEMBERS", self._keys.tag(shard, tag)] for shard in shards]
+            [["SMEMBERS", self._keys.tag(shard, tag)] for shard in shards],
+            accepts="WRONGTYPE",
         )
+        is_lossy = await self._metadata.eviction_policy() is not None
+        if is_lossy or any(isinstance(names, StoreRefused) for names in replies):
+            return await self._all_users()
         found = (_decode_name(name) for names in replies for name in names)
         return sorted(name for name in found if name is not None)
+
+    async def _all_users(self) -> list[str]:
+        found: list[str] = []
+        while page := await self.users(found[-1] if found else None, _USERS_PER_PAGE):
+            found += page
+        return found
 
     async def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*, ordered by shard and name."""

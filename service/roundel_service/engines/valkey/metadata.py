@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, final
 
 import attrs
+import structlog
 import trio
 
 from .. import serialization
@@ -13,8 +14,13 @@ from ..base import EngineUnavailable
 from .client import Command
 from .connection import StoreRefused
 from .keys import Keys
-from .scripts import CHECK_WRITABLE, MISSING_PERMISSIONS
+from .scripts import CHECK_WRITABLE, EVICTION, MISSING_PERMISSIONS
 from .store import Store
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+_RETRY_DELAY: Final = 5.0
+"""Delay before the store is asked again for its policy, in seconds."""
 
 LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
 """Version of the keys, then of the rows. Another layout is refused."""
@@ -76,6 +82,38 @@ class StoreMetadata:
             )
         self.is_verified = True
 
+    async def warn_of_eviction(self) -> None:
+        """Log a warning if the store evicts keys, as soon as all primaries answer."""
+        while True:
+            try:
+                policy = await self.eviction_policy()
+            except EngineUnavailable:
+                await trio.sleep(_RETRY_DELAY)
+            else:
+                break
+        if policy is not None:
+            log.warning(
+                "store evicts mailboxes",
+                policy=policy,
+                advice="set maxmemory-policy noeviction",
+            )
+
+    async def eviction_policy(self) -> str | None:
+        """Return the policy of a primary that evicts keys, or `None` if none does.
+
+        Raises `EngineUnavailable`.
+        """
+        data_ids = map(self._keys.data_id, self._shard_of_each_primary())
+        commands = [EVICTION.call([data_id], []) for data_id in data_ids]
+        for policy, evicts in await self._store.run_or_raise(commands):
+            if evicts:
+                return str(policy.decode())
+        return None
+
+    def _shard_of_each_primary(self) -> Collection[int]:
+        slots, keys = self._store.slots, self._keys
+        return {slots.primary(keys.data_id(n)): n for n in range(keys.shards)}.values()
+
     async def ensure_verified(self) -> None:
         """Verify unless verified before; raises only `EngineUnavailable`."""
         if self.is_verified:
@@ -89,10 +127,7 @@ class StoreMetadata:
         """Raise `EngineUnavailable` unless at least one primary accepts writes."""
         await self.ensure_verified()
         keys, store = self._keys, self._store
-        by_primary = {
-            store.slots.primary(keys.data_id(shard)): shard
-            for shard in range(keys.shards)
-        }
+        shards = self._shard_of_each_primary()
         failures: list[EngineUnavailable] = []
 
         async def check(shard: int) -> None:
@@ -106,9 +141,9 @@ class StoreMetadata:
 
         # The first success ends the wait for primaries that do not answer.
         async with trio.open_nursery() as nursery:
-            for shard in by_primary.values():
+            for shard in shards:
                 nursery.start_soon(check, shard)
-        if len(failures) == len(by_primary):
+        if len(failures) == len(shards):
             raise failures[0]
 
 

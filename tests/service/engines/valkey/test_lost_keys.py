@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
-from roundel_service.domain.operations import Disconnect, Expire
+from roundel_service.domain.operations import Disconnect, Expire, Notify, Retract
 from roundel_service.engines.valkey.keys import Keys
 from support import valkey_server
 from support.valkey_nodes import USERS, notification, run_node, wait_until_consistent
 
 USER = USERS[0]
 MAILBOX = Keys("roundel").user(USER)
+NO = "noeviction"
 
 
 @pytest.fixture(scope="module", params=valkey_server.mainly("redis"))
@@ -89,3 +91,72 @@ async def test_rewound_mailbox(read_first, store):
 
     assert ["1", "3"] == list(stored[USER].mailbox.items)
     assert newest.badge.epoch != stored[USER].mailbox.epoch
+
+
+async def holders_without_tag(node, store) -> list[str]:
+    """Return the holders that a node finds after a tag was lost."""
+    keys = Keys("roundel")
+    note = Notify(id="1", category="c", title="t", source="s")
+    await node.engine.apply([(USER, note), (USERS[1], notification("1"))])
+    store.execute("DEL", keys.tag(keys.shard(USER), "s s"))
+    return await node.engine.holders(Retract(source="s"))
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "allkeys-lfu", "volatile-ttl"])
+async def test_store_that_evicts(policy, store):
+    """A node warns of a store that evicts; a retraction visits all mailboxes."""
+    store.execute("CONFIG", "SET", "maxmemory", "1gb", "maxmemory-policy", policy)
+    try:
+        with capture_logs() as logs:
+            async with run_node(store.url) as node:
+                found = await holders_without_tag(node, store)
+    finally:
+        store.execute("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", NO)
+
+    assert {USER, USERS[1]} == {*found}
+    assert [policy] == [line["policy"] for line in logs if "policy" in line]
+
+
+@pytest.mark.parametrize(
+    ("limit", "policy"), [("0", "allkeys-lru"), ("1gb", "noeviction")]
+)
+async def test_store_that_does_not_evict(limit, policy, store):
+    """Without a limit, or without eviction, there is no warning."""
+    store.execute("CONFIG", "SET", "maxmemory", limit, "maxmemory-policy", policy)
+    try:
+        with capture_logs() as logs:
+            async with run_node(store.url) as node:
+                assert [] == await holders_without_tag(node, store)
+    finally:
+        store.execute("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", NO)
+
+    assert [] == [line for line in logs if "policy" in line]
+
+
+async def test_tag_of_another_type(store):
+    """A retraction by a damaged tag visits all mailboxes."""
+    keys = Keys("roundel")
+    async with run_node(store.url) as node:
+        await holders_without_tag(node, store)
+        store.execute("SET", keys.tag(keys.shard(USER), "s s"), "x")
+
+        assert USER in await node.engine.holders(Retract(source="s"))
+
+
+async def test_store_that_has_evicted(store):
+    """Tags may be missing for as long as a server has evicted keys since its start."""
+    async with run_node(store.url) as node:
+        used = int(store.info("memory", "used_memory"))
+        limit = f"{used + 2_000_000}"
+        try:
+            store.execute("CONFIG", "SET", "maxmemory", limit)
+            store.execute("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+            for number in range(40):
+                store.execute("SET", f"other {number}", "x" * 100_000)
+        finally:
+            store.execute("CONFIG", "SET", "maxmemory-policy", NO, "maxmemory", "0")
+        store.execute("FLUSHALL")
+        found = await holders_without_tag(node, store)
+        store.execute("CONFIG", "RESETSTAT")
+
+    assert USER in found
