@@ -460,9 +460,7 @@ LIMITS = {
     "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
-    "head of a request, bytes; over HTTP/2 with 32 for each field": (
-        server.ServerLimits().max_head
-    ),
+    "head of a request, bytes": (server.ServerLimits().max_head),
     "seconds for a head": server.ServerLimits().head_timeout,
     "seconds between two requests of a connection": (
         server.ServerLimits().keep_alive_timeout
