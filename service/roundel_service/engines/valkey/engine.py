@@ -85,12 +85,10 @@ class ValkeyEngine:
             self._reader = Store(parsed, timeout=BLOCK_TIME + 1.0)
         self._metadata = StoreMetadata(self._store, self._keys)
         self._index = Index(self._store, self._keys, self._metadata)
-        presence = PresenceStore(self._store, self._keys, self._metadata)
         # Methods of `Engine` that a part implements as a whole.
         self.users = self._index.users
         self.claim = self._index.claim
         self.claimed = self._index.claimed
-        self.report_presence = presence.report_presence
         self.secret = StoreSecret(self._index, self._keys).secret
         limits = limits or RecordLimits()
         planner = WritePlanner(
@@ -103,6 +101,10 @@ class ValkeyEngine:
             is_watched=self._is_watched,
             cache_bytes=cache_bytes,
         )
+        presence = PresenceStore(
+            self._store, self._keys, self._metadata, self._mailboxes.compare_revision
+        )
+        self.report_presence = presence.report_presence
         self._log_follower = LogFollower(
             self._store,
             self._reader,

@@ -89,6 +89,16 @@ class MailboxStore:
         self._stale.update(users)
         self._stale_added.notify()
 
+    def compare_revision(self, user: str, revision: bytes) -> None:
+        """Load the record of *user* if *revision*, the stored one, is another.
+
+        The log may be behind. Or the store lost the mailbox, which is in no log.
+        """
+        cached = self._cache.get(user)
+        is_other = cached is not None and cached.revision != revision
+        if is_other and self._is_watched(user) and not self._scheduler.is_busy(user):
+            self.refresh([user])
+
     def on_log_entry(
         self, user: str, previous_id: bytes, write_id: bytes, packed: bytes | None
     ) -> None:

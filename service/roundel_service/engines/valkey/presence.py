@@ -11,7 +11,7 @@ may lose reports until each node reports again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import final
 
@@ -29,6 +29,8 @@ from .store import Store, failure_of
 class PresenceStore:
     """Reports this node's streams and returns the number at other nodes.
 
+    Calls *on_revision* with the stored revision of each user's mailbox.
+
     Each start of a node has a new random id, so a restarted node does not overwrite
     the reports of its previous process.
     """
@@ -36,6 +38,7 @@ class PresenceStore:
     _store: Store
     _keys: Keys
     _metadata: StoreMetadata
+    _on_revision: Callable[[str, bytes], None]
     _node: str = attrs.field(init=False, factory=partial(secrets.token_urlsafe, 9))
 
     async def report_presence(
@@ -53,7 +56,14 @@ class PresenceStore:
         commands = []
         for user, count in streams.items():
             arguments = [self._node, f"{count}", milliseconds]
-            key = self._keys.presence(user)
-            commands.append(REPORT_PRESENCE.call([key], arguments))
+            keys = [self._keys.presence(user), self._keys.user(user)]
+            commands.append(REPORT_PRESENCE.call(keys, arguments))
         replies = await self._store.run(commands)
-        return [r if isinstance(r, int) else failure_of(r) for r in replies]
+        return [self._result(*pair) for pair in zip(streams, replies, strict=True)]
+
+    def _result(self, user: str, reply: object) -> int | EngineUnavailable:
+        match reply:
+            case [int(others), bytes(revision)]:
+                self._on_revision(user, revision)
+                return others
+        return failure_of(reply)

@@ -160,3 +160,16 @@ async def test_store_that_has_evicted(store):
         store.execute("CONFIG", "RESETSTAT")
 
     assert USER in found
+
+
+async def test_presence_report_finds_a_lost_mailbox(store):
+    """An open stream hears of a lost mailbox at the next report, without a change."""
+    async with run_node(store.url) as node:
+        await node.engine.apply([(USER, notification("1"))])
+        await node.engine.report_presence({USER: 1}, ttl=9.0)
+        told = node.clients.records[USER]
+        store.execute("DEL", MAILBOX)
+        await node.engine.report_presence({USER: 1}, ttl=9.0)
+        await wait_until_consistent(store.url, [node])
+
+        assert (1, 0) == (told.badge.unread, node.clients.records[USER].badge.unread)

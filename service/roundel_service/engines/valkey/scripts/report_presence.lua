@@ -1,6 +1,7 @@
--- Stores how many streams of a user a node serves. Returns the number of streams at
--- other nodes, and deletes expired reports.
--- KEYS: presence of the user, a hash of node to "COUNT EXPIRES_AT".
+-- Stores how many streams of a user a node serves, and deletes expired reports. Returns
+-- the number of streams at other nodes, and the revision of the mailbox: a lost mailbox
+-- has no entry in the log.
+-- KEYS: presence of the user, a hash of node to "COUNT EXPIRES_AT"; the mailbox.
 -- ARGV: node, number of streams, time to live in milliseconds.
 
 -- The store's clock, because the clocks of the nodes differ.
@@ -34,4 +35,5 @@ else
   redis.pcall('HSET', KEYS[1], node, string.format('%s %.0f', streams, now + ttl))
   if redis.call('PTTL', KEYS[1]) < ttl then redis.pcall('PEXPIRE', KEYS[1], ttl) end
 end
-return others
+local revision = redis.pcall('HGET', KEYS[2], 'w')
+return {others, type(revision) == 'string' and revision or ''}
