@@ -36,7 +36,7 @@ from roundel_service import settings as config
 from roundel_service.domain import items, mailbox
 from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http import decoding as requests
-from roundel_service.http import explanation, schemas
+from roundel_service.http import explanation, problems, schemas
 from roundel_service.http import messages as service_http
 from roundel_service.http.openapi.examples import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
@@ -446,7 +446,14 @@ LIMITS = {
     "body of a call, bytes": requests.MAX_BODY,
     "line of a batch, bytes": requests.MAX_LINE,
     "item, bytes as JSON": requests.MAX_ITEM,
+    "`data` as sent, bytes with white space and escapes": schemas.MAX_RAW_DATA,
+    "texts in the body of a call": requests.MAX_TEXTS,
+    "bad fields that a problem names": problems.MAX_ERRORS,
+    "recipients of a call": schemas.MAX_USERS,
+    "operations of a call": schemas.MAX_OPS,
     "query, bytes": service_http.MAX_QUERY,
+    "path and query, bytes": service_http.MAX_TARGET,
+    "parameters of a query, except the stream's": requests.MAX_PARAMETERS,
     "token or ticket, characters": MAX_CREDENTIAL,
     "seconds that `iat` and `nbf` may be ahead": CLOCK_SKEW,
     "`op_id`s that a mailbox remembers for 24 hours, and as many `Idempotency-Key`s": (
@@ -460,7 +467,7 @@ LIMITS = {
     "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
-    "head of a request, bytes": (server.ServerLimits().max_head),
+    "head of a request, bytes": server.ServerLimits().max_head,
     "seconds for a head": server.ServerLimits().head_timeout,
     "seconds between two requests of a connection": (
         server.ServerLimits().keep_alive_timeout

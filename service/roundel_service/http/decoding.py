@@ -34,14 +34,17 @@ MAX_LINE = 1 << 16
 MAX_ITEM = 8_192
 """Size limit of an item, in bytes of JSON."""
 
+MAX_TEXTS = 50_000
+"""Maximum number of texts in a body: 1 MiB has room for 37,000 ids of items."""
+
+MAX_PARAMETERS = 20
+"""Maximum number of parameters of a query, except that of a stream."""
+
 _T = TypeVar("_T", bound=Struct)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_MAX_PARAMETERS = 20
 # An operation takes 2 µs to decode, and the decoder counts them afterwards. More braces
 # than these are not in ids alone.
 _MAX_OBJECTS = 10 * MAX_OPS
-# A body of 1 MiB has room for 37,000 ids of items, and for 340,000 empty texts.
-_MAX_TEXTS = 50_000
 _STREAM_FIELDS = frozenset(StreamQuery.__struct_fields__)
 # The name that event-source-polyfill and others reconnect with.
 _STREAM_ALIASES = {"lastEventId": "cursor"}
@@ -67,8 +70,8 @@ def _check_counts(body: bytes, kind: type[Struct]) -> None:
     if kind is OpsRequest and body.count(b"{") > _MAX_OBJECTS:
         raise invalid_request(FieldError("ops", f"expected at most {MAX_OPS}"))
     # Each text has two quotes; those of fields have a colon behind them.
-    if body.count(b'"') - 2 * body.count(b'":') > 2 * _MAX_TEXTS:
-        detail = f"expected at most {_MAX_TEXTS} texts"
+    if body.count(b'"') - 2 * body.count(b'":') > 2 * MAX_TEXTS:
+        detail = f"expected at most {MAX_TEXTS} texts"
         raise invalid_request(FieldError("body", detail))
 
 
@@ -89,8 +92,8 @@ async def read_body(request: Request, kind: type[_T]) -> _T:
 
 def decode_query(parameters: Sequence[tuple[str, str]], kind: type[_T]) -> _T:
     """Decode query *parameters* as a *kind*; raises a 422 `Problem`."""
-    if len(parameters) > _MAX_PARAMETERS:
-        detail = f"expected at most {_MAX_PARAMETERS} parameters"
+    if len(parameters) > MAX_PARAMETERS:
+        detail = f"expected at most {MAX_PARAMETERS} parameters"
         raise invalid_request(FieldError("query", detail))
     counts = Counter(name for name, _ in parameters)
     if len(counts) < len(parameters):
