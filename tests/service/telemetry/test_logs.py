@@ -29,6 +29,7 @@ elsewhere = logging.getLogger("hypercorn.error")
 
 @contextmanager
 def configured(stream: TextIO, **settings: int) -> Iterator[None]:
+    elsewhere.setLevel(logging.NOTSET)  # Hypercorn itself may have set one.
     logs.configure(stream, **settings)
     (handler,) = logging.root.handlers
     yield
