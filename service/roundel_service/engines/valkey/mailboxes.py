@@ -90,7 +90,7 @@ class MailboxStore:
         self._stale_added.notify()
 
     def compare_revision(self, user: str, revision: bytes) -> None:
-        """Load the record of *user* if *revision*, the stored one, is another.
+        """Load the record of *user* if *revision*, the stored one, differs.
 
         The log may be behind. Or the store lost the mailbox, which is in no log.
         """
