@@ -164,8 +164,10 @@ async def test_store_that_has_evicted(store):
 
 async def test_presence_report_finds_a_lost_mailbox(store):
     """An open stream hears of a lost mailbox at the next report, without a change."""
+    async with run_node(store.url) as first:
+        # A node that sees the beginning of a log reads all mailboxes again.
+        await first.engine.apply([(USER, notification("1"))])
     async with run_node(store.url) as node:
-        await node.engine.apply([(USER, notification("1"))])
         await node.engine.report_presence({USER: 1}, ttl=9.0)
         told = node.clients.records[USER].badge
         store.execute("DEL", MAILBOX)
