@@ -199,18 +199,14 @@ class Hub:
 
     async def _read(self, user: str) -> Record:
         """Read the record of *user*; start a new epoch if the store lost versions."""
-        shown = self._delivered_record(user)
+        # No variable holds the channel: while this waits, it must not stay alive.
+        shown: Record | None = getattr(self._channels.get(user), "record", None)
         record = await self.engine.read(user)
         if shown is None or not record.is_before(shown):
             return record
         # Clients have seen the lost versions, and must not meet them again.
         await self.apply(user, StartNewEpoch(token_urlsafe(9)))
         return await self.engine.read(user)
-
-    def _delivered_record(self, user: str) -> Record | None:
-        # A function, because a caller that waits must not keep the channel alive.
-        channel = self._channels.get(user)
-        return channel.record if channel else None
 
     async def _compare(self, user: str) -> None:
         """Compare the channel of *user* with the store."""

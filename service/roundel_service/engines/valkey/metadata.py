@@ -49,8 +49,8 @@ class StoreMetadata:
         """Create the metadata of a new store, or compare those of an existing one.
 
         Raises `IncompatibleLayout`, and `EngineUnavailable`, also if the user of the
-        connection lacks permissions. A store without metadata
-        that refuses writes can be read; it is verified when it accepts them.
+        connection lacks permissions. A store without metadata that refuses writes can
+        be read; it is verified when it accepts them.
         """
         key, shards = self._keys.metadata, f"{self._keys.shards}"
         expected = [LAYOUT.encode(), shards.encode()]

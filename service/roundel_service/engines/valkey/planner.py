@@ -123,10 +123,20 @@ class WritePlanner:
             plan = self._plan(stored, operations)
         except Exception as error:  # a record must not end the process
             stored = self._damaged(user, stored.revision, stored.timeline, error)
-            plan = self._plan(stored, operations)
+            plan = self._plan_deletion(stored, operations)
         if stored.damage is not None and plan.id:
             self.damage_log.forget(user)
         return plan
+
+    def _plan_deletion(
+        self, damaged: StoredRecord, operations: Sequence[PendingOperation]
+    ) -> PlannedWrite:
+        try:
+            return self._plan(damaged, operations)
+        except Exception:  # an operation that cannot be encoded
+            assert damaged.damage is not None
+            results = [MailboxDamaged(*damaged.damage.args) for _ in operations]
+            return PlannedWrite(before=damaged, after=damaged, results=results)
 
     def _plan(
         self, stored: StoredRecord, operations: Sequence[PendingOperation]

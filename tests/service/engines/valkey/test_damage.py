@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
+import attrs
 import pytest
 import trio
 
@@ -131,6 +132,21 @@ async def test_damaged_row(kind, damage, store):
 async def test_damaged_mailbox(name, store):
     """Only the user of a damaged mailbox gets an error; `DeleteUser` replaces it."""
     await check_damage(MAILBOXES[name], store)
+
+
+async def test_operation_that_cannot_be_stored(store):
+    """An operation that cannot be encoded fails for its user alone."""
+    unfit = attrs.evolve(note("1"), title="\ud800")
+    async with run_engine(store.url) as engine:
+        for work in ([unfit], [DeleteUser("new"), unfit]):
+            pairs = [(USER, operation) for operation in work]
+            *mine, bob = await engine.apply([*pairs, (BOB, note("1"))])
+
+            assert all(isinstance(result, EngineUnavailable) for result in mine)
+            assert 1 == bob.badge.unread
+        (result,) = await engine.apply([(USER, note("2"))])
+
+        assert ["2"] == list(result.mailbox.items)
 
 
 async def test_deletion_ends_no_stream(store):
