@@ -57,6 +57,14 @@ async def test_unknown_field_behind_a_long_body_is_named(autojump_clock, world):
     assert ["titel"] == [error["field"] for error in body(answer, 422)["errors"]]
 
 
+async def test_unknown_inner_field_of_a_long_body_is_named_once(autojump_clock, world):
+    """An unknown field within a field is not reported as a field of the body."""
+    content = f'{{"title":"x","to":{{{fields(9_000)}}}}}'.encode()
+    answer = await world.producer.request("POST", "/v1/notify", body=content)
+
+    assert ["to"] == [error["field"] for error in body(answer, 422)["errors"]]
+
+
 async def test_at_most_20_errors_are_named(autojump_clock, world):
     """Bad names count with the other bad fields."""
     note = {"to": {"users": ["#"] * 1_000}, "title": ""}

@@ -124,7 +124,9 @@ def _names(body: bytes, first: msgspec.ValidationError) -> Iterable[str]:
     if len(body) <= _SEARCHED:
         names: Mapping[str, object] = msgspec.json.decode(body)
         return names
-    found = _UNKNOWN.fullmatch(str(first))
+    # The error of an inner field names its path too, and is that of a known field.
+    inner = _FIELD.search(str(first))
+    found = None if inner else _UNKNOWN.fullmatch(str(first))
     named = {} if found is None else {found["name"]: None}
     # A long body of many unknown fields is flat, so its start can be decoded.
     start = body[:_SEARCHED].rpartition(b",")[0] + b"}"
