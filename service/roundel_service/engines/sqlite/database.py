@@ -176,11 +176,12 @@ class Database:
         return {key: values.get(encode_text(key), "") for key in keys}
 
     def check_writable(self) -> None:
-        """Make a test write."""
+        """Make a test write, and write an empty batch, which needs all tables."""
         self._require_writer().execute(
             "INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(?)))",
             (PROBE_BYTES // 2,),
         )
+        self.write(schema.EMPTY_BATCH)
 
     def load(self, users: list[str]) -> list[str]:
         """Return the stored mailboxes of *users*, one text each.

@@ -51,7 +51,7 @@ def decode_claim(key: str, encoded: str | None) -> str:
     try:
         return decode_text(encoded or "")
     except Exception as error:
-        log.warning("claim unreadable", key=key, reason=describe(error))
+        log.warning("claim unreadable", name=key, reason=describe(error))
         raise EngineUnavailable("a claim could not be read") from None
 
 

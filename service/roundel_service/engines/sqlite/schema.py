@@ -28,6 +28,7 @@ VERSION: Final = len(STEPS)
 
 BATCH_VIEW: Final = _read("batch_view")
 INSERT_BATCH: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+EMPTY_BATCH: Final[tuple[str | float, ...]] = (*["[]"] * 9, 0.0)
 
 # Separators of loaded texts: JSON escapes control characters, and names have none.
 USER, PART, ROW, CELL = "\x1c", "\x1d", "\x1e", "\x1f"

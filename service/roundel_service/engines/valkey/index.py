@@ -192,7 +192,7 @@ def _check_reply(command: Command, reply: object, accepts: str | None) -> None:
         return
     if not isinstance(reply, StoreRefused) or reply.code != accepts:
         raise reply
-    log.error("index damaged", key=command[1], reason=accepts)
+    log.error("index damaged", name=command[1], reason=accepts)
 
 
 def _claim_value(stored: bytes) -> str:

@@ -116,7 +116,7 @@ class LogFollower:
                 case [bytes(timeline), bytes(last), *state]:
                     end = _number(last)
                     if state == [b"replaced"]:
-                        log.warning("log replaced", key=keys.log(shard))
+                        log.warning("log replaced", name=keys.log(shard))
                     has_changed = timeline != self._timelines.get(shard)
                     is_unread = bool(state) and end != self._last_ids.get(shard)
                     if has_changed or is_unread or end < positions[shard]:
@@ -175,7 +175,7 @@ class LogFollower:
     def _on_entries(self, reply: dict[bytes, dict[bytes, Any]]) -> None:
         gaps: list[int] = []
         for log_key, entries in reply.items():
-            shard = self._shards[log_key]
+            shard, skipped = self._shards[log_key], 0
             for entry_id, fields in entries.items():
                 number, last = _number(entry_id), self._last_ids[shard]
                 if number <= last:
@@ -183,19 +183,24 @@ class LogFollower:
                 if number > last + 1:
                     gaps.append(shard)
                 self._last_ids[shard] = number
-                self._on_entry(log_key, fields)
+                skipped += not self._on_entry(fields)
+            if skipped:
+                # One line for many entries, since a flood of them is possible.
+                name = log_key.decode()
+                log.warning("log entries skipped", name=name, entries=skipped)
         self._refresh_watched(gaps)
 
-    def _on_entry(self, log_key: bytes, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    def _on_entry(self, fields: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Report an entry; return whether a node wrote it."""
         try:
             entry = dict(fields)
             user, previous_id = entry[b"u"].decode(), entry[b"p"]
             write_id = entry[b"w"]
         except (KeyError, TypeError, ValueError):
             # Not written by a node: a mailbox has not changed.
-            log.warning("log entry skipped", key=log_key.decode())
-        else:
-            self._mailboxes.on_log_entry(user, previous_id, write_id, entry.get(b"e"))
+            return False
+        self._mailboxes.on_log_entry(user, previous_id, write_id, entry.get(b"e"))
+        return True
 
 
 def _number(entry_id: bytes) -> int:

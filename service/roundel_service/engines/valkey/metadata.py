@@ -27,7 +27,7 @@ LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
 
 
 @final
-class IncompatibleLayout(Exception):  # noqa: N818, it names the state of the store
+class IncompatibleLayout(OSError):  # noqa: N818, it names the state of the store
     """The store has another layout or another number of shards than this node."""
 
 
@@ -76,9 +76,13 @@ class StoreMetadata:
                     return
                 raise
         if _disagrees(found, expected):
+            layout, number = [
+                "unknown" if value is None else value.decode(errors="backslashreplace")
+                for value in found
+            ]
             raise IncompatibleLayout(
                 f"the store at {self._store.url}: expected layout {LAYOUT} in "
-                f"{shards} shards, got {found!r}"
+                f"{shards} shards, got layout {layout} in {number} shards"
             )
         self.is_verified = True
 

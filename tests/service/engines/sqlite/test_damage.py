@@ -262,3 +262,15 @@ async def test_damaged_claim(path, value):
 
         assert ("v", "v") == (again, await engine.claimed("l"))
         assert isinstance(await put(engine, "bob", note("3")), Applied)
+
+
+@pytest.mark.parametrize("table", ["user", "item", "answer", "change", "claim"])
+async def test_lost_table(path, table):
+    """The check fails if a table is missing, because every write fails."""
+    async with running(path) as engine:
+        execute(path, f"DROP TABLE {table}")
+        (result,) = await engine.apply([("dave", note("3"))])
+        with pytest.raises(EngineUnavailable, match="no such table"):
+            await engine.check()
+
+    assert isinstance(result, EngineUnavailable)

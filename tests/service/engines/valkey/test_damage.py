@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import attrs
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from roundel_service.domain.operations import (
     DeleteUser,
@@ -24,6 +25,7 @@ from roundel_service.domain.operations import (
 from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
+from roundel_service.telemetry.redaction import redact
 from support import valkey_server
 from support.damaged_rows import DAMAGED_ROWS
 from support.valkey_nodes import notification, run_node, wait_until_consistent
@@ -282,3 +284,23 @@ async def test_damaged_claim(key, store):
             with pytest.raises(EngineUnavailable, match="WRONGTYPE"):
                 await node.engine.claimed(key)
             assert "v" == await node.engine.claim("other", "v", ttl=9.0)
+
+
+async def test_skipped_entries_are_one_log_line(store):
+    """A flood of entries that no node wrote is one line, which names the log."""
+    flood = f"for i = 1, 99 do redis.call('XADD', '{LOG}', '0-*', 'a', 'b') end"
+    async with run_node(store.url) as node:
+        await node.engine.apply([(USER, note("1"))])
+        with capture_logs() as lines:
+            store.execute("EVAL", flood, "0")
+            await node.engine.apply([(USER, note("2"))])
+            with trio.move_on_after(2.0):
+                while not lines:  # noqa: ASYNC110, entries call nothing
+                    await trio.sleep(0.01)
+
+    (line,) = (redact(None, "warning", line) for line in lines)
+    assert ("log entries skipped", LOG, 99) == (
+        line["event"],
+        line["name"],
+        line["entries"],
+    )

@@ -18,6 +18,7 @@ from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngi
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.operator import doctor
 from support import valkey_server
+from support.process import run
 from support.relay import Relay
 from support.valkey_nodes import (
     USERS,
@@ -87,6 +88,19 @@ async def test_incompatible_layout_is_refused(store):
         await engine.run()
     with pytest.raises(EngineUnavailable):
         await engine.read("alice")
+
+
+@pytest.mark.slow
+def test_serve_names_an_incompatible_layout(store, tmp_path, monkeypatch):
+    """`serve` ends with one line about a store of another version, and no traceback."""
+    monkeypatch.chdir(tmp_path)
+    store.execute("HSET", "roundel:meta", "layout", "9.9")
+    ended = run("serve", "--engine", store.url, "--bind", "127.0.0.1:0")
+    (line,) = ended.stderr.splitlines()
+
+    assert 1 == ended.returncode
+    assert line.startswith("roundel: the store at ")
+    assert line.endswith("got layout 9.9 in unknown shards")
 
 
 @pytest.mark.slow
