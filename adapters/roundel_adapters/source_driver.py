@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
+from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 import anyio
@@ -133,6 +134,9 @@ class SourceDriver:
     def _receive_response(self, response: httpx2.Response) -> None:
         self._status = response.status_code
         headers = response.headers.multi_items()
+        if "date" not in response.headers:
+            # RFC 9110 6.6.1: a recipient with a clock adds it.
+            headers.append(("Date", formatdate(usegmt=True)))
         self._source.receive_response(self._status, headers, now=anyio.current_time())
         if self._source.state is State.OPEN:
             self._was_open = True

@@ -15,9 +15,14 @@ _MONTHS = " jan feb mar apr may jun jul aug sep oct nov dec"
 
 # RFC 9110 5.6.7: the preferred form and that of RFC 850, whose year has two digits.
 _match_date = re.compile(
-    r"[a-z]+, (\d\d)[ -]([a-z]{3})[ -](\d{4}|\d\d) (\d\d):(\d\d):(\d\d) gmt",
+    r"[a-z]+, ([ \d]\d)[ -]([a-z]{3})[ -](\d{4}|\d\d) (\d\d):(\d\d):(\d\d) gmt",
     re.ASCII | re.IGNORECASE,
 ).fullmatch
+
+# The form of asctime(), which recipients have to read too.
+_ASCTIME = re.compile(
+    r"([a-z]{3}) ([a-z]{3}) ([ \d]\d) ([\d:]{8}) (\d{4})", re.ASCII | re.IGNORECASE
+)
 
 
 def stream_headers(http_version: str = "1.1") -> list[tuple[str, str]]:
@@ -91,7 +96,7 @@ def retry_after(headers: Iterable[tuple[str, str]]) -> float:
 
 def _parse_date(text: str) -> datetime:
     # The standard library's parser imports sockets.
-    found = _match_date(text)
+    found = _match_date(_ASCTIME.sub(r"\1, \3 \2 \5 \4 GMT", text))
     if found is None:
         raise ValueError("expected an HTTP date")
     day, month, year, hour, minute, second = found.groups()

@@ -261,6 +261,9 @@ async def test_statuses_by_option(code):
             },
             30.0,
         ),
+        # Without a Date, from the client's clock.
+        ({"retry_after": "Tue, 06 Nov 2125 08:50:07 GMT"}, 600.0),
+        ({"retry_after": "Sun, 06 Nov 1994 08:50:07 GMT"}, 3.0),
     ],
 )
 @LIBRARIES

@@ -93,7 +93,9 @@ SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
         ([("Date", SUNDAY), ("Retry-After", "Sunday, 06-Nov-94 08:50:07 GMT")], 30),
         ([("Date", "Sun, 06 Nov 2033 08:49:37 GMT"),
           ("Retry-After", "Sunday, 06-Nov-33 08:50:07 GMT")], 30),
-        ([("Date", SUNDAY), ("Retry-After", "Sun Nov  6 08:50:07 1994")], 0),
+        ([("Date", SUNDAY), ("Retry-After", "Sun Nov  6 08:50:07 1994")], 30),
+        ([("Date", "Sun Nov 16 08:49:37 1994"),
+          ("Retry-After", "Wed Nov 16 08:50:07 1994")], 30),
         ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Nov 1994 08:40:00 GMT")], 0),
         ([("Date", SUNDAY), ("Retry-After", "Sun, 06 Now 1994 08:50:07 GMT")], 0),
         ([("Date", SUNDAY), ("Retry-After", "Sun, 31 Nov 1994 08:50:07 GMT")], 0),
@@ -105,6 +107,6 @@ SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
 def test_retry_after(headers, seconds):
     """RFC 9110 10.2.3: seconds, or a date that counts from the response's `Date`.
 
-    A date without a zone, or in the outdated asctime form, is not read.
+    A date has one of the three forms of RFC 9110 5.6.7.
     """
     assert seconds == retry_after(headers)
