@@ -18,7 +18,8 @@ from support.service import settings
 
 def settings_for(count: int, **changes: str) -> Settings:
     """Return the settings of *count* workers on free ports."""
-    return attrs.evolve(settings(**{"bind": "127.0.0.1:0", **changes}), workers=count)
+    free = {"bind": "127.0.0.1:0", "ops_bind": ""}
+    return attrs.evolve(settings(**{**free, **changes}), workers=count)
 
 
 def test_operator_listeners_have_consecutive_ports():
