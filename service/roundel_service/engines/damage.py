@@ -7,6 +7,8 @@ from typing import Final, final
 import structlog
 import trio
 
+from ..domain.mailbox import Mailbox
+from ..domain.operations import DeleteUser, Disconnect, Operation
 from ..lru_map import LruMap
 from .base import MailboxDamaged
 from .deserialization import describe
@@ -23,6 +25,14 @@ REPORT_INTERVAL: Final = 600.0
 _MAX_REPORTED: Final = 1_000
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+def needs_no_content(operation: Operation | None, salvaged: Mailbox) -> bool:
+    """Return whether *operation* is possible on the rest of a damaged mailbox."""
+    has_times = salvaged.epoch != ""
+    return isinstance(operation, DeleteUser) or (
+        isinstance(operation, Disconnect) and has_times
+    )
 
 
 @final

@@ -37,13 +37,13 @@ from ..base import (
     UserOperation,
 )
 from ..cache import CACHE_BYTES, record_weight
-from ..damage import DAMAGED, DamageLog
+from ..damage import DAMAGED, DamageLog, needs_no_content
 from ..memory import MAX_CLAIMS
 from .connection import Durability
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
-from .next_record import needs_no_content, next_record, unstored_record
+from .next_record import next_record, unstored_record
 from .rows import category_key, decode_claim, encode_text
 from .writer import Writer
 
@@ -214,7 +214,8 @@ class SqliteEngine:
         if before is None:
             assert damaged is not None, "loaded and pinned"
             before = damaged.salvaged
-        if before.is_salvaged and not needs_no_content(operation, before):
+        mailbox = before.record.mailbox
+        if before.is_salvaged and not needs_no_content(operation, mailbox):
             return damaged.error if damaged else MailboxDamaged(DAMAGED), None
         try:
             record, result, replace = next_record(

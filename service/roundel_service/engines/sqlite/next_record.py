@@ -7,7 +7,7 @@ from secrets import token_urlsafe
 import attrs
 
 from ...domain.mailbox_builder import TooManyCategories
-from ...domain.operations import DeleteUser, Disconnect, Operation, StartNewEpoch
+from ...domain.operations import DeleteUser, Operation, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from ..base import ApplyResult
 from ..epochs import first_epoch
@@ -43,11 +43,3 @@ def unstored_record(
     state = (user, stored.record.badge.etag, *mailbox.items)
     epoch = first_epoch(key, "\n".join(state))
     return Record(attrs.evolve(mailbox, epoch=epoch))
-
-
-def needs_no_content(operation: Operation, salvaged: StoredRecord) -> bool:
-    """Return whether *operation* is possible on the rest of a damaged mailbox."""
-    has_times = salvaged.record.mailbox.epoch != ""
-    return isinstance(operation, DeleteUser) or (
-        isinstance(operation, Disconnect) and has_times
-    )

@@ -52,7 +52,7 @@ class StoredRecord:
     is empty if the mailbox was never written. *timeline* is the current timeline.
     *indexed_at* is when all items were last indexed, in seconds since 1970. The record
     has its changes only if it *is_complete*. If the stored mailbox is damaged, *damage*
-    is the error, and the record is what a deletion keeps of it. It *is_rewound* if a
+    is the error, and the record is the readable part. It *is_rewound* if a
     later version of the same epoch was stored before.
     """
 

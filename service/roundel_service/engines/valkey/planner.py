@@ -16,7 +16,7 @@ from ...domain.operations import DeleteUser, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from .. import serialization
 from ..base import MailboxDamaged
-from ..damage import DamageLog
+from ..damage import DamageLog, needs_no_content
 from ..deserialization import RecordDecodeError, decode_mailbox
 from ..epochs import first_epoch
 from ..serialization import RecordDiff
@@ -117,14 +117,15 @@ class WritePlanner:
     ) -> PlannedWrite:
         """Return the write that applies *operations* of *user*, in order, to *stored*.
 
-        If the record is damaged, operations before a `DeleteUser` have no effect.
+        If the record is damaged, operations before a `DeleteUser` have no effect,
+        except those that need no content.
         """
         try:
             plan = self._plan(stored, operations)
         except Exception as error:  # a record must not end the process
             stored = self._damaged(user, stored.revision, stored.timeline, error)
             plan = self._plan_deletion(stored, operations)
-        if stored.damage is not None and plan.id:
+        if plan.id and stored.damage is not None and plan.after.damage is None:
             self.damage_log.forget(user)
         return plan
 
@@ -141,14 +142,13 @@ class WritePlanner:
     def _plan(
         self, stored: StoredRecord, operations: Sequence[PendingOperation]
     ) -> PlannedWrite:
-        record, results = self._apply_operations(stored, operations)
+        record, results, damage = self._apply_operations(stored, operations)
         if record is stored.record:
             return PlannedWrite(before=stored, after=stored, results=results)
-        is_readable = stored.revision and stored.damage is None
-        before = stored.record if is_readable else None
-        diff = serialization.diff(before, record)
-        now = self.clock()
-        is_due = diff.replace or stored.indexed_at + DAY < now
+        diff, now = serialization.diff(stored.record, record), self.clock()
+        if damage is not None:
+            diff = attrs.evolve(diff, replace=False)  # The content may be repaired.
+        is_due = diff.replace or (damage is None and stored.indexed_at + DAY < now)
         # An empty mailbox without a write needs no index.
         index_all = is_due and record.mailbox.v > 0
         indexed_at = now if index_all else 0.0 if diff.replace else None
@@ -157,7 +157,9 @@ class WritePlanner:
         return PlannedWrite(
             id=write_id,
             before=stored,
-            after=stored.after(record, write_id, indexed_at=indexed_at),
+            after=attrs.evolve(
+                stored.after(record, write_id, indexed_at=indexed_at), damage=damage
+            ),
             results=results,
             packed=rows.encode(
                 diff,
@@ -165,23 +167,28 @@ class WritePlanner:
                 indexed_at=indexed_at,
             ),
             added_tags=sorted(rows.tags(items.values())),
-            removed_tags=sorted(_removed_tags(before, record, diff)),
+            removed_tags=sorted(_removed_tags(stored.record, record, diff)),
             index_all=index_all,
         )
 
     def _apply_operations(
         self, stored: StoredRecord, operations: Sequence[PendingOperation]
-    ) -> tuple[Record, list[OperationResult]]:
+    ) -> tuple[Record, list[OperationResult], MailboxDamaged | None]:
+        """Return the record, the results, and the damage that is left."""
         now, limits, record = self.clock(), self.limits, stored.record
         damage = stored.damage
         if damage is None and stored.needs_new_epoch:
             record = self._start_epoch(record)
         results: list[OperationResult] = []
         for operation in (pending.operation for pending in operations):
-            if damage is not None and not isinstance(operation, DeleteUser):
-                results.append(MailboxDamaged(*damage.args))
-                continue
-            damage = None
+            if damage is not None:
+                if not needs_no_content(operation, record.mailbox):
+                    results.append(MailboxDamaged(*damage.args))
+                    continue
+                if record is stored.record and stored.needs_new_epoch:
+                    record = self._start_epoch(record)
+            if isinstance(operation, DeleteUser):
+                damage = None
             record = record.expire(now=now, limits=limits)
             if operation is None:
                 results.append(record)
@@ -191,7 +198,7 @@ class WritePlanner:
                 results.append(applied)
             except TooManyCategories as error:
                 results.append(error)
-        return record, results
+        return record, results, damage
 
     def _start_epoch(self, record: Record) -> Record:
         # Random: what is left in a store that lost a mailbox must not lead back to an
@@ -252,10 +259,8 @@ def _salvage(stored: Mapping[bytes, bytes]) -> Mailbox:
         return NOTHING.mailbox
 
 
-def _removed_tags(before: Record | None, after: Record, diff: RecordDiff) -> set[str]:
+def _removed_tags(before: Record, after: Record, diff: RecordDiff) -> set[str]:
     """Return the tags that no item has any more."""
-    if before is None:
-        return set()
     old, new = before.mailbox.items, after.mailbox.items
     names = old.keys() - new.keys() if diff.replace else diff.removed
     removed = rows.tags(old[name] for name in names)

@@ -163,6 +163,35 @@ async def test_deletion_ends_no_stream(store):
     assert disconnected_at == deleted.mailbox.disconnected_at > 0
 
 
+@pytest.mark.parametrize("is_new_timeline", [False, True])
+@pytest.mark.parametrize("field", ["foo", "i:1", "w"])
+async def test_revocation_of_a_damaged_mailbox(field, is_new_timeline, store):
+    """A revocation needs no content, and holds after the mailbox was repaired."""
+    async with run_engine(store.url) as engine:
+        (added,) = await engine.apply([(USER, note("1"))])
+    before = store.execute("HGET", MAILBOX, field) or ""
+    put(field, f"x{before}")(store)
+    if is_new_timeline:
+        store.execute("SET", KEYS.data_id(SHARD), "another")
+    async with run_engine(store.url) as engine:
+        revoke, work = (USER, Disconnect(revoke=True)), (USER, note("2"))
+        failed, revoked, again = await engine.apply([work, revoke, revoke])
+    if field == "foo":
+        store.execute("HDEL", MAILBOX, field)
+    elif field != "w":
+        put(field, before)(store)
+    async with run_engine(store.url) as engine:
+        record = await engine.read(USER)
+
+    assert isinstance(failed, MailboxDamaged)
+    assert not isinstance(revoked, Exception)
+    assert again.mailbox.revocation == record.mailbox.revocation
+    assert 0 < record.mailbox.revocation.made_at
+    assert ["1"] == list(record.mailbox.items)
+    is_same = added.badge.epoch == record.mailbox.epoch
+    assert is_same is not is_new_timeline
+
+
 async def check_damage(damage: Damage, store: Server) -> None:
     mark = MarkAll(marks=(Mark(flags={"read": True}, ids=frozenset("1")),), op_id="o")
     async with run_engine(store.url) as engine:
