@@ -86,8 +86,9 @@ def _parse(text: str) -> ListenAddress:
     if is_bracketed != (":" in host):
         raise ValueError("expected HOST:PORT, with brackets around an IPv6 host")
     host = host[1:-1] if is_bracketed else host
-    if not host or any(each in "[]/" or each.isspace() for each in host):
+    if not host or any(each in "[]/*" or each.isspace() for each in host):
         raise ValueError("expected a host")
+    host.encode("idna")  # As `getaddrinfo()` does: UnicodeError is a ValueError.
     return Address(host, _number(port, PORTS))
 
 

@@ -82,6 +82,8 @@ def _split_secrets(text: str) -> tuple[str, ...]:
 
 
 def _parse_engine(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("expected no NUL, which no path has")
     scheme, colon, _ = text.partition(":")
     if (scheme, colon) not in {("memory", ""), ("sqlite", ":")}:
         parse_url(text)

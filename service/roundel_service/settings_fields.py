@@ -151,8 +151,15 @@ def _load_value(
     except ValueError:
         pass
     expected, is_secret = field.metadata["expected"], field.metadata["secret"]
-    got = "a value that is not shown" if is_secret else repr(value)
+    got = "a value that is not shown" if is_secret else _shown(value)
     raise ConfigError(f"{shown}: expected {expected}, got {got}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of too many digits"  # Of 4,300, sys.int_info has the limit.
 
 
 def _as_text(value: object, types: tuple[type, ...]) -> str:

@@ -120,7 +120,7 @@ def read_toml(file: Path) -> SettingsSource:
     """Return the settings in the TOML *file*; raise `ConfigError` if it is none."""
     try:
         return SettingsSource(str(file), tomllib.loads(file.read_text("utf-8-sig")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file}: expected a TOML file: {reason}") from None
 

@@ -59,6 +59,9 @@ def test_flag_overrides_environment_overrides_file(tmp_path):
         ("BIND", "h:65536"),
         ("BIND", "unix:"),
         ("BIND", "h:1,h:1"),
+        ("BIND", "a..b:80"),
+        ("BIND", f"{'a' * 64}:80"),
+        ("BIND", "*:80"),
         ("DURABILITY", "some"),
         ("LOG_LEVEL", "loud"),
         ("HTTP2", "no"),
@@ -205,7 +208,10 @@ def test_engine_is_selected_by_its_scheme(engine):
     assert engine == load({"engine": engine}, KEYS).engine
 
 
-@pytest.mark.parametrize("engine", ["memory:x", "postgres://h", "valkey:h", "redis"])
+@pytest.mark.parametrize(
+    "engine",
+    ["memory:x", "postgres://h", "valkey:h", "redis", "redis://\udcff", "sqlite:a\0b"],
+)
 def test_unknown_engine_is_refused_and_not_shown(engine):
     """A URL may have a password, so the error does not show it."""
     (line,) = refused(environment={"ROUNDEL_ENGINE": engine})

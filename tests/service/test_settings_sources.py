@@ -247,6 +247,10 @@ def test_short_secret_in_a_file_is_refused_and_not_shown(tmp_path):
         'jwt_issuer = ""',
         "[ping]\nseconds = 1",
         "[bind]",
+        pytest.param(f"ping = {'[' * 5000}{']' * 5000}", id="deep"),
+        pytest.param(f"ping = 0x{'f' * 5000}", id="long hexadecimal"),
+        pytest.param(f"ping = {'9' * 5000}", id="long"),
+        pytest.param(f"ping = [0x{'f' * 5000}]", id="long in a list"),
     ],
 )
 def test_bad_file_is_refused(tmp_path, text):

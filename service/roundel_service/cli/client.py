@@ -21,7 +21,7 @@ from ..domain.names import check_user_name
 from ..identity.authenticator import Authenticator
 from ..identity.hmac_key import HmacKey
 from ..settings import ConfigError, load_some
-from .http_client import explain_request, is_local, post
+from .http_client import explain_request, new_client, post
 from .options import TEXT, Seconds, config_option, given, url_option
 
 
@@ -108,7 +108,7 @@ async def _watch(
     def headers() -> dict[str, str]:
         return {"Authorization": f"Bearer {token()}"}
 
-    async with httpx2.AsyncClient(trust_env=not is_local(url)) as client:
+    async with new_client(httpx2.AsyncClient, url) as client:
         stream = connect(client, url, headers=headers, on_state=_Reporter(url))
         async with aclosing(stream):
             async for event in stream:

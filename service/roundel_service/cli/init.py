@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ def init(file: Path, force: bool) -> None:
         raise CommandError(f"{file} exists; --force replaces its secrets") from None
     with open(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
-    config = "" if file == SETTINGS_FILE else f" --config {file}"
+    config = "" if file == SETTINGS_FILE else f" --config {shlex.quote(str(file))}"
     click.echo(f"wrote {file} with new secrets; next:")
     click.echo(f"  roundel serve{config}")
     click.echo(f'  roundel notify{config} alice "Bob mentioned you"')

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..settings import DEFAULT_BIND
+from ..settings_sources import without_line_end
 
 SETTINGS_FILE = Path("roundel.toml")
 """The file that `roundel init` writes, and that commands read without `--config`."""
@@ -48,12 +49,15 @@ TEXT.name = "text"
 
 
 def _service_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    value = without_line_end(value)
     try:
         parts = urlsplit(value)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
         is_valid = is_valid and parts.username is None and parts.port != 0
     except ValueError:
         is_valid = False
+    # A lone surrogate is not printable either.
+    is_valid = is_valid and value.isprintable() and " " not in value
     if not is_valid or parts.query or parts.fragment:
         raise click.BadParameter(f"expected a URL like http://{DEFAULT_BIND}")
     return value.rstrip("/")

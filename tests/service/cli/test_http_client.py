@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx2
 import pytest
 
 from roundel_service.cli import http_client
@@ -46,8 +47,13 @@ def test_response_is_returned():
             problem(422, "one bad field", errors=[{"field": "ttl", "detail": "is 0"}]),
             ("422 Unprocessable Entity: one bad field", "ttl: is 0"),
         ),
+        (
+            422,
+            problem(422, "ttl: is 0", errors=[{"field": "ttl", "detail": "is 0"}]),
+            ("422 Unprocessable Entity: ttl: is 0",),
+        ),
     ],
-    ids=["401", "503", "422"],
+    ids=["401", "503", "422", "422 once"],
 )  # fmt: skip
 def test_problem_is_reported_in_words(status, body, expected):
     """A problem is printed with its detail, and a line for each bad field."""
@@ -115,6 +121,50 @@ def test_proxy_that_cannot_be_used_is_named(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     (line,) = lines("http://badges.invalid")
     assert line.startswith("cannot connect to http://badges.invalid/v1/notify: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("ALL_PROXY", "ftp://127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://[::1"),
+        ("SSL_CERT_FILE", "/none.pem"),
+        ("SSL_CERT_FILE", __file__),
+    ],
+)
+def test_unusable_variable_of_the_client_is_an_error_of_one_line(
+    monkeypatch, name, value
+):
+    """A bad proxy or certificate file is an error that names the variables."""
+    monkeypatch.setenv(name, value)
+
+    (line,) = lines("https://badges.invalid")
+
+    assert line.startswith("cannot use the environment's proxy or certificates: ")
+    assert name in line
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_host_that_no_resolver_takes_is_an_error(host):
+    """A label of a name has 1 to 63 characters (RFC 1035 2.3.4)."""
+    (line,) = lines(f"http://{host}")
+
+    assert line.startswith(f"http://{host}/v1/notify: ")
+
+
+def test_reason_of_an_error_without_a_message_is_that_of_its_cause():
+    """The HTTP client with trio gives a TLS error no text of its own."""
+    error = httpx2.ConnectError("")
+    error.__cause__ = OSError("wrong version number")
+
+    with (
+        pytest.raises(CommandError) as raised,
+        http_client.explain_request("https://x"),
+    ):
+        raise error
+
+    assert "wrong version number" in raised.value.lines[0]
 
 
 def test_connection_that_is_refused_or_closed_is_reported():

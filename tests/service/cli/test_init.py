@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import stat
 import tomllib
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_each_meaning_is_a_comment_above_its_setting(folder):
     blocks = (folder / "roundel.toml").read_text().split("\n\n")[1:]
 
     assert all(re.fullmatch(r"(# .+\n)+#?\w+ = .*\n?", block) for block in blocks)
+
+
+def test_printed_commands_can_be_pasted():
+    """The path of the file is one word of the shell, whatever it has in it."""
+    output = init("a b's.toml").stdout
+
+    words = [shlex.split(line) for line in output.splitlines()[1:]]
+    assert ["--config", "a b's.toml"] == words[0][-2:]
 
 
 def test_two_files_have_different_secrets():

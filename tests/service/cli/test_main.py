@@ -262,7 +262,7 @@ def test_log_level_selects_the_request_lines(level, count):
     assert count == log.count('"path":"/v1/notify"')
     assert rejected.exit_code == 1
     assert "roundel: 422 Unprocessable Entity: " in rejected.stderr
-    assert "roundel: category: " in rejected.stderr
+    assert "category: " in rejected.stderr
 
 
 @pytest.mark.parametrize(
@@ -281,6 +281,9 @@ def test_log_level_selects_the_request_lines(level, count):
         (["watch", "alice", "--url", "http://[::1"], "expected a URL like http://"),
         (["watch", "alice", "--url", "http://u:p@x"], "expected a URL like http://"),
         (["watch", "alice", "--url", "http://x?y=1"], "expected a URL like http://"),
+        (["watch", "alice", "--url", "http://x\ny"], "expected a URL like http://"),
+        (["notify", "alice", "Hi", "--url", "http://x/\udcff"], "expected a URL like"),
+        (["notify", "alice", "Hi", "--url", "http://a b"], "expected a URL like"),
         (["watch", "alice", "--level", "all"], "'all' is not one of"),
         (["notify", "alice"], "Missing argument 'TITLE'"),
         (["serv"], "No such command 'serv'. Did you mean 'serve'?"),

@@ -29,8 +29,7 @@ def back_up(source: Path, destination: Path) -> None:
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file")
     check_sole_name(real_path(source))
-    part = destination.with_name(destination.name + ".part")
-    _create(destination, part)
+    part = _create_part(destination)
     try:
         _copy(source, part)
         fsync(part)
@@ -49,9 +48,10 @@ def back_up(source: Path, destination: Path) -> None:
     fsync(destination.parent)
 
 
-def _create(destination: Path, part: Path) -> None:
+def _create_part(destination: Path) -> Path:
     if destination.exists():
         raise _exists(destination)
+    part = destination.with_name(destination.name + ".part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
@@ -61,6 +61,7 @@ def _create(destination: Path, part: Path) -> None:
         ) from None
     except OSError as error:
         raise OSError(f"cannot create {part}: {error.strerror}") from None
+    return part
 
 
 def _exists(destination: Path) -> FileExistsError:

@@ -8,6 +8,7 @@ file with another name is rejected: a second hard link, or a mount of the file a
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -69,7 +70,7 @@ class FileLock:
         self._descriptor = -1
         self._given_path = path
         self.path = real_path(path)
-        self._lock_path = self.path.with_name(self.path.name + ".lock")
+        self._lock_path = Path(f"{self.path}.lock")
 
     def acquire(self) -> None:
         """Lock the file unless it is locked; create it if necessary.
@@ -92,6 +93,8 @@ class FileLock:
             raise _explain(self._given_path, error) from error
 
     def _acquire(self) -> None:
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         # A lock on the file itself would end when any descriptor of it is closed,
         # and so would SQLite's own locks (POSIX).
         self._descriptor = _open(self._lock_path)

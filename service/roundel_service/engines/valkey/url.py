@@ -53,6 +53,7 @@ class StoreUrl:
 def parse_url(url: str) -> StoreUrl:
     """Parse the URL of a store; raises `ValueError` without the URL in its message."""
     try:
+        url.encode()  # The client cannot send a lone surrogate.
         return _parse(urlsplit(url))
     except ValueError:
         # An error of urlsplit() can contain the password.

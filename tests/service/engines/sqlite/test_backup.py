@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import trio
@@ -112,6 +113,8 @@ async def test_existing_file_is_not_overwritten(path, copy):
     copy.write_text("yesterday's")
     with pytest.raises(FileExistsError, match="exists: give another"):
         back_up(path, copy)
+    with pytest.raises(FileExistsError, match="exists: give another"):
+        back_up(path, Path())
     copy.with_name("new.db.part").touch()
     with pytest.raises(FileExistsError, match="another backup is running"):
         back_up(path, copy.with_name("new.db"))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -230,6 +231,7 @@ async def test_missing_folder(tmp_path):
 async def test_path_of_a_folder(tmp_path):
     """A path of a folder is rejected."""
     assert "is a folder" in await refusal(tmp_path)
+    assert "/ is a folder" in await refusal(Path("/"))
 
 
 async def test_file_modes(path):
