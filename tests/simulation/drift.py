@@ -1,4 +1,6 @@
-"""Error rates of three badge protocols. Run `python -m tests.simulation.drift 2000`.
+"""Error rates of three badge protocols.
+
+    PYTHONPATH=tests python -m tests.simulation.drift 2000
 
 Prints a table with a row for each fault and a column for each protocol. A cell is the
 share of random schedules that end with a wrong number on a page, after all faults have
