@@ -60,7 +60,7 @@ def token(user: str, ttl: float, file: Path | None) -> None:
 )
 @click.option("--body", type=TEXT, help="Its text.")
 @click.option("--key", type=TEXT, help="Replaces the item with this category and key.")
-@click.option("--ttl", type=Seconds(), help="Seconds until it expires.")
+@click.option("--ttl", type=Seconds(0, min_open=True), help="Seconds until it expires.")
 @url_option
 @config_option
 def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # noqa: ANN401
