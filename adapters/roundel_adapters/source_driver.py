@@ -85,10 +85,6 @@ class SourceDriver:
                     await response.aclose()
 
     def _request(self) -> httpx2.Request:
-        # Names in lower case, so that a caller's `accept` does not make two headers.
-        headers = {name.lower(): value for name, value in self._headers().items()}
-        for name, value in self._source.request_headers():
-            headers[name.lower()] = value
         # A read has the idle timeout.
         limit = self._client.timeout
         timeout = limit.connect, None, limit.write, limit.pool
@@ -96,9 +92,13 @@ class SourceDriver:
             self._method,
             self._url,
             content=self._content,
-            headers=headers,
+            headers=self._headers(),
             timeout=timeout,
         )
+        # A header that is set replaces the caller's, and is sent in this encoding.
+        request.headers.encoding = "utf-8"
+        for name, value in self._source.request_headers(utf_8=True):
+            request.headers[name] = value
         if (request.url.port or 0) > _MAX_PORT:
             # trio would connect to the remainder.
             raise ValueError(f"expected a port up to {_MAX_PORT}: {self._url}")

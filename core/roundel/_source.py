@@ -100,19 +100,24 @@ class Source:
         """The reconnection time in milliseconds, between its bounds."""
         return min(max(self._retry, self._min_retry), self._max_retry)
 
-    def request_headers(self) -> list[tuple[str, str]]:
+    def request_headers(self, *, utf_8: bool = False) -> list[tuple[str, str]]:
         """Return the request's headers, to add to the driver's own.
 
         The id is sent if it is printable ASCII of at most 4096 characters without a
-        space at either end. Any other id is left out: the request would fail, so that
-        a peer could end a subscription by sending it.
+        space at either end; with *utf_8* if it is any printable text of that length.
+        Any other id is left out: the request would fail, so that a peer could end a
+        subscription by sending it.
+
+        Args:
+            utf_8: Whether the driver sends values in UTF-8, as browsers do. By default
+                HTTP libraries reject other characters, or encode them differently.
         """
         # As browsers send them (WPT request-accept, request-cache-control).
         headers = [("Accept", MEDIA_TYPE), ("Cache-Control", "no-cache")]
         value = self.last_event_id
-        # A browser sends UTF-8; HTTP libraries reject it or encode it differently.
-        is_plain = value.isascii() and value.isprintable() and value == value.strip(" ")
-        if is_plain and 0 < len(value) <= MAX_HEADER_ID:
+        is_encodable = utf_8 or value.isascii()
+        is_plain = value.isprintable() and value == value.strip(" ")
+        if is_encodable and is_plain and 0 < len(value) <= MAX_HEADER_ID:
             headers.append(("Last-Event-ID", value))
         return headers
 

@@ -424,6 +424,22 @@ async def test_headers_in_any_case(library):
 
 
 @on_both_loops
+@pytest.mark.parametrize("options", [{}, {"cookies": {"a": "b"}}])
+@LIBRARIES
+async def test_id_in_utf_8(library, options):
+    """An id that is not ASCII is sent in UTF-8 (WPT last-event-id), redirected too."""
+    run = await play(
+        library,
+        stream("id: a…é\n\n".encode()), status(307, location="/b"), HELLO,
+        client_options=options,
+    )  # fmt: skip
+
+    for request in run.requests[1:3]:
+        sent = {name.lower(): value for name, value in request.headers.raw}
+        assert "a…é".encode() == sent[b"last-event-id"]
+
+
+@on_both_loops
 @pytest.mark.parametrize("method", ["POST", "REPORT", "PUT", "QUERY"])
 @pytest.mark.parametrize("content", ['{"hello": "wörld"}', b"\x00\xff"])
 @LIBRARIES

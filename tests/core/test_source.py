@@ -157,6 +157,24 @@ def test_id_in_the_request(last_event_id: str, value: str | None) -> None:
     assert value == headers.get("Last-Event-ID")
 
 
+@pytest.mark.parametrize("last_event_id", ["a b", "é", "a…b", "x" * MAX_HEADER_ID])
+def test_id_in_utf_8(last_event_id: str) -> None:
+    """A driver that sends UTF-8 gets any printable id (WHATWG HTML 9.2.3)."""
+    headers = dict(make_source(last_event_id=last_event_id).request_headers(utf_8=True))
+
+    assert last_event_id == headers["Last-Event-ID"]
+
+
+@pytest.mark.parametrize(
+    "last_event_id", [" é", "é\x85", "\u2028", "\ud800", "é" * 4097]
+)
+def test_unsafe_id_in_utf_8(last_event_id: str) -> None:
+    """Controls, line ends, lone surrogates and long ids are left out in UTF-8 too."""
+    headers = dict(make_source(last_event_id=last_event_id).request_headers(utf_8=True))
+
+    assert "Last-Event-ID" not in headers
+
+
 def test_unsafe_id_replaces_a_safe_one() -> None:
     """An unsafe id is not replaced by the id before it."""
     source = opened_source(last_event_id="old")
