@@ -98,6 +98,8 @@ class FileLock:
         # A lock on the file itself would end when any descriptor of it is closed,
         # and so would SQLite's own locks (POSIX).
         self._descriptor = _open(self._lock_path)
+        # The lock file is written: it must not be another name of a user's file.
+        check_sole_name(self._lock_path, self._descriptor)
         _lock(self._descriptor)
         with suppress(OSError):
             # The id is for the message of another process.
@@ -134,8 +136,9 @@ class FileLock:
 
 
 def _open(path: Path) -> int:
-    # Only the owner may read the users' data.
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Only the owner may read the users' data. A real path ends with no link.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags, 0o600)
 
 
 def _lock(descriptor: int) -> None:
@@ -155,8 +158,11 @@ def _explain(path: Path, error: OSError) -> OSError:
     if error.errno is None:
         # An error of this module, with a message of its own.
         return error
+    opened = Path(error.filename or path)
     if isinstance(error, FileNotFoundError):
-        return OSError(f"{path}: the folder {path.parent} does not exist: create it")
+        return OSError(f"{path}: the folder {opened.parent} does not exist: create it")
     if isinstance(error, IsADirectoryError):
-        return OSError(f"{path} is a folder: give the path of a file")
-    return OSError(f"cannot open {path}: {error.strerror}")
+        return OSError(f"{opened} is a folder: give the path of a file")
+    if error.errno == errno.ELOOP:
+        return OSError(f"{opened} is a symbolic link: remove it")
+    return OSError(f"cannot open {opened}: {error.strerror}")

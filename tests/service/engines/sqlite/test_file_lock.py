@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trio
 
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.sqlite.backup import back_up
@@ -111,6 +112,31 @@ async def test_special_file(path):
     os.mkfifo(path)
 
     assert "is not a regular file" in await refusal(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "folder", "pipe"])
+async def test_lock_file_of_another_kind(kind, path, tmp_path):
+    """A lock file that is another file is named, and that file is not written."""
+    lock, other = path.with_name(path.name + ".lock"), tmp_path / "other"
+    other.write_text("content")
+    {
+        "link": lambda: lock.symlink_to(other),
+        "hard link": lambda: lock.hardlink_to(other),
+        "folder": lock.mkdir,
+        "pipe": lambda: os.mkfifo(lock),
+    }[kind]()
+    with trio.fail_after(1.0):
+        reason = await refusal(path)
+
+    assert str(lock) in reason
+    assert "content" == other.read_text()
+
+
+async def test_link_into_a_missing_folder(path, tmp_path):
+    """The error names the folder of the file to which a link points."""
+    path.symlink_to(tmp_path / "missing" / "real.db")
+
+    assert f"the folder {tmp_path / 'missing'} does not exist" in await refusal(path)
 
 
 @pytest.fixture
