@@ -281,18 +281,15 @@ async def run(
                 await serving.start(serve_app)
                 task_status.started(ServiceUrls(urls, operator_urls))
                 # In threads, so that neither the start nor the first request waits.
-                nursery.start_soon(_run_in_thread, jose.import_all)
+                # A shutdown waits for them: an exit during the import of a native
+                # module aborts the process.
+                nursery.start_soon(trio.to_thread.run_sync, jose.import_all)
                 nursery.start_soon(service.operator_app.load)
                 nursery.start_soon(service.app.load)
             if service.hub.presence is not None:
                 with trio.move_on_after(FINAL_REPORT_TIMEOUT):
                     await service.hub.presence.flush()
             nursery.cancel_scope.cancel()
-
-
-async def _run_in_thread(function: Callable[[], object]) -> None:
-    # A shutdown does not wait for it.
-    await trio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
 def _server_limits(settings: Settings) -> server.ServerLimits:

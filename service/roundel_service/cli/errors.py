@@ -41,7 +41,7 @@ def _report(error: BaseException) -> None:
     """Exit with the message of *error*, if it has one for users."""
     match error:
         case KeyboardInterrupt():
-            sys.exit(130)
+            raise error  # Without the group of a nursery.
         case BrokenPipeError():
             raise error  # The reader of the output has left: click exits quietly.
         case ConfigError():

@@ -37,10 +37,13 @@ class Commands(click.Group):
         return None
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401, as click declares it
-        from .errors import explain_errors  # With the settings, 0.1 s.
+        try:
+            from .errors import explain_errors  # With the settings, 0.1 s.
 
-        with explain_errors():
-            return super().invoke(ctx)
+            with explain_errors():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:  # Click would print a word, and exit with status 1.
+            ctx.exit(130)
 
 
 def _load(name: str) -> click.Command:

@@ -428,6 +428,36 @@ def test_user_ends_watch_by_ctrl_c():
     assert "" == errors
 
 
+INTERRUPTED_IMPORT = """
+import sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "roundel_service.settings":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from roundel_service.__main__ import main
+main()
+"""
+
+
+@slow
+@pytest.mark.parametrize("name", ["serve", "watch"])
+def test_ctrl_c_during_the_imports_is_quiet_too(name):
+    """SIGINT before the command itself runs has the same status, and no text."""
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, name, "alice"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (130, "") == (result.returncode, result.stderr)
+
+
 @slow
 def test_address_in_use_is_a_one_line_error():
     """A second service on the port reports the error without a traceback."""

@@ -42,7 +42,7 @@ class DeferredApp(Generic[AppT]):
         """Create the application in a thread; requests wait until it exists."""
         self._loaded = trio.Event()
         try:
-            await trio.to_thread.run_sync(getattr, self, "app", abandon_on_cancel=True)
+            await trio.to_thread.run_sync(getattr, self, "app")
         finally:
             self._loaded.set()
 

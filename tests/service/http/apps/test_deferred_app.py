@@ -49,6 +49,29 @@ async def test_requests_wait_for_a_load_in_a_thread():
     assert 3 == len(calls)
 
 
+async def test_end_waits_for_a_load():
+    """An exit during the import of a native module would abort the process."""
+    go, has_ended = Event(), trio.Event()
+    deferred = DeferredApp(lambda: go.wait(10) and recording)
+
+    async def load() -> None:
+        try:
+            await deferred.load()
+        finally:
+            has_ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+        assert not has_ended.is_set()
+        go.set()
+
+    assert has_ended.is_set()
+
+
 async def test_lifespan_creates_nothing():
     """The server starts at once: the lifespan is answered without the application."""
     sent = []
