@@ -187,3 +187,18 @@ async def test_real_server(kind):
     assert findings["engine"].message.startswith(kind)
     assert "survive a restart" in findings["durability"].message
     assert ["ok", "ok"] == [findings[name].level for name in ("eviction", "latency")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "value", "code"),
+    [("maxmemory", "1", "OOM"), ("min-replicas-to-write", "1", "NOREPLICAS")],
+)
+async def test_server_that_refuses_writes(setting, value, code):
+    """A server that refuses each write is a failure, with the reason."""
+    with valkey_server.server("redis") as server:
+        server.execute("CONFIG", "SET", setting, value)
+        findings = {each.subject: each for each in await examine(server.url)}
+
+    assert "failure" == findings["writes"].level
+    assert code in findings["writes"].message

@@ -15,6 +15,7 @@ from ...engines.valkey.client import Command
 from ...engines.valkey.connection import StoreRefused
 from ...engines.valkey.keys import Keys
 from ...engines.valkey.metadata import missing_permissions
+from ...engines.valkey.scripts import CHECK_WRITABLE
 from ...engines.valkey.store import Store
 from ...engines.valkey.url import StoreUrl, parse_url
 from .finding import Finding, failure, latency, ok
@@ -53,6 +54,7 @@ async def _examine_server(url: StoreUrl) -> list[Finding]:
     try:
         if missing := await _missing_rules(store):
             return [_permissions(missing)]
+        refusal = await _write_refusal(store)
         info, clock_offset = await _server_info(store)
         seconds = await _reply_latency(store)
     except EngineUnavailable as error:
@@ -62,6 +64,7 @@ async def _examine_server(url: StoreUrl) -> list[Finding]:
     advice = "every call waits for several replies; use a faster network or server"
     return [
         *check_server(info, str(url), clock_offset),
+        *refusal,
         _permissions([]),
         latency("a reply", seconds, slow=SLOW_REPLY, advice=advice),
     ]
@@ -78,6 +81,17 @@ async def _missing_rules(store: Store) -> list[str]:
             raise
         return [f"+{name}" for name in _COMMAND.findall(str(error))] or [str(error)]
     return [_text(rule) for rule in missing]
+
+
+async def _write_refusal(store: Store) -> list[Finding]:
+    """Return a finding if the server refuses writes, for example because it is full."""
+    keys = Keys(store.url.prefix)
+    names = [keys.data_id(0), keys.unused(0)]
+    (reply,) = await store.run([CHECK_WRITABLE.call(names, [])])
+    # A node of a cluster also answers that another one has the keys.
+    if isinstance(reply, StoreRefused) and reply.is_lasting:
+        return [failure("writes", str(reply))]
+    return []
 
 
 def _permissions(missing: Sequence[str]) -> Finding:
