@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final, final
+from typing import Any, Final, final
 
 import attrs
 import structlog
@@ -56,7 +56,7 @@ class StoreMetadata:
         expected = [LAYOUT.encode(), shards.encode()]
         read: Command = ["HMGET", key, "layout", "shards"]
         permissions = missing_permissions(self._keys)
-        found, missing = await self._store.run_or_raise([read, permissions])
+        found, missing = await self._read([read, permissions])
         if missing:
             # A script that may not run one of its commands has half of its effect.
             rules = b" ".join(missing).decode()
@@ -85,6 +85,16 @@ class StoreMetadata:
                 f"{shards} shards, got layout {layout} in {number} shards"
             )
         self.is_verified = True
+
+    async def _read(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return await self._store.run_or_raise(commands)
+        except StoreRefused as error:
+            if error.code != "WRONGTYPE":
+                raise
+            url, key = self._store.url, self._keys.metadata
+            message = f"the store at {url}: the key {key} is no hash"
+            raise IncompatibleLayout(message) from None
 
     async def warn_of_eviction(self) -> None:
         """Log a warning if the store evicts keys, as soon as all primaries answer."""

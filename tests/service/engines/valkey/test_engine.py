@@ -90,6 +90,17 @@ async def test_incompatible_layout_is_refused(store):
         await engine.read("alice")
 
 
+async def test_metadata_of_another_type(store):
+    """A store whose metadata are another application's is refused, by the key."""
+    store.execute("SET", "roundel:meta", "x")
+    engine = ValkeyEngine(store.url)
+
+    with pytest.raises(IncompatibleLayout, match="key roundel:meta is no hash"):
+        await engine.run()
+    with pytest.raises(EngineUnavailable):
+        await engine.read("alice")
+
+
 @pytest.mark.slow
 def test_serve_names_an_incompatible_layout(store, tmp_path, monkeypatch):
     """`serve` ends with one line about a store of another version, and no traceback."""
