@@ -49,7 +49,8 @@ async def _get(url: str) -> bytes:
 
     try:
         return await _request(url)
-    except httpx2.HTTPError as error:
+    # UnicodeError: no resolver takes the host.
+    except (httpx2.HTTPError, UnicodeError) as error:
         raise JwksError(type(error).__name__) from None
 
 
@@ -61,7 +62,13 @@ async def _request(url: str) -> bytes:
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     # Plain http is only allowed for loopback, where no proxy is used.
     is_remote = httpx2.URL(url).scheme == "https"
-    client = httpx2.AsyncClient(verify=_tls(), trust_env=is_remote, timeout=None)
+    try:
+        client = httpx2.AsyncClient(verify=_tls(), trust_env=is_remote, timeout=None)
+    except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
+        name = type(error).__name__
+        raise JwksError(
+            f"unusable proxy or certificates of the environment: {name}"
+        ) from None
     with trio.move_on_after(TIMEOUT) as scope:
         async with client, client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:

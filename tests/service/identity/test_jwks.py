@@ -626,6 +626,21 @@ async def test_request_uses_no_proxy_and_no_compression(
     assert b"accept-encoding: identity\r\n" in request
 
 
+@pytest.mark.parametrize("proxy", ["ftp://192.0.2.1", "socks5://192.0.2.1:9"])
+async def test_unusable_proxy_is_a_read_that_failed(monkeypatch, proxy):
+    """The service goes on with the keys that it has, and tries again."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+
+    with pytest.raises(JwksError, match="proxy or certificates of the environment"):
+        await jwks_fetch.fetch("https://issuer.invalid/keys")
+
+
+async def test_host_that_no_resolver_takes_is_a_read_that_failed():
+    """A label of a name has 1 to 63 characters (RFC 1035 2.3.4)."""
+    with pytest.raises(JwksError, match="UnicodeError"):
+        await jwks_fetch.fetch("https://a..b/keys")
+
+
 async def test_https_server_without_a_certificate_is_refused(
     autojump_clock, publisher, run, caplog
 ):

@@ -67,6 +67,8 @@ def _parse(parts: SplitResult) -> StoreUrl:
     prefix = query.pop("prefix", "roundel")
     if (at and not colon) or parts.fragment or not _PREFIX.fullmatch(prefix):
         raise ValueError
+    if "\0" in unquote(parts.geturl()):  # No path has a NUL.
+        raise ValueError
     common = StoreUrl(
         user=unquote(user) or None, password=unquote(password) or None, prefix=prefix
     )

@@ -57,6 +57,7 @@ def test_valid_url(url, expected):
     [
         "valkey://",
         "valkey://secret@host",
+        "valkeys://u:secret@host?ca=/a%00b",
         "valkey://u:secret@host/x",
         "valkey://u:secret@host:port",
         "valkey://u:secret@host:0",
