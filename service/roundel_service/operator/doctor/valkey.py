@@ -88,7 +88,7 @@ async def _write_refusal(store: Store) -> list[Finding]:
     keys = Keys(store.url.prefix)
     names = [keys.data_id(0), keys.unused(0)]
     (reply,) = await store.run([CHECK_WRITABLE.call(names, [])])
-    # A node of a cluster also answers that another one has the keys.
+    # A node of a cluster can answer that another node has the keys.
     if isinstance(reply, StoreRefused) and reply.is_lasting:
         return [failure("writes", str(reply))]
     return []
