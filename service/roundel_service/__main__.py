@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from .cli.signals import ignore_reload_signal
 
@@ -24,14 +25,18 @@ def main() -> None:
         if module.startswith("roundel"):
             raise
         extra = _EXTRAS.get(module, "service")
-        # In one write: another thread may be writing the log.
-        sys.stderr.write(
-            f"roundel: the package {module} is missing: "
-            f"run pip install 'roundel[{extra}]'\n"
-        )
-        sys.exit(1)
+        install = f"run pip install 'roundel[{extra}]'"
+        _fail(f"the package {module} is missing: {install}")
+    except OSError as error:  # Of `--help`, whose output cannot be written.
+        _fail(f"{error}")
     except KeyboardInterrupt:  # Before a command runs.
         sys.exit(130)
+
+
+def _fail(text: str) -> NoReturn:
+    # In one write: another thread may be writing the log.
+    sys.stderr.write(f"roundel: {text}\n")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -330,6 +330,25 @@ def test_absent_package_is_named_with_its_extra(absent, arguments, extra):
 
 
 @slow
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["token", "alice"]])
+def test_output_that_cannot_be_written_is_a_one_line_error(arguments):
+    """A full disk is named, without a traceback."""
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            command(*arguments),
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert process.returncode == 1
+    assert "roundel: [Errno 28] No space left on device\n" == process.stderr
+
+
+@slow
 def test_reader_of_the_output_may_leave():
     """A closed pipe, as of `head`, ends a command without a traceback."""
     reader, writer = os.pipe()
