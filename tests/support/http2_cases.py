@@ -311,6 +311,7 @@ FRAMES = [
     ("6.5.2", "an extended CONNECT of 2", settings((8, 2)), PROTOCOL),
     ("6.5.2", "an unknown setting", settings((0xFF, 1)), NOTHING),
     ("6.5.3", "the same setting twice", settings((4, 100), (4, 1)) + head(1), OK),
+    ("6.5.3", "first a bad value", settings((4, 1 << 31), (4, 1)), FLOW_CONTROL),
     ("6.5", "33 settings", settings(*[(n, 0) for n in range(9, 42)]), CALM),
     ("6.6", "PUSH_PROMISE", OPEN + frame(5, 4, 1, bytes(4)), PROTOCOL),
     ("6.7", "PING on a stream", ping(stream=1), PROTOCOL),

@@ -86,8 +86,8 @@ def _on_settings(state: Http2State, frame: Frame) -> Step:
         return Step(overhead=1)
     if len(frame.payload) > MAX_SETTINGS * 6:
         raise Http2Error(ErrorCodes.ENHANCE_YOUR_CALM, "too many settings")
-    settings = dict(struct.iter_unpack(">HL", frame.payload))
-    return Step(state.apply_settings(settings), work=2, overhead=1)
+    settings = [*struct.iter_unpack(">HL", frame.payload)]
+    return Step(state.apply_settings(settings), work=1 + len(settings), overhead=1)
 
 
 def _on_ping(state: Http2State, frame: Frame) -> Step:

@@ -6,6 +6,7 @@ The library treats each error as a connection error. Here a stream can fail alon
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import final
 
 from h2.config import H2Configuration
@@ -124,12 +125,18 @@ class Http2State(H2Connection):
             self._closed_streams[stream_id] = stream.closed_by
             del self.streams[stream_id]
 
-    def apply_settings(self, settings: dict[int, int]) -> list[Event]:
-        """Apply the client's settings, and acknowledge them."""
-        # The library keeps each setting, and unknown ones are without a limit.
-        known = {name: settings[name] for name in settings.keys() & _KNOWN_SETTINGS}
-        frames, events = self._receive_settings_frame(SettingsFrame(0, known))
-        self.queue(*frames)
+    def apply_settings(self, settings: Iterable[tuple[int, int]]) -> list[Event]:
+        """Apply the client's settings one by one, and acknowledge them together.
+
+        RFC 9113 6.5.3: they are processed in their order, also one that is repeated.
+        """
+        acknowledgement, events = self._receive_settings_frame(SettingsFrame(0))
+        for name, value in settings:
+            # The library keeps each setting, and unknown ones are without a limit.
+            if name in _KNOWN_SETTINGS:
+                one = SettingsFrame(0, {name: value})
+                events += self._receive_settings_frame(one)[1]
+        self.queue(*acknowledgement)
         self._limit_table()
         return events
 
