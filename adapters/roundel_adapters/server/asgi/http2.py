@@ -134,7 +134,11 @@ class Http2Connection:
         await self._streams.flush()
 
     async def _work(self, *, continues: bool) -> bool:
-        """Handle what was received for one turn; return whether more may be left."""
+        """Handle what was received for one turn; return whether more is left.
+
+        A connection without more must not wait for another turn: behind a flood, its
+        next bytes would be read a second later.
+        """
         async with self._budget.turn(continues=continues):
             while not self._budget.is_used_up or self._codec.has_frame_of_request:
                 step = self._codec.step()
@@ -146,7 +150,7 @@ class Http2Connection:
                 self._count_overhead(step)
                 if self._streams.has_left:
                     return False
-        return True
+            return self._codec.has_step
 
     def _count_overhead(self, step: Step) -> None:
         if not step.overhead or (step.may_be_answer and self._streams.take_answer()):

@@ -87,6 +87,12 @@ class Http2Codec:
         """
         return bool(self._opened) and self._reader.has_frame_of(self._opened)
 
+    @property
+    def has_step(self) -> bool:
+        """Whether there is a step to take before more bytes are received."""
+        is_decoding = self._block is not None and self._has_undecoded
+        return is_decoding or self._reader.has_frame
+
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
         self._reader.feed(data)

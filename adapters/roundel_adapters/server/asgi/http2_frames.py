@@ -111,14 +111,17 @@ class FrameReader:
         """Add received bytes."""
         self._data += data
 
+    @property
+    def has_frame(self) -> bool:
+        """Whether the next frame is complete, or known to be too large."""
+        if self._preface or len(self._data) < HEADER_SIZE:
+            return False
+        size = int.from_bytes(self._data[:3], "big")
+        return size > MAX_FRAME or len(self._data) >= HEADER_SIZE + size
+
     def has_frame_of(self, stream_id: int) -> bool:
         """Whether the next frame is complete, and of this stream."""
-        data = self._data
-        if len(data) < HEADER_SIZE:
-            return False
-        size = int.from_bytes(data[:3], "big")
-        is_complete = len(data) >= HEADER_SIZE + size
-        return is_complete and int.from_bytes(data[5:9], "big") == stream_id
+        return self.has_frame and int.from_bytes(self._data[5:9], "big") == stream_id
 
     def next(self) -> Frame | None:
         """Return the next frame, or `None` until more bytes are received."""

@@ -95,7 +95,7 @@ async def test_exception_in_the_app_resets_its_stream(serve, caplog):
 
 @pytest.mark.parametrize(
     "ending",
-    [continuation(1), goaway(2), FLOODS["PING"], reset(1) * 1_100],
+    [continuation(1), goaway(2), FLOODS["SETTINGS"], reset(1) * 1_100],
     ids=["error", "goaway", "flood", "resets"],
 )
 async def test_applications_that_send_survive_the_end(ending, caplog):

@@ -120,6 +120,22 @@ async def test_floods_starve_no_other_connection(nursery):
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+async def test_connection_without_a_frame_left_takes_no_other_turn(frames):
+    """Its next bytes are read at once, also if the last frame used up the budget.
+
+    Behind a flood each turn of a connection that continues takes long.
+    """
+    async with wire_server(CASE_APP) as server:
+        budget = server.context.http2_budget
+        turn, charge, turns = budget.turn, budget.charge, []
+        budget.turn = lambda *, continues: turns.append(continues) or turn()
+        budget.charge = lambda units: charge(HTTP2_WORK)
+        await server.connection.handle(RawData(ping() * frames + ping()[:9]))
+
+    assert [False, True, True][:frames] == turns
+
+
 async def test_answers_to_data_are_no_flood(autojump_clock):
     """A client may answer each DATA frame with window updates and a PING."""
     async with wire_server(CASE_APP, max_overhead=10) as server:
