@@ -89,33 +89,8 @@ def build(
 
     `Service.run()` must run in the background. *clock* returns seconds since 1970.
     """
-    engine = engine or open_engine(
-        settings.engine,
-        RecordLimits(
-            mailbox=MailboxLimits(
-                items=settings.mailbox_items, bytes=settings.mailbox_bytes
-            ),
-            change_log_size=settings.ring_changes,
-        ),
-        clock=clock,
-        durability=settings.durability,
-        cache_bytes=settings.cache_bytes,
-        user_ttl=settings.user_ttl,
-    )
-    hub = Hub(
-        engine,
-        timeouts=StreamTimeouts(
-            ping=settings.ping,
-            max_age=settings.max_age,
-            write_timeout=settings.write_timeout,
-            retry=settings.retry,
-        ),
-        limits=StreamLimits(
-            streams=settings.max_streams, per_user=settings.max_streams_per_user
-        ),
-        change_log_size=settings.ring_changes,
-        clock=clock,
-    )
+    engine = engine or _open_engine(settings, clock)
+    hub = _create_hub(settings, engine, clock)
     authenticator = build_authenticator(
         settings, clock=clock, ticket_secret=engine.secret
     )
@@ -150,6 +125,39 @@ def build(
             )
         ),
         audit=Audit(engine, hub.delivered_badge, hub.metrics),
+    )
+
+
+def _open_engine(settings: Settings, clock: Callable[[], float]) -> Engine:
+    return open_engine(
+        settings.engine,
+        RecordLimits(
+            mailbox=MailboxLimits(
+                items=settings.mailbox_items, bytes=settings.mailbox_bytes
+            ),
+            change_log_size=settings.ring_changes,
+        ),
+        clock=clock,
+        durability=settings.durability,
+        cache_bytes=settings.cache_bytes,
+        user_ttl=settings.user_ttl,
+    )
+
+
+def _create_hub(settings: Settings, engine: Engine, clock: Callable[[], float]) -> Hub:
+    return Hub(
+        engine,
+        timeouts=StreamTimeouts(
+            ping=settings.ping,
+            max_age=settings.max_age,
+            write_timeout=settings.write_timeout,
+            retry=settings.retry,
+        ),
+        limits=StreamLimits(
+            streams=settings.max_streams, per_user=settings.max_streams_per_user
+        ),
+        change_log_size=settings.ring_changes,
+        clock=clock,
     )
 
 
