@@ -12,7 +12,7 @@ import attrs
 
 from roundel import Event, Source, State
 
-from .client_errors import StreamEnded, describe, is_loss, rejected_response
+from .errors import StreamEnded, describe, is_loss, rejected_response
 
 if TYPE_CHECKING:
     import httpx2

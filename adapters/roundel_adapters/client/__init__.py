@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from roundel import Event, Source
 
-from .client_errors import StreamEnded
+from .errors import StreamEnded
 from .source_driver import OnComment, OnState, SourceDriver
 
 if TYPE_CHECKING:
