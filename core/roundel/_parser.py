@@ -51,7 +51,7 @@ class Parser:
             raise LocalProtocolError(
                 f"last_event_id: expected at most {max_event_size} bytes, got {size}"
             )
-        self.last_event_id = last_event_id
+        self.last_event_id: str = last_event_id
         """The id that a reconnect presents as ``Last-Event-ID``; empty sends none."""
         self.retry: int | None = None
         """The reconnection time in milliseconds; `None` if the peer set none."""

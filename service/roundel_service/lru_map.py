@@ -21,7 +21,7 @@ class LruMap(Generic[K, V]):
 
     def __init__(self, max_weight: int) -> None:
         self._max_weight = max_weight
-        self.weight = 0
+        self.weight: int = 0
         # Oldest first. A dict takes O(n) to find its first key after n deletions.
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._pins: Counter[K] = Counter()

@@ -63,7 +63,7 @@ class ShutdownDeadline:
     """The time at which all writes of a server end, once it is set."""
 
     def __init__(self) -> None:
-        self.at = math.inf
+        self.at: float = math.inf
         self._scopes: set[trio.CancelScope] = set()
 
     def set(self, at: float) -> None:
@@ -103,7 +103,7 @@ class PacedStream(trio.abc.Stream):
         self._stream = stream
         self._write_timeout = write_timeout
         self._shutdown_deadline = shutdown_deadline
-        self.has_timed_out = False
+        self.has_timed_out: bool = False
         """Whether a write has timed out."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:

@@ -35,7 +35,7 @@ from .fastpath.interface import App
 from .limits import ServerCounters, ServerLimits
 from .listeners import Listener, set_tcp_options
 
-log = logging.getLogger("roundel_adapters.server")
+log: logging.Logger = logging.getLogger("roundel_adapters.server")
 
 RESERVE = 128
 """Open files that are reserved for other uses than connections."""

@@ -18,7 +18,7 @@ from .messages import AnyResponse, Request, Response, problem_response
 from .problems import Problem, engine_unavailable
 from .router import Handler
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 NO_ROUTE = "none"
 """The route label in metrics of a request that matches no route."""

@@ -90,10 +90,13 @@ class Problem(Exception):  # noqa: N818, RFC 9457 calls it so
         headers: Mapping[str, str] | None = None,
     ) -> None:
         kind = PROBLEM_TYPES.get(name) or _http_status(name)
-        self.name, self.detail = name, kind.detail if detail is None else detail
+        self.name: str = name
+        self.detail: str = kind.detail if detail is None else detail
         super().__init__(name, self.detail)
-        self.status, self.title, self.errors = kind.status, kind.title, errors
-        self.headers = {**kind.headers, **(headers or {})}
+        self.status: int = kind.status
+        self.title: str = kind.title
+        self.errors: tuple[FieldError, ...] = errors
+        self.headers: dict[str, str] = {**kind.headers, **(headers or {})}
 
     def document(self) -> ProblemDocument:
         """Return the problem as the JSON document of RFC 9457."""

@@ -70,7 +70,7 @@ class Router:
     """Finds the routes of requests."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self.routes = tuple(routes)
+        self.routes: tuple[Route, ...] = tuple(routes)
         paths: dict[str, _Path] = {}
         for route in self.routes:
             own = paths.setdefault(route.path, _Path(_split(route.path)))

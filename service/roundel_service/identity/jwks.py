@@ -34,7 +34,7 @@ from .jwk_set import (
 from .jwks_fetch import fetch
 from .verified_tokens import VerifiedTokenCache
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 REFRESH_INTERVAL = 300.0
 """Seconds between two scheduled reads of the set."""
@@ -62,7 +62,7 @@ class JwksClient:
 
     def __init__(self, source: str, *, random: Callable[[], float] = random) -> None:
         self.source = source
-        self.is_loaded = False
+        self.is_loaded: bool = False
         self._read_at = 0.0
         self._failing_since = inf
         self._failure = ""

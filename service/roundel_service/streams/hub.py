@@ -81,7 +81,7 @@ class Hub:
     ) -> None:
         self.engine = engine
         self.clock = clock
-        self.metrics = metrics or Metrics()
+        self.metrics: Metrics = metrics or Metrics()
         self._timeouts = timeouts or StreamTimeouts()
         self._change_log_size = change_log_size
         self._random = random
@@ -91,7 +91,7 @@ class Hub:
         self._pending_reads: dict[str, _PendingRead] = {}
         self._nursery: trio.Nursery | None = None
         self._expiry = ActiveExpiry(engine, self._channels, clock=clock)
-        self.presence = (
+        self.presence: StreamPresence | None = (
             StreamPresence(engine, self._streams_of, limit=limits.per_user)
             if engine.is_shared
             else None

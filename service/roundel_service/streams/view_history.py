@@ -43,14 +43,14 @@ class ViewHistory:
     __slots__ = ("__weakref__", "appended", "appended_at", "badge", "history", "view")
 
     def __init__(self, view: View, record: Record, *, change_log_size: int) -> None:
-        self.view = view
-        self.appended = 0
-        self.appended_at = trio.current_time()
-        self.badge = record.badge.filter(view.categories)
+        self.view: View = view
+        self.appended: int = 0
+        self.appended_at: float = trio.current_time()
+        self.badge: Badge = record.badge.filter(view.categories)
         mailbox, changes = record.mailbox, record.changes
         replays = view.level == "items" and bool(changes)
         oldest = mailbox.v - len(changes)
-        self.history = History(
+        self.history: History = History(
             mailbox.epoch,
             offset=oldest if replays else mailbox.v,
             snapshot=None if replays else self._snapshot(record),

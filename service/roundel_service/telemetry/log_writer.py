@@ -33,7 +33,7 @@ class LogWriter:
     """
 
     def __init__(self, file: int) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         self._file = file
         self._pending: deque[bytes] = deque()
         self._size = 0

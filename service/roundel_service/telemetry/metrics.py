@@ -55,92 +55,92 @@ class Metrics:
         self._registry = registry
 
     def _create_stream_metrics(self) -> None:
-        self.streams_open = Gauge(
+        self.streams_open: Gauge = Gauge(
             "roundel_streams_open", "Open streams.", registry=None
         )
-        self.draining = Gauge(
+        self.draining: Gauge = Gauge(
             "roundel_draining", "1 while draining, else 0.", registry=None
         )
-        self.jwks_age = Gauge(
+        self.jwks_age: Gauge = Gauge(
             "roundel_jwks_age_seconds",
             "Seconds since the keys of ROUNDEL_JWKS were read, 0 without.",
             registry=None,
         )
-        self.events_sent = Counter(
+        self.events_sent: Counter = Counter(
             "roundel_events_sent",
             "Events handed to connections, by event type.",
             ("event",),
             _EVENTS,
         )
-        self.versions_coalesced = Counter(
+        self.versions_coalesced: Counter = Counter(
             "roundel_versions_coalesced",
             "Versions that slow subscribers skipped: a later state replaced them.",
         )
-        self.streams_opened = Counter(
+        self.streams_opened: Counter = Counter(
             "roundel_streams_opened",
             "Streams opened, by resume outcome.",
             ("resume",),
             _RESUME_OUTCOMES,
         )
-        self.delivery_seconds = Histogram(
+        self.delivery_seconds: Histogram = Histogram(
             "roundel_delivery_seconds",
             "Seconds from a change applied to its event handed to the connection.",
             _LATENCY_BOUNDS,
         )
-        self.streams_rejected = Counter(
+        self.streams_rejected: Counter = Counter(
             "roundel_streams_rejected", "Streams rejected at a limit."
         )
-        self.streams_ended = Counter(
+        self.streams_ended: Counter = Counter(
             "roundel_streams_ended",
             "Streams ended, by reason.",
             ("reason",),
             _CLOSE_REASONS,
         )
-        self.stream_seconds = Histogram(
+        self.stream_seconds: Histogram = Histogram(
             "roundel_stream_seconds",
             "Lifetime of streams in seconds.",
             _LIFETIME_BOUNDS,
         )
 
     def _create_request_metrics(self) -> None:
-        self.requests = Counter(
+        self.requests: Counter = Counter(
             "roundel_requests",
             "Requests answered, by method, route and status.",
             ("method", "route", "status"),
         )
-        self.request_seconds = Histogram(
+        self.request_seconds: Histogram = Histogram(
             "roundel_request_seconds",
             "Seconds from a request to its response, by route.",
             _LATENCY_BOUNDS,
             ("route",),
         )
-        self.rate_limited = Counter(
+        self.rate_limited: Counter = Counter(
             "roundel_rate_limited",
             "Requests rejected by a rate limit, by role.",
             ("role",),
             _ROLES,
         )
 
-        self.log_lines_dropped = CounterFunction(
+        self.log_lines_dropped: CounterFunction = CounterFunction(
             "roundel_log_lines_dropped",
             "Log lines dropped: standard error did not take them.",
             dropped_lines,
         )
 
     def _create_mailbox_metrics(self) -> None:
-        self.publish_seconds = Histogram(
+        self.publish_seconds: Histogram = Histogram(
             "roundel_publish_seconds",
             "Seconds from a notification accepted to applied.",
             _LATENCY_BOUNDS,
         )
-        self.gauge_updates_ignored = Counter(
+        self.gauge_updates_ignored: Counter = Counter(
             "roundel_gauge_updates_ignored",
             "Gauge updates ignored: their source_version was not newer.",
         )
-        self.audit_checked = Counter(
+        self.audit_checked: Counter = Counter(
             "roundel_badge_audit_checked", "Mailboxes recounted by the audit."
         )
-        self.audit_mismatch = Counter(
+        self.audit_mismatch: Counter = Counter(
             "roundel_badge_audit_mismatch", "Wrong badges found by the audit; expect 0."
         )
 

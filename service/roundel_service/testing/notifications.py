@@ -27,7 +27,7 @@ class RecordingListener:
     """Records the calls for *users*, a collection that can grow."""
 
     def __init__(self, engine: Engine, *users: str) -> None:
-        self.users = set(users)
+        self.users: set[str] = set(users)
         self.notifications: list[tuple[str, Record]] = []
         engine.listen(self._record, self.users)
 

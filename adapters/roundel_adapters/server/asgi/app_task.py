@@ -12,7 +12,7 @@ from hypercorn.typing import AppWrapper, ASGIReceiveEvent, HTTPRequestEvent, Sco
 
 from ..dispatcher.handoff import Send
 
-log = logging.getLogger("roundel_adapters.server")
+log: logging.Logger = logging.getLogger("roundel_adapters.server")
 
 OnReceived: TypeAlias = Callable[[int], Awaitable[None]]
 
@@ -36,9 +36,9 @@ class ReceiveQueue:
         self._on_received = on_received
         self._body = bytearray()
         self._is_consumed = False
-        self.is_disconnected = False
+        self.is_disconnected: bool = False
         """Whether the exchange or the connection has ended."""
-        self.is_complete = False
+        self.is_complete: bool = False
         """Whether the client has sent the whole request."""
         self._changed = trio.lowlevel.ParkingLot()
 

@@ -34,7 +34,7 @@ class HttpExchange:
         self._apps = connection.apps
         self._hand_off = hand_off
         self.receive_queue = receive_queue
-        self.http = HTTPStream(
+        self.http: HTTPStream = HTTPStream(
             connection.context.app,
             connection.context.config,
             connection.context.worker_context,

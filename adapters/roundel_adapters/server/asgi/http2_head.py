@@ -80,7 +80,7 @@ class HeadDecoder:
         self._encoded_size = self._size = self._skipping = 0
         self._fields: FieldLines = []
         self._has_field = False
-        self.decoded_size = 0
+        self.decoded_size: int = 0
         """Encoded size in bytes of the fields that the last step has decoded."""
 
     @property

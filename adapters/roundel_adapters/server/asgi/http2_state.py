@@ -43,7 +43,7 @@ class Http2State(H2Connection):
             SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams,
             SettingCodes.MAX_HEADER_LIST_SIZE: limits.max_head,
         }
-        self.local_settings = Settings(client=False, initial_values=values)
+        self.local_settings: Settings = Settings(client=False, initial_values=values)
 
     def sendable_size(self, stream_id: int) -> int:
         """Return how many bytes one DATA frame on the stream may have now."""

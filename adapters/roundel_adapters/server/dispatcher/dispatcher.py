@@ -43,7 +43,7 @@ from ...wakeup import Wakeup
 from ..paced_stream import WriteDeadline
 from .socket_stream import SocketStream
 
-log = logging.getLogger("roundel_adapters.server")
+log: logging.Logger = logging.getLogger("roundel_adapters.server")
 
 IS_SUPPORTED = hasattr(select, "epoll")
 """Whether this system has epoll. Without it, each stream is driven by a task."""

@@ -12,7 +12,7 @@ from typing import final
 
 import trio
 
-log = logging.getLogger("roundel_adapters.server")
+log: logging.Logger = logging.getLogger("roundel_adapters.server")
 
 ACCEPT_BACKOFF = 0.1
 """Delay of the next accept() when out of files or memory, in seconds."""
@@ -41,7 +41,7 @@ class Acceptor:
         self._sockets = {sock.fileno(): sock for sock in sockets}
         for sock in sockets:
             epoll.register(sock, select.EPOLLIN)
-        self.is_full = False
+        self.is_full: bool = False
         """Whether the last `accept()` ran out of resources; `back_off()` is next."""
 
     def __contains__(self, file: int) -> bool:

@@ -49,7 +49,7 @@ from .interface import App
 from .request_parser import FastRequest, RequestReader, UnsupportedRequest
 from .run_inline import run_inline
 
-log = logging.getLogger("roundel_adapters.server")
+log: logging.Logger = logging.getLogger("roundel_adapters.server")
 
 YIELD_AFTER = 0.005
 """Time limit of a round before other tasks run, in seconds."""

@@ -62,7 +62,7 @@ class Database:
     def __init__(self, path: Path, durability: Durability, max_claims: int) -> None:
         self._given_path = path.absolute()
         self._lock = FileLock(path)
-        self.path = self._lock.path
+        self.path: Path = self._lock.path
         self._durability, self._max_claims = durability, max_claims
         self.refusal: Exception | None = None
         self._writer: sqlite3.Connection | None = None
@@ -139,9 +139,9 @@ class Database:
         reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LOAD_BYTES)
         reader.execute("PRAGMA query_only = 1")
         reader.execute("PRAGMA cell_size_check = 1")
-        (self.last_id,) = reader.execute(schema.LAST_ID).fetchone()
-        self.generation = identity["generation"]
-        self.secret = identity["secret"].encode()
+        self.last_id: int = reader.execute(schema.LAST_ID).fetchone()[0]
+        self.generation: str = identity["generation"]
+        self.secret: bytes = identity["secret"].encode()
         self._reader = reader
 
     def check_path(self) -> None:

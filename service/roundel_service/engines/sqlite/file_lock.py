@@ -69,7 +69,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._descriptor = -1
         self._given_path = path
-        self.path = real_path(path)
+        self.path: Path = real_path(path)
         self._lock_path = Path(f"{self.path}.lock")
 
     def acquire(self) -> None:

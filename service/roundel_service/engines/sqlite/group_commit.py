@@ -79,7 +79,7 @@ class CommitBatch:
         """Values and expiry times by key."""
         self.claim_values: dict[str, str] = {}
         """The stored values of the claimed keys, after the commit."""
-        self.created_at = trio.current_time()
+        self.created_at: float = trio.current_time()
         self._resolved = trio.Event()
         self._error: EngineUnavailable | None = None
         self._rejected: dict[str, EngineUnavailable] = {}

@@ -58,7 +58,7 @@ class MailboxStore:
         is_watched: Callable[[str], bool],
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.timeline_changed = Wakeup()
+        self.timeline_changed: Wakeup = Wakeup()
         self._store = store
         self._planner = planner
         self._on_change = on_change

@@ -36,8 +36,8 @@ class Store:
 
     def __init__(self, url: StoreUrl, *, timeout: float = COMMAND_TIMEOUT) -> None:
         self.url = url
-        self.slots = SlotMap()
-        self.is_closed = False
+        self.slots: SlotMap = SlotMap()
+        self.is_closed: bool = False
         self._timeout = timeout
         self._connections = [self._connection()]
         self._topology_connection = self._connection()

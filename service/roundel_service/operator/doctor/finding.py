@@ -21,13 +21,13 @@ class Finding:
         return f"{self.level:<8} {self.subject:<12} {self.message}"
 
 
-ok = partial(Finding, "ok")
+ok: partial[Finding] = partial(Finding, "ok")
 """Return a finding without a problem."""
 
-warning = partial(Finding, "warning")
+warning: partial[Finding] = partial(Finding, "warning")
 """Return a finding about a risk; the message says how to remove it."""
 
-failure = partial(Finding, "failure")
+failure: partial[Finding] = partial(Finding, "failure")
 """Return a finding about lost data or an engine that does not work."""
 
 
