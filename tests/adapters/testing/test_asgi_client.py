@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 from anyio import create_memory_object_stream
 from anyio.lowlevel import checkpoint
 
 from roundel import Event, History, Stream
 from roundel_adapters.asgi import StreamResponse
-from roundel_adapters.testing import AsgiClient
+from roundel_adapters.testing import AsgiClient, LifespanFailed
 from roundel_adapters.wakeup import Wakeup
 from support.asgi_apps import START, body_message
 from support.asgi_peer import all_tasks_wait, approx, on_both_loops
@@ -182,7 +183,7 @@ class Page:
 
 @on_both_loops
 async def test_event_stream():
-    """Events are read one by one, or those that have arrived."""
+    """Events are read one by one, or all that have arrived."""
     page = Page()
     async with AsgiClient(page).stream("/") as stream:
         first = await stream.next_event()
@@ -260,3 +261,158 @@ async def test_application_without_a_response():
     response = await AsgiClient(app).request("GET", "/")
 
     assert (0, b"") == (response.status, response.body)
+
+
+@on_both_loops
+async def test_failed_assertion_is_reported_as_such():
+    """An error in the block is raised without a group around it."""
+    with pytest.raises(AssertionError, match=r"^expected two$"):
+        async with AsgiClient(Page()).stream("/"):
+            raise AssertionError("expected two")
+
+
+@on_both_loops
+async def test_only_the_error_of_the_application_is_reported():
+    """An application that fails before its response fails the test by its own error."""
+
+    async def app(scope, receive, send):
+        raise KeyError("slot")
+
+    with pytest.raises(KeyError, match="slot"):
+        async with AsgiClient(app).open("GET", "/") as response:
+            assert response.status == 200
+
+
+@on_both_loops
+async def test_two_errors_are_a_group():
+    """An error of the application after one of the block hides neither."""
+
+    async def app(scope, receive, send):
+        await send(START)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise KeyError("slot")
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with AsgiClient(app).open("GET", "/"):
+            raise AssertionError("expected two")
+
+    assert {KeyError, AssertionError} == set(map(type, raised.value.exceptions))
+
+
+@on_both_loops
+async def test_http_version():
+    """The application sees the version of HTTP that the test sets."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["http_version"])
+        await send(START)
+        await send(body_message(b"", more=False))
+
+    await AsgiClient(app).request("GET", "/")
+    await AsgiClient(app, http_version="2").with_headers({}).request("GET", "/")
+
+    assert ["1.1", "2"] == seen
+
+
+@on_both_loops
+async def test_each_cookie_of_a_response():
+    """Several `Set-Cookie` fields are kept apart, and read by name."""
+    fields = [
+        (b"Set-Cookie", b"session=abc; Path=/; HttpOnly"),
+        (b"set-cookie", b"theme=dark"),
+        (b"Vary", b"Accept"),
+        (b"Vary", b"Origin"),
+    ]
+
+    async def app(scope, receive, send):
+        await send({**START, "headers": fields})
+        await send(body_message(b"", more=False))
+
+    headers = (await AsgiClient(app).request("GET", "/")).headers
+
+    assert {"session": "abc", "theme": "dark"} == headers.cookies
+    assert ["session=abc; Path=/; HttpOnly", "theme=dark"] == headers.getlist(
+        "Set-Cookie"
+    )
+    assert "Accept, Origin" == headers["VARY"]
+    assert ["set-cookie", "vary"] == list(headers)
+    assert 2 == len(headers)
+    assert headers.get("etag") is None
+    assert "('vary', 'Origin')" in repr(headers)
+
+
+class AppWithLifespan:
+    """An application that notes what it received; the startup sets a state."""
+
+    def __init__(self, *, fails=None):
+        self.fails = fails
+        self.received = []
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            self.received.append(dict(scope["state"]))
+            scope["state"]["of"] = "one request"
+            await send(START)
+            await send(body_message(b"", more=False))
+            return
+        scope["state"]["database"] = "open"
+        for phase in ("lifespan.startup", "lifespan.shutdown"):
+            self.received.append((await receive())["type"])
+            if self.fails == phase:
+                await send({"type": f"{phase}.failed", "message": "no database"})
+                await anyio.sleep_forever()
+            await send({"type": f"{phase}.complete"})
+
+
+@on_both_loops
+async def test_lifespan():
+    """The startup's state is that of each request; then the shutdown runs."""
+    app = AppWithLifespan()
+    async with AsgiClient(app).lifespan() as client:
+        await client.request("GET", "/")
+        await client.request("GET", "/")
+
+    state = {"database": "open"}
+    assert ["lifespan.startup", state, state, "lifespan.shutdown"] == app.received
+
+
+@on_both_loops
+async def test_shutdown_after_an_error_in_the_block():
+    """The shutdown runs also if the test fails."""
+    app = AppWithLifespan()
+    with pytest.raises(AssertionError, match="mine"):
+        async with AsgiClient(app).lifespan():
+            raise AssertionError("mine")
+
+    assert ["lifespan.startup", "lifespan.shutdown"] == app.received
+
+
+@pytest.mark.parametrize("phase", ["startup", "shutdown"])
+@on_both_loops
+async def test_failed_lifespan(phase):
+    """A failed startup or shutdown is an error with the application's reason."""
+    app = AppWithLifespan(fails=f"lifespan.{phase}")
+    with pytest.raises(LifespanFailed, match=f"complete {phase}, got: no database"):
+        async with AsgiClient(app).lifespan():
+            pass
+
+
+@on_both_loops
+async def test_application_without_a_lifespan():
+    """An application that raises or returns instead is an error."""
+
+    async def returns(scope, receive, send):
+        await checkpoint()
+
+    async def raises(scope, receive, send):
+        raise ValueError("only http")
+
+    with pytest.raises(LifespanFailed, match="the end of the application"):
+        async with AsgiClient(returns).lifespan():
+            pass
+    with pytest.raises(ValueError, match="only http"):
+        async with AsgiClient(raises).lifespan():
+            pass
