@@ -8,18 +8,18 @@ and the response has already started then.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
-from typing import TYPE_CHECKING, TypeAlias, final
+from contextlib import ExitStack, suppress
+from typing import TypeAlias, final
 
 import anyio
 import attrs
 
 from roundel import stream_headers
 
-if TYPE_CHECKING:
-    from .drain import Drain
-    from .driver import EventStream
-    from .wakeup import Wakeup
+from .drain import Drain
+from .driver import EventStream, wakeup_of
+from .live_stream import Lifespan, drain_of, responding
+from .wakeup import TaskWaker, Wakeup
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]
@@ -46,25 +46,26 @@ class StreamResponse:
     stream is raised in an `ExceptionGroup`.
 
     Args:
-        wakeup: Call its `notify()`, in the event loop's thread, after each append to
-            one of the stream's topics and after its `close()`.
+        wakeup: Call its `notify()` after each append to one of the stream's topics and
+            after its `close()`. A stream of `Topics` has its own.
         headers: Names and values to send in addition to `stream_headers()`.
         lifespan: Entered when the response starts and exited when it ends; acquire the
             stream's resources there. `HEAD` does not enter it.
         write_timeout: Seconds after which a write to a peer that does not read is
             cancelled, if the server's *send* can be cancelled; `math.inf` for never.
         drain: Ends the stream with a close message when the server has to stop, or
-            cancels the response.
+            cancels the response. A stream of `Topics` has its own.
     """
 
     _stream: EventStream
-    _wakeup: Wakeup
+    _wakeup: Wakeup | None = None
     _headers: Iterable[tuple[str, str]] = attrs.field(default=(), kw_only=True)
-    _lifespan: AbstractContextManager[object] = attrs.field(
-        factory=nullcontext, kw_only=True
-    )
+    _lifespan: Lifespan | None = attrs.field(default=None, kw_only=True)
     _write_timeout: float = attrs.field(default=WRITE_TIMEOUT, kw_only=True)
     _drain: Drain | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        wakeup_of(self._stream, self._wakeup)
 
     async def __call__(
         self, scope: Mapping[str, object], receive: Receive, send: Send
@@ -76,9 +77,14 @@ class StreamResponse:
                 await self._write(send, _body_message(b"", more=False))
             return
         with ExitStack() as resources:
-            resources.enter_context(self._lifespan)
-            resources.enter_context(self._tracked())
-            resources.enter_context(closing(self._stream))
+            resources.enter_context(
+                responding(
+                    self._stream,
+                    self._wakeup,
+                    lifespan=self._lifespan,
+                    drain=self._drain,
+                )
+            )
             async with anyio.create_task_group() as tasks:
                 # Not the task group's scope, which trio also cancels for the server.
                 with anyio.CancelScope() as disconnect:
@@ -111,39 +117,34 @@ class StreamResponse:
         ]
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
-    def _tracked(self) -> AbstractContextManager[object]:
-        if self._drain is None:
-            return nullcontext()
-        return self._drain.track(self._stream, self._wakeup)
-
     async def _drive(
         self, send: Send, start: dict[str, object], last_chunks: list[bytes]
     ) -> None:
         """Send the chunks that are due; a cancelled wait adds *last_chunks* to send."""
-        waker = _AnyioWaker()
-        self._wakeup.wakers.add(waker)
-        try:
+        with wakeup_of(self._stream, self._wakeup).task_waker() as waker:
             more = await self._write(send, start)
             while more:
-                chunks = self._stream.data_to_send(anyio.current_time())
+                chunks = self._stream.data_to_send(waker.time())
                 more = self._stream.is_open
                 if chunks or not more:
                     message = _body_message(b"".join(chunks), more=more)
                     more = await self._write(send, message) and more
                 else:
-                    try:
-                        await waker.sleep(self._stream.deadline)
-                    except anyio.get_cancelled_exc_class():
-                        last_chunks += self._last_chunks()
-                        raise
-        finally:
-            self._wakeup.wakers.discard(waker)
+                    await self._sleep(waker, last_chunks)
+
+    async def _sleep(self, waker: TaskWaker, last_chunks: list[bytes]) -> None:
+        try:
+            await waker.sleep(self._stream.deadline)
+        except anyio.get_cancelled_exc_class():
+            last_chunks += self._last_chunks()
+            raise
 
     def _last_chunks(self) -> list[bytes]:
         # A drain's streams only: without it a cancelled response is a cut.
-        if self._drain is None:
+        drain = drain_of(self._stream, self._drain)
+        if drain is None:
             return []
-        self._drain.close(self._stream)
+        drain.close(self._stream)
         return self._stream.data_to_send(anyio.current_time())
 
     async def _write_last(self, send: Send, chunks: list[bytes]) -> None:
@@ -158,23 +159,6 @@ class StreamResponse:
             await send(message)
             return True
         return False
-
-
-@final
-class _AnyioWaker:
-    """Sleeps until it is woken; a wake before the sleep counts, once."""
-
-    def __init__(self) -> None:
-        self._woken = anyio.Event()
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    async def sleep(self, deadline: float) -> None:
-        with anyio.CancelScope(deadline=deadline):
-            await self._woken.wait()
-        if self._woken.is_set():
-            self._woken = anyio.Event()
 
 
 async def _cancel_at_disconnect(receive: Receive, driver: anyio.CancelScope) -> None:

@@ -1,15 +1,15 @@
 """Ends all streams when the server has to stop.
 
-ASGI tells an application to shut down only after its responses have ended, and a stream
-has no end. uvicorn waits for it for ever. So a drain has its own handler of
+Servers tell an application to shut down only after its responses have ended, and a
+stream has no end. uvicorn waits for it for ever. So a drain has its own handler of
 SIGTERM and SIGINT, in front of the server's. It adds them at the first stream, because
 servers set theirs before they serve.
 """
 
 from __future__ import annotations
 
-import asyncio
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from roundel import CloseMessage, Event
 
+from .event_loop import EventLoop, current_event_loop
+
 if TYPE_CHECKING:
     from .driver import EventStream
     from .wakeup import Wakeup
 
-_CallSoon: TypeAlias = Callable[[Callable[[], object]], object]
 _Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -41,79 +42,89 @@ def default_close_message() -> CloseMessage:
 
 @final
 class Drain:
-    """Ends the streams of one event loop at SIGTERM or SIGINT, with a close message.
+    """Ends all streams of a process at SIGTERM or SIGINT, with a close message.
 
-    It runs on asyncio and on trio. The server's own handlers run after it. Python
-    allows signal handlers in the main thread only: in other threads call `begin()`.
+    The streams run in one event loop of asyncio or trio, or in threads. The server's
+    own signal handlers run after the drain's. Python allows signal handlers in the main
+    thread only: in a server that runs in another thread call `begin()`, and in a server
+    that runs its responses in threads call `handle_signals()` in the main thread.
 
     Args:
         close_message: Called for each stream.
+        signals: Whether the first stream in the main thread calls `handle_signals()`.
     """
 
     def __init__(
-        self, close_message: Callable[[], CloseMessage] = default_close_message
+        self,
+        close_message: Callable[[], CloseMessage] = default_close_message,
+        *,
+        signals: bool = True,
     ) -> None:
         self._close_message = close_message
         self._streams: dict[int, tuple[EventStream, Wakeup]] = {}
-        self._call_soon: _CallSoon | None = None
+        self._loop: EventLoop | None = None
+        self._signals = signals
         self.has_begun = False
         """Whether new streams are closed at once."""
 
     @contextmanager
     def track(self, stream: EventStream, wakeup: Wakeup) -> Iterator[None]:
         """Close *stream* if the drain begins within the block, or has begun."""
-        self._handle_signals()
-        if self.has_begun:
-            self.close(stream)
+        self._loop = current_event_loop() or self._loop
+        if self._signals:
+            self.handle_signals()
         self._streams[id(stream)] = stream, wakeup
         try:
+            # After the stream is added: `begin()` may run in another thread.
+            if self.has_begun:
+                self.close(stream)
             yield
         finally:
             del self._streams[id(stream)]
 
     def begin(self) -> None:
-        """Close all streams; call it in the thread of the event loop."""
+        """Close all streams.
+
+        Call it in the thread of the event loop. If all streams are of `Topics`, any
+        thread can call it.
+        """
         self.has_begun = True
-        for stream, _ in self._streams.values():
+        streams = tuple(self._streams.values())
+        for stream, _ in streams:
             self.close(stream)
-        for wakeup in {wakeup for _, wakeup in self._streams.values()}:
+        for wakeup in {wakeup for _, wakeup in streams}:
             wakeup.notify()
 
     def close(self, stream: EventStream) -> None:
         """Close *stream* with a close message."""
         stream.close(self._close_message())
 
-    def _handle_signals(self) -> None:
-        is_first = self._call_soon is None
-        self._call_soon = _call_soon()
-        if is_first:
-            # ValueError: not in the main thread.
-            with suppress(ValueError):
-                for number in _SIGNALS:
-                    self._handle_signal(number)
+    def handle_signals(self) -> None:
+        """Add the signal handlers, in front of those that the server has set.
+
+        Does nothing in a thread other than the main one, and a second call does
+        nothing. A signal that has no handler in Python is left alone: it ends the
+        process at once.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._signals = False
+        for number in _SIGNALS:
+            self._handle_signal(number)
 
     def _handle_signal(self, number: signal.Signals) -> None:
         server_handler: Any = signal.getsignal(number)
-        # Without a handler in Python the process ends at once, or ignores the signal.
         if callable(server_handler):
-            signal.signal(number, partial(self._on_signal, server_handler))
+            # ValueError: in the main thread of a subinterpreter.
+            with suppress(ValueError):
+                signal.signal(number, partial(self._on_signal, server_handler))
 
     def _on_signal(
         self, server_handler: _Handler, number: int, frame: FrameType | None
     ) -> None:
-        # RuntimeError: the loop has ended.
-        with suppress(RuntimeError):
-            if self._call_soon is not None:
-                self._call_soon(self.begin)
+        if self._loop is not None:
+            self._loop.call_soon(self.begin)
+        else:
+            # The interrupted code may hold a lock that `begin()` needs.
+            threading.Thread(target=self.begin).start()
         server_handler(number, frame)
-
-
-def _call_soon() -> _CallSoon:
-    """Return the function that schedules a callback from a signal handler."""
-    try:
-        return asyncio.get_running_loop().call_soon_threadsafe
-    except RuntimeError:
-        # Imported here, because streams on asyncio run without trio.
-        import trio
-
-        return trio.lowlevel.current_trio_token().run_sync_soon

@@ -1,11 +1,9 @@
-"""The driver of a stream on trio: send until nothing is due, then sleep."""
+"""The driver of a stream: send until nothing is due, then sleep."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
-
-import trio
+from collections.abc import AsyncGenerator, Generator
+from typing import Protocol, cast
 
 from roundel import CloseMessage
 
@@ -36,21 +34,45 @@ class EventStream(Protocol):
         """
 
 
+def wakeup_of(stream: EventStream, wakeup: Wakeup | None = None) -> Wakeup:
+    """Return *wakeup*, or that of a `LiveStream`.
+
+    Raises `TypeError` for a stream without a wakeup.
+    """
+    found = wakeup or getattr(stream, "wakeup", None)
+    if found is None:
+        raise TypeError("wakeup: expected one; only a stream of Topics has its own")
+    return cast(Wakeup, found)
+
+
 async def iter_chunks(
-    stream: EventStream,
-    wakeup: Wakeup,
-    *,
-    clock: Callable[[], float] = trio.current_time,
+    stream: EventStream, wakeup: Wakeup | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the data of *stream* until it is closed.
+    """Yield the data of *stream* until it is closed, on trio or on asyncio.
 
     Call `wakeup.notify()` after each append to one of the stream's topics and after
     its `close()`. Events that were appended while the consumer was busy are one chunk,
-    of at most the stream's *max_write* bytes.
+    of at most the stream's *max_write* bytes. The clock is that of the event loop.
     """
-    while stream.is_open:
-        if chunks := stream.data_to_send(clock()):
-            yield b"".join(chunks)
-        else:
-            with trio.move_on_at(stream.deadline):
-                await wakeup.wait()
+    with wakeup_of(stream, wakeup).task_waker() as waker:
+        while stream.is_open:
+            if chunks := stream.data_to_send(waker.time()):
+                yield b"".join(chunks)
+            else:
+                await waker.sleep(stream.deadline)
+
+
+def iter_chunks_in_thread(
+    stream: EventStream, wakeup: Wakeup | None = None
+) -> Generator[bytes, None, None]:
+    """Yield the data of *stream* until it is closed, in a thread that waits.
+
+    It is `iter_chunks()` for WSGI. The clock is `time.monotonic()`. The thread notices
+    the end of its consumer at the next chunk, hence after a heartbeat at the latest.
+    """
+    with wakeup_of(stream, wakeup).thread_waker() as waker:
+        while stream.is_open:
+            if chunks := stream.data_to_send(waker.time()):
+                yield b"".join(chunks)
+            else:
+                waker.sleep(stream.deadline)

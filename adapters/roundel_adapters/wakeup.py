@@ -1,47 +1,142 @@
-"""The wakeup of drivers: tasks that wait, and wakers without a task."""
+"""The wakeup of drivers: in tasks of trio and asyncio, in threads, and in callbacks.
+
+A driver asks its stream for data until there are none, and then sleeps. Another thread
+can publish between the two. So each driver has a *waker*, which remembers a wake that
+comes before the sleep.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, final
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import Protocol, final
 
-if TYPE_CHECKING:
-    import trio
+from .event_loop import EventLoop, current_event_loop
 
 
 class Waker(Protocol):
     """A callback that makes a driver run again."""
 
     def wake(self) -> None:
-        """Schedule the driver; calls before it runs count as one."""
+        """Schedule the driver; calls before it runs count as one.
+
+        It is called in the thread of `Wakeup.notify()`.
+        """
 
 
 @final
 class Wakeup:
     """Wakes the drivers of one or more streams; it keeps no state between calls.
 
-    A driver calls `data_to_send()` once more before it waits, with no checkpoint in
-    between. So an event that comes before the wait needs no wakeup.
+    `notify()` can be called in any thread, and harms no driver whose loop has ended.
     """
 
-    __slots__ = ("_lot", "wakers")
+    __slots__ = ("wakers",)
 
     def __init__(self) -> None:
-        self._lot: trio.lowlevel.ParkingLot | None = None
         self.wakers: set[Waker] = set()
         """The wakers to call at every `notify()`."""
 
     def notify(self) -> None:
-        """Wake every waiting task, and call every waker."""
-        if self._lot is not None:
-            self._lot.unpark_all()
-        for waker in self.wakers:
+        """Call every waker."""
+        # A copy, in one step of the interpreter: other threads add wakers.
+        for waker in tuple(self.wakers):
             waker.wake()
 
-    async def wait(self) -> None:
-        """Wait for the next `notify()`."""
-        if self._lot is None:
-            # Imported here, because wakers on asyncio run without trio.
-            import trio
+    @contextmanager
+    def task_waker(self) -> Iterator[TaskWaker]:
+        """Add a waker for the current task of trio or asyncio, within the block.
 
-            self._lot = trio.lowlevel.ParkingLot()
-        await self._lot.park()
+        Raises `RuntimeError` if no event loop runs.
+        """
+        loop = current_event_loop()
+        if loop is None:
+            raise RuntimeError("expected a running event loop, of trio or asyncio")
+        waker = TaskWaker(loop)
+        self.wakers.add(waker)
+        try:
+            yield waker
+        finally:
+            self.wakers.discard(waker)
+
+    @contextmanager
+    def thread_waker(self) -> Iterator[ThreadWaker]:
+        """Add a waker for the current thread, within the block."""
+        waker = ThreadWaker()
+        self.wakers.add(waker)
+        try:
+            yield waker
+        finally:
+            self.wakers.discard(waker)
+
+    async def wait(self) -> None:
+        """Wait in a task for the next `notify()`.
+
+        A driver uses `task_waker()` instead if another thread may notify.
+        """
+        with self.task_waker() as waker:
+            await waker.sleep()
+
+
+@final
+class TaskWaker:
+    """Lets one task sleep until it is woken; a wake before the sleep counts, once."""
+
+    __slots__ = ("_event", "_is_waking", "_loop", "_thread")
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._event = loop.new_event()
+        self._is_waking = False
+
+    def time(self) -> float:
+        """Return the time of the event loop in seconds."""
+        return self._loop.time()
+
+    def wake(self) -> None:
+        """Wake the task; any thread can call it."""
+        if threading.get_ident() == self._thread and self._loop.is_current():
+            self._event.set()
+        elif not self._is_waking:
+            # One callback at a time: a busy loop does not collect one per event.
+            self._is_waking = True
+            self._loop.call_soon(self._wake_in_loop)
+
+    def _wake_in_loop(self) -> None:
+        self._is_waking = False
+        self._event.set()
+
+    async def sleep(self, until: float = inf) -> None:
+        """Sleep until a wake, or *until* a time of the loop."""
+        await self._loop.wait(self._event, until=until)
+        if self._event.is_set():
+            self._event = self._loop.new_event()
+
+
+@final
+class ThreadWaker:
+    """Lets one thread sleep until it is woken; a wake before the sleep counts, once."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def time(self) -> float:
+        """Return the time of `time.monotonic()` in seconds."""
+        return time.monotonic()
+
+    def wake(self) -> None:
+        """Wake the thread; any thread can call it."""
+        self._event.set()
+
+    def sleep(self, until: float = inf) -> None:
+        """Sleep until a wake, or *until* a time of `time.monotonic()`."""
+        # The lock below takes no longer timeout.
+        timeout = min(until - self.time(), threading.TIMEOUT_MAX)
+        self._event.wait(timeout)
+        self._event.clear()

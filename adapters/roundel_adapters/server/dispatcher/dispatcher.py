@@ -10,7 +10,8 @@ so that all events that are published in the same turn go into one write. Then i
 the scheduled streams in batches. It collects the next data of the whole batch, writes
 it without waiting, and asks each stream again until it has no more data. So the rule
 of every driver holds, drain before sleep: between the last empty answer of a stream and
-its next wake-up there is no checkpoint, and no wake-up is lost.
+its next wake-up there is no checkpoint, and no wake-up is lost. A wakeup in another
+thread schedules the stream by a callback in the loop.
 
 A socket that does not take all of a write keeps the rest in `unsent`. The stream then
 gets no further data until epoll reports that the socket is writable. So a slow peer
@@ -28,9 +29,11 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import threading
 import time
 from collections import deque
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from itertools import islice
 from math import inf
 from typing import final
@@ -38,6 +41,7 @@ from typing import final
 import trio
 
 from ...driver import EventStream
+from ...event_loop import EventLoop, current_event_loop
 from ...timer_queue import TimerQueue
 from ...wakeup import Wakeup
 from ..paced_stream import WriteDeadline
@@ -77,6 +81,8 @@ class StreamDispatcher:
         self._timers: TimerQueue[SocketStream] = TimerQueue(resolution=TIMER_RESOLUTION)
         self._timers_checked_at = -inf
         self._write_loop = trio.lowlevel.ParkingLot()
+        self._thread = threading.get_ident()
+        self._loop: EventLoop | None = None
         self._became_empty = Wakeup()
         # One bound method for all streams: 64 bytes each.
         self._on_wake = self._schedule
@@ -91,6 +97,8 @@ class StreamDispatcher:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_sockets)
+                self._thread = threading.get_ident()
+                self._loop = current_event_loop()
                 task_status.started()
                 await self._write_forever()
         finally:
@@ -134,6 +142,9 @@ class StreamDispatcher:
             await self._became_empty.wait()
 
     def _schedule(self, stream: SocketStream) -> None:
+        if self._loop is not None and threading.get_ident() != self._thread:
+            self._loop.call_soon(partial(self._schedule, stream))
+            return
         self._scheduled.append(stream)
         if len(self._scheduled) == 1:
             self._write_loop.unpark()

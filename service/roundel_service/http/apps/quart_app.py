@@ -11,7 +11,8 @@ from quart import request as quart_request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from roundel_adapters.quart import prepare, stream_response
+from roundel_adapters.quart import stream_response
+from roundel_adapters.quart_trio import prepare
 
 from ..cors import Cors
 from ..dispatcher import NO_ROUTE, Dispatcher

@@ -9,7 +9,8 @@ import trio
 from quart_trio import QuartTrio
 
 from roundel import CloseMessage, Event, History, Stream
-from roundel_adapters.quart import prepare, stream_response
+from roundel_adapters.quart import stream_response
+from roundel_adapters.quart_trio import prepare
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.wakeup import Wakeup
 from support.fastpath_app import connect, request, task_count

@@ -13,7 +13,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
 from roundel import CloseMessage, Event, History, Stream
-from roundel_adapters.quart import prepare, stream_response
+from roundel_adapters.quart import stream_response
+from roundel_adapters.quart_trio import prepare
 from roundel_adapters.wakeup import Wakeup
 from support.fastpath_app import connect, request, task_count
 from support.server import read_until, serving
