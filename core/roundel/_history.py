@@ -8,7 +8,7 @@ which. A position is one of
 
 - the head: nothing is missing;
 - inside the ring: the events after it are replayed;
-- below the ring, or none at all: the snapshot is sent;
+- below the ring, or none at all: the snapshot is sent, or the ring's start;
 - of another epoch or above the head: the snapshot is sent, and the subscriber has to
   discard what it has.
 
@@ -33,6 +33,7 @@ import attrs
 from ._cursor import MAX_OFFSET, Position, check_name
 from ._encoded_event import Delta, EncodedEvent, EventOrFactory
 from ._errors import LocalProtocolError
+from ._event import Event
 
 ResumeOutcome: TypeAlias = Literal["current", "replayed", "snapshot", "reset"]
 """How a subscriber is resumed, from "nothing is missing" to "discard everything"."""
@@ -64,6 +65,9 @@ class History:
             Use a new epoch whenever continuity cannot be proved.
         offset: The first position's offset.
         snapshot: The state at that offset, if there is one.
+        start: An event that stands before the ring if there is no usable snapshot, as
+            in a log. A subscriber that is new, or that missed too much, gets it and
+            then every event in the ring.
         capacity: The most events in the ring. With 0 the newest event is the snapshot:
             each subscriber gets the newest state, and no gap is reported.
         max_bytes: The most bytes of encoded events in the ring; `None` for no bound.
@@ -73,7 +77,8 @@ class History:
 
     __slots__ = (
         "_bytes", "_cached_event", "_cached_position", "_capacity", "_evicted_offset",
-        "_last_event_offset", "_max_bytes", "_retention", "_ring", "_snapshot", "head",
+        "_last_event_offset", "_max_bytes", "_retention", "_ring", "_snapshot",
+        "_start", "head",
     )  # fmt: skip
 
     head: Position
@@ -85,6 +90,7 @@ class History:
         *,
         offset: int = 0,
         snapshot: EventOrFactory | None = None,
+        start: Event | None = None,
         capacity: int = 256,
         max_bytes: int | None = None,
         retention: float = inf,
@@ -94,6 +100,7 @@ class History:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._retention = retention
+        self._start = start
         self._start_epoch(epoch, offset, snapshot)
 
     def _start_epoch(
@@ -106,6 +113,7 @@ class History:
         self._evicted_offset = self._last_event_offset = offset
         self._bytes = 0
         self._ring: list[EncodedEvent] | None = None
+        self._usable_snapshot()  # Raises now if *start* cannot be encoded.
 
     def reset(
         self, epoch: str, *, offset: int = 0, snapshot: EventOrFactory | None = None
@@ -276,9 +284,12 @@ class History:
 
     def _usable_snapshot(self) -> EncodedEvent | None:
         snapshot = self._snapshot
-        if snapshot is None or snapshot.position.offset < self._evicted_offset:
+        if snapshot is not None and snapshot.position.offset >= self._evicted_offset:
+            return snapshot
+        if self._start is None:
             return None
-        return snapshot
+        before_ring = Position(self.head.epoch, self._evicted_offset)
+        return EncodedEvent(self._start, before_ring, inf)
 
     def _events_after(self, offset: int) -> tuple[EncodedEvent, ...]:
         # From the end: most subscribers miss few events.

@@ -127,6 +127,30 @@ def test_snapshot_older_than_the_ring() -> None:
     assert [] == replayed_chunks(history, None)
 
 
+def test_start() -> None:
+    """A history with a start is a log: it precedes the ring if no snapshot can."""
+    history = History("e", start=Event("", "clear"), capacity=2)
+    empty = replayed_chunks(history, None)
+    for number in range(1, 4):
+        history.append(Event(f"line {number}"))
+    lines = [chunk("line 2", 2), chunk("line 3", 3)]
+    late = history.since(at(0), now=0.0)
+    clear = [encode(Event("", "clear", id=f"e.{offset}")) for offset in range(2)]
+
+    assert [clear[0]] == empty
+    assert [clear[1], *lines] == replayed_chunks(history, None)
+    assert [clear[1], *lines] == replayed_chunks(history, INVALID_POSITION)
+    assert [clear[1], *lines] == [event.chunk for event in late.events]
+    assert ("snapshot", at(3)) == (late.outcome, late.position)
+    assert lines == replayed_chunks(history, at(1))
+
+
+def test_start_that_cannot_be_encoded() -> None:
+    """The constructor raises the error of a start, which each subscriber would get."""
+    with pytest.raises(LocalProtocolError, match="id: expected none"):
+        History("e", start=WITH_ID)
+
+
 def test_given_offsets() -> None:
     """Offsets may skip numbers; there is no event in between."""
     history = History("e", offset=10)
@@ -452,6 +476,7 @@ class HistoryModel(RuleBasedStateMachine):
     """A history answers each position as the list of all events does."""
 
     capacity: int
+    is_log: bool
     max_bytes: int | None
     retention: float
 
@@ -461,6 +486,7 @@ class HistoryModel(RuleBasedStateMachine):
         retention=st.just(inf) | st.integers(0, 6),
         offset=st.integers(0, 3),
         snapshot=st.booleans(),
+        is_log=st.booleans(),
     )
     def begin(
         self,
@@ -469,7 +495,9 @@ class HistoryModel(RuleBasedStateMachine):
         retention: float,
         offset: int,
         snapshot: bool,
+        is_log: bool,
     ) -> None:
+        self.is_log = is_log
         self.capacity, self.max_bytes = capacity, max_bytes
         self.retention = retention
         self.now = 0.0
@@ -481,6 +509,7 @@ class HistoryModel(RuleBasedStateMachine):
             "e0",
             offset=offset,
             snapshot=self.factory("start") if snapshot else None,
+            start=Event("clear") if is_log else None,
             capacity=capacity,
             max_bytes=max_bytes,
             retention=retention,
@@ -599,10 +628,14 @@ class HistoryModel(RuleBasedStateMachine):
         return missed if all(logged in ring for logged in missed) else None
 
     def snapshot_replay(self) -> list[Logged]:
-        if self.state is None:
+        rest = None if self.state is None else self.after(self.state.offset)
+        if self.state is not None and rest is not None:
+            return [self.state, *rest]
+        if not self.is_log:
             return []
-        rest = self.after(self.state.offset)
-        return [] if rest is None else [self.state, *rest]
+        ring = self.ring()
+        older = [logged.offset for logged in self.log if logged not in ring]
+        return [Logged(older[-1] if older else self.start, "clear", inf), *ring]
 
     def answer(self, position: Position | None) -> tuple[ResumeOutcome, list[Logged]]:
         if position is None:

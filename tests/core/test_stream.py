@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from math import inf
 from typing import Any
@@ -225,6 +226,23 @@ def test_slow_subscriber() -> None:
 
     assert b"data: 1\nid: e.1\n\ndata: 2\nid: e.2\n\n" == in_time
     assert b"event: gap\ndata:  snapshot\n\ndata: state 6\nid: e.6\n\n" == too_late
+
+
+def test_slow_subscriber_of_a_log() -> None:
+    """Off the ring of a log, a subscriber gets its start and the whole ring.
+
+    The parts may be of several writes, and the ring may move between them.
+    """
+    history = History("e", start=Event("", "clear"), capacity=2)
+    stream = Stream(history, now=0.0, max_write=20)
+    drain(stream, 0.0)
+    for number in range(1, 6):
+        history.append(Event(str(number)), now=1.0)
+    first = b"".join(stream.data_to_send(1.0) + stream.data_to_send(1.0))
+    history.append(Event("6"), now=1.0)
+
+    assert first.startswith(b"event: clear\ndata: \nid: e.3\n\n")
+    assert [b"4", b"5", b"6"] == re.findall(b"data: (.)", first + drain(stream, 1.0))
 
 
 @pytest.mark.parametrize("last_event_id", [None, "e.0", "f.1", "?"])
