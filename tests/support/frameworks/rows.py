@@ -1,0 +1,85 @@
+"""The rows of the scenario table: a framework on a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from .client import Producer
+from .scenarios import SCENARIOS, ServedApp
+from .servers import SERVERS, running
+
+Results = Mapping[str, str | AssertionError | Exception]
+"""What each scenario has measured, or how it failed."""
+
+
+@attrs.frozen
+class Row:
+    """A framework on a server.
+
+    *app* is the application's module in this folder and its name. *lacks* has, for each
+    scenario that the server does not allow, the reason.
+    """
+
+    framework: str
+    server: str
+    app: str
+    lacks: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    needs: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    prefix: str = attrs.field(default="", kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.framework} on {self.server}"
+
+    def missing(self) -> list[str]:
+        """Return the modules that are not installed."""
+        arguments = SERVERS[self.server]
+        modules = [arguments[0].split(".")[0], *self.needs]
+        return [name for name in modules if importlib.util.find_spec(name) is None]
+
+    def run(self, folder: Path) -> Results:
+        """Run each scenario against one server process."""
+        app = f"support.frameworks.{self.app}"
+        with running(SERVERS[self.server], app, folder) as server:
+            served = ServedApp(
+                server, self.prefix, Producer(server.address, self.prefix)
+            )
+            # The server may still load the application.
+            served.producer.stats()
+            results = {
+                name: run_scenario(scenario, served)
+                for name, scenario in SCENARIOS.items()
+                if name not in self.lacks
+            }
+            if any(isinstance(result, Exception) for result in results.values()):
+                print(server.errors.read_text(), file=sys.stderr)
+            return results
+
+
+def run_scenario(scenario, served):
+    """Return what *scenario* has measured, or the text of its failure."""
+    try:
+        return scenario(served)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
+
+
+TRIO_WRITE = {
+    "slow reader": "Hypercorn's trio worker does not let a write be cancelled",
+}
+
+ROWS = [
+    Row("ASGI", "uvicorn", "asgi_app:app"),
+    Row("ASGI", "hypercorn", "asgi_app:app"),
+    Row("ASGI", "hypercorn, worker", "asgi_app:app"),
+    Row("ASGI", "hypercorn, trio", "asgi_app:app", lacks=TRIO_WRITE),
+    Row("ASGI", "granian", "asgi_app:app"),
+    Row("ASGI", "gunicorn, uvicorn", "asgi_app:app", needs=("uvicorn_worker",)),
+    Row("ASGI", "roundel", "asgi_app:app"),
+]
