@@ -15,21 +15,18 @@ from typing import cast, final
 
 import attrs
 
-try:
-    from aiohttp import web
-    from aiohttp.abc import AbstractStreamWriter
-except ImportError as error:
-    raise ImportError(
-        "roundel_adapters.aiohttp needs aiohttp: pip install 'roundel[aiohttp]'"
-    ) from error
-
 from roundel import stream_headers
 
+from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, wakeup_of
 from .live_stream import Lifespan, responding
 from .topics import Topics
 from .wakeup import Wakeup
+
+with requires_extra("aiohttp"):
+    from aiohttp import web
+    from aiohttp.abc import AbstractStreamWriter
 
 WRITE_TIMEOUT = 30.0
 """Default timeout of one write in seconds."""

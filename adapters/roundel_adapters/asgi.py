@@ -11,15 +11,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from typing import TypeAlias, final
 
-import anyio
 import attrs
 
 from roundel import stream_headers
 
+from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, wakeup_of
 from .live_stream import Lifespan, drain_of, responding
 from .wakeup import TaskWaker, Wakeup
+
+with requires_extra("asgi"):
+    import anyio
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]

@@ -7,15 +7,18 @@ from contextlib import ExitStack
 from typing import final
 
 import attrs
-from quart import Response, request
-from quart.wrappers.response import ResponseBody
 
 from roundel import stream_headers
 
+from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, iter_chunks, wakeup_of
 from .live_stream import Lifespan, responding
 from .wakeup import Wakeup
+
+with requires_extra("quart"):
+    from quart import Response, request
+    from quart.wrappers.response import ResponseBody
 
 
 def stream_response(

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from typing import cast, final
 
-import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
-from quart.typing import ResponseTypes
-from quart.utils import encode_headers
-from quart.wrappers.request import Request
-from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
+from . import requires_extra
 
-from .quart import EventStreamBody
-from .request_body import PulledBody, PulledRequest
-from .server.dispatcher.handoff import EXTENSION, is_direct
+with requires_extra("quart-trio"):
+    import trio
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
+    from quart.typing import ResponseTypes
+    from quart.utils import encode_headers
+    from quart.wrappers.request import Request
+    from quart_trio import QuartTrio
+    from quart_trio.asgi import TrioASGIHTTPConnection
+
+    from .quart import EventStreamBody
+    from .request_body import PulledBody, PulledRequest
+    from .server.dispatcher.handoff import EXTENSION, is_direct
 
 
 def prepare(app: QuartTrio) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, final
 
-from hypercorn.typing import ASGIReceiveCallable
-from quart_trio.wrappers.request import TrioRequest
-
+from . import requires_extra
 from .wakeup import Wakeup
+
+with requires_extra("quart-trio"):
+    from hypercorn.typing import ASGIReceiveCallable
+    from quart_trio.wrappers.request import TrioRequest
 
 
 @final

@@ -9,10 +9,14 @@ from functools import partial
 from typing import TypeAlias, final
 
 import attrs
-import trio
-from hypercorn.typing import ASGIFramework, Framework
 
-from roundel_adapters import server
+from roundel_adapters import requires_extra
+
+with requires_extra("service"):
+    import trio
+    from hypercorn.typing import ASGIFramework, Framework
+
+    from roundel_adapters import server
 
 from .domain.items import MailboxLimits
 from .domain.record import RecordLimits

@@ -20,14 +20,15 @@ SOURCES = [str((ROOT / folder).parent) for folder in FOLDERS]
 
 HIDE_OTHERS = """
 import sys
-sys.path[:0] = {sources!r}
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 
-class Finder:
+class VisiblePackages:
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in {hidden!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.partition(".")[0] not in {hidden!r}:
+            return PathFinder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Finder)
+sys.path[:0] = {sources!r}
+sys.meta_path[:] = [BuiltinImporter, FrozenImporter, VisiblePackages]
 """
 
 

@@ -7,12 +7,15 @@ from contextlib import aclosing, suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
-import anyio
 import attrs
 
 from roundel import Event, Source, State
 
+from .. import requires_extra
 from .errors import StreamEnded, describe, is_loss, rejected_response
+
+with requires_extra("client"):
+    import anyio
 
 if TYPE_CHECKING:
     import httpx2

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from .limits import ServerCounters, ServerLimits
-from .listeners import Listener, adopt_listener, listen, listen_unix
-from .serve import serve
-from .sockets import BACKLOG
+from .. import requires_extra
+
+with requires_extra("server"):
+    from .limits import ServerCounters, ServerLimits
+    from .listeners import Listener, adopt_listener, listen, listen_unix
+    from .serve import serve
+    from .sockets import BACKLOG
 
 __all__ = [
     "BACKLOG",

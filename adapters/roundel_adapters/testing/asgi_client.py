@@ -14,16 +14,15 @@ import attrs
 
 from roundel import Event
 
+from .. import requires_extra
 from .event_reader import EventReader
 from .messages import RequestHeaders, ResponseHeaders, request_fields
 
-try:
+with requires_extra("asgi"):
     from anyio.streams.memory import MemoryObjectReceiveStream
-except ImportError as error:
-    raise ImportError("AsgiClient needs anyio: pip install 'roundel[asgi]'") from error
 
-from .asgi_exchange import AsgiExchange, Body, http_scope
-from .asgi_lifespan import LifespanFailed, run_lifespan
+    from .asgi_exchange import AsgiExchange, Body, http_scope
+    from .asgi_lifespan import LifespanFailed, run_lifespan
 
 __all__ = [
     "AsgiApp",

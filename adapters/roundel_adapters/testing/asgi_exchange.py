@@ -17,9 +17,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias, final
 from urllib.parse import unquote
 
-import anyio
-
+from .. import requires_extra
 from .messages import HOST, ResponseHeaders
+
+with requires_extra("asgi"):
+    import anyio
 
 Body: TypeAlias = bytes | AsyncIterable[bytes]
 """Body of a request: bytes, or chunks that are sent as the application reads them."""

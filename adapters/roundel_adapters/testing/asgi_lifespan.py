@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, closing
 from typing import Any, TypeAlias, final
 
-import anyio
-
+from .. import requires_extra
 from .asgi_exchange import sole_error
+
+with requires_extra("asgi"):
+    import anyio
 
 _Message: TypeAlias = MutableMapping[str, Any]
 

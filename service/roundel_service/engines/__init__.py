@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from roundel_adapters import requires_extra
+
 from ..domain.record import RecordLimits
-from .base import USER_TTL, Engine
-from .cache import CACHE_BYTES
-from .memory import MemoryEngine
-from .sqlite.connection import Durability
-from .sqlite.default_path import default_path
-from .sqlite.engine import SqliteEngine
+
+with requires_extra("service"):
+    from .base import USER_TTL, Engine
+    from .cache import CACHE_BYTES
+    from .memory import MemoryEngine
+    from .sqlite.connection import Durability
+    from .sqlite.default_path import default_path
+    from .sqlite.engine import SqliteEngine
 
 __all__ = ["open_engine"]
 

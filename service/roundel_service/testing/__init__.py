@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import (
-    claims,
-    concurrency,
-    durability,
-    enumeration,
-    mailboxes,
-    notifications,
-    presence,
-    secret,
-    shared,
-)
-from .check import Check, ContractViolation
-from .environment import EngineTraits, MakeEngine, Setup
+from roundel_adapters import requires_extra
+
+with requires_extra("service"):
+    from . import (
+        claims,
+        concurrency,
+        durability,
+        enumeration,
+        mailboxes,
+        notifications,
+        presence,
+        secret,
+        shared,
+    )
+    from .check import Check, ContractViolation
+    from .environment import EngineTraits, MakeEngine, Setup
 
 __all__ = [
     "CHECKS",

@@ -19,6 +19,8 @@ from typing import cast, final
 import structlog
 import trio
 
+from roundel_adapters import requires_extra
+
 from ...domain.operations import Retract
 from ...domain.record import Record, RecordLimits
 from .. import serialization
@@ -29,24 +31,19 @@ from ..base import (
     EngineUnavailable,
     UserOperation,
 )
-
-try:
-    from .store import RETRY_TIMEOUT, Store
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"the Valkey engine needs {error.name}: pip install 'roundel[valkey]'",
-        name=error.name,
-    ) from error
 from ..cache import CACHE_BYTES
-from .index import Index
-from .keys import Keys
-from .log_follower import BLOCK_TIME, LogFollower
-from .mailboxes import MailboxStore
-from .metadata import IncompatibleLayout, StoreMetadata
-from .planner import WritePlanner
-from .presence import PresenceStore
-from .secret import StoreSecret
-from .url import parse_url
+
+with requires_extra("valkey"):
+    from .index import Index
+    from .keys import Keys
+    from .log_follower import BLOCK_TIME, LogFollower
+    from .mailboxes import MailboxStore
+    from .metadata import IncompatibleLayout, StoreMetadata
+    from .planner import WritePlanner
+    from .presence import PresenceStore
+    from .secret import StoreSecret
+    from .store import RETRY_TIMEOUT, Store
+    from .url import parse_url
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
