@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from typing import Protocol, TypeAlias, cast
+from contextvars import Context, copy_context
+from typing import Protocol, TypeAlias, cast, final
+
+import attrs
+
+from roundel import CloseMessage
 
 from .drain import Drain
 from .driver import EventStream, wakeup_of
@@ -31,6 +36,36 @@ def drain_of(stream: EventStream, drain: Drain | None = None) -> Drain | None:
     return drain or cast(Drain | None, getattr(stream, "drain", None))
 
 
+@final
+@attrs.frozen(eq=False)
+class ContextStream:
+    """An `EventStream` whose functions run with the context variables of its maker.
+
+    A framework resets its variables before it sends the body of a response.
+    """
+
+    _stream: EventStream
+    _context: Context = attrs.field(factory=copy_context)
+
+    @property
+    def is_open(self) -> bool:
+        """That of the stream."""
+        return self._stream.is_open
+
+    @property
+    def deadline(self) -> float:
+        """That of the stream."""
+        return self._stream.deadline
+
+    def data_to_send(self, now: float) -> list[bytes]:
+        """Call that of the stream, with the context variables."""
+        return self._context.run(self._stream.data_to_send, now)
+
+    def close(self, close_message: CloseMessage | None = None) -> None:
+        """Call that of the stream."""
+        self._stream.close(close_message)
+
+
 @contextmanager
 def responding(
     stream: EventStream,
@@ -47,3 +82,12 @@ def responding(
     tracked = found.track(stream, wakeup_of(stream, wakeup)) if found else nullcontext()
     with lifespan or nullcontext(), tracked, closing(stream):
         yield
+
+
+def replace_headers(
+    headers: Iterable[tuple[str, str]], own: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return *headers* and *own* headers, which replace those of the same name."""
+    own = list(own)
+    replaced = {name.lower() for name, _ in own}
+    return [*(field for field in headers if field[0].lower() not in replaced), *own]

@@ -82,4 +82,9 @@ ROWS = [
     Row("ASGI", "granian", "asgi_app:app"),
     Row("ASGI", "gunicorn, uvicorn", "asgi_app:app", needs=("uvicorn_worker",)),
     Row("ASGI", "roundel", "asgi_app:app"),
+    Row("aiohttp", "aiohttp", "aiohttp_app:app"),
+    Row("aiohttp", "gunicorn, aiohttp", "aiohttp_app:app", needs=("aiohttp",)),
+    Row("Quart", "hypercorn", "quart_app:app"),
+    Row("Quart", "uvicorn", "quart_app:app"),
+    Row("Quart-Trio", "roundel", "quart_app:prepared_app"),
 ]

@@ -34,6 +34,10 @@ SERVERS = {
     "gunicorn, uvicorn": [
         "gunicorn", "-b", "fd://{fd}", "-k", "uvicorn_worker.UvicornWorker", "{app}",
     ],
+    "aiohttp": ["support.frameworks.aiohttp_app", "{app}", "{fd}"],
+    "gunicorn, aiohttp": [
+        "gunicorn", "-b", "fd://{fd}", "-k", "aiohttp.GunicornWebWorker", "{app}",
+    ],
     "roundel": ["support.frameworks.roundel_server", "{app}", "{fd}"],
 }  # fmt: skip
 """The arguments of `python -m` for each server."""
