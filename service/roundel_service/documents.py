@@ -8,7 +8,7 @@ the garbage collector need not scan the responses of a batch.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Annotated, Any, TypeAlias, final
+from typing import Annotated, Any, TypeAlias, final, get_args, overload
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -31,7 +31,7 @@ ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 @final
-class CategoryCount(Struct, forbid_unknown_fields=True, gc=False):
+class CategoryCount(Struct, gc=False):
     """The unread items of one category, and the unseen ones among them."""
 
     unread: NonNegative
@@ -39,7 +39,7 @@ class CategoryCount(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class BadgeDocument(Struct, forbid_unknown_fields=True, gc=False):
+class BadgeDocument(Struct, gc=False):
     """The whole number that is true at version `v` of the epoch.
 
     With *more*, unread items were evicted from a full mailbox, and `unread` is a
@@ -61,7 +61,7 @@ class BadgeDocument(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class ItemDocument(Struct, forbid_unknown_fields=True, gc=False):
+class ItemDocument(Struct, gc=False):
     """One notification of a mailbox."""
 
     id: ItemId
@@ -84,14 +84,14 @@ class ItemDocument(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class AddStep(Struct, forbid_unknown_fields=True, gc=False):
+class AddStep(Struct, gc=False):
     """An item that appeared."""
 
     add: ItemDocument
 
 
 @final
-class SetStep(Struct, forbid_unknown_fields=True, gc=False):
+class SetStep(Struct, gc=False):
     """Items whose flags were set or cleared."""
 
     set: list[ItemId]
@@ -101,11 +101,12 @@ class SetStep(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class RemoveStep(Struct, forbid_unknown_fields=True, gc=False):
+class RemoveStep(Struct, gc=False):
     """Items that were removed, and the reason."""
 
     remove: list[ItemId]
-    reason: RemovalReason
+    # A client accepts the reasons of a newer service too.
+    reason: Annotated[str, Meta(extra_json_schema={"enum": [*get_args(RemovalReason)]})]
 
 
 StepDocument: TypeAlias = AddStep | SetStep | RemoveStep
@@ -150,6 +151,10 @@ def item_document(item: Item) -> ItemDocument:
     return ItemDocument(*_item_fields(item))
 
 
+@overload
+def step_document(step: Added) -> AddStep: ...
+@overload
+def step_document(step: Flagged | Removed) -> SetStep | RemoveStep: ...
 def step_document(step: Step) -> StepDocument:
     """Return the JSON document of one step of a change."""
     match step:

@@ -12,7 +12,7 @@ import msgspec
 
 from roundel_adapters.client import StreamEnded
 
-from ..http.problems import MEDIA_TYPE, ProblemDocument
+from ..http.responses import PROBLEM_MEDIA_TYPE, ProblemDocument
 from ..identity.jwks import is_loopback
 from .errors import CommandError
 
@@ -92,7 +92,7 @@ def _rejection(error: StreamEnded) -> str:
 
 def _problem_lines(response: httpx2.Response) -> list[str]:
     status = f"{response.status_code} {response.reason_phrase}".rstrip()
-    if _media_type(response) == MEDIA_TYPE:
+    if _media_type(response) == PROBLEM_MEDIA_TYPE:
         try:
             problem = msgspec.json.decode(response.content, type=ProblemDocument)
         except msgspec.MsgspecError:

@@ -18,7 +18,8 @@ import msgspec
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from ..app import Service
-from ..http.problems import MEDIA_TYPE, Problem
+from ..http.problems import Problem
+from ..http.responses import PROBLEM_MEDIA_TYPE
 from ..http.static_file import PAGE_HEADERS, StaticFile, page_files
 
 COOKIE_TTL = 12 * 3_600
@@ -125,7 +126,7 @@ def _script_json(document: object) -> bytes:
 
 
 def _problem(problem: Problem) -> tuple[int, list[_Header], bytes]:
-    headers = [("Content-Type", MEDIA_TYPE), *problem.headers.items()]
+    headers = [("Content-Type", PROBLEM_MEDIA_TYPE), *problem.headers.items()]
     return problem.status, headers, msgspec.json.encode(problem.document())
 
 

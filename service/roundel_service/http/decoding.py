@@ -14,7 +14,8 @@ from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name
 from .field_errors import TOO_DEEP, body_errors, field_error, text_errors
 from .messages import Request, is_text
-from .problems import FieldError, Problem, invalid_request
+from .problems import Problem, invalid_request
+from .responses import FieldError
 from .schemas import (
     MAX_DEPTH,
     MAX_OPS,

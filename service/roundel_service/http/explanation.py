@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Annotated, Any, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -11,6 +11,8 @@ from ..documents import (
     BadgeDocument,
     ItemId,
     NonNegative,
+    RemoveStep,
+    SetStep,
     Time,
     Version,
     badge_document,
@@ -24,8 +26,11 @@ MAX_OPERATIONS = 50
 """Maximum number of operations in an explanation."""
 
 
+_REASONS = ["archived", "read"]
+
+
 @final
-class ExplainedItem(Struct, forbid_unknown_fields=True):
+class ExplainedItem(Struct):
     """An item without its text; an item that is not counted has a *reason*."""
 
     id: ItemId
@@ -35,11 +40,13 @@ class ExplainedItem(Struct, forbid_unknown_fields=True):
     source: str | None
     seen: bool
     expires_at: Time | None
-    reason: Literal["archived", "read"] | UnsetType = UNSET
+    reason: Annotated[str, Meta(extra_json_schema={"enum": _REASONS})] | UnsetType = (
+        UNSET
+    )
 
 
 @final
-class ExplainedGauge(Struct, forbid_unknown_fields=True):
+class ExplainedGauge(Struct):
     """A count that another database owns."""
 
     category: str
@@ -48,14 +55,20 @@ class ExplainedGauge(Struct, forbid_unknown_fields=True):
 
 
 @final
-class ExplainedAddStep(Struct, forbid_unknown_fields=True):
+class ExplainedAddStep(Struct):
     """An item that appeared, by its id."""
 
     add: ItemId
 
 
+if TYPE_CHECKING:
+    ExplainedStep: TypeAlias = ExplainedAddStep | SetStep | RemoveStep
+else:
+    ExplainedStep = Any  # msgspec has no unions of structs without tags.
+
+
 @final
-class ExplainedOperation(Struct, forbid_unknown_fields=True):
+class ExplainedOperation(Struct):
     """The change of one version: author, time, operation and the number after it."""
 
     v: Version
@@ -63,14 +76,14 @@ class ExplainedOperation(Struct, forbid_unknown_fields=True):
     by: Annotated[str, Meta(extra_json_schema={"enum": ["producer", "user", "time"]})]
     operation: str
     steps: Annotated[
-        list[Any],
+        list[ExplainedStep],
         Meta(description="As in a `change` event; an added item is named by its id."),
     ]
     unread: NonNegative
 
 
 @final
-class Explanation(Struct, forbid_unknown_fields=True):
+class Explanation(Struct):
     """The parts of a badge, newest first, without the text of any item."""
 
     badge: BadgeDocument
@@ -119,7 +132,7 @@ def _operation(change: Change) -> ExplainedOperation:
     )
 
 
-def _step(step: Step) -> Struct:
+def _step(step: Step) -> ExplainedStep:
     if isinstance(step, Added):
         return ExplainedAddStep(step.item.id)
     return step_document(step)

@@ -19,7 +19,8 @@ from msgspec import UNSET, Raw, Struct
 
 from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name
-from .problems import MAX_ERRORS, FieldError
+from .problems import MAX_ERRORS
+from .responses import FieldError
 from .schemas import MAX_DEPTH, MAX_RAW_DATA, MAX_USERS, Recipients
 
 _AT = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)

@@ -16,7 +16,8 @@ from roundel_adapters.driver import EventStream
 from roundel_adapters.wakeup import Wakeup
 
 from ..documents import encode_json
-from .problems import MEDIA_TYPE, Problem
+from .problems import Problem
+from .responses import PROBLEM_MEDIA_TYPE
 
 BODY_TIMEOUT = 30.0
 """Timeout for a whole body, and for the next chunk of a long one, in seconds."""
@@ -203,7 +204,7 @@ def problem_response(problem: Problem) -> Response:
         status=problem.status,
         body=encode_json(problem.document()),
         headers={
-            "Content-Type": MEDIA_TYPE,
+            "Content-Type": PROBLEM_MEDIA_TYPE,
             "Cache-Control": "no-store",
             **problem.headers,
         },

@@ -1,51 +1,22 @@
-"""Problem documents (RFC 9457): the bodies of error responses."""
+"""The problems of requests, which become problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, final
+from typing import final
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 from ..engines.base import EngineUnavailable, MailboxDamaged
 from .data import read_data
-
-MEDIA_TYPE = "application/problem+json"
+from .responses import FieldError, ProblemDocument
 
 MAX_ERRORS = 20
 """Maximum number of bad fields that a problem names."""
 
 MAX_ERROR_TEXT = 300
 """Maximum length of the name of a bad field, and of what is wrong with it."""
-
-
-@final
-class FieldError(Struct, forbid_unknown_fields=True, frozen=True):
-    """One bad field of a request."""
-
-    field: Annotated[str, Meta(description="A path like `to.users[2]`.")]
-    detail: str
-
-
-@final
-class ProblemDocument(Struct, forbid_unknown_fields=True):
-    """A problem document (RFC 9457); the request took no effect."""
-
-    type: Annotated[
-        str,
-        Meta(
-            pattern="^urn:roundel:problem:[a-z0-9-]+$",
-            description="Identifies the problem for programs; it never changes.",
-        ),
-    ]
-    title: Annotated[str, Meta(description="The same for people.")]
-    status: Annotated[int, Meta(ge=400, le=599)]
-    detail: Annotated[str, Meta(description="What was wrong this time.")]
-    errors: (
-        Annotated[list[FieldError], Meta(description="One entry for each bad field.")]
-        | UnsetType
-    ) = UNSET
 
 
 @final

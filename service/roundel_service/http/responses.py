@@ -1,14 +1,15 @@
 """Response bodies, as types that they are encoded from.
 
-The OpenAPI document is generated from the same types.
+The OpenAPI document is generated from the same types. `roundel_service.client` decodes
+into them, and ignores unknown fields, so that it can call a newer service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, final
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..documents import (
     BadgeDocument,
@@ -20,11 +21,40 @@ from ..documents import (
     badge_document,
 )
 from ..domain.badge import Badge
-from .problems import ProblemDocument
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 @final
-class BadgeTotal(Struct, forbid_unknown_fields=True, gc=False):
+class FieldError(Struct, frozen=True):
+    """One bad field of a request."""
+
+    field: Annotated[str, Meta(description="A path like `to.users[2]`.")]
+    detail: str
+
+
+@final
+class ProblemDocument(Struct):
+    """A problem document (RFC 9457); the request took no effect."""
+
+    type: Annotated[
+        str,
+        Meta(
+            pattern="^urn:roundel:problem:[a-z0-9-]+$",
+            description="Identifies the problem for programs; it never changes.",
+        ),
+    ]
+    title: Annotated[str, Meta(description="The same for people.")]
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="What was wrong this time.")]
+    errors: (
+        Annotated[list[FieldError], Meta(description="One entry for each bad field.")]
+        | UnsetType
+    ) = UNSET
+
+
+@final
+class BadgeTotal(Struct, gc=False):
     """A badge without its categories; with *more*, `unread` is a lower bound."""
 
     unread: NonNegative
@@ -33,7 +63,7 @@ class BadgeTotal(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class RecipientResult(Struct, forbid_unknown_fields=True, gc=False):
+class RecipientResult(Struct, gc=False):
     """A recipient whose mailbox has the notification."""
 
     user: str
@@ -44,22 +74,33 @@ class RecipientResult(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class RecipientProblem(Struct, forbid_unknown_fields=True, gc=False):
+class RecipientProblem(Struct, gc=False):
     """A recipient whose mailbox is unchanged, and the problem."""
 
     user: str
     problem: ProblemDocument
 
 
+if TYPE_CHECKING:
+    RecipientOutcome: TypeAlias = RecipientResult | RecipientProblem
+else:
+    RecipientOutcome = Any  # msgspec has no unions of structs without tags.
+
+
 @final
-class NotifyResponse(Struct, forbid_unknown_fields=True, gc=False):
+class NotifyResponse(Struct, gc=False):
     """One result for each recipient, in the order given."""
 
-    results: Annotated[list[Any], Meta(min_length=1, max_length=1_000)]
+    results: Annotated[list[RecipientOutcome], Meta(min_length=1, max_length=1_000)]
+
+    @property
+    def problems(self) -> list[RecipientProblem]:
+        """The recipients whose mailbox is unchanged."""
+        return [each for each in self.results if isinstance(each, RecipientProblem)]
 
 
 @final
-class RetractResponse(Struct, forbid_unknown_fields=True, gc=False):
+class RetractResponse(Struct, gc=False):
     """The number of items removed, and of users who had one."""
 
     removed: NonNegative
@@ -67,7 +108,7 @@ class RetractResponse(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class BadgeState(Struct, forbid_unknown_fields=True, gc=False):
+class BadgeState(Struct, gc=False):
     """The badge after the call, and its version."""
 
     epoch: Epoch
@@ -81,7 +122,7 @@ def badge_state(badge: Badge) -> BadgeState:
 
 
 @final
-class GaugeResponse(Struct, forbid_unknown_fields=True, gc=False):
+class GaugeResponse(Struct, gc=False):
     """Whether the count was *applied*, and the current `source_version`."""
 
     applied: bool
@@ -92,7 +133,7 @@ class GaugeResponse(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class DisconnectResponse(Struct, forbid_unknown_fields=True, gc=False):
+class DisconnectResponse(Struct, gc=False):
     """The user whose streams ended; *revoked* if older credentials are refused now."""
 
     user: str
@@ -100,7 +141,7 @@ class DisconnectResponse(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class DeleteUserResponse(Struct, forbid_unknown_fields=True, gc=False):
+class DeleteUserResponse(Struct, gc=False):
     """The empty mailbox of the deleted user, in its new epoch."""
 
     user: str
@@ -110,16 +151,20 @@ class DeleteUserResponse(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class TicketResponse(Struct, forbid_unknown_fields=True, gc=False):
+class TicketResponse(Struct, gc=False):
     """A ticket that opens one stream, once, within `expires_in` seconds."""
 
     ticket: Annotated[str, Meta(min_length=1)]
     expires_in: Annotated[int, Meta(ge=0, le=60)]
     url: Annotated[str, Meta(description="The argument for `new EventSource()`.")]
 
+    def __repr__(self) -> str:
+        """Return the text for logs, without the ticket: it is a credential."""
+        return f"TicketResponse(ticket=…, expires_in={self.expires_in})"
+
 
 @final
-class ItemsResponse(Struct, forbid_unknown_fields=True, gc=False):
+class ItemsResponse(Struct, gc=False):
     """A page of the list, true at its `cursor`; `next` is the next page's `before`."""
 
     cursor: Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,128}$")]
@@ -129,14 +174,14 @@ class ItemsResponse(Struct, forbid_unknown_fields=True, gc=False):
 
 
 @final
-class LiveResponse(Struct, forbid_unknown_fields=True, gc=False):
+class LiveResponse(Struct, gc=False):
     """The process is alive."""
 
     status: Literal["ok"]
 
 
 @final
-class ReadyResponse(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+class ReadyResponse(Struct, omit_defaults=True, gc=False):
     """The process accepts requests; *warnings* maps what needs a look to its cause."""
 
     status: Literal["ready"]
@@ -144,7 +189,7 @@ class ReadyResponse(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=F
 
 
 @final
-class NotReadyResponse(Struct, forbid_unknown_fields=True, gc=False):
+class NotReadyResponse(Struct, gc=False):
     """Requests should go elsewhere; *reasons* maps each failed check to its cause."""
 
     status: Literal["not ready"]

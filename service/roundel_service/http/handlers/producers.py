@@ -18,6 +18,7 @@ from ..messages import Request, Response, json_response
 from ..responses import (
     DeleteUserResponse,
     DisconnectResponse,
+    FieldError,
     GaugeResponse,
     RetractResponse,
     badge_state,
@@ -84,7 +85,7 @@ class ProducerHandlers:
         body = await decoding.read_body(request, schemas.DisconnectRequest)
         if not body.revoke and body.issued_before is not UNSET:
             detail = "expected only with revoke"
-            raise problems.invalid_request(problems.FieldError("issued_before", detail))
+            raise problems.invalid_request(FieldError("issued_before", detail))
         await self.hub.apply(user, body.operation())
         return json_response(DisconnectResponse(user, body.revoke))
 

@@ -87,6 +87,9 @@ def component_schemas() -> Json:
         for field in components[name]["properties"].values():
             # Code generators make a field with a default a required one.
             field.pop("default", None)
+    for component in components.values():
+        # A client ignores the fields of a newer service; this service has no others.
+        component.setdefault("additionalProperties", False)
     for name, rules in _RULES.items():
         components[name] |= rules
     for (name, field), items in _ITEMS.items():

@@ -10,7 +10,8 @@ from typing import Any
 
 from roundel import Event, encode
 
-from ..problems import MEDIA_TYPE, Problem
+from ..problems import Problem
+from ..responses import PROBLEM_MEDIA_TYPE
 from .components import INFO, Json, any_of, ref
 from .events import STREAM_EVENTS
 from .examples import CALL_EXAMPLES, EVENT_EXAMPLES, PROBLEM_EXAMPLES, Example
@@ -141,7 +142,7 @@ def _problem_response(status: int, problems: list[Problem]) -> Json:
     return {
         "description": "; ".join(problem.title for problem in problems) + ".",
         "headers": _headers(sorted(names)),
-        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
 
 
