@@ -6,7 +6,12 @@ from ._cursor import Cursor, Position
 from ._encoded_event import Delta
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._event import Event, encode, encode_comment, is_resumable_id
-from ._headers import accepts_stream, read_last_event_id, stream_headers
+from ._headers import (
+    accepts_stream,
+    read_last_event_id,
+    retry_after,
+    stream_headers,
+)
 from ._history import History, Replay, ResumeOutcome
 from ._parser import Parser
 from ._source import Source
@@ -38,5 +43,6 @@ __all__ = [
     "encode_comment",
     "is_resumable_id",
     "read_last_event_id",
+    "retry_after",
     "stream_headers",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import TypeAlias, final
 
 import attrs
@@ -65,6 +66,14 @@ def parse_addresses(text: str) -> tuple[ListenAddress, ...]:
     if repeated(addresses):
         raise ValueError("expected each address once")
     return addresses
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach *host*."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def repeated(addresses: Sequence[ListenAddress]) -> ListenAddress | None:

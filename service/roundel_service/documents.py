@@ -8,7 +8,7 @@ the garbage collector need not scan the responses of a batch.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Annotated, Any, TypeAlias, final, get_args, overload
+from typing import Annotated, Any, TypeAlias, final, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -151,15 +151,16 @@ def item_document(item: Item) -> ItemDocument:
     return ItemDocument(*_item_fields(item))
 
 
-@overload
-def step_document(step: Added) -> AddStep: ...
-@overload
-def step_document(step: Flagged | Removed) -> SetStep | RemoveStep: ...
 def step_document(step: Step) -> StepDocument:
     """Return the JSON document of one step of a change."""
+    if isinstance(step, Added):
+        return AddStep(item_document(step.item))
+    return id_step_document(step)
+
+
+def id_step_document(step: Flagged | Removed) -> SetStep | RemoveStep:
+    """Return the JSON document of a step that names its items by their ids."""
     match step:
-        case Added(item):
-            return AddStep(item_document(item))
         case Flagged(ids, flags):
             return SetStep(list(ids), **flags)
         case Removed(ids, reason):

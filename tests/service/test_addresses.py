@@ -8,6 +8,7 @@ from roundel_service.addresses import (
     Address,
     InheritedSocket,
     UnixAddress,
+    is_loopback,
     parse_addresses,
 )
 
@@ -48,3 +49,21 @@ def test_other_text_is_refused(text):
     """A typing error is an error of the settings, and not of the system later."""
     with pytest.raises(ValueError):  # noqa: PT011
         parse_addresses(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.1", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_addresses_are_recognized(host, loopback):
+    """Of the host names, only `localhost` counts as loopback."""
+    assert loopback == is_loopback(host)

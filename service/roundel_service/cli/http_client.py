@@ -12,8 +12,8 @@ import msgspec
 
 from roundel_adapters.client import StreamEnded
 
+from ..addresses import is_loopback
 from ..http.responses import PROBLEM_MEDIA_TYPE, ProblemDocument
-from ..identity.jwks import is_loopback
 from .errors import CommandError
 
 ClientT = TypeVar("ClientT", httpx2.Client, httpx2.AsyncClient)

@@ -17,8 +17,7 @@ import structlog
 import trio
 
 from .. import app
-from ..addresses import Address, ListenAddress, UnixAddress
-from ..identity.jwks import is_loopback
+from ..addresses import Address, ListenAddress, UnixAddress, is_loopback
 from ..listening import ServiceUrls
 from ..settings import DEFAULT_BIND, ConfigError, Settings, foreign_variables, load
 from ..telemetry import logs

@@ -16,7 +16,7 @@ from ..documents import (
     Time,
     Version,
     badge_document,
-    step_document,
+    id_step_document,
 )
 from ..domain.changes import Added, Change, Step
 from ..domain.items import Item
@@ -135,4 +135,4 @@ def _operation(change: Change) -> ExplainedOperation:
 def _step(step: Step) -> ExplainedStep:
     if isinstance(step, Added):
         return ExplainedAddStep(step.item.id)
-    return step_document(step)
+    return id_step_document(step)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import ip_address
 from math import inf
 from random import random
 from typing import final
@@ -21,6 +20,7 @@ import trio
 
 from roundel_adapters.wakeup import Wakeup
 
+from ..addresses import is_loopback
 from .errors import KeysUnavailable
 from .jwk_set import (
     EXPECTED_KEY,
@@ -191,11 +191,3 @@ def check_source(text: str) -> str:
     if not is_safe or not url.host or url.userinfo:
         raise ValueError("expected a path, an https URL, or an http URL of loopback")
     return text
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach *host*."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

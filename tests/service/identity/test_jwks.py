@@ -21,7 +21,7 @@ from roundel_service.identity.authenticator import Authenticator
 from roundel_service.identity.callers import Credentials
 from roundel_service.identity.errors import InvalidCredentials, KeysUnavailable
 from roundel_service.identity.jwk_set import MAX_KEYS, JwksError, parse_jwk_set
-from roundel_service.identity.jwks import JwksClient, check_source, is_loopback
+from roundel_service.identity.jwks import JwksClient, check_source
 
 START = 1_763_690_000.0
 
@@ -738,21 +738,3 @@ def test_any_content_is_a_set_or_a_jwks_error(content):
     except JwksError:
         return
     assert len(parsed.keys) + len(parsed.ignored) <= 1
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.0.2.1", False),
-        ("example.org", False),
-    ],
-)
-def test_loopback_addresses_are_recognized(host, loopback):
-    """Of the host names, only `localhost` counts as loopback."""
-    assert loopback == is_loopback(host)

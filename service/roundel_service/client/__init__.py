@@ -1,0 +1,87 @@
+"""A client of the badge service: `BadgeClient` and `AsyncBadgeClient`.
+
+It needs the extra `client` only, and none of the service's own dependencies.
+"""
+
+from __future__ import annotations
+
+from roundel_adapters import requires_extra
+
+with requires_extra("client"):
+    import anyio  # noqa: F401
+    import msgspec  # noqa: F401
+
+from ..documents import BadgeDocument, CategoryCount, ItemDocument
+from ..http.explanation import Explanation
+from ..http.responses import (
+    BadgeState,
+    BadgeTotal,
+    DeleteUserResponse,
+    DisconnectResponse,
+    FieldError,
+    GaugeResponse,
+    ItemsResponse,
+    NotifyResponse,
+    ProblemDocument,
+    RecipientProblem,
+    RecipientResult,
+    RetractResponse,
+    TicketResponse,
+)
+from ..http.schemas import Op
+from .async_badge_client import AsyncBadgeClient
+from .badge_client import BadgeClient
+from .batch import BatchLine, BatchResponse, LineProblem
+from .errors import (
+    BadgeClientError,
+    CredentialsRejected,
+    KeyReused,
+    PartialFailure,
+    ProblemResponse,
+    RateLimited,
+    RequestRejected,
+    ServiceFailed,
+    ServiceUnreachable,
+    UnexpectedResponse,
+)
+from .notification import Notification
+from .transport import http_library
+
+http_library()  # Raises an error that names the extra.
+
+__all__ = [
+    "AsyncBadgeClient",
+    "BadgeClient",
+    "BadgeClientError",
+    "BadgeDocument",
+    "BadgeState",
+    "BadgeTotal",
+    "BatchLine",
+    "BatchResponse",
+    "CategoryCount",
+    "CredentialsRejected",
+    "DeleteUserResponse",
+    "DisconnectResponse",
+    "Explanation",
+    "FieldError",
+    "GaugeResponse",
+    "ItemDocument",
+    "ItemsResponse",
+    "KeyReused",
+    "LineProblem",
+    "Notification",
+    "NotifyResponse",
+    "Op",
+    "PartialFailure",
+    "ProblemDocument",
+    "ProblemResponse",
+    "RateLimited",
+    "RecipientProblem",
+    "RecipientResult",
+    "RequestRejected",
+    "RetractResponse",
+    "ServiceFailed",
+    "ServiceUnreachable",
+    "TicketResponse",
+    "UnexpectedResponse",
+]

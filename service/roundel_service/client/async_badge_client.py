@@ -1,0 +1,281 @@
+"""A client of the badge service for asyncio and trio."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, final
+
+from ..documents import BadgeDocument
+from ..http.explanation import Explanation
+from ..http.responses import (
+    BadgeState,
+    DeleteUserResponse,
+    DisconnectResponse,
+    GaugeResponse,
+    ItemsResponse,
+    LiveResponse,
+    NotifyResponse,
+    RetractResponse,
+    TicketResponse,
+)
+from ..http.schemas import Op
+from . import calls
+from .async_transport import AsyncTransport
+from .batch import BatchResponse, check_recipients_of
+from .exchange import MAX_RETRIES, TIMEOUT
+from .notification import Notification
+from .transport import Credential, ItemState, target_of
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+
+@final
+class AsyncBadgeClient:
+    """A `BadgeClient` whose calls are awaited, on asyncio and on trio.
+
+    Use it in an ``async with`` block, or await `aclose()`. Tasks may share it. The
+    arguments, results and errors are those of `BadgeClient`.
+
+    Args:
+        url: URL of the service, which may have a path.
+        key: A producer's key, or a function that returns it for each request.
+        token: A user's token, or a function that returns it for each request.
+        timeout: Seconds for a call, with all repetitions.
+        max_retries: Maximum number of repetitions of a call.
+        client: An `AsyncClient` of httpx2 or httpx, which the caller closes; by default
+            the client has one of its own.
+        random: Draws from [0, 1), for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: Credential | None = None,
+        token: Credential | None = None,
+        timeout: float = TIMEOUT,
+        max_retries: int = MAX_RETRIES,
+        client: httpx2.AsyncClient | httpx.AsyncClient | None = None,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._transport = AsyncTransport(
+            target_of(url, key, token),
+            client=client,
+            timeout=timeout,
+            max_retries=max_retries,
+            random=random,
+        )
+
+    def __repr__(self) -> str:
+        """Return the URL and the role, without the credential."""
+        return f"AsyncBadgeClient({self._transport.target!r})"
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; those of the caller's HTTP client stay open."""
+        await self._transport.aclose()
+
+    async def notify(
+        self,
+        to: str | Iterable[str],
+        title: str,
+        *,
+        category: str | None = None,
+        body: str | None = None,
+        url: str | None = None,
+        icon: str | None = None,
+        key: str | None = None,
+        source: str | None = None,
+        data: object = None,
+        ttl: float | None = None,
+        idempotency_key: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> NotifyResponse:
+        """Notify the user *to*, or the users *to*; `Notification` has the fields.
+
+        Each recipient has a result. With *check*, one that was not served raises
+        `PartialFailure`; the problem of a sole recipient is raised in any case.
+        """
+        notification = Notification(
+            to,
+            title,
+            category=category,
+            body=body,
+            url=url,
+            icon=icon,
+            key=key,
+            source=source,
+            data=data,
+            ttl=ttl,
+        )
+        call = calls.notify(notification, idempotency_key)
+        response = await self._transport.perform(call, timeout)
+        if check:
+            check_recipients_of(response)
+        return response
+
+    async def batch(
+        self,
+        notifications: Iterable[Notification],
+        *,
+        idempotency_key: str | None = None,
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> BatchResponse:
+        """Send any number of notifications, and return the result of each.
+
+        They are sent in order, in requests of 64 KiB; *timeout* is for each of these.
+        With *check*, a line or recipient that was not served raises `PartialFailure`
+        after the last line. Another error has the `lines` before it.
+        """
+        response = calls.new_batch(idempotency_key)
+        with response.progress() as lines:
+            for call in calls.batch(notifications, response):
+                done = await self._transport.perform(call, timeout)
+                lines += done
+        if check:
+            response.check()
+        return response
+
+    async def retract(
+        self,
+        *,
+        source: str | None = None,
+        key: str | None = None,
+        category: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> RetractResponse:
+        """Remove the items of a *source*, or of a *key* and its *category*.
+
+        They are removed from every mailbox, or from that of *user*.
+        """
+        call = calls.retract(source=source, key=key, category=category, user=user)
+        return await self._transport.perform(call, timeout)
+
+    async def gauge(
+        self,
+        user: str,
+        category: str,
+        count: int,
+        *,
+        source_version: int,
+        timeout: float | None = None,
+    ) -> GaugeResponse:
+        """Set the *count* of a category that another database owns.
+
+        A *source_version* that is not newer is ignored. `applied` is then false, also
+        after a repetition whose first request was lost.
+        """
+        call = calls.set_gauge(user, category, count, source_version)
+        return await self._transport.perform(call, timeout)
+
+    async def drop_gauge(
+        self, user: str, category: str, *, timeout: float | None = None
+    ) -> BadgeState:
+        """Remove a gauge; a missing one is no error."""
+        return await self._transport.perform(calls.drop_gauge(user, category), timeout)
+
+    async def badge(
+        self,
+        user: str | None = None,
+        *,
+        known: BadgeDocument | None = None,
+        wait: float = 0.0,
+        timeout: float | None = None,
+    ) -> BadgeDocument:
+        """Return the badge of the caller, or for a producer that of *user*.
+
+        If the badge is still *known*, the same object is returned, after up to *wait*
+        seconds, at most 60.
+        """
+        return await self._transport.perform(calls.badge(user, known, wait), timeout)
+
+    async def items(
+        self,
+        *,
+        category: str | None = None,
+        state: ItemState | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+        timeout: float | None = None,
+    ) -> ItemsResponse:
+        """Return a page of the user's items, newest first.
+
+        *before* is the `next` of the previous page, *limit* is 1 to 100, by default
+        50, and *state* is by default ``active``.
+        """
+        call = calls.items(category=category, state=state, before=before, limit=limit)
+        return await self._transport.perform(call, timeout)
+
+    async def ops(
+        self,
+        *operations: Op,
+        op_id: str | None = None,
+        timeout: float | None = None,
+    ) -> BadgeState:
+        """Apply 1 to 100 operations to the user's mailbox, all or none.
+
+        The same *op_id* within 24 h returns the first result; by default it is new.
+        """
+        return await self._transport.perform(calls.ops(operations, op_id), timeout)
+
+    async def ticket(
+        self,
+        user: str | None = None,
+        *,
+        session: float | None = None,
+        timeout: float | None = None,
+    ) -> TicketResponse:
+        """Return a ticket for one stream, of the caller or for a producer of *user*.
+
+        A producer's ticket reopens its stream for *session* seconds, by default 3600.
+        """
+        return await self._transport.perform(calls.ticket(user, session), timeout)
+
+    async def explain(self, user: str, *, timeout: float | None = None) -> Explanation:
+        """Return why the badge of *user* is what it is."""
+        return await self._transport.perform(calls.explain(user), timeout)
+
+    async def disconnect(
+        self,
+        user: str,
+        *,
+        revoke: bool = False,
+        issued_before: float | None = None,
+        timeout: float | None = None,
+    ) -> DisconnectResponse:
+        """End the streams of *user*; with *revoke* refuse older credentials for 24 h.
+
+        Older is issued before now, or before *issued_before* in seconds since 1970.
+        Without *issued_before* a revocation is not repeated after a lost connection.
+        """
+        call = calls.disconnect(user, revoke=revoke, issued_before=issued_before)
+        return await self._transport.perform(call, timeout)
+
+    async def delete_user(
+        self, user: str, *, timeout: float | None = None
+    ) -> DeleteUserResponse:
+        """Delete the mailbox of *user*; a new epoch begins."""
+        return await self._transport.perform(calls.delete_user(user), timeout)
+
+    async def live(self, *, timeout: float | None = None) -> LiveResponse:
+        """Return whether the process is alive; needs no valid credential."""
+        return await self._transport.perform(calls.live(), timeout)

@@ -1,0 +1,217 @@
+"""Makes the calls: both clients use these functions, so that a call is described once.
+
+The service slows a batch down whose results are not read, and HTTP libraries read no
+result before the last line is written. So a batch is split into requests that the
+buffers of a connection hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TypeVar
+from uuid import uuid4
+
+import attrs
+import msgspec
+from msgspec import UNSET
+
+from ..documents import BadgeDocument
+from ..http.explanation import Explanation
+from ..http.responses import (
+    BadgeState,
+    DeleteUserResponse,
+    DisconnectResponse,
+    GaugeResponse,
+    ItemsResponse,
+    LiveResponse,
+    NotifyResponse,
+    ProblemDocument,
+    RetractResponse,
+    TicketResponse,
+)
+from ..http.schemas import (
+    DisconnectRequest,
+    GaugeRequest,
+    NoFields,
+    Op,
+    OpsRequest,
+    TicketRequest,
+)
+from . import endpoints
+from .batch import BatchLine, BatchResponse
+from .call import IDEMPOTENCY_KEY, Call
+from .errors import problem_name
+from .notification import Notification
+
+T = TypeVar("T")
+
+MAX_REQUEST = 1 << 16
+"""Bytes of a batch that are sent in one request; a longer line is sent alone."""
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_TRANSIENT = "engine-unavailable"
+
+
+def notify(notification: Notification, key: str | None) -> Call[NotifyResponse]:
+    """Return the call that notifies the users; a *key* is drawn if there is none."""
+    call = endpoints.NOTIFY.call(document=notification.document())
+    call = attrs.evolve(call, is_transient=_has_transient_problem)
+    return _with_key(call, uuid4().hex if key is None else key)
+
+
+def batch(
+    notifications: Iterable[Notification], response: BatchResponse
+) -> Iterator[Call[list[BatchLine]]]:
+    """Yield the calls that send *notifications*, one a line, in order.
+
+    The caller adds the result of each call to *response*.
+    """
+    encode, key = msgspec.json.encode, response.idempotency_key
+    lines: list[bytes] = []
+    size, number = 0, 0
+    for line in (encode(each.document()) + b"\n" for each in notifications):
+        if lines and size + len(line) > MAX_REQUEST:
+            yield _batch_call(lines, f"{key}-{number}")
+            lines, size, number = [], 0, number + 1
+        lines.append(line)
+        size += len(line)
+    if lines:
+        yield _batch_call(lines, f"{key}-{number}")
+
+
+def retract(
+    *, source: str | None, key: str | None, category: str | None, user: str | None
+) -> Call[RetractResponse]:
+    """Return the call that removes items."""
+    query = {"source": source, "key": key, "category": category, "user": user}
+    return endpoints.RETRACT.call(query=query)
+
+
+def set_gauge(
+    user: str, category: str, count: int, source_version: int
+) -> Call[GaugeResponse]:
+    """Return the call that sets the count of a category."""
+    document = GaugeRequest(count=count, source_version=source_version)
+    return endpoints.SET_GAUGE.call(user, category, document=document)
+
+
+def drop_gauge(user: str, category: str) -> Call[BadgeState]:
+    """Return the call that removes a gauge."""
+    return endpoints.DROP_GAUGE.call(user, category)
+
+
+def badge(
+    user: str | None, known: BadgeDocument | None, wait: float
+) -> Call[BadgeDocument]:
+    """Return the call that reads a badge, of the caller if *user* is `None`."""
+    query = {"wait": wait or None}
+    if user is None:
+        call = endpoints.BADGE.call(query=query)
+    else:
+        call = endpoints.USER_BADGE.call(user, query=query)
+    if known is None:
+        return call
+    headers = {"If-None-Match": f'"{known.epoch}.{known.v}"'}
+    return attrs.evolve(call, headers=headers, known=known, wait=wait)
+
+
+def items(
+    *, category: str | None, state: str | None, before: int | None, limit: int | None
+) -> Call[ItemsResponse]:
+    """Return the call that reads a page of the caller's items."""
+    query = {"category": category, "state": state, "before": before, "limit": limit}
+    return endpoints.ITEMS.call(query=query)
+
+
+def ops(operations: Iterable[Op], op_id: str | None) -> Call[BadgeState]:
+    """Return the call that applies *operations*, all or none."""
+    document = OpsRequest(
+        ops=[*operations], op_id=uuid4().hex if op_id is None else op_id
+    )
+    return endpoints.OPS.call(document=document)
+
+
+def ticket(user: str | None, session: float | None) -> Call[TicketResponse]:
+    """Return the call that gets a ticket, for the caller if *user* is `None`."""
+    if user is None:
+        return endpoints.TICKET.call(document=NoFields())
+    document = TicketRequest(user=user, session=UNSET if session is None else session)
+    return endpoints.TICKET.call(document=document)
+
+
+def explain(user: str) -> Call[Explanation]:
+    """Return the call that explains a badge."""
+    return endpoints.EXPLAIN.call(user)
+
+
+def disconnect(
+    user: str, *, revoke: bool, issued_before: float | None
+) -> Call[DisconnectResponse]:
+    """Return the call that ends a user's streams.
+
+    Without *issued_before* a revocation is not repeated: the user may have logged in
+    since the first request, and the second one would revoke the new credential.
+    """
+    given = UNSET if issued_before is None else issued_before
+    document = DisconnectRequest(revoke=revoke, issued_before=given)
+    call = endpoints.DISCONNECT.call(user, document=document)
+    return attrs.evolve(call, may_repeat=not revoke or issued_before is not None)
+
+
+def delete_user(user: str) -> Call[DeleteUserResponse]:
+    """Return the call that deletes a mailbox."""
+    return endpoints.DELETE_USER.call(user)
+
+
+def live() -> Call[LiveResponse]:
+    """Return the call that checks whether the process is alive."""
+    return endpoints.LIVE.call()
+
+
+def new_batch(key: str | None) -> BatchResponse:
+    """Return an empty response of a batch; a *key* is drawn if there is none."""
+    return BatchResponse(uuid4().hex if key is None else key)
+
+
+def _batch_call(lines: list[bytes], key: str) -> Call[list[BatchLine]]:
+    call = Call(
+        endpoint=endpoints.BATCH,
+        target=endpoints.BATCH.path,
+        decode=partial(_decode_as_many, len(lines)),
+        content=b"".join(lines),
+        headers={"Content-Type": endpoints.BATCH.media_type},
+        is_transient=_has_transient_line,
+    )
+    return _with_key(call, key)
+
+
+def _decode_as_many(count: int, body: bytes) -> list[BatchLine]:
+    lines = endpoints.BATCH.decode(body)
+    if len(lines) != count:
+        raise ValueError(f"expected {count} lines, got {len(lines)}")
+    return lines
+
+
+def _with_key(call: Call[T], key: str) -> Call[T]:
+    if not _KEY.fullmatch(key):
+        raise ValueError("expected an idempotency key of up to 255 visible characters")
+    return attrs.evolve(call, headers={**call.headers, IDEMPOTENCY_KEY: key})
+
+
+def _has_transient_problem(response: NotifyResponse) -> bool:
+    return any(_is_transient(each.problem) for each in response.problems)
+
+
+def _has_transient_line(lines: list[BatchLine]) -> bool:
+    return any(
+        _is_transient(line)
+        if isinstance(line, ProblemDocument)
+        else _has_transient_problem(line)
+        for line in lines
+    )
+
+
+def _is_transient(problem: ProblemDocument) -> bool:
+    return problem_name(problem) == _TRANSIENT

@@ -1,0 +1,78 @@
+"""Decodes responses into the types that the service encodes them from.
+
+msgspec has no unions of structs without tags: the members are found by their fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from ..documents import RemoveStep, SetStep
+from ..http.explanation import ExplainedAddStep, ExplainedStep, Explanation
+from ..http.responses import (
+    NotifyResponse,
+    ProblemDocument,
+    RecipientOutcome,
+    RecipientProblem,
+    RecipientResult,
+)
+
+T = TypeVar("T")
+
+_STEPS = {"add": ExplainedAddStep, "set": SetStep, "remove": RemoveStep}
+
+
+def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
+    """Return the decoder of a JSON document; it raises `msgspec.MsgspecError`."""
+    return msgspec.json.Decoder(kind).decode
+
+
+_decode_notify = decoder_of(NotifyResponse)
+_decode_explanation = decoder_of(Explanation)
+_decode_object = decoder_of(dict[str, msgspec.Raw])
+
+
+def decode_notify(body: bytes) -> NotifyResponse:
+    """Decode the response of notify; raises `msgspec.MsgspecError`."""
+    response = _decode_notify(body)
+    response.results = [_outcome(each) for each in response.results]
+    return response
+
+
+def decode_lines(body: bytes) -> list[NotifyResponse | ProblemDocument]:
+    """Decode the lines of a batch; raises `msgspec.MsgspecError`."""
+    return [_decode_line(line) for line in body.splitlines() if line]
+
+
+def decode_explanation(body: bytes) -> Explanation:
+    """Decode an explanation; raises `msgspec.MsgspecError`.
+
+    Steps of a kind that a newer service has are left out.
+    """
+    explanation = _decode_explanation(body)
+    for operation in explanation.operations:
+        found = map(_step, operation.steps)
+        operation.steps = [step for step in found if step is not None]
+    return explanation
+
+
+def _decode_line(line: bytes) -> NotifyResponse | ProblemDocument:
+    if "results" in _decode_object(line):
+        return decode_notify(line)
+    return msgspec.json.decode(line, type=ProblemDocument)
+
+
+def _outcome(document: object) -> RecipientOutcome:
+    is_problem = isinstance(document, dict) and "problem" in document
+    if is_problem:
+        return msgspec.convert(document, RecipientProblem)
+    return msgspec.convert(document, RecipientResult)
+
+
+def _step(document: object) -> ExplainedStep | None:
+    names = document if isinstance(document, dict) else {}
+    kind = next((kind for name, kind in _STEPS.items() if name in names), None)
+    return None if kind is None else msgspec.convert(document, kind)

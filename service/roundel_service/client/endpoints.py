@@ -1,0 +1,47 @@
+"""The endpoints of producers and users, each declared once for both clients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..documents import BadgeDocument
+from ..http.responses import (
+    BadgeState,
+    DeleteUserResponse,
+    DisconnectResponse,
+    GaugeResponse,
+    ItemsResponse,
+    LiveResponse,
+    RetractResponse,
+    TicketResponse,
+)
+from .call import Endpoint
+from .decoding import decode_explanation, decode_lines, decode_notify, decoder_of
+
+_USER: Final = "/v1/users/{user}"
+_GAUGE: Final = "/v1/users/{user}/gauges/{category}"
+
+NOTIFY = Endpoint("notify", "POST", "/v1/notify", decode_notify)
+BATCH = Endpoint(
+    "batch", "POST", "/v1/batch", decode_lines, media_type="application/x-ndjson"
+)
+RETRACT = Endpoint("retract", "DELETE", "/v1/items", decoder_of(RetractResponse))
+SET_GAUGE = Endpoint("setGauge", "PUT", _GAUGE, decoder_of(GaugeResponse))
+DROP_GAUGE = Endpoint("dropGauge", "DELETE", _GAUGE, decoder_of(BadgeState))
+USER_BADGE = Endpoint("badgeOfUser", "GET", f"{_USER}/badge", decoder_of(BadgeDocument))
+EXPLAIN = Endpoint("explain", "GET", f"{_USER}/explain", decode_explanation)
+DISCONNECT = Endpoint(
+    "disconnect", "POST", f"{_USER}/disconnect", decoder_of(DisconnectResponse)
+)
+DELETE_USER = Endpoint("forget", "DELETE", _USER, decoder_of(DeleteUserResponse))
+BADGE = Endpoint("badge", "GET", "/v1/badge", decoder_of(BadgeDocument))
+ITEMS = Endpoint("items", "GET", "/v1/items", decoder_of(ItemsResponse))
+OPS = Endpoint("ops", "POST", "/v1/ops", decoder_of(BadgeState))
+TICKET = Endpoint("ticket", "POST", "/v1/tickets", decoder_of(TicketResponse))
+LIVE = Endpoint("livez", "GET", "/livez", decoder_of(LiveResponse))
+
+ENDPOINTS = (
+    *(NOTIFY, BATCH, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN, DISCONNECT),
+    *(DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
+)
+"""All endpoints that the clients call."""

@@ -1,0 +1,47 @@
+"""What a producer sends: one notification for one or more users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+import attrs
+
+
+@final
+@attrs.frozen
+class Notification:
+    """A notification for the user *to*, or for the users *to*, at most 1,000.
+
+    A field that is `None` is not sent, and has the default of the service.
+
+    Args:
+        to: The name of a user, or the names of several.
+        title: Its text, not empty.
+        category: What the badge counts by: 1 to 64 of ``a-z 0-9 . _ -``; by default
+            ``default``.
+        body: More text for your page.
+        url: Where your page links to.
+        icon: An image for your page.
+        key: Replaces the user's item of the same category and key.
+        source: The subject, by which `retract()` finds the item.
+        data: Any JSON for your page, of at most 32 levels.
+        ttl: Seconds until the item expires, at most ten years; by default never.
+    """
+
+    to: str | Iterable[str]
+    title: str
+    category: str | None = attrs.field(default=None, kw_only=True)
+    body: str | None = attrs.field(default=None, kw_only=True)
+    url: str | None = attrs.field(default=None, kw_only=True)
+    icon: str | None = attrs.field(default=None, kw_only=True)
+    key: str | None = attrs.field(default=None, kw_only=True)
+    source: str | None = attrs.field(default=None, kw_only=True)
+    data: object = attrs.field(default=None, kw_only=True)
+    ttl: float | None = attrs.field(default=None, kw_only=True)
+
+    def document(self) -> dict[str, object]:
+        """Return the body of `POST /v1/notify`, with the fields that are given."""
+        to = {"user": self.to} if isinstance(self.to, str) else {"users": [*self.to]}
+        fields = attrs.asdict(self, recurse=False) | {"to": to}
+        return {name: each for name, each in fields.items() if each is not None}

@@ -1,0 +1,257 @@
+"""The clients with the service: each call, in memory and over sockets."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Thread
+
+import httpx2
+import pytest
+import trio
+
+from roundel_service.client import (
+    AsyncBadgeClient,
+    BadgeClient,
+    CredentialsRejected,
+    KeyReused,
+    Notification,
+    Op,
+    RequestRejected,
+)
+from support.badge_clients import AsgiTransport
+from support.ports import reserved_port
+from support.process import SECRETS, SLACK, environment, started, token
+from support.service import KEY
+
+NAMES = [
+    "alice",
+    "a/b",
+    "..",
+    ".",
+    "auth0|507f",
+    "é\u0308 ü",
+    "a?b#c%2F",
+    "日本",
+    "a\\b",
+]
+
+
+@pytest.fixture
+async def clients(world):
+    """Yield a producer's and a user's client of a service in memory."""
+    transport = AsgiTransport(world.anonymous)
+    token = world.service.authenticator.sign("alice", ttl=86_400)
+    async with httpx2.AsyncClient(transport=transport) as http:
+        url = "http://badges.test"
+        yield (
+            AsyncBadgeClient(url, key=KEY, client=http),
+            AsyncBadgeClient(url, token=token, client=http),
+        )
+
+
+async def test_every_call_of_a_producer(autojump_clock, clients):
+    """Each call of a producer takes effect, and returns the service's answer."""
+    producer, _ = clients
+    notified = await producer.notify(
+        ["alice", "bob"], "Hi", category="dm", key="k", source="s", data={"n": [1]}
+    )
+    assert ["alice", "bob"] == [each.user for each in notified.results]
+
+    gauge = await producer.gauge("alice", "invoices", 7, source_version=91)
+    assert (True, 8) == (gauge.applied, gauge.badge.unread)
+    older = await producer.gauge("alice", "invoices", 6, source_version=90)
+    assert (False, 91) == (older.applied, older.source_version)
+
+    badge = await producer.badge("alice")
+    assert {"dm": 1, "invoices": 7} == {n: c.unread for n, c in badge.by.items()}
+    assert badge is await producer.badge("alice", known=badge)
+
+    explanation = await producer.explain("alice")
+    assert notified.results[0].item == explanation.counted[0].id
+    assert ["gauge", "notify"] == [each.operation for each in explanation.operations]
+
+    assert 1 == (await producer.drop_gauge("alice", "invoices")).badge.unread
+    retracted = await producer.retract(source="s", user="alice")
+    assert (1, 1) == (retracted.removed, retracted.users)
+    assert 1 == (await producer.retract(key="k", category="dm")).users
+    assert 5 == (await producer.ticket("alice", session=5)).expires_in
+    assert not (await producer.disconnect("alice")).revoked
+    assert 0 == (await producer.delete_user("alice")).v
+    assert "ok" == (await producer.live()).status
+
+
+async def test_every_call_of_a_user(autojump_clock, clients):
+    """Each call of a user takes effect, and returns the service's answer."""
+    producer, user = clients
+    for number in range(3):
+        await producer.notify("alice", f"Note {number}", category="dm")
+
+    page = await user.items(limit=2)
+    assert ["Note 2", "Note 1"] == [item.title for item in page.items]
+    rest = await user.items(limit=2, before=page.next)
+    assert ["Note 0"] == [item.title for item in rest.items]
+    assert [] == (await user.items(category="other", state="all")).items
+
+    state = await user.ops(Op(read=[page.items[0].id]), Op(seen_upto=3))
+    assert (2, 0) == (state.badge.unread, state.badge.unseen)
+    again = await user.ops(Op(read_all=True, as_of=page.badge.v), op_id="o")
+    assert again == await user.ops(Op(read_all=True, as_of=page.badge.v), op_id="o")
+    with pytest.raises(KeyReused):
+        await user.ops(Op(seen_upto=1), op_id="o")
+    assert 0 == (await user.badge()).unread
+    assert 60 == (await user.ticket()).expires_in
+
+
+async def test_long_poll_returns_the_change(autojump_clock, clients):
+    """A held badge is returned at once when it changes, and after its wait."""
+    producer, user = clients
+    known = await user.badge()
+    start = trio.current_time()
+    assert known is await user.badge(known=known, wait=60.0)
+    assert 60.0 == pytest.approx(trio.current_time() - start)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(producer.notify, "alice", "Hi")
+        assert 1 == (await user.badge(known=known, wait=60.0)).unread
+
+
+async def test_wrong_role_is_rejected_with_the_reason(autojump_clock, clients):
+    """A call of the other role is the service's 403."""
+    producer, user = clients
+    with pytest.raises(CredentialsRejected, match="expected a producer key"):
+        await user.notify("alice", "Hi")
+    with pytest.raises(CredentialsRejected) as raised:
+        await producer.items()
+
+    assert 403 == raised.value.status
+
+
+async def test_revocation_ends_a_token(autojump_clock, clients):
+    """After a revocation the user's calls are rejected."""
+    producer, user = clients
+    await trio.sleep(2)
+    assert (await producer.disconnect("alice", revoke=True)).revoked
+    with pytest.raises(CredentialsRejected, match="revoked"):
+        await user.badge()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_user_name_is_that_user(autojump_clock, clients, name):
+    """A name with any character reaches the mailbox of that user."""
+    producer, _ = clients
+    (result,) = (await producer.notify(name, "Hi", category="dm")).results
+
+    assert name == result.user
+    assert 1 == (await producer.badge(name)).unread
+    assert 1 == (await producer.retract(key="k", category="dm", user=name)).removed + 1
+    await producer.gauge(name, "g", 4, source_version=1)
+    assert 5 == (await producer.explain(name)).badge.unread
+    assert name == (await producer.delete_user(name)).user
+
+
+async def test_bad_fields_are_named(autojump_clock, clients):
+    """A rejected notification names each field."""
+    producer, _ = clients
+    with pytest.raises(RequestRejected) as raised:
+        await producer.notify("alice", "", category="Bad", ttl=0)
+
+    assert {"title", "category", "ttl"} == {each.field for each in raised.value.errors}
+
+
+async def test_batch_has_a_result_for_each_line(autojump_clock, clients):
+    """Lines are served in order; a bad one is a problem, and its repeat is no other."""
+    producer, _ = clients
+    lines = [
+        Notification("alice", "One"),
+        Notification("alice", ""),
+        Notification(["bob", " "], "Two"),
+    ]
+    response = await producer.batch(lines)
+
+    assert [(1, None, 422), (2, " ", 422)] == [
+        (each.number, each.user, each.problem.status) for each in response.problems
+    ]
+    again = await producer.batch(lines, idempotency_key=response.idempotency_key)
+    assert response == again
+    assert 1 == (await producer.badge("alice")).unread
+
+
+@pytest.fixture(scope="module")
+def url():
+    """Yield the URL of a service on a socket."""
+    with started("serve", "--bind", "127.0.0.1:0", env=environment()) as (_, url):
+        yield url
+
+
+@contextmanager
+def producer_of(url):
+    with BadgeClient(url, key=SECRETS["ROUNDEL_PRODUCER_KEYS"]) as client:
+        yield client
+
+
+@pytest.mark.slow
+def test_synchronous_client_over_a_socket(url):
+    """The calls of a producer and of a user, over real connections."""
+    with producer_of(url) as producer, BadgeClient(url, token=token("sync")) as user:
+        producer.notify("sync", "Hi", category="dm")
+        page = user.items(state="unread")
+        state = user.ops(Op(read=[page.items[0].id]))
+
+        assert 0 == state.badge.unread == producer.badge("sync").unread
+        assert state.badge is user.badge(known=state.badge)
+        assert 1 == len(producer.explain("sync").not_counted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_user_name_over_a_socket(url, name):
+    """A name with any character reaches that user, also through a real connection."""
+    with producer_of(url) as producer:
+        producer.notify(name, "Hi")
+
+        assert 1 == producer.badge(name).unread
+        assert 1 == producer.explain(name).badge.unread
+
+
+@pytest.mark.slow
+def test_large_batch_over_a_socket(url):
+    """A batch of any length is sent, though no result is read before its last line."""
+    lines = [Notification(f"user-{n % 700}", "x" * 40) for n in range(4_000)]
+    with producer_of(url) as producer:
+        response = producer.batch(lines)
+
+        assert [] == response.problems
+        assert [each.to for each in lines] == [
+            line.results[0].user for line in response.lines
+        ]
+        assert 6 == producer.badge("user-0").unread
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_address_forms(url, host):
+    """A trailing slash and a host name do not matter."""
+    with producer_of(url.replace("127.0.0.1", host) + "/") as producer:
+        assert "ok" == producer.live().status
+
+
+@pytest.mark.slow
+def test_service_that_starts_late_is_waited_for():
+    """A restart of the service delays a call, which is done once."""
+    responses = []
+
+    def notify(port):
+        with producer_of(f"http://127.0.0.1:{port}") as producer:
+            responses.append(producer.notify("alice", "Hi"))
+
+    with reserved_port() as port:
+        thread = Thread(target=notify, args=[port])
+        thread.start()
+        with (
+            started("serve", "--bind", f"127.0.0.1:{port}") as (_, url),
+            producer_of(url) as producer,
+        ):
+            thread.join(SLACK)
+
+            assert "alice" == responses[0].results[0].user
+            assert 1 == producer.badge("alice").unread
