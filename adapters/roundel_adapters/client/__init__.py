@@ -1,108 +1,27 @@
-"""Event streams as async iterators, over httpx2 or httpx, on trio and on asyncio."""
+"""Event streams as iterators, over httpx2 or httpx: async ones and synchronous ones."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from importlib.util import find_spec
 
-from roundel import Event, Source
-
+from .. import requires_extra
 from .errors import StreamEnded
-from .source_driver import OnComment, OnState, SourceDriver
+from .event_source import EventSource
+from .http_source import OnComment, OnState
+from .subscriptions import IDLE_TIMEOUT, RETRY_STATUSES, connect, connect_sync
 
-if TYPE_CHECKING:
-    import httpx
-    import httpx2
+with requires_extra("client"):
+    # Either is enough. It is imported by the caller only, which takes 0.1 s.
+    if find_spec("httpx2") is None and find_spec("httpx") is None:
+        raise ModuleNotFoundError(name="httpx2")
 
 __all__ = [
     "IDLE_TIMEOUT",
     "RETRY_STATUSES",
+    "EventSource",
     "OnComment",
     "OnState",
     "StreamEnded",
     "connect",
+    "connect_sync",
 ]
-
-IDLE_TIMEOUT = 60.0
-"""Seconds without a byte after which a connection is lost; the service pings at 25."""
-
-RETRY_STATUSES = frozenset({502, 503, 504})
-"""Statuses that a proxy sends while the server behind it restarts."""
-
-
-def connect(
-    client: httpx2.AsyncClient | httpx.AsyncClient,
-    url: str,
-    *,
-    method: str = "GET",
-    content: str | bytes | None = None,
-    headers: Callable[[], Mapping[str, str]] = dict,
-    last_event_id: str = "",
-    retry: int = 3_000,
-    min_retry: int = 100,
-    max_retry: int = 600_000,
-    max_backoff: float = 60.0,
-    retry_statuses: Collection[int] = RETRY_STATUSES,
-    max_event_size: int = 1 << 20,
-    idle_timeout: float = IDLE_TIMEOUT,
-    on_state: OnState = lambda state, reason, delay: None,
-    on_comment: OnComment | None = None,
-) -> AsyncGenerator[Event, None]:
-    """Return an iterator over the events of *url*, over any number of connections.
-
-    It behaves as an EventSource: after a lost connection it waits for the server's
-    reconnection time and presents its last event id. It follows redirects, up to the
-    client's limit. Use it in ``async with aclosing(...)`` if you leave its loop early.
-
-    Raises `StreamEnded` for a final response, which is any but a 200 with an event
-    stream (WHATWG HTML 9.2.3), and for an event over *max_event_size*. Raises the HTTP
-    library's error if a reconnect cannot help: a wrong URL or header, and before the
-    first open stream a wrong certificate or a name that does not resolve. Every other
-    loss is reported by *on_state*.
-
-    Args:
-        client: An `AsyncClient` of httpx2 or httpx.
-        url: The URL, or a path if the client has a base URL.
-        method: The method of each request.
-        content: The body of each request.
-        headers: Called for each connection, because credentials expire.
-        last_event_id: The id at which to resume.
-        retry: Reconnection time in milliseconds, until the server sets another.
-        min_retry: Lower bound of the reconnection time in milliseconds.
-        max_retry: Upper bound of the reconnection time in milliseconds, and of a
-            ``Retry-After``.
-        max_backoff: Longest random part of a delay in seconds.
-        retry_statuses: Statuses after which it reconnects.
-        max_event_size: Longest event in bytes.
-        idle_timeout: Seconds without a byte after which a connection is lost.
-        on_state: Called with each new state, the reason of the last loss, and the
-            seconds until the next request.
-        on_comment: Called with each comment, in its order among the events.
-    """
-    driver = SourceDriver(
-        client=cast("httpx2.AsyncClient", client),
-        method=method,
-        url=url,
-        content=content,
-        headers=headers,
-        idle_timeout=idle_timeout,
-        on_state=on_state,
-        on_comment=on_comment,
-    )
-    return driver.events(
-        partial(
-            Source,
-            random=random.random,
-            last_event_id=last_event_id,
-            retry=retry,
-            min_retry=min_retry,
-            max_retry=max_retry,
-            max_backoff=max_backoff,
-            idle_timeout=idle_timeout,
-            retry_statuses=retry_statuses,
-            max_event_size=max_event_size,
-            with_comments=on_comment is not None,
-        )
-    )

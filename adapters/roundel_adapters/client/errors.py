@@ -58,6 +58,11 @@ def is_loss(error: Exception, *, was_open: bool) -> bool:
     return was_open or not any(map(_is_wrong_peer, _chain(error)))
 
 
+def is_timeout(error: Exception) -> bool:
+    """Return whether *error* is a timeout of the library."""
+    return "TimeoutException" in _library_classes(error)
+
+
 def rejected_response(error: Exception) -> httpx2.Response | None:
     """Return the response for which a hook of the client raised *error*, if it did.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from contextlib import aclosing
 
 import httpx
 import httpx2
@@ -12,12 +11,12 @@ import pytest
 import trio
 
 from roundel import State
-from roundel_adapters.client import StreamEnded, connect
+from roundel_adapters.client import StreamEnded, connect, connect_sync
 from support.asgi_apps import answer, app_of
 from support.ports import reserved_port
-from support.scripted_http import scripted_client, status, stream
+from support.scripted_http import status, stream
+from support.stream_readers import LIBRARIES, WAYS, play
 
-LIBRARIES = [httpx, httpx2]
 HEALS, FINAL, STATUS = "heals", "final", "a status"
 
 # The verdict of each class, base classes included.
@@ -89,37 +88,25 @@ def make_error(kind):
 
 CASES = [
     pytest.param(library, kind, id=f"{library.__name__}.{name}")
-    for library in LIBRARIES
+    for library in (httpx, httpx2)
     for name, kind in exceptions_of(library).items()
 ]
 
 
-async def outcome(library, *script, was_open=False, **options):
+def outcome(way, library, *script, was_open=False, **options):
     """Play *script*; return the states with their reasons, and how it ended."""
-    states = []
     if was_open:
         script = stream(b"data: first\n\n"), *script
-    client, _ = scripted_client(library, *script, status(204))
-
-    def on_state(state, reason, delay):
-        states.append((state, reason))
-
-    try:
-        async with client, aclosing(
-            connect(client, "http://x/", on_state=on_state, **options)
-        ) as events:  # fmt: skip
-            async for _ in events:
-                pass
-    except Exception as error:
-        return states, error
-    raise AssertionError("an iterator of events never ends without an error")
+    run = play(way, library, *script, **options)
+    return [(state, reason) for state, reason, _ in run.states], run.end
 
 
+@WAYS
 @pytest.mark.parametrize(("library", "kind"), CASES)
-async def test_every_error_has_a_verdict(autojump_clock, library, kind):
+def test_every_error_has_a_verdict(way, library, kind):
     """Each error heals and is reported, or is raised at once; a new one is noticed."""
     error = make_error(kind)
-    states, end = await outcome(library, error)
+    states, end = outcome(way, library, error)
     verdict = VERDICTS[kind.__name__]
 
     if verdict is HEALS:
@@ -134,12 +121,13 @@ async def test_every_error_has_a_verdict(autojump_clock, library, kind):
         assert states[1][1].startswith(kind.__name__)
 
 
+@WAYS
 @pytest.mark.parametrize("kind", ["ReadError", "RemoteProtocolError", "DecodingError"])
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_error_of_a_body(autojump_clock, library, kind):
+@LIBRARIES
+def test_error_of_a_body(way, library, kind):
     """An error in the middle of a stream is a loss, and its text is the reason."""
     error = getattr(library, kind)("cut")
-    states, end = await outcome(library, stream(b"data: a\n\n", error))
+    states, end = outcome(way, library, stream(b"data: a\n\n", error))
 
     assert (State.OPEN, "") == states[1]
     assert (State.WAITING, f"{kind}: cut") == states[2]
@@ -167,32 +155,35 @@ CUTS = [
 ]
 
 
+@WAYS
 @pytest.mark.parametrize("cause", WRONG_PEER)
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_wrong_peer(autojump_clock, library, cause):
+@LIBRARIES
+def test_wrong_peer(way, library, cause):
     """A wrong certificate and an unknown name are raised at once."""
     error = _caused(library.ConnectError("failed"), cause)
-    _, end = await outcome(library, error)
+    _, end = outcome(way, library, error)
 
     assert error is end
 
 
+@WAYS
 @pytest.mark.parametrize("cause", WRONG_PEER)
-async def test_wrong_peer_after_an_open_stream(autojump_clock, cause):
+def test_wrong_peer_after_an_open_stream(way, cause):
     """After an open stream they are losses: a captive portal looks like this."""
     error = _caused(httpx2.ConnectError("failed"), cause)
-    states, end = await outcome(httpx2, error, was_open=True)
+    states, end = outcome(way, httpx2, error, was_open=True)
 
     assert (State.WAITING, "ConnectError: failed") in states
     assert isinstance(end, StreamEnded)
 
 
+@WAYS
 @pytest.mark.parametrize("cause", CUTS)
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_absent_peer(autojump_clock, library, cause):
+@LIBRARIES
+def test_absent_peer(way, library, cause):
     """A server that is not there is waited for."""
     error = _caused(library.ConnectError("failed"), cause)
-    states, end = await outcome(library, error)
+    states, end = outcome(way, library, error)
 
     assert (State.WAITING, "ConnectError: failed") == states[1]
     assert isinstance(end, StreamEnded)
@@ -210,11 +201,12 @@ RAW = [
 ]
 
 
+@WAYS
 @pytest.mark.parametrize(("error", "heals"), RAW)
-async def test_error_that_the_library_lets_through(autojump_clock, error, heals):
+def test_error_that_the_library_lets_through(way, error, heals):
     """After an open stream a network error heals, wrapped by the library or not."""
-    _, end = await outcome(httpx2, error, was_open=True)
-    body_states, body_end = await outcome(httpx2, stream(b"data: a\n\n", error))
+    _, end = outcome(way, httpx2, error, was_open=True)
+    body_states, body_end = outcome(way, httpx2, stream(b"data: a\n\n", error))
 
     assert heals == isinstance(end, StreamEnded) == isinstance(body_end, StreamEnded)
     if not heals:
@@ -222,70 +214,75 @@ async def test_error_that_the_library_lets_through(autojump_clock, error, heals)
         assert State.CLOSED is body_states[-1][0]
 
 
+@WAYS
 @pytest.mark.parametrize("callback", ["headers", "on_state", "on_comment"])
-async def test_network_error_of_the_callers_function(autojump_clock, callback):
+def test_network_error_of_the_callers_function(way, callback):
     """An error of the caller's function is no loss, even if it is a network error."""
     error = BrokenPipeError("stdout")
 
     def fail(*arguments):
         raise error
 
-    client, requests = scripted_client(httpx2, stream(b":a\ndata: a\n\n"))
-    with pytest.raises(BrokenPipeError):
-        await anext(connect(client, "http://x/", **{callback: fail}))
+    run = play(way, httpx2, stream(b":a\ndata: a\n\n"), **{callback: fail})
 
-    assert len(requests) <= 1
+    assert error is run.end
+    assert len(run.requests) <= 1
 
 
+@WAYS
 @pytest.mark.parametrize(
     ("text", "heals"),
     [("407 Proxy Authentication Required", False), ("502 Bad Gateway", True)],
 )
-async def test_proxy(autojump_clock, text, heals):
+def test_proxy(way, text, heals):
     """A proxy that refuses is final; a proxy that cannot reach the server is not."""
-    _, end = await outcome(httpx2, httpx2.ProxyError(text))
+    _, end = outcome(way, httpx2, httpx2.ProxyError(text))
 
     assert heals == isinstance(end, StreamEnded)
 
 
-async def test_reason_of_an_error_without_text(autojump_clock):
+@WAYS
+def test_reason_of_an_error_without_text(way):
     """The reason of an error without text is the text of its cause."""
     first = _caused(httpx2.ConnectError(""), None)
-    states, _ = await outcome(httpx2, first, httpx2.ReadTimeout(""))
+    states, _ = outcome(way, httpx2, first, httpx2.ReadTimeout(""))
     reasons = [reason for state, reason in states if state is State.WAITING]
 
     assert ["ConnectError: all attempts to connect failed", "ReadTimeout"] == reasons
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_hook_that_raises_for_a_status(autojump_clock, library):
+@WAYS
+@LIBRARIES
+def test_hook_that_raises_for_a_status(way, library):
     """With a hook that calls `raise_for_status()` statuses count as without it."""
 
-    async def hook(response):
+    def check(response):
         response.raise_for_status()
 
-    client, requests = scripted_client(
-        library, status(503), stream(b"data: a\n\n"), status(401),
-        event_hooks={"response": [hook]},
+    async def check_async(response):
+        response.raise_for_status()
+
+    hook = check if way == "sync" else check_async
+    run = play(
+        way, library, status(503), stream(b"data: a\n\n"), status(401),
+        client_options={"event_hooks": {"response": [hook]}},
     )  # fmt: skip
-    events = connect(client, "http://x/")
-    first = await anext(events)
-    with pytest.raises(StreamEnded, match="got 401") as caught:
-        await anext(events)
 
-    assert "a" == first.data
-    assert 401 == caught.value.status
-    assert 3 == len(requests)
+    assert ["a"] == run.events
+    assert isinstance(run.end, StreamEnded)
+    assert (401, "expected status 200, got 401") == (run.end.status, str(run.end))
+    assert 3 == len(run.requests)
 
 
-async def test_error_of_the_caller(autojump_clock):
+@WAYS
+def test_error_of_the_caller(way):
     """An error of the caller's functions is raised, and is not taken for a loss."""
     for error in (ValueError("no token"), OSError("no file")):
 
         def headers(error=error):
             raise error
 
-        _, end = await outcome(httpx2, headers=headers)
+        _, end = outcome(way, httpx2, headers=headers)
 
         assert error is end
 
@@ -293,7 +290,23 @@ async def test_error_of_the_caller(autojump_clock):
 # Over sockets.
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+def _text_or_note(error):
+    """Return the text of *error*, or the note that `connect()` adds without one."""
+    return str(error) or error.__notes__[0]
+
+
+async def read_first(library, url, **options):
+    async with library.AsyncClient() as client:
+        await anext(connect(client, url, **options))
+
+
+async def read_first_sync(library, url, **options):
+    with library.Client() as client:
+        events = connect_sync(client, url, **options)
+        await trio.to_thread.run_sync(next, events)
+
+
+@LIBRARIES
 @pytest.mark.parametrize(
     ("url", "headers", "expected"),
     [
@@ -309,17 +322,18 @@ async def test_error_of_the_caller(autojump_clock):
         ("http://no-such-host.invalid/", {}, "ConnectError"),
     ],
 )
-async def test_wrong_request(library, serve, url, headers, expected):
+@pytest.mark.parametrize("read", [read_first, read_first_sync])
+async def test_wrong_request(read, library, serve, url, headers, expected):
     """A request that cannot be made is an error at once."""
-    async with serve(app_of(answer)) as served, library.AsyncClient() as client:
-        events = connect(client, url.format(port=served.port), headers=lambda: headers)
+    async with serve(app_of(answer)) as served:
+        url = url.format(port=served.port)
         with trio.fail_after(5), pytest.raises(Exception) as caught:  # noqa: PT011
-            await anext(events)
+            await read(library, url, headers=lambda: headers)
 
     assert expected == caught.type.__name__
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@LIBRARIES
 async def test_wrong_port(library):
     """A port without a server is reported, with the delay until the next request."""
     states = []
@@ -342,21 +356,23 @@ async def test_wrong_port(library):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_wrong_certificate(library, serve_tls):
+@LIBRARIES
+@pytest.mark.parametrize("read", [read_first, read_first_sync])
+async def test_wrong_certificate(read, library, serve_tls):
     """A certificate that the client does not trust is an error at once."""
-    async with serve_tls(app_of(answer)) as served, library.AsyncClient() as client:
+    async with serve_tls(app_of(answer)) as served:
         with trio.fail_after(5), pytest.raises(library.ConnectError) as caught:
-            await anext(connect(client, f"https://127.0.0.1:{served.port}/"))
+            await read(library, f"https://127.0.0.1:{served.port}/")
 
-    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.__notes__[0]
+    assert "CERTIFICATE_VERIFY_FAILED" in _text_or_note(caught.value)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-async def test_no_tls(library, serve):
+@LIBRARIES
+@pytest.mark.parametrize("read", [read_first, read_first_sync])
+async def test_no_tls(read, library, serve):
     """A server without TLS at a https URL is an error at once."""
-    async with serve(app_of(answer)) as served, library.AsyncClient() as client:
+    async with serve(app_of(answer)) as served:
         with trio.fail_after(5), pytest.raises(library.ConnectError) as caught:
-            await anext(connect(client, f"https://127.0.0.1:{served.port}/"))
+            await read(library, f"https://127.0.0.1:{served.port}/")
 
-    assert "SSL" in caught.value.__notes__[0]
+    assert "SSL" in _text_or_note(caught.value)

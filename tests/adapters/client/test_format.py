@@ -1,4 +1,4 @@
-"""Each rule of the format through `connect()`: whole, by bytes, and in chunks.
+"""Each rule of the format, by each client: whole, by bytes, and in chunks.
 
 The cases are those of two public suites, Web Platform Tests (eventsource) and
 LaunchDarkly's SSE contract tests, in our own words.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from roundel_adapters.client import StreamEnded, connect
-from support.scripted_http import scripted_client, status, stream
+from roundel_adapters.client import StreamEnded
+from support.scripted_http import stream
+from support.stream_readers import WAYS, play
 
 BOM = "\ufeff"
 
@@ -93,38 +94,38 @@ def cuts(content: bytes):
     yield content.splitlines(keepends=True)
 
 
-async def play(*chunks, **options):
-    """Return the events, and everything in its order: events and comments."""
-    client, requests = scripted_client(httpx2, stream(*chunks), status(204))
-    received = []
-    with pytest.raises(StreamEnded):  # noqa: PT012
-        async for event in connect(client, "http://x/", **options):
-            received.append((event.type, event.data, event.id))
-    return received, requests
+def read(way, *chunks, **options):
+    """Return everything received in its order: events and comments."""
+    run = play(way, httpx2, stream(*chunks), **options)
+    assert isinstance(run.end, StreamEnded)
+    return run.received
 
 
+@WAYS
 @pytest.mark.parametrize(("text", "expected"), CASES)
-async def test_format(autojump_clock, text, expected):
+def test_format(way, text, expected):
     """A stream gives the same events however it is cut into chunks."""
     for chunks in cuts(text.encode()):
-        assert expected == (await play(*chunks))[0]
+        assert expected == read(way, *chunks)
 
 
-async def test_invalid_utf_8(autojump_clock):
+@WAYS
+def test_invalid_utf_8(way):
     """Invalid bytes are replaced (WHATWG Encoding, "UTF-8 decode")."""
     content = b"data: a\xffb\n\ndata: \xe2\x82\n\n"
     for chunks in cuts(content):
-        events, _ = await play(*chunks)
+        events = read(way, *chunks)
 
         assert ["a\ufffdb", "\ufffd"] == [data for _, data, _ in events]
 
 
+@WAYS
 @pytest.mark.parametrize("parts", [1, 2, 160])
-async def test_large_event(autojump_clock, parts):
+def test_large_event(way, parts):
     """An event of 10 MiB arrives whole."""
     size = 10 << 20
     chunks = [b"x" * (size // parts)] * parts
-    events, _ = await play(b"data: ", *chunks, b"\n\n", max_event_size=size + 100)
+    events = read(way, b"data: ", *chunks, b"\n\n", max_event_size=size + 100)
 
     assert [size] == [len(data) for _, data, _ in events]
 
@@ -141,28 +142,25 @@ COMMENTS = [
 ]  # fmt: skip
 
 
+@WAYS
 @pytest.mark.parametrize(("text", "expected"), COMMENTS)
-async def test_comments(autojump_clock, text, expected):
+def test_comments(way, text, expected):
     """Comments are reported in their order among the events."""
     for chunks in cuts(text.encode()):
-        client, _ = scripted_client(httpx2, stream(*chunks), status(204))
-        received = []
-        with pytest.raises(StreamEnded):  # noqa: PT012
-            async for event in connect(client, "http://x/", on_comment=received.append):
-                received.append((event.type, event.data, event.id))
+        received = read(way, *chunks, on_comment=True)
 
         assert expected == received
 
 
-async def test_comments_of_an_event_over_the_bound(autojump_clock):
+@WAYS
+def test_comments_of_an_event_over_the_bound(way):
     """With comments an event over the bound ends the stream as without."""
-    client, _ = scripted_client(httpx2, stream(b":a\ndata: 12345678\n\n:b\n"))
-    comments = []
-    events = connect(client, "http://x/", max_event_size=8, on_comment=comments.append)
-    with pytest.raises(StreamEnded, match="max_event_size=8"):
-        await anext(events)
+    chunk = b":a\ndata: 12345678\n\n:b\n"
+    run = play(way, httpx2, stream(chunk), max_event_size=8, on_comment=True)
 
-    assert ["a"] == comments
+    assert isinstance(run.end, StreamEnded)
+    assert "max_event_size=8" in str(run.end)
+    assert ["a"] == run.received
 
 
 IDS = [
@@ -177,15 +175,18 @@ IDS = [
 ]
 
 
+@WAYS
 @pytest.mark.parametrize(("text", "sent"), IDS)
-async def test_id_of_the_next_request(autojump_clock, text, sent):
+def test_id_of_the_next_request(way, text, sent):
     """The id of the last complete event is presented; a cut event is discarded."""
-    _, (first, second) = await play(text.encode(), last_event_id="first")
+    run = play(way, httpx2, stream(text.encode()), last_event_id="first")
+    first, second = run.requests
 
-    assert "first" == first[1].headers["last-event-id"]
-    assert sent == second[1].headers.get("last-event-id")
+    assert "first" == first.headers["last-event-id"]
+    assert sent == second.headers.get("last-event-id")
 
 
+@WAYS
 @pytest.mark.parametrize(
     ("line", "seconds"),
     [
@@ -202,10 +203,9 @@ async def test_id_of_the_next_request(autojump_clock, text, sent):
         ("Retry: 1500", 3.0),
     ],
 )
-async def test_retry(autojump_clock, line, seconds):
+def test_retry(way, line, seconds):
     """A line `retry` sets the time of the next request."""
-    _, ((start, _), (again, _)) = await play(
-        f"{line}\ndata: a\n\n".encode(), max_backoff=0.0
-    )
+    chunk = f"{line}\ndata: a\n\n".encode()
+    run = play(way, httpx2, stream(chunk), max_backoff=0.0)
 
-    assert pytest.approx(seconds) == again - start
+    assert [pytest.approx(seconds)] == run.delays

@@ -1,4 +1,7 @@
-"""How a client reconnects: delays, statuses, redirects and states, in virtual time."""
+"""How a client reconnects: delays, statuses, redirects and states, in virtual time.
+
+Each test runs over `connect()` on trio and asyncio, and over `connect_sync()`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import gc
 import warnings
 from contextlib import aclosing
 
-import anyio
-import httpx
 import httpx2
 import pytest
 
@@ -15,66 +16,26 @@ from roundel import State
 from roundel_adapters.client import StreamEnded, connect
 from support.asgi_peer import all_tasks_wait, on_both_loops
 from support.scripted_http import scripted_client, status, stream
+from support.stream_readers import (
+    LIBRARIES,
+    URL,
+    WAYS,
+    VirtualToken,
+    connect_in_virtual_time,
+    play,
+)
 
-URL = "http://a.example/news"
 HELLO = stream(b"data: hello\n\n")
-LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2])
-
-
-class Run:
-    """The events, states, requests and the end of a subscription."""
-
-    def __init__(self):
-        self.events, self.states, self.comments = [], [], []
-        self.end = None
-
-    async def play(self, library, *script, url=URL, client_options=None, **options):
-        client, self._requests = scripted_client(
-            library, *script, status(204), **(client_options or {})
-        )
-        try:
-            async with client, aclosing(
-                connect(client, url, on_state=self._on_state, **options)
-            ) as events:  # fmt: skip
-                async for event in events:
-                    self.events.append(event.data)
-        except Exception as error:
-            self.end = error
-        return self
-
-    def _on_state(self, state, reason, delay):
-        self.states.append((state, reason, delay))
-
-    @property
-    def requests(self):
-        return [request for _, request in self._requests]
-
-    @property
-    def times(self):
-        return [time for time, _ in self._requests]
-
-    @property
-    def delays(self):
-        """Return the seconds of each wait."""
-        return [delay for state, _, delay in self.states if state is State.WAITING]
-
-    @property
-    def reasons(self):
-        return [reason for state, reason, _ in self.states if state is State.WAITING]
-
-
-async def play(library, *script, **options):
-    return await Run().play(library, *script, **options)
 
 
 # States.
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_states(library):
+def test_states(way, library):
     """Each state is reported, with the reason of the last loss and the delay."""
-    run = await play(library, stream(b"data: a\n\n", 10.0), status(401), max_backoff=0)
+    run = play(way, library, stream(b"data: a\n\n", 10.0), status(401), max_backoff=0)
 
     assert [
         (State.CONNECTING, "", 0.0),
@@ -86,40 +47,41 @@ async def test_states(library):
     assert 401 == run.end.status
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_callback_that_raises(library):
+def test_callback_that_raises(way, library):
     """An error of *on_state* ends the subscription and is raised."""
-    client, _ = scripted_client(library, HELLO)
 
     def on_state(state, reason, delay):
         raise KeyError(state)
 
-    with pytest.raises(KeyError):
-        await anext(connect(client, URL, on_state=on_state))
+    run = play(way, library, HELLO, on_state=on_state)
+
+    assert isinstance(run.end, KeyError)
+    assert [] == run.requests
 
 
 # Delays.
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_first_delay_is_retry_to_a_quarter_more(library):
+def test_first_delay_is_retry_to_a_quarter_more(way, library):
     """After a stream that was stable it waits `retry` times 1 to 1.25."""
     steady = stream(b"retry: 500\ndata: a\n\n", 10.0)
-    run = await play(library, *[steady] * 50)
+    run = play(way, library, *[steady] * 50)
 
     assert 50 == len(run.delays)
     assert all(0.5 <= delay <= 0.625 for delay in run.delays)
     assert 0.02 < max(run.delays) - min(run.delays)
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_backoff(library):
+def test_backoff(way, library):
     """From the second failure on the delays grow, up to *max_backoff* more."""
     failures = [httpx2.ConnectError("refused") for _ in range(12)]
-    run = await play(library, *failures, retry=1000, max_backoff=8.0)
+    run = play(way, library, *failures, retry=1000, max_backoff=8.0)
 
     assert 1.0 <= run.delays[0] <= 1.25
     for failed, delay in enumerate(run.delays[1:], 1):
@@ -127,7 +89,7 @@ async def test_backoff(library):
     assert 4.0 < max(run.delays)
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize(
     ("line", "options", "delay"),
     [
@@ -141,17 +103,17 @@ async def test_backoff(library):
     ],
 )
 @LIBRARIES
-async def test_bounds_of_the_delay(library, line, options, delay):
+def test_bounds_of_the_delay(way, library, line, options, delay):
     """The caller sets the reconnection time and bounds that of the server."""
-    run = await play(library, stream(line, 10.0), max_backoff=0.0, **options)
+    run = play(way, library, stream(line, 10.0), max_backoff=0.0, **options)
 
     assert [pytest.approx(delay)] == run.delays
 
 
-@on_both_loops
-async def test_wrong_bounds():
+@WAYS
+def test_wrong_bounds(way):
     """Bounds that cannot be met are an error at once."""
-    run = await play(httpx2, min_retry=0)
+    run = play(way, httpx2, min_retry=0)
 
     assert "expected 0 < min_retry" in str(run.end)
     assert [] == run.requests
@@ -160,91 +122,85 @@ async def test_wrong_bounds():
 # Timeouts.
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_silent_server(library):
+def test_silent_server(way, library):
     """A server that is silent in the middle of a stream is a loss."""
-    run = await play(
-        library, stream(b"data: a\n\n", 1e6), idle_timeout=20.0, max_backoff=0.0
+    run = play(
+        way, library, stream(b"data: a\n\n", 1e6), idle_timeout=20.0, max_backoff=0.0
     )
 
     assert ["nothing was received for 20.0 seconds"] == run.reasons
     assert [0.0, 23.0] == run.times
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_server_without_a_head(library):
+def test_server_without_a_head(way, library):
     """A server that sends no head in time is a loss."""
-    run = await play(library, 60.0, idle_timeout=20.0, max_backoff=0.0)
+    run = play(way, library, 60.0, idle_timeout=20.0, max_backoff=0.0)
 
     assert ["nothing was received for 20.0 seconds"] == run.reasons
     assert [0.0, 23.0] == run.times
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_bytes_that_are_no_event_keep_a_connection(library):
+def test_bytes_that_are_no_event_keep_a_connection(way, library):
     """Each byte renews the idle timeout, comments too."""
-    run = await play(library, stream(*[b":\n", 15.0] * 10), idle_timeout=20.0)
+    run = play(way, library, stream(*[b":\n", 15.0] * 10), idle_timeout=20.0)
 
     assert ["the stream ended"] == run.reasons
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_slow_caller(library):
+def test_slow_caller(way, library):
     """The time that the caller takes for an event is no silence of the server."""
-    client, requests = scripted_client(
-        library, stream(b"data: a\n\n", b"data: b\n\n", b"data: c\n\n"), status(204)
-    )
-    received = []
-    with pytest.raises(StreamEnded):  # noqa: PT012
-        async for event in connect(client, URL, idle_timeout=5.0):
-            received.append(event.data)
-            await anyio.sleep(60.0)
+    chunks = b"data: a\n\n", b"data: b\n\n", b"data: c\n\n"
+    run = play(way, library, stream(*chunks), idle_timeout=5.0, pause=60.0)
 
-    assert ["a", "b", "c"] == received
-    assert 2 == len(requests)
+    assert ["a", "b", "c"] == run.events
+    assert ["the stream ended"] == run.reasons
 
 
 # Statuses.
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("code", [502, 503, 504])
 @LIBRARIES
-async def test_statuses_that_are_retried(library, code):
+def test_statuses_that_are_retried(way, library, code):
     """A status of a restarting server is retried, and events follow."""
-    run = await play(library, status(code), status(code), HELLO)
+    run = play(way, library, status(code), status(code), HELLO)
 
     assert ["hello"] == run.events
     assert [f"expected status 200, got {code}"] * 2 == run.reasons[:2]
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("code", [204, 205, 206, 300, 304, 400, 401, 403, 404, 410])
 @pytest.mark.parametrize("more", [0, 1])
-async def test_statuses_that_are_final(code, more):
+def test_statuses_that_are_final(way, code, more):
     """Any other status is final, on the first connection and on later ones."""
-    run = await play(httpx2, *[HELLO] * more, status(code))
+    run = play(way, httpx2, *[HELLO] * more, status(code))
 
     assert (f"expected status 200, got {code}", code) == (str(run.end), run.end.status)
     assert more + 1 == len(run.requests)
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("code", [429, 500, 501, 505, 503])
-async def test_statuses_by_option(code):
+def test_statuses_by_option(way, code):
     """*retry_statuses* replaces the default."""
-    final = await play(httpx2, status(code), retry_statuses=())
-    retried = await play(httpx2, status(code), HELLO, retry_statuses={code})
+    final = play(way, httpx2, status(code), retry_statuses=())
+    retried = play(way, httpx2, status(code), HELLO, retry_statuses={code})
 
     assert f"expected status 200, got {code}" == str(final.end)
     assert ["hello"] == retried.events
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("code", [429, 503])
 @pytest.mark.parametrize(
     ("headers", "delay"),
@@ -267,10 +223,10 @@ async def test_statuses_by_option(code):
     ],
 )
 @LIBRARIES
-async def test_retry_after(library, code, headers, delay):
+def test_retry_after(way, library, code, headers, delay):
     """Both forms of `Retry-After` delay the next request, up to *max_retry*."""
-    run = await play(
-        library, status(code, **headers), HELLO,
+    run = play(
+        way, library, status(code, **headers), HELLO,
         retry_statuses={429, 503}, max_backoff=0.0,
     )  # fmt: skip
 
@@ -278,11 +234,11 @@ async def test_retry_after(library, code, headers, delay):
     assert ["hello"] == run.events
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_content_type(library):
+def test_content_type(way, library):
     """A 200 that is no event stream is final, even if the status is retried."""
-    run = await play(library, status(200, content_type="text/html"))
+    run = play(way, library, status(200, content_type="text/html"))
 
     assert "expected content type text/event-stream, got 'text/html'" == str(run.end)
 
@@ -290,13 +246,13 @@ async def test_content_type(library):
 # Redirects.
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @LIBRARIES
-async def test_redirect(library, code):
+def test_redirect(way, library, code):
     """A redirect is followed; the next connection begins at the first URL again."""
-    run = await play(
-        library, status(code, location="/there"), stream(b"id: 1\ndata: a\n\n"),
+    run = play(
+        way, library, status(code, location="/there"), stream(b"id: 1\ndata: a\n\n"),
         status(code, location="http://b.example/"), HELLO,
     )  # fmt: skip
 
@@ -309,23 +265,23 @@ async def test_redirect(library, code):
     ]
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize(
     ("code", "method"),
     [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")],
 )
 @LIBRARIES
-async def test_method_of_a_redirect(library, code, method):
+def test_method_of_a_redirect(way, library, code, method):
     """307 and 308 keep the method and the body (RFC 9110 15.4)."""
-    run = await play(
-        library, status(code, location="/b"), HELLO, method="POST", content="body"
+    run = play(
+        way, library, status(code, location="/b"), HELLO, method="POST", content="body"
     )
 
     assert ["POST", method] == [request.method for request in run.requests[:2]]
     assert ("body" if method == "POST" else "") == run.requests[1].content.decode()
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize(
     ("location", "sent"),
     [
@@ -339,11 +295,11 @@ async def test_method_of_a_redirect(library, code, method):
     ],
 )
 @LIBRARIES
-async def test_credentials_of_a_redirect(library, location, sent):
+def test_credentials_of_a_redirect(way, library, location, sent):
     """Another origin does not get the credentials; the same host by TLS does."""
     secret = {"Authorization": "Bearer secret", "Cookie": "session=secret"}
-    run = await play(
-        library, status(307, location=location), HELLO, headers=lambda: secret
+    run = play(
+        way, library, status(307, location=location), HELLO, headers=lambda: secret
     )
     followed = run.requests[1].headers
 
@@ -352,42 +308,42 @@ async def test_credentials_of_a_redirect(library, location, sent):
     assert "text/event-stream" == followed["accept"]
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_redirect_without_an_end(library):
+def test_redirect_without_an_end(way, library):
     """Redirects end at the client's limit, with its error."""
     script = [status(302, location="/again")] * 30
-    run = await play(library, *script, client_options={"max_redirects": 5})
+    run = play(way, library, *script, client_options={"max_redirects": 5})
 
     assert "TooManyRedirects" == type(run.end).__name__
     assert 6 == len(run.requests)
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("code", [301, 307])
 @pytest.mark.parametrize("headers", [{}, {"location": ""}])
-async def test_redirect_to_nowhere(code, headers):
+def test_redirect_to_nowhere(way, code, headers):
     """A redirect without a location is final."""
-    run = await play(httpx2, *[status(code, **headers)] * 30)
+    run = play(way, httpx2, *[status(code, **headers)] * 30)
 
     assert run.end is not None
     assert State.CLOSED is run.states[-1][0]
 
 
-@on_both_loops
-async def test_redirect_to_another_scheme():
+@WAYS
+def test_redirect_to_another_scheme(way):
     """A redirect to a scheme that is not HTTP is an error at once."""
 
     error = httpx2.UnsupportedProtocol("ftp")
-    run = await play(httpx2, status(302, location="ftp://a.example/"), error)
+    run = play(way, httpx2, status(302, location="ftp://a.example/"), error)
 
     assert "UnsupportedProtocol" == type(run.end).__name__
 
 
-@on_both_loops
-async def test_redirect_to_a_malformed_url():
+@WAYS
+def test_redirect_to_a_malformed_url(way):
     """A malformed location is the server's error, and is reported."""
-    run = await play(httpx2, status(302, location="http://[::1"), HELLO)
+    run = play(way, httpx2, status(302, location="http://[::1"), HELLO)
 
     assert ["hello"] == run.events
     assert "RemoteProtocolError" in run.reasons[0]
@@ -396,11 +352,11 @@ async def test_redirect_to_a_malformed_url():
 # Requests.
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_request(library):
+def test_request(way, library):
     """The request is a GET with the headers of an EventSource."""
-    run = await play(library, HELLO)
+    run = play(way, library, HELLO)
     request = run.requests[0]
 
     assert ("GET", b"") == (request.method, request.content)
@@ -409,12 +365,12 @@ async def test_request(library):
     assert "last-event-id" not in request.headers
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_headers_in_any_case(library):
+def test_headers_in_any_case(way, library):
     """The caller's headers are sent; those of the protocol are sent once."""
     own = {"accept": "*/*", "LAST-EVENT-ID": "old", "X-Own": "1"}
-    run = await play(library, stream(b"id: new\n\n"), HELLO, headers=lambda: own)
+    run = play(way, library, stream(b"id: new\n\n"), HELLO, headers=lambda: own)
     first, second = run.requests[:2]
 
     assert ["text/event-stream"] == first.headers.get_list("accept")
@@ -423,13 +379,13 @@ async def test_headers_in_any_case(library):
     assert "1" == second.headers["x-own"]
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("options", [{}, {"cookies": {"a": "b"}}])
 @LIBRARIES
-async def test_id_in_utf_8(library, options):
+def test_id_in_utf_8(way, library, options):
     """An id that is not ASCII is sent in UTF-8 (WPT last-event-id), redirected too."""
-    run = await play(
-        library,
+    run = play(
+        way, library,
         stream("id: a…é\n\n".encode()), status(307, location="/b"), HELLO,
         client_options=options,
     )  # fmt: skip
@@ -439,15 +395,15 @@ async def test_id_in_utf_8(library, options):
         assert "a…é".encode() == sent[b"last-event-id"]
 
 
-@on_both_loops
+@WAYS
 @pytest.mark.parametrize("method", ["POST", "REPORT", "PUT", "QUERY"])
 @pytest.mark.parametrize("content", ['{"hello": "wörld"}', b"\x00\xff"])
 @LIBRARIES
-async def test_body_is_sent_again(library, method, content):
+def test_body_is_sent_again(way, library, method, content):
     """Each connection sends the method and the body."""
     typed = {"content-type": "application/json; charset=utf-8"}
-    run = await play(
-        library, HELLO, status(503), HELLO, method=method, content=content,
+    run = play(
+        way, library, HELLO, status(503), HELLO, method=method, content=content,
         headers=lambda: typed,
     )  # fmt: skip
     sent = content.encode() if isinstance(content, str) else content
@@ -459,11 +415,11 @@ async def test_body_is_sent_again(library, method, content):
     assert 4 == len(run.requests)
 
 
-@on_both_loops
-async def test_settings_of_the_client():
+@WAYS
+def test_settings_of_the_client(way):
     """The base URL, headers, parameters and cookies of the client are used."""
-    run = await play(
-        httpx2, HELLO, url="news?a=1",
+    run = play(
+        way, httpx2, HELLO, url="news?a=1",
         client_options={
             "base_url": "http://a.example/v1/", "headers": {"x-client": "1"},
             "cookies": {"session": "s"}, "timeout": 3.0,
@@ -474,7 +430,9 @@ async def test_settings_of_the_client():
     assert "http://a.example/v1/news?a=1" == str(request.url)
     assert "1" == request.headers["x-client"]
     assert "session=s" == request.headers["cookie"]
-    assert {"connect": 3.0, "read": None, "write": 3.0, "pool": 3.0} == (
+    # On an event loop the idle timeout is that of a cancel scope.
+    read = 60.0 if way == "sync" else None
+    assert {"connect": 3.0, "read": read, "write": 3.0, "pool": 3.0} == (
         request.extensions["timeout"]
     )
 
@@ -482,23 +440,23 @@ async def test_settings_of_the_client():
 # Bounds.
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_event_over_the_bound(library):
+def test_event_over_the_bound(way, library):
     """An event over the bound is an error that names the bound."""
-    run = await play(library, stream(b"data: a\n\ndata: ", *[b"x" * 65536] * 40))
+    run = play(way, library, stream(b"data: a\n\ndata: ", *[b"x" * 65536] * 40))
 
     assert ["a"] == run.events
     assert isinstance(run.end, StreamEnded)
     assert "max_event_size=1048576" in str(run.end)
 
 
-@on_both_loops
+@WAYS
 @LIBRARIES
-async def test_larger_bound(library):
+def test_larger_bound(way, library):
     """*max_event_size* allows longer events."""
     large = stream(b"data: ", *[b"x" * (1 << 20)] * 10, b"\n\n")
-    run = await play(library, large, max_event_size=11 << 20)
+    run = play(way, library, large, max_event_size=11 << 20)
 
     assert [10 << 20] == [len(data) for data in run.events]
 
@@ -530,3 +488,34 @@ async def test_nothing_is_left_to_the_collector(library):
         await all_tasks_wait()
 
         assert [] == collected(caught)
+
+
+@LIBRARIES
+def test_nothing_is_left_of_a_synchronous_iterator(library):
+    """After a `break` the response is closed, without the garbage collector."""
+    clock = VirtualToken()
+    client, _ = scripted_client(
+        library, stream(b"data: a\n\ndata: b\n\n", 1e6), clock=clock
+    )
+    closed = []
+    client.event_hooks = {"response": [lambda r: _note_close(r, closed)]}
+    gc.disable()
+    try:
+        for event in connect_in_virtual_time(clock, client, URL):
+            first = event.data
+            break
+    finally:
+        gc.enable()
+
+    assert "a" == first
+    assert closed
+
+
+def _note_close(response, closed):
+    close = response.close
+
+    def noted():
+        close()
+        closed.append(True)
+
+    response.close = noted
