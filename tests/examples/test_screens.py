@@ -13,7 +13,8 @@ import trio
 
 from support.examples import EXAMPLES, Reader, cases, is_event, running
 
-MAX_LINES = 30
+MAX_LINES = {"quart_trio_app.py": 35}
+"""The lines of code of an example, 30 by default. This one has its server."""
 
 
 def lines_of_code(source: str) -> int:
@@ -37,11 +38,11 @@ def lines_of_code(source: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(EXAMPLES.glob("*_app.py")), ids=lambda p: p.name
+    "name", sorted(path.name for path in EXAMPLES.glob("*_app.py"))
 )
-def test_example_is_short(path):
-    """An example has at most 30 lines of code."""
-    assert lines_of_code(path.read_text()) <= MAX_LINES
+def test_example_is_short(name):
+    """The example of a framework has at most 30 lines of code, or 35."""
+    assert lines_of_code((EXAMPLES / name).read_text()) <= MAX_LINES.get(name, 30)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,13 +74,14 @@ def running(
         port = str(port_of(reserved))
         process = subprocess.Popen(
             [sys.executable, *(word.replace("8000", port) for word in arguments)],
-            env={**os.environ, "EXAMPLE_FOLDER": str(folder)},
+            env={**os.environ, "DATABASE": str(folder / "messages.db")},
             cwd=ROOT,
             stdout=log,
             stderr=log,
             text=True,
         )
         try:
+            _wait_until_it_listens(process, int(port))
             yield RunningExample(process, f"http://127.0.0.1:{port}")
         except BaseException:
             log.seek(0)
@@ -88,6 +90,15 @@ def running(
         finally:
             process.kill()
             process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[str], port: int) -> None:
+    while True:
+        with suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.05)
 
 
 @attrs.define
@@ -108,7 +119,6 @@ class Reader:
         events = connect(
             self.client, self.url, last_event_id=last_event_id or "", retry=100
         )
-        # The server may still be starting.
         with trio.fail_after(30):
             async for event in events:
                 self.events.append(event)
