@@ -15,6 +15,7 @@ PURE = ("roundel.", "roundel_service.domain.")
 """Modules that need attrs only."""
 ENTRIES = [
     "roundel_service.app",
+    "roundel_service.client",
     "roundel_service.engines",
     "roundel_service.engines.valkey.engine",
     "roundel_service.testing",

@@ -23,6 +23,9 @@ import sys
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 
 class VisiblePackages:
+    # Some packages read their own version when they are imported.
+    find_distributions = PathFinder.find_distributions
+
     def find_spec(name, path=None, target=None):
         if name.partition(".")[0] not in {hidden!r}:
             return PathFinder.find_spec(name, path, target)

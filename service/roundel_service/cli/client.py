@@ -17,11 +17,12 @@ import trio
 from roundel import Event, State
 from roundel_adapters.client import connect
 
+from ..documents import encode_json
 from ..domain.names import check_user_name
 from ..identity.authenticator import Authenticator
 from ..identity.hmac_key import HmacKey
 from ..settings import ConfigError, load_some
-from .http_client import explain_request, new_client, post
+from .http_client import explain_request, new_client, producer_client
 from .options import TEXT, Seconds, config_option, given, url_option
 
 
@@ -69,8 +70,12 @@ def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # no
     The command authenticates with the first of ROUNDEL_PRODUCER_KEYS.
     """
     keys = load_some(("producer_keys",), os.environ, file)["producer_keys"]
-    document = {"to": {"user": user}, **given(fields)}
-    click.echo(post(f"{url}/v1/notify", document, key=keys[0]))
+    with (
+        explain_request(f"{url}/v1/notify"),
+        producer_client(url, key=keys[0]) as client,
+    ):
+        response = client.notify(user, **given(fields))
+    click.echo(encode_json(response))
 
 
 @click.command()

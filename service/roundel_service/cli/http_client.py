@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from http.client import responses
 from typing import TypeVar
 
 import httpx2
-import msgspec
 
 from roundel_adapters.client import StreamEnded
 
 from ..addresses import is_loopback
-from ..http.responses import PROBLEM_MEDIA_TYPE, ProblemDocument
+from ..client import (
+    BadgeClient,
+    ProblemResponse,
+    ServiceUnreachable,
+    UnexpectedResponse,
+)
 from .errors import CommandError
 
 ClientT = TypeVar("ClientT", httpx2.Client, httpx2.AsyncClient)
 
 
-def post(url: str, document: Mapping[str, object], *, key: str) -> str:
-    """Post *document* with the producer's *key*; return the response's JSON.
+@contextmanager
+def producer_client(url: str, *, key: str) -> Iterator[BadgeClient]:
+    """Yield a client of the service at *url*, with the producer's *key*.
 
-    Raises `CommandError` for each other response, and without one.
+    A command repeats no call: its user sees the error at once.
     """
-    headers = {"Authorization": f"Bearer {key}"}
-    with (
-        explain_request(url),
-        new_client(httpx2.Client, url, headers=headers) as client,
-    ):
-        response = client.post(url, json=document)
-    if response.is_success and _media_type(response) == "application/json":
-        return response.text
-    raise CommandError(*_problem_lines(response))
+    with new_client(httpx2.Client, url) as client:
+        yield BadgeClient(url, key=key, client=client, max_retries=0)
 
 
 def new_client(make: Callable[..., ClientT], url: str, **options: object) -> ClientT:
@@ -57,20 +56,31 @@ def is_local(url: str) -> bool:
 
 @contextmanager
 def explain_request(url: str) -> Iterator[None]:
-    """Raise a `CommandError` for an error of the HTTP client."""
+    """Raise a `CommandError` for an error of a call of *url*."""
     try:
         yield
-    except httpx2.ConnectError as error:
-        raise CommandError(
-            f"cannot connect to {url}: {_reason(error)}; is the service running there?"
-        ) from None
-    except httpx2.TimeoutException:
-        raise CommandError(f"{url} did not answer in time") from None
+    except ProblemResponse as error:
+        raise CommandError(*_problem_lines(error)) from None
+    except UnexpectedResponse as error:
+        raise CommandError(f"{url} answered {error.reason}") from None
+    except ServiceUnreachable as error:
+        raise CommandError(_loss(url, error.__cause__ or error)) from None
     except StreamEnded as error:
         raise CommandError(f"{url}: {_rejection(error)}") from None
     # UnicodeError: no resolver takes the host.
     except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-        raise CommandError(f"{url}: {_reason(error)}") from None
+        raise CommandError(_loss(url, error)) from None
+
+
+def _loss(url: str, error: BaseException) -> str:
+    reason = _reason(error)
+    match error:
+        case httpx2.ConnectError():
+            return f"cannot connect to {url}: {reason}; is the service running there?"
+        case httpx2.TimeoutException() | TimeoutError():
+            return f"{url} did not answer in time"
+        case _:
+            return f"{url}: {reason}"
 
 
 def _reason(error: BaseException) -> str:
@@ -90,22 +100,9 @@ def _rejection(error: StreamEnded) -> str:
     )
 
 
-def _problem_lines(response: httpx2.Response) -> list[str]:
-    status = f"{response.status_code} {response.reason_phrase}".rstrip()
-    if _media_type(response) == PROBLEM_MEDIA_TYPE:
-        try:
-            problem = msgspec.json.decode(response.content, type=ProblemDocument)
-        except msgspec.MsgspecError:
-            pass
-        else:
-            errors = [f"{each.field}: {each.detail}" for each in problem.errors or []]
-            # The detail of the service has the only error, or all of them.
-            detail = problem.detail
-            return [f"{status}: {detail}", *(e for e in errors if e not in detail)]
-    kind = _media_type(response) or "no content"
-    reason = "it is not a Roundel service, or a proxy answered for it"
-    return [f"{response.url} answered {status} with {kind}: {reason}"]
-
-
-def _media_type(response: httpx2.Response) -> str:
-    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+def _problem_lines(error: ProblemResponse) -> list[str]:
+    status = f"{error.status} {responses.get(error.status, '')}".rstrip()
+    errors = [f"{each.field}: {each.detail}" for each in error.errors]
+    # The detail of the service has the only error, or all of them.
+    more = (each for each in errors if each not in error.detail)
+    return [f"{status}: {error.detail}", *more]

@@ -9,10 +9,12 @@ import pytest
 
 from roundel_service.cli import http_client
 from roundel_service.cli.errors import CommandError
+from support.badge_clients import NOTIFIED
 from support.http_answers import answering
 
 PROBLEM = "application/problem+json"
 KEY = "a-producer-key-for-tests"
+RESPONSE = json.dumps(NOTIFIED)
 
 
 def problem(status: int, detail: str, **more) -> str:
@@ -20,19 +22,28 @@ def problem(status: int, detail: str, **more) -> str:
     return json.dumps({**document, "detail": detail, **more})
 
 
+def notify(url: str):
+    """Notify a user as the command does."""
+    with (
+        http_client.explain_request(f"{url}/v1/notify"),
+        http_client.producer_client(url, key=KEY) as client,
+    ):
+        return client.notify("alice", "Hi")
+
+
 def lines(url: str) -> tuple[str, ...]:
     """Return the lines that report the failed call."""
     with pytest.raises(CommandError) as caught:
-        http_client.post(f"{url}/v1/notify", {}, key=KEY)
+        notify(url)
     return caught.value.lines
 
 
 def test_response_is_returned():
     """A 200 with JSON is the response."""
-    with answering(200, "application/json", '{"results": []}') as (url, received):
-        text = http_client.post(f"{url}/v1/notify", {}, key=KEY)
+    with answering(200, "application/json", RESPONSE) as (url, received):
+        response = notify(url)
 
-    assert '{"results": []}' == text
+    assert "alice" == response.results[0].user
     assert ["POST /v1/notify HTTP/1.1"] == received
 
 
@@ -91,8 +102,8 @@ def test_loopback_is_called_without_a_proxy(monkeypatch, name, proxy):
     """A proxy of the environment cannot reach this machine's loopback."""
     monkeypatch.setenv(name, proxy)
 
-    with answering(200, "application/json", "{}") as (url, _):
-        assert "{}" == http_client.post(url, {}, key=KEY)
+    with answering(200, "application/json", RESPONSE) as (url, _):
+        assert 1 == len(notify(url).results)
 
 
 @pytest.mark.parametrize(
