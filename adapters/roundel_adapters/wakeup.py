@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Protocol, final
 
@@ -42,8 +42,9 @@ class Wakeup:
 
     def notify(self) -> None:
         """Call every waker."""
-        # A copy, in one step of the interpreter: other threads add wakers.
-        for waker in tuple(self.wakers):
+        # A copy, in one step of the interpreter: other threads add wakers. `tuple()`
+        # allocates between its steps, so that a finalizer could remove one.
+        for waker in self.wakers.copy():
             waker.wake()
 
     @contextmanager
@@ -121,22 +122,25 @@ class TaskWaker:
 class ThreadWaker:
     """Lets one thread sleep until it is woken; a wake before the sleep counts, once."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_no_wake",)
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        # Locked while there is no wake to take. A `threading.Event` has a lock of its
+        # own: a signal handler or a finalizer that wakes would wait for its own thread.
+        self._no_wake = threading.Lock()
+        self._no_wake.acquire()
 
     def time(self) -> float:
         """Return the time of `time.monotonic()` in seconds."""
         return time.monotonic()
 
     def wake(self) -> None:
-        """Wake the thread; any thread can call it."""
-        self._event.set()
+        """Wake the thread; threads, signal handlers and finalizers can call it."""
+        # RuntimeError: there is a wake already.
+        with suppress(RuntimeError):
+            self._no_wake.release()
 
     def sleep(self, until: float = inf) -> None:
         """Sleep until a wake, or *until* a time of `time.monotonic()`."""
-        # The lock below takes no longer timeout.
-        timeout = min(until - self.time(), threading.TIMEOUT_MAX)
-        self._event.wait(timeout)
-        self._event.clear()
+        timeout = min(max(until - self.time(), 0.0), threading.TIMEOUT_MAX)
+        self._no_wake.acquire(timeout=timeout)

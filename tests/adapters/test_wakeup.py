@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from math import inf
+
 import trio
 
 from roundel_adapters.wakeup import Wakeup
@@ -60,3 +64,40 @@ async def test_tasks_and_wakers(autojump_clock, nursery):
     wakeup.notify()
 
     assert 1 == waker.woken
+
+
+def test_notify_at_any_place_of_a_sleep():
+    """A signal handler or a finalizer may notify the thread that it interrupts."""
+    wakeup = Wakeup()
+
+    def sleep():
+        with wakeup.thread_waker() as waker:
+            # Called at each call and return of the thread, as a finalizer can be.
+            sys.setprofile(lambda *event: wakeup.notify())
+            waker.sleep()
+            waker.wake()
+            waker.sleep()
+            sys.setprofile(None)
+
+    thread = threading.Thread(target=sleep, daemon=True)
+    thread.start()
+    thread.join(10)
+
+    assert not thread.is_alive()
+
+
+def test_sleep_of_a_thread():
+    """A thread sleeps until a time, also one that has passed or `inf`."""
+    wakeup = Wakeup()
+    with wakeup.thread_waker() as waker:
+        start = waker.time()
+        for until in (-inf, 0.0, start, start + 0.01):
+            waker.sleep(until)
+        assert start + 0.01 <= waker.time()
+        for _ in range(3):
+            wakeup.notify()
+        waker.sleep(inf)  # The wakes before the sleep count as one.
+        before = waker.time()
+        waker.sleep(before + 0.01)
+
+        assert before + 0.01 <= waker.time()
