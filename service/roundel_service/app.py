@@ -93,7 +93,7 @@ def build(
 
     `Service.run()` must run in the background. *clock* returns seconds since 1970.
     """
-    engine = engine or _open_engine(settings, clock)
+    engine = engine or create_engine(settings, clock)
     hub = _create_hub(settings, engine, clock)
     authenticator = build_authenticator(
         settings, clock=clock, ticket_secret=engine.secret
@@ -132,7 +132,8 @@ def build(
     )
 
 
-def _open_engine(settings: Settings, clock: Callable[[], float]) -> Engine:
+def create_engine(settings: Settings, clock: Callable[[], float]) -> Engine:
+    """Create the engine of the *settings*; *clock* returns seconds since 1970."""
     return open_engine(
         settings.engine,
         RecordLimits(
@@ -273,7 +274,7 @@ async def run(
             app or service.app,
             listeners,
             shutdown=drain,
-            limits=_server_limits(settings),
+            limits=server_limits(settings),
             fastpath=service.fastpath if app is None else None,
             http2=settings.http2 == "on",
         )
@@ -304,7 +305,8 @@ async def run(
             nursery.cancel_scope.cancel()
 
 
-def _server_limits(settings: Settings) -> server.ServerLimits:
+def server_limits(settings: Settings) -> server.ServerLimits:
+    """Return the limits of the main listeners."""
     return server.ServerLimits(
         write_timeout=settings.write_timeout,
         drain_timeout=settings.drain_timeout,

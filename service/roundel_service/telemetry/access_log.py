@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from .logs import Renderer, render_json
+from .logs import Renderer, has_reader, render_json
 from .redaction import redact_text
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -52,7 +52,10 @@ def request_line(
     """
     level = logging.ERROR if status >= 500 else logging.INFO
     renderer = structlog.get_config()["processors"][-1]
-    if isinstance(renderer, Renderer) and level < renderer.level:
+    if isinstance(renderer, Renderer):
+        if level < renderer.level:
+            return
+    elif not has_reader():
         return
     fields: dict[str, Any] = {
         "method": redact_text(method[:_MAX_METHOD]),

@@ -54,6 +54,18 @@ def configure_process(*, level: int) -> None:
         configure(stream, level=level)
 
 
+def has_reader() -> bool:
+    """Return whether structlog was configured, or its lines are captured.
+
+    Otherwise it prints to the standard output. In the tests of an application that is
+    the application's: a line per request would be noise.
+    """
+    last = structlog.get_config()["processors"][-1]
+    return structlog.is_configured() or not isinstance(
+        last, structlog.dev.ConsoleRenderer
+    )
+
+
 def writer_of(stream: TextIO | None) -> TextIO | LogWriter:
     """Return a writer to the file of *stream*, whose last lines the exit waits for.
 
@@ -174,6 +186,8 @@ def stream_line(
     request_id: str,
 ) -> None:
     """Log the end of a stream; *versions_skipped* were replaced by a later state."""
+    if not has_reader():
+        return
     _log.info(
         "stream ended",
         user=user,
