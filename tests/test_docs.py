@@ -71,9 +71,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pages("python")
-def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
-    """The Python blocks of a page run in order."""
+def test_python_blocks_run_in_order(page, tmp_path, monkeypatch, start: Start):
+    """The Python blocks of a page run in order, with a service if they call one."""
     monkeypatch.chdir(tmp_path)
+    if 'os.environ["ROUNDEL_URL"]' in page.read_text():
+        server = start("serve", "--bind", "127.0.0.1:0")
+        monkeypatch.setenv("ROUNDEL_URL", server.url)
+        monkeypatch.setenv("ROUNDEL_KEY", server.key)
+        monkeypatch.setenv("ROUNDEL_TOKEN", server.token("alice"))
     document = Document.parse(str(page), PythonCodeBlockParser())
     examples = list(document.examples())
 

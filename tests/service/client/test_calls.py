@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+from pathlib import Path
 
 import attrs
 import msgspec
@@ -21,6 +23,7 @@ from roundel_service.client import (
 from roundel_service.http import schemas
 from roundel_service.http.openapi.operations import OPERATIONS
 
+PAGE = (Path(__file__).parents[3] / "docs/reference/badge-client.md").read_text()
 NOT_CALLED = {
     "stream": "`roundel_adapters.client.connect()` reads it",
     "readyz": "the operator's listener",
@@ -161,6 +164,21 @@ def test_argument_that_cannot_be_sent_is_a_value_error(make):
     """A mistake that no service could answer is raised before any request."""
     with pytest.raises(ValueError, match=r"expected|surrogates"):
         make()
+
+
+def test_reference_has_every_method_with_its_call():
+    """The page lists each method with the call that it makes and what it returns."""
+    rows = re.findall(
+        r"^\| `(\w+)\((.*)\)` \| `(.+?)` \| `(\w+)` \|$", PAGE, re.MULTILINE
+    )
+    contract = {f"{each.method} {each.path}" for each in endpoints.ENDPOINTS}
+    methods = public_methods(BadgeClient)
+    del methods["close"]
+
+    assert {name for name, *_ in rows} == methods.keys()
+    assert {call for *_, call, _ in rows} == contract
+    for name, _, _, returned in rows:
+        assert returned == inspect.signature(methods[name]).return_annotation
 
 
 def test_exports_are_documented():
