@@ -30,7 +30,7 @@ MAX_LEVELS = 11
 """Levels of imports between the folders of the three packages."""
 MAX_FILES = 20
 """Python files in a folder; `engines/valkey` may have more."""
-SAME_CONCEPT = {"StoredRecord"}
+SAME_CONCEPT = {"EventStreamResponse", "StoredRecord"}
 """Class names that two packages use for the same concept."""
 
 

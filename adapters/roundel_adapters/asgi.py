@@ -18,7 +18,7 @@ from roundel import stream_headers
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, wakeup_of
-from .live_stream import Lifespan, drain_of, responding
+from .live_stream import Lifespan, drain_of, replace_headers, responding
 from .wakeup import TaskWaker, Wakeup
 
 with requires_extra("asgi"):
@@ -51,21 +51,31 @@ class StreamResponse:
     Args:
         wakeup: Call its `notify()` after each append to one of the stream's topics and
             after its `close()`. A stream of `Topics` has its own.
-        headers: Names and values to send in addition to `stream_headers()`.
+        headers: Names and values to send in addition to `stream_headers()`; they
+            replace those of the same name.
         lifespan: Entered when the response starts and exited when it ends; acquire the
             stream's resources there. `HEAD` does not enter it.
         write_timeout: Seconds after which a write to a peer that does not read is
             cancelled, if the server's *send* can be cancelled; `math.inf` for never.
         drain: Ends the stream with a close message when the server has to stop, or
             cancels the response. A stream of `Topics` has its own.
+        status_code: The status of the response. An `EventSource` accepts only 200.
     """
 
-    _stream: EventStream
-    _wakeup: Wakeup | None = None
-    _headers: Iterable[tuple[str, str]] = attrs.field(default=(), kw_only=True)
-    _lifespan: Lifespan | None = attrs.field(default=None, kw_only=True)
-    _write_timeout: float = attrs.field(default=WRITE_TIMEOUT, kw_only=True)
-    _drain: Drain | None = attrs.field(default=None, kw_only=True)
+    # pyright knows a private attribute's argument by its alias.
+    _stream: EventStream = attrs.field(alias="stream")
+    _wakeup: Wakeup | None = attrs.field(default=None, alias="wakeup")
+    _headers: Iterable[tuple[str, str]] = attrs.field(
+        default=(), alias="headers", kw_only=True
+    )
+    _lifespan: Lifespan | None = attrs.field(
+        default=None, alias="lifespan", kw_only=True
+    )
+    _write_timeout: float = attrs.field(
+        default=WRITE_TIMEOUT, alias="write_timeout", kw_only=True
+    )
+    _drain: Drain | None = attrs.field(default=None, alias="drain", kw_only=True)
+    _status_code: int = attrs.field(default=200, alias="status_code", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         wakeup_of(self._stream, self._wakeup)
@@ -114,11 +124,16 @@ class StreamResponse:
             raise
 
     def _start_message(self, http_version: str) -> dict[str, object]:
+        fields = replace_headers(stream_headers(http_version), self._headers)
         headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in (*stream_headers(http_version), *self._headers)
+            for name, value in fields
         ]
-        return {"type": "http.response.start", "status": 200, "headers": headers}
+        return {
+            "type": "http.response.start",
+            "status": self._status_code,
+            "headers": headers,
+        }
 
     async def _drive(
         self, send: Send, start: dict[str, object], last_chunks: list[bytes]

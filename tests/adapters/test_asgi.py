@@ -51,6 +51,19 @@ async def test_additional_headers():
 
 
 @on_both_loops
+async def test_own_header_replaces_that_of_the_stream():
+    """A header of the application is sent once, with its own value and status."""
+    page = Page()
+    async with page.served(
+        headers=[("Cache-Control", "private")], status_code=201
+    ) as peer:
+        headers = peer.sent[0]["headers"]
+
+    assert [b"private"] == [v for k, v in headers if k == b"cache-control"]
+    assert 201 == peer.sent[0]["status"]
+
+
+@on_both_loops
 async def test_http_1_0_closes_the_connection():
     """A response of HTTP/1.0 has `Connection: close`."""
     page = Page()
