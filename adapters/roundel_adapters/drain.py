@@ -64,7 +64,7 @@ class Drain:
         self._streams: dict[int, tuple[EventStream, Wakeup]] = {}
         self._loop: EventLoop | None = None
         self._signals = signals
-        self.has_begun = False
+        self.has_begun: bool = False
         """Whether new streams are closed at once."""
 
     @contextmanager

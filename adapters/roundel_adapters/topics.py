@@ -120,7 +120,7 @@ class Topics:
         self._topics: OrderedDict[str, _Topic] = OrderedDict()
         # Reentrant: a function that a stream calls may publish.
         self._lock = threading.RLock()
-        self.drain = Drain(lambda: self._close_message(), signals=signals)
+        self.drain: Drain = Drain(lambda: self._close_message(), signals=signals)
         """Ends the streams; `close()` begins it."""
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from roundel_adapters import requires_extra
 
 with requires_extra("service"):
     import trio
-    from hypercorn.typing import ASGIFramework, Framework
+    from hypercorn.typing import ASGIFramework
 
     from roundel_adapters import server
 
@@ -244,7 +244,7 @@ async def run(
     settings: Settings,
     *,
     shutdown: Callable[[], Awaitable[object]],
-    app: Framework | None = None,
+    app: ASGIFramework | None = None,
     share_port: bool = False,
     task_status: trio.TaskStatus[ServiceUrls] = trio.TASK_STATUS_IGNORED,
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from support.extras import EXTRAS, FOLDERS, ROOT, absent_packages, import_errors
 
-FOR_DEVELOPERS = {"test", "docs", "bench", "lint"}
+FOR_DEVELOPERS = {"test"}
 FOR_USERS = sorted(EXTRAS.keys() - FOR_DEVELOPERS)
 PURE = ("roundel.", "roundel_service.domain.")
 """Modules that need attrs only."""

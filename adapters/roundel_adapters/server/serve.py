@@ -24,7 +24,7 @@ from typing import final
 import trio
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.typing import Framework
+from hypercorn.typing import ASGIFramework
 from hypercorn.utils import wrap_app
 
 from .connection import AnyStream, Connection
@@ -42,7 +42,7 @@ RESERVE = 128
 
 
 async def serve(
-    app: Framework,
+    app: ASGIFramework,
     listeners: Sequence[Listener],
     *,
     shutdown: Callable[[], Awaitable[object]],
@@ -192,7 +192,7 @@ class _Server:
 
 
 def _context(
-    app: Framework, limits: ServerLimits, counters: ServerCounters, *, http2: bool
+    app: ASGIFramework, limits: ServerLimits, counters: ServerCounters, *, http2: bool
 ) -> ServerContext:
     config = _config(limits)
     return ServerContext(

@@ -22,6 +22,7 @@ from .messages import HOST, ResponseHeaders
 
 with requires_extra("asgi"):
     import anyio
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
 Body: TypeAlias = bytes | AsyncIterable[bytes]
 """Body of a request: bytes, or chunks that are sent as the application reads them."""
@@ -37,11 +38,12 @@ class AsgiExchange:
     """
 
     def __init__(self, buffered_chunks: int) -> None:
-        self.status = 0
-        self.headers = ResponseHeaders()
+        self.status: int = 0
+        self.headers: ResponseHeaders = ResponseHeaders()
         self._started = anyio.Event()
         self._sending = anyio.CancelScope()
         self._requests, self._received = anyio.create_memory_object_stream[_Message](0)
+        self.chunks: MemoryObjectReceiveStream[bytes]
         self._sent, self.chunks = anyio.create_memory_object_stream[bytes](
             buffered_chunks
         )

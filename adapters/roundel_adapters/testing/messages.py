@@ -22,7 +22,9 @@ class ResponseHeaders(Mapping[str, str]):
     """
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self.fields = tuple((name.lower(), value) for name, value in fields)
+        self.fields: tuple[tuple[str, str], ...] = tuple(
+            (name.lower(), value) for name, value in fields
+        )
         """Each field as it was sent, with its name in lower case."""
 
     def __getitem__(self, name: str) -> str:

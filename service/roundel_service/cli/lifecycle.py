@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 import trio
-from hypercorn.typing import Framework
+from hypercorn.typing import ASGIFramework
 
 from ..app import Service
 from ..app import run as run_service
@@ -30,7 +30,7 @@ async def run(
     load: Callable[[], Settings],
     wait_for_drain: Callable[[], Awaitable[object]],
     announce: Callable[[ServiceUrls], None],
-    app: Framework | None = None,
+    app: ASGIFramework | None = None,
     share_port: bool = False,
 ) -> None:
     """Run *service* until `wait_for_drain()` returns.

@@ -29,8 +29,11 @@ class BadgeClientError(Exception):
 
     def __init__(self, call: str, reason: str) -> None:
         super().__init__(call, reason)
-        self.call, self.reason = call, reason
-        self.attempts, self.elapsed, self.may_have_effect = 1, 0.0, False
+        self.call: str = call
+        self.reason: str = reason
+        self.attempts: int = 1
+        self.elapsed: float = 0.0
+        self.may_have_effect: bool = False
         self.idempotency_key: str | None = None
         self.lines: Sequence[NotifyResponse | ProblemDocument] = ()
 
@@ -58,7 +61,8 @@ class UnexpectedResponse(BadgeClientError):  # noqa: N818, named after the condi
 
     def __init__(self, call: str, reason: str, *, status: int, media_type: str) -> None:
         super().__init__(call, reason)
-        self.status, self.media_type = status, media_type
+        self.status: int = status
+        self.media_type: str = media_type
 
 
 class ProblemResponse(BadgeClientError):  # noqa: N818, named after the condition
@@ -72,7 +76,8 @@ class ProblemResponse(BadgeClientError):  # noqa: N818, named after the conditio
     ) -> None:
         text = f"{problem.status} {problem_name(problem)}: {problem.detail}"
         super().__init__(call, text)
-        self.problem, self.retry_after = problem, retry_after
+        self.problem: ProblemDocument = problem
+        self.retry_after: float = retry_after
 
     @property
     def status(self) -> int:
