@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from .. import requires_extra
 from .errors import StreamEnded
 from .event_source import EventSource
+from .http_clients import AsyncHttpClient, HttpClient
 from .http_source import OnComment, OnState
 from .subscriptions import IDLE_TIMEOUT, RETRY_STATUSES, connect, connect_sync
 
@@ -18,7 +19,9 @@ with requires_extra("client"):
 __all__ = [
     "IDLE_TIMEOUT",
     "RETRY_STATUSES",
+    "AsyncHttpClient",
     "EventSource",
+    "HttpClient",
     "OnComment",
     "OnState",
     "StreamEnded",

@@ -13,6 +13,7 @@ from .. import requires_extra
 from .async_driver import AsyncDriver
 from .cancellation import CancellationToken
 from .event_source import EventSource
+from .http_clients import AsyncHttpClient, HttpClient
 from .http_source import HttpSource, OnComment, OnState, RequestOptions
 from .sync_driver import SyncDriver
 
@@ -20,7 +21,6 @@ with requires_extra("client"):
     import anyio
 
 if TYPE_CHECKING:
-    import httpx
     import httpx2
 
 IDLE_TIMEOUT = 60.0
@@ -31,7 +31,7 @@ RETRY_STATUSES = frozenset({502, 503, 504})
 
 
 def connect(
-    client: httpx2.AsyncClient | httpx.AsyncClient,
+    client: AsyncHttpClient,
     url: str,
     *,
     method: str = "GET",
@@ -99,7 +99,7 @@ def connect(
 
 
 def connect_sync(
-    client: httpx2.Client | httpx.Client,
+    client: HttpClient,
     url: str,
     *,
     method: str = "GET",

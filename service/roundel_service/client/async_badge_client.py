@@ -29,8 +29,7 @@ from .notification import Notification
 from .transport import Credential, ItemState, target_of
 
 if TYPE_CHECKING:
-    import httpx
-    import httpx2
+    from roundel_adapters.client import AsyncHttpClient
 
 
 @final
@@ -59,7 +58,7 @@ class AsyncBadgeClient:
         token: Credential | None = None,
         timeout: float = TIMEOUT,
         max_retries: int = MAX_RETRIES,
-        client: httpx2.AsyncClient | httpx.AsyncClient | None = None,
+        client: AsyncHttpClient | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
         self._transport = AsyncTransport(

@@ -12,8 +12,9 @@ from .exchange import Answer, Exchange, Loss
 from .transport import MAX_RESPONSE, Target, async_client, outcome_of, timeout_after
 
 if TYPE_CHECKING:
-    import httpx
     import httpx2
+
+    from roundel_adapters.client import AsyncHttpClient
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class AsyncTransport:
         self,
         target: Target,
         *,
-        client: httpx2.AsyncClient | httpx.AsyncClient | None,
+        client: AsyncHttpClient | None,
         timeout: float,
         max_retries: int,
         random: Callable[[], float],

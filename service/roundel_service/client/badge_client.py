@@ -30,8 +30,7 @@ from .sync_transport import SyncTransport
 from .transport import Credential, ItemState, target_of
 
 if TYPE_CHECKING:
-    import httpx
-    import httpx2
+    from roundel_adapters.client import HttpClient
 
 
 @final
@@ -62,7 +61,7 @@ class BadgeClient:
         token: Credential | None = None,
         timeout: float = TIMEOUT,
         max_retries: int = MAX_RETRIES,
-        client: httpx2.Client | httpx.Client | None = None,
+        client: HttpClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random.random,

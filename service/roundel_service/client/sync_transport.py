@@ -10,8 +10,9 @@ from .exchange import Answer, Exchange, Loss
 from .transport import MAX_RESPONSE, Target, outcome_of, sync_client, timeout_after
 
 if TYPE_CHECKING:
-    import httpx
     import httpx2
+
+    from roundel_adapters.client import HttpClient
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ class SyncTransport:
         self,
         target: Target,
         *,
-        client: httpx2.Client | httpx.Client | None,
+        client: HttpClient | None,
         timeout: float,
         max_retries: int,
         clock: Callable[[], float],
