@@ -79,6 +79,8 @@ def connect(
             seconds until the next request.
         on_comment: Called with each comment, in its order among the events.
     """
+    if not hasattr(client, "aclose"):
+        raise TypeError(f"expected an AsyncClient, got {client!r}: use connect_sync()")
     http = cast("httpx2.AsyncClient", client)
     make_source = partial(
         HttpSource,
@@ -126,6 +128,8 @@ def connect_sync(
     connection renews it, and `close()` ends the connection for all its requests: use a
     client with ``http2=True`` for one stream only.
     """
+    if hasattr(client, "aclose"):
+        raise TypeError(f"expected a Client, got {client!r}: use connect()")
     http = cast("httpx2.Client", client)
     make_source = partial(
         HttpSource,

@@ -66,6 +66,15 @@ def test_same_arguments():
         assert one.name == "on_state" or one.default == other.default
 
 
+@LIBRARIES
+def test_client_of_the_other_kind(library):
+    """A client of the other kind is an error at once, which names the function."""
+    with library.Client() as client, pytest.raises(TypeError, match="connect_sync"):
+        connect(client, URL)
+    with pytest.raises(TypeError, match=r"use connect\(\)"):
+        connect_sync(library.AsyncClient(), URL)
+
+
 # What the thread waits for: the scheme, the response, and the function that blocks.
 WAITS = {
     "response": ("http", b"", "read"),
