@@ -11,7 +11,17 @@ import httpx2
 import pytest
 import trio
 
-from support.examples import EXAMPLES, Reader, cases, is_event, running
+from browser.conftest import browser, context, page
+from support.examples import (
+    EXAMPLES,
+    Reader,
+    cases,
+    commands_of,
+    is_event,
+    running,
+)
+
+__all__ = ["browser", "context", "page"]  # Fixtures are found by their names.
 
 MAX_LINES = {"quart_trio_app.py": 35}
 """The lines of code of an example, 30 by default. This one has its server."""
@@ -79,3 +89,20 @@ async def test_screen(command, lacking, tmp_path):
     assert ["0", "1"] == cut.data_of("badge") == steady.data_of("badge")
     assert "100" == cut.data_of("job")[-1] == steady.data_of("job")[-1]
     assert status in (0, -signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["asgi_app.py"])
+def test_screen_in_a_browser(name, lacking, tmp_path, page):
+    """A page shows the job as it runs, and the same numbers and lines when reloaded."""
+    with running(commands_of(name)[0], lacking, tmp_path) as example:
+        page.goto(example.url)
+        page.wait_for_function("() => badge.textContent === '0'")
+        page.click("#run")
+        page.wait_for_function("() => job.value > 0")
+        page.wait_for_function("() => badge.textContent === '1'")
+        page.reload()
+        page.wait_for_function("() => badge.textContent === '1' && job.value === 100")
+        page.wait_for_function("() => tail.textContent.endsWith('100 % done\\n')")
+
+        assert 10 == len(page.inner_text("#tail").splitlines())
