@@ -1,8 +1,9 @@
-"""One event of a topic: made when needed, encoded once, shared by all subscribers."""
+"""One event of a topic: encoded once and shared, or made for each subscriber."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias, final
 
 import attrs
@@ -20,8 +21,9 @@ EventOrFactory: TypeAlias = Event | Callable[[], Event]
 class Delta:
     """An event whose content depends on the offset that its subscriber had before.
 
-    *make* makes it for that offset. Subscribers of one topic usually have the same
-    one, so that it is made once.
+    *make* makes it for that offset, each time that it is sent. Live subscribers, who
+    have the same offset, share one. So a history keeps no content of a delta: a replay
+    has what *make* returns by then.
     """
 
     make: Callable[[int], Event]
@@ -33,8 +35,8 @@ class EncodedEvent:
     """An event at its position, encoded once for all subscribers.
 
     An `Event` is encoded by the constructor, so that the publisher gets the error if it
-    cannot be encoded. A factory or a `Delta` is called when its bytes are needed; the
-    *type* of the event is known after that.
+    cannot be encoded. A factory is called when its bytes are needed; the *type* of the
+    event is known after that. A `Delta` has no bytes before `rebased_on()`.
     """
 
     _source: EventOrFactory | Delta | None
@@ -44,6 +46,8 @@ class EncodedEvent:
     _chunk: bytes = attrs.field(default=b"", init=False)
     _fields_size: int = attrs.field(init=False)
     type: str = attrs.field(init=False)
+    size: int = attrs.field(default=0, init=False)
+    """Bytes that count towards the bound of a history, which sets it."""
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self._source, Event):
@@ -53,11 +57,10 @@ class EncodedEvent:
     def rebased_on(self, previous: Position | None) -> EncodedEvent:
         """Return the event for a subscriber whose last position was *previous*."""
         delta = self._source
-        if not isinstance(delta, Delta) or previous is None:
+        if not isinstance(delta, Delta):
             return self
-        if previous.offset == self._base_offset:
-            return self
-        return EncodedEvent(delta, self.position, self.time, previous.offset)
+        offset = self._base_offset if previous is None else previous.offset
+        return EncodedEvent(partial(delta.make, offset), self.position, self.time)
 
     def _encode(self, event: Event) -> None:
         if event.id is not None:
@@ -72,12 +75,9 @@ class EncodedEvent:
     def chunk(self) -> bytes:
         """The bytes for a subscriber of this topic alone, id line included."""
         if not self._chunk:
-            if isinstance(self._source, Delta):
-                self._encode(self._source.make(self._base_offset))
-            else:
-                assert callable(self._source)
-                self._encode(self._source())
-                self._source = None
+            assert callable(self._source)
+            self._encode(self._source())
+            self._source = None
         return self._chunk
 
     def chunk_with_cursor(self, cursor: Cursor) -> bytes:

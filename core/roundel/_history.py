@@ -151,7 +151,9 @@ class History:
             now = self._time_without_clock()
         position = self._next_position(offset)
         encoded = EncodedEvent(event, position, now, self._last_event_offset)
-        size = 0 if self._max_bytes is None else len(encoded.chunk)
+        if self._max_bytes is not None:
+            # The size of a delta stays as it is now, so that the sum is right.
+            encoded.size = len(encoded.rebased_on(None).chunk)
         self._move_head(position, snapshot)
         self._last_event_offset = position.offset
         if self._capacity == 0:
@@ -161,7 +163,7 @@ class History:
         if self._ring is None:
             self._ring = []
         self._ring.append(encoded)
-        self._bytes += size
+        self._bytes += encoded.size
         self._evict(now)
         return position
 
@@ -226,8 +228,9 @@ class History:
         It is the answer of `since()` for a live subscriber, at a lower cost. `None`
         means "call `since()`": none, several or lost events.
         """
-        # Streams that have sent the same event hold the same position object.
-        if position is not self._cached_position:
+        # Streams that have sent the same event hold the same position object, and those
+        # that resumed at the same one hold an equal one.
+        if position is not self._cached_position and position != self._cached_position:
             self._cached_event = None
             if event := self._single_encoded_event(position):
                 event = event.rebased_on(position)
@@ -307,8 +310,7 @@ class History:
             or (self._max_bytes is not None and self._bytes > self._max_bytes)
             or ring[count].time + self._retention <= now
         ):
-            if self._max_bytes is not None:
-                self._bytes -= len(ring[count].chunk)
+            self._bytes -= ring[count].size
             count += 1
         if count:
             self._evicted_offset = ring[count - 1].position.offset

@@ -7,6 +7,7 @@ the garbage collector need not scan the responses of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Annotated, Any, TypeAlias, final, get_args
 
@@ -15,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .domain.badge import Badge
 from .domain.changes import Added, Flagged, RemovalReason, Removed, Step
-from .domain.items import Item
+from .domain.items import Item, without_flags
 
 NonNegative = Annotated[int, Meta(ge=0)]
 Version = Annotated[int, Meta(ge=0, description="A version of the mailbox.")]
@@ -151,17 +152,27 @@ def item_document(item: Item) -> ItemDocument:
     return ItemDocument(*_item_fields(item))
 
 
-def step_document(step: Step) -> StepDocument:
-    """Return the JSON document of one step of a change."""
-    if isinstance(step, Added):
-        return AddStep(item_document(step.item))
-    return id_step_document(step)
-
-
-def id_step_document(step: Flagged | Removed) -> SetStep | RemoveStep:
+def step_document(step: Flagged | Removed) -> SetStep | RemoveStep:
     """Return the JSON document of a step that names its items by their ids."""
     match step:
         case Flagged(ids, flags):
             return SetStep(list(ids), **flags)
         case Removed(ids, reason):
             return RemoveStep(list(ids), reason)
+
+
+def step_documents(
+    steps: Iterable[Step], items: Mapping[str, Item]
+) -> list[StepDocument]:
+    """Return the JSON documents of the *steps* of a change, with the text of *items*.
+
+    An item has the text that it has now, and no flag, because later changes set them.
+    An item that is gone is left out.
+    """
+    documents: list[StepDocument] = []
+    for step in steps:
+        if not isinstance(step, Added):
+            documents.append(step_document(step))
+        elif (item := items.get(step.id)) is not None and item.seq == step.seq:
+            documents.append(AddStep(item_document(without_flags(item))))
+    return documents

@@ -146,11 +146,33 @@ async def test_replayed_changes_equal_delivered_ones(autojump_clock, world):
         await events_so_far(stream)
         item = (await world.notify(key="k"))["item"]
         await world.do(read=[item])
-        await world.notify(key="k")
+        await world.notify(key="other")
         live = await events_so_far(stream)
     _, replayed = await resume(world, "items", start)
 
     assert live == replayed
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["no-stream", "another-stream"])
+async def test_replay_has_no_text_of_an_item_that_is_gone(autojump_clock, world, kept):
+    """A replayed `add` of an item that is gone is left out; its `remove` follows."""
+    start = await current_cursor(world)
+    target = "/v1/stream?level=items"
+    async with world.user("alice" if kept else "bob").stream(target) as other:
+        gone = (await world.notify(key="k", title="a text that was retracted"))["item"]
+        await events_so_far(other)
+        await world.do(read=[gone])
+        await world.notify(key="k")
+        held = (await world.notify())["item"]
+        await world.do(read=[held])
+        _, replayed = await resume(world, "items", start)
+
+    steps = [data(change)["ops"] for change in replayed]
+    assert [[], [{"set": [gone], "read": True, "seen": True}]] == steps[:2]
+    assert {"remove": [gone], "reason": "replaced"} == steps[2][0]
+    assert (held, False) == (steps[3][0]["add"]["id"], steps[3][0]["add"]["read"])
+    assert [1, 0, 1, 2, 1] == [data(change)["badge"]["unread"] for change in replayed]
+    assert "a text that was retracted" not in repr(replayed)
 
 
 @pytest.mark.parametrize(

@@ -72,24 +72,24 @@ def test_several_topics() -> None:
 
 
 def test_delta_is_made_for_the_previous_position() -> None:
-    """A delta is made once for the base offset, and again for any other offset."""
-    made: list[int] = []
+    """A delta is made for the offset of each subscriber, or for the base offset."""
+    event = EncodedEvent(Delta(lambda base: Event(f"from {base}")), POSITION, 7.0, 1)
+    one, two, new = map(event.rebased_on, (Position("e", 1), Position("e", 2), None))
 
-    def make(base: int) -> Event:
-        made.append(base)
-        return Event(f"from {base}")
+    assert b"data: from 1\nid: e.3\n\n" == one.chunk == new.chunk
+    assert b"data: from 2\nid: e.3\n\n" == two.chunk
+    assert (POSITION, 7.0) == (two.position, two.time)
 
-    event = EncodedEvent(Delta(make), POSITION, 7.0, base_offset=1)
-    same = [
-        event.rebased_on(previous).chunk
-        for previous in (Position("e", 1), None, Position("e", 1))
-    ]
-    other = event.rebased_on(Position("e", 2))
 
-    assert [b"data: from 1\nid: e.3\n\n"] * 3 == same
-    assert b"data: from 2\nid: e.3\n\n" == other.chunk
-    assert (POSITION, 7.0) == (other.position, other.time)
-    assert [1, 2] == made
+def test_delta_keeps_no_content() -> None:
+    """A delta that is sent again has the content that it would have by then."""
+    contents = ["a text"]
+    event = EncodedEvent(Delta(lambda base: Event(contents[0])), POSITION, 7.0)
+    before = event.rebased_on(None)
+
+    assert b"data: a text\nid: e.3\n\n" == before.chunk is before.chunk
+    contents[0] = "nothing"
+    assert b"data: nothing\nid: e.3\n\n" == event.rebased_on(None).chunk
 
 
 def test_event_is_the_same_for_all() -> None:

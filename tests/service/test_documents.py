@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import msgspec
 import pytest
 
@@ -10,6 +11,7 @@ from roundel_service.documents import (
     encode_json,
     item_document,
     step_document,
+    step_documents,
 )
 from roundel_service.domain.badge import Badge, Count
 from roundel_service.domain.changes import Added, Flagged, Removed
@@ -49,7 +51,6 @@ def test_item():
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        pytest.param(Added(ITEM), f'{{"add":{ITEM_JSON}}}', id="add"),
         pytest.param(
             Flagged({"1": "a", "2": "b"}, {"read": True, "seen": True}),
             '{"set":["1","2"],"read":true,"seen":true}', id="some flags",
@@ -67,6 +68,25 @@ def test_item():
 def test_step(step, expected):
     """A step names its ids and flags; a flag that it leaves alone is absent."""
     assert expected == encoded(step_document(step))
+    assert f"[{expected}]" == encoded(step_documents([step], {}))
+
+
+FLAGS_OFF = attrs.evolve(ITEM, seen=False, read=False, archived=False)
+
+
+@pytest.mark.parametrize(
+    ("added", "held", "expected"),
+    [
+        pytest.param(Added("i", "c", 3), {"i": ITEM}, FLAGS_OFF, id="held"),
+        pytest.param(Added("i", "c", 3), {}, None, id="gone"),
+        pytest.param(Added("i", "c", 2), {"i": ITEM}, None, id="came again"),
+    ],
+)
+def test_added_item(added, held, expected):
+    """An added item has the text that it has now, without flags, or is left out."""
+    add = [] if expected is None else [{"add": item_document(expected)}]
+
+    assert encoded(add) == encoded(step_documents([added], held))
 
 
 @pytest.mark.parametrize(

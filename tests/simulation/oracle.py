@@ -9,7 +9,7 @@ import attrs
 
 from roundel_service.domain.badge import Badge
 from roundel_service.domain.changes import Added, Change, Flagged, Removed
-from roundel_service.domain.items import Item
+from roundel_service.domain.items import Item, without_flags
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record
 
@@ -57,18 +57,22 @@ def one_by_one(before: Record | None, after: Record) -> list[Record]:
     steps, mailbox = [], before.mailbox
     for number, change in enumerate(after.changes[:-1], 1):
         if change.badge.epoch == mailbox.epoch and change.v == mailbox.v + 1:
-            mailbox = _changed(mailbox, change)
+            mailbox = _changed(mailbox, change, after.mailbox)
             steps.append(Record(mailbox, after.changes[:number]))
     return [*steps, after]
 
 
-def _changed(mailbox: Mailbox, change: Change) -> Mailbox:
-    """Return the items of a page after *change*, without gauges."""
+def _changed(mailbox: Mailbox, change: Change, newest: Mailbox) -> Mailbox:
+    """Return the items of a page after *change*, without gauges.
+
+    Every item of a change is still in the *newest* mailbox: an engine reports at most
+    one operation, after an expiry.
+    """
     items = dict(mailbox.items)
     for step in change.steps:
         match step:
-            case Added(item):
-                items[item.id] = item
+            case Added(name):
+                items[name] = without_flags(newest.items[name])
             case Flagged(ids, flags):
                 items |= {name: attrs.evolve(items[name], **flags) for name in ids}
             case Removed(ids):
@@ -87,6 +91,7 @@ class Oracle:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], Mailbox] = {}
+        self._newest: dict[str, Mailbox] = {}
         self._counted: dict[tuple[object, ...], Numbers] = {}
         self.unsafe: list[str] = []
 
@@ -95,6 +100,8 @@ class Oracle:
         mailbox = record.mailbox
         at = (mailbox.epoch, mailbox.v)
         before = self._known.setdefault(at, mailbox)
+        if mailbox.v >= self._newest.setdefault(mailbox.epoch, mailbox).v:
+            self._newest[mailbox.epoch] = mailbox
         if before is not mailbox and _state(before) != _state(mailbox):
             self.unsafe.append(f"two states at {at}")
         badge = record.badge
@@ -112,16 +119,23 @@ class Oracle:
             self.unsafe.append(f"a page shows {counts_of_page(page.badge)} at {at}")
 
     def agrees(self, page: Page, at: tuple[str, int]) -> bool:
-        """Return whether *page* shows the correct state of version *at*."""
+        """Return whether *page* shows the correct state of version *at*.
+
+        A replay leaves out items that are gone by now.
+        """
         mailbox, categories = self._known[at], page.view.categories
         if page.badge is None or counts_of_page(page.badge) != self._count(
             at, categories
         ):
             return False
-        return page.view.level == "badge" or _page_items(page) == _item_states(
+        if page.view.level == "badge":
+            return True
+        left = self._newest[mailbox.epoch].items
+        return _page_items(page) == _item_states(
             item
             for item in mailbox.items.values()
-            if categories is None or item.category in categories
+            if (categories is None or item.category in categories)
+            and (item.id in page.items or item.id in left)
         )
 
     def _count(self, at: tuple[str, int], only: frozenset[str] | None) -> Numbers:

@@ -8,7 +8,7 @@ import msgspec
 
 from roundel_service.documents import badge_document, item_document, step_document
 from roundel_service.domain.badge import Badge
-from roundel_service.domain.changes import Step
+from roundel_service.domain.changes import Added, Step
 from roundel_service.domain.items import Item
 
 
@@ -19,5 +19,7 @@ def document(value: Badge | Item | Step) -> dict[str, Any]:
             return msgspec.to_builtins(badge_document(value))
         case Item():
             return msgspec.to_builtins(item_document(value))
+        case Added():
+            return {"add": {"id": value.id, "category": value.category}}
         case _:
             return msgspec.to_builtins(step_document(value))

@@ -198,11 +198,12 @@ class Client:
                 assert item["id"] not in self.items
                 self.items[item["id"]] = item
             case {"set": ids, **flags}:
-                for item_id in ids:
+                # A replay leaves out items that are gone by now.
+                for item_id in filter(self.items.__contains__, ids):
                     self.items[item_id].update(flags)
             case {"remove": ids}:
                 for item_id in ids:
-                    del self.items[item_id]
+                    self.items.pop(item_id, None)
 
     @property
     def unread(self) -> int:

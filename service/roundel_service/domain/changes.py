@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias, final
 import attrs
 
 from .badge import Badge
-from .items import Item
 
 RemovalReason: TypeAlias = Literal["expired", "evicted", "retracted", "replaced"]
 
@@ -18,9 +17,14 @@ Categories: TypeAlias = frozenset[str]
 @final
 @attrs.frozen
 class Added:
-    """An item was added."""
+    """An item appeared, with *seq*; its text is in the mailbox alone.
 
-    item: Item
+    So no change has the text of an item that is gone.
+    """
+
+    id: str
+    category: str
+    seq: int
 
 
 @final
@@ -47,7 +51,7 @@ Step: TypeAlias = Added | Flagged | Removed
 def filter_step(step: Step, categories: Categories) -> Step | None:
     """Return the part of *step* in *categories*, or `None`."""
     if isinstance(step, Added):
-        return step if step.item.category in categories else None
+        return step if step.category in categories else None
     ids = {id_: name for id_, name in step.ids.items() if name in categories}
     return attrs.evolve(step, ids=ids) if ids else None
 

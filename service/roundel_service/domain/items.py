@@ -55,6 +55,13 @@ class Item:
         return self.count_key is not None
 
 
+def without_flags(item: Item) -> Item:
+    """Return *item* as it appeared."""
+    if not (item.seen or item.read or item.archived):
+        return item
+    return attrs.evolve(item, seen=False, read=False, archived=False)
+
+
 def total_size(items: Iterable[Item]) -> int:
     """Return the sum of the sizes of *items* in bytes."""
     return sum([item.size for item in items])

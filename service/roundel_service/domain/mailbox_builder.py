@@ -86,7 +86,7 @@ class MailboxBuilder:
         self.size += item.size
         if item.expires_at is not None:
             self.expires_at = min(self.expires_at, item.expires_at)
-        self.steps.append(Added(item))
+        self.steps.append(Added(item.id, item.category, item.seq))
 
     def _remove(self, items: Iterable[Item], reason: RemovalReason) -> None:
         ids = {}

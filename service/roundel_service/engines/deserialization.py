@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, final
 
@@ -99,7 +98,9 @@ class _ResultRow(_Row):
 
 @final
 class _AddedRow(_Row, tag="add"):
-    item: _ItemRow
+    id: str
+    category: str
+    seq: _Version
 
 
 @final
@@ -191,7 +192,7 @@ def _decode(
     if len(by_id) < len(by_seq) or (by_seq and by_seq[-1].seq > mailbox.v):
         raise RecordDecodeError("items with the same id, or newer than the mailbox")
     rows = _consecutive(mailbox.epoch, mailbox.v, changes)
-    return Record(mailbox, ChangeLog(rows, partial(_change, known=by_id)))
+    return Record(mailbox, ChangeLog(rows, _change))
 
 
 def decode_mailbox(
@@ -227,8 +228,7 @@ def _consecutive(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
     """
     by_v = {}
     for row in rows:
-        row_epoch, row_v, *_, steps = _change_row(row)
-        _check_depth(row, [s.item for s in steps if isinstance(s, _AddedRow)])
+        row_epoch, row_v, *_ = _change_row(row)
         if row_epoch == epoch:
             by_v[row_v] = row
     if by_v and max(by_v) != v:
@@ -256,7 +256,7 @@ def _check_depth(row: str, values: object) -> None:
         raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
 
 
-def _item_from_row(values: _ItemRow, flags: int = 0) -> Item:
+def _item_from_row(values: _ItemRow, flags: int) -> Item:
     fields: dict[str, Any] = dict(zip(ITEM_FIELDS, values, strict=True))
     if flags:
         fields |= {name: bool(flags & bit) for name, bit in FLAGS.items()}
@@ -271,11 +271,11 @@ def _result(text: str) -> IdempotentResult:
     )
 
 
-def _change(row: str, known: Mapping[str, Item]) -> Change:
+def _change(row: str) -> Change:
     epoch, v, more, by, operation, caller, time, op_id, steps = _change_row(row)
     return Change(
         v=v,
-        steps=tuple(_step(known, step) for step in steps),
+        steps=tuple(map(_step, steps)),
         badge=_badge(epoch, v, more, by),
         operation=operation,
         by=caller,
@@ -284,22 +284,14 @@ def _change(row: str, known: Mapping[str, Item]) -> Change:
     )
 
 
-def _step(known: Mapping[str, Item], row: _StepRow) -> Step:
+def _step(row: _StepRow) -> Step:
     match row:
-        case _AddedRow(item=values):
-            item = known.get(values[0])
-            # Usually the mailbox has the same item, which then needs no second copy.
-            if item is not None and item.seq == values[1] and not _has_flags(item):
-                return Added(item)
-            return Added(_item_from_row(values))
+        case _AddedRow(id=item, category=category, seq=seq):
+            return Added(item, category, seq)
         case _FlaggedRow(ids=ids, flags=flags):
             return Flagged(ids, flags)
         case _RemovedRow(ids=ids, reason=reason):
             return Removed(ids, reason)
-
-
-def _has_flags(item: Item) -> bool:
-    return item.seen or item.read or item.archived
 
 
 def _badge(epoch: str, v: int, more: bool, by: _Counts) -> Badge:

@@ -35,8 +35,10 @@ from ..domain.operations import Retract
 from ..domain.record import Record
 from .deserialization import ITEM_FIELDS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the rows. An engine converts or rejects another version.
+
+In version 1 a change had the text of the items that it added.
 
 A field can be added at the end of a row with a default in `deserialization`. An earlier
 version of the service reads such a row as damaged.
@@ -111,7 +113,7 @@ def _possibly_changed(
 
 
 def _item_ids(step: Step) -> Iterable[str]:
-    return (step.item.id,) if isinstance(step, Added) else step.ids
+    return (step.id,) if isinstance(step, Added) else step.ids
 
 
 def _new_results(
@@ -191,8 +193,8 @@ def _badge_fields(badge: Badge) -> tuple[int, bool, dict[str, tuple[int, int]]]:
 
 def _step_fields(step: Step) -> tuple[Any, ...]:
     match step:
-        case Added(item):
-            return ("add", _item_fields(item))
+        case Added():
+            return ("add", step.id, step.category, step.seq)
         case Flagged(ids, flags):
             return ("set", ids, flags)
         case Removed(ids, reason):

@@ -16,7 +16,7 @@ from ..documents import (
     Time,
     Version,
     badge_document,
-    id_step_document,
+    step_document,
 )
 from ..domain.changes import Added, Change, Step
 from ..domain.items import Item
@@ -134,5 +134,5 @@ def _operation(change: Change) -> ExplainedOperation:
 
 def _step(step: Step) -> ExplainedStep:
     if isinstance(step, Added):
-        return ExplainedAddStep(step.item.id)
-    return id_step_document(step)
+        return ExplainedAddStep(step.id)
+    return step_document(step)

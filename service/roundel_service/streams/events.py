@@ -5,7 +5,7 @@ The OpenAPI document is generated from the same types.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias, final
 
 import msgspec
@@ -22,7 +22,7 @@ from ..documents import (
     badge_document,
     encode_json,
     item_document,
-    step_document,
+    step_documents,
 )
 from ..domain.badge import Badge
 from ..domain.changes import Categories, Change
@@ -149,13 +149,16 @@ def snapshot_event(mailbox: Mailbox, categories: Categories | None) -> Event:
     return _event("snapshot", data)
 
 
-def change_event(change: Change, previous: int) -> Event:
-    """Return the change of one version; *previous* was the version sent before."""
+def change_event(change: Change, items: Mapping[str, Item], previous: int) -> Event:
+    """Return the change of one version; *previous* was the version sent before.
+
+    *items* are those of the newest mailbox, which has the text of added items.
+    """
     data = ChangeData(
         epoch=change.badge.epoch,
         from_=previous,
         v=change.v,
-        ops=[step_document(step) for step in change.steps],
+        ops=step_documents(change.steps, items),
         badge=badge_document(change.badge),
         op_id=UNSET if change.op_id is None else change.op_id,
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Literal, TypeAlias, final
 
 import attrs
 import trio
 
-from roundel import Delta, History
+from roundel import Delta, Event, History
 
 from ..domain.badge import Badge, badge_from_counts
 from ..domain.changes import Change
+from ..domain.items import Item
 from ..domain.record import Record
 from . import events
 
@@ -33,6 +34,21 @@ class View:
 
 
 @final
+@attrs.define(eq=False)
+class _NewestItems:
+    """Makes the events of changes, with the text that their items have now.
+
+    It is an object of its own, because events that refer to their view history would
+    keep it alive until a collection of cycles.
+    """
+
+    items: Mapping[str, Item]
+
+    def change_event(self, change: Change, previous: int) -> Event:
+        return events.change_event(change, self.items, previous)
+
+
+@final
 class ViewHistory:
     """Holds the event history of one view, while a subscriber references it.
 
@@ -40,13 +56,16 @@ class ViewHistory:
     *badge* is the view's badge at the head of the history.
     """
 
-    __slots__ = ("__weakref__", "appended", "appended_at", "badge", "history", "view")
+    __slots__ = (
+        "__weakref__", "_newest", "appended", "appended_at", "badge", "history", "view",
+    )  # fmt: skip
 
     def __init__(self, view: View, record: Record, *, change_log_size: int) -> None:
         self.view: View = view
         self.appended: int = 0
         self.appended_at: float = trio.current_time()
         self.badge: Badge = record.badge.filter(view.categories)
+        self._newest = _NewestItems(record.mailbox.items)
         mailbox, changes = record.mailbox, record.changes
         replays = view.level == "items" and bool(changes)
         oldest = mailbox.v - len(changes)
@@ -64,6 +83,7 @@ class ViewHistory:
         """Append what *record* changed; a new epoch resets the history."""
         mailbox, head = record.mailbox, self.history.head
         previous, self.badge = self.badge, record.badge.filter(self.view.categories)
+        self._newest.items = mailbox.items
         if mailbox.epoch != head.epoch:
             snapshot = self._snapshot(record)
             self.history.reset(mailbox.epoch, offset=mailbox.v, snapshot=snapshot)
@@ -100,7 +120,7 @@ class ViewHistory:
             snapshot = self._snapshot(record) if is_last else None
             filtered = change.filter(self.view.categories)
             if _is_visible_in_view(change, filtered, previous):
-                event = Delta(partial(events.change_event, filtered))
+                event = Delta(partial(self._newest.change_event, filtered))
                 self._append(event, change.v, snapshot)
             else:
                 self.history.advance(offset=change.v, snapshot=snapshot)

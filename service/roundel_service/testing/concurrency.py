@@ -131,7 +131,7 @@ def check_atomic(record: Record) -> None:
     seqs = [item.seq for item in mailbox.items.values()]
     check_equal(list(range(1, mailbox.v + 1)), seqs, "the versions at which items came")
     steps = [step for change in record.changes for step in change.steps]
-    added = [step.item.id for step in steps if isinstance(step, Added)]
+    added = [step.id for step in steps if isinstance(step, Added)]
     ids = list(mailbox.items)[mailbox.v - len(added) :]
     check_equal(ids, added, "the items in the changes")
     with_result = {result.item for result in mailbox.results.values()}

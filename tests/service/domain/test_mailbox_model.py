@@ -6,11 +6,12 @@ equals a naive count, and a page that applies the changes shows the same state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,8 +22,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from roundel_service.documents import step_documents
 from roundel_service.domain.changes import Categories, Change
-from roundel_service.domain.items import MailboxLimits
+from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
@@ -153,7 +155,7 @@ class Page:
         }
         self.badge = document(mailbox.badge.filter(self.only))
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change, items: Mapping[str, Item]) -> None:
         """Apply a change if its filter passes it."""
         filtered = change.filter(self.only)
         badge = document(filtered.badge)
@@ -162,8 +164,8 @@ class Page:
         if filtered.steps or is_different:
             assert self.badge["v"] < badge["v"] == change.v
             self.badge = badge
-        for step in filtered.steps:
-            self.apply_step(document(step))
+        for step in msgspec.to_builtins(step_documents(filtered.steps, items)):
+            self.apply_step(step)
 
     def apply_step(self, step: dict[str, Any]) -> None:
         match step:
@@ -249,7 +251,7 @@ class MailboxStateMachine(RuleBasedStateMachine):
             assert before.v + 1 == self.mailbox.v == applied.change.v
             assert self.mailbox.badge == applied.change.badge
             for page in self.pages:
-                page.apply(applied.change)
+                page.apply(applied.change, self.mailbox.items)
         assert self.mailbox.badge == applied.badge
         return applied
 

@@ -175,7 +175,9 @@ def prepare(connection: sqlite3.Connection, path: Path, durability: Durability) 
             f"{path}: the file system does not support a write-ahead log (WAL): "
             "give another path"
         )
+    # What is deleted must not stay readable in the free space of the file.
     connection.executescript(f"""
+        PRAGMA secure_delete = on;
         PRAGMA synchronous = {durability};
         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
         PRAGMA journal_size_limit = {MAX_WAL_BYTES};

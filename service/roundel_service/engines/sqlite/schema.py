@@ -18,7 +18,7 @@ def _read(name: str) -> str:
 
 APPLICATION: Final = 0x526F756E  # "Roun"
 
-STEPS: Final = (_read("migration_1"), _read("migration_2"))
+STEPS: Final = tuple(_read(f"migration_{number}") for number in (1, 2, 3))
 """Migrations: each creates the next version of the schema from the one before.
 
 If `serialization.FORMAT_VERSION` changes, a migration must convert the rows.

@@ -15,6 +15,10 @@ The timelines are checked once a second, and at once when a transaction finds a 
 of an earlier timeline. At a single server one `XREAD` blocks for all logs, so a write
 arrives within milliseconds. In a cluster an `XREAD` covers one hash slot, and blocking
 reads would need a connection for each, so every log is polled each 50 ms.
+
+Entries contain the text of items. Each node trims every log once a minute to what it
+had read a minute before, so that the text of a retracted item is gone after two
+minutes. A slower node finds a gap.
 """
 
 from __future__ import annotations
@@ -42,6 +46,9 @@ BLOCK_TIME: Final = 1.0
 
 _CHECK_INTERVAL: Final = 1.0
 """Time between two checks of the timelines, in seconds."""
+
+TRIM_INTERVAL: Final = 60.0
+"""Time between two trims of the logs in seconds, and the minimum age of the entries."""
 
 _MAX_ENTRIES: Final = 500
 _POLL_INTERVAL: Final = 0.05
@@ -76,6 +83,7 @@ class LogFollower:
         """Follow the logs until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_checking)
+            nursery.start_soon(self._keep_trimming)
             followed = 0
             while True:
                 for primary in range(followed, self._reader.slots.count):
@@ -98,6 +106,19 @@ class LogFollower:
                 await self.check_timelines()
             except EngineUnavailable:
                 await trio.sleep(_RETRY_DELAY)
+
+    async def _keep_trimming(self) -> None:
+        while True:
+            read_before = dict(self._last_ids)
+            await trio.sleep(TRIM_INTERVAL)
+            commands: list[Command] = [
+                ["XTRIM", self._keys.log(shard), "MINID", f"0-{last + 1}"]
+                for shard, last in read_before.items()
+                # A log that went back is not the one that was read.
+                if last <= self._last_ids[shard]
+            ]
+            # What fails is trimmed a minute later.
+            await self._store.run(commands)
 
     async def check_timelines(self) -> None:
         """Compare timelines and last ids of all logs; raises `EngineUnavailable`."""

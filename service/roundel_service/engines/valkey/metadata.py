@@ -25,6 +25,9 @@ _RETRY_DELAY: Final = 5.0
 LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
 """Version of the keys, then of the rows. Another layout is refused."""
 
+_UPGRADED_LAYOUT: Final = b"1.1"
+"""The layout before, which this version reads and then replaces."""
+
 
 @final
 class IncompatibleLayout(OSError):  # noqa: N818, it names the state of the store
@@ -63,9 +66,12 @@ class StoreMetadata:
             raise EngineUnavailable(
                 f"the store at {self._store.url}: its user lacks {rules}"
             )
+        is_upgrade = found[0] == _UPGRADED_LAYOUT
+        if is_upgrade:
+            found = [None, found[1]]
         if None in found and not _disagrees(found, expected):
             commands: list[Command] = [
-                ["HSETNX", key, "layout", LAYOUT],
+                ["HSET" if is_upgrade else "HSETNX", key, "layout", LAYOUT],
                 ["HSETNX", key, "shards", shards],
                 read,
             ]

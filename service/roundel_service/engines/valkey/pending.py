@@ -53,7 +53,8 @@ class StoredRecord:
     *indexed_at* is when all items were last indexed, in seconds since 1970. The record
     has its changes only if it *is_complete*. If the stored mailbox is damaged, *damage*
     is the error, and the record is the readable part. It *is_rewound* if a
-    later version of the same epoch was stored before.
+    later version of the same epoch was stored before. It *is_outdated* if the next
+    write has to replace all that is stored.
     """
 
     record: Record
@@ -63,6 +64,7 @@ class StoredRecord:
     is_complete: bool = True
     damage: MailboxDamaged | None = None
     is_rewound: bool = False
+    is_outdated: bool = False
 
     @property
     def write_id(self) -> bytes:

@@ -93,7 +93,11 @@ class WritePlanner:
             salvaged = Record(_salvage(stored))
             return self._damaged(user, revision, timeline, error, salvaged)
         loaded = StoredRecord(
-            record=record, revision=revision, timeline=timeline, indexed_at=indexed_at
+            record=record,
+            revision=revision,
+            timeline=timeline,
+            indexed_at=indexed_at,
+            is_outdated=rows.has_texts_in_changes(stored),
         )
         return loaded if transaction.is_complete else loaded.without_changes()
 
@@ -145,7 +149,8 @@ class WritePlanner:
         record, results, damage = self._apply_operations(stored, operations)
         if record is stored.record:
             return PlannedWrite(before=stored, after=stored, results=results)
-        diff, now = serialization.diff(stored.record, record), self.clock()
+        before = None if stored.is_outdated else stored.record
+        diff, now = serialization.diff(before, record), self.clock()
         if damage is not None:
             diff = attrs.evolve(diff, replace=False)  # The content may be repaired.
         is_due = diff.replace or (damage is None and stored.indexed_at + DAY < now)

@@ -8,7 +8,10 @@
 | `i:ID` | an item without its flags |
 | `f:ID` | the flags of an item, absent if it has none |
 | `a:OP_ID` | the result of an idempotent operation |
-| `c:NUMBER` | a change; the number is its version modulo the size of the change log |
+| `d:NUMBER` | a change; the number is its version modulo the size of the change log |
+
+Layout 1.1 had changes with the text of the items, as `c:NUMBER`. They are not read, and
+the next write removes them.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def encode(
     for name, answer in diff.results.items():
         put += (f"a:{name}", serialization.result_row(answer))
     for change in diff.changes:
-        put += (f"c:{change.v % change_log_size}", serialization.change_row(change))
+        put += (f"d:{change.v % change_log_size}", serialization.change_row(change))
     delete = [f"{kind}:{name}" for name in diff.removed for kind in "if"]
     delete += [f"a:{name}" for name in diff.dropped_results]
     if indexed_at is not None:
@@ -65,8 +68,13 @@ def decode(fields: Mapping[str, str]) -> Record:
     return record
 
 
+def has_texts_in_changes(names: Iterable[bytes]) -> bool:
+    """Return whether a hash with fields of these *names* has changes of layout 1.1."""
+    return any(name.startswith(b"c:") for name in names)
+
+
 def _decode(fields: Mapping[str, str]) -> Record:
-    by_kind: dict[str, dict[str, str]] = {kind: {} for kind in "ifac"}
+    by_kind: dict[str, dict[str, str]] = {kind: {} for kind in "ifacd"}
     for field, value in fields.items():
         if field not in _FIXED:
             by_kind[_kind(field)][field[2:]] = value
@@ -76,7 +84,8 @@ def _decode(fields: Mapping[str, str]) -> Record:
         fields["h"],
         items=((row, flags.get(name, 0)) for name, row in items.items()),
         results=by_kind["a"].items(),
-        changes=by_kind["c"].values(),
+        # With changes of layout 1.1 the newest one may be among them.
+        changes=() if by_kind["c"] else by_kind["d"].values(),
     )
     if items.keys() != record.mailbox.items.keys() or flags.keys() - items.keys():
         raise RecordDecodeError("the fields of items disagree with their rows")
@@ -84,7 +93,7 @@ def _decode(fields: Mapping[str, str]) -> Record:
 
 
 def _kind(field: str) -> str:
-    if field[:2] not in ("i:", "f:", "a:", "c:"):
+    if field[:2] not in ("i:", "f:", "a:", "c:", "d:"):
         raise RecordDecodeError("a field of no known kind")
     return field[0]
 

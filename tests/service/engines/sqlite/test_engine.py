@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.operations import DeleteUser, Disconnect, Retract
+from roundel_service.domain.operations import DeleteUser, Disconnect, Notify, Retract
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.sqlite import schema
@@ -254,10 +254,50 @@ async def test_older_schema_is_migrated(path):
     # Schema 1 had no claims.
     execute(path, "DROP TABLE claim; PRAGMA user_version = 1")
     async with running(path) as engine:
-        assert before == await engine.read("alice")
+        assert before.mailbox == (await engine.read("alice")).mailbox
         assert await engine.claim("k", "v", ttl=9) == "v"
 
     assert [(schema.VERSION,)] == fetch_all(path, "PRAGMA user_version")
+
+
+async def test_changes_with_texts_of_an_older_schema(path):
+    """Changes of schema 2, which have the texts of items, are not in the file."""
+    async with running(path) as engine:
+        await put(engine, "alice", note("1"))
+    text = "a text that was retracted"
+    execute(path, f"UPDATE change SET row = '{text}'; PRAGMA user_version = 2")
+    assert text.encode() in path.read_bytes()
+    async with running(path) as engine:
+        record = await engine.read("alice")
+        assert (["1"], 0) == (list(record.mailbox.items), len(record.changes))
+        await put(engine, "alice", note("2"))
+
+    assert text.encode() not in path.read_bytes()
+    async with running(path) as engine:
+        assert [2] == [change.v for change in (await engine.read("alice")).changes]
+
+
+@pytest.mark.parametrize("way", ["retract", "evict", "expire", "delete"])
+async def test_no_stored_text_of_an_item_that_is_gone(path, way):
+    """The text of an item that is gone is nowhere in the file."""
+    text, now = "a text to be gone", [1_000.0]
+    limits = RecordLimits(mailbox=MailboxLimits(items=2))
+    gone = Notify(id="1", category="c", title="t", body=text, source="s", ttl=60.0)
+    async with running(path, limits=limits, clock=lambda: now[0]) as engine:
+        await engine.apply([("alice", gone)])
+        match way:
+            case "retract":
+                await engine.apply([("alice", Retract(source="s"))])
+            case "evict":
+                await put(engine, "alice", note("2"))
+                await put(engine, "alice", note("3"))
+            case "expire":
+                now[0] += 61.0
+                await put(engine, "alice", note("2"))
+            case "delete":
+                await engine.apply([("alice", DeleteUser("another"))])
+
+    assert text.encode() not in path.read_bytes()
 
 
 async def test_epochs_after_a_reboot_without_full_durability(path):

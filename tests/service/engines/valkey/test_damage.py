@@ -114,7 +114,7 @@ MAILBOXES: dict[str, Damage] = {
     **{f"a {kind}": replace(kind) for kind in ("string", "list", "set", "stream")},
 }
 
-KINDS = {"mailbox": "h", "item": "i:", "flags": "f:", "result": "a:", "change": "c:"}
+KINDS = {"mailbox": "h", "item": "i:", "flags": "f:", "result": "a:", "change": "d:"}
 
 
 @pytest.mark.parametrize(("kind", "damage"), DAMAGED_ROWS)

@@ -14,6 +14,7 @@ from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.operations import DeleteUser, Notify, Retract
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import EngineUnavailable
+from roundel_service.engines.valkey import log_follower
 from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.operator import doctor
@@ -231,6 +232,61 @@ def commands(store, name: str) -> int:
     """Return how many commands of this name the store has executed."""
     stats = store.info("commandstats", f"cmdstat_{name}")
     return int(stats.split(",")[0].removeprefix("calls=") or 0)
+
+
+async def test_changes_with_texts_of_an_older_layout(store):
+    """Changes of layout 1.1, which have texts, are not read, and go with a write."""
+    async with run_node(store.url) as node:
+        await node.engine.apply([("alice", notification("1"))])
+        before = await node.engine.read("alice")
+    key = Keys("roundel").user("alice")
+    store.execute("HDEL", key, "d:1")
+    for slot in ("1", "77"):
+        store.execute("HSET", key, f"c:{slot}", "a text that was retracted")
+    store.execute("HSET", "roundel:meta", "layout", "1.1")
+    async with run_node(store.url) as node:
+        assert before.mailbox == (await node.engine.read("alice")).mailbox
+        await node.engine.apply([("alice", notification("2"))])
+        record = await node.engine.read("alice")
+
+    assert "1.2" == store.execute("HGET", "roundel:meta", "layout")
+    assert ["1", "2"] == list(record.mailbox.items)
+    assert [2] == [change.v for change in record.changes]
+    names = store.execute("HKEYS", key)
+    assert ["d:2"] == [name for name in names if name[:2] in ("c:", "d:")]
+
+
+async def test_no_stored_text_of_a_retracted_item(store, monkeypatch):
+    """The text of a retracted item is in no key; it leaves the log in two minutes."""
+    monkeypatch.setattr(log_follower, "TRIM_INTERVAL", 0.05)
+    written = Notify(
+        id="1", category="c", title="t", body="a text to retract", source="s"
+    )
+    async with run_node(store.url) as one, run_node(store.url) as other:
+        await one.engine.apply([("alice", written)])
+        await one.engine.apply([("alice", Retract(source="s"))])
+
+        async def is_gone() -> bool:
+            return not store.execute("EVAL", FIND_TEXT, "0", "a text to retract")
+
+        assert not await is_gone()
+        await eventually(is_gone, "no key has the text")
+        await one.engine.apply([("alice", notification("2"))])
+        await wait_until_consistent(store.url, [one, other])
+
+
+FIND_TEXT = """
+local found = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, content = redis.call('TYPE', key).ok, {}
+  if kind == 'hash' then content = redis.call('HGETALL', key) end
+  if kind == 'stream' then content = redis.call('XRANGE', key, '-', '+') end
+  if string.find(cmsgpack.pack(content), ARGV[1], 1, true) then
+    found[#found + 1] = key
+  end
+end
+return found
+"""
 
 
 async def test_write_too_large_for_the_log(store):

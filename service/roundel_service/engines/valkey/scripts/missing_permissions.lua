@@ -13,6 +13,7 @@ local calls = {
   {'ZADD', key, '0', 'm'}, {'ZRANGEBYLEX', key, '-', '+'}, {'ZREM', key, 'm'},
   {'XADD', key, 'NOMKSTREAM', '*', 'f', ''}, {'XREAD', 'STREAMS', key, '0'},
   {'XREVRANGE', key, '+', '-'}, {'XINFO', 'STREAM', key}, {'DEL', key},
+  {'XTRIM', key, 'MINID', '0'},
 }
 -- The texts of servers and versions differ.
 local function is_about(failure, texts)
