@@ -5,7 +5,8 @@
 For each extra, a fresh environment with the wheel and that extra alone runs the program
 of `programs/` that uses it. In an environment with all extras, pyright counts the
 public names whose type is known, and mypy and pyright check the programs strictly.
-Needs uv, mypy and pyright. `--lowest` installs the lowest versions that extras allow.
+Needs uv, mypy and pyright. `--lowest` installs the lowest versions that extras allow,
+and runs the programs only.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 PROGRAMS = Path(__file__).parent / "programs"
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 PACKAGES = ("roundel", "roundel_adapters", "roundel_service")
 COMPLETENESS = 0.99
 """Least share of public names whose type pyright knows."""
@@ -35,11 +38,14 @@ def main() -> None:
     given = arguments.parse_args()
     extras = extras_of(given.wheel)
     with tempfile.TemporaryDirectory() as folder:
-        for extra in ("", *extras):
-            python = install(Path(folder, extra or "core"), extra, given)
-            run(python, "-I", "-W", "error", program_of(extra))
-            print(f"works alone: {extra or 'the core'}", flush=True)
-        check_types(install(Path(folder, "all"), ",".join(extras), given))
+        for name in ("core", *extras):
+            alone = [name] if name in extras else []
+            python = install(Path(folder, name), alone, given)
+            program = PROGRAMS / f"use_{name.replace('-', '_')}.py"
+            run(python, "-I", "-W", "error", program)
+            print(f"works alone: {name}", flush=True)
+        if not given.lowest:
+            check_types(install(Path(folder, "all"), extras, given))
 
 
 def extras_of(wheel: Path) -> list[str]:
@@ -52,20 +58,17 @@ def extras_of(wheel: Path) -> list[str]:
     return sorted(names - {"test"})
 
 
-def program_of(extra: str) -> Path:
-    return PROGRAMS / f"use_{(extra or 'core').replace('-', '_')}.py"
-
-
-def install(folder: Path, extras: str, given: argparse.Namespace) -> Path:
+def install(folder: Path, extras: Sequence[str], given: argparse.Namespace) -> Path:
     """Make an environment with the wheel and *extras*; return its interpreter."""
     python = folder / "bin" / "python"
-    resolution = "lowest-direct" if given.lowest else "highest"
-    wheel = f"roundel[{extras}] @ {given.wheel.resolve().as_uri()}"
     run("uv", "venv", "--quiet", "--python", given.python, folder)
-    run(
-        *("uv", "pip", "install", "--quiet", "--python", python),
-        *("--resolution", resolution, wheel),
-    )
+    pip_install = ("uv", "pip", "install", "--quiet", "--python", python)
+    if given.lowest:
+        # "Direct" are the requirements of the project, and not those of the wheel.
+        options = [word for extra in extras for word in ("--extra", extra)]
+        run(*pip_install, "--resolution", "lowest-direct", "-r", PROJECT, *options)
+    wheel = given.wheel.resolve().as_uri()
+    run(*pip_install, f"roundel[{','.join(extras)}] @ {wheel}")
     return python
 
 

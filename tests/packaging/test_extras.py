@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from support.extras import EXTRAS, FOLDERS, ROOT, absent_packages, import_errors
 
+HERE = Path(__file__).parent
 FOR_DEVELOPERS = {"test"}
 FOR_USERS = sorted(EXTRAS.keys() - FOR_DEVELOPERS)
 PURE = ("roundel.", "roundel_service.domain.")
@@ -82,3 +84,10 @@ def test_extra_is_enough_for_its_modules(extra, lacking):
 
     assert names
     assert import_errors(names, extra) == {}
+
+
+def test_each_extra_has_a_program():
+    """The check of the wheel runs a program for each extra."""
+    programs = {path.stem for path in (HERE / "programs").glob("*.py")}
+
+    assert {f"use_{extra.replace('-', '_')}" for extra in FOR_USERS} <= programs
