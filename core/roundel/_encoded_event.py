@@ -62,6 +62,15 @@ class EncodedEvent:
         offset = self._base_offset if previous is None else previous.offset
         return EncodedEvent(partial(delta.make, offset), self.position, self.time)
 
+    def with_epoch(self, epoch: str) -> EncodedEvent:
+        """Return the same event at the same offset of another epoch."""
+        position = Position(epoch, self.position.offset)
+        copy = EncodedEvent(self._source, position, self.time, self._base_offset)
+        if self._chunk:
+            copy._fields_size, copy.type = self._fields_size, self.type
+            copy._chunk = self.chunk_with_cursor(Cursor({"": position}))
+        return copy
+
     def _encode(self, event: Event) -> None:
         if event.id is not None:
             raise LocalProtocolError("id: expected none, since the history assigns it")

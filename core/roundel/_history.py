@@ -123,12 +123,31 @@ class History:
         *epoch* may not be longer than the one before, because running streams have
         checked that the old one fits into their cursors.
         """
+        self._check_next_epoch(epoch)
+        self._start_epoch(epoch, offset, snapshot)
+
+    def continue_as(self, epoch: str) -> None:
+        """Start another epoch with the same events, snapshot and offsets.
+
+        This is for a copy, such as the history in a forked process: the copies will
+        have different events at the same offsets. Subscribers of the old epoch get
+        outcome ``"reset"``. *epoch* may not be longer than the one before.
+        """
+        self._check_next_epoch(epoch)
+        self._move_head(Position(check_name(epoch, "epoch"), self.head.offset), None)
+        if self._snapshot is not None:
+            self._snapshot = self._snapshot.with_epoch(epoch)
+        if self._ring is not None:
+            self._ring = [event.with_epoch(epoch) for event in self._ring]
+        if self._max_bytes is not None:
+            self._bytes = sum(len(event.chunk) for event in self._ring or ())
+
+    def _check_next_epoch(self, epoch: str) -> None:
         if epoch == self.head.epoch or len(epoch) > len(self.head.epoch):
             raise LocalProtocolError(
                 f"epoch: expected another, no longer than {self.head.epoch!r}, "
                 f"got {epoch!r}"
             )
-        self._start_epoch(epoch, offset, snapshot)
 
     def append(
         self,

@@ -68,6 +68,23 @@ def test_several_topics() -> None:
     assert CHUNK == event.chunk
 
 
+def test_another_epoch() -> None:
+    """A copy at the same offset of another epoch keeps type and time."""
+    copy = EncodedEvent(Event("x", "kind"), POSITION, 7.0).with_epoch("f")
+
+    assert encode(Event("x", "kind", id="f.3")) == copy.chunk
+    assert (Position("f", 3), 7.0, "kind") == (copy.position, copy.time, copy.type)
+    cursor = Cursor({"a": Position("f", 3)})
+    assert encode(Event("x", "kind", id="a.f.3")) == copy.chunk_with_cursor(cursor)
+
+
+def test_another_epoch_of_a_factory() -> None:
+    """A factory that was not called is called by the copy."""
+    copy = EncodedEvent(lambda: Event("x"), POSITION, 0.0).with_epoch("f")
+
+    assert encode(Event("x", id="f.3")) == copy.chunk
+
+
 # Deltas.
 
 

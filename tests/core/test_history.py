@@ -345,6 +345,59 @@ def test_reset_to(epoch: str) -> None:
     assert 3 == len(replayed_chunks(history, at(0)))
 
 
+# continue_as().
+
+
+@pytest.mark.parametrize("max_bytes", [None, 1_000])
+def test_continue_as(max_bytes: int | None) -> None:
+    """The copy has the same events and snapshot, at positions of another epoch."""
+    history = History("e", snapshot=Event("state 0"), max_bytes=max_bytes)
+    history.append(Event("event 1"), now=0.0)
+    history.continue_as("f")
+    history.append(Event("event 2"), now=0.0)
+
+    assert at(2, "f") == history.head
+    assert "reset" == history.since(at(1), now=0.0).outcome
+    assert ["state 0", "event 1", "event 2"] == [
+        event.chunk.split(b"\n")[0].decode().removeprefix("data: ")
+        for event in history.since(at(1), now=0.0).events
+    ]
+    assert [chunk("event 1", 1, "f"), chunk("event 2", 2, "f")] == replayed_chunks(
+        history, at(0, "f")
+    )
+
+
+def test_continue_as_without_events() -> None:
+    """A history without events and snapshot only changes its head."""
+    history = History("e", offset=3)
+    history.continue_as("f")
+
+    assert at(3, "f") == history.head
+    assert [] == replayed_chunks(history, at(3))
+
+
+@pytest.mark.parametrize("epoch", ["e", "ee", "", "!"])
+def test_continue_as_an_epoch(epoch: str) -> None:
+    """The new epoch must differ and may not be longer than the old one."""
+    history = filled(3)
+    with pytest.raises(LocalProtocolError, match="epoch: expected"):
+        history.continue_as(epoch)
+
+    assert at(3) == history.head
+    assert 3 == len(replayed_chunks(history, at(0)))
+
+
+def test_max_bytes_after_continue_as() -> None:
+    """A shorter epoch makes room for more events."""
+    history = History("ee", max_bytes=3 * len(chunk("event 1", 1)))
+    for number in (1, 2):
+        history.append(Event(f"event {number}"), now=0.0)
+    history.continue_as("e")
+    history.append(Event("event 3"), now=0.0)
+
+    assert 3 == len(replayed_chunks(history, at(0)))
+
+
 # Factories.
 
 
