@@ -2,20 +2,26 @@
 
 Servers tell an application to shut down only after its responses have ended, and a
 stream has no end. uvicorn waits for it for ever. So a drain has its own handler of
-SIGTERM and SIGINT, in front of the server's. It adds them at the first stream, because
-servers set theirs before they serve.
+SIGTERM and SIGINT, in front of the server's. Each stream adds them if the server has
+set its own since the one before.
+
+One handler serves all drains of the process, which it knows by weak references: many
+drains, such as those of a test suite, do not become a chain of handlers.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from random import randrange
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias, final
+from weakref import WeakSet
+
+import attrs
 
 from roundel import CloseMessage, Event
 
@@ -44,14 +50,15 @@ def default_close_message() -> CloseMessage:
 class Drain:
     """Ends all streams of a process at SIGTERM or SIGINT, with a close message.
 
-    The streams run in one event loop of asyncio or trio, or in threads. The server's
-    own signal handlers run after the drain's. Python allows signal handlers in the main
-    thread only: in a server that runs in another thread call `begin()`, and in a server
-    that runs its responses in threads call `handle_signals()` in the main thread.
+    The streams run in one event loop of asyncio or trio, or in threads. Streams of
+    `Topics` can run in several loops. The server's own signal handlers run after the
+    drain's. Python allows signal handlers in the main thread only: in a server that
+    runs in another thread call `begin()`, and in a server that runs its responses in
+    threads call `handle_signals()` in the main thread.
 
     Args:
         close_message: Called for each stream.
-        signals: Whether the first stream in the main thread calls `handle_signals()`.
+        signals: Whether streams in the main thread call `handle_signals()`.
     """
 
     def __init__(
@@ -80,7 +87,8 @@ class Drain:
                 self.close(stream)
             yield
         finally:
-            del self._streams[id(stream)]
+            # A caller may track a stream that its response tracks too.
+            self._streams.pop(id(stream), None)
 
     def begin(self) -> None:
         """Close all streams.
@@ -89,7 +97,8 @@ class Drain:
         thread can call it.
         """
         self.has_begun = True
-        streams = tuple(self._streams.values())
+        # A copy in one step: other threads and finalizers remove streams.
+        streams = self._streams.copy().values()
         for stream, _ in streams:
             self.close(stream)
         for wakeup in {wakeup for _, wakeup in streams}:
@@ -100,31 +109,52 @@ class Drain:
         stream.close(self._close_message())
 
     def handle_signals(self) -> None:
-        """Add the signal handlers, in front of those that the server has set.
+        """Add the signal handlers, in front of the server's own.
 
-        Does nothing in a thread other than the main one, and a second call does
-        nothing. A signal that has no handler in Python is left alone: it ends the
-        process at once.
+        Does nothing in a thread other than the main one. A signal that has no handler
+        in Python is left alone: it ends the process at once.
         """
-        if threading.current_thread() is not threading.main_thread():
-            return
-        self._signals = False
-        for number in _SIGNALS:
-            self._handle_signal(number)
+        if threading.current_thread() is threading.main_thread():
+            _drains.add(self)
+            for number in _SIGNALS:
+                _handle_signal(number)
 
-    def _handle_signal(self, number: signal.Signals) -> None:
-        server_handler: Any = signal.getsignal(number)
-        if callable(server_handler):
-            # ValueError: in the main thread of a subinterpreter.
-            with suppress(ValueError):
-                signal.signal(number, partial(self._on_signal, server_handler))
-
-    def _on_signal(
-        self, server_handler: _Handler, number: int, frame: FrameType | None
-    ) -> None:
-        if self._loop is not None:
-            self._loop.call_soon(self.begin)
-        else:
+    def _on_signal(self) -> None:
+        if self._loop is None or not self._loop.call_soon(self.begin):
             # The interrupted code may hold a lock that `begin()` needs.
             threading.Thread(target=self.begin).start()
-        server_handler(number, frame)
+
+    def _forget_parent(self) -> None:
+        self._streams, self._loop = {}, None
+
+
+_drains: WeakSet[Drain] = WeakSet()
+"""The drains that begin at a signal."""
+
+
+@attrs.frozen
+class _SignalHandler:
+    server_handler: _Handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        for drain in _drains.copy():
+            drain._on_signal()
+        self.server_handler(number, frame)
+
+
+def _handle_signal(number: signal.Signals) -> None:
+    handler: Any = signal.getsignal(number)
+    if callable(handler) and not isinstance(handler, _SignalHandler):
+        # ValueError: in the main thread of a subinterpreter.
+        with suppress(ValueError):
+            signal.signal(number, _SignalHandler(handler))
+
+
+def _forget_parent() -> None:
+    """Forget the streams and the event loop of a process that has forked this one."""
+    for drain in _drains:
+        drain._forget_parent()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_forget_parent)

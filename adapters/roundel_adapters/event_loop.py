@@ -32,12 +32,16 @@ class EventLoop(Protocol):
         """Return the loop's time in seconds; call it in the loop's thread."""
 
     def is_current(self) -> bool:
-        """Return whether the caller runs in this loop."""
+        """Return whether the caller runs in a task of this loop.
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
+        Then an event of the loop can be set. A signal handler can interrupt the loop
+        itself, in its wait for I/O: only `call_soon()` ends that.
+        """
+
+    def call_soon(self, callback: Callable[[], object]) -> bool:
         """Call *callback* in the loop, from any thread and from signal handlers.
 
-        Does nothing if the loop has ended.
+        Returns false if the loop has ended, without a call.
         """
 
     def new_event(self) -> LoopEvent:
@@ -70,13 +74,16 @@ class _AsyncioLoop:
 
     def is_current(self) -> bool:
         try:
-            return asyncio.get_running_loop() is self._loop
+            is_running = asyncio.get_running_loop() is self._loop
+            return is_running and asyncio.current_task() is not None
         except RuntimeError:
             return False
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> bool:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback)
+            return True
+        return False
 
     def new_event(self) -> LoopEvent:
         return asyncio.Event()
@@ -102,14 +109,17 @@ class _TrioLoop:
         import trio
 
         try:
+            trio.lowlevel.current_task()
             return trio.lowlevel.current_trio_token() is self._token
         except RuntimeError:
             return False
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> bool:
         # RunFinishedError is a RuntimeError.
         with suppress(RuntimeError):
             self._token.run_sync_soon(callback)
+            return True
+        return False
 
     def new_event(self) -> LoopEvent:
         import trio
