@@ -111,7 +111,7 @@ class EventStreamBody(ResponseBody):
     async def _timed_chunks(
         self, limit: asyncio.Timeout
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the chunks; the consumer's time with each of them is limited."""
+        """Yield the chunks, and limit the time until the next one is asked for."""
         loop = asyncio.get_running_loop()
         async for chunk in self._chunks:
             limit.reschedule(loop.time() + self.write_timeout)

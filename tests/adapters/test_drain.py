@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import pytest
 from roundel import CloseMessage, Event
 from roundel_adapters.asgi import LAST_WRITE_TIMEOUT, StreamResponse
 from roundel_adapters.drain import Drain, default_close_message
+from roundel_adapters.topics import Topics
 from support.asgi_peer import Page, Peer, all_tasks_wait, approx, on_both_loops, run
 
 
@@ -226,6 +228,88 @@ def test_signal_after_the_loop():
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert [signal.SIGTERM] * 2 == calls
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_signal_after_the_loop_of_an_earlier_stream(backend):
+    """Streams in threads end at a signal, also if an event loop has ended before."""
+    drain = Drain(bye)
+    topics = Topics(signals=False)
+    stream = topics.stream("a")
+    ended = threading.Event()
+
+    class Waker:
+        def wake(self):
+            ended.set()
+
+    async def scenario():
+        async with Page().served(drain=drain):
+            pass
+
+    stream.wakeup.wakers.add(Waker())
+    with handled(signal.SIGTERM, lambda got, frame: None):
+        run(backend, scenario)
+        with drain.track(stream, stream.wakeup):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert ended.wait(10)
+
+    assert b"over" in b"".join(stream.data_to_send(0.0))
+
+
+def test_many_drains_are_one_handler():
+    """Many drains share one handler, which calls the server's once and keeps none."""
+    calls, drains = [], []
+
+    def depth_of_handler(got, frame):
+        calls.append(len(inspect.stack()))
+
+    with handled(signal.SIGTERM, depth_of_handler):
+        for _ in range(2_000):
+            Drain(bye).handle_signals()
+        drains += [Drain(bye), Drain(bye)]
+        for drain in drains:
+            drain.handle_signals()
+            drain.handle_signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert 1 == len(calls)
+    assert calls[0] < 200
+    for drain in drains:
+        while not drain.has_begun:
+            os.sched_yield()
+
+
+def test_handler_of_a_second_server():
+    """A drain is in front of a handler that a server has set after a stream, too."""
+    calls, drain = [], Drain(bye)
+
+    async def scenario():
+        async with Page().served(drain=drain):
+            signal.signal(signal.SIGTERM, lambda got, frame: calls.append("second"))
+            async with Page().served(drain=drain) as peer:
+                os.kill(os.getpid(), signal.SIGTERM)
+                await peer.ended.wait()
+
+    with handled(signal.SIGTERM, lambda got, frame: calls.append("first")):
+        run("asyncio", scenario)
+
+    assert ["second"] == calls
+
+
+def test_stream_that_is_tracked_twice():
+    """A stream can be tracked by its response and by its caller."""
+    drain, page = Drain(bye), []
+
+    async def scenario():
+        page.append(Page())
+        with drain.track(page[0].stream, page[0].wakeup):
+            async with page[0].served(drain=drain) as peer:
+                drain.begin()
+                await peer.ended.wait()
+
+                assert ["start", "over"] == peer.received
+
+    run("asyncio", scenario)
 
 
 def test_signal_without_a_handler():

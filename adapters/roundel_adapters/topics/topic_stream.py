@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import final
 
 from roundel import CloseMessage, Cursor, Stream
 
-from .drain import Drain
-from .wakeup import Wakeup
+from ..drain import Drain
+from ..wakeup import Wakeup
+from .deferring_lock import DeferringLock
 
 
 @final
@@ -36,7 +37,7 @@ class TopicStream:
         stream: Stream,
         drain: Drain,
         *,
-        lock: AbstractContextManager[object],
+        lock: DeferringLock,
         clock: Callable[[], float],
         on_close: Callable[[TopicStream], object],
     ) -> None:
@@ -68,15 +69,11 @@ class TopicStream:
 
         *now* is in seconds, of one clock for all calls.
         """
-        with self._lock:
-            if self._clock_shift is None:
-                self._clock_shift = now - self._clock()
-            own_now = now - self._clock_shift
-            if now >= self.deadline:
-                # A rounded difference must not put it before its own deadline: the
-                # driver would not wait.
-                own_now = max(own_now, self._stream.deadline)
-            return self._stream.data_to_send(own_now)
+        try:
+            with self._lock.lock:
+                return self._stream.data_to_send(self._own_time(now))
+        finally:
+            self._lock.run_deferred()
 
     def close(self, close_message: CloseMessage | None = None) -> None:
         """Close the stream, with a *close_message*; the first call counts.
@@ -84,7 +81,27 @@ class TopicStream:
         Without a message the connection is gone, and the topics do not count the
         stream any more.
         """
-        with self._lock:
-            self._stream.close(close_message)
-            if close_message is None:
-                self._on_close(self)
+        close = partial(self._close, close_message)
+        if self._lock.is_interrupted():
+            self._lock.defer(close)
+            return
+        with self._lock.lock:
+            close()
+        self._lock.run_deferred()
+
+    def _close(self, close_message: CloseMessage | None) -> Callable[[], object]:
+        self._stream.close(close_message)
+        if close_message is None:
+            self._on_close(self)
+        return self.wakeup.notify
+
+    def _own_time(self, now: float) -> float:
+        """Return the time of the topics' clock at *now* of the driver's clock."""
+        if self._clock_shift is None:
+            self._clock_shift = now - self._clock()
+        own_now = now - self._clock_shift
+        if now >= self.deadline:
+            # A rounded difference must not put it before its own deadline: the driver
+            # would not wait.
+            return max(own_now, self._stream.deadline)
+        return own_now

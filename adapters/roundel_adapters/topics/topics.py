@@ -6,7 +6,10 @@ a place for the histories, a lock, a wakeup for each subscriber, and an end at s
 
 **Threads.** One lock guards all histories and all streams. It is held while an event is
 appended and while a stream makes its next chunks, which takes microseconds. Wakeups are
-called outside of it.
+called outside of it. A signal handler or a finalizer that publishes while its own
+thread holds the lock is deferred until the release.
+
+**Processes.** A forked process has the same topics, each in an epoch of its own.
 
 **Lifetime.** A topic knows its streams by weak references. So a response that a server
 never starts needs no clean-up: the topic is idle again when the stream is collected.
@@ -20,8 +23,7 @@ event loop. The first `data_to_send()` of a stream measures the difference.
 
 from __future__ import annotations
 
-import secrets
-import threading
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -31,49 +33,28 @@ from random import random
 from typing import TypeAlias, final
 from weakref import WeakSet
 
-import attrs
-
 from roundel import (
     CloseMessage,
     Cursor,
     Delta,
     Event,
-    History,
     Position,
     ResumeInfo,
     ResumeOutcome,
     Stream,
 )
 
-from .drain import Drain, default_close_message
+from ..drain import Drain, default_close_message
+from .deferring_lock import DeferringLock
+from .topic import MakeHistory, Topic, check_name, default_history, new_epoch
 from .topic_stream import TopicStream
-
-MakeHistory: TypeAlias = Callable[[str, str], History]
-"""Makes the history of a topic, from its name and the epoch to use."""
 
 EventToPublish: TypeAlias = Event | Callable[[], Event] | Delta
 """An event, or a function that makes it when the first subscriber needs it."""
 
-MAX_NAME = 256
-"""Longest name of a topic, in characters."""
-
 
 class TooManyTopics(Exception):  # noqa: N818, the name says it
     """Every topic has a stream, so that none can make room for another."""
-
-
-def default_history(name: str, epoch: str) -> History:
-    """Return a history of at most 256 events and 1 MiB."""
-    return History(epoch, capacity=256, max_bytes=1 << 20)
-
-
-@final
-@attrs.define(eq=False)
-class _Topic:
-    name: str
-    history: History
-    used_at: float
-    streams: WeakSet[TopicStream] = attrs.field(factory=WeakSet, init=False)
 
 
 @final
@@ -117,9 +98,9 @@ class Topics:
         self._clock = clock
         # In the order of their last use. A dict takes O(n) to find its first key after
         # deletions at its front.
-        self._topics: OrderedDict[str, _Topic] = OrderedDict()
-        # Reentrant: a function that a stream calls may publish.
-        self._lock = threading.RLock()
+        self._topics: OrderedDict[str, Topic] = OrderedDict()
+        self._lock = DeferringLock()
+        _all_topics.add(self)
         self.drain: Drain = Drain(lambda: self._close_message(), signals=signals)
         """Ends the streams; `close()` begins it."""
 
@@ -135,21 +116,40 @@ class Topics:
         event: EventToPublish,
         *,
         snapshot: Event | Callable[[], Event] | None = None,
-    ) -> Position:
+    ) -> Position | None:
         """Append *event* to a topic, wake its streams, and return its position.
 
         *snapshot* is the state right after the event, for new subscribers and for those
         that missed too much. Raises `ValueError` for a name that is empty or has more
         than 256 characters, and `TooManyTopics`.
+
+        Returns `None` if the event is appended later: when a signal handler, a
+        finalizer or a function of a stream publishes while its own thread is within
+        another call of these topics, then right after that call.
         """
-        with self._lock:
-            now = self._clock()
-            topic = self._topic(name, now)
-            position = topic.history.append(event, now=now, snapshot=snapshot)
-            streams = list(topic.streams)
-        for stream in streams:
-            stream.wakeup.notify()
-        return position
+        check_name(name)
+        if self._lock.is_interrupted():
+            self._lock.defer(lambda: self._append(name, event, snapshot)[0].notify)
+            return None
+        # Earlier events first, in the order of their calls.
+        self._lock.run_deferred()
+        try:
+            with self._lock.lock:
+                topic, position = self._append(name, event, snapshot)
+            topic.notify()
+            return position
+        finally:
+            self._lock.run_deferred()
+
+    def _append(
+        self,
+        name: str,
+        event: EventToPublish,
+        snapshot: Event | Callable[[], Event] | None,
+    ) -> tuple[Topic, Position]:
+        now = self._clock()
+        topic = self._topic(name, now)
+        return topic, topic.history.append(event, now=now, snapshot=snapshot)
 
     def stream(
         self,
@@ -175,24 +175,27 @@ class Topics:
         Raises `LocalProtocolError` for other names in the stream, and what `publish()`
         raises.
         """
-        with self._lock:
-            topics = self._topics_of(_by_name_in_stream(names))
-            stream = Stream(
-                {name: topic.history for name, topic in topics.items()},
-                now=self._clock(),
-                last_event_id=last_event_id,
-                hello=hello,
-                retry=retry,
-                gap=gap,
-                ping=ping,
-                heartbeat=heartbeat,
-                max_age=max_age,
-                random=random,
-                close_message=lambda: self._close_message(),
-                timed_event=timed_event,
-                max_write=max_write,
-            )
-            return self._add_stream(stream, topics.values())
+        try:
+            with self._lock.lock:
+                topics = self._topics_of(_by_name_in_stream(names))
+                stream = Stream(
+                    {name: topic.history for name, topic in topics.items()},
+                    now=self._clock(),
+                    last_event_id=last_event_id,
+                    hello=hello,
+                    retry=retry,
+                    gap=gap,
+                    ping=ping,
+                    heartbeat=heartbeat,
+                    max_age=max_age,
+                    random=random,
+                    close_message=lambda: self._close_message(),
+                    timed_event=timed_event,
+                    max_write=max_write,
+                )
+                return self._add_stream(stream, topics.values())
+        finally:
+            self._lock.run_deferred()
 
     def close(
         self, close_message: CloseMessage | Callable[[], CloseMessage] | None = None
@@ -208,7 +211,7 @@ class Topics:
             self._close_message = close_message
         self.drain.begin()
 
-    def _topics_of(self, names: Mapping[str, str]) -> dict[str, _Topic]:
+    def _topics_of(self, names: Mapping[str, str]) -> dict[str, Topic]:
         now = self._clock()
         topics = {name: self._topic(names[name], now) for name in names}
         if any(self._topics.get(topic.name) is not topic for topic in topics.values()):
@@ -216,27 +219,27 @@ class Topics:
             raise TooManyTopics(f"no room for {len(topics)} topics")
         return topics
 
-    def _topic(self, name: str, now: float) -> _Topic:
+    def _topic(self, name: str, now: float) -> Topic:
         """Return a topic, which is made if there is none, as the last one used."""
         self._drop_idle(now)
         topic = self._topics.get(name)
         if topic is None:
-            if not 0 < len(name) <= MAX_NAME:
-                raise ValueError(f"topic: expected 1 to {MAX_NAME} characters")
+            check_name(name)
             if len(self._topics) >= self._max_topics:
                 self._drop_least_recently_used(now)
-            topic = _Topic(name, self._make_history(name, _new_epoch()), now)
+            epoch = new_epoch()
+            topic = Topic(name, self._make_history(name, epoch), now, epoch)
             self._topics[name] = topic
         self._use(topic, now)
         return topic
 
-    def _use(self, topic: _Topic, now: float) -> None:
+    def _use(self, topic: Topic, now: float) -> None:
         if self._topics.get(topic.name) is topic:
             topic.used_at = now
             self._topics.move_to_end(topic.name)
 
     def _drop_idle(self, now: float) -> None:
-        while self._topics:
+        for _ in range(len(self._topics)):
             oldest = next(iter(self._topics.values()))
             if oldest.used_at + self._max_idle > now:
                 return
@@ -248,7 +251,7 @@ class Topics:
                 return
         raise TooManyTopics(f"each of {len(self._topics)} topics has a stream")
 
-    def _drop_or_use(self, topic: _Topic, now: float) -> bool:
+    def _drop_or_use(self, topic: Topic, now: float) -> bool:
         """Drop *topic*, unless it has streams, which use it."""
         if topic.streams:
             self._use(topic, now)
@@ -256,7 +259,7 @@ class Topics:
         del self._topics[topic.name]
         return True
 
-    def _add_stream(self, stream: Stream, topics: Collection[_Topic]) -> TopicStream:
+    def _add_stream(self, stream: Stream, topics: Collection[Topic]) -> TopicStream:
         added = TopicStream(
             stream,
             self.drain,
@@ -265,15 +268,35 @@ class Topics:
             on_close=partial(self._remove_stream, topics),
         )
         for topic in topics:
-            topic.streams.add(added)
+            topic.add(added)
         return added
 
-    def _remove_stream(self, topics: Collection[_Topic], stream: TopicStream) -> None:
+    def _remove_stream(self, topics: Collection[Topic], stream: TopicStream) -> None:
         now = self._clock()
         for topic in topics:
-            if stream in topic.streams:
-                topic.streams.discard(stream)
+            if topic.discard(stream):
                 self._use(topic, now)
+
+    def _continue_in_child(self) -> None:
+        self._lock.reset()
+        for topic in self._topics.values():
+            topic.start_own_epoch()
+
+
+_all_topics: WeakSet[Topics] = WeakSet()
+
+
+def _continue_in_child() -> None:
+    """Give each topic of a forked process an epoch of its own.
+
+    Its events will differ from those of the other processes at the same offsets.
+    """
+    for topics in _all_topics:
+        topics._continue_in_child()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_continue_in_child)
 
 
 def _by_name_in_stream(
@@ -283,8 +306,3 @@ def _by_name_in_stream(
     if isinstance(names, str):
         return {"": names}
     return names if isinstance(names, Mapping) else {name: name for name in names}
-
-
-def _new_epoch() -> str:
-    # 48 random bits: a restarted process must not continue an epoch by chance.
-    return secrets.token_urlsafe(6)

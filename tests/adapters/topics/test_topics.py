@@ -140,6 +140,19 @@ def test_topic_with_a_stream_is_kept():
     assert "kept" not in topics
 
 
+def test_no_time_idle_with_streams():
+    """With a *max_idle* of 0 a topic lives as long as its streams."""
+    topics = Topics(max_idle=0.0, clock=Clock())
+    stream = topics.stream("a")
+    stream.data_to_send(0.0)
+    topics.publish("a", Event("x"))
+    topics.publish("b", Event("x"))
+
+    assert ["x"] == data_of(stream.data_to_send(0.0))
+    topics.publish("c", Event("x"))
+    assert ("a" in topics, "b" in topics) == (True, False)
+
+
 def test_least_recently_used_topic_makes_room():
     """At the bound the topic that was not used for the longest time is dropped."""
     topics = Topics(max_topics=3)
@@ -311,3 +324,20 @@ def test_streams_in_threads(topics):
         assert ["snapshot", "over"] == [data[0], data[-1]]
         assert list(map(str, range(len(data) - 2))) == data[1:-1]
     assert 5 == len(results)
+
+
+def test_stream_that_ends_while_others_are_woken(topics):
+    """A publish wakes all streams, also if one of them ends another one."""
+    streams = [topics.stream("a") for _ in range(10)]
+    woken = []
+
+    class Waker:
+        def wake(self):
+            woken.append(self)
+            streams[len(woken) - 1].close()
+
+    for stream in streams:
+        stream.wakeup.wakers.add(Waker())
+    topics.publish("a", Event("x"))
+
+    assert 10 == len(woken)
