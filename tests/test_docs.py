@@ -48,7 +48,7 @@ __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-KNOWN = {"http", "python", "sh", "js", "json", "toml"}
+KNOWN = {"http", "python", "sh", "js", "php", "json", "toml"}
 KNOWN |= {"nginx", "text", "ini", "yaml", "dockerfile", "{toctree}", "{eval-rst}"}
 
 KEY = "a-key-for-my-backend"
@@ -540,7 +540,9 @@ def test_curl_examples_succeed(page, port, start, lacking, tmp_path):
     credentials = {"ROUNDEL_PRODUCER_KEYS": KEY, "ROUNDEL_JWT_SECRET": SECRET}
     settings = {**credentials, "ROUNDEL_OPS_BIND": operators}
     server: Server = start("serve", "--bind", "127.0.0.1:0", **settings)
-    (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\nmax-time = 2\n")
+    (tmp_path / ".curlrc").write_text(
+        "fail-with-body\nsilent\nshow-error\nmax-time = 2\n"
+    )
     folder = Path(sys.executable).parent
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     environment = {
@@ -549,6 +551,7 @@ def test_curl_examples_succeed(page, port, start, lacking, tmp_path):
         "PATH": path,
         "CURL_HOME": str(tmp_path),
         "ROUNDEL_URL": server.url,
+        "ROUNDEL_KEY": KEY,
     }
     for block in commands(page):
         script = block.replace("127.0.0.1:8080", server.address)
