@@ -29,8 +29,11 @@ if TYPE_CHECKING:
         HttpVersion,
         LifespanFailed,
     )
+    from .stream_check import STREAM_PROMISES, StreamPromise, check_event_stream
+    from .stream_probe import StreamViolation
 
 __all__ = [
+    "STREAM_PROMISES",
     "AsgiApp",
     "AsgiClient",
     "AsgiEventStream",
@@ -41,16 +44,27 @@ __all__ = [
     "LifespanFailed",
     "RequestHeaders",
     "ResponseHeaders",
+    "StreamPromise",
+    "StreamViolation",
     "WsgiApp",
     "WsgiClient",
     "WsgiEventStream",
     "WsgiOpenResponse",
     "WsgiResponse",
+    "check_event_stream",
 ]
+
+_CHECKS = {
+    "STREAM_PROMISES",
+    "StreamPromise",
+    "StreamViolation",
+    "check_event_stream",
+}
 
 
 def __getattr__(name: str) -> object:
     # Loaded at the first use, so that the WSGI client needs no anyio.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".asgi_client", __name__), name)
+    module = ".stream_check" if name in _CHECKS else ".asgi_client"
+    return getattr(import_module(module, __name__), name)
