@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from roundel import Event, History
-from roundel_adapters.asgi import StreamResponse
+from roundel_adapters.starlette import EventStreamResponse, last_event_id
 from roundel_adapters.topics import Topics
 from screen import PAGE, numbers, run_job
 
@@ -30,8 +30,9 @@ async def screen(request):
 
 
 async def events(request):
-    given = request.headers.get("last-event-id")
-    return StreamResponse(topics.stream(["badge", "job", "log"], last_event_id=given))
+    given = last_event_id(request)
+    stream = topics.stream(["badge", "job", "log"], last_event_id=given)
+    return EventStreamResponse(stream)
 
 
 async def run(request):

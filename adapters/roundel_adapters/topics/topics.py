@@ -116,26 +116,30 @@ class Topics:
         event: EventToPublish,
         *,
         snapshot: Event | Callable[[], Event] | None = None,
+        offset: int | None = None,
     ) -> Position | None:
         """Append *event* to a topic, wake its streams, and return its position.
 
         *snapshot* is the state right after the event, for new subscribers and for those
-        that missed too much. Raises `ValueError` for a name that is empty or has more
-        than 256 characters, and `TooManyTopics`.
+        that missed too much. *offset* is the event's number if another database counts;
+        it has to rise, and `LocalProtocolError` is raised if it does not. Raises
+        `ValueError` for a name that is empty or has more than 256 characters, and
+        `TooManyTopics`.
 
         Returns `None` if the event is appended later: when a signal handler, a
         finalizer or a function of a stream publishes while its own thread is within
         another call of these topics, then right after that call.
         """
         check_name(name)
+        append = partial(self._append, name, event, snapshot, offset)
         if self._lock.is_interrupted():
-            self._lock.defer(lambda: self._append(name, event, snapshot)[0].notify)
+            self._lock.defer(lambda: append()[0].notify)
             return None
         # Earlier events first, in the order of their calls.
         self._lock.run_deferred()
         try:
             with self._lock.lock:
-                topic, position = self._append(name, event, snapshot)
+                topic, position = append()
             topic.notify()
             return position
         finally:
@@ -146,10 +150,13 @@ class Topics:
         name: str,
         event: EventToPublish,
         snapshot: Event | Callable[[], Event] | None,
+        offset: int | None,
     ) -> tuple[Topic, Position]:
         now = self._clock()
         topic = self._topic(name, now)
-        return topic, topic.history.append(event, now=now, snapshot=snapshot)
+        return topic, topic.history.append(
+            event, now=now, snapshot=snapshot, offset=offset
+        )
 
     def stream(
         self,

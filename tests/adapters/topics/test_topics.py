@@ -7,6 +7,7 @@ import gc
 import threading
 from contextlib import aclosing, closing
 
+import attrs
 import pytest
 import trio
 
@@ -63,6 +64,18 @@ def test_one_stream_of_several_topics(topics):
 
     assert ["1", "a line"] == [data for data, _ in events]
     assert ["another line"] == data_of(again.data_to_send(0.0))
+
+
+def test_given_offsets(topics):
+    """An event has the offset that the publisher counts, which has to rise."""
+    topics.publish("rows", Event("row 7"), offset=7)
+    position = topics.publish("rows", Event("row 9"), offset=9)
+    stream = topics.stream("rows", last_event_id=str(attrs.evolve(position, offset=8)))
+    with pytest.raises(LocalProtocolError, match="offset"):
+        topics.publish("rows", Event("row 9"), offset=9)
+
+    assert 9 == position.offset
+    assert ["row 9"] == data_of(stream.data_to_send(0.0))
 
 
 def test_names_in_the_stream(topics):
