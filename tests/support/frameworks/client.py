@@ -13,6 +13,9 @@ from roundel import Parser
 TIMEOUT = 30.0
 """Timeout of each socket call in seconds, which no scenario waits for."""
 
+HEADERS = {"Accept-Encoding": "gzip", "Origin": "https://app.example"}
+"""The headers of a browser that middleware reacts to."""
+
 
 def connect(address, *, buffer=None):
     """Return an HTTP connection; *buffer* is the size of its receive buffer."""
@@ -35,7 +38,7 @@ class Reader:
         self._connection = connect(address, buffer=buffer)
         # It stays when the connection gives its socket to the response.
         self._socket = self._connection.sock
-        self._connection.request("GET", target, headers=dict(headers))
+        self._connection.request("GET", target, headers={**HEADERS, **dict(headers)})
         self._response = None
         self._events = deque()
         self._parser = Parser(comments=True)

@@ -40,7 +40,7 @@ class Row:
         """Return the modules that are not installed."""
         arguments = SERVERS[self.server]
         modules = [arguments[0].split(".")[0], *self.needs]
-        return [name for name in modules if importlib.util.find_spec(name) is None]
+        return [name for name in modules if not _is_installed(name)]
 
     def run(self, folder: Path) -> Results:
         """Run each scenario against one server process."""
@@ -61,6 +61,13 @@ class Row:
             return results
 
 
+def _is_installed(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def run_scenario(scenario, served):
     """Return what *scenario* has measured, or the text of its failure."""
     try:
@@ -73,6 +80,27 @@ def run_scenario(scenario, served):
 TRIO_WRITE = {
     "slow reader": "Hypercorn's trio worker does not let a write be cancelled",
 }
+GUNICORN_FASTAPI = ("fastapi", "uvicorn_worker")
+
+STACKS = [
+    Row(
+        f"Starlette, {name}",
+        "uvicorn",
+        f"starlette_stacks:{app}",
+        prefix=prefix,
+        needs=("starlette", "itsdangerous", "opentelemetry.instrumentation.asgi"),
+    )
+    for name, app, prefix in [
+        ("GZip", "gzip", ""),
+        ("CORS", "cors", ""),
+        ("sessions", "sessions", ""),
+        ("BaseHTTP twice", "base", ""),
+        ("TrustedHost", "trusted_host", ""),
+        ("OpenTelemetry", "telemetry", ""),
+        ("all of them, mounted", "mounted", "/a/b"),
+    ]
+]
+"""Middleware around a stream; the last row has all of it."""
 
 ROWS = [
     Row("ASGI", "uvicorn", "asgi_app:app"),
@@ -84,11 +112,17 @@ ROWS = [
     Row("ASGI", "roundel", "asgi_app:app"),
     Row("Starlette", "uvicorn", "starlette_app:app", needs=("starlette",)),
     Row("Starlette", "hypercorn, trio", "starlette_app:app", lacks=TRIO_WRITE),
+    Row("Starlette", "roundel", "starlette_app:app", needs=("starlette",)),
     Row("FastAPI", "uvicorn", "fastapi_app:app", needs=("fastapi",)),
+    Row("FastAPI", "hypercorn, worker", "fastapi_app:app", needs=("fastapi",)),
+    Row("FastAPI", "granian", "fastapi_app:app", needs=("fastapi",)),
+    Row("FastAPI", "gunicorn, uvicorn", "fastapi_app:app", needs=GUNICORN_FASTAPI),
     Row("Litestar", "uvicorn", "litestar_app:app", needs=("litestar",)),
+    Row("Litestar", "granian", "litestar_app:app", needs=("litestar",)),
     Row("aiohttp", "aiohttp", "aiohttp_app:app"),
     Row("aiohttp", "gunicorn, aiohttp", "aiohttp_app:app", needs=("aiohttp",)),
     Row("Quart", "hypercorn", "quart_app:app"),
     Row("Quart", "uvicorn", "quart_app:app"),
     Row("Quart-Trio", "roundel", "quart_app:prepared_app"),
+    *STACKS,
 ]

@@ -12,7 +12,9 @@ from . import shared
 
 
 async def events(request):
-    shared.caller.set(request.headers.get("x-caller", ""))
+    if not shared.caller.get():
+        # No middleware has set it.
+        shared.caller.set(request.headers.get("x-caller", ""))
     query = shared.Query(request.url.query)
     return EventStreamResponse(
         shared.open_stream(query, last_event_id(request)),
