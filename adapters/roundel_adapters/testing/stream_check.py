@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, final
 
-import anyio
 import attrs
 
+from .. import requires_extra
 from . import stream_promises
 from .asgi_client import AsgiClient
 from .stream_probe import Publish, StreamProbe, StreamViolation
+
+with requires_extra("asgi"):
+    import anyio
 
 TIMEOUT_FACTOR: Final = 60
 """Timeout of one check, as a multiple of its `wait_timeout`."""

@@ -14,11 +14,14 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from typing import TypeAlias, final
 
-import anyio
 import attrs
 
+from .. import requires_extra
 from .asgi_client import AsgiClient, AsgiEventStream
 from .messages import RequestHeaders
+
+with requires_extra("asgi"):
+    import anyio
 
 Publish: TypeAlias = Callable[[str], Awaitable[object] | object]
 """Publishes a text as one event; may be a coroutine function."""

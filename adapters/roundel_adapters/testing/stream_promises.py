@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from math import inf
 
-import anyio
 import attrs
 
 from roundel import Parser
 
+from .. import requires_extra
 from .stream_probe import StreamProbe, StreamViolation, call
+
+with requires_extra("asgi"):
+    import anyio
 
 BURST = 100
 """Events that are published while a client does not read."""
