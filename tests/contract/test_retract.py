@@ -52,6 +52,21 @@ async def test_user_restricts_it_to_one_mailbox(autojump_clock, world, query):
     )
 
 
+async def test_one_item_is_retracted_by_its_id(autojump_clock, world):
+    """The id of an item is valid in the mailbox of one user."""
+    item, other = [(await world.notify())["item"] for _ in range(2)]
+    bobs = (await world.notify("bob"))["item"]
+
+    assert {"removed": 0, "users": 0} == await _retract(world, f"id={bobs}&user=alice")
+    assert {"removed": 1, "users": 1} == await _retract(world, f"id={item}&user=alice")
+    assert {"removed": 0, "users": 0} == await _retract(world, f"id={item}&user=alice")
+    assert {"removed": 1, "users": 1} == await _retract(world, f"id={other}&user=alice")
+    assert (0, 1) == (
+        (await world.badge("alice"))["unread"],
+        (await world.badge("bob"))["unread"],
+    )
+
+
 async def test_nothing_to_retract_is_no_error(autojump_clock, world):
     """A second retraction removes nothing."""
     await world.notify(source="s")
@@ -92,6 +107,11 @@ BAD = {
     "user": ("source=s&user=%20a", ["user"]),
     "user-empty": ("source=s&user=", ["user"]),
     "unknown": ("source=s&users=a", ["users"]),
+    "id-of-all": ("id=x", ["query"]),
+    "id-and-source": ("id=x&source=s&user=a", ["query"]),
+    "id-and-key": ("id=x&key=k&category=a&user=a", ["query"]),
+    "id-empty": ("id=&user=a", ["id"]),
+    "id-long": (f"id={'x' * 65}&user=a", ["id"]),
     "twice": ("source=s&source=t", ["source"]),
 }
 

@@ -11,11 +11,11 @@ from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
     Mark,
-    MarkAll,
     Notify,
     Operation,
     Retract,
     SetGauge,
+    UserOps,
 )
 from support.service import Client, Valve, body
 
@@ -44,7 +44,7 @@ def _operation(random: Random, number: int) -> Operation:
         ttl=random.choice([None, 5.0]),
     )
     others: list[Operation] = [
-        MarkAll(marks=(mark,), op_id=f"op-{number}"),
+        UserOps(ops=(mark,), op_id=f"op-{number}"),
         Retract(source=random.choice("st")),
         SetGauge(category=category, count=random.randrange(3), source_version=number),
         DeleteGauge(category),

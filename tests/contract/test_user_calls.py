@@ -503,6 +503,18 @@ OPS = {
         lambda i: [{"read_upto": 3, "category": "none"}],
         ["-", "-", "-"],
     ),
+    "archive-upto": (lambda i: [{"archive_upto": 2}], ["a", "a", "-"]),
+    "archive-upto-of": (
+        lambda i: [{"archive_upto": 3, "category": "b"}], ["-", "-", "a"],
+    ),
+    "archive-all": (lambda i: [{"archive_all": True, "as_of": 1}], ["a", "-", "-"]),
+    "archive-all-of": (
+        lambda i: [{"archive_all": True, "as_of": 9, "category": "a"}],
+        ["a", "a", "-"],
+    ),
+    "remove": (lambda i: [{"remove": i[:1]}], ["-", "-"]),
+    "remove-and-read": (lambda i: [{"remove": i[:1]}, {"read": i}], ["sr", "sr"]),
+    "remove-unknown": (lambda i: [{"remove": ["x", ""]}], ["-", "-", "-"]),
 }  # fmt: skip
 
 
@@ -514,6 +526,22 @@ async def test_operation_sets_its_flags(autojump_clock, world, ops, flags):
     body(await post(world.user(), "/v1/ops", request))
 
     assert flags == await _flags(world)
+
+
+async def test_removed_item_is_gone_for_good(autojump_clock, world):
+    """A removed item leaves list and badge in one change, and nothing returns it."""
+    ids = await _three(world)
+    async with world.user().stream("/v1/stream?level=items") as stream:
+        await events_so_far(stream)
+        answer = await world.do(remove=ids[:2])
+        (change,) = await events_so_far(stream)
+        again = await world.do(remove=ids[:1])
+
+    assert (4, 1) == (answer["v"], answer["badge"]["unread"])
+    assert [{"remove": ids[:2], "reason": "removed"}] == data(change)["ops"]
+    assert 4 == again["v"]
+    page = body(await world.user().request("GET", "/v1/items?state=all"))
+    assert ids[2:] == [item["id"] for item in page["items"]]
 
 
 async def test_response_of_ops_is_the_badge_after_them(autojump_clock, world):
@@ -743,6 +771,9 @@ BAD_OPS = {
     "two-verbs": ([{"read": [], "archive": []}], "ops[1]"),
     "no-as-of": ([{"read_all": True}], "ops[1]"),
     "stray-as-of": ([{"read": [], "as_of": 1}], "ops[1]"),
+    "no-as-of-archive": ([{"archive_all": True}], "ops[1]"),
+    "as-of-upto": ([{"archive_upto": 1, "as_of": 1}], "ops[1]"),
+    "category-of-removal": ([{"remove": [], "category": "a"}], "ops[1]"),
     "not-all": ([{"read_all": False, "as_of": 1}], "ops[1].read_all"),
     "one-for-true": ([{"read_all": 1, "as_of": 1}], "ops[1].read_all"),
     "stray-category": ([{"seen_upto": 1, "category": "a"}], "ops[1]"),

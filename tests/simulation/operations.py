@@ -12,11 +12,11 @@ from roundel_service.domain.operations import (
     DeleteUser,
     Disconnect,
     Mark,
-    MarkAll,
     Notify,
     Operation,
     Retract,
     SetGauge,
+    UserOps,
 )
 
 CATEGORIES = ("dm", "mention", "news")
@@ -55,22 +55,22 @@ class OperationGenerator:
     def _perhaps_category(self) -> str | None:
         return self._category() if self._random.random() < 0.3 else None
 
-    def mark(self, flags: Mapping[str, bool], mailbox: Mailbox) -> MarkAll:
+    def mark(self, flags: Mapping[str, bool], mailbox: Mailbox) -> UserOps:
         """Return marks of one or two known items, or of an unknown one."""
         ids = list(mailbox.items) or ["i0"]
         chosen = frozenset(self._random.choice(ids) for _ in range(2))
         return self._marks(Mark(flags=flags, ids=chosen))
 
-    def read_upto(self, v: int) -> MarkAll:
+    def read_upto(self, v: int) -> UserOps:
         """Return the operation that reads all items up to *v*."""
         return self._marks(Mark(flags=READ, upto=v, category=self._perhaps_category()))
 
-    def seen_upto(self, v: int) -> MarkAll:
+    def seen_upto(self, v: int) -> UserOps:
         """Return the operation that marks all items up to *v* as seen."""
         return self._marks(Mark(flags={"seen": True}, upto=v))
 
-    def _marks(self, mark: Mark) -> MarkAll:
-        return MarkAll(marks=(mark,), op_id=f"o{self._next()}")
+    def _marks(self, mark: Mark) -> UserOps:
+        return UserOps(ops=(mark,), op_id=f"o{self._next()}")
 
     def retract(self) -> Retract:
         """Return a retraction by source or by key."""

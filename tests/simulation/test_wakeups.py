@@ -6,7 +6,7 @@ from itertools import count
 from random import Random
 
 from roundel import Parser, Stream
-from roundel_service.domain.operations import Mark, MarkAll, Notify
+from roundel_service.domain.operations import Mark, Notify, UserOps
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.streams.channel import UserChannel
@@ -63,7 +63,7 @@ async def test_older_state_has_no_effect(autojump_clock):
     read_events(stream)
     channel.update(first)
     marks = (Mark(flags={"read": True}, ids=frozenset({"i1"})),)
-    await engine.apply([("alice", MarkAll(marks=marks, op_id="o"))])
+    await engine.apply([("alice", UserOps(ops=marks, op_id="o"))])
     channel.update(await engine.read("alice"))
 
     assert ["badge"] == [kind for kind, _ in read_events(stream)]

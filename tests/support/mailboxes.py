@@ -7,7 +7,7 @@ import msgspec
 
 from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
-from roundel_service.domain.operations import MarkAll, Notify, Operation, SetGauge
+from roundel_service.domain.operations import Notify, Operation, SetGauge, UserOps
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import Engine
 from roundel_service.http.schemas import OpsRequest
@@ -42,7 +42,7 @@ def item(category: str = "c", **flags: bool) -> Item:
     return Item(**fields, created_at=0.0, expires_at=None, size=0, **flags)
 
 
-def ops(*requested, op_id: str = "op") -> MarkAll:
+def ops(*requested, op_id: str = "op") -> UserOps:
     """Return the operation for a request body; without *requested* it has no effect."""
     request = {"ops": requested or [{"read": []}]}
     return msgspec.convert(request, OpsRequest).operation(op_id)

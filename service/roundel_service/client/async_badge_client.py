@@ -159,14 +159,18 @@ class AsyncBadgeClient:
         source: str | None = None,
         key: str | None = None,
         category: str | None = None,
+        id: str | None = None,  # noqa: A002, the name of the field
         user: str | None = None,
         timeout: float | None = None,
     ) -> RetractResponse:
-        """Remove the items of a *source*, or of a *key* and its *category*.
+        """Remove the items of a *source*, a *key* and its *category*, or an *id*.
 
         They are removed from every mailbox, or from that of *user*.
+        An *id* needs the *user*.
         """
-        call = calls.retract(source=source, key=key, category=category, user=user)
+        call = calls.retract(
+            source=source, key=key, category=category, id=id, user=user
+        )
         return await self._transport.perform(call, timeout)
 
     async def gauge(

@@ -166,14 +166,18 @@ class BadgeClient:
         source: str | None = None,
         key: str | None = None,
         category: str | None = None,
+        id: str | None = None,  # noqa: A002, the name of the field
         user: str | None = None,
         timeout: float | None = None,
     ) -> RetractResponse:
-        """Remove the items of a *source*, or of a *key* and its *category*.
+        """Remove the items of a *source*, a *key* and its *category*, or an *id*.
 
         They are removed from every mailbox, or from that of *user*.
+        An *id* needs the *user*.
         """
-        call = calls.retract(source=source, key=key, category=category, user=user)
+        call = calls.retract(
+            source=source, key=key, category=category, id=id, user=user
+        )
         return self._transport.perform(call, timeout)
 
     def gauge(

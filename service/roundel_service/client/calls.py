@@ -82,10 +82,21 @@ def batch(
 
 
 def retract(
-    *, source: str | None, key: str | None, category: str | None, user: str | None
+    *,
+    source: str | None,
+    key: str | None,
+    category: str | None,
+    id: str | None,  # noqa: A002, the name of the field
+    user: str | None,
 ) -> Call[RetractResponse]:
     """Return the call that removes items."""
-    query = {"source": source, "key": key, "category": category, "user": user}
+    query = {
+        "source": source,
+        "key": key,
+        "category": category,
+        "id": id,
+        "user": user,
+    }
     return endpoints.RETRACT.call(query=query)
 
 

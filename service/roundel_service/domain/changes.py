@@ -9,7 +9,9 @@ import attrs
 
 from .badge import Badge
 
-RemovalReason: TypeAlias = Literal["expired", "evicted", "retracted", "replaced"]
+RemovalReason: TypeAlias = Literal[
+    "expired", "evicted", "retracted", "replaced", "removed"
+]
 
 Categories: TypeAlias = frozenset[str]
 

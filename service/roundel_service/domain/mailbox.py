@@ -31,11 +31,11 @@ from .operations import (
     CorrectRevocation,
     DeleteUser,
     Disconnect,
-    MarkAll,
     Notify,
     Operation,
     SetGauge,
     StartNewEpoch,
+    UserOps,
 )
 from .revocation import NOT_REVOKED, RETENTION, Revocation
 
@@ -191,7 +191,7 @@ def _finish(
         operation=operation.name,
         by=operation.by,
         time=now,
-        op_id=operation.op_id if isinstance(operation, MarkAll) else None,
+        op_id=operation.op_id if isinstance(operation, UserOps) else None,
     )
     return Applied(after, change, badge, item)
 
@@ -225,14 +225,14 @@ def _counts(gauges: Mapping[str, ExternalCount]) -> dict[str, int]:
 
 def _op_id(operation: Operation) -> str | None:
     """Return the key of the operation's result; producers and users share no keys."""
-    if not isinstance(operation, (Notify, MarkAll)) or operation.op_id is None:
+    if not isinstance(operation, (Notify, UserOps)) or operation.op_id is None:
         return None
     return f"{operation.by} {operation.op_id}"
 
 
 def _digest(operation: Operation) -> str:
     # The service compares the bodies of notifications itself, for many users at once.
-    return operation.digest if isinstance(operation, MarkAll) else ""
+    return operation.digest if isinstance(operation, UserOps) else ""
 
 
 def _prune_results(

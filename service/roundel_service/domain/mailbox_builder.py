@@ -9,7 +9,16 @@ import attrs
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step
 from .items import ExternalCount, Item, MailboxLimits, next_expiry
-from .operations import DeleteGauge, Expire, Mark, MarkAll, Notify, Retract, SetGauge
+from .operations import (
+    DeleteGauge,
+    Expire,
+    Mark,
+    Notify,
+    Remove,
+    Retract,
+    SetGauge,
+    UserOps,
+)
 
 
 @final
@@ -32,7 +41,7 @@ class MailboxBuilder:
 
     def apply(
         self,
-        operation: Notify | MarkAll | Expire | Retract | SetGauge | DeleteGauge,
+        operation: Notify | UserOps | Expire | Retract | SetGauge | DeleteGauge,
         now: float,
         limits: MailboxLimits,
     ) -> None:
@@ -41,8 +50,10 @@ class MailboxBuilder:
             case Notify():
                 self._check_category(operation.category, limits)
                 self._notify(operation, now, limits)
-            case MarkAll(marks=marks):
-                self._mark(marks)
+            case UserOps(ops=ops):
+                # Marks of an item that is removed have no effect, in any order.
+                self._remove_ids([op for op in ops if isinstance(op, Remove)])
+                self._mark([op for op in ops if isinstance(op, Mark)])
             case Expire():
                 expired = [i for i in self.items.values() if _is_expired(i, now)]
                 self._remove(expired, "expired")
@@ -97,6 +108,13 @@ class MailboxBuilder:
         if ids:
             self.steps.append(Removed(ids, reason))
 
+    def _remove_ids(self, removals: Sequence[Remove]) -> None:
+        ids = frozenset[str]().union(*(removal.ids for removal in removals))
+        if ids:
+            self._remove(
+                [item for item in self.items.values() if item.id in ids], "removed"
+            )
+
     def _overflow(self, size: int, limits: MailboxLimits) -> list[Item]:
         """Return the oldest items to evict so that an item of *size* bytes fits."""
         bytes_over = self.size + size - limits.bytes
@@ -113,6 +131,8 @@ class MailboxBuilder:
 
     def _mark(self, marks: Sequence[Mark]) -> None:
         """Set the flags; the change contains only their final values."""
+        if not marks:
+            return
         # Each item occurs at most once in a change, so the size of a change is
         # bounded by the mailbox and not by the number of marks.
         changed: dict[frozenset[tuple[str, bool]], dict[str, str]] = {}

@@ -58,17 +58,25 @@ class Mark:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class MarkAll:
-    """Applies several marks as one change; a repeated *op_id* has no effect.
+@attrs.frozen
+class Remove:
+    """Removes the items with these *ids* for good."""
 
-    *digest* identifies the marks: an *op_id* with another digest is not a repetition.
+    ids: frozenset[str]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class UserOps:
+    """Applies several *ops* of a user as one change; a repeated *op_id* has no effect.
+
+    *digest* identifies the ops: an *op_id* with another digest is not a repetition.
     """
 
     by: ClassVar[str] = "user"
     name: ClassVar[str] = "ops"
 
-    marks: tuple[Mark, ...]
+    ops: tuple[Mark | Remove, ...]
     op_id: str
     digest: str = ""
 
@@ -85,7 +93,7 @@ class Expire:
 @final
 @attrs.frozen(kw_only=True)
 class Retract:
-    """Removes the items of a *source*, or the item of a *category* and *key*."""
+    """Removes the items of a *source*, or one item by *id*, or *category* and *key*."""
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "retract"
@@ -93,9 +101,12 @@ class Retract:
     source: str | None = None
     category: str | None = None
     key: str | None = None
+    id: str | None = None
 
     def selects(self, item: Item) -> bool:
         """Return whether *item* matches."""
+        if self.id is not None:
+            return item.id == self.id
         if self.source is not None:
             return item.source == self.source
         return self.key is not None and (item.category, item.key) == (
@@ -176,7 +187,7 @@ class StartNewEpoch:
 
 Operation: TypeAlias = (
     Notify
-    | MarkAll
+    | UserOps
     | Expire
     | Retract
     | SetGauge

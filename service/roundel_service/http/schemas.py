@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated, Literal, final
 
@@ -10,7 +10,14 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ..domain.names import CATEGORY_NAME, MAX_USER_NAME, USER_NAME, check_user_name
-from ..domain.operations import Disconnect, Mark, MarkAll, Notify, Retract
+from ..domain.operations import (
+    Disconnect,
+    Mark,
+    Notify,
+    Remove,
+    Retract,
+    UserOps,
+)
 from ..domain.revocation import MAX_TIME
 from ..identity.tickets import MAX_SESSION
 
@@ -143,24 +150,29 @@ class Op(Struct, forbid_unknown_fields=True):
     unread: ItemIds | UnsetType = UNSET
     archive: ItemIds | UnsetType = UNSET
     unarchive: ItemIds | UnsetType = UNSET
+    remove: ItemIds | UnsetType = UNSET
     read_upto: UpTo | UnsetType = UNSET
     seen_upto: UpTo | UnsetType = UNSET
+    archive_upto: UpTo | UnsetType = UNSET
     read_all: Literal[True] | UnsetType = UNSET
+    archive_all: Literal[True] | UnsetType = UNSET
     as_of: UpTo | UnsetType = UNSET
     category: Category | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         """Raise `ValueError` unless there is one verb with valid conditions."""
-        verbs = [name for name in FLAGS_BY_VERB if getattr(self, name) is not UNSET]
+        verbs = [name for name in VERBS if getattr(self, name) is not UNSET]
         if len(verbs) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(FLAGS_BY_VERB)}")
-        if (self.as_of is not UNSET) != (verbs == ["read_all"]):
-            raise ValueError("expected as_of with read_all only")
-        if self.category is not UNSET and verbs[0] not in ("read_all", "read_upto"):
-            raise ValueError("expected category only with read_all or read_upto")
+            raise ValueError(f"expected exactly one of {', '.join(VERBS)}")
+        if (self.as_of is not UNSET) != (verbs[0] in VERBS_WITH_AS_OF):
+            raise ValueError(f"expected as_of with {_or(VERBS_WITH_AS_OF)} only")
+        if self.category is not UNSET and verbs[0] not in VERBS_WITH_CATEGORY:
+            raise ValueError(f"expected category only with {_or(VERBS_WITH_CATEGORY)}")
 
-    def mark(self) -> Mark:
-        """Return the change of flags."""
+    def operation(self) -> Mark | Remove:
+        """Return the part of the operation on the mailbox."""
+        if self.remove is not UNSET:
+            return Remove(frozenset(self.remove))
         verb = next(name for name in FLAGS_BY_VERB if getattr(self, name) is not UNSET)
         value = getattr(self, verb)
         by_id = isinstance(value, list)
@@ -181,8 +193,17 @@ FLAGS_BY_VERB: Mapping[str, Mapping[str, bool]] = {
     "unarchive": {"archived": False},
     "read_upto": _READ,
     "seen_upto": {"seen": True},
+    "archive_upto": {"archived": True},
     "read_all": _READ,
+    "archive_all": {"archived": True},
 }
+VERBS = (*FLAGS_BY_VERB, "remove")
+VERBS_WITH_AS_OF = ("read_all", "archive_all")
+VERBS_WITH_CATEGORY = ("read_upto", "archive_upto", *VERBS_WITH_AS_OF)
+
+
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 @final
@@ -192,10 +213,10 @@ class OpsRequest(Struct, forbid_unknown_fields=True):
     ops: Annotated[list[Op], Meta(min_length=1, max_length=MAX_OPS)]
     op_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
-    def operation(self, op_id: str) -> MarkAll:
+    def operation(self, op_id: str) -> UserOps:
         """Return the operation on the mailbox; *op_id* is used if none was given."""
-        return MarkAll(
-            marks=tuple(op.mark() for op in self.ops),
+        return UserOps(
+            ops=tuple(op.operation() for op in self.ops),
             op_id=self.op_id or op_id,
             digest=content_hash(self.ops),
         )
@@ -235,26 +256,36 @@ class StreamQuery(Struct, forbid_unknown_fields=True):
 
 @final
 class RetractQuery(Struct, forbid_unknown_fields=True):
-    """The query of `DELETE /v1/items`: a *source*, or a *key* and its *category*."""
+    """The query of `DELETE /v1/items`: one selection of items, and a *user*.
+
+    The selection is a *source*, a *key* and its *category*, or an *id* of the user's.
+    """
 
     source: Annotated[str, Meta(min_length=1)] | None = None
     key: Annotated[str, Meta(min_length=1)] | None = None
     category: Category | None = None
+    id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     user: User | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for both selections, for none, and for a bad *user*."""
+        """Raise `ValueError` for other than one selection, and for a bad *user*."""
         if self.user is not None:
             _require_user_name(self.user)
-        by_key = self.key is not None and self.category is not None
-        if (self.source is None) == (not by_key) or (
-            not by_key and (self.key, self.category) != (None, None)
-        ):
-            raise ValueError("expected either source, or key and category")
+        given = {
+            name
+            for name in ("source", "key", "category", "id")
+            if getattr(self, name) is not None
+        }
+        if given not in ({"source"}, {"key", "category"}, {"id"}):
+            raise ValueError("expected one of source, id, and key with category")
+        if self.id is not None and self.user is None:
+            raise ValueError("expected user with id")
 
     def operation(self) -> Retract:
         """Return the operation on a mailbox."""
-        return Retract(source=self.source, category=self.category, key=self.key)
+        return Retract(
+            source=self.source, category=self.category, key=self.key, id=self.id
+        )
 
 
 @final

@@ -13,12 +13,12 @@ from ..domain.operations import (
     Disconnect,
     Expire,
     Mark,
-    MarkAll,
     Notify,
     Operation,
     Retract,
     SetGauge,
     StartNewEpoch,
+    UserOps,
 )
 from ..domain.record import RecordLimits
 from ..engines.base import Engine, UserOperation
@@ -103,8 +103,8 @@ OPERATIONS: tuple[Operation, ...] = (
     note("n2", op_id="o"),
     read("a", op_id="2"),
     read("b", op_id="2"),
-    MarkAll(marks=(Mark(flags={"read": False}, upto=2),), op_id="3"),
-    MarkAll(marks=(Mark(flags={"archived": True}, category="d"),), op_id="4"),
+    UserOps(ops=(Mark(flags={"read": False}, upto=2),), op_id="3"),
+    UserOps(ops=(Mark(flags={"archived": True}, category="d"),), op_id="4"),
     SetGauge(category="g", count=9, source_version=5),
     SetGauge(category="g", count=3, source_version=6),
     SetGauge(category="g", count=0, source_version=7),

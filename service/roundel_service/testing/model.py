@@ -17,12 +17,12 @@ from ..domain.operations import (
     Disconnect,
     Expire,
     Mark,
-    MarkAll,
     Notify,
     Operation,
     Retract,
     SetGauge,
     StartNewEpoch,
+    UserOps,
 )
 from ..domain.record import Record, RecordLimits
 from ..engines.base import ApplyResult, Engine, UserOperation
@@ -56,9 +56,9 @@ def note(name: str, category: str = "c", *, op_id: str | None = None) -> Notify:
     return Notify(id=name, category=category, title=name, op_id=op_id)
 
 
-def read(*names: str, op_id: str) -> MarkAll:
+def read(*names: str, op_id: str) -> UserOps:
     """Return the operation that marks these items as read."""
-    return MarkAll(marks=(Mark(flags=READ, ids=frozenset(names)),), op_id=op_id)
+    return UserOps(ops=(Mark(flags=READ, ids=frozenset(names)),), op_id=op_id)
 
 
 @final
@@ -126,7 +126,7 @@ class OperationGenerator:
             return self._random.choice(self._generated)
         work = (self._random.choice(self._users), self._operation())
         # An operation without an id must not repeat the id of an item or an epoch.
-        if isinstance(work[1], Notify | MarkAll) and work[1].op_id is not None:
+        if isinstance(work[1], Notify | UserOps) and work[1].op_id is not None:
             self._generated.append(work)
         return work
 
@@ -137,7 +137,7 @@ class OperationGenerator:
             case "n":
                 return self._notify(number)
             case "m":
-                return MarkAll(marks=self._marks(number), op_id=f"o{number}")
+                return UserOps(ops=self._marks(number), op_id=f"o{number}")
             case "r":
                 source = draw.choice(("s", "t", None))
                 return Retract(source=source, category=self._category(), key="k")

@@ -33,11 +33,12 @@ from roundel_service.domain.operations import (
     Disconnect,
     Expire,
     Mark,
-    MarkAll,
     Notify,
     Operation,
+    Remove,
     Retract,
     SetGauge,
+    UserOps,
 )
 from roundel_service.domain.revocation import RETENTION
 from support.documents import document
@@ -82,11 +83,17 @@ class Model:
         match operation:
             case Notify():
                 self.notify(operation, v, now)
-            case MarkAll():
-                for mark in operation.marks:
-                    self.mark(mark)
+            case UserOps():
+                for op in operation.ops:
+                    if isinstance(op, Remove):
+                        gone = op.ids
+                        self.keep(lambda i, gone=gone: i["id"] not in gone)
+                    else:
+                        self.mark(op)
             case Expire():
                 self.keep(lambda i: i["expires_at"] is None or i["expires_at"] > now)
+            case Retract(id=str(id)):
+                self.keep(lambda i: i["id"] != id)
             case Retract(source=None):
                 key = (operation.category, operation.key)
                 self.keep(lambda i: (i["category"], i["key"]) != key)
@@ -209,8 +216,10 @@ MARKS = st.tuples(FLAGS, st.sets(BACK), st.none(), st.none()) | st.tuples(
 GAUGES = st.builds(
     SetGauge, category=NAMES, count=st.integers(0, 2), source_version=st.integers(0, 5)
 )
-RETRACTS = st.builds(Retract, source=KEYS) | st.builds(
-    Retract, category=NAMES, key=KEYS
+RETRACTS = st.one_of(
+    st.builds(Retract, source=KEYS),
+    st.builds(Retract, category=NAMES, key=KEYS),
+    st.builds(Retract, id=st.integers(1, 9).map(str)),
 )
 ENDS = st.sampled_from(
     [Disconnect(), Disconnect(revoke=True), Expire(), DeleteUser("e")]
@@ -264,7 +273,7 @@ class MailboxStateMachine(RuleBasedStateMachine):
                 return self.model.does_not_fit(category)
         return False
 
-    def do_once(self, operation: Notify | MarkAll) -> None:
+    def do_once(self, operation: Notify | UserOps) -> None:
         """Apply the operation, unless its id was used in the last 24 hours."""
         key = (operation.by, operation.op_id)
         answer, time = self.model.results.get(key, (None, 0.0))
@@ -291,11 +300,14 @@ class MailboxStateMachine(RuleBasedStateMachine):
 
     @rule(
         marks=st.lists(MARKS, min_size=1, max_size=3),
+        removed=st.none() | st.tuples(st.integers(0, 3), st.sets(BACK)),
         op_id=st.sampled_from(["", "", "", "1", "2"]),
     )
-    def mark(self, marks: list[Any], op_id: str) -> None:
-        """Mark by id, or up to a version, or both in one call."""
-        marks = [
+    def mark(
+        self, marks: list[Any], removed: tuple[int, set[int]] | None, op_id: str
+    ) -> None:
+        """Mark by id, or up to a version, and remove, in one call."""
+        ops: list[Mark | Remove] = [
             Mark(
                 flags=flags,
                 ids=ids if ids is None else frozenset(str(self.names - i) for i in ids),
@@ -304,9 +316,13 @@ class MailboxStateMachine(RuleBasedStateMachine):
             )
             for flags, ids, upto, category in marks
         ]
+        if removed is not None:
+            at, ids = removed
+            gone = Remove(frozenset(str(self.names - number) for number in ids))
+            ops.insert(at, gone)
         self.calls += 1
         op_id = op_id or f"new {self.calls}"
-        self.do_once(MarkAll(marks=tuple(marks), op_id=op_id))
+        self.do_once(UserOps(ops=tuple(ops), op_id=op_id))
 
     @rule(operation=RETRACTS | GAUGES | st.builds(DeleteGauge, NAMES))
     def retract_or_set_gauge(self, operation: Operation) -> None:

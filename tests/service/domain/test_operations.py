@@ -62,6 +62,31 @@ ITEMS = (
             id="read_all of a category",
         ),
         pytest.param([{"seen_upto": 2}], "a:s b:s c:sr e:a", id="seen_upto"),
+        pytest.param([{"archive_upto": 2}], "a:a b:a c:sr e:a", id="archive_upto"),
+        pytest.param(
+            [{"archive_upto": 9, "category": "d"}],
+            "a: b:a c:sr e:a",
+            id="archive_upto of a category",
+        ),
+        pytest.param(
+            [{"archive_all": True, "as_of": 1}], "a:a b: c:sr e:a", id="archive_all"
+        ),
+        pytest.param(
+            [{"archive_all": True, "as_of": 9, "category": "c"}],
+            "a:a b: c:sra e:a",
+            id="archive_all of a category",
+        ),
+        pytest.param([{"remove": ["a", "?"]}], "b: c:sr e:a", id="remove"),
+        pytest.param(
+            [{"remove": ["a"]}, {"read": ["a", "b"]}],
+            "b:sr c:sr e:a",
+            id="remove, read",
+        ),
+        pytest.param(
+            [{"read": ["a", "b"]}, {"remove": ["a", "e"]}],
+            "b:sr c:sr",
+            id="read, remove",
+        ),
         pytest.param([{"archive": ["a", "?"]}], "a:a b: c:sr e:a", id="archive"),
         pytest.param([{"unarchive": ["e"]}], "a: b: c:sr e:", id="unarchive"),
         pytest.param(

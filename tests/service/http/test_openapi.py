@@ -260,7 +260,7 @@ def test_required_properties_are_defined():
     # The alternatives of a type with properties.
     assert all(len(names) == 1 and not known for names, known in undefined)
     alternatives = {names[0] for names, _ in undefined}
-    assert alternatives <= {"user", "users", *schemas.FLAGS_BY_VERB}
+    assert alternatives <= {"user", "users", *schemas.VERBS}
 
 
 def test_examples_of_all_media_match_their_schemas():
@@ -597,6 +597,11 @@ VERDICTS = {
     "seen in a category": ("Op", {"seen_upto": 3, "category": "dm"}),
     "read_all": ("Op", {"read_all": True, "as_of": 3, "category": "dm"}),
     "read_all alone": ("Op", {"read_all": True}),
+    "archive_all": ("Op", {"archive_all": True, "as_of": 3, "category": "dm"}),
+    "archive_all alone": ("Op", {"archive_all": True}),
+    "archive_upto": ("Op", {"archive_upto": 3, "category": "dm"}),
+    "remove": ("Op", {"remove": ["x"]}),
+    "remove of a category": ("Op", {"remove": ["x"], "category": "dm"}),
     "as_of alone": ("Op", {"read": [], "as_of": 3}),
     "not all": ("Op", {"read_all": False, "as_of": 3}),
     "gauge": ("GaugeRequest", {"count": 1, "source_version": 2}),

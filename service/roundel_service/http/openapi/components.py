@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -36,6 +36,11 @@ def any_of(*names: str) -> Json:
     return {"anyOf": [ref(name) for name in names]}
 
 
+def _any_required(names: Iterable[str]) -> Json:
+    # Linters expect a required property to be defined beside it.
+    return {"anyOf": [{"required": [name], "properties": {name: {}}} for name in names]}
+
+
 _RULES: Mapping[str, Json] = {
     # The rules of `__post_init__`, which msgspec cannot put into schemas.
     "Recipients": {"oneOf": [{"required": ["user"]}, {"required": ["users"]}]},
@@ -49,16 +54,11 @@ _RULES: Mapping[str, Json] = {
         }
     },
     "Op": {
-        "oneOf": [{"required": [verb]} for verb in schemas.FLAGS_BY_VERB],
-        "dependentRequired": {"read_all": ["as_of"], "as_of": ["read_all"]},
+        "oneOf": [{"required": [verb]} for verb in schemas.VERBS],
+        "dependentRequired": {verb: ["as_of"] for verb in schemas.VERBS_WITH_AS_OF},
         "dependentSchemas": {
-            "category": {
-                "anyOf": [
-                    # Linters expect a required property to be defined beside it.
-                    {"required": [verb], "properties": {verb: {}}}
-                    for verb in ("read_all", "read_upto")
-                ]
-            }
+            "as_of": _any_required(schemas.VERBS_WITH_AS_OF),
+            "category": _any_required(schemas.VERBS_WITH_CATEGORY),
         },
     },
 }

@@ -19,8 +19,8 @@ from roundel_service.domain.operations import (
     DeleteUser,
     Disconnect,
     Mark,
-    MarkAll,
     Notify,
+    UserOps,
 )
 from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
 from roundel_service.engines.valkey.engine import ValkeyEngine
@@ -193,7 +193,7 @@ async def test_revocation_of_a_damaged_mailbox(field, is_new_timeline, store):
 
 
 async def check_damage(damage: Damage, store: Server) -> None:
-    mark = MarkAll(marks=(Mark(flags={"read": True}, ids=frozenset("1")),), op_id="o")
+    mark = UserOps(ops=(Mark(flags={"read": True}, ids=frozenset("1")),), op_id="o")
     async with run_engine(store.url) as engine:
         await engine.apply([(USER, note("1")), (USER, notification("2")), (USER, mark)])
         damage(store)
