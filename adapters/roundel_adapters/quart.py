@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from math import inf
 from types import TracebackType
-from typing import final
+from typing import cast, final
 
 import attrs
 
@@ -16,15 +16,24 @@ from roundel import stream_headers
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, iter_chunks, wakeup_of
-from .live_stream import ContextStream, Lifespan, replace_headers, responding
+from .live_stream import (
+    ContextStream,
+    Lifespan,
+    drain_of,
+    replace_headers,
+    responding,
+)
 from .wakeup import Wakeup
 
 with requires_extra("quart"):
-    from quart import Response, request
+    import anyio
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+    from quart import Quart, Response, request
+    from quart.asgi import ASGIHTTPConnection
+    from quart.typing import ResponseTypes
     from quart.wrappers.response import ResponseBody
 
-WRITE_TIMEOUT = 30.0
-"""Default timeout of one write in seconds."""
+    from .asgi import WRITE_TIMEOUT, Send, StreamResponse
 
 
 def stream_response(
@@ -59,8 +68,9 @@ def stream_response(
     body = EventStreamBody(
         ContextStream(stream),
         wakeup_of(stream, wakeup),
-        responding(stream, wakeup, lifespan=lifespan, drain=drain),
-        write_timeout,
+        lifespan=lifespan,
+        drain=drain_of(stream, drain),
+        write_timeout=write_timeout,
     )
     response = Response(b"" if request.method == "HEAD" else body)
     response.headers.clear()
@@ -72,18 +82,35 @@ def stream_response(
     return response
 
 
+def prepare(app: Quart) -> None:
+    """Let the streams of *app*, on asyncio, say their last words if they are cancelled.
+
+    Hypercorn gives its worker processes no signal. It cancels their requests after its
+    graceful timeout, and then Quart's own connection sends nothing more.
+    """
+    app.asgi_http_class = _Connection
+
+
 @final
 @attrs.define(eq=False)
 class EventStreamBody(ResponseBody):
-    """The body of an event stream; *lifespan* closes the stream at its end."""
+    """The body of an event stream."""
 
     stream: EventStream
     wakeup: Wakeup
-    lifespan: Lifespan
-    write_timeout: float = WRITE_TIMEOUT
+    own_lifespan: Lifespan | None = attrs.field(alias="lifespan", kw_only=True)
+    drain: Drain | None = attrs.field(kw_only=True)
+    write_timeout: float = attrs.field(kw_only=True)
     _resources: ExitStack = attrs.field(factory=ExitStack, init=False)
     _timeout: asyncio.Timeout | None = attrs.field(default=None, init=False)
     _chunks: AsyncGenerator[bytes, None] = attrs.field(init=False)
+
+    @property
+    def lifespan(self) -> Lifespan:
+        """The lifespan of the response; it closes the stream at its end."""
+        return responding(
+            self.stream, self.wakeup, lifespan=self.own_lifespan, drain=self.drain
+        )
 
     async def __aenter__(self) -> AsyncGenerator[bytes, None]:
         self._resources.enter_context(self.lifespan)
@@ -117,3 +144,55 @@ class EventStreamBody(ResponseBody):
             limit.reschedule(loop.time() + self.write_timeout)
             yield chunk
             limit.reschedule(None)
+
+
+async def send_stream(
+    scope: Mapping[str, object], send: object, response: ResponseTypes
+) -> bool:
+    """Send *response* with its last words, if it is a stream; return whether it is.
+
+    Quart's own loop over a body cannot send anything in a task that is cancelled.
+    """
+    body = response.response
+    if not isinstance(body, EventStreamBody):
+        return False
+    respond = StreamResponse(
+        body.stream,
+        body.wakeup,
+        headers=list(response.headers.items()),
+        lifespan=body.own_lifespan,
+        write_timeout=body.write_timeout,
+        drain=body.drain,
+    )
+    await respond(scope, _receive_nothing, cast(Send, send))
+    return True
+
+
+async def _receive_nothing() -> Mapping[str, object]:
+    # Quart waits for the disconnect, and cancels the response.
+    await anyio.sleep_forever()
+    raise AssertionError("unreachable")
+
+
+@final
+class _Connection(ASGIHTTPConnection):
+    _streaming: asyncio.Task[object] | None = None
+
+    async def __call__(
+        self, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        try:
+            await super().__call__(receive, send)
+        except asyncio.CancelledError:
+            # Quart has left the task of the response alone.
+            if self._streaming is not None:
+                self._streaming.cancel()
+                await asyncio.wait([self._streaming])
+            raise
+
+    async def _send_response(
+        self, send: ASGISendCallable, response: ResponseTypes
+    ) -> None:
+        self._streaming = asyncio.current_task()
+        if not await send_stream(self.scope, send, response):
+            await super()._send_response(send, response)

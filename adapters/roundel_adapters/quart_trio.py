@@ -18,7 +18,7 @@ with requires_extra("quart-trio"):
     from quart_trio import QuartTrio
     from quart_trio.asgi import TrioASGIHTTPConnection
 
-    from .quart import EventStreamBody
+    from .quart import EventStreamBody, send_stream
     from .request_body import PulledBody, PulledRequest
     from .server.dispatcher.handoff import EXTENSION, is_direct
 
@@ -29,7 +29,8 @@ def prepare(app: QuartTrio) -> None:
     A view iterates over `request.body`, and the sender waits for it. Quart's own bound
     of the size is off, so that each view sets its own. A server with the extension of
     `server.dispatcher.handoff` drives the streams of `stream_response()` itself,
-    unless middleware is around *app*: then the response takes the usual way.
+    unless middleware is around *app*: then the response takes the usual way. Another
+    server that cancels a stream lets it say its last words.
     """
     app.config["MAX_CONTENT_LENGTH"] = None
     app.request_class = PulledRequest
@@ -61,7 +62,8 @@ class _HandOffConnection(TrioASGIHTTPConnection):
     ) -> None:
         body = response.response
         if not (isinstance(body, EventStreamBody) and self._can_hand_off(send)):
-            await super()._send_response(send, response)
+            if not await send_stream(self.scope, send, response):
+                await super()._send_response(send, response)
             return
         start = {
             "type": "http.response.start",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import inspect
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from math import inf
 
 import anyio
@@ -12,6 +15,7 @@ from quart import Quart, g, request, session
 from quart_trio import QuartTrio
 
 from roundel import CloseMessage, Event
+from roundel_adapters import quart, quart_trio
 from roundel_adapters.quart import stream_response
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.topics import Topics
@@ -23,7 +27,7 @@ BYE = CloseMessage(Event("over", "bye"), 7_000)
 class Page:
     """An application for the loop that runs, with a count of its lifespans."""
 
-    def __init__(self, **options):
+    def __init__(self, *, is_prepared=False, **options):
         self.topics = Topics(close_message=lambda: BYE, signals=False)
         self.topics.publish("a", Event("start"), snapshot=Event("start"))
         self.options = options
@@ -31,6 +35,8 @@ class Page:
         self.entered = self.exited = 0
         is_trio = "trio" in anyio.get_cancelled_exc_class().__module__
         self.app = (QuartTrio if is_trio else Quart)(__name__)
+        if is_prepared:
+            (quart_trio.prepare if is_trio else quart.prepare)(self.app)
         self.app.secret_key = "secret"
         self.app.add_url_rule("/", view_func=self.respond)
 
@@ -49,6 +55,15 @@ class Page:
         finally:
             self.exited += 1
 
+    async def _run(self, peer):
+        if isinstance(self.app, QuartTrio):
+            await peer.run()
+            return
+        # A server cancels its task once, unlike a scope of anyio.
+        peer.asyncio_task = asyncio.ensure_future(peer.run())
+        with suppress(asyncio.CancelledError):
+            await peer.asyncio_task
+
     @asynccontextmanager
     async def served(self):
         """Serve a request for the length of the block, with a connected peer."""
@@ -59,17 +74,21 @@ class Page:
             "headers": [(b"host", b"x")], "root_path": "", "extensions": {},
         }  # fmt: skip
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(peer.run)
+            tasks.start_soon(self._run, peer)
             await all_tasks_wait()
             yield peer
             peer.disconnect.set()
         assert (1, 1) == (self.entered, self.exited)
 
 
+both_ways = pytest.mark.parametrize("is_prepared", [False, True])
+
+
+@both_ways
 @on_both_loops
-async def test_events_heartbeat_and_disconnect():
+async def test_events_heartbeat_and_disconnect(is_prepared):
     """A stream has events, heartbeats, and an end at the disconnect."""
-    page = Page()
+    page = Page(is_prepared=is_prepared)
     async with page.served() as peer:
         await anyio.sleep(100)
         page.publish("news")
@@ -83,10 +102,11 @@ async def test_events_heartbeat_and_disconnect():
         assert approx(100.0) == anyio.current_time()
 
 
+@both_ways
 @on_both_loops
-async def test_close():
+async def test_close(is_prepared):
     """`Topics.close()` ends the response after its close message."""
-    page = Page()
+    page = Page(is_prepared=is_prepared)
     async with page.served() as peer:
         page.topics.close()
         await peer.ended.wait()
@@ -95,26 +115,35 @@ async def test_close():
         assert peer.is_complete
 
 
+@both_ways
 @on_both_loops
-async def test_additional_headers():
+async def test_additional_headers(is_prepared):
     """Own headers are sent once each, and replace those of the stream."""
-    page = Page(headers=[("Set-Cookie", "a=1"), ("cache-control", "no-cache")])
+    own = [("Set-Cookie", "a=1"), ("cache-control", "no-cache")]
+    page = Page(is_prepared=is_prepared, headers=own)
+
+    @page.app.after_request
+    async def add_header(response):
+        response.headers["X-After"] = "1"
+        return response
+
     async with AsgiClient(page.app).open("GET", "/") as response:
         headers = response.headers
 
     assert "no-cache" == headers["cache-control"]
     assert "a=1" == headers["set-cookie"]
-    assert "no" == headers["x-accel-buffering"]
+    assert ("no", "1") == (headers["x-accel-buffering"], headers["x-after"])
 
 
+@both_ways
 @on_both_loops
-async def test_variables_of_the_request():
+async def test_variables_of_the_request(is_prepared):
     """Functions of the stream can use the request, the session, and context variables.
 
     Quart resets its own before it sends the body.
     """
     user = ContextVar("user", default="nobody")
-    page = Page()
+    page = Page(is_prepared=is_prepared)
 
     @page.app.before_request
     async def set_user():
@@ -152,17 +181,36 @@ async def test_error_of_the_stream():
 def on_asyncio(scenario):
     """Make a test of *scenario* that runs on asyncio."""
 
-    def test():
-        run("asyncio", scenario)
+    def test(**arguments):
+        run("asyncio", partial(scenario, **arguments))
 
     test.__doc__ = scenario.__doc__
+    test.__signature__ = inspect.signature(scenario)
     return test
 
 
+@on_both_loops
+async def test_cancelled_response():
+    """A prepared app sends the close message of a stream that the server cancels."""
+    page = Page(is_prepared=True)
+    async with page.served() as peer:
+        await anyio.sleep(1)
+        if isinstance(page.app, QuartTrio):
+            peer.task.cancel()
+        else:
+            peer.asyncio_task.cancel()
+        await peer.ended.wait()
+
+        assert ["start", "over"] == peer.received
+        assert peer.is_complete
+        assert approx(1.0) == anyio.current_time()
+
+
+@both_ways
 @on_asyncio
-async def test_write_timeout():
+async def test_write_timeout(is_prepared):
     """A write that takes longer than *write_timeout* ends the response."""
-    page = Page(write_timeout=7.0)
+    page = Page(is_prepared=is_prepared, write_timeout=7.0)
     async with page.served() as peer:
         peer.may_send = anyio.Event()
         await anyio.sleep(1)

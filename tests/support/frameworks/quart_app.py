@@ -5,8 +5,8 @@ from __future__ import annotations
 from quart import Quart, request
 from quart_trio import QuartTrio
 
+from roundel_adapters import quart, quart_trio
 from roundel_adapters.quart import stream_response
-from roundel_adapters.quart_trio import prepare
 
 from . import shared
 
@@ -41,6 +41,7 @@ def add_routes(app):
 
 
 app = add_routes(Quart(__name__))
+prepared_app = add_routes(Quart(__name__))
+quart.prepare(prepared_app)
 trio_app = add_routes(QuartTrio(__name__))
-prepared_app = add_routes(QuartTrio(__name__))
-prepare(prepared_app)
+quart_trio.prepare(trio_app)

@@ -123,6 +123,8 @@ ROWS = [
     Row("aiohttp", "gunicorn, aiohttp", "aiohttp_app:app", needs=("aiohttp",)),
     Row("Quart", "hypercorn", "quart_app:app"),
     Row("Quart", "uvicorn", "quart_app:app"),
-    Row("Quart-Trio", "roundel", "quart_app:prepared_app"),
+    Row("Quart", "hypercorn, worker", "quart_app:prepared_app"),
+    Row("Quart-Trio", "hypercorn, trio", "quart_app:trio_app", lacks=TRIO_WRITE),
+    Row("Quart-Trio", "roundel", "quart_app:trio_app"),
     *STACKS,
 ]
