@@ -57,3 +57,13 @@ def test_floods():
     rows = [line.split("|")[1:-1] for line in said.splitlines()[2:]]
     assert ["none", "PING"] == [row[0].strip() for row in rows]
     assert all(float(cell) >= 0 for row in rows for cell in row[1:])
+
+
+@pytest.mark.slow
+def test_clients():
+    """Each client reads all events, and each cell has a number."""
+    said = run("clients.py", "--rounds=1", "--events=400", "--streams=2")
+
+    rows = [line for line in said.splitlines() if line.startswith("| ")]
+    assert 4 == len(rows)
+    assert len({row.count("|") for row in rows}) == 1

@@ -8,7 +8,7 @@ final, what is sent again, and what the caller is notified of.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack, cast, final
 
@@ -136,24 +136,28 @@ class HttpSource:
             self._was_open = True
             self.report()
 
-    def receive_data(self, data: bytes | None) -> Iterator[Event]:
-        """Report bytes of the body, or its end by None; yield events in their order.
+    def receive_data(self, data: bytes | None) -> Iterable[Event]:
+        """Report bytes of the body, or its end by None; return the events.
 
-        Comments are reported between the events.
+        Comments are reported between the events, while the result is iterated.
         """
+        if self._source.state is not State.OPEN:
+            return ()
         if data is None:
-            if self.state is State.OPEN:
-                self._source.receive_eof(now=self.now())
-            return
+            self._source.receive_eof(now=self.now())
+            return ()
+        if self._on_comment is not None:
+            return self._receive_lines(data, self._on_comment)
+        return self._source.receive_data(data, now=self.now())
+
+    def _receive_lines(self, data: bytes, on_comment: OnComment) -> Iterator[Event]:
         # `bytes.splitlines()` splits at CR, LF and CRLF only, as the format does.
-        pieces = [data] if self._on_comment is None else data.splitlines(keepends=True)
-        for piece in pieces:
-            if self.state is not State.OPEN:
+        for line in data.splitlines(keepends=True):
+            if self._source.state is not State.OPEN:
                 return
-            yield from self._source.receive_data(piece, now=self.now())
-            if self._on_comment is not None:
-                for comment in self._source.comments:
-                    self._on_comment(comment)
+            yield from self._source.receive_data(line, now=self.now())
+            for comment in self._source.comments:
+                on_comment(comment)
 
     def receive_error(self, error: Exception) -> bool:
         """Report an error of the library; return whether a reconnect may help."""

@@ -74,12 +74,13 @@ class SyncDriver:
     def _body(self, response: httpx2.Response) -> Generator[Event, None, None]:
         source, token = self._source, self._token
         chunks = cast("Generator[bytes, None, None]", response.iter_bytes())
+        read = partial(next, chunks, None)
         try:
             token.watch(response.extensions.get("network_stream"))
             if not token.is_cancelled:
                 source.receive_response(response)
             while source.state is State.OPEN and not token.is_cancelled:
-                data = self._wait(partial(next, chunks, None))
+                data = self._wait(read)
                 if not token.is_cancelled:
                     yield from source.receive_data(data)
         finally:
