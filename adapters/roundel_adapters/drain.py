@@ -1,9 +1,13 @@
 """Ends all streams when the server has to stop.
 
 Servers tell an application to shut down only after its responses have ended, and a
-stream has no end. uvicorn waits for it for ever. So a drain has its own handler of
-SIGTERM and SIGINT, in front of the server's. Each stream adds them if the server has
-set its own since the one before.
+stream has no end. uvicorn waits for it for ever. So a drain has its own handlers of
+signals, in front of the server's. Python sets handlers in the main thread only, and
+servers set theirs before they serve. So the handlers are added at two times:
+
+- When a drain is made. gunicorn loads the application in the main thread of a worker,
+  which has set its handlers, and then runs all responses in other threads.
+- By each stream in the main thread, if the server has set its own since the one before.
 
 One handler serves all drains of the process, which it knows by weak references: many
 drains, such as those of a test suite, do not become a chain of handlers.
@@ -33,7 +37,12 @@ if TYPE_CHECKING:
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = [
+    getattr(signal, name)
+    # SIGQUIT: gunicorn sends it to its workers after a SIGINT. Windows has none.
+    for name in ("SIGTERM", "SIGINT", "SIGQUIT")
+    if hasattr(signal, name)
+]
 
 
 def default_close_message() -> CloseMessage:
@@ -48,17 +57,19 @@ def default_close_message() -> CloseMessage:
 
 @final
 class Drain:
-    """Ends all streams of a process at SIGTERM or SIGINT, with a close message.
+    """Ends all streams of a process at SIGTERM, SIGINT or SIGQUIT, by a close message.
 
     The streams run in one event loop of asyncio or trio, or in threads. Streams of
     `Topics` can run in several loops. The server's own signal handlers run after the
     drain's. Python allows signal handlers in the main thread only: in a server that
-    runs in another thread call `begin()`, and in a server that runs its responses in
-    threads call `handle_signals()` in the main thread.
+    runs in another thread call `begin()`. If responses run in threads, and the server
+    sets its handlers after it has loaded the application, call `handle_signals()` in
+    the main thread.
 
     Args:
         close_message: Called for each stream.
-        signals: Whether streams in the main thread call `handle_signals()`.
+        signals: Whether a drain that is made in the main thread, and each stream there,
+            add the signal handlers.
     """
 
     def __init__(
@@ -73,6 +84,8 @@ class Drain:
         self._signals = signals
         self.has_begun: bool = False
         """Whether new streams are closed at once."""
+        if signals and current_event_loop() is None:
+            self._handle_signals_of_server()
 
     @contextmanager
     def track(self, stream: EventStream, wakeup: Wakeup) -> Iterator[None]:
@@ -119,7 +132,22 @@ class Drain:
             for number in _SIGNALS:
                 _handle_signal(number)
 
+    def _handle_signals_of_server(self) -> None:
+        """Add the signal handlers if a server has set its own ones already."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            # Python's own handler of SIGINT is no server's. asyncio and trio replace
+            # it by a better one, but no other.
+            if signal.getsignal(number) is not signal.default_int_handler:
+                _drains.add(self)
+                _handle_signal(number)
+
     def _on_signal(self) -> None:
+        # Before it looks for streams: one that is added now looks at this.
+        self.has_begun = True
+        if not self._streams:
+            return
         if self._loop is None or not self._loop.call_soon(self.begin):
             # The interrupted code may hold a lock that `begin()` needs.
             threading.Thread(target=self.begin).start()

@@ -15,6 +15,8 @@ import pytest
 from roundel import CloseMessage, Event
 from roundel_adapters.asgi import LAST_WRITE_TIMEOUT, StreamResponse
 from roundel_adapters.drain import Drain, default_close_message
+from roundel_adapters.driver import iter_chunks_in_thread
+from roundel_adapters.live_stream import responding
 from roundel_adapters.topics import Topics
 from support.asgi_peer import Page, Peer, all_tasks_wait, approx, on_both_loops, run
 
@@ -321,6 +323,57 @@ def test_signal_without_a_handler():
 
     with handled(signal.SIGTERM, signal.SIG_IGN):
         run("asyncio", scenario)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_signal_of_a_server_with_threads(number):
+    """A drain that is made after the server's handlers ends streams in threads."""
+    calls, received = [], []
+
+    def read(stream):
+        received.append(b"".join(iter_chunks_in_thread(stream)))
+
+    with handled(number, lambda got, frame: calls.append(got)):
+        topics = Topics(close_message=bye)
+        streams = [topics.stream("news") for _ in range(3)]
+        threads = [
+            threading.Thread(target=respond, args=(s, read), daemon=True)
+            for s in streams
+        ]
+        for thread in threads:
+            thread.start()
+        os.kill(os.getpid(), number)
+        for thread in threads:
+            thread.join(5)
+
+    assert 3 == b"".join(received).count(b"event: bye")
+    assert [number] == calls
+
+
+def respond(stream, read):
+    with responding(stream):
+        read(stream)
+
+
+def test_handlers_that_a_new_drain_leaves_alone():
+    """A new drain leaves alone what is no server's handler, or that of a loop."""
+
+    def server(number, frame):
+        pass
+
+    async def scenario():
+        Drain(bye)
+
+    with handled(signal.SIGINT, signal.default_int_handler):
+        Drain(bye)
+        assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
+    with handled(signal.SIGTERM, server):
+        run("asyncio", scenario)
+        Drain(bye, signals=False)
+        thread = threading.Thread(target=Drain, args=(bye,))
+        thread.start()
+        thread.join()
+        assert server is signal.getsignal(signal.SIGTERM)
 
 
 def test_thread_without_signals():

@@ -121,6 +121,7 @@ ROWS = [
     Row("Litestar", "granian", "litestar_app:app", needs=("litestar",)),
     Row("aiohttp", "aiohttp", "aiohttp_app:app"),
     Row("aiohttp", "gunicorn, aiohttp", "aiohttp_app:app", needs=("aiohttp",)),
+    Row("Flask", "gunicorn, gthread", "flask_app:app", needs=("flask",)),
     Row("Quart", "hypercorn", "quart_app:app"),
     Row("Quart", "uvicorn", "quart_app:app"),
     Row("Quart", "hypercorn, worker", "quart_app:prepared_app"),

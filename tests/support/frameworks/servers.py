@@ -34,6 +34,9 @@ SERVERS = {
     "gunicorn, uvicorn": [
         "gunicorn", "-b", "fd://{fd}", "-k", "uvicorn_worker.UvicornWorker", "{app}",
     ],
+    "gunicorn, gthread": [
+        "gunicorn", "-b", "fd://{fd}", "-k", "gthread", "--threads", "100", "{app}",
+    ],
     "aiohttp": ["support.frameworks.aiohttp_app", "{app}", "{fd}"],
     "gunicorn, aiohttp": [
         "gunicorn", "-b", "fd://{fd}", "-k", "aiohttp.GunicornWebWorker", "{app}",

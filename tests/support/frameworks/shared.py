@@ -25,6 +25,8 @@ from roundel import Event, read_last_event_id
 from roundel_adapters.topics import Topics
 
 OWN_HEADERS = [("X-App", "1")]
+WSGI_HEARTBEAT = 0.2
+"""Default heartbeat in seconds where a heartbeat notices a disconnect."""
 
 topics = Topics()
 caller: ContextVar[str] = ContextVar("caller", default="")
@@ -34,12 +36,12 @@ _counts = {"entered": 0, "exited": 0}
 class Query:
     """The parameters of `GET /events`."""
 
-    def __init__(self, query: str | bytes) -> None:
+    def __init__(self, query: str | bytes, *, heartbeat: float = 15.0) -> None:
         text = query.decode() if isinstance(query, bytes) else query
         self._fields = parse_qs(text)
         self.topics = self._fields["topic"]
         self.last_event_id = self._get("lastEventId")
-        self.heartbeat = float(self._get("heartbeat", "15"))
+        self.heartbeat = float(self._get("heartbeat", heartbeat))
         self.write_timeout = float(self._get("write_timeout", "30"))
         self.ping = (
             (lambda _: Event(caller.get(), "ping")) if self._has("ping") else None
