@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from math import inf
 from random import random
@@ -109,6 +109,11 @@ class Topics:
 
     def __contains__(self, name: object) -> bool:
         return name in self._topics
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the topics that exist now."""
+        with self._lock.lock:
+            return iter(tuple(self._topics))
 
     def publish(
         self,

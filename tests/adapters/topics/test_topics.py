@@ -153,6 +153,17 @@ def test_topic_with_a_stream_is_kept():
     assert "kept" not in topics
 
 
+def test_names():
+    """The names of all topics can be listed, and used while they are."""
+    topics = Topics(max_topics=3)
+    for name in "abc":
+        topics.publish(name, Event("x"))
+    for name in topics:
+        topics.publish(f"another than {name}", Event("x"))
+
+    assert ["another than a", "another than b", "another than c"] == list(topics)
+
+
 def test_no_time_idle_with_streams():
     """With a *max_idle* of 0 a topic lives as long as its streams."""
     topics = Topics(max_idle=0.0, clock=Clock())
