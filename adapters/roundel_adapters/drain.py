@@ -18,8 +18,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from random import randrange
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias, final
@@ -43,6 +45,9 @@ _SIGNALS = [
     for name in ("SIGTERM", "SIGINT", "SIGQUIT")
     if hasattr(signal, name)
 ]
+
+LAST_WRITES_TIMEOUT = 1.0
+"""Seconds that streams have for their last writes before a signal ends the process."""
 
 
 def default_close_message() -> CloseMessage:
@@ -124,8 +129,9 @@ class Drain:
     def handle_signals(self) -> None:
         """Add the signal handlers, in front of the server's own.
 
-        Does nothing in a thread other than the main one. A signal that has no handler
-        in Python is left alone: it ends the process at once.
+        Does nothing in a thread other than the main one. A signal with the default
+        action, as in a worker process of Hypercorn, ends the process one second after
+        it has begun the drain. Ignored signals and handlers in C are left alone.
         """
         if threading.current_thread() is threading.main_thread():
             _drains.add(self)
@@ -137,9 +143,10 @@ class Drain:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
-            # Python's own handler of SIGINT is no server's. asyncio and trio replace
-            # it by a better one, but no other.
-            if signal.getsignal(number) is not signal.default_int_handler:
+            # Python's own handler of SIGINT is no server's, nor is the default action.
+            # asyncio and trio replace the former by a better one, but no other.
+            no_server = (signal.default_int_handler, signal.SIG_DFL)
+            if signal.getsignal(number) not in no_server:
                 _drains.add(self)
                 _handle_signal(number)
 
@@ -170,9 +177,40 @@ class _SignalHandler:
         self.server_handler(number, frame)
 
 
+@attrs.define
+class _DefaultAction:
+    """The default action of a signal: it ends the process, after the last writes."""
+
+    _end_at: float = inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._end_at < inf:
+            # Hypercorn repeats the signal as soon as one of its workers has ended.
+            is_due = now >= self._end_at
+        else:
+            is_due = not any(drain._streams for drain in _drains)
+            self._end_at = now + LAST_WRITES_TIMEOUT
+            _repeat_signal(number, after=LAST_WRITES_TIMEOUT + 0.01)
+        if is_due:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
+def _repeat_signal(number: int, *, after: float) -> None:
+    timer = threading.Timer(after, os.kill, (os.getpid(), number))
+    # A process that has ended before does not wait for it.
+    timer.daemon = True
+    timer.start()
+
+
 def _handle_signal(number: signal.Signals) -> None:
     handler: Any = signal.getsignal(number)
-    if callable(handler) and not isinstance(handler, _SignalHandler):
+    if isinstance(handler, _SignalHandler):
+        return
+    if handler == signal.SIG_DFL:
+        handler = _DefaultAction()
+    if callable(handler):
         # ValueError: in the main thread of a subinterpreter.
         with suppress(ValueError):
             signal.signal(number, _SignalHandler(handler))

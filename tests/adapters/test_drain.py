@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -314,8 +316,8 @@ def test_stream_that_is_tracked_twice():
     run("asyncio", scenario)
 
 
-def test_signal_without_a_handler():
-    """A signal that has no handler in Python is left alone."""
+def test_ignored_signal():
+    """An ignored signal stays ignored."""
 
     async def scenario():
         async with Page().served(drain=Drain(bye)):
@@ -374,6 +376,61 @@ def test_handlers_that_a_new_drain_leaves_alone():
         thread.start()
         thread.join()
         assert server is signal.getsignal(signal.SIGTERM)
+
+
+WITHOUT_HANDLER = """
+import os, signal, sys, anyio
+from roundel_adapters.asgi import StreamResponse
+from roundel_adapters.topics import Topics
+from roundel import Event
+
+async def receive():
+    await anyio.sleep_forever()
+
+async def send(message):
+    os.write(1, message.get("body", b""))
+    if b"hello" in message.get("body", b""):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+async def main():
+    topics = Topics()
+    topics.publish("a", Event("hello"), snapshot=Event("hello"))
+    response = StreamResponse(topics.stream("a"))
+    await response({"http_version": "1.1", "method": "GET"}, receive, send)
+    await anyio.sleep(60)
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_signal_with_the_default_action(backend):
+    """SIGTERM without a handler ends the streams first, and the process after it."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_HANDLER, backend],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert b"event: bye" in done.stdout, done.stderr
+    assert -signal.SIGTERM == done.returncode
+
+
+@pytest.mark.slow
+def test_signal_without_streams_and_without_a_handler():
+    """Without an open stream the default action comes at once."""
+    program = (
+        "import os, time; from roundel_adapters.drain import Drain;"
+        "drain = Drain(); drain.handle_signals();"
+        "os.kill(os.getpid(), 15); time.sleep(0.9); print(1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=30, check=False
+    )
+
+    assert (b"", -signal.SIGTERM) == (done.stdout, done.returncode)
 
 
 def test_thread_without_signals():
