@@ -43,6 +43,9 @@ class VirtualToken:
     def watch(self, stream):
         """Without sockets there is none to shut down."""
 
+    def disconnect(self):
+        pass
+
     def release(self):
         pass
 

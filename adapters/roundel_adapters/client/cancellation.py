@@ -30,6 +30,9 @@ class Cancellation(Protocol):
     def watch(self, stream: object) -> None:
         """Shut the socket of the network stream *stream* down at `cancel()`."""
 
+    def disconnect(self) -> None:
+        """Shut the socket down now."""
+
     def release(self) -> None:
         """Forget the socket."""
 
@@ -62,7 +65,13 @@ class CancellationToken:
                 # `dup()` does not work for TLS sockets.
                 self._socket = socket.fromfd(found.fileno(), found.family, found.type)
             if self.is_cancelled:
-                self._shut_down()
+                self.disconnect()
+
+    def disconnect(self) -> None:
+        # The peer may have ended the connection.
+        with self._lock, suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         with self._lock:
@@ -71,15 +80,8 @@ class CancellationToken:
                 self._socket = None
 
     def cancel(self) -> None:
-        with self._lock:
-            self.is_cancelled = True
-            self._shut_down()
+        self.is_cancelled = True
+        self.disconnect()
         # Unlocked by an earlier call.
         with suppress(RuntimeError):
             self._sleep.release()
-
-    def _shut_down(self) -> None:
-        if self._socket is not None:
-            # The peer may have ended the connection.
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)

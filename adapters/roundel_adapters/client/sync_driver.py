@@ -26,6 +26,9 @@ _MAX_SOCKET_TIMEOUT = 2_000_000.0
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete")
 """How the names of httpcore's trace events end that return a new network stream."""
 
+_ENDED = "http11.response_closed.started"
+"""httpcore's trace event before it keeps a connection for other requests."""
+
 
 @final
 @attrs.define(eq=False)
@@ -108,9 +111,15 @@ class SyncDriver:
         return shortest if shortest < _MAX_SOCKET_TIMEOUT else None
 
     def _trace(self, name: str, info: Mapping[str, object]) -> None:
-        """Learn of a new connection, before its TLS handshake and its response."""
+        """Learn of a new connection, before its TLS handshake and its response.
+
+        The connection of a stream is not kept for the next request. The token would not
+        know it before the response, and the server may be about to close it.
+        """
         if name.endswith(_CONNECTED):
             self._token.watch(info["return_value"])
+        elif name == _ENDED and self._source.state is State.OPEN:
+            self._token.disconnect()
 
     def _wait(self, call: Callable[[], T]) -> T | None:
         """Call the HTTP library; report its error or a timeout to the source."""

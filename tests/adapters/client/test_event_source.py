@@ -25,6 +25,7 @@ from support.stream_readers import (
 )
 
 EVENT = STREAM_HEAD + b"data: a\n\n"
+CHUNKED = STREAM_HEAD[:-2] + b"transfer-encoding: chunked\r\n\r\n"
 
 
 class Reader:
@@ -83,8 +84,7 @@ WAITS = {
     "events over TLS": ("https", EVENT, "read"),
     "events, chunked": (
         "http",
-        EVENT.replace(b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n9\r\n")
-        + b"\r\n",
+        CHUNKED + b"9\r\ndata: a\n\n\r\n",
         "read",
     ),
 }
@@ -118,6 +118,41 @@ def test_close_while_it_waits_to_reconnect(library):
             client, f"http://127.0.0.1:{port}/", retry=10**18, max_retry=10**18
         )
         wait_until_in(reader.thread, "wait")
+        reader.events.close()
+        reader.join()
+
+
+@LIBRARIES
+def test_close_while_a_reconnect_has_no_response(library):
+    """`close()` ends a second request too: it has a connection of its own.
+
+    The client's pool keeps a connection whose response has ended.
+    """
+    content = CHUNKED + b"b\r\nretry: 1\n\n\n\r\n0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener, library.Client() as client:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        reader = Reader(client, url, min_retry=1)
+        listener.settimeout(5)
+        with listener.accept()[0] as first:
+            first.recv(65536)
+            first.sendall(content)
+            with listener.accept()[0] as second:
+                second.recv(65536)
+                wait_until_in(reader.thread, "read")
+                reader.events.close()
+                reader.join()
+
+
+@LIBRARIES
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_close_behind_a_silent_proxy(library, scheme):
+    """`close()` ends a request that a proxy does not answer."""
+    with (
+        silent_server(b"") as port,
+        library.Client(proxy=f"http://127.0.0.1:{port}") as client,
+    ):
+        reader = Reader(client, f"{scheme}://a.example/")
+        wait_until_in(reader.thread, "read")
         reader.events.close()
         reader.join()
 
