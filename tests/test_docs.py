@@ -30,7 +30,7 @@ import roundel
 from browser.conftest import Server, Start, browser, context, start
 from roundel import Event, Parser
 from roundel_adapters import server
-from roundel_adapters.testing import AsgiClient
+from roundel_adapters.testing import STREAM_PROMISES, AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
 from roundel_service.domain import items, mailbox
@@ -84,7 +84,62 @@ def test_python_blocks_run_in_order(page, tmp_path, monkeypatch, start: Start):
 
     assert examples
     for example in examples:
-        example.evaluate()
+        if not FILE.match(example.parsed):
+            example.evaluate()
+
+
+FILE = re.compile(r"# (\S+\.py)\n")
+"""The first line of a block that is a whole file."""
+
+FILE_TEST = re.compile(r"^(?:async )?def test_", re.MULTILINE)
+
+
+def files_of(page: Path) -> dict[str, str]:
+    """Return the blocks of a page that are whole files, by their names."""
+    return {
+        found[1]: block
+        for block in blocks(page, "python")
+        if (found := FILE.match(block))
+    }
+
+
+WITH_TESTS = [p for p in PAGES if any(n.startswith("test_") for n in files_of(p))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_TESTS, ids=lambda page: page.name)
+def test_test_files_of_a_page_pass(page, tmp_path):
+    """pytest runs the test files of a page, with the plugin and without warnings."""
+    for name, content in files_of(page).items():
+        (tmp_path / name).write_text(content)
+    plugins = ["roundel_service.pytest_plugin", "anyio.pytest_plugin"]
+    options = [f"-p{name}" for name in [*plugins, "pytest_trio.plugin"]]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", *options, tmp_path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    tests = FILE_TEST.findall("".join(files_of(page).values()))
+    passed = re.search(r"(\d+) passed", done.stdout)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A test of anyio runs on two event loops.
+    assert int(passed[1]) >= len(tests)
+
+
+def test_reference_has_every_promise_of_an_event_stream():
+    """The table of the reference is that of the code."""
+    page = (ROOT / "docs" / "reference" / "testing.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`: (.+) \| \*(\w+)\* \|$", page, re.MULTILINE)
+
+    assert rows == [
+        (promise.name, str(promise), promise.needs or "publish")
+        for promise in STREAM_PROMISES
+    ]
 
 
 @pages("json")
