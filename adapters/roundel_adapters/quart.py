@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from inspect import signature
 from math import inf
 from types import TracebackType
 from typing import cast, final
@@ -31,9 +32,15 @@ with requires_extra("quart"):
     from quart import Quart, Response, request
     from quart.asgi import ASGIHTTPConnection
     from quart.typing import ResponseTypes
+    from quart.wrappers.request import Request
     from quart.wrappers.response import ResponseBody
 
     from .asgi import WRITE_TIMEOUT, Send, StreamResponse
+
+_WAITS_FOR_DISCONNECT = (
+    "request_task" in signature(ASGIHTTPConnection.handle_messages).parameters
+)
+"""Whether Quart, from 0.23 on, waits for the disconnect after each response."""
 
 
 def stream_response(
@@ -132,8 +139,14 @@ class EventStreamBody(ResponseBody):
         self._resources.close()
         await self._chunks.aclose()
         if self._timeout:
-            # It raises a TimeoutError, which Quart expects of a response.
-            await self._timeout.__aexit__(exc_type, exc, traceback)
+            try:
+                await self._timeout.__aexit__(exc_type, exc, traceback)
+            except TimeoutError as error:
+                # Quart expects it of a response. From 0.23 on it waits for the
+                # disconnect then, and a peer that reads nothing does not disconnect.
+                if _WAITS_FOR_DISCONNECT:
+                    raise ConnectionAbortedError("the peer does not read") from error
+                raise
 
     async def _timed_chunks(
         self, limit: asyncio.Timeout
@@ -174,6 +187,10 @@ async def _receive_nothing() -> Mapping[str, object]:
     raise AssertionError("unreachable")
 
 
+class _ResponseEnded(Exception):  # noqa: N818, not an error
+    """Raised in the task of a response, so that Quart does not wait for more."""
+
+
 @final
 class _Connection(ASGIHTTPConnection):
     _streaming: asyncio.Task[object] | None = None
@@ -182,13 +199,26 @@ class _Connection(ASGIHTTPConnection):
         self, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         try:
-            await super().__call__(receive, send)
+            await self._respond(receive, send)
         except asyncio.CancelledError:
             # Quart has left the task of the response alone.
             if self._streaming is not None:
                 self._streaming.cancel()
                 await asyncio.wait([self._streaming])
             raise
+
+    async def _respond(
+        self, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        try:
+            await super().__call__(receive, send)
+        except* _ResponseEnded:
+            pass
+
+    async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        await super().handle_request(request, send)
+        # Also after a write timeout: nothing is left to wait for.
+        raise _ResponseEnded
 
     async def _send_response(
         self, send: ASGISendCallable, response: ResponseTypes

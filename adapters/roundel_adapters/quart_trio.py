@@ -40,6 +40,14 @@ def prepare(app: QuartTrio) -> None:
 @final
 class _HandOffConnection(TrioASGIHTTPConnection):
     _disconnected: bool
+    _server_send: ASGISendCallable
+
+    async def __call__(
+        self, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        # From 0.13 on Quart-Trio wraps it, so that it is not the server's own.
+        self._server_send = send
+        await super().__call__(receive, send)
 
     def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
         try:
@@ -61,7 +69,7 @@ class _HandOffConnection(TrioASGIHTTPConnection):
         self, send: ASGISendCallable, response: ResponseTypes
     ) -> None:
         body = response.response
-        if not (isinstance(body, EventStreamBody) and self._can_hand_off(send)):
+        if not (isinstance(body, EventStreamBody) and self._can_hand_off()):
             if not await send_stream(self.scope, send, response):
                 await super()._send_response(send, response)
             return
@@ -79,7 +87,7 @@ class _HandOffConnection(TrioASGIHTTPConnection):
         await send(cast(ASGISendEvent, start))
         await send(cast(ASGISendEvent, hand_off))
 
-    def _can_hand_off(self, send: ASGISendCallable) -> bool:
+    def _can_hand_off(self) -> bool:
         """Return whether there is no middleware between the server and the view."""
         app = self.app
         # Quart's way to add middleware is `app.asgi_app = Middleware(app.asgi_app)`.
@@ -87,4 +95,4 @@ class _HandOffConnection(TrioASGIHTTPConnection):
             getattr(type(app), name) is not getattr(QuartTrio, name)
             for name in ("asgi_app", "__call__")
         )
-        return not is_wrapped and is_direct(self.scope, app=app, send=send)
+        return not is_wrapped and is_direct(self.scope, app=app, send=self._server_send)

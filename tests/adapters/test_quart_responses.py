@@ -61,8 +61,11 @@ class Page:
             return
         # A server cancels its task once, unlike a scope of anyio.
         peer.asyncio_task = asyncio.ensure_future(peer.run())
-        with suppress(asyncio.CancelledError):
-            await peer.asyncio_task
+        try:
+            with suppress(asyncio.CancelledError):
+                await peer.asyncio_task
+        except* ConnectionAbortedError:
+            pass  # A server logs it, and closes the connection.
 
     @asynccontextmanager
     async def served(self):

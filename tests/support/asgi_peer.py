@@ -113,6 +113,9 @@ class Peer:
             raise DisconnectedError("the peer disconnected")
         await self.may_send.wait()
         self.sent.append(message)
+        if message.get("more_body") is False:
+            # ASGI's `receive()` returns a disconnect after the response too.
+            self.disconnect.set()
         if message.get("body"):
             self.times.append(anyio.current_time())
 

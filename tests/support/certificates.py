@@ -13,6 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 PEM = serialization.Encoding.PEM
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 @final
@@ -25,6 +30,9 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         root = self._builder(name, self._key).add_extension(constraints, critical=True)
+        own_key = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        root = root.add_extension(own_key, critical=False)
+        root = root.add_extension(SIGNS_CERTIFICATES, critical=True)
         self.file = folder / "ca.pem"
         self.file.write_bytes(self._sign(root))
 
@@ -33,8 +41,14 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         alternative_names = x509.SubjectAlternativeName([_host(name) for name in names])
         certificate = self._folder / f"{names[0]}.pem"
-        builder = self._builder(names[0], key).add_extension(
-            alternative_names, critical=False
+        # RFC 5280 4.2.1.1, which Python 3.13 and later verify.
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            self._key.public_key()
+        )
+        builder = (
+            self._builder(names[0], key)
+            .add_extension(alternative_names, critical=False)
+            .add_extension(issuer_key, critical=False)
         )
         certificate.write_bytes(self._sign(builder))
         secret = self._folder / f"{names[0]}.key"
