@@ -62,6 +62,7 @@ class Wakeup:
             yield waker
         finally:
             self.wakers.discard(waker)
+            waker.close()
 
     @contextmanager
     def thread_waker(self) -> Iterator[ThreadWaker]:
@@ -115,7 +116,11 @@ class TaskWaker:
         """Sleep until a wake, or *until* a time of the loop."""
         await self._loop.wait(self._event, until=until)
         if self._event.is_set():
-            self._event = self._loop.new_event()
+            self._event = self._event.cleared()
+
+    def close(self) -> None:
+        """Free the waker's timer; the task does not sleep any more."""
+        self._event.close()
 
 
 @final

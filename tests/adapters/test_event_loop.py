@@ -151,3 +151,39 @@ def test_thread_sleeps_for_ever():
 
     assert woken.is_set()
     assert set() == wakeup.wakers
+
+
+def test_one_timer_for_many_sleeps(monkeypatch):
+    """On asyncio a task that is woken before its deadlines sets one timer in all.
+
+    Its last sleep ends at its own deadline, and not when the timer fires.
+    """
+
+    async def main():
+        loop, timers = asyncio.get_running_loop(), []
+        call_at = loop.call_at
+
+        def counted(when, callback, *args):
+            timers.append(call_at(when, callback, *args))
+            return timers[-1]
+
+        monkeypatch.setattr(loop, "call_at", counted)
+        with Wakeup().task_waker() as waker:
+            start = waker.time()
+            for number in range(100):
+                loop.call_soon(waker.wake)
+                await waker.sleep(start + 60.0 + number)
+            before = len(timers)
+            loop.call_soon(waker.wake)
+            await waker.sleep(start + 0.01)
+            await waker.sleep(start + 0.05)
+            slept = waker.time() - start
+            loop.call_soon(waker.wake)
+            await waker.sleep(start + 60.0)
+        return before, slept, timers[-1]
+
+    before, slept, last = asyncio.run(main())
+
+    assert 1 == before
+    assert slept >= 0.049
+    assert last.cancelled()
