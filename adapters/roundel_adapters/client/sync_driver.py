@@ -66,6 +66,8 @@ class SyncDriver:
         """Yield the events of one connection."""
         try:
             request = self._request()
+            if self._token.is_cancelled:
+                return
             response = self._wait(
                 partial(self._client.send, request, stream=True, follow_redirects=True)
             )

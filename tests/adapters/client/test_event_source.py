@@ -271,6 +271,19 @@ def test_close_in_a_callback(state):
     assert (state is not State.CONNECTING) == len(requests)
 
 
+def test_close_in_headers():
+    """`close()` in *headers* ends the iterator before the request."""
+
+    def headers():
+        events.close()
+        return {}
+
+    events, requests = play_sync(stream(b"data: a\n\n"), headers=headers)
+
+    assert [] == list(events)
+    assert [] == requests
+
+
 def test_close_in_on_comment():
     """`close()` in *on_comment* ends the iterator before the next event."""
     events, _ = play_sync(
