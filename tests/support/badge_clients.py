@@ -99,8 +99,9 @@ class Run:
 def perform(kind, script, call, *, credential=None, drawn=0.0, options=None, **own):
     """Run *call* with a client that plays *script*; the last step repeats.
 
-    A step is a response, the name of an exception of the library, or a number of
-    seconds without a response. *own* are options of the HTTP client.
+    A step is a response, the name of an exception of the library, the reason of a
+    failed connection, or a number of seconds without a response. *own* are options of
+    the HTTP client.
     """
     run = Run()
     given = {**(credential or {"key": KEY}), "random": lambda: drawn, **(options or {})}
@@ -168,6 +169,9 @@ async def _perform_async(run, library, script, call, given, own):
 
 
 def _response(library, step):
+    if isinstance(step, Exception):
+        # As the library does: its own error, for a reason.
+        raise library.ConnectError(str(step)) from step
     if isinstance(step, str):
         raise getattr(library, step)(f"scripted {step}")
     status, headers, content = step

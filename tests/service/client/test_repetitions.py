@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 
 import pytest
 
@@ -89,6 +91,23 @@ def test_final_answer_is_not_repeated(kind, status):
     assert 1 == len(run.requests) == run.error.attempts
 
 
+@every_kind
+@pytest.mark.parametrize(
+    "reason",
+    [
+        ssl.SSLCertVerificationError("self-signed certificate"),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    ],
+    ids=["certificate", "name"],
+)
+def test_wrong_peer_is_not_tried_again(kind, reason):
+    """A wrong certificate and an unknown host name stay what they are."""
+    run = perform(kind, [reason], notify)
+
+    assert isinstance(run.error, ServiceUnreachable)
+    assert 1 == len(run.requests)
+
+
 REPEATABLE = {
     "retract": (lambda c: c.retract(source="s"), {"removed": 0, "users": 0}),
     "badge": (lambda c: c.badge("alice"), BADGE),
@@ -152,7 +171,9 @@ def test_revocation_is_not_repeated_after_it_may_have_had_its_effect(kind, failu
 
 
 @every_kind
-@pytest.mark.parametrize("failure", ["ConnectError", problem(429)])
+@pytest.mark.parametrize(
+    "failure", ["ConnectError", "ConnectTimeout", "PoolTimeout", problem(429)]
+)
 def test_revocation_that_had_no_effect_is_repeated(kind, failure):
     """A refused connection and a rate limit come before any effect."""
     run = perform(kind, [failure, DISCONNECTED], revoke)

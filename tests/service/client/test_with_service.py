@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Thread
+from threading import Semaphore, Thread
 
+import httpx
 import httpx2
 import pytest
 import trio
@@ -233,6 +236,54 @@ def test_address_forms(url, host):
     """A trailing slash and a host name do not matter."""
     with producer_of(url.replace("127.0.0.1", host) + "/") as producer:
         assert "ok" == producer.live().status
+
+
+@pytest.mark.slow
+def test_notification_is_done_once_though_the_service_is_killed(tmp_path):
+    """Calls that a killed service loses are repeated, and none takes effect twice."""
+    settings = environment(ROUNDEL_ENGINE=f"sqlite:{tmp_path}/roundel.db")
+    done = Semaphore(0)
+
+    def notify(port):
+        with producer_of(f"http://127.0.0.1:{port}") as producer:
+            for number in range(60):
+                producer.notify("alice", f"Note {number}")
+                done.release()
+
+    with reserved_port() as port, ThreadPoolExecutor() as threads:
+        notified = threads.submit(notify, port)
+        for _ in range(2):
+            with started("serve", "--bind", f"127.0.0.1:{port}", env=settings):
+                # The process is killed at the end of the block.
+                assert all(done.acquire(timeout=SLACK) for _ in range(20))
+        with (
+            started("serve", "--bind", f"127.0.0.1:{port}", env=settings) as (_, url),
+            producer_of(url) as producer,
+        ):
+            notified.result(SLACK)
+
+            assert 60 == producer.badge("alice").unread
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", [httpx2, httpx], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+def test_asynchronous_client_over_a_socket(url, library, run):
+    """The calls over real connections, on both loops and with both libraries."""
+    user = f"{library.__name__}-{run.__module__}"
+
+    async def main():
+        key = SECRETS["ROUNDEL_PRODUCER_KEYS"]
+        async with library.AsyncClient() as http:
+            client = AsyncBadgeClient(url, key=key, client=http)
+            await client.batch([Notification(user, f"Note {n}") for n in range(30)])
+            known = await client.badge(user)
+            assert known is await client.badge(user, known=known, wait=0.05)
+        async with AsyncBadgeClient(url, key=key) as client:
+            return await client.badge(user)
+
+    badge = trio.run(main) if run is trio.run else asyncio.run(main())
+    assert 30 == badge.unread
 
 
 @pytest.mark.slow
