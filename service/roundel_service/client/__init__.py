@@ -12,7 +12,12 @@ with requires_extra("client"):
     import msgspec  # noqa: F401
 
 from ..documents import BadgeDocument, CategoryCount, ItemDocument
-from ..http.explanation import Explanation
+from ..http.explanation import (
+    ExplainedGauge,
+    ExplainedItem,
+    ExplainedOperation,
+    Explanation,
+)
 from ..http.responses import (
     BadgeState,
     BadgeTotal,
@@ -21,6 +26,7 @@ from ..http.responses import (
     FieldError,
     GaugeResponse,
     ItemsResponse,
+    LiveResponse,
     NotifyResponse,
     ProblemDocument,
     RecipientProblem,
@@ -62,6 +68,9 @@ __all__ = [
     "CredentialsRejected",
     "DeleteUserResponse",
     "DisconnectResponse",
+    "ExplainedGauge",
+    "ExplainedItem",
+    "ExplainedOperation",
     "Explanation",
     "FieldError",
     "GaugeResponse",
@@ -69,6 +78,7 @@ __all__ = [
     "ItemsResponse",
     "KeyReused",
     "LineProblem",
+    "LiveResponse",
     "Notification",
     "NotifyResponse",
     "Op",

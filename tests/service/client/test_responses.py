@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 
+import httpx2
 import pytest
 
 from roundel_service.client import (
@@ -52,6 +53,30 @@ def test_credential_and_address_of_a_request(kind):
     assert f"Bearer {KEY}" == request.headers["authorization"]
     assert f"{URL}/v1/notify" == str(request.url)
     assert "application/json" == request.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("url", "called"),
+    [
+        ("http://badges.test", "http://badges.test/livez"),
+        ("https://badges.test:8443/", "https://badges.test:8443/livez"),
+        ("https://badges.test/a/b//", "https://badges.test/a/b/livez"),
+        ("http://[::1]:8080", "http://[::1]:8080/livez"),
+        ("http://[fe80::1]/x", "http://[fe80::1]/x/livez"),
+    ],
+)
+def test_path_of_a_call_follows_that_of_the_url(url, called):
+    """A service may be behind a path, and at an IPv6 address."""
+    requests = []
+
+    def handle(request):
+        requests.append(str(request.url))
+        return httpx2.Response(200, json={"status": "ok"})
+
+    with httpx2.Client(transport=httpx2.MockTransport(handle)) as http:
+        BadgeClient(url, key=KEY, client=http).live()
+
+    assert [called] == requests
 
 
 @every_kind

@@ -232,8 +232,10 @@ def test_large_batch_over_a_socket(url):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_address_forms(url, host):
-    """A trailing slash and a host name do not matter."""
+def test_service_on_this_machine_is_called_without_a_proxy(url, host, monkeypatch):
+    """A proxy of the environment cannot reach loopback; a final slash is dropped."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with producer_of(url.replace("127.0.0.1", host) + "/") as producer:
         assert "ok" == producer.live().status
 
