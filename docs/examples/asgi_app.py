@@ -2,6 +2,7 @@
 
 uvicorn --app-dir docs/examples asgi_app:app --port 8000
 hypercorn --workers 0 --bind 127.0.0.1:8000 docs/examples/asgi_app.py
+hypercorn -k trio -w 0 -b 127.0.0.1:8000 docs/examples/asgi_app.py
 granian --interface asgi --working-dir docs/examples --port 8000 asgi_app:app
 """
 

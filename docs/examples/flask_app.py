@@ -20,7 +20,6 @@ def make_history(name, epoch):
 
 
 topics = Topics(make_history)
-topics.drain.handle_signals()  # Streams run in other threads than the main one.
 app = Flask(__name__)
 
 

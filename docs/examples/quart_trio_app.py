@@ -1,6 +1,7 @@
 """A badge, a job's progress and a log on one stream, with Quart-Trio.
 
 python docs/examples/quart_trio_app.py 8000
+hypercorn -k trio -w 0 -b 127.0.0.1:8000 docs/examples/quart_trio_app.py
 """
 
 import sys
