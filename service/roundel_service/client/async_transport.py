@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
 import anyio
@@ -78,13 +79,15 @@ class AsyncTransport:
                 request, stream=True, auth=None, follow_redirects=False
             )
             try:
-                content = b""
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > MAX_RESPONSE:
-                        break
+                content = bytearray()
+                async with aclosing(response.aiter_bytes()) as chunks:
+                    async for chunk in chunks:
+                        content += chunk
+                        if len(content) > MAX_RESPONSE:
+                            break
             finally:
                 await response.aclose()
         except Exception as error:
             return outcome_of(error)
-        return Answer(response.status_code, response.headers.multi_items(), content)
+        fields = response.headers.multi_items()
+        return Answer(response.status_code, fields, bytes(content))

@@ -183,7 +183,7 @@ def live() -> Call[LiveResponse]:
 
 def new_batch(key: str | None) -> BatchResponse:
     """Return an empty response of a batch; a *key* is drawn if there is none."""
-    return BatchResponse(uuid4().hex if key is None else key)
+    return BatchResponse(uuid4().hex if key is None else _check_key(key))
 
 
 def _batch_call(lines: list[bytes], key: str) -> Call[list[BatchLine]]:
@@ -206,9 +206,15 @@ def _decode_as_many(count: int, body: bytes) -> list[BatchLine]:
 
 
 def _with_key(call: Call[T], key: str) -> Call[T]:
+    return attrs.evolve(
+        call, headers={**call.headers, IDEMPOTENCY_KEY: _check_key(key)}
+    )
+
+
+def _check_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError("expected an idempotency key of up to 255 visible characters")
-    return attrs.evolve(call, headers={**call.headers, IDEMPOTENCY_KEY: key})
+    return key
 
 
 def _has_transient_problem(response: NotifyResponse) -> bool:

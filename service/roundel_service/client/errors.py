@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import final
 
@@ -36,6 +36,12 @@ class BadgeClientError(Exception):
         self.may_have_effect: bool = False
         self.idempotency_key: str | None = None
         self.lines: Sequence[NotifyResponse | ProblemDocument] = ()
+
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., BadgeClientError], tuple[object, ...]]:
+        """Return what `pickle` needs: job queues and process pools copy errors."""
+        return _restore, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         """Return the call, the reason, and the number of requests if it is above 1."""
@@ -154,6 +160,14 @@ def problem_error(
     other = ServiceFailed if is_of_server else RequestRejected
     kind = _CLASSES.get(problem.status, other)
     return kind(call, problem, retry_after=retry_after)
+
+
+def _restore(
+    kind: type[BadgeClientError], args: tuple[object, ...], state: dict[str, object]
+) -> BadgeClientError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def problem_name(problem: ProblemDocument) -> str:

@@ -218,5 +218,5 @@ def _problem_in(answer: Answer) -> ProblemDocument | None:
         return None
     try:
         return msgspec.json.decode(answer.content, type=ProblemDocument)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

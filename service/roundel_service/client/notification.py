@@ -8,6 +8,11 @@ from typing import final
 import attrs
 
 
+def _names(to: str | Iterable[str]) -> str | tuple[str, ...]:
+    # An iterator could be sent once only.
+    return to if isinstance(to, str) else tuple(to)
+
+
 @final
 @attrs.frozen
 class Notification:
@@ -29,7 +34,7 @@ class Notification:
         ttl: Seconds until the item expires, at most ten years; by default never.
     """
 
-    to: str | Iterable[str]
+    to: str | tuple[str, ...] = attrs.field(converter=_names)
     title: str
     category: str | None = attrs.field(default=None, kw_only=True)
     body: str | None = attrs.field(default=None, kw_only=True)

@@ -77,7 +77,7 @@ class SyncTransport:
                 request, stream=True, auth=None, follow_redirects=False
             )
             try:
-                content = b""
+                content = bytearray()
                 for chunk in response.iter_bytes():
                     content += chunk
                     # The timeout of the HTTP library is for each chunk.
@@ -89,4 +89,5 @@ class SyncTransport:
                 response.close()
         except Exception as error:
             return outcome_of(error)
-        return Answer(response.status_code, response.headers.multi_items(), content)
+        fields = response.headers.multi_items()
+        return Answer(response.status_code, fields, bytes(content))

@@ -108,6 +108,14 @@ def test_body_has_given_fields_only():
     assert {"users": ["alice", "bob"]} == json.loads(many.content)["to"]
 
 
+def test_notification_can_be_sent_again():
+    """The names are kept, also those of an iterator: a batch may be repeated."""
+    note = Notification((name for name in ("alice", "bob")), "Hi")
+
+    assert note.document() == note.document()
+    assert {"users": ["alice", "bob"]} == note.document()["to"]
+
+
 def test_bodies_are_decoded_by_the_service():
     """Each body has the type that the service decodes it as."""
     note = Notification(
@@ -155,6 +163,7 @@ def test_name_is_one_segment_of_the_path(name, segment):
         lambda: Op(),
         lambda: Op(read=[], unread=[]),
         lambda: calls.notify(Notification("a", "t"), ""),
+        lambda: calls.new_batch(""),
         lambda: calls.notify(Notification("a", "t"), "a b"),
         lambda: calls.notify(Notification("a", "t"), "k" * 256),
         lambda: calls.notify(Notification("a", "\udc80"), "k"),

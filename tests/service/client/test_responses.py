@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import traceback
 
 import httpx2
@@ -190,6 +191,7 @@ def test_unknown_fields_of_a_newer_service_are_ignored(kind):
         (404, "text/html", b"Not found"),
         (422, PROBLEM, b"not JSON"),
         (422, PROBLEM, b'{"title": 7}'),
+        (422, PROBLEM, b'{"x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"),
     ],
 )
 def test_response_of_another_server_is_an_error(status, media_type, content):
@@ -225,6 +227,25 @@ def test_no_error_has_the_credential(kind, credential, step):
 
     assert KEY not in text
     assert TOKEN not in text
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "ReadError",
+        problem(409),
+        problem(503),
+        (502, {"content-type": "text/html"}, b""),
+    ],
+    ids=["unreachable", "problem", "failed", "unexpected"],
+)
+def test_error_can_be_pickled(step):
+    """A job queue or a process pool copies an error, with all that it knows."""
+    run = perform(KINDS[0], [step], notify, options={"max_retries": 1})
+    copy = pickle.loads(pickle.dumps(run.error))
+
+    assert (type(run.error), str(run.error)) == (type(copy), str(copy))
+    assert vars(run.error) == vars(copy)
 
 
 def test_no_repr_has_a_secret():
