@@ -107,6 +107,7 @@ class WsgiBody:
         self._socket = PeerSocket.of(environ)
         # The framework resets its context variables when the view has returned.
         self._context = copy_context()
+        self._is_started = False
         self._chunks: Generator[bytes, None, None] | None = None
         if environ["REQUEST_METHOD"] != "HEAD":
             self._chunks = self._run(
@@ -122,6 +123,7 @@ class WsgiBody:
         """Wait for the next chunk; a peer that has closed the connection ends it."""
         if self._chunks is None:
             raise StopIteration
+        self._is_started = True
         chunk = self._context.run(next, self._chunks)
         if self._socket.is_closed_by_peer():
             self.close()
@@ -130,10 +132,11 @@ class WsgiBody:
 
     def close(self) -> None:
         """Close the stream, and exit the lifespan if it was entered."""
+        is_cut = self._is_started and self._stream.is_open
         if self._chunks is not None:
             self._context.run(self._chunks.close)
         self._stream.close()
-        if self._drain is not None and self._drain.has_begun:
+        if is_cut or (self._drain is not None and self._drain.has_begun):
             self._socket.end_connection()
 
     def _run(

@@ -60,9 +60,11 @@ class PeerSocket:
         return bool(poller.poll(0))
 
     def end_connection(self) -> None:
-        """Close the connection behind the response, which the server has written.
+        """Close the connection behind what the server has written.
 
-        Else gunicorn keeps it alive, for 2 s even when it has to stop.
+        gunicorn keeps the connection of a complete response alive, for 2 s even when
+        it has to stop. After a failed write it waits for 2 s until the peer closes, in
+        the thread that accepts all connections.
         """
         if self._socket is not None:
             with suppress(OSError):

@@ -180,21 +180,24 @@ def test_peer_that_has_left():
         assert ours.gettimeout() is None
 
 
-def test_connection_ends_with_a_drain():
-    """The connection ends behind a close message, and at no other end."""
-    for is_drain in (True, False):
-        page = Page()
-        ours, peers = socket.socketpair()
-        with ours, peers:
-            peers.setblocking(False)
-            body = page.body(**{"gunicorn.socket": ours})
+@pytest.mark.parametrize("end", ["drain", "cut", "max_age", "unread", "HEAD"])
+def test_end_of_the_connection(end):
+    """The connection ends with a drain or a cut, and stays alive after other ends."""
+    page = Page(max_age=0.001 if end == "max_age" else 99.0)
+    ours, peers = socket.socketpair()
+    with ours, peers:
+        peers.setblocking(False)
+        method = "HEAD" if end == "HEAD" else "GET"
+        body = page.body(REQUEST_METHOD=method, **{"gunicorn.socket": ours})
+        if end not in ("unread", "HEAD"):
             next(body)
-            if is_drain:
-                page.topics.close()
-                assert b"event: bye" in b"".join(body)
-            body.close()
-            if is_drain:
-                assert b"" == peers.recv(1)
-            else:
-                with pytest.raises(BlockingIOError):
-                    peers.recv(1)
+        if end == "drain":
+            page.topics.close()
+        if end in ("drain", "max_age"):
+            assert b"event: bye" in b"".join(body)
+        body.close()
+        if end in ("drain", "cut"):
+            assert b"" == peers.recv(1)
+        else:
+            with pytest.raises(BlockingIOError):
+                peers.recv(1)

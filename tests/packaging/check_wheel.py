@@ -73,6 +73,8 @@ def install(folder: Path, extras: Sequence[str], given: argparse.Namespace) -> P
 
 
 def check_types(python: Path) -> None:
+    # Django has no types of its own.
+    run("uv", "pip", "install", "--quiet", "--python", python, "django-stubs")
     for package in PACKAGES:
         score = completeness(python, package)
         print(f"types known: {package} {score:.1%}", flush=True)
