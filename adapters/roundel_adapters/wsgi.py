@@ -58,12 +58,19 @@ class WsgiStreamResponse:
             stream of `Topics` has its own.
     """
 
-    _stream: EventStream
-    _wakeup: Wakeup | None = None
-    _headers: Iterable[tuple[str, str]] = attrs.field(default=(), kw_only=True)
-    _lifespan: Lifespan | None = attrs.field(default=None, kw_only=True)
-    _write_timeout: float = attrs.field(default=WRITE_TIMEOUT, kw_only=True)
-    _drain: Drain | None = attrs.field(default=None, kw_only=True)
+    # Pyright knows no aliases but explicit ones.
+    _stream: EventStream = attrs.field(alias="stream")
+    _wakeup: Wakeup | None = attrs.field(default=None, alias="wakeup")
+    _headers: Iterable[tuple[str, str]] = attrs.field(
+        default=(), alias="headers", kw_only=True
+    )
+    _lifespan: Lifespan | None = attrs.field(
+        default=None, alias="lifespan", kw_only=True
+    )
+    _write_timeout: float = attrs.field(
+        default=WRITE_TIMEOUT, alias="write_timeout", kw_only=True
+    )
+    _drain: Drain | None = attrs.field(default=None, alias="drain", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         wakeup_of(self._stream, self._wakeup)

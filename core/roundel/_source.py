@@ -59,18 +59,19 @@ class Source:
 
     deadline: float = attrs.field(alias="now")
     """When to call `handle_timeout()`; ``-inf`` in state CLOSED."""
-    _random: Callable[[], float]
+    # Pyright knows no aliases but explicit ones.
+    _random: Callable[[], float] = attrs.field(alias="random")
     last_event_id: str = ""
     """The id that the next request presents."""
-    _retry: int = 3_000
-    _min_retry: int = 100
-    _max_retry: int = 600_000
-    _max_backoff: float = 60.0
-    _stable_after: float = 5.0
-    _idle_timeout: float = inf
-    _retry_statuses: Collection[int] = ()
-    _max_event_size: int = 1 << 20
-    _with_comments: bool = False
+    _retry: int = attrs.field(default=3_000, alias="retry")
+    _min_retry: int = attrs.field(default=100, alias="min_retry")
+    _max_retry: int = attrs.field(default=600_000, alias="max_retry")
+    _max_backoff: float = attrs.field(default=60.0, alias="max_backoff")
+    _stable_after: float = attrs.field(default=5.0, alias="stable_after")
+    _idle_timeout: float = attrs.field(default=inf, alias="idle_timeout")
+    _retry_statuses: Collection[int] = attrs.field(default=(), alias="retry_statuses")
+    _max_event_size: int = attrs.field(default=1 << 20, alias="max_event_size")
+    _with_comments: bool = attrs.field(default=False, alias="with_comments")
     state: State = attrs.field(default=State.CONNECTING, init=False)
     reason: str = attrs.field(default="", init=False)
     """Why the last connection ended or the source is closed; empty while OPEN."""

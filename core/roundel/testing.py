@@ -45,10 +45,13 @@ class LossyLink:
         max_in_flight: Bytes in flight at which the link is not writable.
     """
 
-    _random: Callable[[], float]
-    _latency: float = attrs.field(default=0.1, kw_only=True)
-    _cut_rate: float = attrs.field(default=0.0, kw_only=True)
-    _max_in_flight: int = attrs.field(default=1 << 16, kw_only=True)
+    # Pyright knows no aliases but explicit ones.
+    _random: Callable[[], float] = attrs.field(alias="random")
+    _latency: float = attrs.field(alias="latency", default=0.1, kw_only=True)
+    _cut_rate: float = attrs.field(alias="cut_rate", default=0.0, kw_only=True)
+    _max_in_flight: int = attrs.field(
+        alias="max_in_flight", default=1 << 16, kw_only=True
+    )
     _arrivals: deque[tuple[float, bytes | LinkEnd]] = attrs.field(
         factory=deque, init=False
     )
@@ -129,8 +132,8 @@ class Pair:
     """
 
     source: Source
-    _serve: Callable[[str, float], Stream | int]
-    _make_link: Callable[[], LossyLink] = attrs.field(kw_only=True)
+    _serve: Callable[[str, float], Stream | int] = attrs.field(alias="serve")
+    _make_link: Callable[[], LossyLink] = attrs.field(alias="make_link", kw_only=True)
     now: float = attrs.field(default=0.0, kw_only=True)
     link: LossyLink | None = attrs.field(default=None, init=False)
     """The link of the current connection, if there is one."""

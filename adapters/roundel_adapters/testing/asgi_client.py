@@ -114,10 +114,15 @@ class AsgiClient:
     application sees in its scope.
     """
 
-    _app: AsgiApp
-    _headers: RequestHeaders = attrs.field(factory=dict, kw_only=True)
-    _http_version: HttpVersion = attrs.field(default="1.1", kw_only=True)
-    _state: Mapping[str, object] = attrs.field(factory=dict, kw_only=True, repr=False)
+    # Pyright knows no aliases but explicit ones.
+    _app: AsgiApp = attrs.field(alias="app")
+    _headers: RequestHeaders = attrs.field(factory=dict, alias="headers", kw_only=True)
+    _http_version: HttpVersion = attrs.field(
+        default="1.1", alias="http_version", kw_only=True
+    )
+    _state: Mapping[str, object] = attrs.field(
+        factory=dict, alias="state", kw_only=True, repr=False
+    )
 
     def with_headers(self, headers: RequestHeaders) -> AsgiClient:
         """Return a client that also sends these *headers*."""

@@ -86,8 +86,9 @@ class WsgiEventStream:
 class WsgiClient:
     """Sends requests to a WSGI *app*, each with the given *headers*."""
 
-    _app: WsgiApp
-    _headers: RequestHeaders = attrs.field(factory=dict, kw_only=True)
+    # Pyright knows no aliases but explicit ones.
+    _app: WsgiApp = attrs.field(alias="app")
+    _headers: RequestHeaders = attrs.field(factory=dict, alias="headers", kw_only=True)
 
     def with_headers(self, headers: RequestHeaders) -> WsgiClient:
         """Return a client that also sends these *headers*."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
+from random import Random
 from typing import TYPE_CHECKING
 
-from roundel import Event, History, Parser, Stream, stream_headers
+from roundel import Event, History, Parser, Source, Stream, stream_headers
+from roundel.testing import LossyLink, Pair
 from roundel_adapters.driver import iter_chunks_in_thread
 from roundel_adapters.testing import WsgiClient
 from roundel_adapters.topics import Topics
@@ -20,6 +22,14 @@ history.append(Event("hello"), now=1.0)
 received = Parser().receive_data(b"".join(stream.data_to_send(1.0)))
 assert received == [Event("hello", id="k3Qd.1")], received
 
+draw = Random(7).random
+pair = Pair(
+    Source(now=0.0, random=draw),
+    lambda last_event_id, now: Stream(history, now=now, last_event_id="k3Qd.0"),
+    make_link=lambda: LossyLink(draw, latency=0.2, cut_rate=0.0),
+)
+assert pair.run_until(1.0) == received
+
 topics = Topics(signals=False)
 topics.publish("news", Event("hello"), snapshot=Event("hello"))
 
@@ -29,7 +39,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return iter_chunks_in_thread(topics.stream(["news"]))
 
 
-with closing(topics), WsgiClient(app).stream("/") as events:
+with closing(topics), WsgiClient(app, headers={"Cookie": "a=1"}).stream("/") as events:
     event = events.next_event()
     assert event is not None
     assert event.data == "hello"

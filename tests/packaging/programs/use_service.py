@@ -9,6 +9,7 @@ import trio
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
 from roundel_service import settings
+from roundel_service.testing.fixtures import BadgeTab, run_badge_service
 
 KEY = "a-key-for-my-backend"
 GIVEN = {"producer_keys": KEY, "jwt_secret": "s" * 32, "engine": "memory"}
@@ -38,3 +39,9 @@ async def main() -> None:
 
 
 trio.run(main)
+
+with run_badge_service(ping="5") as running:
+    tab: BadgeTab = running.open("alice", level="items")
+    running.notify("alice", "hello", ttl=60)
+    assert tab.badge.unread == 1
+    assert [sent.title for sent in running.notifications] == ["hello"]
