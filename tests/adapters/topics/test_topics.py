@@ -351,7 +351,7 @@ def test_streams_in_threads(topics):
 
 
 def test_stream_that_ends_while_others_are_woken(topics):
-    """A publish wakes all streams, also if one of them ends another one."""
+    """A publish wakes all streams, also if one of them ends a second one."""
     streams = [topics.stream("a") for _ in range(10)]
     woken = []
 
