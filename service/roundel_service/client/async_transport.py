@@ -10,7 +10,14 @@ import anyio
 
 from .call import Call
 from .exchange import Answer, Exchange, Loss
-from .transport import MAX_RESPONSE, Target, async_client, outcome_of, timeout_after
+from .transport import (
+    MAX_RESPONSE,
+    Target,
+    answer_of,
+    async_client,
+    outcome_of,
+    timeout_after,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -89,5 +96,4 @@ class AsyncTransport:
                 await response.aclose()
         except Exception as error:
             return outcome_of(error)
-        fields = response.headers.multi_items()
-        return Answer(response.status_code, fields, bytes(content))
+        return answer_of(response, bytes(content))

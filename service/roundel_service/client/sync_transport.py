@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from .call import Call
 from .exchange import Answer, Exchange, Loss
-from .transport import MAX_RESPONSE, Target, outcome_of, sync_client, timeout_after
+from .transport import (
+    MAX_RESPONSE,
+    Target,
+    answer_of,
+    outcome_of,
+    sync_client,
+    timeout_after,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -89,5 +96,4 @@ class SyncTransport:
                 response.close()
         except Exception as error:
             return outcome_of(error)
-        fields = response.headers.multi_items()
-        return Answer(response.status_code, fields, bytes(content))
+        return answer_of(response, bytes(content))

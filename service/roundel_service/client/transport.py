@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, final
 from urllib.parse import urlsplit
@@ -123,14 +124,22 @@ def is_local(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
 
 
+def answer_of(response: httpx2.Response, content: bytes) -> Answer:
+    """Return what the calls need of *response* and its *content*."""
+    headers = response.headers.multi_items()
+    if "date" not in response.headers:
+        # RFC 9110 6.6.1: a recipient with a clock adds it; `Retry-After` may need it.
+        headers.append(("Date", formatdate(usegmt=True)))
+    return Answer(response.status_code, headers, content)
+
+
 def outcome_of(error: Exception) -> Answer | Loss:
     """Return what *error* of the HTTP library means; raises any other error.
 
     A hook of the caller's client may raise an error for a response.
     """
     if (response := rejected_response(error)) is not None:
-        headers = response.headers.multi_items()
-        return Answer(response.status_code, headers, _content_of(response))
+        return answer_of(response, _content_of(response))
     names = {
         base.__name__
         for base in type(error).__mro__

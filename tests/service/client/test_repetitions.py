@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import time
+from email.utils import formatdate
 
 import pytest
 
@@ -188,6 +190,15 @@ def test_retry_after_is_obeyed(kind):
     run = perform(kind, [problem(429, retry_after="7"), DONE], notify, drawn=0.5)
 
     assert [0.0, pytest.approx(7.1)] == run.times
+
+
+@every_virtual_kind
+def test_date_of_retry_after_needs_no_date_of_the_response(kind):
+    """A proxy may send a date to wait for, and none of its own."""
+    date = formatdate(time.time() + 8.0, usegmt=True)
+    run = perform(kind, [problem(503, retry_after=date), DONE], notify)
+
+    assert 6.0 <= run.times[1] <= 8.0
 
 
 @every_virtual_kind
