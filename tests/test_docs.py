@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,6 +81,10 @@ def test_python_blocks_run_in_order(page, tmp_path, monkeypatch, start: Start):
         monkeypatch.setenv("ROUNDEL_KEY", server.key)
         monkeypatch.setenv("ROUNDEL_TOKEN", server.token("alice"))
     document = Document.parse(str(page), PythonCodeBlockParser())
+    # Frameworks look up the annotations of a function in its module.
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    document.namespace = vars(module)
     examples = list(document.examples())
 
     assert examples

@@ -197,6 +197,22 @@ async def test_fastapi_runs_its_dependencies():
     assert ["alice e.1", "background", "dependency"] == LOG
 
 
+async def test_fastapi_dependency_can_end_before_the_stream():
+    """A dependency with the scope of the function does not last as long as a stream."""
+    LOG.clear()
+    app = FastAPI()
+
+    @app.get("/")
+    async def events(
+        session: Annotated[str, Depends(session, scope="function")],
+    ) -> EventStreamResponse:
+        return EventStreamResponse(stream())
+
+    async with opened(app) as (response, _):
+        assert "one" == (await response.next_event()).data
+        assert ["dependency"] == LOG
+
+
 async def test_fastapi_endpoint_can_be_a_plain_function():
     """An endpoint that runs in a thread can return a stream."""
     async with opened(fastapi_app(), "/class") as (response, _):

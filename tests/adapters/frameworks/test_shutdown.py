@@ -25,7 +25,8 @@ WORKERS = {
     "uvicorn with reload": [*UVICORN, "--reload", "--reload-dir", "support/frameworks"],
     # The first worker that ends makes Hypercorn send SIGTERM to the other.
     "hypercorn": [*HYPERCORN, "-w", "2"],
-    "granian": [*GRANIAN, "--workers", "2"],
+    # Without the timeout it waits for a worker that still starts, for ever.
+    "granian": [*GRANIAN, "--workers", "2", "--workers-kill-timeout", "1"],
     "gunicorn": [*GUNICORN, "-w", "2"],
 }
 FROZEN = {

@@ -7,12 +7,21 @@ Each word selects the rows whose name contains it; without words all rows run.
 
 from __future__ import annotations
 
+import importlib.metadata as metadata
+import platform
 import sys
 import tempfile
 from pathlib import Path
 
 from .rows import ROWS
 from .scenarios import SCENARIOS
+
+NAMES = [
+    *("starlette", "fastapi", "litestar", "Django", "Flask", "aiohttp", "Quart"),
+    *("quart-trio", "uvicorn", "Hypercorn", "granian", "gunicorn", "uvicorn-worker"),
+    *("opentelemetry-instrumentation-asgi", "anyio", "trio", "uvloop"),
+]
+"""Distributions whose versions are printed."""
 
 
 def main(words: list[str]) -> int:
@@ -36,8 +45,15 @@ def main(words: list[str]) -> int:
             for name, result in results.items()
             if isinstance(result, Exception)
         ]
+    print(f"\nPython {platform.python_version()}, {', '.join(versions())}.")
     print(*failures, sep="\n", file=sys.stderr)
     return len(failures)
+
+
+def versions() -> list[str]:
+    """Return the installed frameworks and servers with their versions."""
+    installed = {dist.name: dist.version for dist in metadata.distributions()}
+    return [f"{name} {installed[name]}" for name in NAMES if name in installed]
 
 
 def _cell(result: object) -> str:

@@ -109,6 +109,7 @@ ROWS = [
     Row("ASGI", "hypercorn, trio", "asgi_app:app", lacks=TRIO_WRITE),
     Row("ASGI", "granian", "asgi_app:app"),
     Row("ASGI", "gunicorn, uvicorn", "asgi_app:app", needs=("uvicorn_worker",)),
+    Row("ASGI", "gunicorn, asgi", "asgi_app:app"),
     Row("ASGI", "roundel", "asgi_app:app"),
     Row("Starlette", "uvicorn", "starlette_app:app", needs=("starlette",)),
     Row("Starlette", "hypercorn, trio", "starlette_app:app", lacks=TRIO_WRITE),

@@ -34,6 +34,7 @@ SERVERS = {
     "gunicorn, uvicorn": [
         "gunicorn", "-b", "fd://{fd}", "-k", "uvicorn_worker.UvicornWorker", "{app}",
     ],
+    "gunicorn, asgi": ["gunicorn", "-b", "fd://{fd}", "-k", "asgi", "{app}"],
     "gunicorn, gthread": [
         "gunicorn", "-b", "fd://{fd}", "-k", "gthread", "--threads", "100", "{app}",
     ],
