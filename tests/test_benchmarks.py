@@ -79,3 +79,13 @@ def test_embedding():
     assert 5 == len(rows)
     assert all(float(cell) >= 0 for row in rows for cell in row[1:3])
     assert [["0", "0"]] == [[cell.strip() for cell in row[1:3]] for row in replayed]
+
+
+@pytest.mark.slow
+def test_topics():
+    """Each candidate delivers each event, and each cell has a number."""
+    said = run("topics.py", "--streams=1,10", "--events=5", "--rounds=1")
+
+    rows = [line.strip("|").split("|") for line in said.splitlines()[2:]]
+    assert 3 == len(rows)
+    assert all(float(cell.split()[0]) > 0 for row in rows for cell in row[1:])
