@@ -50,6 +50,12 @@ LAST_WRITES_TIMEOUT = 1.0
 """Seconds that streams have for their last writes before a signal ends the process."""
 
 
+LAST_WRITES_TIMEOUT = 1.0
+"""Seconds that a process waits after a signal for its streams in threads."""
+
+_POLL_INTERVAL = 0.02
+
+
 def default_close_message() -> CloseMessage:
     """Return a `bye` event, and a reconnection time of 5 to 10 seconds.
 
@@ -157,7 +163,17 @@ class Drain:
             return
         if self._loop is None or not self._loop.call_soon(self.begin):
             # The interrupted code may hold a lock that `begin()` needs.
-            threading.Thread(target=self.begin).start()
+            threading.Thread(target=self._begin_and_wait).start()
+
+    def _begin_and_wait(self) -> None:
+        # Waitress and Werkzeug write in daemon threads, which end with the process. The
+        # process does not end before this thread.
+        self.begin()
+        deadline = time.monotonic() + LAST_WRITES_TIMEOUT
+        while self._streams and time.monotonic() < deadline:
+            time.sleep(_POLL_INTERVAL)
+        # The server ends the body behind the last chunk.
+        time.sleep(_POLL_INTERVAL)
 
     def _forget_parent(self) -> None:
         self._streams, self._loop = {}, None

@@ -352,6 +352,43 @@ def test_signal_of_a_server_with_threads(number):
     assert [number] == calls
 
 
+DAEMONS = """
+import os, signal, threading, time
+from roundel_adapters.live_stream import responding
+from roundel_adapters.driver import iter_chunks_in_thread
+from roundel_adapters.topics import Topics
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+topics = Topics()
+topics.drain.handle_signals()
+started = threading.Semaphore(0)
+
+def respond(stream):
+    with responding(stream):
+        for chunk in iter_chunks_in_thread(stream):
+            time.sleep(0.05)  # A slow write.
+            os.write(1, chunk)
+            started.release()
+
+for _ in range(3):
+    threading.Thread(target=respond, args=[topics.stream("a")], daemon=True).start()
+for _ in range(3):
+    started.acquire()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.slow
+def test_process_waits_for_last_writes():
+    """A process whose streams run in daemon threads ends after their last words."""
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMONS], capture_output=True, check=False, timeout=30
+    )
+
+    assert b"KeyboardInterrupt" in done.stderr
+    assert 3 == done.stdout.count(b"event: bye")
+
+
 def respond(stream, read):
     with responding(stream):
         read(stream)

@@ -38,6 +38,12 @@ SERVERS = {
     "gunicorn, gthread": [
         "gunicorn", "-b", "fd://{fd}", "-k", "gthread", "--threads", "100", "{app}",
     ],
+    "waitress": [
+        "support.frameworks.threaded_servers", "waitress", "{app}", "{fd}",
+    ],
+    "werkzeug": [
+        "support.frameworks.threaded_servers", "werkzeug", "{app}", "{port}",
+    ],
     "aiohttp": ["support.frameworks.aiohttp_app", "{app}", "{fd}"],
     "gunicorn, aiohttp": [
         "gunicorn", "-b", "fd://{fd}", "-k", "aiohttp.GunicornWebWorker", "{app}",
