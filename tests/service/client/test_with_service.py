@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Semaphore, Thread
@@ -203,6 +204,20 @@ def test_synchronous_client_over_a_socket(url):
         assert 0 == state.badge.unread == producer.badge("sync").unread
         assert state.badge is user.badge(known=state.badge)
         assert 1 == len(producer.explain("sync").not_counted)
+
+
+@pytest.mark.slow
+def test_no_log_line_has_a_secret(url, caplog):
+    """The logs of the HTTP library, at their most verbose, have no credential."""
+    caplog.set_level(logging.DEBUG)
+    bearer = token("alice")
+    with producer_of(url) as producer, BadgeClient(url, token=bearer) as user:
+        producer.notify("alice", "Hi")
+        ticket = user.ticket().ticket
+
+    assert "/v1/tickets" in caplog.text
+    for secret in (SECRETS["ROUNDEL_PRODUCER_KEYS"], bearer, ticket):
+        assert secret not in caplog.text
 
 
 @pytest.mark.slow
