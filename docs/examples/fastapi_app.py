@@ -1,7 +1,7 @@
 """A badge, a job's progress and a log on one stream, with FastAPI.
 
 uvicorn --app-dir docs/examples fastapi_app:app --port 8000
-gunicorn --chdir docs/examples --worker-class asgi --bind 127.0.0.1:8000 fastapi_app:app
+gunicorn --chdir docs/examples -k uvicorn_worker.UvicornWorker -b :8000 fastapi_app:app
 """
 
 from typing import Annotated

@@ -22,7 +22,7 @@ def make_history(name, epoch):
 
 app = FastAPI()
 topics = Topics(make_history, max_topics=1_000, max_idle=600.0)
-tasks = set()
+tasks: set[asyncio.Task[None]] = set()
 
 
 async def call_model(prompt):

@@ -1,7 +1,7 @@
 """Compare an embedded stream with sse-starlette: the same application, on uvicorn.
 
     python tests/benchmarks/embedding.py [--rounds 3] [--scale 1.0]
-        [--only fan_out,memory]
+        [--only fan_out,memory] [--apps embedded_roundel]
 
 The applications are `peers/embedded_roundel.py` and `peers/embedded_sse_starlette.py`:
 a log of 1,000 events with replay after a reconnect, a timeout for readers that do not
@@ -25,7 +25,6 @@ import sys
 import tempfile
 import time
 import tokenize
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -275,14 +274,23 @@ async def measure(app: str, options: argparse.Namespace) -> Row:
 
 
 def table(rounds: dict[str, list[Row]]) -> str:
-    lines = ["| | roundel | sse-starlette | ratio |", "|---|--:|--:|--:|"]
-    for name in rounds[APPS[0]][0]:
-        own, peer = (
-            statistics.median(row[name] for row in rounds[app]) for app in APPS
-        )
-        ratio = f"{peer / own:.1f}" if own > 0 else "1.0" if own == peer else "∞"
-        lines.append(f"| {name} | {own:.3g} | {peer:.3g} | {ratio} |")
+    """Return the medians, and the ratio of the last application to the first."""
+    names = [app.removeprefix("embedded_").replace("_", "-") for app in rounds]
+    lines = [f"| | {' | '.join(names)} | ratio |", f"|---|{'--:|' * (len(names) + 1)}"]
+    for name in next(iter(rounds.values()))[0]:
+        medians = [
+            statistics.median(row[name] for row in measured)
+            for measured in rounds.values()
+        ]
+        cells = " | ".join(f"{median:.3g}" for median in medians)
+        lines.append(f"| {name} | {cells} | {_ratio(medians[-1], medians[0])} |")
     return "\n".join(lines)
+
+
+def _ratio(peer: float, own: float) -> str:
+    if peer == own:
+        return "1.0"
+    return f"{peer / own:.1f}" if own > 0 else "∞"
 
 
 def main() -> None:
@@ -290,11 +298,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--only", default="", help="names of scenarios, with commas")
+    parser.add_argument("--apps", default=",".join(APPS), help="with commas")
     options = parser.parse_args()
-    rounds: dict[str, list[Row]] = defaultdict(list)
+    apps = options.apps.split(",")
+    rounds: dict[str, list[Row]] = {app: [] for app in apps}
     for number in range(options.rounds):
         # The order changes, so that neither has the quieter machine.
-        for app in APPS if number % 2 == 0 else reversed(APPS):
+        for app in apps if number % 2 == 0 else reversed(apps):
             rounds[app].append(asyncio.run(measure(app, options)))
     print(table(rounds))
 

@@ -144,6 +144,47 @@ def test_close_while_a_reconnect_has_no_response(library):
 
 
 @LIBRARIES
+def test_close_on_a_connection_of_another_request(library):
+    """`close()` ends a read on a connection that the pool had already."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, library.Client() as client:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        listener.settimeout(5)
+        other = threading.Thread(target=client.get, args=(url,))
+        other.start()
+        with listener.accept()[0] as peer:
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            other.join(5)
+            reader = Reader(client, url)
+            peer.settimeout(5)
+            peer.recv(65536)
+            peer.sendall(EVENT)
+            assert reader.has_event.wait(5)
+            wait_until_in(reader.thread, "read")
+            reader.events.close()
+            reader.join()
+
+
+@LIBRARIES
+def test_redirect_keeps_its_connection(library):
+    """A redirect to the same server is followed on the same connection."""
+    redirect = b"HTTP/1.1 307 Moved\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener, library.Client() as client:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        reader = Reader(client, url)
+        listener.settimeout(5)
+        with listener.accept()[0] as peer:
+            peer.settimeout(5)
+            peer.recv(65536)
+            peer.sendall(redirect)
+            second = peer.recv(65536)
+            reader.events.close()
+            reader.join()
+
+        assert second.startswith(b"GET /b ")
+
+
+@LIBRARIES
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_close_behind_a_silent_proxy(library, scheme):
     """`close()` ends a request that a proxy does not answer."""
@@ -291,6 +332,40 @@ def test_close_in_on_comment():
     )
 
     assert [] == list(events)
+
+
+@pytest.fixture
+def _frequent_switches():
+    """Let threads interrupt each other within their calls."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("_frequent_switches")
+def test_several_threads():
+    """Each event goes to one of the threads that iterate."""
+    chunks = [b"data: %d\n\n" % n for n in range(500)]
+    events, _ = play_sync(stream(*chunks, b"data: last\n\n", b"data: more\n\n"))
+    received = []
+
+    def read():
+        for event in events:
+            received.append(event.data)
+            if event.data == "last":
+                events.close()
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+
+    assert [str(n) for n in range(500)] == sorted(
+        {*received} - {"last", "more"}, key=int
+    )
+    assert len({*received}) == len(received)
 
 
 def test_context_manager():
