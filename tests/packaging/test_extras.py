@@ -22,7 +22,7 @@ ENTRIES = [
     "roundel_service.engines.valkey.engine",
     "roundel_service.testing",
 ]
-"""Modules of the service that other programs import, beside the pure ones."""
+"""Modules of the service that other programs import, the pure ones aside."""
 
 pytestmark = pytest.mark.slow
 
@@ -91,3 +91,16 @@ def test_each_extra_has_a_program():
     programs = {path.stem for path in (HERE / "programs").glob("*.py")}
 
     assert {f"use_{extra.replace('-', '_')}" for extra in FOR_USERS} <= programs
+
+
+def test_page_has_a_row_for_each_extra():
+    """The page names the modules of each extra, and these name the extra."""
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text()
+    page, _, _ = page.partition("## Check the Python version")
+    rows = re.findall(r"^\| `(\S+)` \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
+    named = {
+        name: extra for extra, cell in rows for name in re.findall("`(.+?)`", cell)
+    }
+
+    assert set(FOR_USERS) == {extra for extra, _ in rows}
+    assert named == {name: extra_of_each_module().get(name) for name in named}
