@@ -170,7 +170,9 @@ def _disconnect_calls(
     try:
         yield
     finally:
-        transport.set_protocol(protocol)
+        # A TLS transport that was aborted has no protocol any more.
+        if not transport.is_closing():
+            transport.set_protocol(protocol)
 
 
 @final

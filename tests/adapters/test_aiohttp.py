@@ -224,7 +224,7 @@ async def test_disconnect_before_the_body(caplog):
 
 
 @scenario
-async def test_write_timeout():
+async def test_write_timeout(caplog):
     """A peer that does not read is cut, and occupies bounded memory until then."""
     page = Page(write_timeout=7.0)
     async with page.served() as peer:
@@ -238,6 +238,7 @@ async def test_write_timeout():
 
         assert peer.is_aborted
         assert (1, 1) == (page.entered, page.exited)
+        assert "" == caplog.text
 
 
 @scenario

@@ -32,6 +32,8 @@ class MemoryTransport(asyncio.Transport):
         return self.protocol
 
     def set_protocol(self, protocol):
+        # As asyncio's transports of TLS.
+        assert not self.is_lost, "no protocol after the end"
         self.protocol = protocol
 
     def get_extra_info(self, name, default=None):
