@@ -117,7 +117,8 @@ class BadgeClient:
         """Notify the user *to*, or the users *to*; `Notification` has the fields.
 
         Each recipient has a result. With *check*, one that was not served raises
-        `PartialFailure`; the problem of a sole recipient is raised in any case.
+        `PartialFailure`; the problem of a sole recipient is raised in any case. Calls
+        with the same *idempotency_key* within 24 h are done once; by default it is new.
         """
         notification = Notification(
             to,
@@ -148,6 +149,7 @@ class BadgeClient:
         """Send any number of notifications, and return the result of each.
 
         They are sent in order, in requests of 64 KiB; *timeout* is for each of these.
+        A batch with the *idempotency_key* of an earlier one must have the same lines.
         With *check*, a line or recipient that was not served raises `PartialFailure`
         after the last line. Another error has the `lines` before it.
         """
