@@ -117,8 +117,11 @@ class _AsyncioEvent:
         self._fires_at = self._until = inf
 
     def set(self) -> None:
-        self._is_set = True
-        self._end_wait()
+        if not self._is_set:
+            self._is_set = True
+            if self._future is not None:
+                # One turn later: two events in a row are one write and one wake.
+                self._loop.call_soon(_resolve, self._future)
 
     def is_set(self) -> bool:
         return self._is_set
@@ -154,14 +157,14 @@ class _AsyncioEvent:
         if self._future is None:
             return
         if self._until <= self._loop.time():
-            self._end_wait()
+            _resolve(self._future)
         elif self._until < inf:
             self._start_timer()
 
-    def _end_wait(self) -> None:
-        future = self._future
-        if future is not None and not future.done():
-            future.set_result(None)
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 @final

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+from contextlib import aclosing
 
 import pytest
 import trio
 
+from roundel import Event
+from roundel_adapters.driver import iter_chunks
 from roundel_adapters.event_loop import current_event_loop
+from roundel_adapters.topics import Topics
 from roundel_adapters.wakeup import Wakeup
 
 RUN = {"asyncio": lambda main: asyncio.run(main()), "trio": trio.run}
@@ -187,3 +192,24 @@ def test_one_timer_for_many_sleeps(monkeypatch):
     assert 1 == before
     assert slept >= 0.049
     assert last.cancelled()
+
+
+def test_events_in_a_row_are_one_chunk():
+    """On asyncio two events, of two turns of the loop in a row, are one chunk."""
+
+    async def main():
+        topics, chunks = Topics(signals=False), []
+        stream = topics.stream("a")
+        async with aclosing(iter_chunks(stream)) as reading:
+            await anext(reading)
+            next_chunk = asyncio.ensure_future(anext(reading))
+            await asyncio.sleep(0)
+            topics.publish("a", Event("one"))
+            await asyncio.sleep(0)
+            topics.publish("a", Event("two"))
+            chunks.append(await next_chunk)
+        return chunks
+
+    [chunk] = asyncio.run(main())
+
+    assert [b"one", b"two"] == re.findall(rb"data: (\w+)", chunk)
