@@ -43,9 +43,12 @@ from roundel_service.http.openapi.examples import PROBLEM_EXAMPLES
 from roundel_service.identity import tickets
 from roundel_service.identity.authenticator import CLOCK_SKEW, MAX_CREDENTIAL
 from roundel_service.streams import events
+from support.frameworks import django_app
 from support.ports import reserved_port
 
 __all__ = ["browser", "context", "start"]  # Fixtures are found by their names.
+
+assert django_app.settings.configured  # Once a process: no page has to.
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -163,7 +163,9 @@ class Drain:
             return
         if self._loop is None or not self._loop.call_soon(self.begin):
             # The interrupted code may hold a lock that `begin()` needs.
-            threading.Thread(target=self._begin_and_wait).start()
+            # AssertionError: with gevent the thread starts, and cannot be waited for.
+            with suppress(AssertionError):
+                threading.Thread(target=self._begin_and_wait).start()
 
     def _begin_and_wait(self) -> None:
         # Waitress and Werkzeug write in daemon threads, which end with the process. The
