@@ -94,7 +94,13 @@ def prepare(app: Quart) -> None:
 
     Hypercorn gives its worker processes no signal. It cancels their requests after its
     graceful timeout, and then Quart's own connection sends nothing more.
+
+    Raises `TypeError` for an app with a connection class of its own, such as that of
+    Quart-Trio; `quart_trio.prepare()` is for that one.
     """
+    if app.asgi_http_class not in (ASGIHTTPConnection, _Connection):
+        name = app.asgi_http_class.__name__
+        raise TypeError(f"app: expected Quart on asyncio, got one with {name}")
     app.asgi_http_class = _Connection
 
 

@@ -250,3 +250,12 @@ async def test_no_write_timeout():
         await all_tasks_wait()
 
         assert ["start", "news"] == peer.received
+
+
+def test_prepare_is_for_asyncio():
+    """`prepare()` of Quart can be repeated, and refuses an app of Quart-Trio."""
+    app = Quart(__name__)
+    quart.prepare(app)
+    quart.prepare(app)
+    with pytest.raises(TypeError, match="TrioASGIHTTPConnection"):
+        quart.prepare(QuartTrio(__name__))
