@@ -20,6 +20,7 @@ UVICORN = ["uvicorn", "--port", "{port}"]
 HYPERCORN = ["hypercorn", "-b", "fd://{fd}", "--graceful-timeout", "1"]
 GRANIAN = ["granian", "--interface", "asgi", "--port", "{port}"]
 GUNICORN = ["gunicorn", "-b", "fd://{fd}", "-k", "uvicorn_worker.UvicornWorker"]
+GUNICORN_ASGI = ["gunicorn", "-b", "fd://{fd}", "-k", "asgi"]
 WORKERS = {
     "uvicorn": [*UVICORN, "--workers", "2"],
     "uvicorn with reload": [*UVICORN, "--reload", "--reload-dir", "support/frameworks"],
@@ -28,12 +29,14 @@ WORKERS = {
     # Without the timeout it waits for a worker that still starts, for ever.
     "granian": [*GRANIAN, "--workers", "2", "--workers-kill-timeout", "1"],
     "gunicorn": [*GUNICORN, "-w", "2"],
+    "gunicorn, asgi": [*GUNICORN_ASGI, "-w", "2", "--graceful-timeout", "1"],
 }
 FROZEN = {
     "uvicorn": [*UVICORN, "--timeout-graceful-shutdown", "1"],
     "hypercorn": HYPERCORN,
     "granian": [*GRANIAN, "--workers-kill-timeout", "1"],
     "gunicorn": [*GUNICORN, "--graceful-timeout", "1"],
+    "gunicorn, asgi": [*GUNICORN_ASGI, "--graceful-timeout", "1"],
 }
 
 
