@@ -437,6 +437,31 @@ def test_settings_of_the_client(way):
     )
 
 
+@pytest.mark.parametrize(
+    ("timeout", "idle_timeout", "connect", "read"),
+    [
+        (3.0, 20.0, 3.0, 20.0),
+        (None, 20.0, 20.0, 20.0),
+        (30.0, 20.0, 20.0, 20.0),
+        (3.0, float("inf"), 3.0, None),
+        (None, 1e9, None, None),
+    ],
+)
+@LIBRARIES
+def test_timeouts_of_a_synchronous_request(
+    library, timeout, idle_timeout, connect, read
+):
+    """A read has the idle timeout, which bounds the client's timeouts too."""
+    run = play(
+        "sync", library, HELLO,
+        idle_timeout=idle_timeout, client_options={"timeout": timeout},
+    )  # fmt: skip
+
+    assert {"connect": connect, "read": read, "write": connect, "pool": connect} == (
+        run.requests[0].extensions["timeout"]
+    )
+
+
 # Bounds.
 
 
