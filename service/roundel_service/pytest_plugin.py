@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
     AnyService: TypeAlias = BadgeService | AsyncBadgeService
 
+CLASH = (
+    "pytest-trio would run this test, and anyio its fixtures: "
+    "switch trio_mode off, or remove the mark anyio"
+)
+
 
 @pytest.fixture
 def badge_settings() -> Mapping[str, str]:
@@ -107,9 +112,12 @@ def _is_coroutine_test(request: pytest.FixtureRequest) -> bool:
 
 
 def _is_trio_test(request: pytest.FixtureRequest) -> bool:
+    is_of_anyio = "anyio_backend" in request.fixturenames
     # With `trio_mode`, pytest-trio marks each coroutine test.
     if request.node.get_closest_marker("trio") is not None:
+        if is_of_anyio:
+            pytest.fail(CLASH, pytrace=False)
         return True
-    if "anyio_backend" in request.fixturenames and _is_coroutine_test(request):
+    if is_of_anyio and _is_coroutine_test(request):
         return bool(request.getfixturevalue("anyio_backend_name") == "trio")
     return False
