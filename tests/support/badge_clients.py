@@ -178,6 +178,21 @@ def _response(library, step):
     return library.Response(status, headers=headers, content=content)
 
 
+@attrs.define
+class LossyTransport(httpx2.AsyncBaseTransport):
+    """Loses every other response, after the application has done the request."""
+
+    transport: httpx2.AsyncBaseTransport
+    requests: int = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self.transport.handle_async_request(request)
+        self.requests += 1
+        if self.requests % 2:
+            raise httpx2.ReadError("the response is lost")
+        return response
+
+
 @attrs.frozen
 class AsgiTransport(httpx2.AsyncBaseTransport):
     """Sends the requests of an `AsyncClient` of httpx2 to an ASGI application."""

@@ -22,7 +22,7 @@ from roundel_service.client import (
     Op,
     RequestRejected,
 )
-from support.badge_clients import AsgiTransport
+from support.badge_clients import AsgiTransport, LossyTransport
 from support.ports import reserved_port
 from support.process import SECRETS, SLACK, environment, started, token
 from support.service import KEY
@@ -178,6 +178,26 @@ async def test_batch_has_a_result_for_each_line(autojump_clock, clients):
     again = await producer.batch(lines, idempotency_key=response.idempotency_key)
     assert response == again
     assert 1 == (await producer.badge("alice")).unread
+
+
+async def test_call_whose_response_is_lost_is_done_once(autojump_clock, world):
+    """With half of the responses lost, each call has its effect once."""
+    transport = LossyTransport(AsgiTransport(world.anonymous))
+    bearer = world.service.authenticator.sign("alice", ttl=86_400)
+    async with httpx2.AsyncClient(transport=transport) as http:
+        producer = AsyncBadgeClient("http://badges.test", key=KEY, client=http)
+        user = AsyncBadgeClient("http://badges.test", token=bearer, client=http)
+        for number in range(1, 6):
+            (result,) = (await producer.notify("alice", "Hi")).results
+            assert number == result.v
+        batch = await producer.batch([Notification("alice", "Hi")] * 5)
+        assert [6, 7, 8, 9, 10] == [line.results[0].v for line in batch.lines]
+        assert 11 == (await producer.gauge("alice", "g", 3, source_version=1)).v
+        assert 12 == (await user.ops(Op(read_all=True, as_of=8))).v
+        assert 13 == (await producer.drop_gauge("alice", "g")).v
+
+        assert (2, 13) == ((badge := await user.badge()).unread, badge.v)
+    assert 2 * 10 == transport.requests
 
 
 @pytest.fixture(scope="module")
