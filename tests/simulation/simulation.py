@@ -135,7 +135,7 @@ class Simulation:
         )
         operation = self._operations.mark(flags, self._record.mailbox)
         if flags is READ and Fault.READ_TWICE in self._faults:
-            self._subtract_again(operation.marks[0].ids or frozenset())
+            self._subtract_again(operation.ops[0].ids or frozenset())
         await self._apply(operation)
 
     def _subtract_again(self, ids: frozenset[str]) -> None:

@@ -53,6 +53,11 @@ def environment(**changes: str) -> dict[str, str]:
     return {**others, **SECRETS, **changes}
 
 
+def accept_ctrl_c() -> None:
+    """Let a child end by SIGINT, which a background job ignores; a *preexec_fn*."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 COMMAND = ("-m", "roundel_service")
 
 

@@ -31,6 +31,9 @@ EXIT_TIMEOUT = 1.0
 # Some readers also split at these, which user names may contain (RFC 8259 7).
 _ESCAPES = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
 
+_HTTP_CLIENTS = ("httpx2", "httpcore2", "httpx", "httpcore")
+"""Loggers of HTTP libraries: their lines quote responses, and headers of requests."""
+
 _writers: list[LogWriter] = []
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -126,6 +129,8 @@ def configure(
     handler.setFormatter(formatter)
     logging.root.handlers = [handler]
     logging.root.setLevel(level)
+    for name in _HTTP_CLIENTS:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def render_json(event: Mapping[str, object]) -> str:

@@ -15,6 +15,7 @@ import pytest
 from roundel import State
 from roundel_adapters.client import connect, connect_sync
 from support.ports import reserved_port
+from support.process import accept_ctrl_c
 from support.scripted_http import scripted_client, stream
 from support.silent_server import STREAM_HEAD, silent_server, wait_until_in
 from support.stream_readers import (
@@ -390,6 +391,7 @@ def test_signal(sent, status, output):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            preexec_fn=accept_ctrl_c,
         ) as script,
     ):
         try:

@@ -23,7 +23,7 @@ from roundel import Parser
 from roundel_service.cli.main import COMMANDS, main
 from roundel_service.settings import PREFIX, Settings
 from support.ports import reserved_port
-from support.process import SECRETS, command, environment, run, started
+from support.process import SECRETS, accept_ctrl_c, command, environment, run, started
 
 slow = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -434,6 +434,7 @@ def test_user_ends_watch_by_ctrl_c():
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=accept_ctrl_c,
         )
         try:
             watch.stdout.readline()

@@ -155,6 +155,19 @@ def test_level_applies_to_all_loggers():
     assert ["said", "said"] == [line["event"] for line in written.lines]
 
 
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_lines_of_http_libraries_are_left_out(level):
+    """A line of an HTTP library quotes the response, and on `debug` the credentials."""
+    stream = io.StringIO()
+    with configured(stream, level=level):
+        for name in ("httpx2", "httpcore2.http11", "httpx"):
+            logging.getLogger(name).info("HTTP Request")
+            logging.getLogger(name).warning("a warning")
+
+    assert 3 == stream.getvalue().count("a warning")
+    assert "HTTP Request" not in stream.getvalue()
+
+
 def test_broken_pipe_is_ignored():
     """A log that cannot be written does not raise."""
     tried = []

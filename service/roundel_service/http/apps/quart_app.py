@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import inf
 
 from quart import Request as QuartRequest
 from quart import Response as QuartResponse
@@ -108,7 +109,12 @@ def _quart_response(request: QuartRequest, response: AnyResponse) -> QuartRespon
     match response:
         case EventStreamResponse():
             result = stream_response(
-                response.stream, response.wakeup, lifespan=response.lifespan
+                response.stream,
+                response.wakeup,
+                lifespan=response.lifespan,
+                # The server cuts a peer that reads nothing. The stream says `bye` to
+                # one that reads again.
+                write_timeout=inf,
             )
             result.headers.update(response.headers)
         case StreamingResponse():
