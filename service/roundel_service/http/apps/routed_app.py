@@ -6,18 +6,20 @@ Werkzeug would match the path after its escapes are decoded, and would merge sla
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, final
 from urllib.parse import quote
 
 from quart import Request as QuartRequest
 from quart import Response as QuartResponse
-from quart.ctx import RequestContext
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from werkzeug.routing import MapAdapter
 
 from ...telemetry import access_log
 from ..messages import Request, Response
+
+if TYPE_CHECKING:
+    from quart.ctx import RequestContext  # From Quart 0.23 on, an `AppContext`.
 
 View: TypeAlias = Callable[[QuartRequest], Awaitable[QuartResponse]]
 
