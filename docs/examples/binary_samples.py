@@ -1,6 +1,8 @@
 """Binary data on a stream, as base64: a sound wave on a canvas, with Starlette.
 
 uvicorn --app-dir docs/examples binary_samples:app --port 8000
+hypercorn -w 0 -b 127.0.0.1:8000 docs/examples/binary_samples.py
+granian --interface asgi --working-dir docs/examples --port 8000 binary_samples:app
 """
 
 import math

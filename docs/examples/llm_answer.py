@@ -1,6 +1,8 @@
 """The answer of a language model, which survives a reload, with FastAPI.
 
 uvicorn --app-dir docs/examples llm_answer:app --port 8000
+hypercorn -w 0 -b 127.0.0.1:8000 docs/examples/llm_answer.py
+granian --interface asgi --working-dir docs/examples --port 8000 llm_answer:app
 """
 
 import asyncio

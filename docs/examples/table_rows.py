@@ -1,6 +1,8 @@
 """The rows of a table as a stream, which replays all rows after an id, with Starlette.
 
 uvicorn --app-dir docs/examples table_rows:app --port 8000
+hypercorn -w 0 -b 127.0.0.1:8000 docs/examples/table_rows.py
+granian --interface asgi --working-dir docs/examples --port 8000 table_rows:app
 """
 
 import os

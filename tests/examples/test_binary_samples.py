@@ -10,11 +10,11 @@ import pytest
 
 from browser.conftest import browser, context, page
 from roundel import Parser, encode
-from support.examples import EXAMPLES, Reader, commands_of, is_event, running
+from support.examples import EXAMPLES, Reader, commands_of, is_event, label, running
 
 __all__ = ["browser", "context", "page"]  # Fixtures are found by their names.
 
-[COMMAND] = commands_of("binary_samples.py")
+COMMANDS = commands_of("binary_samples.py")
 
 
 def test_each_byte_survives():
@@ -27,9 +27,10 @@ def test_each_byte_survives():
 
 
 @pytest.mark.slow
-async def test_samples(lacking, tmp_path):
+@pytest.mark.parametrize("command", COMMANDS, ids=label)
+async def test_samples(command, lacking, tmp_path):
     """A new reader gets the newest samples, and then the next ones."""
-    with running(COMMAND, lacking, tmp_path) as example:
+    with running(command, lacking, tmp_path) as example:
         async with httpx2.AsyncClient(trust_env=False) as client:
             reader = Reader(client, f"{example.url}/events")
             await reader.read_until(is_event("samples"))
@@ -43,6 +44,6 @@ async def test_samples(lacking, tmp_path):
 @pytest.mark.slow
 def test_samples_in_a_browser(lacking, tmp_path, page):
     """A page decodes the samples with `atob()`."""
-    with running(COMMAND, lacking, tmp_path) as example:
+    with running(COMMANDS[0], lacking, tmp_path) as example:
         page.goto(example.url)
         page.wait_for_function("() => plot.dataset.samples === '256'")

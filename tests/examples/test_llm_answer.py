@@ -9,19 +9,20 @@ import pytest
 import trio
 
 from browser.conftest import browser, context, page
-from support.examples import Reader, commands_of, is_event, running
+from support.examples import Reader, commands_of, is_event, label, running
 
 __all__ = ["browser", "context", "page"]  # Fixtures are found by their names.
 
 pytestmark = pytest.mark.slow
 
-[COMMAND] = commands_of("llm_answer.py")
+COMMANDS = commands_of("llm_answer.py")
 ANSWER = "You said: Hello, my dear. That is 15 characters. "
 
 
 @pytest.fixture
-def example(lacking, tmp_path):
-    with running(COMMAND, lacking, tmp_path) as example:
+def example(lacking, tmp_path, request):
+    command = getattr(request, "param", COMMANDS[0])
+    with running(command, lacking, tmp_path) as example:
         yield example
 
 
@@ -40,6 +41,7 @@ async def ask(client: httpx2.AsyncClient, url: str) -> str:
     return f"{url}/answers/{response.json()}"
 
 
+@pytest.mark.parametrize("example", COMMANDS, indirect=True, ids=label)
 async def test_answer_survives_cuts_and_reloads(example):
     """A cut reader gets the missing tokens, and a new one the answer so far, once."""
     async with httpx2.AsyncClient(trust_env=False) as client:

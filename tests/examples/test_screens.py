@@ -92,7 +92,7 @@ async def test_screen(command, lacking, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["asgi_app.py"])
+@pytest.mark.parametrize("name", ["asgi_app.py", "flask_app.py"])
 def test_screen_in_a_browser(name, lacking, tmp_path, page):
     """A page shows the job as it runs, and the same numbers and lines when reloaded."""
     with running(commands_of(name)[0], lacking, tmp_path) as example:

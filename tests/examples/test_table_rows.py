@@ -9,11 +9,11 @@ import httpx2
 import pytest
 import trio
 
-from support.examples import Reader, commands_of, is_event, running
+from support.examples import Reader, commands_of, is_event, label, running
 
 pytestmark = pytest.mark.slow
 
-[COMMAND] = commands_of("table_rows.py")
+COMMANDS = commands_of("table_rows.py")
 
 
 @pytest.fixture
@@ -41,10 +41,11 @@ def is_row(number: int):
     return is_event("message", f"row {number}")
 
 
-async def test_replay_of_rows(lacking, folder):
+@pytest.mark.parametrize("command", COMMANDS, ids=label)
+async def test_replay_of_rows(command, lacking, folder):
     """A reader gets each row after its id once: live, old, and across a restart."""
     async with httpx2.AsyncClient(trust_env=False) as client:
-        with running(COMMAND, lacking, folder) as example:
+        with running(command, lacking, folder) as example:
             reader = Reader(client, f"{example.url}/events")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(reader.read_until, is_row(250))
@@ -58,7 +59,7 @@ async def test_replay_of_rows(lacking, folder):
                 with trio.fail_after(10):
                     await reader.wait_for(is_row(250))
         add_rows(folder, 251, 500)
-        with running(COMMAND, lacking, folder) as example:
+        with running(command, lacking, folder) as example:
             reader.url = new_url = f"{example.url}/events"
             await reader.read_until(is_row(500))
             new = Reader(client, new_url)
@@ -72,7 +73,7 @@ async def test_replay_of_rows(lacking, folder):
 async def test_deleted_rows(lacking, folder):
     """A deleted row is skipped; a reader that misses pruned rows starts again."""
     async with httpx2.AsyncClient(trust_env=False) as client:
-        with running(COMMAND, lacking, folder) as example:
+        with running(COMMANDS[0], lacking, folder) as example:
             kept, late = (Reader(client, f"{example.url}/events") for _ in range(2))
             await late.read_until(is_event("clear"))
             await kept.read_until(is_event("clear"))
@@ -99,7 +100,7 @@ async def test_deleted_rows(lacking, folder):
 async def test_restored_table(lacking, folder):
     """A reader that is ahead of the table starts again: its ids mean other rows."""
     async with httpx2.AsyncClient(trust_env=False) as client:
-        with running(COMMAND, lacking, folder) as example:
+        with running(COMMANDS[0], lacking, folder) as example:
             reader = Reader(client, f"{example.url}/events")
             await reader.read_until(is_event("clear"))
             add_rows(folder, 1, 3)
@@ -117,10 +118,11 @@ async def test_restored_table(lacking, folder):
     ]
 
 
-async def test_close_message(lacking, folder):
+@pytest.mark.parametrize("command", COMMANDS, ids=label)
+async def test_close_message(command, lacking, folder):
     """At SIGTERM a reader gets `bye`, and the process ends."""
     async with httpx2.AsyncClient(trust_env=False) as client:
-        with running(COMMAND, lacking, folder) as example:
+        with running(command, lacking, folder) as example:
             reader = Reader(client, f"{example.url}/events")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(reader.read_until, is_event("bye"))

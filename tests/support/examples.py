@@ -46,14 +46,14 @@ def cases() -> list[object]:
     """Return a parameter for each command of each example with the shared page."""
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     return [
-        pytest.param(command, id=f"{name.removesuffix('.py')}-{_label(command)}")
+        pytest.param(command, id=f"{name.removesuffix('.py')}-{label(command)}")
         for name in names
         if "from screen import" in (EXAMPLES / name).read_text()
         for command in commands_of(name)
     ]
 
 
-def _label(command: str) -> str:
+def label(command: str) -> str:
     """Return the program of a command, and its kind of worker."""
     words = [word for word in command.split() if "=" not in word]
     kinds = [word for word in words if word in ("trio", "gthread", "rsgi", "asginl")]
