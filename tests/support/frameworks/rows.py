@@ -85,22 +85,24 @@ GUNICORN_FASTAPI = ("fastapi", "uvicorn_worker")
 STACKS = [
     Row(
         f"Starlette, {name}",
-        "uvicorn",
+        server,
         f"starlette_stacks:{app}",
         prefix=prefix,
         needs=("starlette", "itsdangerous", "opentelemetry.instrumentation.asgi"),
     )
-    for name, app, prefix in [
-        ("GZip", "gzip", ""),
-        ("CORS", "cors", ""),
-        ("sessions", "sessions", ""),
-        ("BaseHTTP twice", "base", ""),
-        ("TrustedHost", "trusted_host", ""),
-        ("OpenTelemetry", "telemetry", ""),
-        ("all of them, mounted", "mounted", "/a/b"),
+    for name, server, app, prefix in [
+        ("GZip", "uvicorn", "gzip", ""),
+        ("CORS", "uvicorn", "cors", ""),
+        ("sessions", "uvicorn", "sessions", ""),
+        ("BaseHTTP twice", "uvicorn", "base", ""),
+        ("TrustedHost", "uvicorn", "trusted_host", ""),
+        ("OpenTelemetry", "uvicorn", "telemetry", ""),
+        ("all of them, mounted", "uvicorn", "mounted", "/a/b"),
+        # On trio.
+        ("all of them, mounted", "roundel", "mounted", "/a/b"),
     ]
 ]
-"""Middleware around a stream; the last row has all of it."""
+"""Middleware around a stream; the last rows have all of it."""
 
 ROWS = [
     Row("ASGI", "uvicorn", "asgi_app:app"),
