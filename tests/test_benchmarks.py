@@ -89,3 +89,13 @@ def test_topics():
     rows = [line.strip("|").split("|") for line in said.splitlines()[2:]]
     assert 3 == len(rows)
     assert all(float(cell.split()[0]) > 0 for row in rows for cell in row[1:])
+
+
+@pytest.mark.slow
+def test_badge_service():
+    """The start of the fixture is measured."""
+    said = run("badge_service.py", "--rounds=2")
+
+    assert ["import", "start", "first tab", "notify", "end"] == [
+        line.partition(":")[0] for line in said.splitlines()
+    ]

@@ -121,13 +121,13 @@ class AsgiExchange:
 
 @contextmanager
 def sole_error() -> Iterator[None]:
-    """Raise the only exception of a group without the group."""
+    """Raise the only exception of a task group in the block without its group."""
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
+        if len(group.exceptions) > 1:
+            raise
+        error: BaseException = group.exceptions[0]
         context = error.__context__
         try:
             raise error

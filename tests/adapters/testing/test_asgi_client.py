@@ -284,6 +284,19 @@ async def test_only_the_error_of_the_application_is_reported():
 
 
 @on_both_loops
+async def test_group_of_the_block_stays_a_group():
+    """A group that the test or the application raises itself is not taken apart."""
+    mine = ExceptionGroup("mine", [ValueError("one")])
+    with pytest.raises(ExceptionGroup) as raised:
+        async with AsgiClient(Page()).stream("/"):
+            raise mine
+
+    assert (mine.message, mine.exceptions) == (
+        raised.value.message, raised.value.exceptions,
+    )  # fmt: skip
+
+
+@on_both_loops
 async def test_two_errors_are_a_group():
     """An error of the application after one of the block hides neither."""
 
