@@ -50,9 +50,9 @@ class EventSource:
         """End the iterator and its connection; callable from any thread, repeatedly.
 
         A loop in another thread ends at once if it waits for events, for a response or
-        to reconnect. It ends with the step if it resolves a name, connects, or waits
-        for the response on a connection that another request of the client has opened.
-        Callable from a callback, and from a signal handler.
+        to reconnect. It ends with the step if it resolves a name, waits for the pool,
+        connects, or waits for the response on a connection that another request of the
+        client has opened. Callable from a callback, and from a signal handler.
         """
         self._token.cancel()
         if self._turn.acquire(blocking=False):
