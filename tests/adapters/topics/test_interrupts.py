@@ -7,6 +7,7 @@ import gc
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 
 import pytest
@@ -39,11 +40,12 @@ def offsets_of(chunks):
     return [Cursor.parse(event.id).position("").offset for event in events]
 
 
-@contextmanager
-def interrupted_at_each_line(function):
-    """Call *function* once before each line that runs in the block.
+def run_interrupted(block, interrupt):
+    """Call *block*, and *interrupt* once before each line that runs in it.
 
-    It is what a signal handler or a finalizer does, at each place where it can.
+    It is what a signal handler or a finalizer does, at each place where it can. It runs
+    in a thread, so that the tracing of coverage or of a debugger stays as it is. The
+    lines are returned.
     """
     lines = set()
 
@@ -52,16 +54,21 @@ def interrupted_at_each_line(function):
         if event == "line" and place not in lines:
             lines.add(place)
             sys.settrace(None)
-            function()
+            interrupt()
             sys.settrace(trace)
             frame.f_trace = trace
         return trace
 
-    sys.settrace(trace)
-    try:
-        yield lines
-    finally:
-        sys.settrace(None)
+    def run():
+        sys.settrace(trace)
+        try:
+            return block()
+        finally:
+            sys.settrace(None)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(run).result(timeout=30)
+    return lines
 
 
 def test_publish_between_any_two_lines(topics):
@@ -77,9 +84,12 @@ def test_publish_between_any_two_lines(topics):
 
     chunks = []
     for number in range(3):
-        with interrupted_at_each_line(interrupt) as lines:
+
+        def block(number=number):
             topics.publish("a", Event(f"own {number}"))
-            chunks += stream.data_to_send(1.0)
+            chunks.extend(stream.data_to_send(1.0))
+
+        lines = run_interrupted(block, interrupt)
         # The core's lines too.
         assert len({code.co_filename for code, _ in lines}) > 4
     while more := stream.data_to_send(1.0):
@@ -104,8 +114,10 @@ def test_new_topics_between_any_two_lines():
         def interrupt(name=name):
             topics.publish(name, Event("interrupt"), snapshot=Event("interrupt"))
 
-        with interrupted_at_each_line(interrupt):
+        def block(name=name):
             streams[name] = topics.stream(name)
+
+        run_interrupted(block, interrupt)
         assert "interrupt" in data_of(streams[name].data_to_send(0.0))
 
     assert set(streams) <= {name for name in streams if name in topics}
@@ -125,8 +137,12 @@ def test_close_between_any_two_lines(topics):
                 stream.close(BYE)
             calls += 1
 
-        with interrupted_at_each_line(interrupt):
-            chunks = stream.data_to_send(0.0)
+        chunks = []
+
+        def block(stream=stream, chunks=chunks):
+            chunks += stream.data_to_send(0.0)
+
+        run_interrupted(block, interrupt)
         places = calls
         interrupts += 1
         for _ in range(3):

@@ -144,6 +144,7 @@ ROWS = [
     ),
     Row("Quart", "hypercorn", "quart_app:app"),
     Row("Quart", "uvicorn", "quart_app:app"),
+    Row("Quart", "granian", "quart_app:app"),
     Row("Quart", "hypercorn, worker", "quart_app:prepared_app"),
     Row("Quart-Trio", "hypercorn, trio", "quart_app:trio_app", lacks=TRIO_WRITE),
     Row("Quart-Trio", "roundel", "quart_app:trio_app"),
