@@ -1,6 +1,7 @@
 """A badge, a job's progress and a log on one stream, with aiohttp.
 
 python docs/examples/aiohttp_app.py 8000
+gunicorn -k aiohttp.GunicornWebWorker -b :8000 --chdir docs/examples aiohttp_app:app
 """
 
 import asyncio

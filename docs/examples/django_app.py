@@ -1,6 +1,7 @@
 """A badge, a job's progress and a log on one stream, with Django in one file.
 
 uvicorn --app-dir docs/examples django_app:asgi --port 8000
+hypercorn -w 0 -b 127.0.0.1:8000 docs/examples/django_app.py:asgi
 gunicorn --threads 100 --bind 127.0.0.1:8000 --chdir docs/examples django_app:wsgi
 """
 

@@ -1,6 +1,8 @@
 """A badge, a job's progress and a log on one stream, with FastAPI.
 
 uvicorn --app-dir docs/examples fastapi_app:app --port 8000
+hypercorn -w 0 -b 127.0.0.1:8000 docs/examples/fastapi_app.py
+granian --interface asgi --working-dir docs/examples --port 8000 fastapi_app:app
 gunicorn --chdir docs/examples -k uvicorn_worker.UvicornWorker -b :8000 fastapi_app:app
 """
 

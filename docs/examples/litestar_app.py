@@ -1,6 +1,8 @@
 """A badge, a job's progress and a log on one stream, with Litestar.
 
 uvicorn --app-dir docs/examples litestar_app:app --port 8000
+hypercorn -w 0 -b 127.0.0.1:8000 docs/examples/litestar_app.py
+granian --interface asgi --working-dir docs/examples --port 8000 litestar_app:app
 """
 
 from litestar import Litestar, Request, get, post
