@@ -134,6 +134,19 @@ def test_error_after_the_view(site):
     assert ["teardown"] == site.log
 
 
+def test_extension_that_collects_the_body(site):
+    """An extension that needs the whole body gets an error, not an endless wait."""
+
+    @site.app.after_request
+    def collect(response):
+        with pytest.raises(RuntimeError, match="passthrough"):
+            response.get_data()
+        return response
+
+    with WsgiClient(site.app).stream("/events") as stream:
+        assert "first" == [stream.next_event(), stream.next_event()][1].data
+
+
 def test_flask_client(site):
     """Flask's own test client reads a stream without collecting it."""
     response = site.app.test_client().get("/events", buffered=False)
