@@ -14,7 +14,7 @@ from .client import Producer
 from .scenarios import SCENARIOS, ServedApp
 from .servers import SERVERS, running
 
-Results = Mapping[str, str | AssertionError | Exception]
+Results = Mapping[str, str | Exception]
 """What each scenario has measured, or how it failed."""
 
 
@@ -69,7 +69,7 @@ def _is_installed(name):
 
 
 def run_scenario(scenario, served):
-    """Return what *scenario* has measured, or the text of its failure."""
+    """Return what *scenario* has measured, or its error with the traceback as note."""
     try:
         return scenario(served)
     except Exception as error:

@@ -16,7 +16,7 @@ import attrs
 from .client import Producer, Reader, connect
 from .servers import Running
 
-LIVE_BOUND = 2.0
+LIVE_BOUND = 5.0
 """Seconds within which a live event has to arrive; the promise is 0.05."""
 
 STOP_BOUND = 20.0
