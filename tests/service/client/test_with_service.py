@@ -230,9 +230,9 @@ def test_synchronous_client_over_a_socket(url):
 def test_no_log_line_has_a_secret(url, caplog):
     """The logs of the HTTP library, at their most verbose, have no credential."""
     caplog.set_level(logging.DEBUG)
-    bearer = token("alice")
+    bearer = token("logged")
     with producer_of(url) as producer, BadgeClient(url, token=bearer) as user:
-        producer.notify("alice", "Hi")
+        producer.notify("logged", "Hi")
         ticket = user.ticket().ticket
 
     assert "/v1/tickets" in caplog.text
