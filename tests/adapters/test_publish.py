@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import anyio.to_thread
 import pytest
 import trio
 
+from roundel import Event, History, read_last_event_id
+from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.testing import AsgiClient
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,9 +23,15 @@ PAGE = DOCS / "how-to" / "stream-from-asgi.md"
 
 
 def documented():
-    """Run the first example of the page; return its names."""
-    code = PAGE.read_text().split("```python\n")[1].split("```")[0]
-    names = {}
+    """Run the page's example without topics; return its names."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    [code] = [block for block in blocks if "def publish(" in block]
+    names = {
+        "Event": Event,
+        "History": History,
+        "StreamResponse": StreamResponse,
+        "read_last_event_id": read_last_event_id,
+    }
     exec(code, names)
     return names
 
@@ -117,7 +126,7 @@ def test_places(backend, place):
     names = documented()
 
     async def scenario():
-        async with AsgiClient(names["app"]).stream("/") as stream:
+        async with AsgiClient(names["news_app"]).stream("/") as stream:
             first = await stream.next_event()
             with anyio.fail_after(5):
                 await place(partial(names["publish"], "news"))
@@ -135,7 +144,7 @@ def test_without_a_loop(backend):
     names["publish"]("early")
 
     async def scenario():
-        async with AsgiClient(names["app"]).stream("/") as stream:
+        async with AsgiClient(names["news_app"]).stream("/") as stream:
             return [(await stream.next_event()).data for _ in range(2)]
 
     received = RUN[backend](scenario)
