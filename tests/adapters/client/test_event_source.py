@@ -326,6 +326,22 @@ def test_close_in_headers():
     assert [] == requests
 
 
+def test_close_in_a_hook_of_the_client():
+    """`close()` in a hook ends the iterator, and its response is not reported."""
+    states = []
+    clock = VirtualToken()
+    hooks = {"response": [lambda response: events.close()]}
+    client, _ = scripted_client(
+        httpx2, stream(b"data: a\n\n"), clock=clock, event_hooks=hooks
+    )
+    events = connect_in_virtual_time(
+        clock, client, URL, on_state=lambda state, *_: states.append(state)
+    )
+
+    assert [] == list(events)
+    assert [State.CONNECTING] == states
+
+
 def test_close_in_on_comment():
     """`close()` in *on_comment* ends the iterator before the next event."""
     events, _ = play_sync(
