@@ -93,12 +93,13 @@ def running(
 
 
 def _wait_until_it_listens(process: subprocess.Popen[str], port: int) -> None:
-    while True:
+    for _ in range(1_200):
         with suppress(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port)).close()
             return
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.05)
+    pytest.fail("expected a server that listens within a minute")
 
 
 @attrs.define
