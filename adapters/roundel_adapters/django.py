@@ -32,6 +32,7 @@ from .wsgi import WRITE_TIMEOUT, WsgiBody, wsgi_headers
 
 with requires_extra("django"):
     from asgiref.sync import SyncToAsync
+    from django.core.exceptions import RequestAborted
     from django.db import connections
     from django.http import HttpRequest, StreamingHttpResponse
 
@@ -136,12 +137,22 @@ async def _async_body(
     with lifespan:
         await _release_thread()
         # The consumer's time with each chunk is limited.
-        async with asyncio.timeout(None) as limit:
-            async for chunk in iter_chunks(stream, wakeup):
-                if write_timeout < inf:
-                    limit.reschedule(loop.time() + write_timeout)
-                yield chunk
-                limit.reschedule(None)
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                async for chunk in iter_chunks(stream, wakeup):
+                    if write_timeout < inf:
+                        limit.reschedule(loop.time() + write_timeout)
+                    yield chunk
+                    limit.reschedule(None)
+        except GeneratorExit:
+            if limit.expired():
+                raise _WriteTimeout from None
+            raise
+
+
+class _WriteTimeout(RequestAborted, asyncio.CancelledError):
+    """Ends a response as a disconnect does: Django 5 and 6 expect another error."""
 
 
 async def _release_thread() -> None:
