@@ -35,6 +35,7 @@ from roundel_adapters.testing import STREAM_PROMISES, AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
 from roundel_service.domain import items, mailbox
+from roundel_service.domain.items import MAX_ITEM_SIZE
 from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http import decoding as requests
 from roundel_service.http import explanation, problems, schemas
@@ -513,7 +514,7 @@ async def test_metrics_page_names_every_series_with_its_type():
 LIMITS = {
     "body of a call, bytes": requests.MAX_BODY,
     "line of a batch, bytes": requests.MAX_LINE,
-    "item, bytes as JSON": requests.MAX_ITEM,
+    "item, bytes as JSON": MAX_ITEM_SIZE,
     "`data` as sent, bytes with white space and escapes": schemas.MAX_RAW_DATA,
     "texts in the body of a call": requests.MAX_TEXTS,
     "bad fields that a problem names": problems.MAX_ERRORS,

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .domain.badge import Badge
-from .domain.changes import Added, Flagged, RemovalReason, Removed, Step
+from .domain.changes import Added, Flagged, RemovalReason, Removed, Step, Updated
 from .domain.items import Item, without_flags
 
 NonNegative = Annotated[int, Meta(ge=0)]
@@ -79,6 +79,7 @@ class ItemDocument(Struct, gc=False):
     data: Any
     created_at: Time
     expires_at: Time | None
+    updated_at: Time | None
     seen: bool
     read: bool
     archived: bool
@@ -102,6 +103,13 @@ class SetStep(Struct, gc=False):
 
 
 @final
+class UpdateStep(Struct, gc=False):
+    """The text of an item was changed in place."""
+
+    update: ItemDocument
+
+
+@final
 class RemoveStep(Struct, gc=False):
     """Items that were removed, and the reason."""
 
@@ -110,7 +118,7 @@ class RemoveStep(Struct, gc=False):
     reason: Annotated[str, Meta(extra_json_schema={"enum": [*get_args(RemovalReason)]})]
 
 
-StepDocument: TypeAlias = AddStep | SetStep | RemoveStep
+StepDocument: TypeAlias = AddStep | UpdateStep | SetStep | RemoveStep
 
 _LINE_SEPARATORS = "\x85\u2028\u2029"
 _item_fields = attrgetter(*ItemDocument.__struct_fields__)
@@ -166,12 +174,15 @@ def step_documents(
 ) -> list[StepDocument]:
     """Return the JSON documents of the *steps* of a change, with the text of *items*.
 
-    An item has the text that it has now, and no flag, because later changes set them.
-    An item that is gone is left out.
+    An item has the text that it has now. An added one has no flag, because later
+    changes set them. An item that is gone is left out.
     """
     documents: list[StepDocument] = []
     for step in steps:
-        if not isinstance(step, Added):
+        if isinstance(step, Updated):
+            held = (items[name] for name in step.ids if name in items)
+            documents += [UpdateStep(item_document(item)) for item in held]
+        elif not isinstance(step, Added):
             documents.append(step_document(step))
         elif (item := items.get(step.id)) is not None and item.seq == step.seq:
             documents.append(AddStep(item_document(without_flags(item))))

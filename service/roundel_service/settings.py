@@ -14,11 +14,11 @@ from typing import Any, Literal, TypeAlias, final
 import attrs
 
 from .addresses import Address, ListenAddress, parse_addresses, repeated
+from .domain.items import MAX_ITEM_SIZE
 from .engines.base import USER_TTL
 from .engines.cache import CACHE_BYTES
 from .engines.sqlite.connection import Durability
 from .engines.valkey.url import parse_url
-from .http.decoding import MAX_ITEM
 from .http.origins import parse_origin
 from .identity.hmac_key import MIN_SECRET, is_secret
 from .identity.jwks import check_source
@@ -169,7 +169,7 @@ class Settings:
     producer_rate: float = number(1e9, "notifications a second, above 0", 20_000.0)
     user_rate: float = number(1e9, "requests a second, above 0", 50.0)
     mailbox_items: int = count(1, 10_000, 200)
-    mailbox_bytes: int = count(MAX_ITEM, 1 << 26, 262_144, "bytes")
+    mailbox_bytes: int = count(MAX_ITEM_SIZE, 1 << 26, 262_144, "bytes")
     ring_changes: int = count(1, 10_000, 256)
     log_level: LogLevel = choice(LogLevel, "info")  # noqa: RUF009, an attrs field
 

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
     Disconnect,
     Notify,
@@ -196,7 +196,7 @@ class FlawedEngine:
             now = round(now, 3)
         try:
             record, result = record.apply(operation, now=now, limits=limits)
-        except TooManyCategories as error:
+        except OperationRefused as error:
             if self._flaw is Flaw.CLOSES_ON_REJECTION:
                 record, _ = record.apply(Disconnect(), now=now, limits=limits)
                 await self._store_record(user, before, record)

@@ -33,6 +33,8 @@ from ..http.responses import (
     RecipientResult,
     RetractResponse,
     TicketResponse,
+    UpdateResponse,
+    UpdateResult,
 )
 from ..http.schemas import Op
 from .async_badge_client import AsyncBadgeClient
@@ -94,4 +96,6 @@ __all__ = [
     "ServiceUnreachable",
     "TicketResponse",
     "UnexpectedResponse",
+    "UpdateResponse",
+    "UpdateResult",
 ]

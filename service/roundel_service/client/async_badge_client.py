@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, final
 
@@ -19,6 +19,7 @@ from ..http.responses import (
     NotifyResponse,
     RetractResponse,
     TicketResponse,
+    UpdateResponse,
 )
 from ..http.schemas import Op
 from . import calls
@@ -103,6 +104,8 @@ class AsyncBadgeClient:
         source: str | None = None,
         data: object = None,
         ttl: float | None = None,
+        quiet: bool | None = None,
+        replaces: str | None = None,
         idempotency_key: str | None = None,
         check: bool = False,
         timeout: float | None = None,
@@ -124,6 +127,8 @@ class AsyncBadgeClient:
             source=source,
             data=data,
             ttl=ttl,
+            quiet=quiet,
+            replaces=replaces,
         )
         call = calls.notify(notification, idempotency_key)
         response = await self._transport.perform(call, timeout)
@@ -153,6 +158,31 @@ class AsyncBadgeClient:
                 lines += done
         if check:
             response.check()
+        return response
+
+    async def update(
+        self,
+        to: str | Iterable[str],
+        set: Mapping[str, object],  # noqa: A002, the name of the field
+        *,
+        source: str | None = None,
+        key: str | None = None,
+        category: str | None = None,
+        id: str | None = None,  # noqa: A002, the name of the field
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> UpdateResponse:
+        """Change items of the user *to*, or of the users *to*, in place.
+
+        *set* maps some of title, body, url, icon, data and ttl to their new values.
+        Select the items by *source*, by *key* and *category*, or by *id*. With *check*,
+        a recipient that was not served raises `PartialFailure`.
+        """
+        selection = {"source": source, "key": key, "category": category, "id": id}
+        call = calls.update(to, set, selection)
+        response = await self._transport.perform(call, timeout)
+        if check:
+            check_recipients_of(response)
         return response
 
     async def retract(

@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 
 import attrs
 
-from ..http.responses import NotifyResponse, ProblemDocument
+from ..http.responses import NotifyResponse, ProblemDocument, UpdateResponse
 from .errors import BadgeClientError, PartialFailure
 
 BatchLine: TypeAlias = NotifyResponse | ProblemDocument
@@ -63,10 +63,11 @@ class BatchResponse:
             raise error
 
 
-def check_recipients_of(response: NotifyResponse) -> None:
+def check_recipients_of(response: NotifyResponse | UpdateResponse) -> None:
     """Raise `PartialFailure` if a recipient of *response* was not served."""
     if found := [each.problem for each in response.problems]:
-        raise PartialFailure("POST /v1/notify", found)
+        name = "update" if isinstance(response, UpdateResponse) else "notify"
+        raise PartialFailure(f"POST /v1/{name}", found)
 
 
 def _problems_of(number: int, line: BatchLine) -> list[LineProblem]:

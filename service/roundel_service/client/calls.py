@@ -8,7 +8,7 @@ buffers of a connection hold.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
@@ -30,6 +30,7 @@ from ..http.responses import (
     ProblemDocument,
     RetractResponse,
     TicketResponse,
+    UpdateResponse,
 )
 from ..http.schemas import (
     DisconnectRequest,
@@ -43,7 +44,7 @@ from . import endpoints
 from .batch import BatchLine, BatchResponse
 from .call import IDEMPOTENCY_KEY, Call
 from .errors import problem_name
-from .notification import Notification
+from .notification import Notification, recipients
 
 T = TypeVar("T")
 
@@ -79,6 +80,18 @@ def batch(
         size += len(line)
     if lines:
         yield _batch_call(lines, f"{key}-{number}")
+
+
+def update(
+    to: str | Iterable[str],
+    fields: Mapping[str, object],
+    selection: Mapping[str, str | None],
+) -> Call[UpdateResponse]:
+    """Return the call that changes items in place."""
+    given = {name: each for name, each in selection.items() if each is not None}
+    document = {"to": recipients(to), "set": fields, **given}
+    call = endpoints.UPDATE.call(document=document)
+    return attrs.evolve(call, is_transient=_has_transient_problem)
 
 
 def retract(
@@ -217,7 +230,7 @@ def _check_key(key: str) -> str:
     return key
 
 
-def _has_transient_problem(response: NotifyResponse) -> bool:
+def _has_transient_problem(response: NotifyResponse | UpdateResponse) -> bool:
     return any(_is_transient(each.problem) for each in response.problems)
 
 

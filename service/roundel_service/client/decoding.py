@@ -11,18 +11,31 @@ from typing import TypeVar
 import msgspec
 
 from ..documents import RemoveStep, SetStep
-from ..http.explanation import ExplainedAddStep, ExplainedStep, Explanation
+from ..http.explanation import (
+    ExplainedAddStep,
+    ExplainedStep,
+    ExplainedUpdateStep,
+    Explanation,
+)
 from ..http.responses import (
     NotifyResponse,
     ProblemDocument,
     RecipientOutcome,
     RecipientProblem,
     RecipientResult,
+    UpdateOutcome,
+    UpdateResponse,
+    UpdateResult,
 )
 
 T = TypeVar("T")
 
-_STEPS = {"add": ExplainedAddStep, "set": SetStep, "remove": RemoveStep}
+_STEPS = {
+    "add": ExplainedAddStep,
+    "update": ExplainedUpdateStep,
+    "set": SetStep,
+    "remove": RemoveStep,
+}
 
 
 def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
@@ -31,6 +44,7 @@ def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
 
 
 _decode_notify = decoder_of(NotifyResponse)
+_decode_update = decoder_of(UpdateResponse)
 _decode_explanation = decoder_of(Explanation)
 _decode_object = decoder_of(dict[str, msgspec.Raw])
 
@@ -39,6 +53,13 @@ def decode_notify(body: bytes) -> NotifyResponse:
     """Decode the response of notify; raises `msgspec.MsgspecError`."""
     response = _decode_notify(body)
     response.results = [_outcome(each) for each in response.results]
+    return response
+
+
+def decode_update(body: bytes) -> UpdateResponse:
+    """Decode the response of update; raises `msgspec.MsgspecError`."""
+    response = _decode_update(body)
+    response.results = [_update_outcome(each) for each in response.results]
     return response
 
 
@@ -66,10 +87,19 @@ def _decode_line(line: bytes) -> NotifyResponse | ProblemDocument:
 
 
 def _outcome(document: object) -> RecipientOutcome:
-    is_problem = isinstance(document, dict) and "problem" in document
-    if is_problem:
+    if _is_problem(document):
         return msgspec.convert(document, RecipientProblem)
     return msgspec.convert(document, RecipientResult)
+
+
+def _update_outcome(document: object) -> UpdateOutcome:
+    if _is_problem(document):
+        return msgspec.convert(document, RecipientProblem)
+    return msgspec.convert(document, UpdateResult)
+
+
+def _is_problem(document: object) -> bool:
+    return isinstance(document, dict) and "problem" in document
 
 
 def _step(document: object) -> ExplainedStep | None:

@@ -16,7 +16,13 @@ from ..http.responses import (
     TicketResponse,
 )
 from .call import Endpoint
-from .decoding import decode_explanation, decode_lines, decode_notify, decoder_of
+from .decoding import (
+    decode_explanation,
+    decode_lines,
+    decode_notify,
+    decode_update,
+    decoder_of,
+)
 
 _USER: Final = "/v1/users/{user}"
 _GAUGE: Final = "/v1/users/{user}/gauges/{category}"
@@ -25,6 +31,7 @@ NOTIFY = Endpoint("notify", "POST", "/v1/notify", decode_notify)
 BATCH = Endpoint(
     "batch", "POST", "/v1/batch", decode_lines, media_type="application/x-ndjson"
 )
+UPDATE = Endpoint("update", "POST", "/v1/update", decode_update)
 RETRACT = Endpoint("retract", "DELETE", "/v1/items", decoder_of(RetractResponse))
 SET_GAUGE = Endpoint("setGauge", "PUT", _GAUGE, decoder_of(GaugeResponse))
 DROP_GAUGE = Endpoint("dropGauge", "DELETE", _GAUGE, decoder_of(BadgeState))
@@ -41,7 +48,7 @@ TICKET = Endpoint("ticket", "POST", "/v1/tickets", decoder_of(TicketResponse))
 LIVE = Endpoint("livez", "GET", "/livez", decoder_of(LiveResponse))
 
 ENDPOINTS = (
-    *(NOTIFY, BATCH, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN, DISCONNECT),
-    *(DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
+    *(NOTIFY, BATCH, UPDATE, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN),
+    *(DISCONNECT, DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
 )
 """All endpoints that the clients call."""

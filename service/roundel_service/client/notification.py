@@ -32,6 +32,8 @@ class Notification:
         source: The subject, by which `retract()` finds the item.
         data: Any JSON for your page, of at most 32 levels.
         ttl: Seconds until the item expires, at most ten years; by default never.
+        quiet: Changes an item of the same *key* in place, where it stays read or not.
+        replaces: The id of an item that this one replaces.
     """
 
     to: str | tuple[str, ...] = attrs.field(converter=_names)
@@ -44,9 +46,15 @@ class Notification:
     source: str | None = attrs.field(default=None, kw_only=True)
     data: object = attrs.field(default=None, kw_only=True)
     ttl: float | None = attrs.field(default=None, kw_only=True)
+    quiet: bool | None = attrs.field(default=None, kw_only=True)
+    replaces: str | None = attrs.field(default=None, kw_only=True)
 
     def document(self) -> dict[str, object]:
         """Return the body of `POST /v1/notify`, with the fields that are given."""
-        to = {"user": self.to} if isinstance(self.to, str) else {"users": [*self.to]}
-        fields = attrs.asdict(self, recurse=False) | {"to": to}
+        fields = attrs.asdict(self, recurse=False) | {"to": recipients(self.to)}
         return {name: each for name, each in fields.items() if each is not None}
+
+
+def recipients(to: str | Iterable[str]) -> dict[str, object]:
+    """Return the field *to* of a request."""
+    return {"user": to} if isinstance(to, str) else {"users": [*to]}

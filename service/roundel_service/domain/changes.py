@@ -40,6 +40,14 @@ class Flagged:
 
 @final
 @attrs.frozen
+class Updated:
+    """The content of items was changed; *ids* maps item ids to categories."""
+
+    ids: Mapping[str, str]
+
+
+@final
+@attrs.frozen
 class Removed:
     """Items were removed for one *reason*; *ids* maps item ids to categories."""
 
@@ -47,7 +55,7 @@ class Removed:
     reason: RemovalReason
 
 
-Step: TypeAlias = Added | Flagged | Removed
+Step: TypeAlias = Added | Updated | Flagged | Removed
 
 
 def filter_step(step: Step, categories: Categories) -> Step | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from math import inf
 from sys import intern
@@ -10,6 +11,9 @@ from typing import TypeAlias, final
 import attrs
 
 SEEN, UNSEEN = "s", "u"
+
+MAX_ITEM_SIZE = 8_192
+"""Size limit of an item, in bytes of JSON."""
 
 CountKey: TypeAlias = str | None
 """`SEEN` or `UNSEEN` followed by the category, or `None` if the item is not counted."""
@@ -20,8 +24,9 @@ CountKey: TypeAlias = str | None
 class Item:
     """One notification; *seq* is the version at which it appeared.
 
-    Times are seconds since 1970. *size* is the length of the item's JSON in bytes,
-    for the limit of the mailbox; clients do not receive it.
+    *updated_at* is when its text was changed last, if it was. Times are seconds since
+    1970. *size* is the length of the item's JSON in bytes, for the limit of the
+    mailbox; clients do not receive it.
     """
 
     id: str
@@ -37,6 +42,7 @@ class Item:
     created_at: float
     expires_at: float | None
     size: int
+    updated_at: float | None = None
     seen: bool = False
     read: bool = False
     archived: bool = False
@@ -53,6 +59,12 @@ class Item:
     def is_counted(self) -> bool:
         """Whether the badge counts the item."""
         return self.count_key is not None
+
+
+def json_size(value: object) -> int:
+    """Return the length of *value* as JSON, in bytes."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode())
 
 
 def without_flags(item: Item) -> Item:

@@ -98,9 +98,10 @@ class Mailbox:
 class Applied:
     """The *mailbox* after an operation, its *change* if visible, and the results.
 
-    *badge* and the id of the added *item* are those of the first call if the operation
-    is repeated. *ignored* is set if the operation was refused: the stored gauge is not
-    older than the given one, or the operation id was used with another digest.
+    *badge* and the id of the added or changed *item* are those of the first call if the
+    operation is repeated. *ignored* is set if the operation was refused: the stored
+    gauge is not older than the given one, or the operation id was used with another
+    digest.
     """
 
     mailbox: Mailbox
@@ -115,7 +116,7 @@ def apply(
 ) -> Applied:
     """Return *mailbox* after *operation* at the time *now*, in seconds since 1970.
 
-    Raises `TooManyCategories`.
+    Raises `OperationRefused`.
     """
     op_id = _op_id(operation)
     if op_id is not None:
@@ -175,7 +176,7 @@ def _finish(
     badge = after.badge
     if after.more and not badge.more:
         after = attrs.evolve(after, more=False)
-    item = operation.id if isinstance(operation, Notify) else None
+    item = builder.item_id
     if op_id is not None:
         results = _prune_results(before.results, operation.by, now)
         results[op_id] = IdempotentResult(

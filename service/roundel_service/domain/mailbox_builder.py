@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import assert_never, final
+from typing import Any, TypeAlias, assert_never, final
 
 import attrs
 
-from .changes import Added, Flagged, RemovalReason, Removed, Step
-from .items import ExternalCount, Item, MailboxLimits, next_expiry
+from .changes import Added, Flagged, RemovalReason, Removed, Step, Updated
+from .items import (
+    MAX_ITEM_SIZE,
+    ExternalCount,
+    Item,
+    MailboxLimits,
+    json_size,
+    next_expiry,
+)
 from .operations import (
     DeleteGauge,
     Expire,
@@ -17,13 +24,28 @@ from .operations import (
     Remove,
     Retract,
     SetGauge,
+    Update,
     UserOps,
 )
 
 
+class OperationRefused(Exception):  # noqa: N818, named after the condition
+    """The operation would exceed a limit of the mailbox; no change."""
+
+
 @final
-class TooManyCategories(Exception):  # noqa: N818, named after the condition
-    """The operation would exceed the mailbox's limit of categories; no change."""
+class TooManyCategories(OperationRefused):
+    """The operation would exceed the mailbox's limit of categories."""
+
+
+@final
+class ItemTooLarge(OperationRefused):
+    """The operation would make an item larger than `MAX_ITEM_SIZE`."""
+
+
+ContentOperation: TypeAlias = (
+    Notify | Update | UserOps | Expire | Retract | SetGauge | DeleteGauge
+)
 
 
 @final
@@ -38,18 +60,22 @@ class MailboxBuilder:
     expires_at: float
     size: int
     steps: list[Step] = attrs.field(factory=list)
+    item_id: str | None = None
+    """The id of the item that a `Notify` has added or changed."""
 
     def apply(
         self,
-        operation: Notify | UserOps | Expire | Retract | SetGauge | DeleteGauge,
+        operation: ContentOperation,
         now: float,
         limits: MailboxLimits,
     ) -> None:
-        """Apply *operation*; discard the builder if this raises `TooManyCategories`."""
+        """Apply *operation*; discard the builder if this raises `OperationRefused`."""
         match operation:
             case Notify():
                 self._check_category(operation.category, limits)
                 self._notify(operation, now, limits)
+            case Update():
+                self._update(operation, now, limits)
             case UserOps(ops=ops):
                 # Marks of an item that is removed have no effect, in any order.
                 self._remove_ids([op for op in ops if isinstance(op, Remove)])
@@ -86,13 +112,21 @@ class MailboxBuilder:
             )
 
     def _notify(self, operation: Notify, now: float, limits: MailboxLimits) -> None:
-        if operation.key is not None:
-            same_key = Retract(category=operation.category, key=operation.key)
-            self._remove(filter(same_key.selects, self.items.values()), "replaced")
-        evicted = self._overflow(operation.size, limits)
-        self.more |= any(item.is_counted for item in evicted)
-        self._remove(evicted, "evicted")
+        replaced = self._replaced_by(operation)
+        held = next((it for it in replaced if it.id != operation.replaces), None)
+        if operation.quiet and held is not None:
+            replaced.remove(held)
+        self._remove(replaced, "replaced")
+        if operation.quiet and held is not None:
+            self.item_id = held.id
+            content, size = _content(operation), operation.size
+            if self._change(held, content, _end(operation, now), size, now):
+                self.steps.append(Updated({held.id: held.category}))
+            self._evict(limits)
+            return
+        self._evict(limits, count=1, size=operation.size)
         item = _item(operation, self.v, now)
+        self.item_id = item.id
         self.items[item.id] = item
         self.size += item.size
         if item.expires_at is not None:
@@ -108,6 +142,53 @@ class MailboxBuilder:
         if ids:
             self.steps.append(Removed(ids, reason))
 
+    def _replaced_by(self, operation: Notify) -> list[Item]:
+        same_key = Retract(category=operation.category, key=operation.key)
+        return [
+            item
+            for item in self.items.values()
+            if same_key.selects(item) or item.id == operation.replaces
+        ]
+
+    def _update(self, update: Update, now: float, limits: MailboxLimits) -> None:
+        ids = {}
+        for item in list(filter(update.which.selects, self.items.values())):
+            grown = sum(
+                json_size(value) - json_size(getattr(item, name))
+                for name, value in update.content.items()
+            )
+            end = _end(update, now) if update.expires else item.expires_at
+            if self._change(item, update.content, end, item.size + grown, now):
+                ids[item.id] = item.category
+        if ids:
+            self.steps.append(Updated(ids))
+        self._evict(limits)
+
+    def _change(
+        self,
+        item: Item,
+        content: Mapping[str, Any],
+        expires_at: float | None,
+        size: int,
+        now: float,
+    ) -> bool:
+        """Give *item* another content in place; return whether it is another one."""
+        is_same = all(_is_same(getattr(item, name), content[name]) for name in content)
+        if is_same and expires_at == item.expires_at:
+            return False
+        if size > MAX_ITEM_SIZE:
+            raise ItemTooLarge(
+                f"the item {item.id!r} would take {size} bytes as JSON, "
+                f"expected at most {MAX_ITEM_SIZE}"
+            )
+        self.items[item.id] = attrs.evolve(
+            item, **content, expires_at=expires_at, size=size, updated_at=now
+        )
+        self.size += size - item.size
+        if expires_at is not None:
+            self.expires_at = min(self.expires_at, expires_at)
+        return True
+
     def _remove_ids(self, removals: Sequence[Remove]) -> None:
         ids = frozenset[str]().union(*(removal.ids for removal in removals))
         if ids:
@@ -115,10 +196,15 @@ class MailboxBuilder:
                 [item for item in self.items.values() if item.id in ids], "removed"
             )
 
-    def _overflow(self, size: int, limits: MailboxLimits) -> list[Item]:
-        """Return the oldest items to evict so that an item of *size* bytes fits."""
+    def _evict(self, limits: MailboxLimits, *, count: int = 0, size: int = 0) -> None:
+        evicted = self._overflow(limits, count, size)
+        self.more |= any(item.is_counted for item in evicted)
+        self._remove(evicted, "evicted")
+
+    def _overflow(self, limits: MailboxLimits, count: int, size: int) -> list[Item]:
+        """Return the oldest items to evict, for *count* new ones of *size* bytes."""
         bytes_over = self.size + size - limits.bytes
-        items_over = len(self.items) + 1 - limits.items
+        items_over = len(self.items) + count - limits.items
         evicted: list[Item] = []
         if bytes_over <= 0 and items_over <= 0:
             return evicted
@@ -178,9 +264,23 @@ def _item(operation: Notify, seq: int, now: float) -> Item:
         source=operation.source,
         data=operation.data,
         created_at=now,
-        expires_at=None if operation.ttl is None else now + operation.ttl,
+        expires_at=_end(operation, now),
         size=operation.size,
     )
+
+
+def _content(operation: Notify) -> dict[str, Any]:
+    names = ("title", "body", "url", "icon", "source", "data")
+    return {name: getattr(operation, name) for name in names}
+
+
+def _end(operation: Notify | Update, now: float) -> float | None:
+    return None if operation.ttl is None else now + operation.ttl
+
+
+def _is_same(old: object, new: object) -> bool:
+    # In Python 1, 1.0 and True are equal, in JSON they are not.
+    return old == new and repr(old) == repr(new)
 
 
 def _is_expired(item: Item, now: float) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import attrs
 
@@ -18,6 +18,8 @@ from .items import Item
 class Notify:
     """Adds an item; it replaces the item with the same category and *key*.
 
+    It also replaces the item whose id is *replaces*. If it is *quiet*, an item with the
+    same category and key gets the new content in place, and stays as it is otherwise.
     *ttl* is in seconds, *size* in bytes of JSON. A repeated *op_id* has no effect.
     """
 
@@ -34,6 +36,8 @@ class Notify:
     source: str | None = None
     data: object = None
     ttl: float | None = None
+    quiet: bool = False
+    replaces: str | None = None
     size: int = 0
     op_id: str | None = None
 
@@ -117,6 +121,24 @@ class Retract:
 
 @final
 @attrs.frozen(kw_only=True)
+class Update:
+    """Changes the items that *which* selects, in place.
+
+    *content* maps names of fields, such as ``"title"``, to new values. With *expires*
+    they expire *ttl* seconds from now, or never if it is `None`.
+    """
+
+    by: ClassVar[str] = "producer"
+    name: ClassVar[str] = "update"
+
+    which: Retract
+    content: Mapping[str, Any]
+    expires: bool = False
+    ttl: float | None = None
+
+
+@final
+@attrs.frozen(kw_only=True)
 class SetGauge:
     """Sets the count of *category* if *source_version* is newer than the stored one."""
 
@@ -190,6 +212,7 @@ Operation: TypeAlias = (
     | UserOps
     | Expire
     | Retract
+    | Update
     | SetGauge
     | DeleteGauge
     | Disconnect

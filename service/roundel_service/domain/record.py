@@ -63,7 +63,7 @@ class Record:
     ) -> tuple[Record, Applied]:
         """Return the record after *operation*, and the result of the operation.
 
-        *now* is in seconds since 1970. Raises `TooManyCategories`.
+        *now* is in seconds since 1970. Raises `OperationRefused`.
         """
         applied = apply(self.mailbox, operation, now=now, limits=limits.mailbox)
         if applied.mailbox is self.mailbox:

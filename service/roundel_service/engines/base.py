@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias, final
 import trio
 
 from ..domain.mailbox import Applied
-from ..domain.mailbox_builder import TooManyCategories
+from ..domain.mailbox_builder import OperationRefused
 from ..domain.operations import Operation, Retract
 from ..domain.record import Record
 
@@ -41,7 +41,7 @@ ChangeListener: TypeAlias = Callable[[str, Record], None]
 UserOperation: TypeAlias = tuple[str, Operation]
 """A user name, and an operation on the user's mailbox."""
 
-ApplyResult: TypeAlias = Applied | TooManyCategories | EngineUnavailable
+ApplyResult: TypeAlias = Applied | OperationRefused | EngineUnavailable
 """The result of one operation."""
 
 

@@ -21,7 +21,15 @@ from msgspec import Meta, Struct
 
 from ..domain.badge import Badge, Count, badge_from_counts
 from ..domain.change_log import ChangeLog
-from ..domain.changes import Added, Change, Flagged, RemovalReason, Removed, Step
+from ..domain.changes import (
+    Added,
+    Change,
+    Flagged,
+    RemovalReason,
+    Removed,
+    Step,
+    Updated,
+)
 from ..domain.items import ExternalCount, Item
 from ..domain.json_depth import is_deeper
 from ..domain.mailbox import IdempotentResult, Mailbox
@@ -51,21 +59,6 @@ _FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
 _By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
 _Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
 _Text: TypeAlias = str | None
-_ItemRow: TypeAlias = tuple[
-    str,  # id
-    _Version,  # seq
-    str,  # category
-    str,  # title
-    _Text,  # body
-    _Text,  # url
-    _Text,  # icon
-    _Text,  # key
-    _Text,  # source
-    Any,  # data
-    float,  # created_at
-    float | None,  # expires_at
-    _Count,  # size
-]
 
 
 class _Row(Struct, array_like=True, forbid_unknown_fields=True):
@@ -82,6 +75,25 @@ class _MailboxRow(_Row):
     gauges: _Counts
     # Only rows whose revocation has a time of the issuer's clock have one.
     issued_before: float | None = None
+
+
+@final
+class _ItemRow(_Row):
+    id: str
+    seq: _Version
+    category: str
+    title: str
+    body: _Text
+    url: _Text
+    icon: _Text
+    key: _Text
+    source: _Text
+    data: Any
+    created_at: float
+    expires_at: float | None
+    size: _Count
+    # Rows of earlier versions have none.
+    updated_at: float | None = None
 
 
 @final
@@ -104,6 +116,11 @@ class _AddedRow(_Row, tag="add"):
 
 
 @final
+class _UpdatedRow(_Row, tag="update"):
+    ids: dict[str, str]
+
+
+@final
 class _FlaggedRow(_Row, tag="set"):
     ids: dict[str, str]
     flags: dict[_FlagName, bool]
@@ -115,7 +132,7 @@ class _RemovedRow(_Row, tag="remove"):
     reason: RemovalReason
 
 
-_StepRow: TypeAlias = _AddedRow | _FlaggedRow | _RemovedRow
+_StepRow: TypeAlias = _AddedRow | _UpdatedRow | _FlaggedRow | _RemovedRow
 _ChangeRow: TypeAlias = tuple[
     _Epoch, _Version, bool, _Counts, str, _By, float, _Text, tuple[_StepRow, ...]
 ]
@@ -243,7 +260,7 @@ def _consecutive(epoch: str, v: int, rows: Iterable[str]) -> list[str]:
 
 def _item(row: str, flags: int) -> Item:
     values = _item_row(row)
-    _check_depth(row, values)
+    _check_depth(row, values.data)
     if not 0 <= flags < 1 << len(FLAGS):
         raise RecordDecodeError("item flags: not a combination of known flags")
     return _item_from_row(values, flags)
@@ -257,7 +274,7 @@ def _check_depth(row: str, values: object) -> None:
 
 
 def _item_from_row(values: _ItemRow, flags: int) -> Item:
-    fields: dict[str, Any] = dict(zip(ITEM_FIELDS, values, strict=True))
+    fields = msgspec.structs.asdict(values)
     if flags:
         fields |= {name: bool(flags & bit) for name, bit in FLAGS.items()}
     return Item(**fields)
@@ -288,6 +305,8 @@ def _step(row: _StepRow) -> Step:
     match row:
         case _AddedRow(id=item, category=category, seq=seq):
             return Added(item, category, seq)
+        case _UpdatedRow(ids=ids):
+            return Updated(ids)
         case _FlaggedRow(ids=ids, flags=flags):
             return Flagged(ids, flags)
         case _RemovedRow(ids=ids, reason=reason):

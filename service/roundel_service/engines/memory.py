@@ -11,7 +11,7 @@ from typing import final
 import trio
 
 from ..domain.mailbox import Mailbox
-from ..domain.mailbox_builder import TooManyCategories
+from ..domain.mailbox_builder import OperationRefused
 from ..domain.operations import Operation, Retract
 from ..domain.record import Record, RecordLimits
 from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
@@ -91,7 +91,7 @@ class MemoryEngine:
         before = self._current(user, now)
         try:
             after, applied = before.apply(operation, now=now, limits=self._limits)
-        except TooManyCategories as error:
+        except OperationRefused as error:
             return error
         self._store(user, before, after)
         return applied

@@ -3,7 +3,7 @@
 A record is stored as independent rows, each a JSON list with fields by position:
 
 - one mailbox row: epoch, version, gauges and times;
-- one row for each item, which never changes, and its flags as a separate number;
+- one row for each item, which rarely changes, and its flags as a separate number;
 - one row for each remembered result of an operation id;
 - one row for each change in the change log.
 
@@ -28,7 +28,7 @@ import attrs
 import msgspec
 
 from ..domain.badge import Badge
-from ..domain.changes import Added, Change, Flagged, Removed, Step
+from ..domain.changes import Added, Change, Flagged, Removed, Step, Updated
 from ..domain.items import Item
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
@@ -82,7 +82,7 @@ def diff(before: Record | None, after: Record) -> RecordDiff:
             if was is not None:
                 removed.add(name)
         elif item is not was:
-            if was is None:
+            if was is None or _item_fields(was) != _item_fields(item):
                 items[name] = item
             if (bits := flag_bits(item)) or was is not None:
                 flags[name] = bits
@@ -195,6 +195,8 @@ def _step_fields(step: Step) -> tuple[Any, ...]:
     match step:
         case Added():
             return ("add", step.id, step.category, step.seq)
+        case Updated(ids):
+            return ("update", ids)
         case Flagged(ids, flags):
             return ("set", ids, flags)
         case Removed(ids, reason):

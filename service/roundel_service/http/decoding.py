@@ -10,9 +10,11 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from ..domain.items import MAX_ITEM_SIZE
 from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name
-from .field_errors import TOO_DEEP, body_errors, field_error, text_errors
+from . import problems
+from .field_errors import body_errors, field_error, text_errors, too_deep
 from .messages import Request, is_text
 from .problems import Problem, invalid_request
 from .responses import FieldError
@@ -24,6 +26,8 @@ from .schemas import (
     OpsRequest,
     Recipients,
     StreamQuery,
+    UpdatedFields,
+    UpdateRequest,
 )
 
 MAX_BODY = 1 << 20
@@ -31,9 +35,6 @@ MAX_BODY = 1 << 20
 
 MAX_LINE = 1 << 16
 """Size limit of a line of a batch, in bytes."""
-
-MAX_ITEM = 8_192
-"""Size limit of an item, in bytes of JSON."""
 
 MAX_TEXTS = 50_000
 """Maximum number of texts in a body: 1 MiB has room for 37,000 ids of items."""
@@ -81,8 +82,9 @@ def _too_deep(body: bytes, kind: type[Struct]) -> Problem:
     # The decoder did not read on: an end that is missing shows in the counts.
     if any(body.count(start) != body.count(end) for start, end in (b"[]", b"{}")):
         return Problem("malformed-body", "the JSON is nested too deep, and cut")
+    field = {NotifyRequest: "data", UpdateRequest: "set.data"}.get(kind)
     return invalid_request(
-        TOO_DEEP if kind is NotifyRequest else FieldError("body", "nested too deep")
+        too_deep(field) if field else FieldError("body", "nested too deep")
     )
 
 
@@ -147,16 +149,16 @@ def _name_problem(field: str, name: str) -> Problem | None:
     return invalid_request(FieldError(field, reason)) if reason else None
 
 
-def decode_data(notification: NotifyRequest) -> object:
-    """Return the `data` of *notification*, where its canonical JSON replaces it.
+def decode_data(fields: NotifyRequest | UpdatedFields) -> object:
+    """Return the `data` of *fields*, where its canonical JSON replaces it.
 
     Raises a 400, 413 or 422 `Problem`.
     """
-    raw = bytes(notification.data)
+    raw = b"null" if fields.data is UNSET else bytes(fields.data)
     if raw == b"null":
         return None
     if len(raw) > MAX_RAW_DATA:
-        raise _item_too_large(len(raw))
+        raise problems.item_too_large(len(raw))
     try:
         data = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -164,8 +166,9 @@ def decode_data(notification: NotifyRequest) -> object:
     # Counting is much faster, and most data have few lists and objects.
     may_be_deep = raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
     if may_be_deep and is_deeper(data, MAX_DEPTH):
-        raise invalid_request(TOO_DEEP)
-    notification.data = Raw(msgspec.json.encode(data, order="deterministic"))
+        is_item = isinstance(fields, NotifyRequest)
+        raise invalid_request(too_deep("data" if is_item else "set.data"))
+    fields.data = Raw(msgspec.json.encode(data, order="deterministic"))
     return data
 
 
@@ -174,16 +177,9 @@ def item_size(notification: NotifyRequest) -> int:
     # The recipients are not part of the item: they count as null.
     body, to = map(msgspec.json.encode, (notification, notification.to))
     size = len(body) - len(to) + len(b"null")
-    if size > MAX_ITEM:
-        raise _item_too_large(size)
+    if size > MAX_ITEM_SIZE:
+        raise problems.item_too_large(size)
     return size
-
-
-def _item_too_large(size: int) -> Problem:
-    return Problem(
-        "too-large",
-        f"the item takes {size} bytes as JSON, expected at most {MAX_ITEM}",
-    )
 
 
 def idempotency_key(presented: Sequence[str]) -> str | None:

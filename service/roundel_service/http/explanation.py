@@ -18,7 +18,7 @@ from ..documents import (
     badge_document,
     step_document,
 )
-from ..domain.changes import Added, Change, Step
+from ..domain.changes import Added, Change, Step, Updated
 from ..domain.items import Item
 from ..domain.record import Record
 
@@ -61,8 +61,17 @@ class ExplainedAddStep(Struct):
     add: ItemId
 
 
+@final
+class ExplainedUpdateStep(Struct):
+    """Items whose text was changed in place."""
+
+    update: list[ItemId]
+
+
 if TYPE_CHECKING:
-    ExplainedStep: TypeAlias = ExplainedAddStep | SetStep | RemoveStep
+    ExplainedStep: TypeAlias = (
+        ExplainedAddStep | ExplainedUpdateStep | SetStep | RemoveStep
+    )
 else:
     ExplainedStep = Any  # msgspec has no unions of structs without tags.
 
@@ -77,7 +86,7 @@ class ExplainedOperation(Struct):
     operation: str
     steps: Annotated[
         list[ExplainedStep],
-        Meta(description="As in a `change` event; an added item is named by its id."),
+        Meta(description="As in a `change` event; items are named by their ids."),
     ]
     unread: NonNegative
 
@@ -135,4 +144,6 @@ def _operation(change: Change) -> ExplainedOperation:
 def _step(step: Step) -> ExplainedStep:
     if isinstance(step, Added):
         return ExplainedAddStep(step.id)
+    if isinstance(step, Updated):
+        return ExplainedUpdateStep(list(step.ids))
     return step_document(step)

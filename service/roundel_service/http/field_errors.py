@@ -29,7 +29,11 @@ _FIELD = re.compile(r" - at `\$\.(?P<name>\w+)[^`]*`$")
 _SEARCHED: Final = 1 << 14
 """Length of the start of a body in which unknown fields are searched, in bytes."""
 
-TOO_DEEP = FieldError("data", f"expected at most {MAX_DEPTH} levels of nesting")
+
+def too_deep(field: str) -> FieldError:
+    """Return the error of a *field* whose JSON is nested too deep."""
+    return FieldError(field, f"expected at most {MAX_DEPTH} levels of nesting")
+
 
 _Value = TypeVar("_Value")
 
@@ -99,7 +103,7 @@ def _value_errors(field: str, value: object) -> Iterator[FieldError]:
     """Yield the errors that the type of the field does not exclude."""
     match value:
         case Raw() if _is_too_deep(value):
-            yield TOO_DEEP
+            yield too_deep(field)
         case str() if field.endswith("user") and (reason := check_user_name(value)):
             yield FieldError(field, reason)
         case Recipients(user=str(name)):

@@ -8,6 +8,8 @@ from typing import final
 
 from msgspec import UNSET, Struct
 
+from ..domain.items import MAX_ITEM_SIZE
+from ..domain.mailbox_builder import OperationRefused, TooManyCategories
 from ..engines.base import EngineUnavailable, MailboxDamaged
 from .data import read_data
 from .responses import FieldError, ProblemDocument
@@ -108,6 +110,21 @@ def engine_unavailable(error: EngineUnavailable) -> Problem:
     if isinstance(error, MailboxDamaged):
         return Problem("mailbox-damaged", str(error))
     return Problem("engine-unavailable", str(error))
+
+
+def item_too_large(size: int) -> Problem:
+    """Return the problem of an item that would take *size* bytes."""
+    return Problem(
+        "too-large",
+        f"the item takes {size} bytes as JSON, expected at most {MAX_ITEM_SIZE}",
+    )
+
+
+def refused(error: OperationRefused) -> Problem:
+    """Return the problem of an operation that a mailbox refused."""
+    if isinstance(error, TooManyCategories):
+        return too_many_categories(str(error))
+    return Problem("too-large", str(error))
 
 
 def too_many_categories(detail: str) -> Problem:

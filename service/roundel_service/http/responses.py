@@ -100,6 +100,35 @@ class NotifyResponse(Struct, gc=False):
 
 
 @final
+class UpdateResult(Struct, gc=False):
+    """A recipient, and the ids of the items that were changed."""
+
+    user: str
+    updated: list[ItemId]
+    v: Version
+    epoch: Epoch
+    badge: BadgeTotal
+
+
+if TYPE_CHECKING:
+    UpdateOutcome: TypeAlias = UpdateResult | RecipientProblem
+else:
+    UpdateOutcome = Any  # msgspec has no unions of structs without tags.
+
+
+@final
+class UpdateResponse(Struct, gc=False):
+    """One result for each recipient, in the order given."""
+
+    results: Annotated[list[UpdateOutcome], Meta(min_length=1, max_length=1_000)]
+
+    @property
+    def problems(self) -> list[RecipientProblem]:
+        """The recipients whose mailbox is unchanged."""
+        return [each for each in self.results if isinstance(each, RecipientProblem)]
+
+
+@final
 class RetractResponse(Struct, gc=False):
     """The number of items removed, and of users who had one."""
 

@@ -9,6 +9,7 @@ from .handlers.batch import BatchHandler
 from .handlers.notify import NotifyHandler
 from .handlers.producers import ProducerHandlers
 from .handlers.stream import StreamHandler
+from .handlers.update import UpdateHandler
 from .handlers.users import UserHandlers
 from .messages import Request, Response, json_response
 from .responses import LiveResponse
@@ -22,6 +23,7 @@ def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
     return (
         Route("POST", "/v1/notify", NotifyHandler(hub, access).notify),
         Route("POST", "/v1/batch", BatchHandler(hub, access).batch),
+        Route("POST", "/v1/update", UpdateHandler(hub, access).update),
         Route("DELETE", "/v1/items", producers.retract),
         Route("PUT", gauge, producers.set_gauge),
         Route("DELETE", gauge, producers.drop_gauge),

@@ -16,6 +16,7 @@ from ..domain.operations import (
     Notify,
     Remove,
     Retract,
+    Update,
     UserOps,
 )
 from ..domain.revocation import MAX_TIME
@@ -61,6 +62,22 @@ def content_hash(content: object) -> str:
     return blake2b(encoded, digest_size=16).hexdigest()
 
 
+Ttl = Annotated[float, Meta(gt=0, le=MAX_TTL)]
+Text = Annotated[str, Meta(min_length=1)]
+ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+def check_selection(request: RetractQuery | UpdateRequest) -> None:
+    """Raise `ValueError` unless *request* selects items in exactly one way."""
+    given = {
+        name
+        for name in ("source", "key", "category", "id")
+        if getattr(request, name) not in (None, UNSET)
+    }
+    if given not in ({"source"}, {"key", "category"}, {"id"}):
+        raise ValueError("expected one of source, id, and key with category")
+
+
 @final
 class Recipients(Struct, forbid_unknown_fields=True):
     """The recipients: one *user*, or up to 1,000 *users*.
@@ -93,7 +110,14 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     source: Annotated[str, Meta(min_length=1)] | None = None
     # Objects are made from it if it is small enough; see `decoding.decode_data()`.
     data: Raw = msgspec.field(default_factory=lambda: _NULL)
-    ttl: Annotated[float, Meta(gt=0, le=MAX_TTL)] | None = None
+    ttl: Ttl | None = None
+    quiet: bool = False
+    replaces: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for *quiet* without a *key*."""
+        if self.quiet and self.key is None:
+            raise ValueError("expected key with quiet")
 
     def operation(
         self, item_id: str, *, data: object, size: int, op_id: str | None
@@ -102,6 +126,62 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
         fields = msgspec.structs.asdict(self) | {"data": data}
         del fields["to"]
         return Notify(id=item_id, size=size, op_id=op_id, **fields)
+
+
+@final
+class UpdatedFields(Struct, forbid_unknown_fields=True):
+    """The new values of some fields; *ttl* is in seconds from now."""
+
+    title: Text | UnsetType = UNSET
+    body: str | UnsetType | None = UNSET
+    url: str | UnsetType | None = UNSET
+    icon: str | UnsetType | None = UNSET
+    # Objects are made from it if it is small enough; see `decoding.decode_data()`.
+    data: Raw | UnsetType = UNSET
+    ttl: Ttl | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` without a field."""
+        if not msgspec.structs.asdict(self).keys() - _unset_names(self):
+            raise ValueError("expected at least one field")
+
+
+def _unset_names(fields: Struct) -> set[str]:
+    return {name for name in fields.__struct_fields__ if getattr(fields, name) is UNSET}
+
+
+@final
+class UpdateRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/update`: one selection of items, and their new values."""
+
+    to: Recipients
+    set: UpdatedFields
+    source: Text | UnsetType = UNSET
+    key: Text | UnsetType = UNSET
+    category: Category | UnsetType = UNSET
+    id: ItemId | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for other than one selection."""
+        check_selection(self)
+
+    def operation(self, data: object) -> Update:
+        """Return the operation on one mailbox, with the decoded *data*."""
+        content = {
+            name: value
+            for name, value in msgspec.structs.asdict(self.set).items()
+            if value is not UNSET
+        }
+        expires, ttl = "ttl" in content, content.pop("ttl", None)
+        if "data" in content:
+            content["data"] = data
+        which = Retract(
+            source=self.source or None,
+            category=self.category or None,
+            key=self.key or None,
+            id=self.id or None,
+        )
+        return Update(which=which, content=content, expires=expires, ttl=ttl)
 
 
 @final
@@ -271,13 +351,7 @@ class RetractQuery(Struct, forbid_unknown_fields=True):
         """Raise `ValueError` for other than one selection, and for a bad *user*."""
         if self.user is not None:
             _require_user_name(self.user)
-        given = {
-            name
-            for name in ("source", "key", "category", "id")
-            if getattr(self, name) is not None
-        }
-        if given not in ({"source"}, {"key", "category"}, {"id"}):
-            raise ValueError("expected one of source, id, and key with category")
+        check_selection(self)
         if self.id is not None and self.user is None:
             raise ValueError("expected user with id")
 

@@ -120,7 +120,7 @@ class Hub:
     async def apply(self, user: str, operation: Operation) -> Applied:
         """Apply *operation* to the mailbox of *user* and deliver the change.
 
-        Raises `TooManyCategories` and `EngineUnavailable`.
+        Raises `OperationRefused` and `EngineUnavailable`.
         """
         (result,) = await self.apply_all([(user, operation)])
         if isinstance(result, Exception):

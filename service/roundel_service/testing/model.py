@@ -10,7 +10,7 @@ from typing import Final, final
 import attrs
 
 from ..domain.items import MailboxLimits
-from ..domain.mailbox_builder import TooManyCategories
+from ..domain.mailbox_builder import OperationRefused
 from ..domain.operations import (
     DeleteGauge,
     DeleteUser,
@@ -91,7 +91,7 @@ class Model:
             before = self.expire(user, now)
             try:
                 record, applied = before.apply(operation, now=now, limits=self.limits)
-            except TooManyCategories as error:
+            except OperationRefused as error:
                 results.append(error)
             else:
                 self.keep(user, record)

@@ -75,6 +75,7 @@ def arguments_of(method):
     [
         ("notify", schemas.NotifyRequest, {"idempotency_key", "check"}, set()),
         ("gauge", schemas.GaugeRequest, {"user", "category"}, set()),
+        ("update", schemas.UpdateRequest, {"check"}, set()),
         ("retract", schemas.RetractQuery, set(), set()),
         ("items", schemas.ItemsQuery, set(), set()),
         ("badge", schemas.BadgeQuery, {"user", "known"}, set()),
@@ -120,11 +121,13 @@ def test_bodies_are_decoded_by_the_service():
     """Each body has the type that the service decodes it as."""
     note = Notification(
         ["a"], "t", category="c", body="b", url="u", icon="i", key="k", source="s",
-        data={"x": [1]}, ttl=1.5,
+        data={"x": [1]}, ttl=1.5, quiet=True, replaces="i",
     )  # fmt: skip
     operations = [Op(read=["i"]), Op(read_all=True, as_of=3, category="dm")]
     for call, kind in [
         (calls.notify(note, None), schemas.NotifyRequest),
+        (calls.update("a", {"title": "t", "body": None}, {"id": "i", "key": None}),
+         schemas.UpdateRequest),
         (calls.ops(operations, None), schemas.OpsRequest),
         (calls.set_gauge("a", "c", 1, 2), schemas.GaugeRequest),
         (calls.ticket("a", 5.0), schemas.TicketRequest),

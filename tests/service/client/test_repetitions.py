@@ -111,6 +111,17 @@ def test_wrong_peer_is_not_tried_again(kind, reason):
 
 
 REPEATABLE = {
+    "update": (
+        lambda c: c.update("alice", {"title": "t"}, source="s"),
+        {
+            "results": [
+                {
+                    "user": "alice", "updated": [], "v": 1, "epoch": "e",
+                    "badge": {"unread": 1, "unseen": 1, "more": False},
+                }
+            ]
+        },
+    ),
     "retract": (lambda c: c.retract(source="s"), {"removed": 0, "users": 0}),
     "badge": (lambda c: c.badge("alice"), BADGE),
     "gauge": (

@@ -156,7 +156,7 @@ def test_unknown_fields_of_a_newer_service_are_ignored(kind):
         "reason": "snoozed",
         "new": 3,
     }
-    steps = [{"add": "i", "new": 1}, {"update": {}}, {"remove": ["i"], "reason": "new"}]
+    steps = [{"add": "i", "new": 1}, {"merge": {}}, {"remove": ["i"], "reason": "new"}]
     operation = {
         "v": 1,
         "at": 1.0,

@@ -38,6 +38,7 @@ from roundel_service.domain.operations import (
     Remove,
     Retract,
     SetGauge,
+    Update,
     UserOps,
 )
 from roundel_service.domain.revocation import RETENTION
@@ -92,6 +93,8 @@ class Model:
                         self.mark(op)
             case Expire():
                 self.keep(lambda i: i["expires_at"] is None or i["expires_at"] > now)
+            case Update():
+                self.update(operation, now)
             case Retract(id=str(id)):
                 self.keep(lambda i: i["id"] != id)
             case Retract(source=None):
@@ -118,18 +121,51 @@ class Model:
 
     def notify(self, new: Notify, v: int, now: float) -> None:
         key = (new.category, new.key)
-        self.keep(lambda i: new.key is None or (i["category"], i["key"]) != key)
+        self.keep(lambda i: i["id"] != new.replaces)
+        held = [i for i in self.items if new.key and (i["category"], i["key"]) == key]
+        if new.quiet and held:
+            fields = {k: getattr(new, k) for k in (*CONTENT, "source")}
+            end = None if new.ttl is None else now + new.ttl
+            self.change(held[0], fields, end, new.size, now)
+            return
+        self.keep(lambda i: i not in held)
         while len(self.items) >= LIMITS.items or (
             sum(i["size"] for i in self.items) + new.size > LIMITS.bytes
         ):
             evicted = self.items.pop(0)
             self.more = self.more or counts(evicted)
-        item = {
-            k: getattr(new, k) for k in attrs.asdict(new) if k not in ("ttl", "op_id")
-        }
+        unknown = ("ttl", "op_id", "quiet", "replaces")
+        item = {k: getattr(new, k) for k in attrs.asdict(new) if k not in unknown}
+        item["updated_at"] = None
         expires_at = None if new.ttl is None else now + new.ttl
         item |= {"seq": v, "created_at": now, "expires_at": expires_at}
         self.items.append(item | dict.fromkeys(("seen", "read", "archived"), False))
+
+    def update(self, new: Update, now: float) -> None:
+        for item in list(self.items):
+            which = new.which
+            by_key = (which.category, which.key) == (item["category"], item["key"])
+            if (
+                item["id"] == which.id
+                or (which.source and item["source"] == which.source)
+                or (which.key and by_key)
+            ):
+                end = item["expires_at"]
+                if new.expires:
+                    end = None if new.ttl is None else now + new.ttl
+                old = {name: item[name] for name in new.content}
+                grown = len(json(new.content)) - len(json(old))
+                self.change(item, new.content, end, item["size"] + grown, now)
+
+    def change(
+        self, item: dict[str, Any], fields: Any, end: Any, size: int, now: float
+    ) -> None:
+        old = {name: item[name] for name in fields}
+        if json(old) != json(dict(fields)) or item["expires_at"] != end:
+            item |= {**fields, "expires_at": end, "size": size, "updated_at": now}
+            while sum(i["size"] for i in self.items) > LIMITS.bytes:
+                evicted = self.items.pop(0)
+                self.more = self.more or counts(evicted)
 
     def mark(self, mark: Mark) -> None:
         for item in self.items:
@@ -139,6 +175,10 @@ class Model:
                 continue
             if mark.category in (None, item["category"]):
                 item.update(mark.flags)
+
+
+def json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
 
 
 def counts(item: dict[str, Any]) -> bool:
@@ -179,6 +219,9 @@ class Page:
             case {"add": item}:
                 assert item["id"] not in self.items
                 self.items[item["id"]] = item
+            case {"update": item}:
+                assert item["id"] in self.items
+                self.items[item["id"]] = item
             case {"set": ids, **flags}:
                 for name in ids:
                     self.items[name] = self.items[name] | flags
@@ -187,6 +230,7 @@ class Page:
                     del self.items[name]
 
 
+CONTENT = ("title", "body", "url", "icon", "data")
 NAMES = st.sampled_from("abcd")
 KEYS = st.sampled_from("kl")
 FLAGS = st.sampled_from(
@@ -206,6 +250,8 @@ NOTES = st.fixed_dictionaries(
         "size": st.integers(1, 60),
         # "" stands for a new id.
         "op_id": st.sampled_from([None, None, "", "1", "2"]),
+        "quiet": st.booleans(),
+        "replaces": st.sampled_from([None, None, None, "1", "5"]),
     }
 )
 # Distances of ids and versions from the newest one.
@@ -220,6 +266,16 @@ RETRACTS = st.one_of(
     st.builds(Retract, source=KEYS),
     st.builds(Retract, category=NAMES, key=KEYS),
     st.builds(Retract, id=st.integers(1, 9).map(str)),
+)
+CONTENTS = st.dictionaries(
+    st.sampled_from(CONTENT), st.sampled_from(["t", "a longer text"]), max_size=3
+)
+UPDATES = st.builds(
+    Update,
+    which=RETRACTS,
+    content=CONTENTS,
+    expires=st.booleans(),
+    ttl=st.none() | TTLS,
 )
 ENDS = st.sampled_from(
     [Disconnect(), Disconnect(revoke=True), Expire(), DeleteUser("e")]
@@ -324,8 +380,8 @@ class MailboxStateMachine(RuleBasedStateMachine):
         op_id = op_id or f"new {self.calls}"
         self.do_once(UserOps(ops=tuple(ops), op_id=op_id))
 
-    @rule(operation=RETRACTS | GAUGES | st.builds(DeleteGauge, NAMES))
-    def retract_or_set_gauge(self, operation: Operation) -> None:
+    @rule(operation=RETRACTS | UPDATES | GAUGES | st.builds(DeleteGauge, NAMES))
+    def retract_update_or_set_gauge(self, operation: Operation) -> None:
         self.do(operation)
 
     @rule(seconds=WAITS, expires=st.booleans())

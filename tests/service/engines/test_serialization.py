@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
     CorrectRevocation,
     DeleteGauge,
@@ -77,7 +77,7 @@ def after(record: Record, *operations, now: float = 0.0) -> Record:
     for operation in operations:
         try:
             record = record.apply(operation, now=now, limits=LIMITS)[0]
-        except TooManyCategories:
+        except OperationRefused:
             continue
     return record
 

@@ -6,7 +6,7 @@ from secrets import token_urlsafe
 
 import attrs
 
-from ...domain.mailbox_builder import TooManyCategories
+from ...domain.mailbox_builder import OperationRefused
 from ...domain.operations import DeleteUser, Operation, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from ..base import ApplyResult
@@ -25,7 +25,7 @@ def next_record(
     record = record.expire(now=now, limits=limits)
     try:
         record, result = record.apply(operation, now=now, limits=limits)
-    except TooManyCategories as error:
+    except OperationRefused as error:
         return record, error, is_replaced
     is_replaced |= isinstance(operation, (DeleteUser, StartNewEpoch))
     return record, result, is_replaced

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from ...domain.mailbox import Mailbox
-from ...domain.mailbox_builder import TooManyCategories
+from ...domain.mailbox_builder import OperationRefused
 from ...domain.operations import DeleteUser, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from .. import serialization
@@ -201,7 +201,7 @@ class WritePlanner:
             try:
                 record, applied = record.apply(operation, now=now, limits=limits)
                 results.append(applied)
-            except TooManyCategories as error:
+            except OperationRefused as error:
                 results.append(error)
         return record, results, damage
 

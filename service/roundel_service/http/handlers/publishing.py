@@ -7,15 +7,17 @@ place, and so does a recipient that cannot be served; the others take effect.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import TypeAlias, final
+from typing import TypeAlias, TypeVar, final
 
 import attrs
 import trio
 
-from ...domain.mailbox_builder import TooManyCategories
+from ...domain.badge import Badge
+from ...domain.mailbox import Applied
+from ...domain.mailbox_builder import OperationRefused
 from ...domain.revocation import RETENTION
 from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
 from ...streams.hub import Hub
@@ -24,6 +26,8 @@ from ..ndjson import NdjsonLine
 from ..problems import Problem
 from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
 from ..ulid import new_id
+
+T = TypeVar("T")
 
 
 @final
@@ -131,33 +135,52 @@ async def _claim_keys(hub: Hub, publishes: list[ParsedRequest]) -> None:
 def _response(
     publish: PublishRequest, results: Iterator[ApplyResult]
 ) -> Problem | NotifyResponse:
-    """Take the results of *publish*; the problem of a sole recipient is returned."""
-    found = [
-        (user, problem or _recipient_result(user, next(results)))
-        for user, problem in publish.recipients.items()
-    ]
-    _, first = found[0]
-    if len(found) == 1 and isinstance(first, Problem):
-        return first
-    return NotifyResponse(
-        [
-            RecipientProblem(user, result.document())
-            if isinstance(result, Problem)
-            else result
-            for user, result in found
-        ]
-    )
+    found = recipient_results(publish.recipients, results, _recipient_result)
+    return found if isinstance(found, Problem) else NotifyResponse(found)
 
 
-def _recipient_result(user: str, result: ApplyResult) -> Problem | RecipientResult:
-    if isinstance(result, TooManyCategories):
-        return problems.too_many_categories(str(result))
-    if isinstance(result, EngineUnavailable):
-        return problems.engine_unavailable(result)
-    badge = result.badge
-    assert result.item is not None
-    total = BadgeTotal(badge.unread, badge.unseen, badge.more)
-    return RecipientResult(user, result.item, badge.v, badge.epoch, total)
+def recipient_results(
+    recipients: Mapping[str, Problem | None],
+    results: Iterator[ApplyResult],
+    describe: Callable[[str, Applied], T],
+) -> Problem | list[T | RecipientProblem]:
+    """Take the results of *recipients*, as *describe* returns them, in order.
+
+    The problem of a sole recipient is returned.
+    """
+    found: list[T | RecipientProblem] = []
+    for user, invalid in recipients.items():
+        result = invalid or next(results)
+        problem = _problem(result)
+        if problem is None:
+            assert isinstance(result, Applied)
+            found.append(describe(user, result))
+        elif len(recipients) == 1:
+            return problem
+        else:
+            found.append(RecipientProblem(user, problem.document()))
+    return found
+
+
+def _problem(result: Problem | ApplyResult) -> Problem | None:
+    match result:
+        case OperationRefused():
+            return problems.refused(result)
+        case EngineUnavailable():
+            return problems.engine_unavailable(result)
+    return result if isinstance(result, Problem) else None
+
+
+def badge_total(badge: Badge) -> BadgeTotal:
+    """Return *badge* without its categories."""
+    return BadgeTotal(badge.unread, badge.unseen, badge.more)
+
+
+def _recipient_result(user: str, applied: Applied) -> RecipientResult:
+    badge = applied.badge
+    assert applied.item is not None
+    total = badge_total(badge)
+    return RecipientResult(user, applied.item, badge.v, badge.epoch, total)
 
 
 def _hash(key: str) -> str:

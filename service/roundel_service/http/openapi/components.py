@@ -41,9 +41,27 @@ def _any_required(names: Iterable[str]) -> Json:
     return {"anyOf": [{"required": [name], "properties": {name: {}}} for name in names]}
 
 
+def _only(*names: str) -> Json:
+    others = {"source", "key", "category", "id"} - {*names}
+    return {
+        "required": list(names),
+        "properties": {name: {} for name in names},
+        "not": {"anyOf": [{"required": [name]} for name in sorted(others)]},
+    }
+
+
+_ONE_SELECTION: Json = {
+    "oneOf": [_only("source"), _only("key", "category"), _only("id")]
+}
 _RULES: Mapping[str, Json] = {
     # The rules of `__post_init__`, which msgspec cannot put into schemas.
     "Recipients": {"oneOf": [{"required": ["user"]}, {"required": ["users"]}]},
+    "NotifyRequest": {
+        "if": {"properties": {"quiet": {"const": True}}, "required": ["quiet"]},
+        "then": {"properties": {"key": {"type": "string"}}, "required": ["key"]},
+    },
+    "UpdateRequest": _ONE_SELECTION,
+    "UpdatedFields": {"minProperties": 1},
     "DisconnectRequest": {
         "dependentSchemas": {
             "issued_before": {
@@ -65,10 +83,11 @@ _RULES: Mapping[str, Json] = {
 _ITEMS = {
     # msgspec does not support unions of structs without tags.
     ("NotifyResponse", "results"): any_of("RecipientResult", "RecipientProblem"),
+    ("UpdateResponse", "results"): any_of("UpdateResult", "RecipientProblem"),
     ("ExplainedOperation", "steps"): any_of(
-        "ExplainedAddStep", "SetStep", "RemoveStep"
+        "ExplainedAddStep", "ExplainedUpdateStep", "SetStep", "RemoveStep"
     ),
-    ("ChangeData", "ops"): any_of("AddStep", "SetStep", "RemoveStep"),
+    ("ChangeData", "ops"): any_of("AddStep", "UpdateStep", "SetStep", "RemoveStep"),
 }
 
 INFO = read_data("openapi/info.toml", dict[str, Any])

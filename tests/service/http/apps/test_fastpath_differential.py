@@ -111,6 +111,7 @@ BATCH = b"".join(
     json.dumps({"to": {"user": user}, "title": "Hello"}).encode() + b"\n"
     for user in ("alice", "bob", "")
 )
+UPDATE = {"to": {"user": "alice"}, "source": "s", "set": {"title": "Bye"}}
 GAUGE = "/v1/users/alice/gauges/mail"
 OP = {"op_id": "o", "ops": [{"read_upto": 1}]}
 CORS = {"cors_origins": "https://page.example"}
@@ -122,6 +123,7 @@ ROUTES = {
     "notify-key": fast(*[notify("Hello", "Idempotency-Key: k")] * 2),
     "batch": fast(call("POST", "/v1/batch", BATCH, PRODUCER)),
     "batch-empty": fast(call("POST", "/v1/batch", b"", PRODUCER)),
+    "update": fast(notify(), call("POST", "/v1/update", UPDATE, PRODUCER)),
     "retract": fast(notify(), request("/v1/items?source=s", PRODUCER, method="DELETE")),
     "set-gauge": fast(call("PUT", GAUGE, {"count": 3, "source_version": 1}, PRODUCER)),
     "drop-gauge": fast(request(GAUGE, PRODUCER, method="DELETE")),
