@@ -13,11 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, final
+from typing import Final, TypeVar, final
 
 import attrs
 import msgspec
-from msgspec import Meta, Struct
 
 from ..domain.badge import Badge, Count, badge_from_counts
 from ..domain.change_log import ChangeLog
@@ -25,7 +24,6 @@ from ..domain.changes import (
     Added,
     Change,
     Flagged,
-    RemovalReason,
     Removed,
     Step,
     Updated,
@@ -35,6 +33,18 @@ from ..domain.json_depth import is_deeper
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.record import Record
 from ..domain.revocation import Revocation
+from .row_types import (
+    AddedRow,
+    ChangeRow,
+    Counts,
+    FlaggedRow,
+    ItemRow,
+    MailboxRow,
+    RemovedRow,
+    ResultRow,
+    StepRow,
+    UpdatedRow,
+)
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
 ITEM_FIELDS: Final = tuple(
@@ -52,90 +62,6 @@ MAX_ROW: Final = 1 << 22
 """Maximum length of a row in characters; written rows are far below it."""
 
 _T = TypeVar("_T")
-_Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
-_Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
-_Count = Annotated[int, Meta(ge=0, le=2**60)]
-_FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
-_By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
-_Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
-_Text: TypeAlias = str | None
-
-
-class _Row(Struct, array_like=True, forbid_unknown_fields=True):
-    """A list with fields by position."""
-
-
-@final
-class _MailboxRow(_Row):
-    epoch: _Epoch
-    v: _Version
-    more: bool
-    disconnected_at: float
-    revoked_at: float
-    gauges: _Counts
-    # Only rows whose revocation has a time of the issuer's clock have one.
-    issued_before: float | None = None
-
-
-@final
-class _ItemRow(_Row):
-    id: str
-    seq: _Version
-    category: str
-    title: str
-    body: _Text
-    url: _Text
-    icon: _Text
-    key: _Text
-    source: _Text
-    data: Any
-    created_at: float
-    expires_at: float | None
-    size: _Count
-    # Rows of earlier versions have none.
-    updated_at: float | None = None
-
-
-@final
-class _ResultRow(_Row):
-    epoch: _Epoch
-    v: _Version
-    more: bool
-    by: _Counts
-    time: float
-    item: _Text
-    # Rows of earlier versions have none.
-    digest: str = ""
-
-
-@final
-class _AddedRow(_Row, tag="add"):
-    id: str
-    category: str
-    seq: _Version
-
-
-@final
-class _UpdatedRow(_Row, tag="update"):
-    ids: dict[str, str]
-
-
-@final
-class _FlaggedRow(_Row, tag="set"):
-    ids: dict[str, str]
-    flags: dict[_FlagName, bool]
-
-
-@final
-class _RemovedRow(_Row, tag="remove"):
-    ids: dict[str, str]
-    reason: RemovalReason
-
-
-_StepRow: TypeAlias = _AddedRow | _UpdatedRow | _FlaggedRow | _RemovedRow
-_ChangeRow: TypeAlias = tuple[
-    _Epoch, _Version, bool, _Counts, str, _By, float, _Text, tuple[_StepRow, ...]
-]
 
 
 @final
@@ -157,10 +83,10 @@ def _checked(name: str, decode: Callable[[str], _T]) -> Callable[[str], _T]:
     return decode_row
 
 
-_mailbox_row = _checked("mailbox", msgspec.json.Decoder(_MailboxRow).decode)
-_item_row = _checked("item", msgspec.json.Decoder(_ItemRow).decode)
-_result_row = _checked("result", msgspec.json.Decoder(_ResultRow).decode)
-_change_row = _checked("change", msgspec.json.Decoder(_ChangeRow).decode)
+_mailbox_row = _checked("mailbox", msgspec.json.Decoder(MailboxRow).decode)
+_item_row = _checked("item", msgspec.json.Decoder(ItemRow).decode)
+_result_row = _checked("result", msgspec.json.Decoder(ResultRow).decode)
+_change_row = _checked("change", msgspec.json.Decoder(ChangeRow).decode)
 
 
 def describe(error: BaseException) -> str:
@@ -273,7 +199,7 @@ def _check_depth(row: str, values: object) -> None:
         raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
 
 
-def _item_from_row(values: _ItemRow, flags: int) -> Item:
+def _item_from_row(values: ItemRow, flags: int) -> Item:
     fields = msgspec.structs.asdict(values)
     if flags:
         fields |= {name: bool(flags & bit) for name, bit in FLAGS.items()}
@@ -301,18 +227,18 @@ def _change(row: str) -> Change:
     )
 
 
-def _step(row: _StepRow) -> Step:
+def _step(row: StepRow) -> Step:
     match row:
-        case _AddedRow(id=item, category=category, seq=seq):
+        case AddedRow(id=item, category=category, seq=seq):
             return Added(item, category, seq)
-        case _UpdatedRow(ids=ids):
+        case UpdatedRow(ids=ids):
             return Updated(ids)
-        case _FlaggedRow(ids=ids, flags=flags):
+        case FlaggedRow(ids=ids, flags=flags):
             return Flagged(ids, flags)
-        case _RemovedRow(ids=ids, reason=reason):
+        case RemovedRow(ids=ids, reason=reason):
             return Removed(ids, reason)
 
 
-def _badge(epoch: str, v: int, more: bool, by: _Counts) -> Badge:
+def _badge(epoch: str, v: int, more: bool, by: Counts) -> Badge:
     counts = {name: Count(*count) for name, count in by.items()}
     return badge_from_counts(epoch, v, counts, more=more)
