@@ -1,4 +1,7 @@
-"""Bindings of `roundel` to frameworks, one per module, and the server."""
+"""Bindings of `roundel` to frameworks, one per module, and the server.
+
+PYTEST_DONT_REWRITE: the pytest plugin is loaded also after a program has imported this.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Server-sent events without I/O: encoding, parsing, positions, replay."""
+"""Server-sent events without I/O: encoding, parsing, positions, replay.
+
+PYTEST_DONT_REWRITE: the pytest plugin is loaded also after a program has imported this.
+"""
 
 from __future__ import annotations
 
