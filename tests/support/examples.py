@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -79,6 +80,7 @@ def running(
             stdout=log,
             stderr=log,
             text=True,
+            start_new_session=True,
         )
         try:
             _wait_until_it_listens(process, int(port))
@@ -88,7 +90,9 @@ def running(
             print(log.read())
             raise
         finally:
-            process.kill()
+            # Some servers have worker processes, which are of the same group.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
