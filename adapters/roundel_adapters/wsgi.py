@@ -139,11 +139,13 @@ class WsgiBody:
 
     def close(self) -> None:
         """Close the stream, and exit the lifespan if it was entered."""
-        is_cut = self._is_started and self._stream.is_open
+        is_cut = self._stream.is_open
         if self._chunks is not None:
             self._context.run(self._chunks.close)
         self._stream.close()
-        if is_cut or (self._drain is not None and self._drain.has_begun):
+        is_last = is_cut or (self._drain is not None and self._drain.has_begun)
+        # Another response may take the place of one that was never started.
+        if self._is_started and is_last:
             self._socket.end_connection()
 
     def _run(

@@ -32,7 +32,7 @@ COMMENT = b":seen\n"
 user = ContextVar("user", default="nobody")
 
 
-class Site:
+class Application:
     """What the views of a test use: one topic, and a log."""
 
     def __init__(self, **options):
@@ -70,7 +70,7 @@ class Site:
         self.threads.append(threading.current_thread())
 
 
-site = Site()
+site = Application()
 
 
 def sync_view(request):

@@ -18,7 +18,7 @@ BYE = CloseMessage(Event("over", "bye"), 7_000)
 user = ContextVar("user", default="nobody")
 
 
-class Site:
+class Application:
     """An application with one stream, and a log of what it did."""
 
     def __init__(self):
@@ -58,7 +58,7 @@ class Site:
 
 @pytest.fixture
 def site():
-    return Site()
+    return Application()
 
 
 def test_stream(site):

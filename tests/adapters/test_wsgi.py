@@ -7,6 +7,7 @@ import socket
 import weakref
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
+from wsgiref.validate import validator
 
 import pytest
 
@@ -66,6 +67,18 @@ def test_headers_and_events():
         assert "connection" not in stream.headers
         assert (1, 0, True) == page.counts
     assert (1, 1, False) == page.counts
+
+
+def test_validator():
+    """The validator of the standard library accepts the response (PEP 3333)."""
+    for method in ("GET", "HEAD"):
+        page = Page()
+        app = validator(page.response(headers=[("X-App", "1")]))
+        with WsgiClient(app).open(method, "/") as response:
+            chunk = response.next_chunk()
+
+        assert (method == "GET") == (chunk is not None)
+        assert not page.stream.is_open
 
 
 def test_bare_stream():
@@ -180,7 +193,9 @@ def test_peer_that_has_left():
         assert ours.gettimeout() is None
 
 
-@pytest.mark.parametrize("end", ["drain", "cut", "max_age", "unread", "HEAD"])
+@pytest.mark.parametrize(
+    "end", ["drain", "cut", "max_age", "unread", "unread in a drain", "HEAD"]
+)
 def test_end_of_the_connection(end):
     """The connection ends with a drain or a cut, and stays alive after other ends."""
     page = Page(max_age=0.001 if end == "max_age" else 99.0)
@@ -189,9 +204,9 @@ def test_end_of_the_connection(end):
         peers.setblocking(False)
         method = "HEAD" if end == "HEAD" else "GET"
         body = page.body(REQUEST_METHOD=method, **{"gunicorn.socket": ours})
-        if end not in ("unread", "HEAD"):
+        if end in ("drain", "cut", "max_age"):
             next(body)
-        if end == "drain":
+        if "drain" in end:
             page.topics.close()
         if end in ("drain", "max_age"):
             assert b"event: bye" in b"".join(body)
