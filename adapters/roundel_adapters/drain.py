@@ -207,7 +207,7 @@ class _DefaultAction:
             # Hypercorn repeats the signal as soon as one of its workers has ended.
             is_due = now >= self._end_at
         else:
-            is_due = not any(drain._streams for drain in _drains)
+            is_due = not any(drain._streams for drain in _drains.copy())
             self._end_at = now + LAST_WRITES_TIMEOUT
             _repeat_signal(number, after=LAST_WRITES_TIMEOUT + 0.01)
         if is_due:
