@@ -1,0 +1,66 @@
+"""Request types: bodies, queries and path parameters."""
+
+from __future__ import annotations
+
+from .fields import (
+    MAX_COUNT,
+    MAX_DEPTH,
+    MAX_OPS,
+    MAX_RAW_DATA,
+    MAX_SEQ,
+    MAX_TTL,
+    MAX_USERS,
+    content_hash,
+)
+from .notify import NotifyRequest, Recipients
+from .ops import (
+    FLAGS_BY_VERB,
+    VERBS,
+    VERBS_WITH_AS_OF,
+    VERBS_WITH_CATEGORY,
+    Op,
+    OpsRequest,
+)
+from .producers import DisconnectRequest, GaugeRequest, NoFields, TicketRequest
+from .queries import (
+    BadgeQuery,
+    GaugePath,
+    ItemsQuery,
+    NoQuery,
+    StreamQuery,
+    UserPath,
+)
+from .selection import RetractQuery
+from .update import UpdatedFields, UpdateRequest
+
+__all__ = [
+    "FLAGS_BY_VERB",
+    "MAX_COUNT",
+    "MAX_DEPTH",
+    "MAX_OPS",
+    "MAX_RAW_DATA",
+    "MAX_SEQ",
+    "MAX_TTL",
+    "MAX_USERS",
+    "VERBS",
+    "VERBS_WITH_AS_OF",
+    "VERBS_WITH_CATEGORY",
+    "BadgeQuery",
+    "DisconnectRequest",
+    "GaugePath",
+    "GaugeRequest",
+    "ItemsQuery",
+    "NoFields",
+    "NoQuery",
+    "NotifyRequest",
+    "Op",
+    "OpsRequest",
+    "Recipients",
+    "RetractQuery",
+    "StreamQuery",
+    "TicketRequest",
+    "UpdateRequest",
+    "UpdatedFields",
+    "UserPath",
+    "content_hash",
+]

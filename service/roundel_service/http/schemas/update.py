@@ -1,0 +1,69 @@
+"""The body of `POST /v1/update`."""
+
+from __future__ import annotations
+
+from typing import final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from ...domain.operations import Retract, Update
+from .fields import Category, ItemId, Text, Ttl
+from .notify import Recipients
+from .selection import check_selection
+
+
+@final
+class UpdatedFields(Struct, forbid_unknown_fields=True):
+    """The new values of some fields; *ttl* is in seconds from now."""
+
+    title: Text | UnsetType = UNSET
+    body: str | UnsetType | None = UNSET
+    url: str | UnsetType | None = UNSET
+    icon: str | UnsetType | None = UNSET
+    # Objects are made from it if it is small enough; see `decoding.decode_data()`.
+    data: Raw | UnsetType = UNSET
+    ttl: Ttl | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` without a field."""
+        if not msgspec.structs.asdict(self).keys() - _unset_names(self):
+            raise ValueError("expected at least one field")
+
+
+def _unset_names(fields: Struct) -> set[str]:
+    return {name for name in fields.__struct_fields__ if getattr(fields, name) is UNSET}
+
+
+@final
+class UpdateRequest(Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/update`: one selection of items, and their new values."""
+
+    to: Recipients
+    set: UpdatedFields
+    source: Text | UnsetType = UNSET
+    key: Text | UnsetType = UNSET
+    category: Category | UnsetType = UNSET
+    id: ItemId | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for other than one selection."""
+        check_selection(self)
+
+    def operation(self, data: object) -> Update:
+        """Return the operation on one mailbox, with the decoded *data*."""
+        content = {
+            name: value
+            for name, value in msgspec.structs.asdict(self.set).items()
+            if value is not UNSET
+        }
+        expires, ttl = "ttl" in content, content.pop("ttl", None)
+        if "data" in content:
+            content["data"] = data
+        which = Retract(
+            source=self.source or None,
+            category=self.category or None,
+            key=self.key or None,
+            id=self.id or None,
+        )
+        return Update(which=which, content=content, expires=expires, ttl=ttl)
