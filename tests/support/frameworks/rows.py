@@ -127,6 +127,16 @@ ROWS = [
     Row("Django", "uvicorn", "django_app:asgi", needs=("django",)),
     Row("Django", "hypercorn", "django_app:asgi", needs=("django",)),
     Row("Django", "gunicorn, gthread", "django_app:wsgi", needs=("django",)),
+    Row(
+        "Django",
+        "runserver",
+        "django_app:wsgi",
+        needs=("django",),
+        lacks={
+            "slow reader": "it does not reveal its socket, in development only",
+            "SIGTERM": "it has no handler, in development only",
+        },
+    ),
     Row("Flask", "gunicorn, gthread", "flask_app:app", needs=("flask",)),
     Row(
         "Flask",

@@ -38,6 +38,9 @@ SERVERS = {
     "gunicorn, gthread": [
         "gunicorn", "-b", "fd://{fd}", "-k", "gthread", "--threads", "100", "{app}",
     ],
+    "runserver": [
+        "support.frameworks.django_app", "runserver", "--noreload", "{port}",
+    ],
     "waitress": [
         "support.frameworks.threaded_servers", "waitress", "{app}", "{fd}",
     ],
