@@ -56,6 +56,7 @@ class Row:
                 for name, scenario in SCENARIOS.items()
                 if name not in self.lacks
             }
+            served.producer.close()
             if any(isinstance(result, Exception) for result in results.values()):
                 print(server.errors.read_text(), file=sys.stderr)
             return results
