@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from typing import TypeAlias, final
 
-import attrs
-
 from roundel import stream_headers
 
 from . import requires_extra
@@ -34,8 +32,8 @@ LAST_WRITE_TIMEOUT = 1.0
 """Timeout in seconds of the last write of a response that the server cancels."""
 
 
+# Not of attrs: Litestar would show its fields as the response's content in OpenAPI.
 @final
-@attrs.frozen(eq=False)
 class StreamResponse:
     """An ASGI application that responds to one request with *stream*.
 
@@ -62,23 +60,29 @@ class StreamResponse:
         status_code: The status of the response. An `EventSource` accepts only 200.
     """
 
-    # pyright knows a private attribute's argument by its alias.
-    _stream: EventStream = attrs.field(alias="stream")
-    _wakeup: Wakeup | None = attrs.field(default=None, alias="wakeup")
-    _headers: Iterable[tuple[str, str]] = attrs.field(
-        default=(), alias="headers", kw_only=True
-    )
-    _lifespan: Lifespan | None = attrs.field(
-        default=None, alias="lifespan", kw_only=True
-    )
-    _write_timeout: float = attrs.field(
-        default=WRITE_TIMEOUT, alias="write_timeout", kw_only=True
-    )
-    _drain: Drain | None = attrs.field(default=None, alias="drain", kw_only=True)
-    _status_code: int = attrs.field(default=200, alias="status_code", kw_only=True)
+    __slots__ = (
+        "_drain", "_headers", "_lifespan", "_status_code", "_stream", "_wakeup",
+        "_write_timeout",
+    )  # fmt: skip
 
-    def __attrs_post_init__(self) -> None:
-        wakeup_of(self._stream, self._wakeup)
+    def __init__(
+        self,
+        stream: EventStream,
+        wakeup: Wakeup | None = None,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        lifespan: Lifespan | None = None,
+        write_timeout: float = WRITE_TIMEOUT,
+        drain: Drain | None = None,
+        status_code: int = 200,
+    ) -> None:
+        self._stream = stream
+        self._wakeup = wakeup_of(stream, wakeup)
+        self._headers = headers
+        self._lifespan = lifespan
+        self._write_timeout = write_timeout
+        self._drain = drain
+        self._status_code = status_code
 
     async def __call__(
         self, scope: Mapping[str, object], receive: Receive, send: Send

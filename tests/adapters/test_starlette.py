@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from roundel import CloseMessage, Event, History, Stream
+from roundel_adapters.asgi import StreamResponse
 from roundel_adapters.starlette import EventStreamResponse, last_event_id
 from roundel_adapters.testing import AsgiClient
 from roundel_adapters.topics import Topics
@@ -238,3 +240,19 @@ async def test_litestar_accepts_the_response():
     async with opened(app) as (response, fields):
         assert "one" == (await response.next_event()).data
         assert [b"1"] == values(fields, b"x-app")
+
+
+@pytest.mark.parametrize("response_class", [EventStreamResponse, StreamResponse])
+async def test_litestar_documents_an_endpoint_with_a_stream(response_class):
+    """OpenAPI of Litestar shows the endpoint, whatever the response has inside."""
+
+    async def events():
+        return response_class(stream())
+
+    events.__annotations__["return"] = response_class
+    app = Litestar([get("/", media_type="text/event-stream")(events)])
+    answer = await AsgiClient(app).request("GET", "/schema/openapi.json")
+
+    assert 200 == answer.status
+    shown = json.loads(answer.body)["paths"]["/"]["get"]["responses"]["200"]
+    assert {"text/event-stream": {"schema": {}}} == shown["content"]
