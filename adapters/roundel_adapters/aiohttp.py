@@ -20,16 +20,13 @@ from roundel import stream_headers
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, wakeup_of
-from .live_stream import Lifespan, responding
+from .live_stream import WRITE_TIMEOUT, Lifespan, responding
 from .topics import Topics
 from .wakeup import Wakeup
 
 with requires_extra("aiohttp"):
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
-
-WRITE_TIMEOUT = 30.0
-"""Default timeout of one write in seconds."""
 
 
 def stream_response(

@@ -16,7 +16,7 @@ from roundel import stream_headers
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, wakeup_of
-from .live_stream import Lifespan, drain_of, replace_headers, responding
+from .live_stream import WRITE_TIMEOUT, Lifespan, drain_of, replace_headers, responding
 from .wakeup import TaskWaker, Wakeup
 
 with requires_extra("asgi"):
@@ -24,9 +24,6 @@ with requires_extra("asgi"):
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 Send: TypeAlias = Callable[[dict[str, object]], Awaitable[None]]
-
-WRITE_TIMEOUT = 30.0
-"""Default timeout of one write in seconds."""
 
 LAST_WRITE_TIMEOUT = 1.0
 """Timeout in seconds of the last write of a response that the server cancels."""

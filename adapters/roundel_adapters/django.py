@@ -26,9 +26,9 @@ from roundel import read_last_event_id
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, iter_chunks, wakeup_of
-from .live_stream import ContextStream, Lifespan, responding
+from .live_stream import WRITE_TIMEOUT, ContextStream, Lifespan, responding
 from .wakeup import Wakeup
-from .wsgi import WRITE_TIMEOUT, WsgiBody, wsgi_headers
+from .wsgi import WsgiBody, wsgi_headers
 
 with requires_extra("django"):
     from asgiref.sync import SyncToAsync

@@ -47,11 +47,7 @@ _SIGNALS = [
 ]
 
 LAST_WRITES_TIMEOUT = 1.0
-"""Seconds that streams have for their last writes before a signal ends the process."""
-
-
-LAST_WRITES_TIMEOUT = 1.0
-"""Seconds that a process waits after a signal for its streams in threads."""
+"""Seconds that streams have for their last writes after a signal."""
 
 _POLL_INTERVAL = 0.02
 

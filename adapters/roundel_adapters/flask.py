@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream
-from .live_stream import Lifespan
+from .live_stream import WRITE_TIMEOUT, Lifespan
 from .wakeup import Wakeup
-from .wsgi import WRITE_TIMEOUT, WsgiBody, wsgi_headers
+from .wsgi import WsgiBody, wsgi_headers
 
 with requires_extra("flask"):
     from flask import Response, request

@@ -15,6 +15,9 @@ from .drain import Drain
 from .driver import EventStream, wakeup_of
 from .wakeup import Wakeup
 
+WRITE_TIMEOUT = 30.0
+"""Default timeout of one write in seconds."""
+
 Lifespan: TypeAlias = AbstractContextManager[object]
 """A context manager that is entered when a response starts, and exited at its end."""
 

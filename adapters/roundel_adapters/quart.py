@@ -18,6 +18,7 @@ from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, iter_chunks, wakeup_of
 from .live_stream import (
+    WRITE_TIMEOUT,
     ContextStream,
     Lifespan,
     drain_of,
@@ -35,7 +36,7 @@ with requires_extra("quart"):
     from quart.wrappers.request import Request
     from quart.wrappers.response import ResponseBody
 
-    from .asgi import WRITE_TIMEOUT, Send, StreamResponse
+    from .asgi import Send, StreamResponse
 
 _WAITS_FOR_DISCONNECT = (
     "request_task" in signature(ASGIHTTPConnection.handle_messages).parameters

@@ -8,10 +8,10 @@ from typing import cast
 from roundel import read_last_event_id, stream_headers
 
 from . import requires_extra
-from .asgi import WRITE_TIMEOUT, StreamResponse
+from .asgi import StreamResponse
 from .drain import Drain
 from .driver import EventStream, wakeup_of
-from .live_stream import Lifespan, replace_headers
+from .live_stream import WRITE_TIMEOUT, Lifespan, replace_headers
 from .wakeup import Wakeup
 
 with requires_extra("starlette"):

@@ -18,12 +18,9 @@ from roundel import stream_headers
 
 from .drain import Drain
 from .driver import EventStream, iter_chunks_in_thread, wakeup_of
-from .live_stream import Lifespan, drain_of, replace_headers, responding
+from .live_stream import WRITE_TIMEOUT, Lifespan, drain_of, replace_headers, responding
 from .wakeup import Wakeup
 from .wsgi_socket import PeerSocket
-
-WRITE_TIMEOUT = 30.0
-"""Default timeout of one write in seconds."""
 
 
 def wsgi_headers(own: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
