@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, final
 from weakref import ref
 
 import attrs
 
-from roundel import History
+from roundel import History, Stream
 
 from .topic_stream import TopicStream
 
@@ -65,6 +65,17 @@ def check_name(name: str) -> None:
     """Raise `ValueError` for a name that is empty or too long."""
     if not 0 < len(name) <= MAX_NAME:
         raise ValueError(f"topic: expected 1 to {MAX_NAME} characters")
+
+
+def check_names(names: Mapping[str, str]) -> None:
+    """Raise an error if no stream can have these topics by name, with any epochs."""
+    for name in names.values():
+        check_name(name)
+    Stream(dict.fromkeys(names, _SHORTEST), now=0.0)
+
+
+_SHORTEST = History("0", capacity=0)
+"""A history with the shortest epoch."""
 
 
 def new_epoch() -> str:

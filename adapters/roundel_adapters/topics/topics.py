@@ -46,7 +46,14 @@ from roundel import (
 
 from ..drain import Drain, default_close_message
 from .deferring_lock import DeferringLock
-from .topic import MakeHistory, Topic, check_name, default_history, new_epoch
+from .topic import (
+    MakeHistory,
+    Topic,
+    check_name,
+    check_names,
+    default_history,
+    new_epoch,
+)
 from .topic_stream import TopicStream
 
 EventToPublish: TypeAlias = Event | Callable[[], Event] | Delta
@@ -225,6 +232,9 @@ class Topics:
 
     def _topics_of(self, names: Mapping[str, str]) -> dict[str, Topic]:
         now = self._clock()
+        if not self._topics.keys() >= set(names.values()):
+            # Names of a request that cannot be a stream take no topic's place.
+            check_names(names)
         topics = {name: self._topic(names[name], now) for name in names}
         if any(self._topics.get(topic.name) is not topic for topic in topics.values()):
             # The last ones took the place of the first ones.
@@ -237,10 +247,11 @@ class Topics:
         topic = self._topics.get(name)
         if topic is None:
             check_name(name)
+            epoch = new_epoch()
+            # Before another topic is dropped: it may raise.
+            topic = Topic(name, self._make_history(name, epoch), now, epoch)
             if len(self._topics) >= self._max_topics:
                 self._drop_least_recently_used(now)
-            epoch = new_epoch()
-            topic = Topic(name, self._make_history(name, epoch), now, epoch)
             self._topics[name] = topic
         self._use(topic, now)
         return topic

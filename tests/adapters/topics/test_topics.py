@@ -101,6 +101,24 @@ def test_name_out_of_bounds(topics, name):
     assert 0 == len(topics)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"topic{number}" for number in range(9)],
+        ["good", "not good"],
+        ["good", "x" * 33],
+        ["good", ""],
+        [letter * 32 for letter in "abcd"],
+    ],
+)
+def test_names_that_no_stream_can_have_make_no_topic(topics, names):
+    """A request with wrong names neither makes a topic nor takes one's place."""
+    with pytest.raises((LocalProtocolError, ValueError)):
+        topics.stream(names)
+
+    assert [] == list(topics)
+
+
 def test_bounds_of_the_constructor():
     """A bound that leaves no topic is an error."""
     for bounds in ({"max_topics": 0}, {"max_idle": -1.0}):
@@ -192,6 +210,25 @@ def test_least_recently_used_topic_makes_room():
         topics.stream("e")
     streams.pop().close()
     topics.publish("e", Event("x"))
+
+
+def test_history_that_cannot_be_made_drops_no_topic():
+    """While the source of new topics is away, the others keep their events."""
+
+    def make_history(name, epoch):
+        if name == "away":
+            raise ConnectionError
+        return History(epoch)
+
+    topics = Topics(make_history, max_topics=2, signals=False)
+    topics.publish("a", Event("1"))
+    topics.publish("b", Event("1"))
+
+    with pytest.raises(ConnectionError):
+        topics.stream("away")
+    with pytest.raises(ConnectionError):
+        topics.publish("away", Event("1"))
+    assert ["a", "b"] == list(topics)
 
 
 def test_topics_of_one_stream_do_not_drop_each_other():
