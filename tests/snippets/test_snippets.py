@@ -81,6 +81,10 @@ EFFECTS = {
     "batch": lambda s, _: check_equal(
         [{"mention": 1, "dm": 1}] * 2, [s.unread("alice"), s.unread("bob")]
     ),
+    "update": lambda s, _: check_equal(
+        [{"mention": 1, "dm": 1}, "update"],
+        [s.unread("alice"), s.client.explain("alice").operations[0].operation],
+    ),
     "retract": lambda s, _: check_equal(
         [{"mention": 1, "dm": 1}, {"dm": 1}], [s.unread("alice"), s.unread("bob")]
     ),
