@@ -188,6 +188,17 @@ def prepare(connection: sqlite3.Connection, path: Path, durability: Durability) 
     """)
 
 
+def empty_log(writer: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the file; return false if a reader needs it."""
+    # The thread of the writer does not wait for a reader.
+    writer.execute("PRAGMA busy_timeout = 0")
+    try:
+        (is_busy, *_) = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        writer.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1_000)}")
+    return not is_busy
+
+
 def fsync(path: Path) -> None:
     """Make a file, or the names in a folder, durable; SQLite syncs only its log."""
     descriptor = os.open(path, os.O_RDONLY)

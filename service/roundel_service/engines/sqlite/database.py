@@ -29,6 +29,7 @@ from .connection import (
     Durability,
     connect,
     describe_error,
+    empty_log,
     encode_bytes,
     fsync,
     migrate,
@@ -182,6 +183,10 @@ class Database:
             (PROBE_BYTES // 2,),
         )
         self.write(schema.EMPTY_BATCH)
+
+    def empty_log(self) -> bool:
+        """Empty the write-ahead log; return false if a reader needs it."""
+        return self._writer is None or empty_log(self._writer)
 
     def load(self, users: list[str]) -> list[str]:
         """Return the stored mailboxes of *users*, one text each.

@@ -49,6 +49,9 @@ CHECK_TIMEOUT: Final = 1.0
 POLL_INTERVAL: Final = 1.0
 """Interval in seconds between two checks for batches that take too long."""
 
+LOG_INTERVAL: Final = 60.0
+"""Seconds for which the write-ahead log keeps the text of an item that is gone."""
+
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
@@ -81,6 +84,8 @@ class Writer:
         self._limiter = trio.CapacityLimiter(1)
         self._fault: str | None = None
         self._is_damaged = False
+        # A log of an earlier process has text, too.
+        self._has_written = True
         if database.refusal is not None:
             self.record_failure(database.refusal)
 
@@ -133,6 +138,7 @@ class Writer:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._time_out_batches)
+                nursery.start_soon(self._keep_emptying_log)
                 while True:
                     self._current = await self._queue.next()
                     await self._commit(self._current)
@@ -148,6 +154,18 @@ class Writer:
                     # The thread may still commit it: the result is unknown.
                     error = TimeoutError(f"no commit within {COMMIT_TIMEOUT:g} s")
                     batch.resolve(self.record_failure(error))
+
+    async def _keep_emptying_log(self) -> NoReturn:
+        while True:
+            await trio.sleep(LOG_INTERVAL)
+            if self._has_written:
+                await trio.to_thread.run_sync(self._empty_log, limiter=self._limiter)
+
+    def _empty_log(self) -> None:
+        """Empty the log; runs in a thread, between two writes."""
+        # What fails is tried again a minute later, and the next commit reports it.
+        with suppress(sqlite3.Error):
+            self._has_written = not self._database.empty_log()
 
     async def _commit(self, batch: CommitBatch) -> None:
         parameters = self._parameters(batch)
@@ -188,6 +206,7 @@ class Writer:
 
     def _write(self, batch: CommitBatch, parameters: Parameters) -> None:
         """Write the batch; runs in a thread."""
+        self._has_written = True
         if batch.updates or batch.claims:
             self._database.write(parameters)
         else:

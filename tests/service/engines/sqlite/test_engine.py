@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.operations import DeleteUser, Disconnect, Notify, Retract
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import EngineUnavailable
-from roundel_service.engines.sqlite import schema
+from roundel_service.engines.sqlite import schema, writer
 from roundel_service.engines.sqlite.engine import SqliteEngine
 from roundel_service.engines.sqlite.group_commit import MAX_BATCH
 from support.mailboxes import Clock, note, put, record_changes
@@ -298,6 +299,32 @@ async def test_no_stored_text_of_an_item_that_is_gone(path, way):
                 await engine.apply([("alice", DeleteUser("another"))])
 
     assert text.encode() not in path.read_bytes()
+
+
+async def test_text_of_a_retracted_item_leaves_the_log(path, monkeypatch):
+    """Text that is gone leaves the log while the engine runs, after a crash, too."""
+    monkeypatch.setattr(writer, "LOG_INTERVAL", 0.05)
+    log, text = path.with_name(f"{path.name}-wal"), b"a text to be gone"
+    gone = note("1", body=text.decode(), source="s")
+    with closing(sqlite3.connect(path)) as reader:
+        async with running(path) as engine:
+            await put(engine, "alice", gone)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM user").fetchone()
+            await engine.apply([("alice", Retract(source="s"))])
+            await trio.sleep(0.2)
+
+            # A reader, such as a backup, may need the log. No write waits for it.
+            assert text in log.read_bytes()
+            await put(engine, "alice", note("2"))
+            reader.execute("COMMIT")
+            with trio.fail_after(10):
+                # There is no event to wait for.
+                while text in log.read_bytes() + path.read_bytes():  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            await put(engine, "alice", note("3"))
+
+            assert ["2", "3"] == [*(await engine.read("alice")).mailbox.items]
 
 
 async def test_epochs_after_a_reboot_without_full_durability(path):
