@@ -79,11 +79,13 @@ def responding(
 ) -> Iterator[None]:
     """Run one response: enter *lifespan*, and close *stream* at the end of the block.
 
-    Within the block a drain can end the stream.
+    Within the block a drain can end the stream. A *lifespan* that raises when it is
+    entered closes the stream too.
     """
     found = drain_of(stream, drain)
     tracked = found.track(stream, wakeup_of(stream, wakeup)) if found else nullcontext()
-    with lifespan or nullcontext(), tracked, closing(stream):
+    # The outer one also closes it if the lifespan fails to start.
+    with closing(stream), lifespan or nullcontext(), tracked, closing(stream):
         yield
 
 

@@ -193,6 +193,30 @@ def test_peer_that_has_left():
         assert ours.gettimeout() is None
 
 
+@pytest.mark.parametrize("failing", ["lifespan", "hello"])
+def test_error_before_the_first_chunk(failing):
+    """A function that fails at the start closes the stream; the server sends a 500."""
+
+    @contextmanager
+    def fail():
+        raise ZeroDivisionError
+        yield
+
+    page = Page(hello=(lambda _: 1 / 0) if failing == "hello" else None)
+    lifespan = fail() if failing == "lifespan" else None
+    ours, peers = socket.socketpair()
+    with ours, peers:
+        environ = {**GET, "gunicorn.socket": ours}
+        body = WsgiBody(environ, page.stream, lifespan=lifespan)
+        with pytest.raises(ZeroDivisionError):
+            next(body)
+        assert not page.stream.is_open
+        body.close()
+        ours.sendall(b"HTTP/1.1 500")
+
+        assert b"HTTP/1.1 500" == peers.recv(99)
+
+
 @pytest.mark.parametrize(
     "end", ["drain", "cut", "max_age", "unread", "unread in a drain", "HEAD"]
 )
