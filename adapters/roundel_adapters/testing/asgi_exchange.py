@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
+    Iterable,
     Iterator,
     Mapping,
     MutableMapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any, TypeAlias, final
 from urllib.parse import unquote
 
@@ -58,9 +62,10 @@ class AsgiExchange:
         """Run *app*; leaving the block disconnects, and waits for its end."""
         # Without a group, so that a failed assertion in the block is reported as such.
         with sole_error(), self._closed_streams():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._run_app, app, dict(scope))
-                tasks.start_soon(self._send_body, body)
+            async with running(
+                partial(self._run_app, app, dict(scope)),
+                partial(self._send_body, body),
+            ):
                 await self._started.wait()
                 yield
                 self._disconnect()
@@ -117,6 +122,39 @@ class AsgiExchange:
                 await self._sent.send(message.get("body", b""))
             if not message.get("more_body", False):
                 self._sent.close()
+
+
+@asynccontextmanager
+async def running(
+    *functions: Callable[[], Coroutine[object, object, None]],
+) -> AsyncIterator[Callable[[], None]]:
+    """Run *functions* beside the block, and wait for their end.
+
+    Yields a function that cancels them. An exception of theirs cancels the block.
+    """
+    if _runs_asyncio():
+        # Not a group of anyio: a fixture of pytest-asyncio leaves the block in another
+        # task than it has entered it, and a cancel scope does not allow that.
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(function()) for function in functions]
+            yield lambda: _cancel(tasks)
+        return
+    async with anyio.create_task_group() as tasks_of_trio:
+        for function in functions:
+            tasks_of_trio.start_soon(function)
+        yield tasks_of_trio.cancel_scope.cancel
+
+
+def _runs_asyncio() -> bool:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return True
+    return False
+
+
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import Any, TypeAlias, final
 
 from .. import requires_extra
-from .asgi_exchange import sole_error
+from .asgi_exchange import running, sole_error
 
 with requires_extra("asgi"):
     import anyio
@@ -30,14 +31,13 @@ async def run_lifespan(
     """
     lifespan = _Lifespan()
     with sole_error(), closing(lifespan):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lifespan.run, app)
+        async with running(partial(lifespan.run, app)) as cancel:
             await lifespan.request("startup")
             try:
                 yield lifespan.state
             finally:
                 await lifespan.request("shutdown")
-            tasks.cancel_scope.cancel()
+            cancel()
 
 
 @final

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import pytest
 from anyio import create_memory_object_stream
@@ -429,3 +431,48 @@ async def test_application_without_a_lifespan():
     with pytest.raises(ValueError, match="only http"):
         async with AsgiClient(raises).lifespan():
             pass
+
+
+def in_tasks_of_their_own(context):
+    """Return functions that enter and leave *context* as pytest-asyncio's fixtures."""
+
+    async def enter():
+        return await context.__aenter__()
+
+    async def leave():
+        await context.__aexit__(None, None, None)
+
+    return lambda: asyncio.create_task(enter()), lambda: asyncio.create_task(leave())
+
+
+def test_fixtures_that_end_in_another_task():
+    """A fixture of pytest-asyncio can yield a client, or a stream."""
+    app = AppWithLifespan()
+
+    async def use_fixtures():
+        start, stop = in_tasks_of_their_own(AsgiClient(app).lifespan())
+        client = await start()
+        connect, disconnect = in_tasks_of_their_own(client.stream("/"))
+        assert 200 == (await connect()).status
+        await disconnect()
+        await stop()
+
+    asyncio.run(use_fixtures())
+    assert "lifespan.shutdown" == app.received[-1]
+
+
+def test_error_of_an_application_that_a_fixture_runs(caplog):
+    """The error is raised when the fixture ends, though its first task is gone."""
+
+    async def app(scope, receive, send):
+        await send(START)
+        raise ValueError("mine")
+
+    async def use_fixture():
+        connect, disconnect = in_tasks_of_their_own(AsgiClient(app).stream("/"))
+        await connect()
+        await asyncio.sleep(0)
+        with pytest.raises(ValueError, match="mine"):
+            await disconnect()
+
+    asyncio.run(use_fixture())
