@@ -48,11 +48,17 @@ class BatchResponse:
 
     @contextmanager
     def progress(self) -> Iterator[list[BatchLine]]:
-        """Let the block add lines; an error that leaves it gets the lines so far."""
+        """Let the block add lines; an error that leaves it says which are done."""
         try:
             yield self.lines
         except BadgeClientError as error:
             error.lines, error.idempotency_key = self.lines, self.idempotency_key
+            raise
+        except Exception as error:
+            # A notification could not be read or encoded.
+            key = self.idempotency_key
+            done = f"{len(self.lines)} lines of the batch are done"
+            error.add_note(f"{done}; send it again with idempotency_key={key!r}")
             raise
 
     def check(self) -> None:

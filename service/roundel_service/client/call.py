@@ -15,6 +15,14 @@ JSON = "application/json"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
+def encode(document: object) -> bytes:
+    """Return *document* as JSON; raises `ValueError` if it has another type."""
+    try:
+        return msgspec.json.encode(document)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"expected JSON: {error}") from None
+
+
 @final
 @attrs.frozen
 class Endpoint(Generic[T]):
@@ -50,7 +58,7 @@ class Endpoint(Generic[T]):
         call = Call(endpoint=self, target=target, decode=self.decode)
         if document is None:
             return call
-        content = msgspec.json.encode(document)
+        content = encode(document)
         return attrs.evolve(call, content=content, headers={"Content-Type": JSON})
 
 

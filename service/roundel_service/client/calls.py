@@ -14,7 +14,6 @@ from typing import TypeVar
 from uuid import uuid4
 
 import attrs
-import msgspec
 from msgspec import UNSET
 
 from ..documents import BadgeDocument
@@ -42,9 +41,9 @@ from ..http.schemas import (
 )
 from . import endpoints
 from .batch import BatchLine, BatchResponse
-from .call import IDEMPOTENCY_KEY, Call
+from .call import IDEMPOTENCY_KEY, Call, encode
 from .errors import problem_name
-from .notification import Notification, recipients
+from .notification import Notification, check_ttl, recipients
 
 T = TypeVar("T")
 
@@ -69,7 +68,7 @@ def batch(
 
     The caller adds the result of each call to *response*.
     """
-    encode, key = msgspec.json.encode, response.idempotency_key
+    key = response.idempotency_key
     lines: list[bytes] = []
     size, number = 0, 0
     for line in (encode(each.document()) + b"\n" for each in notifications):
@@ -88,6 +87,7 @@ def update(
     selection: Mapping[str, str | None],
 ) -> Call[UpdateResponse]:
     """Return the call that changes items in place."""
+    check_ttl(fields.get("ttl"))
     given = {name: each for name, each in selection.items() if each is not None}
     document = {"to": recipients(to), "set": fields, **given}
     call = endpoints.UPDATE.call(document=document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import final
 
@@ -11,6 +12,12 @@ import attrs
 def _names(to: str | Iterable[str]) -> str | tuple[str, ...]:
     # An iterator could be sent once only.
     return to if isinstance(to, str) else tuple(to)
+
+
+def check_ttl(ttl: object) -> None:
+    """Raise `ValueError` for NaN and infinity, which JSON has as null: never."""
+    if isinstance(ttl, float) and not math.isfinite(ttl):
+        raise ValueError("ttl: expected a finite number of seconds")
 
 
 @final
@@ -48,6 +55,10 @@ class Notification:
     ttl: float | None = attrs.field(default=None, kw_only=True)
     quiet: bool | None = attrs.field(default=None, kw_only=True)
     replaces: str | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Raise `ValueError` for a *ttl* that is no number of seconds."""
+        check_ttl(self.ttl)
 
     def document(self) -> dict[str, object]:
         """Return the body of `POST /v1/notify`, with the fields that are given."""

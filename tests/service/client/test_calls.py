@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from roundel_service.http import schemas
 from roundel_service.http.openapi.operations import OPERATIONS
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/badge-client.md").read_text()
+LOOP: list[object] = []
+LOOP.append(LOOP)
 NOT_CALLED = {
     "stream": "`roundel_adapters.client.connect()` reads it",
     "readyz": "the operator's listener",
@@ -170,6 +173,12 @@ def test_name_is_one_segment_of_the_path(name, segment):
         lambda: calls.notify(Notification("a", "t"), "a b"),
         lambda: calls.notify(Notification("a", "t"), "k" * 256),
         lambda: calls.notify(Notification("a", "\udc80"), "k"),
+        lambda: calls.notify(Notification("a", "t", data=object()), "k"),
+        lambda: calls.notify(Notification("a", "t", data=LOOP), "k"),
+        lambda: Notification("a", "t", ttl=math.nan),
+        lambda: Notification("a", "t", ttl=math.inf),
+        lambda: calls.update("a", {"ttl": math.nan}, {"source": "s"}),
+        lambda: calls.update("a", {"data": object()}, {"source": "s"}),
     ],
 )
 def test_argument_that_cannot_be_sent_is_a_value_error(make):

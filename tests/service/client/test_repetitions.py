@@ -374,6 +374,26 @@ def test_interrupted_batch_has_the_results_so_far_and_its_key(kind):
 
 
 @every_kind
+@pytest.mark.parametrize("end", ["read", "encode"])
+def test_batch_that_cannot_be_read_says_how_to_go_on(kind, end):
+    """The error of a notification itself names the key, and what is done."""
+
+    def notifications():
+        yield from [NOTE] * 64
+        if end == "read":
+            raise KeyError("the database is away")
+        yield Notification("alice", "x", data=object())
+
+    run = perform(kind, [answer([LINE] * 63)], lambda c: c.batch(notifications()))
+
+    assert isinstance(run.error, {"read": KeyError, "encode": ValueError}[end])
+    key = run.requests[0].headers["idempotency-key"].removesuffix("-0")
+    lines = "63 lines of the batch are done"
+    expected = f"{lines}; send it again with idempotency_key={key!r}"
+    assert [expected] == run.error.__notes__
+
+
+@every_kind
 def test_batch_with_a_result_too_few_is_an_error(kind):
     """A service answers each line; anything else is not hidden."""
     run = perform(kind, [answer([LINE])], lambda c: c.batch([NOTE] * 2))
