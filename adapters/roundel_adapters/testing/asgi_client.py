@@ -86,7 +86,7 @@ class AsgiEventStream:
 
     @property
     def last_event_id(self) -> str:
-        """The id that a reconnecting client presents."""
+        """The id that a reconnecting client presents: of the last event it has read."""
         return self._reader.last_event_id
 
     async def next_event(self) -> Event | None:

@@ -11,12 +11,13 @@ from roundel import Event, Parser
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class EventReader:
     """Parses the chunks of an event stream, and keeps events until they are read."""
 
     _parser: Parser = attrs.field(factory=Parser, init=False)
     _events: deque[Event] = attrs.field(factory=deque, init=False)
+    _read_id: str = attrs.field(default="", init=False)
 
     @property
     def retry(self) -> int | None:
@@ -25,8 +26,9 @@ class EventReader:
 
     @property
     def last_event_id(self) -> str:
-        """The id that a reconnecting client presents."""
-        return self._parser.last_event_id
+        """The id that a reconnecting client presents: of the last event it has read."""
+        # A block can change the id without an event.
+        return self._read_id if self._events else self._parser.last_event_id
 
     def receive_data(self, chunk: bytes) -> None:
         """Parse *chunk*."""
@@ -34,10 +36,12 @@ class EventReader:
 
     def next(self) -> Event | None:
         """Remove and return the oldest event, if there is one."""
-        return self._events.popleft() if self._events else None
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self._read_id = event.id or ""
+        return event
 
     def take_all(self) -> list[Event]:
         """Remove and return all events."""
-        taken = list(self._events)
-        self._events.clear()
-        return taken
+        return list(iter(self.next, None))

@@ -65,7 +65,7 @@ class WsgiEventStream:
 
     @property
     def last_event_id(self) -> str:
-        """The id that a reconnecting client presents."""
+        """The id that a reconnecting client presents: of the last event it has read."""
         return self._reader.last_event_id
 
     def next_event(self) -> Event | None:

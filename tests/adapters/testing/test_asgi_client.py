@@ -433,6 +433,23 @@ async def test_application_without_a_lifespan():
             pass
 
 
+@on_both_loops
+async def test_last_event_id_is_that_of_the_last_event_read():
+    """Events that have arrived in the same chunk, and are not read, are not lost."""
+    chunk = b"id: 0\n\ndata: a\n\ndata: b\nid: 2\n\ndata: c\nid: 3\n\nid: 4\n\n"
+
+    async def app(scope, receive, send):
+        await send(START)
+        await send(body_message(chunk, more=False))
+
+    async with AsgiClient(app).stream("/") as stream:
+        ids = [stream.last_event_id]
+        while await stream.next_event():
+            ids.append(stream.last_event_id)
+
+    assert ["", "0", "2", "4"] == ids
+
+
 def in_tasks_of_their_own(context):
     """Return functions that enter and leave *context* as pytest-asyncio's fixtures."""
 
