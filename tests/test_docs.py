@@ -123,10 +123,12 @@ def test_test_files_of_a_page_pass(page, tmp_path):
         (tmp_path / name).write_text(content)
     plugins = ["roundel_service.pytest_plugin", "anyio.pytest_plugin"]
     options = [f"-p{name}" for name in [*plugins, "pytest_trio.plugin"]]
+    # The options of this run need plugins that are not loaded there.
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", *options, tmp_path],
         cwd=tmp_path,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,7 +1,7 @@
 """Measure a publish to many streams in one process: topics, the bare core, and queues.
 
     python tests/benchmarks/topics.py [--streams 1,100,10000] [--events 200]
-        [--rounds 3]
+        [--rounds 3] [--only topics,core]
 
 Each stream is a task of asyncio that takes chunks and writes them nowhere.
 
@@ -28,7 +28,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import attrs
-from sse_starlette import ServerSentEvent
 
 from roundel import Event, History, Stream
 from roundel_adapters.driver import iter_chunks
@@ -76,6 +75,8 @@ class QueueCandidate:
             queue.put_nowait(data)
 
     async def subscribe(self) -> AsyncIterator[bytes]:
+        from sse_starlette import ServerSentEvent
+
         queue: asyncio.Queue[str] = asyncio.Queue()
         self._queues.append(queue)
         while True:
@@ -144,11 +145,11 @@ async def bytes_per_stream(name: str, streams: int) -> float:
 
 
 def row(label: str, values: dict[str, float], unit: str) -> str:
-    """Return a row of the table: each value, and its ratio to `queue`."""
-    cells = [
-        f"{value:,.2f} {unit} ({values['queue'] / value:.2f})"
-        for value in values.values()
-    ]
+    """Return a row of the table: each value, and its ratio to `queue` if measured."""
+    cells = [f"{value:,.2f} {unit}" for value in values.values()]
+    if "queue" in values:
+        ratios = [values["queue"] / value for value in values.values()]
+        cells = [f"{it} ({n:.2f})" for it, n in zip(cells, ratios, strict=True)]
     return " | ".join(["", label, *cells, ""]).strip()
 
 
@@ -158,26 +159,27 @@ def main() -> None:
     parser.add_argument("--streams", default="1,100,10000")
     parser.add_argument("--events", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default=",".join(CANDIDATES))
     options = parser.parse_args()
-    print("|  |", " | ".join(CANDIDATES), "|")
-    print("| --- |", " | ".join("---" for _ in CANDIDATES), "|")
+    chosen = options.only.split(",")
+    print("|  |", " | ".join(chosen), "|")
+    print("| --- |", " | ".join("---" for _ in chosen), "|")
     counts = [int(count) for count in options.streams.split(",")]
     for streams in counts:
         # As many deliveries for few streams as for many, within bounds.
         events = max(options.events * 100 // max(streams, 100), 3)
         measure = partial(seconds_per_delivery, streams=streams, events=events)
         rounds = [
-            {name: asyncio.run(measure(name)) for name in CANDIDATES}
+            {name: asyncio.run(measure(name)) for name in chosen}
             for _ in range(options.rounds)
         ]
         medians = {
             name: statistics.median(each[name] for each in rounds) * 1e6
-            for name in CANDIDATES
+            for name in chosen
         }
         print(row(f"delivery to {streams:,} streams", medians, "µs"), flush=True)
     memory = {
-        name: asyncio.run(bytes_per_stream(name, counts[-1])) / 1024
-        for name in CANDIDATES
+        name: asyncio.run(bytes_per_stream(name, counts[-1])) / 1024 for name in chosen
     }
     print(row(f"memory of one of {counts[-1]:,} streams", memory, "KiB"))
 
