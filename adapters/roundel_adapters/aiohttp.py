@@ -8,7 +8,7 @@ still add headers and cookies. Both run with the context variables of the reques
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from typing import cast, final
@@ -20,7 +20,7 @@ from roundel import stream_headers
 from . import requires_extra
 from .drain import Drain
 from .driver import EventStream, wakeup_of
-from .live_stream import WRITE_TIMEOUT, Lifespan, responding
+from .live_stream import WRITE_TIMEOUT, Lifespan, replace_headers, responding
 from .topics import Topics
 from .wakeup import Wakeup
 
@@ -33,7 +33,7 @@ def stream_response(
     stream: EventStream,
     wakeup: Wakeup | None = None,
     *,
-    headers: Iterable[tuple[str, str]] = (),
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     lifespan: Lifespan | None = None,
     write_timeout: float = WRITE_TIMEOUT,
     drain: Drain | None = None,
@@ -81,11 +81,13 @@ def close_on_shutdown(app: web.Application, topics: Topics) -> None:
 @final
 class _Response(web.StreamResponse):
     def __init__(
-        self, writer: _StreamWriter, headers: Iterable[tuple[str, str]]
+        self,
+        writer: _StreamWriter,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
     ) -> None:
         super().__init__(headers=stream_headers("1.1"))
         self._stream_writer: _StreamWriter | None = writer
-        own = list(headers)
+        own = replace_headers((), headers)
         for name, _ in own:
             self.headers.popall(name, None)
         self.headers.extend(own)

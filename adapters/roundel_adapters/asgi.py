@@ -67,7 +67,7 @@ class StreamResponse:
         stream: EventStream,
         wakeup: Wakeup | None = None,
         *,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         lifespan: Lifespan | None = None,
         write_timeout: float = WRITE_TIMEOUT,
         drain: Drain | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from . import requires_extra
 from .drain import Drain
@@ -19,7 +19,7 @@ def stream_response(
     stream: EventStream,
     wakeup: Wakeup | None = None,
     *,
-    headers: Iterable[tuple[str, str]] = (),
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     lifespan: Lifespan | None = None,
     write_timeout: float = WRITE_TIMEOUT,
     drain: Drain | None = None,

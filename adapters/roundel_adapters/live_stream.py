@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import Protocol, TypeAlias, cast, final
@@ -90,9 +90,12 @@ def responding(
 
 
 def replace_headers(
-    headers: Iterable[tuple[str, str]], own: Iterable[tuple[str, str]]
+    headers: Iterable[tuple[str, str]],
+    own: Mapping[str, str] | Iterable[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     """Return *headers* and *own* headers, which replace those of the same name."""
-    own = list(own)
+    own = list(
+        cast(Mapping[str, str], own).items() if isinstance(own, Mapping) else own
+    )
     replaced = {name.lower() for name, _ in own}
     return [*(field for field in headers if field[0].lower() not in replaced), *own]

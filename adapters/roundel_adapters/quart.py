@@ -48,7 +48,7 @@ def stream_response(
     stream: EventStream,
     wakeup: Wakeup | None = None,
     *,
-    headers: Iterable[tuple[str, str]] = (),
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     lifespan: Lifespan | None = None,
     write_timeout: float = WRITE_TIMEOUT,
     drain: Drain | None = None,

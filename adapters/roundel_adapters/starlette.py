@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 from roundel import read_last_event_id, stream_headers
 
@@ -56,7 +55,7 @@ class EventStreamResponse(Response):
         self.background = background
         self.raw_headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in replace_headers(stream_headers(), _pairs(headers))
+            for name, value in replace_headers(stream_headers(), headers)
         ]
         self._stream = stream
         self._wakeup = wakeup_of(stream, wakeup)
@@ -82,15 +81,6 @@ class EventStreamResponse(Response):
         await response(scope, receive, send)
         if self.background is not None:
             await self.background()
-
-
-def _pairs(
-    headers: Mapping[str, str] | Iterable[tuple[str, str]],
-) -> Iterable[tuple[str, str]]:
-    if isinstance(headers, Mapping):
-        # Starlette's own mappings repeat the name of a repeated header here.
-        return cast(Mapping[str, str], headers).items()
-    return headers
 
 
 def last_event_id(request: Request) -> str:

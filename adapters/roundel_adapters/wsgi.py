@@ -23,7 +23,9 @@ from .wakeup import Wakeup
 from .wsgi_socket import PeerSocket
 
 
-def wsgi_headers(own: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+def wsgi_headers(
+    own: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+) -> list[tuple[str, str]]:
     """Return the headers of an event stream, and *own* ones, which replace them."""
     # PEP 3333 forbids `Connection` to applications, which only HTTP/1.0 would get.
     return replace_headers(stream_headers("1.1"), own)
@@ -58,7 +60,7 @@ class WsgiStreamResponse:
     # Pyright knows no aliases but explicit ones.
     _stream: EventStream = attrs.field(alias="stream")
     _wakeup: Wakeup | None = attrs.field(default=None, alias="wakeup")
-    _headers: Iterable[tuple[str, str]] = attrs.field(
+    _headers: Mapping[str, str] | Iterable[tuple[str, str]] = attrs.field(
         default=(), alias="headers", kw_only=True
     )
     _lifespan: Lifespan | None = attrs.field(

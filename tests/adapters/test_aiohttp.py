@@ -123,6 +123,13 @@ async def test_additional_headers():
 
 
 @scenario
+async def test_headers_as_a_mapping():
+    """Own headers can be a mapping, also with a name of two letters."""
+    async with Page(headers={"TE": "x", "X-App": "1"}).served() as peer:
+        assert {"TE: x", "X-App: 1"} < set(head_of(peer)[1])
+
+
+@scenario
 async def test_middleware_changes_the_response():
     """A middleware adds headers and cookies to a response that it gets unsent."""
 

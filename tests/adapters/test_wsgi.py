@@ -69,6 +69,16 @@ def test_headers_and_events():
     assert (1, 1, False) == page.counts
 
 
+def test_headers_as_a_mapping():
+    """Own headers can be a mapping, also with a name of two letters."""
+    page = Page()
+    with WsgiClient(page.response(headers={"TE": "x", "X-App": "1"})).stream(
+        "/"
+    ) as stream:
+        assert "x" == stream.headers["te"]
+        assert "1" == stream.headers["x-app"]
+
+
 def test_validator():
     """The validator of the standard library accepts the response (PEP 3333)."""
     for method in ("GET", "HEAD"):
