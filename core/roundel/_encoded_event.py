@@ -21,9 +21,9 @@ EventOrFactory: TypeAlias = Event | Callable[[], Event]
 class Delta:
     """An event whose content depends on the offset that its subscriber had before.
 
-    *make* makes it for that offset, each time that it is sent. Live subscribers, who
-    have the same offset, share one. So a history keeps no content of a delta: a replay
-    has what *make* returns by then.
+    *make* makes it for that offset when it is sent. Subscribers with the same offset
+    share it until the history changes, and then it is made again. So a replay has what
+    *make* returns by then.
     """
 
     make: Callable[[int], Event]
@@ -53,6 +53,11 @@ class EncodedEvent:
         if isinstance(self._source, Event):
             self._encode(self._source)
             self._source = None
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether its content depends on the subscriber."""
+        return isinstance(self._source, Delta)
 
     def rebased_on(self, previous: Position | None) -> EncodedEvent:
         """Return the event for a subscriber whose last position was *previous*."""

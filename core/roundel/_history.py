@@ -77,8 +77,8 @@ class History:
 
     __slots__ = (
         "_bytes", "_cached_event", "_cached_position", "_capacity", "_evicted_offset",
-        "_last_event_offset", "_max_bytes", "_retention", "_ring", "_snapshot",
-        "_start", "head",
+        "_last_event_offset", "_made_deltas", "_max_bytes", "_retention", "_ring",
+        "_snapshot", "_start", "head",
     )  # fmt: skip
 
     head: Position
@@ -110,6 +110,7 @@ class History:
         self._snapshot = None if snapshot is None else EncodedEvent(snapshot, head, inf)
         self.head = head
         self._cached_position: Position | None = None
+        self._made_deltas: dict[tuple[int, int], EncodedEvent] | None = None
         self._evicted_offset = self._last_event_offset = offset
         self._bytes = 0
         self._ring: list[EncodedEvent] | None = None
@@ -225,6 +226,8 @@ class History:
             self._snapshot = EncodedEvent(snapshot, head, inf)
         self.head = head
         self._cached_position = None
+        # A delta may have other content after a change.
+        self._made_deltas = None
 
     def contains(self, position: Position) -> bool:
         """Return whether *position* is of this epoch and not above the head."""
@@ -252,10 +255,25 @@ class History:
         if position is not self._cached_position and position != self._cached_position:
             self._cached_event = None
             if event := self._single_encoded_event(position):
-                event = event.rebased_on(position)
+                event = self.rebased(event, position)
                 self._cached_event = event.chunk, event.position, (event.type,)
             self._cached_position = position
         return self._cached_event
+
+    def rebased(self, event: EncodedEvent, previous: Position | None) -> EncodedEvent:
+        """Return *event* for a subscriber whose last position was *previous*.
+
+        Until the next change, subscribers with one previous position share a delta.
+        """
+        if not event.is_delta:
+            return event
+        if self._made_deltas is None:
+            self._made_deltas = {}
+        key = event.position.offset, -1 if previous is None else previous.offset
+        made = self._made_deltas.get(key)
+        if made is None:
+            made = self._made_deltas[key] = event.rebased_on(previous)
+        return made
 
     def _single_encoded_event(self, position: Position) -> EncodedEvent | None:
         if self._retention != inf or not self.contains(position):

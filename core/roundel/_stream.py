@@ -342,7 +342,7 @@ class Stream:
                 yield _encode(gap)
         for encoded in replay.events:
             previous, self._positions[name] = self._positions[name], encoded.position
-            event = encoded.rebased_on(previous)
+            event = history.rebased(encoded, previous)
             if self._single_history:
                 yield event.chunk, event.type
             else:

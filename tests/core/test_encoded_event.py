@@ -96,6 +96,7 @@ def test_delta_is_made_for_the_previous_position() -> None:
     assert b"data: from 1\nid: e.3\n\n" == one.chunk == new.chunk
     assert b"data: from 2\nid: e.3\n\n" == two.chunk
     assert (POSITION, 7.0) == (two.position, two.time)
+    assert (True, False) == (event.is_delta, one.is_delta)
 
 
 def test_delta_keeps_no_content() -> None:

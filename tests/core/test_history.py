@@ -819,3 +819,34 @@ def test_skip_to_snapshot() -> None:
     assert ("snapshot", at(5)) == (replay.outcome, replay.position)
     assert [chunk("state", 4), chunk("5", 5)] == replayed_chunks(history, at(1))
     assert [chunk("5", 5)] == replayed_chunks(history, at(4))
+
+
+def test_delta_is_made_once_between_two_changes() -> None:
+    """Subscribers with one position share a delta, and a change forgets its content."""
+    made: list[tuple[int, int]] = []
+
+    def delta(number: int) -> Delta:
+        def make(base: int) -> Event:
+            made.append((number, base))
+            return Event(f"{number} from {base}")
+
+        return Delta(make)
+
+    history = History("e")
+    for number in (1, 2):
+        history.append(delta(number))
+
+    def replay(offset: int | None) -> list[bytes]:
+        previous = None if offset is None else Position("e", offset)
+        chunks = []
+        for event in history.since(previous or Position("e", 0), now=0.0).events:
+            chunks.append(history.rebased(event, previous).chunk)
+            previous = event.position
+        return chunks
+
+    assert replay(0) == replay(0) == replay(None) == replay(None)
+    assert [(1, 0), (2, 1), (1, 0)] == made
+    made.clear()
+    history.append(delta(3))
+    assert 3 == len(replay(0))
+    assert [(1, 0), (2, 1), (3, 2)] == made
