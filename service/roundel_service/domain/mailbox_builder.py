@@ -143,6 +143,8 @@ class MailboxBuilder:
             self.steps.append(Removed(ids, reason))
 
     def _replaced_by(self, operation: Notify) -> list[Item]:
+        if operation.key is None and operation.replaces is None:
+            return []  # Most notifications: do not look at each item.
         same_key = Retract(category=operation.category, key=operation.key)
         return [
             item
