@@ -71,6 +71,8 @@ class EncodedEvent:
         """Return the same event at the same offset of another epoch."""
         position = Position(epoch, self.position.offset)
         copy = EncodedEvent(self._source, position, self.time, self._base_offset)
+        # The epoch stands once in the chunk, in its id. Without a bound the size is 0.
+        copy.size = max(self.size + len(epoch) - len(self.position.epoch), 0)
         if self._chunk:
             copy._fields_size, copy.type = self._fields_size, self.type
             copy._chunk = self.chunk_with_cursor(Cursor({"": position}))

@@ -140,8 +140,7 @@ class History:
             self._snapshot = self._snapshot.with_epoch(epoch)
         if self._ring is not None:
             self._ring = [event.with_epoch(epoch) for event in self._ring]
-        if self._max_bytes is not None:
-            self._bytes = sum(len(event.chunk) for event in self._ring or ())
+            self._bytes = sum(event.size for event in self._ring)
 
     def _check_next_epoch(self, epoch: str) -> None:
         if epoch == self.head.epoch or len(epoch) > len(self.head.epoch):

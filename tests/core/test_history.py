@@ -850,3 +850,16 @@ def test_delta_is_made_once_between_two_changes() -> None:
     history.append(delta(3))
     assert 3 == len(replay(0))
     assert [(1, 0), (2, 1), (3, 2)] == made
+
+
+def test_bound_of_bytes_after_continue_as() -> None:
+    """A history that continues as another epoch keeps its bound, also with deltas."""
+    history = History("first", max_bytes=3 * len(b"data: 1\nid: first.1\n\n"))
+    for number in range(1, 4):
+        history.append(Delta(lambda base, number=number: Event(str(number))))
+    history.continue_as("other")
+    for _ in range(5):
+        history.append(Event("x"))
+
+    events = history.since(Position("other", 5), now=0.0)
+    assert ("replayed", 3) == (events.outcome, len(events.events))
