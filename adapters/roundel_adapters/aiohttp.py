@@ -85,12 +85,8 @@ class _Response(web.StreamResponse):
         writer: _StreamWriter,
         headers: Mapping[str, str] | Iterable[tuple[str, str]],
     ) -> None:
-        super().__init__(headers=stream_headers("1.1"))
+        super().__init__(headers=replace_headers(stream_headers("1.1"), headers))
         self._stream_writer: _StreamWriter | None = writer
-        own = replace_headers((), headers)
-        for name, _ in own:
-            self.headers.popall(name, None)
-        self.headers.extend(own)
 
     def enable_compression(self, *args: object, **options: object) -> None:
         """Do nothing: a compressor holds events back."""

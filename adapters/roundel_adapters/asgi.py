@@ -140,7 +140,7 @@ class StreamResponse:
         self, send: Send, start: dict[str, object], last_chunks: list[bytes]
     ) -> None:
         """Send the chunks that are due; a cancelled wait adds *last_chunks* to send."""
-        with wakeup_of(self._stream, self._wakeup).task_waker() as waker:
+        with self._wakeup.task_waker() as waker:
             more = await self._write(send, start)
             while more:
                 chunks = self._stream.data_to_send(waker.time())

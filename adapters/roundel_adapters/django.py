@@ -71,7 +71,6 @@ class EventStreamResponse(StreamingHttpResponse):
         write_timeout: float = WRITE_TIMEOUT,
         drain: Drain | None = None,
     ) -> None:
-        own = headers.items() if isinstance(headers, Mapping) else headers
         wakeup = wakeup_of(stream, wakeup)
         # Only a request under ASGI has it, also behind Django REST framework's.
         if hasattr(request, "scope"):
@@ -91,7 +90,7 @@ class EventStreamResponse(StreamingHttpResponse):
                 write_timeout=write_timeout,
                 drain=drain,
             )
-        super().__init__(content, headers=dict(wsgi_headers(own)))
+        super().__init__(content, headers=dict(wsgi_headers(headers)))
         self._content = content
         self._stream = stream
 

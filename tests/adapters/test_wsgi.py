@@ -238,12 +238,12 @@ def test_end_of_the_connection(end):
         peers.setblocking(False)
         method = "HEAD" if end == "HEAD" else "GET"
         body = page.body(REQUEST_METHOD=method, **{"gunicorn.socket": ours})
-        if end in ("drain", "cut", "max_age"):
-            next(body)
+        # A slow machine sends the message of max_age in the first chunk.
+        first = next(body) if end in ("drain", "cut", "max_age") else b""
         if "drain" in end:
             page.topics.close()
         if end in ("drain", "max_age"):
-            assert b"event: bye" in b"".join(body)
+            assert b"event: bye" in b"".join([first, *body])
         body.close()
         if end in ("drain", "cut"):
             assert b"" == peers.recv(1)

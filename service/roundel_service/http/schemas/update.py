@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -27,12 +27,13 @@ class UpdatedFields(Struct, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Raise `ValueError` without a field."""
-        if not msgspec.structs.asdict(self).keys() - _unset_names(self):
+        if not self.given():
             raise ValueError("expected at least one field")
 
-
-def _unset_names(fields: Struct) -> set[str]:
-    return {name for name in fields.__struct_fields__ if getattr(fields, name) is UNSET}
+    def given(self) -> dict[str, Any]:
+        """Return the fields that are named, by name."""
+        values = msgspec.structs.asdict(self)
+        return {name: value for name, value in values.items() if value is not UNSET}
 
 
 @final
@@ -52,11 +53,7 @@ class UpdateRequest(Struct, forbid_unknown_fields=True):
 
     def operation(self, data: object) -> Update:
         """Return the operation on one mailbox, with the decoded *data*."""
-        content = {
-            name: value
-            for name, value in msgspec.structs.asdict(self.set).items()
-            if value is not UNSET
-        }
+        content = self.set.given()
         expires, ttl = "ttl" in content, content.pop("ttl", None)
         if "data" in content:
             content["data"] = data
