@@ -174,7 +174,7 @@ class MailboxBuilder:
         size: int,
         now: float,
     ) -> bool:
-        """Give *item* another content in place; return whether it is another one."""
+        """Change the content of *item* in place; return whether it differs."""
         is_same = all(_is_same(getattr(item, name), content[name]) for name in content)
         if is_same and expires_at == item.expires_at:
             return False

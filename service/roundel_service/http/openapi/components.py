@@ -37,7 +37,7 @@ def any_of(*names: str) -> Json:
 
 
 def _any_required(names: Iterable[str]) -> Json:
-    # Linters expect a required property to be defined beside it.
+    # Linters expect a required property among the properties.
     return {"anyOf": [{"required": [name], "properties": {name: {}}} for name in names]}
 
 
