@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import attrs
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from roundel_service.documents import (
     badge_document,
@@ -71,7 +71,7 @@ def test_step(step, expected):
     assert f"[{expected}]" == encoded(step_documents([step], {}))
 
 
-FLAGS_OFF = attrs.evolve(ITEM, seen=False, read=False, archived=False)
+FLAGS_OFF = replace(ITEM, seen=False, read=False, archived=False)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import cycle
 from typing import Any, final
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from roundel import Cursor, Position
+from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.operations import DeleteUser, Operation
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import (
@@ -52,9 +53,10 @@ def _without_retracted(record: Record) -> Record:
     if not changes or changes[-1].operation != "retract":
         return record
     v = record.mailbox.v - 1
-    badge = attrs.evolve(record.badge, v=v)
-    mailbox = attrs.evolve(record.mailbox, v=v)
-    return Record(mailbox, (*changes[:-2], attrs.evolve(changes[-1], v=v, badge=badge)))
+    badge = replace(record.badge, v=v)
+    mailbox = replace(record.mailbox, v=v)
+    newest = replace(changes[-1], v=v, badge=badge)
+    return Record(mailbox, ChangeLog((*changes[:-2], newest)))
 
 
 def _with_incremented_count() -> Callable[[Record], Record]:
@@ -68,9 +70,10 @@ def _with_incremented_count() -> Callable[[Record], Record]:
             counts[epoch] = counts.get(epoch, 0) + 1
         else:
             counts[epoch] = record.badge.unread
-        badge = attrs.evolve(record.badge, unread=counts[epoch])
+        badge = replace(record.badge, unread=counts[epoch])
         return Record(
-            record.mailbox, (*changes[:-1], attrs.evolve(changes[-1], badge=badge))
+            record.mailbox,
+            (*changes[:-1], replace(changes[-1], badge=badge)),
         )
 
     return alter

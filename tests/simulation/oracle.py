@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias, final
 
-import attrs
+from msgspec.structs import replace
 
 from roundel_service.domain.badge import Badge
+from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Added, Change, Flagged, Removed
 from roundel_service.domain.items import Item, without_flags
 from roundel_service.domain.mailbox import Mailbox
@@ -58,7 +59,7 @@ def one_by_one(before: Record | None, after: Record) -> list[Record]:
     for number, change in enumerate(after.changes[:-1], 1):
         if change.badge.epoch == mailbox.epoch and change.v == mailbox.v + 1:
             mailbox = _changed(mailbox, change, after.mailbox)
-            steps.append(Record(mailbox, after.changes[:number]))
+            steps.append(Record(mailbox, ChangeLog(after.changes[:number])))
     return [*steps, after]
 
 
@@ -74,10 +75,10 @@ def _changed(mailbox: Mailbox, change: Change, newest: Mailbox) -> Mailbox:
             case Added(name):
                 items[name] = without_flags(newest.items[name])
             case Flagged(ids, flags):
-                items |= {name: attrs.evolve(items[name], **flags) for name in ids}
+                items |= {name: replace(items[name], **flags) for name in ids}
             case Removed(ids):
                 items = {name: items[name] for name in items if name not in ids}
-    return attrs.evolve(mailbox, v=change.v, items=items, more=change.badge.more)
+    return replace(mailbox, v=change.v, items=items, more=change.badge.more)
 
 
 @final

@@ -12,7 +12,9 @@ from typing import final
 
 import attrs
 import trio
+from msgspec.structs import replace
 
+from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
@@ -184,14 +186,12 @@ class FlawedEngine:
         now, limits = self._setup.clock(), self._setup.limits
         record = before.expire(now=now, limits=limits)
         if self._flaw is Flaw.LOSES_RESULTS:
-            record = attrs.evolve(
-                record, mailbox=attrs.evolve(record.mailbox, results={})
-            )
+            record = replace(record, mailbox=replace(record.mailbox, results={}))
         if self._flaw is Flaw.KEEPS_EPOCH and isinstance(operation, StartNewEpoch):
             operation = Disconnect()
         if self._flaw is Flaw.TRUNCATES_TEXT and isinstance(operation, Notify):
             title = operation.title.partition("\0")[0]
-            operation = attrs.evolve(operation, title=title)
+            operation = replace(operation, title=title)
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
         try:
@@ -209,18 +209,18 @@ class FlawedEngine:
         self, user: str, before: Record | None, record: Record
     ) -> None:
         if self._flaw is Flaw.LOSES_MORE:
-            mailbox = attrs.evolve(record.mailbox, more=False)
-            record = attrs.evolve(record, mailbox=mailbox)
+            mailbox = replace(record.mailbox, more=False)
+            record = replace(record, mailbox=mailbox)
         if self._flaw is Flaw.GAP_IN_CHANGE_LOG and len(record.changes) > 2:
-            record = attrs.evolve(
-                record, changes=(*record.changes[:-2], record.changes[-1])
+            record = replace(
+                record, changes=ChangeLog((*record.changes[:-2], record.changes[-1]))
             )
         if self._flaw is Flaw.NOTIFIES_EARLY:
             self._notify_all(user, record)
             for _ in range(9):
                 await trio.lowlevel.checkpoint()
         if self._flaw is Flaw.PARTIAL_WRITES and before is not None:
-            self._write(user, attrs.evolve(before, mailbox=record.mailbox))
+            self._write(user, replace(before, mailbox=record.mailbox))
             await trio.lowlevel.checkpoint()
         self._latest_write = (user, before)
         self._write(user, record)
@@ -255,8 +255,8 @@ class FlawedEngine:
 
     def notify(self, user: str, record: Record) -> None:
         if self._flaw is Flaw.NOTIFIES_WRONG_RECORD:
-            mailbox = attrs.evolve(record.mailbox, more=True)
-            record = attrs.evolve(record, mailbox=mailbox)
+            mailbox = replace(record.mailbox, more=True)
+            record = replace(record, mailbox=mailbox)
         for listener, users in self._listeners:
             if user in users:
                 listener(user, record)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import final
+from typing import TypeAlias, final
 
-import attrs
+from msgspec import Struct
 
-from .items import UNSEEN, CountKey, ExternalCount, Item
+from .items import ExternalCount, Item
 
 
 @final
-@attrs.frozen
-class Count:
+class Count(Struct, frozen=True, gc=False):
     """Numbers of *unread* items, and of unread items never shown (*unseen*)."""
 
     unread: int = 0
@@ -22,8 +21,7 @@ class Count:
 
 
 @final
-@attrs.frozen
-class Badge:
+class Badge(Struct, frozen=True, gc=False):
     """The counts at version *v* of *epoch*, in total and by category.
 
     If *more* is set, unread items were evicted from a full mailbox, and *unread* is a
@@ -55,7 +53,10 @@ class Badge:
 
 
 _visible_fields = attrgetter("epoch", "more", "unread", "unseen", "by")
-_count_key: Callable[[Item], CountKey] = attrgetter("count_key")
+_CountKey: TypeAlias = tuple[str, bool, bool, bool]
+_count_key: Callable[[Item], _CountKey] = attrgetter(
+    "category", "seen", "read", "archived"
+)
 
 
 def fold(
@@ -66,12 +67,11 @@ def fold(
     unseen: dict[str, int] = {}
     # Counter counts the items in C; the loop below sees each distinct key once.
     totals = Counter(map(_count_key, items))
-    totals.pop(None, None)
-    for key, count in totals.items():
-        assert key is not None
-        category = key[1:]
+    for (category, seen, read, archived), count in totals.items():
+        if read or archived:
+            continue
         unread[category] = unread.get(category, 0) + count
-        if key[0] == UNSEEN:
+        if not seen:
             unseen[category] = count
     return {name: Count(count, unseen.get(name, 0)) for name, count in unread.items()}
 

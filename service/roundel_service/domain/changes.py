@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, final
 
-import attrs
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .badge import Badge
 
@@ -17,8 +18,7 @@ Categories: TypeAlias = frozenset[str]
 
 
 @final
-@attrs.frozen
-class Added:
+class Added(Struct, frozen=True, gc=False):
     """An item appeared, with *seq*; its text is in the mailbox alone.
 
     So no change has the text of an item that is gone.
@@ -30,8 +30,7 @@ class Added:
 
 
 @final
-@attrs.frozen
-class Flagged:
+class Flagged(Struct, frozen=True, gc=False):
     """Flags of items were set or cleared; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
@@ -39,16 +38,14 @@ class Flagged:
 
 
 @final
-@attrs.frozen
-class Updated:
+class Updated(Struct, frozen=True, gc=False):
     """The content of items was changed; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
 
 
 @final
-@attrs.frozen
-class Removed:
+class Removed(Struct, frozen=True, gc=False):
     """Items were removed for one *reason*; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
@@ -63,12 +60,11 @@ def filter_step(step: Step, categories: Categories) -> Step | None:
     if isinstance(step, Added):
         return step if step.category in categories else None
     ids = {id_: name for id_, name in step.ids.items() if name in categories}
-    return attrs.evolve(step, ids=ids) if ids else None
+    return replace(step, ids=ids) if ids else None
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Change:
+class Change(Struct, frozen=True, gc=False, kw_only=True):
     """The *steps* that lead to version *v*, and the *badge* at that version.
 
     *operation* is its name and *by* the kind of caller; *time* is in seconds since
@@ -88,7 +84,7 @@ class Change:
         if categories is None:
             return self
         steps = (filter_step(step, categories) for step in self.steps)
-        return attrs.evolve(
+        return replace(
             self,
             steps=tuple(step for step in steps if step is not None),
             badge=self.badge.filter(categories),

@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from math import inf
-from sys import intern
-from typing import TypeAlias, final
+from typing import final
 
-import attrs
-
-SEEN, UNSEEN = "s", "u"
+from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_ITEM_SIZE = 8_192
 """Size limit of an item, in bytes of JSON."""
 
-CountKey: TypeAlias = str | None
-"""`SEEN` or `UNSEEN` followed by the category, or `None` if the item is not counted."""
-
 
 @final
-@attrs.frozen(kw_only=True)
-class Item:
+class Item(Struct, frozen=True, gc=False, kw_only=True):
     """One notification; *seq* is the version at which it appeared.
 
     *updated_at* is when its text was changed last, if it was. Times are seconds since
@@ -46,19 +40,11 @@ class Item:
     seen: bool = False
     read: bool = False
     archived: bool = False
-    count_key: CountKey = attrs.field(init=False, eq=False, repr=False)
-    """Key by which the badge counts; items that count alike share one string."""
-
-    @count_key.default
-    def _make_count_key(self) -> CountKey:
-        if self.read or self.archived:
-            return None
-        return intern(f"{SEEN if self.seen else UNSEEN}{self.category}")
 
     @property
     def is_counted(self) -> bool:
         """Whether the badge counts the item."""
-        return self.count_key is not None
+        return not (self.read or self.archived)
 
 
 def json_size(value: object) -> int:
@@ -71,7 +57,7 @@ def without_flags(item: Item) -> Item:
     """Return *item* as it appeared."""
     if not (item.seen or item.read or item.archived):
         return item
-    return attrs.evolve(item, seen=False, read=False, archived=False)
+    return replace(item, seen=False, read=False, archived=False)
 
 
 def total_size(items: Iterable[Item]) -> int:
@@ -86,8 +72,7 @@ def next_expiry(items: Iterable[Item]) -> float:
 
 
 @final
-@attrs.frozen
-class ExternalCount:
+class ExternalCount(Struct, frozen=True, gc=False):
     """A *count* from another database, at that database's own *source_version*."""
 
     count: int
@@ -95,8 +80,7 @@ class ExternalCount:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class MailboxLimits:
+class MailboxLimits(Struct, frozen=True, gc=False, kw_only=True):
     """The limits of one mailbox: number of *items* and *bytes* of their JSON.
 
     *categories* limits the distinct categories of items and gauges together.

@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf, nextafter
-from typing import final
+from operator import attrgetter
+from typing import Final, final
 
-import attrs
+from msgspec import Struct, field
+from msgspec.structs import force_setattr, replace
 
 from .badge import Badge, badge_from_counts, fold
 from .changes import Change
@@ -39,13 +41,18 @@ from .operations import (
 )
 from .revocation import NOT_REVOKED, RETENTION, Revocation
 
+_FROM_ITEMS: Final = -1
+"""Value of a field that is computed from the items."""
+
+COMPUTED_FIELDS: Final = frozenset({"expires_at", "size"})
+"""Fields of a mailbox that follow from its items; two equal ones may differ in them."""
+
 MAX_OP_IDS = 1_000
 """Maximum of remembered operation ids, for producers and for users separately."""
 
 
 @final
-@attrs.frozen(kw_only=True)
-class IdempotentResult:
+class IdempotentResult(Struct, frozen=True, gc=False, kw_only=True):
     """The first result of an operation id, and its time in seconds since 1970.
 
     *digest* is that of the operation, if it has one.
@@ -58,8 +65,7 @@ class IdempotentResult:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     """The state of one user at version *v* of *epoch*; *items* oldest first.
 
     *more* is set if unread items were evicted. Streams opened before
@@ -69,22 +75,31 @@ class Mailbox:
 
     epoch: str
     v: int = 0
-    items: Mapping[str, Item] = attrs.field(factory=dict)
-    gauges: Mapping[str, ExternalCount] = attrs.field(factory=dict)
+    items: Mapping[str, Item] = field(default_factory=dict)
+    gauges: Mapping[str, ExternalCount] = field(default_factory=dict)
     more: bool = False
-    results: Mapping[str, IdempotentResult] = attrs.field(factory=dict)
+    results: Mapping[str, IdempotentResult] = field(default_factory=dict)
     disconnected_at: float = 0.0
     revocation: Revocation = NOT_REVOKED
     # A lower bound: exact after `Expire` and when a mailbox is created from items.
-    expires_at: float = attrs.field(
-        default=attrs.Factory(lambda self: next_expiry(self.items.values()), True),
-        eq=False,
-    )
-    size: int = attrs.field(
-        default=attrs.Factory(lambda self: total_size(self.items.values()), True),
-        eq=False,
-    )
+    expires_at: float = _FROM_ITEMS
+    size: int = _FROM_ITEMS
     """Sum of the sizes of the items in bytes."""
+
+    def __post_init__(self) -> None:
+        """Compute the fields that were not given."""
+        if self.expires_at == _FROM_ITEMS:
+            force_setattr(self, "expires_at", next_expiry(self.items.values()))
+        if self.size == _FROM_ITEMS:
+            force_setattr(self, "size", total_size(self.items.values()))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both have the same state; computed fields are left out."""
+        if not isinstance(other, Mailbox):
+            return NotImplemented
+        return _state(self) == _state(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def badge(self) -> Badge:
@@ -93,9 +108,13 @@ class Mailbox:
         return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
 
+_state = attrgetter(
+    *(name for name in Mailbox.__struct_fields__ if name not in COMPUTED_FIELDS)
+)
+
+
 @final
-@attrs.frozen
-class Applied:
+class Applied(Struct, frozen=True, gc=False):
     """The *mailbox* after an operation, its *change* if visible, and the results.
 
     *badge* and the id of the added or changed *item* are those of the first call if the
@@ -135,13 +154,13 @@ def apply(
         case CorrectRevocation():
             revocation = mailbox.revocation.corrected(now)
             if revocation is not mailbox.revocation:
-                mailbox = attrs.evolve(mailbox, revocation=revocation)
+                mailbox = replace(mailbox, revocation=revocation)
             return Applied(mailbox, None, mailbox.badge)
         case DeleteUser(epoch=epoch):
             emptied = Mailbox(epoch=epoch, disconnected_at=mailbox.disconnected_at)
             return Applied(emptied, None, emptied.badge)
         case StartNewEpoch(epoch=epoch):
-            renewed = attrs.evolve(mailbox, epoch=epoch, v=mailbox.v + 1)
+            renewed = replace(mailbox, epoch=epoch, v=mailbox.v + 1)
             return Applied(renewed, None, renewed.badge)
     builder = MailboxBuilder(
         v=mailbox.v + 1,
@@ -161,7 +180,7 @@ def _disconnect(mailbox: Mailbox, disconnect: Disconnect, now: float) -> Mailbox
         revocation = revocation.renewed(now, disconnect.issued_before)
     # Another time than before, also if the clock stands still or goes back.
     disconnected_at = max(now, nextafter(mailbox.disconnected_at, inf))
-    return attrs.evolve(mailbox, disconnected_at=disconnected_at, revocation=revocation)
+    return replace(mailbox, disconnected_at=disconnected_at, revocation=revocation)
 
 
 def _finish(
@@ -175,14 +194,14 @@ def _finish(
     after = _build(builder, before)
     badge = after.badge
     if after.more and not badge.more:
-        after = attrs.evolve(after, more=False)
+        after = replace(after, more=False)
     item = builder.item_id
     if op_id is not None:
         results = _prune_results(before.results, operation.by, now)
         results[op_id] = IdempotentResult(
             badge=badge, time=now, item=item, digest=_digest(operation)
         )
-        after = attrs.evolve(after, results=results)
+        after = replace(after, results=results)
     if after.v == before.v:
         return Applied(after, None, badge, item)
     change = Change(
@@ -214,9 +233,9 @@ def _build(builder: MailboxBuilder, before: Mailbox) -> Mailbox:
             size=builder.size,
         )
     if builder.gauges != before.gauges:
-        return attrs.evolve(before, gauges=builder.gauges)
+        return replace(before, gauges=builder.gauges)
     if builder.expires_at != before.expires_at:
-        return attrs.evolve(before, expires_at=builder.expires_at)
+        return replace(before, expires_at=builder.expires_at)
     return before
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, assert_never, final
 
-import attrs
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step, Updated
 from .items import (
@@ -49,8 +50,7 @@ ContentOperation: TypeAlias = (
 
 
 @final
-@attrs.define(kw_only=True)
-class MailboxBuilder:
+class MailboxBuilder(Struct, kw_only=True):
     """A mutable copy of a mailbox that collects the steps of its change."""
 
     v: int
@@ -59,7 +59,7 @@ class MailboxBuilder:
     more: bool
     expires_at: float
     size: int
-    steps: list[Step] = attrs.field(factory=list)
+    steps: list[Step] = field(default_factory=list)
     item_id: str | None = None
     """The id of the item that a `Notify` has added or changed."""
 
@@ -183,7 +183,7 @@ class MailboxBuilder:
                 f"the item {item.id!r} would take {size} bytes as JSON, "
                 f"expected at most {MAX_ITEM_SIZE}"
             )
-        self.items[item.id] = attrs.evolve(
+        self.items[item.id] = replace(
             item, **content, expires_at=expires_at, size=size, updated_at=now
         )
         self.size += size - item.size
@@ -245,7 +245,7 @@ def _final_flags(item: Item, marks: Sequence[Mark]) -> dict[str, bool]:
 
 
 def _with_flags(item: Item, flags: Mapping[str, bool]) -> Item:
-    return attrs.evolve(
+    return replace(
         item,
         seen=flags.get("seen", item.seen),
         read=flags.get("read", item.read),

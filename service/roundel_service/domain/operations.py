@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias, final
 
-import attrs
+from msgspec import Struct
 
 from .items import Item
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Notify:
+class Notify(Struct, frozen=True, gc=False, kw_only=True):
     """Adds an item; it replaces the item with the same category and *key*.
 
     It also replaces the item whose id is *replaces*. If it is *quiet*, an item with the
@@ -43,8 +42,7 @@ class Notify:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Mark:
+class Mark(Struct, frozen=True, gc=False, kw_only=True):
     """Sets *flags* on the items that match all given conditions."""
 
     flags: Mapping[str, bool]
@@ -62,16 +60,14 @@ class Mark:
 
 
 @final
-@attrs.frozen
-class Remove:
+class Remove(Struct, frozen=True, gc=False):
     """Removes the items with these *ids* for good."""
 
     ids: frozenset[str]
 
 
 @final
-@attrs.frozen(kw_only=True)
-class UserOps:
+class UserOps(Struct, frozen=True, gc=False, kw_only=True):
     """Applies several *ops* of a user as one change; a repeated *op_id* has no effect.
 
     *digest* identifies the ops: an *op_id* with another digest is not a repetition.
@@ -86,8 +82,7 @@ class UserOps:
 
 
 @final
-@attrs.frozen
-class Expire:
+class Expire(Struct, frozen=True, gc=False):
     """Removes the expired items."""
 
     by: ClassVar[str] = "time"
@@ -95,8 +90,7 @@ class Expire:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Retract:
+class Retract(Struct, frozen=True, gc=False, kw_only=True):
     """Removes the items of a *source*, or one item by *id*, or *category* and *key*."""
 
     by: ClassVar[str] = "producer"
@@ -120,8 +114,7 @@ class Retract:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Update:
+class Update(Struct, frozen=True, gc=False, kw_only=True):
     """Changes the items that *which* selects, in place.
 
     *content* maps names of fields, such as ``"title"``, to new values. With *expires*
@@ -138,8 +131,7 @@ class Update:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class SetGauge:
+class SetGauge(Struct, frozen=True, gc=False, kw_only=True):
     """Sets the count of *category* if *source_version* is newer than the stored one."""
 
     by: ClassVar[str] = "producer"
@@ -151,8 +143,7 @@ class SetGauge:
 
 
 @final
-@attrs.frozen
-class DeleteGauge:
+class DeleteGauge(Struct, frozen=True, gc=False):
     """Removes the gauge of *category*."""
 
     by: ClassVar[str] = "producer"
@@ -162,8 +153,7 @@ class DeleteGauge:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True, gc=False, kw_only=True):
     """Closes the user's streams; *revoke* also rejects all earlier tokens.
 
     *issued_before* is a time of their issuer's clock; by default it is now.
@@ -177,8 +167,7 @@ class Disconnect:
 
 
 @final
-@attrs.frozen
-class CorrectRevocation:
+class CorrectRevocation(Struct, frozen=True, gc=False):
     """Stores that a revocation of the future was made now."""
 
     by: ClassVar[str] = "time"
@@ -186,8 +175,7 @@ class CorrectRevocation:
 
 
 @final
-@attrs.frozen
-class DeleteUser:
+class DeleteUser(Struct, frozen=True, gc=False):
     """Empties the mailbox and starts the new *epoch* at version 0."""
 
     by: ClassVar[str] = "producer"
@@ -197,8 +185,7 @@ class DeleteUser:
 
 
 @final
-@attrs.frozen
-class StartNewEpoch:
+class StartNewEpoch(Struct, frozen=True, gc=False):
     """Keeps the contents of the mailbox and starts the new *epoch*."""
 
     by: ClassVar[str] = "time"

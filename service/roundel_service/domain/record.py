@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import final
 
-import attrs
+from msgspec import Struct
 
 from .badge import Badge
 from .change_log import ChangeLog
-from .changes import Change
 from .items import MailboxLimits
 from .mailbox import Applied, Mailbox, apply
 from .operations import Expire, Operation
 
 
 @final
-@attrs.frozen(kw_only=True)
-class RecordLimits:
+class RecordLimits(Struct, frozen=True, gc=False, kw_only=True):
     """The limits of a record: of its mailbox, and of the length of its change log."""
 
-    mailbox: MailboxLimits = attrs.field(factory=MailboxLimits)
+    mailbox: MailboxLimits = MailboxLimits()
     change_log_size: int = 256
 
 
 _NO_CHANGES = ChangeLog()
 
 
-def _as_change_log(changes: Iterable[Change]) -> ChangeLog:
-    return changes if type(changes) is ChangeLog else ChangeLog(changes)
-
-
 @final
-@attrs.frozen
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """A *mailbox* and the latest *changes* that led to it, oldest first.
 
     The changes have consecutive versions. `RecordLimits` bounds their number.
     """
 
     mailbox: Mailbox
-    changes: ChangeLog = attrs.field(default=_NO_CHANGES, converter=_as_change_log)
+    changes: ChangeLog = _NO_CHANGES
 
     @property
     def badge(self) -> Badge:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-import attrs
+import msgspec
 
 from .badge import Badge
 from .items import ExternalCount, Item
@@ -45,6 +45,6 @@ def recount(
 
 def counts_of(badge: Badge) -> Counts:
     """Return the counts that *badge* shows."""
-    counts = attrs.asdict(badge)
+    counts: Counts = msgspec.to_builtins(badge)
     del counts["epoch"], counts["v"]
     return counts

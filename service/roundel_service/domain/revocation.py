@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import final
 
-import attrs
+from msgspec import Struct
 
 RETENTION = 86_400.0
 """Time in seconds for which operation ids and revocations are remembered."""
@@ -24,8 +24,7 @@ MAX_TIME = 253_402_300_800.0
 
 
 @final
-@attrs.frozen
-class Revocation:
+class Revocation(Struct, frozen=True, gc=False):
     """Refuses the tokens issued before *issued_before*.
 
     It was made at *made_at* by the clock of the service. Both are seconds since 1970,

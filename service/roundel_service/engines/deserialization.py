@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Final, TypeVar, final
 
-import attrs
 import msgspec
 
 from ..domain.badge import Badge, Count, badge_from_counts
@@ -47,9 +46,7 @@ from .row_types import (
 )
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
-ITEM_FIELDS: Final = tuple(
-    field.name for field in attrs.fields(Item) if field.init and field.name not in FLAGS
-)
+ITEM_FIELDS: Final = tuple(name for name in Item.__struct_fields__ if name not in FLAGS)
 """The fields of an item row, by position."""
 
 MAX_DEPTH: Final = 400

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from ..domain.items import next_expiry, total_size
+from ..domain.mailbox import COMPUTED_FIELDS
 from ..domain.record import Record
 from ..engines.base import ApplyResult, UserOperation
 
@@ -34,8 +35,7 @@ def _parts(one: object, other: object) -> Iterator[tuple[str, object, object]]:
     if type(one) is not type(other):
         return
     cls: type = type(one)
-    if attrs.has(cls):
-        names = [field.name for field in attrs.fields(cls) if field.eq]
+    if names := _compared_fields(cls):
         yield from ((f".{n}", getattr(one, n), getattr(other, n)) for n in names)
     elif isinstance(one, Mapping) and isinstance(other, Mapping):
         if one.keys() == other.keys():
@@ -43,6 +43,14 @@ def _parts(one: object, other: object) -> Iterator[tuple[str, object, object]]:
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
         pairs = zip(one, other, strict=True) if len(one) == len(other) else ()
         yield from ((f"[{number}]", *pair) for number, pair in enumerate(pairs))
+
+
+def _compared_fields(cls: type) -> list[str]:
+    """Return the names of the fields of a value class, or none of another class."""
+    if attrs.has(cls):
+        return [field.name for field in attrs.fields(cls) if field.eq]
+    names: tuple[str, ...] = getattr(cls, "__struct_fields__", ())
+    return [name for name in names if name not in COMPUTED_FIELDS]
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+from msgspec.structs import replace
 
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import TooManyCategories
@@ -194,7 +194,7 @@ async def values(env: Environment) -> None:
         model = await start_model(env.limits, engine, "a" * 128)
         for now in (0.1, env.clock.now + 1 / 3, 4_102_444_800.3):
             env.clock.now = now
-            item = attrs.evolve(new, id=f"{now}".zfill(64))
+            item = replace(new, id=f"{now}".zfill(64))
             revoke = Disconnect(revoke=True, issued_before=now + 0.7)
             for operation in (item, revoke, read(item.id, op_id=text)):
                 await _compare(env, engine, model, [("a" * 128, operation)], f"{now}")

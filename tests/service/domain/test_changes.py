@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from roundel_service.domain.badge import Badge, Count
 from roundel_service.domain.changes import Added, Change, Flagged, Removed, filter_step
@@ -52,7 +52,7 @@ def test_change_of_some_categories(categories, steps):
     """A filtered change has filtered steps and a filtered badge."""
     whole, names = change(ADDED, FLAGGED, REMOVED), frozenset(categories)
 
-    assert change(*steps) == attrs.evolve(whole.filter(names), badge=WHOLE)
+    assert change(*steps) == replace(whole.filter(names), badge=WHOLE)
     assert WHOLE.filter(names) == whole.filter(names).badge
     assert whole is whole.filter(None)
 
@@ -89,7 +89,7 @@ def test_badge_of_some_categories(categories, expected):
 )
 def test_badge_that_shows_the_same(changed, same):
     """Badges that differ only in the version look the same."""
-    assert same is attrs.evolve(WHOLE, **changed).is_visually_equal(WHOLE)
+    assert same is replace(WHOLE, **changed).is_visually_equal(WHOLE)
 
 
 def test_etag_of_a_badge():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import inf
 
-import attrs
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from roundel_service.domain.badge import Count
 from roundel_service.domain.mailbox import Mailbox, apply
@@ -306,9 +307,9 @@ def test_new_epoch_keeps_the_contents():
     before = mailbox_after(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
     renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=DEFAULT_LIMITS)
 
-    assert attrs.evolve(before, epoch="f", v=before.v + 1) == renewed.mailbox
+    assert replace(before, epoch="f", v=before.v + 1) == renewed.mailbox
     assert (None, 5.0) == (renewed.change, renewed.mailbox.expires_at)
-    assert ("f", before.v + 1, 3) == attrs.astuple(renewed.badge)[:3]
+    assert ("f", before.v + 1, 3) == msgspec.structs.astuple(renewed.badge)[:3]
 
 
 @pytest.mark.parametrize(

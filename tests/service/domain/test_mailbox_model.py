@@ -135,7 +135,7 @@ class Model:
             evicted = self.items.pop(0)
             self.more = self.more or counts(evicted)
         unknown = ("ttl", "op_id", "quiet", "replaces")
-        item = {k: getattr(new, k) for k in attrs.asdict(new) if k not in unknown}
+        item = {k: getattr(new, k) for k in new.__struct_fields__ if k not in unknown}
         item["updated_at"] = None
         expires_at = None if new.ttl is None else now + new.ttl
         item |= {"seq": v, "created_at": now, "expires_at": expires_at}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-import attrs
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import DeleteGauge, Expire, Retract
 from roundel_service.domain.record import Record
@@ -24,7 +25,7 @@ def explanation(record: Record) -> dict:
 def explained(*story) -> dict:
     """Return the explanation of the mailbox after the operations."""
     applied = apply_all(*story)
-    changes = tuple(a.change for a in applied if a.change is not None)
+    changes = ChangeLog(a.change for a in applied if a.change is not None)
     return explanation(Record(applied[-1].mailbox, changes))
 
 
@@ -139,7 +140,7 @@ async def test_explanation_has_no_text():
     engine = MemoryEngine()
     for name in ("a", "b", "c", "d"):
         said = {**SECRET, "op_id": f"secret {name}"}
-        await engine.apply([("u", attrs.evolve(note(name, source=name), **said))])
+        await engine.apply([("u", replace(note(name, source=name), **said))])
     await engine.apply([("u", ops({"archive": ["b"]}, op_id="secret"))])
     await engine.apply([("u", Retract(source="c"))])
     reasons = explanation(await engine.read("u"))

@@ -9,9 +9,11 @@ from weakref import ref
 import attrs
 import pytest
 import trio
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from roundel_service.domain.badge import Badge
+from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import MailboxDamaged
@@ -28,7 +30,7 @@ def mailbox(v: int = 1, kind: type[Mailbox] = Mailbox) -> Mailbox:
 
 
 def off_by_one(badge: Badge) -> Badge:
-    return attrs.evolve(badge, unread=badge.unread + 1)
+    return replace(badge, unread=badge.unread + 1)
 
 
 class WrongMailbox(Mailbox):
@@ -91,7 +93,7 @@ async def audited(service: Service, seconds: float, **pace: float) -> list[dict]
 
 def set_correct(service: Service) -> None:
     badge = mailbox().badge
-    service.records["alice"] = Record(mailbox(), (LatestChange(1, badge),))
+    service.records["alice"] = Record(mailbox(), ChangeLog([LatestChange(1, badge)]))
     service.streams["alice"] = badge
 
 
@@ -101,7 +103,7 @@ def drift_mailbox(service: Service) -> None:
 
 def drift_change(service: Service) -> None:
     service.records["alice"] = Record(
-        mailbox(), (LatestChange(1, off_by_one(mailbox().badge)),)
+        mailbox(), ChangeLog([LatestChange(1, off_by_one(mailbox().badge))])
     )
 
 
@@ -147,9 +149,9 @@ async def test_correct_badge_is_not_logged(autojump_clock, service):
 async def test_change_of_another_version_or_epoch_is_ignored(autojump_clock, service):
     """The badge of an older version or epoch need not equal the current one."""
     wrong = off_by_one(mailbox().badge)
-    service.records["old"] = Record(mailbox(v=2), (LatestChange(1, wrong),))
+    service.records["old"] = Record(mailbox(v=2), ChangeLog([LatestChange(1, wrong)]))
     service.records["reborn"] = Record(
-        mailbox(), (LatestChange(1, attrs.evolve(wrong, epoch="before")),)
+        mailbox(), ChangeLog([LatestChange(1, replace(wrong, epoch="before"))])
     )
 
     assert [] == await audited(service, 0.5)
@@ -239,6 +241,10 @@ async def test_other_tasks_run_between_two_mailboxes(autojump_clock, service):
     assert max(now - before for before, now in pairwise(seen)) <= 2
 
 
+class TracedRecord(Record, frozen=True, gc=True, weakref=True):
+    """A record that can be referenced weakly."""
+
+
 @attrs.define
 class UncachedEngine:
     """An engine without a cache, which tracks the records that are still referenced."""
@@ -249,7 +255,7 @@ class UncachedEngine:
         return [] if after else ["alice", "bob"]
 
     async def read(self, user: str) -> Record:
-        record = Record(mailbox(kind=WrongMailbox))
+        record = TracedRecord(mailbox(kind=WrongMailbox))
         self.made.append(ref(record))
         return record
 

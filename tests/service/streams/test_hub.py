@@ -6,9 +6,9 @@ import gc
 from collections.abc import Collection, Sequence
 from weakref import ref
 
-import attrs
 import pytest
 import trio
+from msgspec.structs import astuple, replace
 
 from roundel_service.domain.mailbox import Applied
 from roundel_service.domain.operations import Retract
@@ -215,6 +215,10 @@ async def test_late_notification(autojump_clock, hub, engine):
     assert newest == channel.record == await engine.read("alice")
 
 
+class TracedResult(Applied, frozen=True, gc=True, weakref=True):
+    """A result that can be referenced weakly."""
+
+
 class CountingEngine:
     """A memory engine that counts the results of `apply()` that are still held."""
 
@@ -228,8 +232,10 @@ class CountingEngine:
         gc.collect()
         self._results = [result for result in self._results if result() is not None]
         self.held.append(len(self._results) + len(work))
-        results = await self._engine.apply(work)
-        self._results += [ref(each) for each in results if isinstance(each, Applied)]
+        results = [
+            TracedResult(*astuple(each)) for each in await self._engine.apply(work)
+        ]
+        self._results += [ref(each) for each in results]
         return [
             MailboxDamaged("damaged") if user in self._damaged else result
             for (user, _), result in zip(work, results, strict=True)
@@ -287,7 +293,7 @@ async def test_epoch_that_was_changed_by_hand(autojump_clock, hub, engine):
     """Streams of an epoch shorter than the next one end, and new ones begin."""
     await hub.apply("alice", note("a"))
     record = await engine.read("alice")
-    short = attrs.evolve(record.mailbox, epoch="e")
+    short = replace(record.mailbox, epoch="e")
     engine.rewind("alice", Record(short))
     channel = await hub.channel("alice")
     subscriber = hub.subscribe(channel, View("items"), SubscribeRequest())

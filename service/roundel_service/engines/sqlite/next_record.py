@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secrets import token_urlsafe
 
-import attrs
+from msgspec.structs import replace
 
 from ...domain.mailbox_builder import OperationRefused
 from ...domain.operations import DeleteUser, Operation, StartNewEpoch
@@ -42,4 +42,4 @@ def unstored_record(
     mailbox = stored.record.expire(now=now, limits=limits).mailbox
     state = (user, stored.record.badge.etag, *mailbox.items)
     epoch = first_epoch(key, "\n".join(state))
-    return Record(attrs.evolve(mailbox, epoch=epoch))
+    return Record(replace(mailbox, epoch=epoch))

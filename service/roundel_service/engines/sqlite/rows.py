@@ -10,6 +10,7 @@ import attrs
 import msgspec
 import structlog
 
+from ...domain.change_log import ChangeLog
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from ..base import EngineUnavailable
@@ -172,7 +173,7 @@ def decode_stored(
         raise RecordDecodeError(describe(error)) from None
     check_record(record)
     if len(record.changes) > change_log_size:
-        log = record.changes[-change_log_size:]
+        log = ChangeLog(record.changes[-change_log_size:])
         stored = attrs.evolve(stored, record=Record(record.mailbox, log))
     return name, stored
 

@@ -9,6 +9,7 @@ from typing import Final, final
 
 import attrs
 import msgspec
+from msgspec.structs import replace
 
 from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import OperationRefused
@@ -210,7 +211,7 @@ class WritePlanner:
         # epoch whose versions clients have seen.
         epoch = secrets.token_urlsafe(9)
         if record.mailbox.v == 0:
-            return Record(attrs.evolve(record.mailbox, epoch=epoch))
+            return Record(replace(record.mailbox, epoch=epoch))
         renew = StartNewEpoch(epoch)
         return record.apply(renew, now=self.clock(), limits=self.limits)[0]
 
@@ -227,7 +228,7 @@ class WritePlanner:
         revision = stored.revision.decode("latin-1")
         state = "\n".join((user, revision, *record.mailbox.items))
         epoch = first_epoch(stored.timeline, state)
-        return Record(attrs.evolve(record.mailbox, epoch=epoch))
+        return Record(replace(record.mailbox, epoch=epoch))
 
     def commit(self, user: str, plan: PlannedWrite) -> Command:
         """Return the command that writes *plan* if the stored record is unchanged."""

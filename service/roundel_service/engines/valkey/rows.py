@@ -20,8 +20,8 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Final
 
-import attrs
 import msgspec
+from msgspec.structs import replace
 
 from ...domain.change_log import ChangeLog
 from ...domain.items import Item, next_expiry, total_size
@@ -145,7 +145,7 @@ def _merge(
         if name not in forgotten and name not in written.mailbox.results
     }
     results |= written.mailbox.results
-    mailbox = attrs.evolve(
+    mailbox = replace(
         written.mailbox,
         items=items,
         results=results,

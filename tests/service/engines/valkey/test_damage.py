@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-import attrs
+import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -138,7 +138,7 @@ async def test_damaged_mailbox(name, store):
 
 async def test_operation_that_cannot_be_stored(store):
     """An operation that cannot be encoded fails for its user alone."""
-    unfit = attrs.evolve(note("1"), title="\ud800")
+    unfit = msgspec.structs.replace(note("1"), title="\ud800")
     async with run_engine(store.url) as engine:
         for work in ([unfit], [DeleteUser("new"), unfit]):
             pairs = [(USER, operation) for operation in work]
