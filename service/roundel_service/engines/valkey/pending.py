@@ -135,6 +135,8 @@ class MailboxTransaction:
     *cached* may be out of date. *stored* is the record that the plan is based on; it
     *is_fresh* if this transaction loaded it. With *is_complete* the record is loaded
     with its changes. *is_doubtful* means that the planned write may have been applied.
+    *is_alone* means that a command with the writes of several users has failed, so that
+    this one gets a command of its own.
     """
 
     user: str
@@ -145,6 +147,7 @@ class MailboxTransaction:
     plan: PlannedWrite | None = None
     is_fresh: bool = False
     is_doubtful: bool = False
+    is_alone: bool = False
     is_resolved: bool = False
     has_failed: bool = False
 

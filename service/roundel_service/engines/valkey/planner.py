@@ -230,23 +230,37 @@ class WritePlanner:
         epoch = first_epoch(stored.timeline, state)
         return Record(replace(record.mailbox, epoch=epoch))
 
-    def commit(self, user: str, plan: PlannedWrite) -> Command:
-        """Return the command that writes *plan* if the stored record is unchanged."""
-        keys, shard = self.keys, self.keys.shard(user)
-        tags = [*plan.added_tags, *plan.removed_tags]
-        names = [keys.data_id(shard), keys.user(user)]
-        names += [keys.log(shard), keys.users(shard)]
-        names += [keys.tag(shard, tag) for tag in tags]
+    def commit(self, writes: Sequence[tuple[str, PlannedWrite]]) -> Command:
+        """Return the command that applies *writes*, by user, of one shard.
+
+        Each takes effect if its stored record is unchanged.
+        """
+        keys, shard = self.keys, self.keys.shard(writes[0][0])
+        names = [keys.data_id(shard), keys.log(shard), keys.users(shard)]
+        headers: list[tuple[object, ...]] = []
+        contents: list[bytes] = []
+        for user, plan in writes:
+            names.append(keys.user(user))
+            tags = (*plan.added_tags, *plan.removed_tags)
+            names += [keys.tag(shard, tag) for tag in tags]
+            headers.append(self._header(user, plan))
+            contents += (plan.before.revision, plan.packed)
+        # The client library takes long for each argument.
+        return COMMIT.call(names, [_pack(headers), b"".join(contents)])
+
+    def _header(self, user: str, plan: PlannedWrite) -> tuple[object, ...]:
         # The store's MessagePack library decodes no binary type, so these are text.
-        header = (
-            plan.before.timeline.decode(),
+        return (
             user,
             plan.id.decode(),
+            plan.before.timeline.decode(),
+            len(plan.before.revision),
+            len(plan.packed),
             round(self.user_ttl + DAY),
-            len(plan.added_tags),
             plan.index_all,
+            len(plan.added_tags),
+            len(plan.removed_tags),
         )
-        return COMMIT.call(names, [_pack(header), plan.packed, plan.before.revision])
 
 
 def _decode(stored: Mapping[bytes, bytes]) -> tuple[Record, float]:

@@ -15,14 +15,16 @@ A lost reply leaves the write in doubt. The plan is then kept as it is, the reco
 loaded again, and `recovery` finds out whether the write was applied. Only if that
 remains unknown, or after `RETRY_TIMEOUT`, the operations fail.
 
-Each step sends the commands of a whole batch in one pipeline. Without conflicts a write
+Each step sends the commands of a whole batch in one pipeline, and the writes of a shard
+in one command. If a store refuses that command, each of its writes is tried alone,
+because the refusal may be about one of them. Without conflicts a write
 with a cached record takes one round trip and a read takes one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 import attrs
 import trio
@@ -43,6 +45,8 @@ from .store import RETRY_TIMEOUT, Store, failure_of
 
 MAX_ROUNDS: Final = 50
 """Maximum number of rounds. Each conflict takes one more."""
+
+_Planned: TypeAlias = tuple[MailboxTransaction, PlannedWrite, StoredRecord]
 
 _YIELD_AFTER: Final = 32
 _RETRY_DELAY: Final = 0.05
@@ -134,28 +138,55 @@ class OptimisticTransactions:
     async def _commit(
         self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
-        failure, planned = None, _planned(transactions)
-        commands = [self._planner.commit(each.user, plan) for each, plan, _ in planned]
+        failure, groups = None, self._commit_groups(_planned(transactions))
+        commands = [
+            self._planner.commit([(each.user, plan) for each, plan, _ in group])
+            for group in groups
+        ]
         replies = await self._store.run(commands)
-        for (transaction, plan, _), reply in zip(planned, replies, strict=True):
-            match reply:
-                case bytes():
-                    self._finish(transaction, plan.after, plan)
-                case [bytes(timeline), list(flat), *kind]:
-                    stored = self._planner.decode(transaction, timeline, flat, kind)
-                    transaction.set_stored(stored)
-                    if stored.write_id == plan.id:
-                        # The command was sent twice; the first reply was lost.
-                        self._finish(transaction, stored, plan)
-                    elif not transaction.is_doubtful:
-                        self._discard_plan(transaction, plan)
-                case StoreRefused(is_lasting=True) if not transaction.is_doubtful:
-                    self._refuse(transaction, plan, reply)
-                case _:
-                    failure = failure_of(reply)
-                    transaction.is_doubtful = True
-                    transaction.reload(plan.before)
+        for group, reply in zip(groups, replies, strict=True):
+            results: list[object] = [reply] * len(group)
+            if isinstance(reply, list) and len(reply) == len(group):
+                results = reply
+            for (transaction, plan, _), result in zip(group, results, strict=True):
+                # A refusal may be about one of the writes: try each alone.
+                transaction.is_alone = isinstance(result, StoreRefused)
+                if transaction.is_alone and len(group) > 1 and _is_lasting(result):
+                    continue
+                failure = self._on_reply(transaction, plan, result) or failure
         return failure
+
+    def _commit_groups(self, planned: Sequence[_Planned]) -> list[list[_Planned]]:
+        """Return the writes of each command: all of a shard, or one that is alone."""
+        groups: dict[object, list[_Planned]] = {}
+        shard = self._planner.keys.shard
+        for each in planned:
+            user, is_alone = each[0].user, each[0].is_alone
+            groups.setdefault(user if is_alone else shard(user), []).append(each)
+        return list(groups.values())
+
+    def _on_reply(
+        self, transaction: MailboxTransaction, plan: PlannedWrite, reply: object
+    ) -> EngineUnavailable | None:
+        """Finish a transaction by the *reply* to its write; return a failure."""
+        match reply:
+            case bytes():
+                self._finish(transaction, plan.after, plan)
+            case [bytes(timeline), list(flat), *kind]:
+                stored = self._planner.decode(transaction, timeline, flat, kind)
+                transaction.set_stored(stored)
+                if stored.write_id == plan.id:
+                    # The command was sent twice; the first reply was lost.
+                    self._finish(transaction, stored, plan)
+                elif not transaction.is_doubtful:
+                    self._discard_plan(transaction, plan)
+            case StoreRefused(is_lasting=True) if not transaction.is_doubtful:
+                self._refuse(transaction, plan, reply)
+            case _:
+                transaction.is_doubtful = True
+                transaction.reload(plan.before)
+                return failure_of(reply)
+        return None
 
     async def _recover(
         self, transactions: Sequence[MailboxTransaction]
@@ -219,14 +250,16 @@ class OptimisticTransactions:
         transaction.fail(error)
 
 
-def _planned(
-    transactions: Sequence[MailboxTransaction],
-) -> list[tuple[MailboxTransaction, PlannedWrite, StoredRecord]]:
+def _planned(transactions: Sequence[MailboxTransaction]) -> list[_Planned]:
     return [
         (each, each.plan, each.stored)
         for each in transactions
         if each.plan is not None and each.stored is not None and not each.is_resolved
     ]
+
+
+def _is_lasting(reply: object) -> bool:
+    return isinstance(reply, StoreRefused) and reply.is_lasting
 
 
 async def _yield_sometimes(number: int) -> None:

@@ -228,6 +228,21 @@ async def test_log_updates_other_nodes_without_a_load(store):
         assert loads == commands(store, "hgetall")
 
 
+async def test_one_command_for_many_users(store, nursery):
+    """The writes of one call to users of the same shard are one command."""
+    engine = ValkeyEngine(store.url)
+    await nursery.start(engine.run)
+    shard = Keys("roundel").shard
+    users = [name for n in range(9_000) if shard(name := f"user-{n}") == 7][:100]
+    await engine.apply([(user, notification("1")) for user in users])
+    evaluations = commands(store, "evalsha")
+    results = await engine.apply([(user, notification("2")) for user in users])
+
+    assert [2] * 100 == [result.badge.unread for result in results]
+    # The others compare the timelines of 64 shards, once a second.
+    assert commands(store, "evalsha") - evaluations <= 65
+
+
 def commands(store, name: str) -> int:
     """Return how many commands of this name the store has executed."""
     stats = store.info("commandstats", f"cmdstat_{name}")

@@ -163,6 +163,23 @@ async def test_writes_fail_at_once(code, refuse, store, nursery):
     assert ["1", "2"] == list(result.mailbox.items)
 
 
+async def test_refusal_of_one_of_several_writes(store, nursery):
+    """A full store refuses a new item, and accepts a removal in the same call."""
+    engine = await start(nursery, store, Clock(START))
+    bob = next(f"bob-{n}" for n in range(9_999) if KEYS.shard(f"bob-{n}") == SHARD)
+    await engine.apply([("alice", note("1")), (bob, note("1"))])
+    with ExitStack() as undo:
+        is_full(store, undo)
+        work = [("alice", note("2")), (bob, Retract(source="s"))]
+        with trio.fail_after(1.5):
+            refused, removed = await engine.apply(work)
+
+        assert isinstance(refused, EngineUnavailable)
+        assert 0 == removed.badge.unread
+        assert ["1"] == (await read(engine, "alice"))[2]
+        assert [] == (await read(engine, bob))[2]
+
+
 async def test_new_store(refuse, store, nursery):
     """A node starts at a store that never accepted a write, and reads nothing."""
     begin, end = refuse

@@ -3,5 +3,6 @@
 -- ARGV: a new data id, the cached revision or an empty one.
 
 identify_data(ARGV[1])
+local revision, is_hash = revision_of(KEYS[2])
 if ARGV[2] ~= '' and revision == ARGV[2] then return {timeline} end
-return stored()
+return stored(KEYS[2], is_hash)
