@@ -13,26 +13,26 @@ its range if another log has appended before, or if the unused head of the list 
 longer than a quarter of the limit. So `extend()` is O(1) amortized, and the list holds
 at most 1.25 times the limit.
 
-A log that was read from a store contains serialized changes. Each is decoded on first
-access, in place, because most stored changes are never read.
+A log that was read from a store contains changes in the form of the store. Each is
+decoded on first access, in place, because most stored changes are never read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias, final, overload
+from typing import Any, TypeAlias, final, overload
 
 from .changes import Change
 
-SerializedChange: TypeAlias = str
-"""A change in the form of the store."""
+SerializedChange: TypeAlias = Any
+"""A change in the form of the store: any object that is no `Change`."""
 
 
 @final
 class ChangeLog(Sequence[Change]):
     """The latest changes, oldest first, with consecutive versions.
 
-    *decode* turns a serialized change into a `Change`.
+    *decode* turns a change in the form of the store into a `Change`.
     """
 
     __slots__ = ("_decode", "_shared", "_start", "_stop")
@@ -102,7 +102,7 @@ class ChangeLog(Sequence[Change]):
 
     def _at(self, index: int) -> Change:
         change = self._shared[index]
-        if isinstance(change, SerializedChange):
+        if not isinstance(change, Change):
             assert self._decode is not None, "serialized changes need decode"
             change = self._shared[index] = self._decode(change)
         return change

@@ -11,7 +11,7 @@ from ..domain.mailbox import Mailbox
 from ..domain.operations import DeleteUser, Disconnect, Operation
 from ..lru_map import LruMap
 from .base import MailboxDamaged
-from .deserialization import describe
+from .codec.errors import describe
 
 DAMAGED: Final = (
     "the stored mailbox is damaged: restore a backup, or delete it "

@@ -10,10 +10,9 @@ raises, for example `RecursionError` or `MemoryError`, is damage of one record.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import Final, TypeVar, final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -32,18 +31,17 @@ from ..domain.json_depth import is_deeper
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.record import Record
 from ..domain.revocation import Revocation
-from .row_types import (
+from .codec.errors import RecordDecodeError, describe
+from .codec.rows import (
     AddedRow,
-    ChangeRow,
     Counts,
     FlaggedRow,
-    ItemRow,
-    MailboxRow,
     RemovedRow,
     ResultRow,
     StepRow,
     UpdatedRow,
 )
+from .row_types import ChangeRow, MailboxRow, OldItemRow
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
 ITEM_FIELDS: Final = tuple(name for name in Item.__struct_fields__ if name not in FLAGS)
@@ -61,11 +59,6 @@ MAX_ROW: Final = 1 << 22
 _T = TypeVar("_T")
 
 
-@final
-class RecordDecodeError(ValueError):
-    """A stored record is damaged; the message contains no part of its content."""
-
-
 def _checked(name: str, decode: Callable[[str], _T]) -> Callable[[str], _T]:
     """Return *decode* with its errors translated to `RecordDecodeError`."""
 
@@ -81,17 +74,9 @@ def _checked(name: str, decode: Callable[[str], _T]) -> Callable[[str], _T]:
 
 
 _mailbox_row = _checked("mailbox", msgspec.json.Decoder(MailboxRow).decode)
-_item_row = _checked("item", msgspec.json.Decoder(ItemRow).decode)
+_item_row = _checked("item", msgspec.json.Decoder(OldItemRow).decode)
 _result_row = _checked("result", msgspec.json.Decoder(ResultRow).decode)
 _change_row = _checked("change", msgspec.json.Decoder(ChangeRow).decode)
-
-
-def describe(error: BaseException) -> str:
-    """Return what is wrong with a stored value, without any of its content."""
-    message = str(error)
-    # Other messages may quote the value.
-    is_safe = isinstance(error, RecordDecodeError) or re.match("Expected|JSON", message)
-    return message if is_safe else type(error).__name__
 
 
 def decode_record(
@@ -196,7 +181,7 @@ def _check_depth(row: str, values: object) -> None:
         raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
 
 
-def _item_from_row(values: ItemRow, flags: int) -> Item:
+def _item_from_row(values: OldItemRow, flags: int) -> Item:
     fields = msgspec.structs.asdict(values)
     if flags:
         fields |= {name: bool(flags & bit) for name, bit in FLAGS.items()}

@@ -1,4 +1,4 @@
-"""The types of stored rows: JSON lists with fields by position, and their bounds."""
+"""The types of the rows of earlier versions: JSON lists, with their bounds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from typing import Annotated, Any, TypeAlias, final
 
 from msgspec import Meta, Struct
 
-from ..domain.changes import RemovalReason
+from .codec.rows import Counts, StepRow
 
 _Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 _Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**60)]
-_FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
 _By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
-Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
 _Text: TypeAlias = str | None
 
 
@@ -36,7 +34,7 @@ class MailboxRow(_Row):
 
 
 @final
-class ItemRow(_Row):
+class OldItemRow(_Row):
     """An item without its flags."""
 
     id: str
@@ -56,53 +54,6 @@ class ItemRow(_Row):
     updated_at: float | None = None
 
 
-@final
-class ResultRow(_Row):
-    """The result of an operation id."""
-
-    epoch: _Epoch
-    v: _Version
-    more: bool
-    by: Counts
-    time: float
-    item: _Text
-    # Rows of earlier versions have none.
-    digest: str = ""
-
-
-@final
-class AddedRow(_Row, tag="add"):
-    """An item appeared."""
-
-    id: str
-    category: str
-    seq: _Version
-
-
-@final
-class UpdatedRow(_Row, tag="update"):
-    """The content of items was changed."""
-
-    ids: dict[str, str]
-
-
-@final
-class FlaggedRow(_Row, tag="set"):
-    """Flags of items were set or cleared."""
-
-    ids: dict[str, str]
-    flags: dict[_FlagName, bool]
-
-
-@final
-class RemovedRow(_Row, tag="remove"):
-    """Items were removed."""
-
-    ids: dict[str, str]
-    reason: RemovalReason
-
-
-StepRow: TypeAlias = AddedRow | UpdatedRow | FlaggedRow | RemovedRow
 ChangeRow: TypeAlias = tuple[
     _Epoch, _Version, bool, Counts, str, _By, float, _Text, tuple[StepRow, ...]
 ]

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, final
 
 import msgspec
 
-from ..deserialization import RecordDecodeError, describe
+from ..codec.errors import RecordDecodeError, describe
 from . import schema
 from .connection import (
     Durability,

@@ -20,8 +20,8 @@ from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
 from ..base import MailboxDamaged
 from ..cache import record_weight
+from ..codec.errors import RecordDecodeError
 from ..damage import DamageLog
-from ..deserialization import RecordDecodeError
 from .database import Database
 from .group_commit import StoredRecord
 from .rows import decode_stored, salvage

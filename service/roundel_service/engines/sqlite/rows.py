@@ -14,13 +14,8 @@ from ...domain.change_log import ChangeLog
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from ..base import EngineUnavailable
-from ..deserialization import (
-    RecordDecodeError,
-    check_record,
-    decode_mailbox,
-    decode_record,
-    describe,
-)
+from ..codec.errors import RecordDecodeError, describe
+from ..deserialization import check_record, decode_mailbox, decode_record
 from ..serialization import (
     change_row,
     diff,

@@ -31,7 +31,7 @@ import trio
 
 from ...domain.record import Record
 from ..base import EngineUnavailable
-from ..deserialization import describe
+from ..codec.errors import describe
 from .connection import describe_error, is_damage
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord

@@ -17,8 +17,9 @@ from ...domain.operations import DeleteUser, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from .. import serialization
 from ..base import MailboxDamaged
+from ..codec.errors import RecordDecodeError
 from ..damage import DamageLog, needs_no_content
-from ..deserialization import RecordDecodeError, decode_mailbox
+from ..deserialization import decode_mailbox
 from ..epochs import first_epoch
 from ..serialization import RecordDiff
 from . import rows

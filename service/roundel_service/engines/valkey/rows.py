@@ -27,7 +27,8 @@ from ...domain.change_log import ChangeLog
 from ...domain.items import Item, next_expiry, total_size
 from ...domain.record import Record
 from .. import serialization
-from ..deserialization import RecordDecodeError, check_record, decode_record
+from ..codec.errors import RecordDecodeError
+from ..deserialization import check_record, decode_record
 from ..serialization import RecordDiff
 
 _FIXED: Final = frozenset(("h", "w", "x"))

@@ -1,0 +1,232 @@
+"""Decodes snapshots and entries, and finds out whether they are damaged.
+
+Everything is decoded with its exact type when a record is loaded. Damage must not be
+found later, by a task that serves many users. Only the changes in a snapshot become
+`Change` objects on first access, because most of them are never read.
+
+`RecordDecodeError` is the only exception: whatever a decoder raises, for example
+`RecursionError` or `MemoryError`, is damage of one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from operator import itemgetter
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from ...domain.change_log import ChangeLog
+from ...domain.changes import Added, Change, Flagged, Removed, Step, Updated
+from ...domain.items import Item
+from ...domain.json_depth import is_deeper
+from ...domain.log_entry import LogEntry, MappingDelta
+from ...domain.mailbox import IdempotentResult, Mailbox
+from ...domain.record import Record
+from ...domain.replay import replay
+from . import rows
+from .errors import RecordDecodeError, describe
+from .fields import HEAD, MAPPINGS, VALUES, stored_badge, stored_results
+
+MAX_DEPTH: Final = 400
+"""Nesting depth that is encoded and decoded safely at any depth of the stack.
+
+`msgspec` counts its levels as Python does, which allows 1,000 together.
+"""
+
+MAX_ROW: Final = 1 << 24
+"""Maximum length of an entry or of a part of a snapshot, in bytes."""
+
+
+_T = TypeVar("_T")
+
+
+def _checked(name: str, decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
+    """Return *decode* with its errors translated to `RecordDecodeError`."""
+
+    def decode_row(row: bytes) -> _T:
+        if len(row) > MAX_ROW:
+            raise RecordDecodeError(f"{name}: longer than {MAX_ROW} bytes")
+        try:
+            return decode(row)
+        except Exception as error:
+            raise RecordDecodeError(f"{name}: {describe(error)}") from None
+
+    return decode_row
+
+
+_head = _checked("head", msgspec.json.Decoder(rows.HeadRow).decode)
+_items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]).decode)
+_results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]).decode)
+_changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]).decode)
+_entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow).decode)
+
+
+def decode_stored(
+    snapshot: bytes, entries: Iterable[bytes], *, change_log_size: int
+) -> Record:
+    """Return the record of a *snapshot* and all *entries* after it, in any order.
+
+    Raises `RecordDecodeError`, also if the parts disagree.
+    """
+    try:
+        record = _snapshot(snapshot, change_log_size)
+        decoded = [decode_entry(row, record.mailbox.epoch) for row in entries]
+        if decoded:
+            record = _replay(record, decoded, change_log_size)
+        check_record(record)
+    except Exception as error:
+        raise RecordDecodeError(describe(error)) from None
+    return record
+
+
+def decode_entry(row: bytes, epoch: str) -> tuple[int, LogEntry]:
+    """Return the number of an entry, and the entry of a mailbox in this *epoch*.
+
+    Raises `RecordDecodeError`.
+    """
+    entry = _entry(row)
+    mappings: dict[str, MappingDelta] = {}
+    for name, (_, from_row) in MAPPINGS.items():
+        put, drop = getattr(entry, name), entry.drop.get(name, ())
+        if put or drop:
+            values = cast("dict[str, object]", from_row(put))
+            mappings[name] = MappingDelta(values, drop)
+    if not entry.drop.keys() <= mappings.keys():
+        raise RecordDecodeError("entry: drops keys of an unknown field")
+    values = {
+        name: from_row(value)
+        for name, (_, from_row) in VALUES.items()
+        if (value := getattr(entry, name)) is not UNSET
+    }
+    decoded = LogEntry(
+        changes=tuple(_change(epoch, each) for each in entry.changes),
+        items=tuple(_item(each) for each in entry.items),
+        values=values,
+        mappings=mappings,
+    )
+    return entry.number, decoded
+
+
+def decode_head(snapshot: bytes, entries: Iterable[bytes]) -> Mailbox:
+    """Return the readable part of a damaged mailbox, without its content.
+
+    It has the times at which the user's streams and tokens were ended. It has no epoch
+    if the head itself cannot be read.
+    """
+    try:
+        mailbox = _mailbox(_head(snapshot.partition(b"\n")[0]), {}, {})
+    except Exception:
+        return Mailbox(epoch="")
+    for row in entries:
+        try:
+            _, entry = decode_entry(row, mailbox.epoch)
+        except RecordDecodeError:
+            continue
+        times = {name: entry.values[name] for name in _TIMES if name in entry.values}
+        mailbox = replace(mailbox, **cast("dict[str, Any]", times))
+    return mailbox
+
+
+def check_record(record: Record) -> None:
+    """Raise `RecordDecodeError` unless the parts of a whole *record* agree."""
+    mailbox, changes = record.mailbox, record.changes
+    if any(item.seq > mailbox.v for item in mailbox.items.values()):
+        raise RecordDecodeError("an item is newer than the mailbox")
+    if changes and changes.newest.badge != mailbox.badge:
+        raise RecordDecodeError("the items and the newest change have other counts")
+
+
+def _replay(
+    record: Record, entries: list[tuple[int, LogEntry]], change_log_size: int
+) -> Record:
+    entries.sort(key=itemgetter(0))
+    if [number for number, _ in entries] != list(range(1, len(entries) + 1)):
+        raise RecordDecodeError("the entries are not all that follow the snapshot")
+    log = (entry for _, entry in entries)
+    return replay(record, log, change_log_size=change_log_size)
+
+
+def _snapshot(snapshot: bytes, change_log_size: int) -> Record:
+    head, items, results, changes = snapshot.split(b"\n")
+    held = [_item(row) for row in _items(items)]
+    by_id = {item.id: item for item in held}
+    if len(by_id) < len(held):
+        raise RecordDecodeError("items with the same id")
+    row = _head(head)
+    log = _changes(changes)
+    if log and [each.v for each in log] != [*range(row.v - len(log) + 1, row.v + 1)]:
+        raise RecordDecodeError("the changes do not lead to the version of the mailbox")
+    mailbox = _mailbox(row, by_id, stored_results(_results(results)))
+    latest = log[-change_log_size:] if change_log_size else []
+    return Record(mailbox, ChangeLog(latest, partial(_change, row.epoch)))
+
+
+def _mailbox(
+    row: rows.HeadRow,
+    items: Mapping[str, Item],
+    results: Mapping[str, IdempotentResult],
+) -> Mailbox:
+    fields: dict[str, Any] = {
+        name: from_row(getattr(row, name)) for name, (_, from_row) in HEAD.items()
+    }
+    return Mailbox(epoch=row.epoch, v=row.v, items=items, results=results, **fields)
+
+
+def _item(row: rows.ItemRow) -> Item:
+    content = row.content
+    _check_depth(content.data)
+    return Item(
+        id=row.id,
+        seq=row.seq,
+        category=row.category,
+        title=content.title,
+        body=content.body,
+        url=content.url,
+        icon=content.icon,
+        key=row.key,
+        source=row.source,
+        data=content.data,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        size=row.size,
+        updated_at=row.updated_at,
+        seen=bool(row.flags & 1),
+        read=bool(row.flags & 2),
+        archived=bool(row.flags & 4),
+    )
+
+
+def _check_depth(data: object) -> None:
+    if isinstance(data, (list, dict)) and is_deeper(data, MAX_DEPTH):
+        raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
+
+
+def _change(epoch: str, row: rows.ChangeRow) -> Change:
+    return Change(
+        v=row.v,
+        steps=tuple(map(_step, row.steps)),
+        badge=stored_badge(epoch, row.v, row.more, row.by),
+        operation=row.operation,
+        by=row.caller,
+        time=row.time,
+        op_id=row.op_id,
+    )
+
+
+def _step(row: rows.StepRow) -> Step:
+    match row:
+        case rows.AddedRow(id=item, category=category, seq=seq):
+            return Added(item, category, seq)
+        case rows.UpdatedRow(ids=ids):
+            return Updated(ids)
+        case rows.FlaggedRow(ids=ids, flags=flags):
+            return Flagged(ids, flags)
+        case rows.RemovedRow(ids=ids, reason=reason):
+            return Removed(ids, reason)
+
+
+_TIMES: Final = ("disconnected_at", "revocation")

@@ -1,0 +1,25 @@
+"""When a store writes a snapshot instead of an entry."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIN_ENTRIES: Final = 16
+"""Entries after which a small mailbox gets a snapshot."""
+
+MAX_ENTRIES: Final = 128
+"""Entries after which a large mailbox gets a snapshot."""
+
+MAX_SNAPSHOT_CHANGES: Final = 64
+"""Maximum number of changes in a snapshot.
+
+A client that was away for longer than they reach gets the whole state instead.
+"""
+
+
+def is_snapshot_due(entries: int, items: int) -> bool:
+    """Return whether *entries* after a snapshot are many for a mailbox of *items*.
+
+    A snapshot costs O(items), so one in as many entries costs O(1) for each.
+    """
+    return entries >= max(MIN_ENTRIES, min(MAX_ENTRIES, items))

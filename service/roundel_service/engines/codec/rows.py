@@ -1,0 +1,160 @@
+"""The types of the stored JSON, with their bounds.
+
+To add a field of the mailbox: add it with a default to `HeadRow`, and as an optional
+field to `EntryRow`; then convert it in `encoding` and `decoding`. A row without it is
+read as before.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeAlias, final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ...domain.changes import RemovalReason
+
+FORMAT_VERSION: Final = 3
+"""Version of the stored form. An engine converts or rejects another version.
+
+Versions 1 and 2 had a row for each item, change and result.
+"""
+
+_Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
+Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
+_Count = Annotated[int, Meta(ge=0, le=2**60)]
+_Flags = Annotated[int, Meta(ge=0, le=7)]
+_FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
+_By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
+Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
+RevocationRow: TypeAlias = tuple[float, float]
+_Text: TypeAlias = str | None
+
+
+class _Row(Struct, array_like=True, forbid_unknown_fields=True):
+    """A list with fields by position."""
+
+
+class _Object(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An object with fields by name; those with their default are left out."""
+
+
+@final
+class ContentRow(_Object):
+    """The text of an item."""
+
+    title: str
+    body: _Text = None
+    url: _Text = None
+    icon: _Text = None
+    data: Any = None
+
+
+@final
+class ItemRow(_Row):
+    """An item; *flags* are 1 for seen, 2 for read and 4 for archived."""
+
+    id: str
+    seq: Version
+    category: str
+    content: ContentRow
+    key: _Text
+    source: _Text
+    created_at: float
+    expires_at: float | None
+    size: _Count
+    updated_at: float | None
+    flags: _Flags
+
+
+@final
+class ResultRow(_Row):
+    """The result of an operation id."""
+
+    epoch: _Epoch
+    v: Version
+    more: bool
+    by: Counts
+    time: float
+    item: _Text
+    # Results of earlier versions have none.
+    digest: str = ""
+
+
+@final
+class AddedRow(_Row, tag="add"):
+    """An item appeared."""
+
+    id: str
+    category: str
+    seq: Version
+
+
+@final
+class UpdatedRow(_Row, tag="update"):
+    """The content of items was changed."""
+
+    ids: dict[str, str]
+
+
+@final
+class FlaggedRow(_Row, tag="set"):
+    """Flags of items were set or cleared."""
+
+    ids: dict[str, str]
+    flags: dict[_FlagName, bool]
+
+
+@final
+class RemovedRow(_Row, tag="remove"):
+    """Items were removed."""
+
+    ids: dict[str, str]
+    reason: RemovalReason
+
+
+StepRow: TypeAlias = AddedRow | UpdatedRow | FlaggedRow | RemovedRow
+
+
+@final
+class ChangeRow(_Row):
+    """A change in the epoch of its mailbox."""
+
+    v: Version
+    more: bool
+    by: Counts
+    operation: str
+    caller: _By
+    time: float
+    op_id: _Text
+    steps: tuple[StepRow, ...]
+
+
+@final
+class HeadRow(_Object):
+    """The mailbox, without its items, results and changes."""
+
+    epoch: _Epoch
+    v: Version
+    more: bool = False
+    disconnected_at: float = 0.0
+    revocation: RevocationRow = (0.0, 0.0)
+    gauges: Counts = {}
+
+
+@final
+class EntryRow(_Object):
+    """An entry: its *number* after the snapshot, from 1, and what changed.
+
+    A field that is left out did not change. *drop* has the keys that were removed from
+    mappings, by the name of the field.
+    """
+
+    number: Version
+    changes: tuple[ChangeRow, ...] = ()
+    items: tuple[ItemRow, ...] = ()
+    results: dict[str, ResultRow] = {}
+    gauges: Counts = {}
+    drop: dict[str, tuple[str, ...]] = {}
+    more: bool | UnsetType = UNSET
+    disconnected_at: float | UnsetType = UNSET
+    revocation: RevocationRow | UnsetType = UNSET
