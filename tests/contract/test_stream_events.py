@@ -8,6 +8,7 @@ import re
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from support.service import (
     body,
@@ -277,7 +278,7 @@ async def test_pending_badges_are_coalesced(autojump_clock, world):
 
 
 def _notify(title: str) -> Notify:
-    return Notify(id=f"item-{title}", category="default", title=title)
+    return Notify(id=f"item-{title}", category="default", content=encode_content(title))
 
 
 # snapshot

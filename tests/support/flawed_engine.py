@@ -11,10 +11,12 @@ from hashlib import blake2b
 from typing import final
 
 import attrs
+import msgspec
 import trio
 from msgspec.structs import replace
 
 from roundel_service.domain.change_log import ChangeLog
+from roundel_service.domain.content import decode_content
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
@@ -190,8 +192,9 @@ class FlawedEngine:
         if self._flaw is Flaw.KEEPS_EPOCH and isinstance(operation, StartNewEpoch):
             operation = Disconnect()
         if self._flaw is Flaw.TRUNCATES_TEXT and isinstance(operation, Notify):
-            title = operation.title.partition("\0")[0]
-            operation = replace(operation, title=title)
+            content = decode_content(operation.content)
+            short = replace(content, title=content.title.partition("\0")[0])
+            operation = replace(operation, content=msgspec.json.encode(short))
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
         try:

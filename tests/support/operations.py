@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from msgspec import json
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
@@ -71,7 +72,7 @@ OTHERS = st.one_of(
     st.builds(Retract, category=st.sampled_from("ab"), key=st.sampled_from("kl")),
     st.builds(
         lambda source, body: Update(
-            which=Retract(source=source), content={"body": body}
+            which=Retract(source=source), content=json.encode({"body": body})
         ),
         st.sampled_from("st"),
         _texts(),

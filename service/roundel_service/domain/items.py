@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from math import inf
 from typing import final
@@ -18,21 +17,17 @@ MAX_ITEM_SIZE = 8_192
 class Item(Struct, frozen=True, gc=False, kw_only=True):
     """One notification; *seq* is the version at which it appeared.
 
-    *updated_at* is when its text was changed last, if it was. Times are seconds since
-    1970. *size* is the length of the item's JSON in bytes, for the limit of the
-    mailbox; clients do not receive it.
+    *content* is JSON, as `encode_content()` returns it. *updated_at* is when it was
+    changed last, if it was. Times are seconds since 1970. *size* is the length of the
+    item's JSON in bytes, for the limit of the mailbox; clients do not receive it.
     """
 
     id: str
     seq: int
     category: str
-    title: str
-    body: str | None
-    url: str | None
-    icon: str | None
+    content: bytes
     key: str | None
     source: str | None
-    data: object
     created_at: float
     expires_at: float | None
     size: int
@@ -45,12 +40,6 @@ class Item(Struct, frozen=True, gc=False, kw_only=True):
     def is_counted(self) -> bool:
         """Whether the badge counts the item."""
         return not (self.read or self.archived)
-
-
-def json_size(value: object) -> int:
-    """Return the length of *value* as JSON, in bytes."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode())
 
 
 def without_flags(item: Item) -> Item:

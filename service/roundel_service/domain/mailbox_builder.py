@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, assert_never, final
+from operator import attrgetter
+from typing import TypeAlias, assert_never, final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step, Updated
+from .content import merge_content
 from .items import (
     MAX_ITEM_SIZE,
     ExternalCount,
     Item,
     MailboxLimits,
-    json_size,
     next_expiry,
 )
 from .operations import (
@@ -28,6 +29,8 @@ from .operations import (
     Update,
     UserOps,
 )
+
+_told_fields = attrgetter("content", "source", "expires_at")
 
 
 class OperationRefused(Exception):  # noqa: N818, named after the condition
@@ -119,8 +122,14 @@ class MailboxBuilder(Struct, kw_only=True):
         self._remove(replaced, "replaced")
         if operation.quiet and held is not None:
             self.item_id = held.id
-            content, size = _content(operation), operation.size
-            if self._change(held, content, _end(operation, now), size, now):
+            changed = replace(
+                held,
+                content=operation.content,
+                source=operation.source,
+                expires_at=_end(operation, now),
+                size=operation.size,
+            )
+            if self._change(held, changed, now):
                 self.steps.append(Updated({held.id: held.category}))
             self._evict(limits)
             return
@@ -155,40 +164,32 @@ class MailboxBuilder(Struct, kw_only=True):
     def _update(self, update: Update, now: float, limits: MailboxLimits) -> None:
         ids = {}
         for item in list(filter(update.which.selects, self.items.values())):
-            grown = sum(
-                json_size(value) - json_size(getattr(item, name))
-                for name, value in update.content.items()
+            content = merge_content(item.content, update.content)
+            changed = replace(
+                item,
+                content=content,
+                expires_at=_end(update, now) if update.expires else item.expires_at,
+                size=item.size + len(content) - len(item.content),
             )
-            end = _end(update, now) if update.expires else item.expires_at
-            if self._change(item, update.content, end, item.size + grown, now):
+            if self._change(item, changed, now):
                 ids[item.id] = item.category
         if ids:
             self.steps.append(Updated(ids))
         self._evict(limits)
 
-    def _change(
-        self,
-        item: Item,
-        content: Mapping[str, Any],
-        expires_at: float | None,
-        size: int,
-        now: float,
-    ) -> bool:
-        """Change the content of *item* in place; return whether it differs."""
-        is_same = all(_is_same(getattr(item, name), content[name]) for name in content)
-        if is_same and expires_at == item.expires_at:
+    def _change(self, item: Item, changed: Item, now: float) -> bool:
+        """Put *changed* in the place of *item*; return whether it differs."""
+        if _told_fields(item) == _told_fields(changed):
             return False
-        if size > MAX_ITEM_SIZE:
+        if changed.size > MAX_ITEM_SIZE:
             raise ItemTooLarge(
-                f"the item {item.id!r} would take {size} bytes as JSON, "
+                f"the item {item.id!r} would take {changed.size} bytes as JSON, "
                 f"expected at most {MAX_ITEM_SIZE}"
             )
-        self.items[item.id] = replace(
-            item, **content, expires_at=expires_at, size=size, updated_at=now
-        )
-        self.size += size - item.size
-        if expires_at is not None:
-            self.expires_at = min(self.expires_at, expires_at)
+        self.items[item.id] = replace(changed, updated_at=now)
+        self.size += changed.size - item.size
+        if changed.expires_at is not None:
+            self.expires_at = min(self.expires_at, changed.expires_at)
         return True
 
     def _remove_ids(self, removals: Sequence[Remove]) -> None:
@@ -258,31 +259,17 @@ def _item(operation: Notify, seq: int, now: float) -> Item:
         id=operation.id,
         seq=seq,
         category=operation.category,
-        title=operation.title,
-        body=operation.body,
-        url=operation.url,
-        icon=operation.icon,
+        content=operation.content,
         key=operation.key,
         source=operation.source,
-        data=operation.data,
         created_at=now,
         expires_at=_end(operation, now),
         size=operation.size,
     )
 
 
-def _content(operation: Notify) -> dict[str, Any]:
-    names = ("title", "body", "url", "icon", "source", "data")
-    return {name: getattr(operation, name) for name in names}
-
-
 def _end(operation: Notify | Update, now: float) -> float | None:
     return None if operation.ttl is None else now + operation.ttl
-
-
-def _is_same(old: object, new: object) -> bool:
-    # In Python 1, 1.0 and True are equal, in JSON they are not.
-    return old == new and repr(old) == repr(new)
 
 
 def _is_expired(item: Item, now: float) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias, final
+from typing import ClassVar, TypeAlias, final
 
 from msgspec import Struct
 
@@ -17,9 +17,10 @@ from .items import Item
 class Notify(Struct, frozen=True, gc=False, kw_only=True):
     """Adds an item; it replaces the item with the same category and *key*.
 
-    It also replaces the item whose id is *replaces*. If it is *quiet*, an item with the
-    same category and key gets the new content in place, and stays as it is otherwise.
-    *ttl* is in seconds, *size* in bytes of JSON. A repeated *op_id* has no effect.
+    *content* is JSON, as `encode_content()` returns it. The new item also replaces the
+    item whose id is *replaces*. If it is *quiet*, an item with the same category and
+    key gets the new content in place, and stays as it is otherwise. *ttl* is in
+    seconds, *size* in bytes of JSON. A repeated *op_id* has no effect.
     """
 
     by: ClassVar[str] = "producer"
@@ -27,13 +28,9 @@ class Notify(Struct, frozen=True, gc=False, kw_only=True):
 
     id: str
     category: str
-    title: str
-    body: str | None = None
-    url: str | None = None
-    icon: str | None = None
+    content: bytes
     key: str | None = None
     source: str | None = None
-    data: object = None
     ttl: float | None = None
     quiet: bool = False
     replaces: str | None = None
@@ -117,15 +114,15 @@ class Retract(Struct, frozen=True, gc=False, kw_only=True):
 class Update(Struct, frozen=True, gc=False, kw_only=True):
     """Changes the items that *which* selects, in place.
 
-    *content* maps names of fields, such as ``"title"``, to new values. With *expires*
-    they expire *ttl* seconds from now, or never if it is `None`.
+    *content* is a JSON object with the new values of some fields, such as ``"title"``.
+    With *expires* they expire *ttl* seconds from now, or never if it is `None`.
     """
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "update"
 
     which: Retract
-    content: Mapping[str, Any]
+    content: bytes
     expires: bool = False
     ttl: float | None = None
 

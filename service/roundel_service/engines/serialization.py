@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import takewhile
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, final
 
 import attrs
@@ -29,11 +29,12 @@ import msgspec
 
 from ..domain.badge import Badge
 from ..domain.changes import Added, Change, Flagged, Removed, Step, Updated
+from ..domain.content import content_fields
 from ..domain.items import Item
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
 from ..domain.record import Record
-from .deserialization import ITEM_FIELDS
+from .deserialization import FLAGS, ITEM_FIELDS
 
 FORMAT_VERSION = 2
 """Version of the rows. An engine converts or rejects another version.
@@ -44,7 +45,10 @@ A field can be added at the end of a row with a default in `deserialization`. An
 version of the service reads such a row as damaged.
 """
 
-_item_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(*ITEM_FIELDS)
+_stored_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(
+    *(name for name in Item.__struct_fields__ if name not in FLAGS)
+)
+_row_fields: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*ITEM_FIELDS)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -82,7 +86,7 @@ def diff(before: Record | None, after: Record) -> RecordDiff:
             if was is not None:
                 removed.add(name)
         elif item is not was:
-            if was is None or _item_fields(was) != _item_fields(item):
+            if was is None or _stored_fields(was) != _stored_fields(item):
                 items[name] = item
             if (bits := flag_bits(item)) or was is not None:
                 flags[name] = bits
@@ -169,7 +173,8 @@ def mailbox_row(mailbox: Mailbox) -> str:
 
 def item_row(item: Item) -> str:
     """Return the row of an item, without its flags."""
-    return _row(*_item_fields(item))
+    fields = msgspec.structs.asdict(item) | content_fields(item.content)
+    return _row(*_row_fields(fields))
 
 
 def result_row(result: IdempotentResult) -> str:

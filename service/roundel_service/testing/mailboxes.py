@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import (
@@ -91,8 +92,20 @@ async def reads_without_effect(env: Environment) -> None:
 
 
 SETUP_OPERATIONS: tuple[Operation, ...] = (
-    Notify(id="a", category="c", title="a", key="k", source="s", op_id="o"),
-    Notify(id="b", category="d", title="b", body="b", url="/b", icon="i", ttl=9.5),
+    Notify(
+        id="a",
+        category="c",
+        content=encode_content("a"),
+        key="k",
+        source="s",
+        op_id="o",
+    ),
+    Notify(
+        id="b",
+        category="d",
+        content=encode_content("b", body="b", url="/b", icon="i"),
+        ttl=9.5,
+    ),
     SetGauge(category="g", count=3, source_version=5),
     read("a", op_id="1"),
 )
@@ -108,7 +121,9 @@ OPERATIONS: tuple[Operation, ...] = (
     SetGauge(category="g", count=9, source_version=5),
     SetGauge(category="g", count=3, source_version=6),
     SetGauge(category="g", count=0, source_version=7),
-    Notify(id="a2", category="c", title="another", key="k", source="t"),
+    Notify(
+        id="a2", category="c", content=encode_content("another"), key="k", source="t"
+    ),
     Disconnect(),
     Disconnect(revoke=True),
     Disconnect(revoke=True, issued_before=1_763_690_000.25),
@@ -179,13 +194,15 @@ async def values(env: Environment) -> None:
     new = Notify(
         id="",
         category="a.b_c-9",
-        title=text,
-        body=text,
-        url="https://example.org/?a=1&b=%20#c",
-        icon="",
+        content=encode_content(
+            text,
+            body=text,
+            url="https://example.org/?a=1&b=%20#c",
+            icon="",
+            data=data,
+        ),
         key="k" * 128,
         source=text,
-        data=data,
         ttl=86_400.1,
         size=12_345,
         op_id="o" * 128,
@@ -262,7 +279,7 @@ async def batches(env: Environment) -> None:
 
 async def expiry(env: Environment) -> None:
     """Expired items are removed before a read or a write, as one change."""
-    short = Notify(id="s", category="c", title="s", ttl=5.0)
+    short = Notify(id="s", category="c", content=encode_content("s"), ttl=5.0)
     start = env.clock.now
     async with env.node() as engine:
         users = ("reads", "writes", "waits")

@@ -9,6 +9,7 @@ from typing import Final, final
 
 import attrs
 
+from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import OperationRefused
 from ..domain.operations import (
@@ -53,7 +54,7 @@ READ: Final = {"read": True, "seen": True}
 
 def note(name: str, category: str = "c", *, op_id: str | None = None) -> Notify:
     """Return a notification."""
-    return Notify(id=name, category=category, title=name, op_id=op_id)
+    return Notify(id=name, category=category, content=encode_content(name), op_id=op_id)
 
 
 def read(*names: str, op_id: str) -> UserOps:
@@ -164,14 +165,20 @@ class OperationGenerator:
         return Notify(
             id=f"i{number}",
             category=self._category(),
-            title=draw.choice(("t", "", "ünï \U0001f514\n\x00'\"%")),
-            body=draw.choice((None, "b")),
+            content=self._content(),
             key=draw.choice((None, None, "k", "l")),
             source=draw.choice((None, "s", "t")),
-            data=draw.choice((None, {"a": [1, None, 0.1]}, [], "x")),
             ttl=draw.choice((None, None, None, 0.25, 1.0, 4.0)),
             size=draw.choice((0, 20, 70)),
             op_id=draw.choice((None, f"o{number}", "often")),
+        )
+
+    def _content(self) -> bytes:
+        draw = self._random
+        return encode_content(
+            draw.choice(("t", "", "ünï \U0001f514\n\x00'\"%")),
+            body=draw.choice((None, "b")),
+            data=draw.choice((None, {"a": [1, None, 0.1]}, [], "x")),
         )
 
     def _marks(self, number: int) -> tuple[Mark, ...]:

@@ -129,7 +129,9 @@ HELD = reduced(EMPTY, note("1", source="s", ttl=5.0), note("2", key="k"))
         pytest.param(ops({"remove": ["1"]}), True, id="remove"),
         pytest.param(Expire(), True, id="expire"),
         pytest.param(
-            Update(which=Retract(source="s"), content={"body": "b"}), True, id="update"
+            Update(which=Retract(source="s"), content=b'{"body":"b"}'),
+            True,
+            id="update",
         ),
         pytest.param(note("3", "c", key="k", quiet=True), True, id="quiet"),
     ],
@@ -185,7 +187,7 @@ NEXT = reduced(HELD, note("3"))
         pytest.param(
             entry(
                 reduced(EMPTY, note("8"), note("9", source="s")),
-                Update(which=Retract(source="s"), content={"body": "b"}),
+                Update(which=Retract(source="s"), content=b'{"body":"b"}'),
             ),
             "not held",
             id="updates another item",

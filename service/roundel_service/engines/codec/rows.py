@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, TypeAlias, final
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ...domain.changes import RemovalReason
 
@@ -39,24 +39,27 @@ class _Object(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 @final
-class ContentRow(_Object):
-    """The text of an item."""
+class ContentRow(Struct, forbid_unknown_fields=True):
+    """The content of an item: all of its fields."""
 
     title: str
-    body: _Text = None
-    url: _Text = None
-    icon: _Text = None
-    data: Any = None
+    body: _Text
+    url: _Text
+    icon: _Text
+    data: Any
 
 
 @final
 class ItemRow(_Row):
-    """An item; *flags* are 1 for seen, 2 for read and 4 for archived."""
+    """An item; *flags* are 1 for seen, 2 for read and 4 for archived.
+
+    *content* is the JSON of a `ContentRow`, which is copied and never made again.
+    """
 
     id: str
     seq: Version
     category: str
-    content: ContentRow
+    content: Raw
     key: _Text
     source: _Text
     created_at: float

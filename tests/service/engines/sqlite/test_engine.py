@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.operations import DeleteUser, Disconnect, Notify, Retract
 from roundel_service.domain.record import RecordLimits
@@ -283,7 +284,13 @@ async def test_no_stored_text_of_an_item_that_is_gone(path, way):
     """The text of an item that is gone is nowhere in the file."""
     text, now = "a text to be gone", [1_000.0]
     limits = RecordLimits(mailbox=MailboxLimits(items=2))
-    gone = Notify(id="1", category="c", title="t", body=text, source="s", ttl=60.0)
+    gone = Notify(
+        id="1",
+        category="c",
+        content=encode_content("t", body=text),
+        source="s",
+        ttl=60.0,
+    )
     async with running(path, limits=limits, clock=lambda: now[0]) as engine:
         await engine.apply([("alice", gone)])
         match way:

@@ -15,6 +15,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import (
     DeleteUser,
     Disconnect,
@@ -63,7 +64,14 @@ async def run_engine(url: str) -> AsyncIterator[ValkeyEngine]:
 
 
 def note(name: str) -> Notify:
-    return Notify(id=name, category="c", title="t", source="s", key="k", op_id=name)
+    return Notify(
+        id=name,
+        category="c",
+        content=encode_content("t"),
+        source="s",
+        key="k",
+        op_id=name,
+    )
 
 
 def fields(store: Server, kind: str) -> list[str]:
@@ -138,7 +146,7 @@ async def test_damaged_mailbox(name, store):
 
 async def test_operation_that_cannot_be_stored(store):
     """An operation that cannot be encoded fails for its user alone."""
-    unfit = msgspec.structs.replace(note("1"), title="\ud800")
+    unfit = msgspec.structs.replace(note("1"), key="\ud800")
     async with run_engine(store.url) as engine:
         for work in ([unfit], [DeleteUser("new"), unfit]):
             pairs = [(USER, operation) for operation in work]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.operations import DeleteUser, Notify, Retract
 from roundel_service.domain.record import RecordLimits
@@ -147,7 +148,7 @@ async def test_idle_mailbox_expires(store, nursery):
     now = [START]
     engine = ValkeyEngine(store.url, clock=lambda: now[0], user_ttl=DAY)
     await nursery.start(engine.run)
-    first = Notify(id="1", category="c", title="t", source="s")
+    first = Notify(id="1", category="c", content=encode_content("t"), source="s")
     await engine.apply([("alice", first), ("bob", first)])
     keys = Keys("roundel")
 
@@ -189,7 +190,14 @@ async def test_tags_are_renewed(store, nursery):
     now = [START]
     engine = ValkeyEngine(store.url, clock=lambda: now[0], user_ttl=DAY)
     await nursery.start(engine.run)
-    await engine.apply([("alice", Notify(id="1", category="c", title="t", source="s"))])
+    await engine.apply(
+        [
+            (
+                "alice",
+                Notify(id="1", category="c", content=encode_content("t"), source="s"),
+            )
+        ]
+    )
     keys = Keys("roundel")
     tag = keys.tag(keys.shard("alice"), "s s")
     store.execute("EXPIRE", tag, "100")
@@ -275,7 +283,10 @@ async def test_no_stored_text_of_a_retracted_item(store, monkeypatch):
     """The text of a retracted item is in no key; it leaves the log in two minutes."""
     monkeypatch.setattr(log_follower, "TRIM_INTERVAL", 0.05)
     written = Notify(
-        id="1", category="c", title="t", body="a text to retract", source="s"
+        id="1",
+        category="c",
+        content=encode_content("t", body="a text to retract"),
+        source="s",
     )
     async with run_node(store.url) as one, run_node(store.url) as other:
         await one.engine.apply([("alice", written)])
@@ -307,7 +318,9 @@ return found
 async def test_write_too_large_for_the_log(store):
     """Other nodes load a mailbox whose write was too large for the log."""
     async with run_node(store.url) as one, run_node(store.url) as other:
-        large = Notify(id="1", category="c", title="t", body="b" * 9_000)
+        large = Notify(
+            id="1", category="c", content=encode_content("t", body="b" * 9_000)
+        )
         await one.engine.apply([("user-1", large)])
         stored = await wait_until_consistent(store.url, [one, other])
 
@@ -354,7 +367,10 @@ async def test_least_privileges(store, nursery):
     async with run_node(url) as one, run_node(url) as other:
         await one.engine.check()
         work = [
-            (user, Notify(id="1", category="c", title="t", source="s"))
+            (
+                user,
+                Notify(id="1", category="c", content=encode_content("t"), source="s"),
+            )
             for user in USERS
         ]
         await one.engine.apply(work)
