@@ -13,7 +13,7 @@ from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Expire,
+    Refresh,
     Retract,
     SetGauge,
     StartNewEpoch,
@@ -88,7 +88,7 @@ OTHERS = st.one_of(
         Disconnect, revoke=st.booleans(), issued_before=st.none() | st.floats(0, 1e10)
     ),
     st.just(CorrectRevocation()),
-    st.just(Expire()),
+    st.just(Refresh()),
 )
 
 _EPOCHS = st.uuids().map(lambda uuid: uuid.hex)

@@ -17,7 +17,8 @@ MAX_ITEM_SIZE = 8_192
 class Item(Struct, frozen=True, gc=False, kw_only=True):
     """One notification; *seq* is the version at which it appeared.
 
-    *content* is JSON, as `encode_content()` returns it. *updated_at* is when it was
+    *content* is JSON, as `encode_content()` returns it. *topic* is the topic that it
+    was pulled from, if it was; *id* is the same there. *updated_at* is when it was
     changed last, if it was. Times are seconds since 1970. *size* is the length of the
     item's JSON in bytes, for the limit of the mailbox; clients do not receive it.
     """
@@ -32,6 +33,7 @@ class Item(Struct, frozen=True, gc=False, kw_only=True):
     expires_at: float | None
     size: int
     updated_at: float | None = None
+    topic: str | None = None
     seen: bool = False
     read: bool = False
     archived: bool = False
@@ -72,9 +74,13 @@ class ExternalCount(Struct, frozen=True, gc=False):
 class MailboxLimits(Struct, frozen=True, gc=False, kw_only=True):
     """The limits of one mailbox: number of *items* and *bytes* of their JSON.
 
-    *categories* limits the distinct categories of items and gauges together.
+    *waiting* limits the number of items that wait; their JSON has the same limit of
+    *bytes*, for itself. *categories* limits the distinct categories of items and gauges
+    together, and *topics* the topics that a producer lets the user follow.
     """
 
     items: int = 200
     bytes: int = 262_144
     categories: int = 64
+    waiting: int = 100
+    topics: int = 64

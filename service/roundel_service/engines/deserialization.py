@@ -144,6 +144,7 @@ def decode_mailbox(
         revocation=Revocation(
             row.revoked_at, row.revoked_at if issued_before is None else issued_before
         ),
+        **({} if row.extras is None else msgspec.structs.asdict(row.extras)),
     )
 
 
@@ -204,7 +205,10 @@ def _item_from_row(values: OldItemRow, flags: int) -> Item:
         expires_at=values.expires_at,
         size=values.size,
         updated_at=values.updated_at,
-        **{name: bool(flags & bit) for name, bit in FLAGS.items()},
+        topic=values.topic,
+        seen=bool(flags & FLAGS["seen"]),
+        read=bool(flags & FLAGS["read"]),
+        archived=bool(flags & FLAGS["archived"]),
     )
 
 

@@ -35,6 +35,7 @@ from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
 from ..domain.record import Record
 from .deserialization import FLAGS, ITEM_FIELDS
+from .row_types import Extras
 
 FORMAT_VERSION = 2
 """Version of the rows. An engine converts or rejects another version.
@@ -49,6 +50,8 @@ _stored_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(
     *(name for name in Item.__struct_fields__ if name not in FLAGS)
 )
 _row_fields: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*ITEM_FIELDS)
+_EXTRAS = Extras.__struct_fields__
+_NO_EXTRAS = Extras()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -167,7 +170,10 @@ def mailbox_row(mailbox: Mailbox) -> str:
     times = (mailbox.disconnected_at, revocation.made_at)
     # Only a time of the issuer's clock is stored, behind what older releases read.
     is_own_time = revocation.issued_before == revocation.made_at
-    given = () if is_own_time else (revocation.issued_before,)
+    given: tuple[object, ...] = () if is_own_time else (revocation.issued_before,)
+    extras = Extras(**{name: getattr(mailbox, name) for name in _EXTRAS})
+    if extras != _NO_EXTRAS:
+        given = (None if is_own_time else revocation.issued_before, extras)
     return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges, *given)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import attrs
 import trio
 
-from ..domain.operations import Expire, Retract
+from ..domain.operations import Refresh, Retract
 from ..domain.record import Record
 from ..engines.base import Engine, EngineUnavailable, UserOperation
 from .claims import LONG
@@ -26,7 +26,7 @@ async def stopped_engine(env: Environment) -> None:
     calls: list[Callable[[], Awaitable[object]]] = [
         engine.check,
         partial(engine.read, "alice"),
-        partial(engine.apply, [("alice", note("2")), ("bob", Expire())]),
+        partial(engine.apply, [("alice", note("2")), ("bob", Refresh())]),
         partial(engine.holders, Retract(source="s")),
         partial(engine.users, None, 9),
         partial(engine.claim, "k", "v", ttl=LONG),

@@ -12,10 +12,10 @@ from ..domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Expire,
     Mark,
     Notify,
     Operation,
+    Refresh,
     Retract,
     SetGauge,
     StartNewEpoch,
@@ -80,7 +80,7 @@ async def reads_without_effect(env: Environment) -> None:
     """Reads and operations without effect store nothing."""
     async with env.node() as engine:
         retract = Retract(source="s")
-        without_effect: list[Operation] = [retract, DeleteGauge("g"), Expire()]
+        without_effect: list[Operation] = [retract, DeleteGauge("g"), Refresh()]
         for number, operation in enumerate(without_effect):
             await engine.read(f"reader-{number}")
             before = await engine.read(f"user-{number}")
@@ -129,7 +129,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Disconnect(revoke=True, issued_before=1_763_690_000.25),
     CorrectRevocation(),
     Disconnect(),
-    Expire(),
+    Refresh(),
     StartNewEpoch("renewed-1"),
     StartNewEpoch("renewed-2"),
     note("after"),
@@ -166,7 +166,7 @@ async def _compare(
     check_results(work, expected, await engine.apply(work), what)
     for user in {user for user, _ in work}:
         record = await engine.read(user)
-        check_record(model.expire(user, env.clock.now), record, what)
+        check_record(model.refresh(user, env.clock.now), record, what)
 
 
 async def random_operations(env: Environment) -> None:
@@ -180,7 +180,7 @@ async def random_operations(env: Environment) -> None:
             await _compare(env, engine, model, work, f"batch {number}")
             env.clock.now += env.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
             user = env.random.choice(USER_NAMES[:4])
-            record = model.expire(user, env.clock.now)
+            record = model.refresh(user, env.clock.now)
             check_record(record, await engine.read(user), f"after batch {number}")
 
 
@@ -289,11 +289,11 @@ async def expiry(env: Environment) -> None:
             await _compare(env, engine, model, work, "before")
         for seconds in (4.875, 5.0, 5.125, 9.0):
             env.clock.now = start + seconds
-            record = model.expire("reads", env.clock.now)
+            record = model.refresh("reads", env.clock.now)
             check_record(record, await engine.read("reads"), f"after {seconds} s")
             new: list[UserOperation] = [("writes", note(f"{seconds}"))]
             await _compare(env, engine, model, new, f"after {seconds} s")
-        await _compare(env, engine, model, [("waits", Expire())], "after all")
+        await _compare(env, engine, model, [("waits", Refresh())], "after all")
         check_change_log(await engine.read("reads"), "after all")
         record = await engine.read("waits")
         check_equal("expire", record.changes[-1].operation, "the last operation")

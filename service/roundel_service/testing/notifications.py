@@ -87,7 +87,7 @@ async def notified_records(env: Environment) -> None:
             await engine.apply(work)
             env.clock.now += env.random.choice((0.0, 0.5))
             for user in users:
-                model.expire(user, env.clock.now)
+                model.refresh(user, env.clock.now)
                 await engine.read(user)
         for user, record in listener.notifications:
             if user in users:

@@ -424,7 +424,7 @@ class MailboxStateMachine(RuleBasedStateMachine):
         assert seen == items
         assert position | numbers == document(self.mailbox.badge)
         ends = [item["expires_at"] for item in seen if item["expires_at"] is not None]
-        assert self.mailbox.expires_at <= min(ends, default=inf)
+        assert self.mailbox.due_at <= min(ends, default=inf)
 
     @invariant()
     def pages_equal_model(self) -> None:

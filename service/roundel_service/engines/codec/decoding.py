@@ -191,6 +191,7 @@ def _item(row: rows.ItemRow) -> Item:
         expires_at=row.expires_at,
         size=row.size,
         updated_at=row.updated_at,
+        topic=row.topic,
         seen=bool(row.flags & 1),
         read=bool(row.flags & 2),
         archived=bool(row.flags & 4),

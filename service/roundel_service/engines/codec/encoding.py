@@ -65,6 +65,7 @@ def _item_row(item: Item) -> rows.ItemRow:
         item.size,
         item.updated_at,
         item.seen + 2 * item.read + 4 * item.archived,
+        item.topic,
     )
 
 

@@ -240,14 +240,15 @@ class WritePlanner:
                 continue
             if isinstance(operation, DeleteUser):
                 damage = None
-            record = record.expire(now=now, limits=limits)
             if operation is None:
+                record = record.refresh(now=now, limits=limits)
                 results.append(record)
                 continue
             try:
                 record, applied = record.apply(operation, now=now, limits=limits)
                 results.append(applied)
             except OperationRefused as error:
+                record = record.refresh(now=now, limits=limits)
                 results.append(error)
         return record, results, damage
 
@@ -267,7 +268,7 @@ class WritePlanner:
         states have the same name, and all nodes name a state alike. Nothing is stored
         in such an epoch.
         """
-        record = stored.record.expire(now=self.clock(), limits=self.limits)
+        record = stored.record.refresh(now=self.clock(), limits=self.limits)
         if record is stored.record and not stored.needs_new_epoch:
             return record
         revision = stored.revision.decode("latin-1")
