@@ -27,6 +27,7 @@ from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngi
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.operator import doctor
 from support import valkey_server
+from support.mailboxes import note
 from support.process import run
 from support.relay import Relay
 from support.valkey_nodes import (
@@ -310,7 +311,7 @@ SECRET = "a text to withdraw"
 WITHDRAWALS = {
     "retract": Retract(source="s"),
     "remove": UserOps(ops=(Remove(frozenset("1")),), op_id="o"),
-    "update": Update(which=Retract(source="s"), content={"body": "another"}),
+    "update": Update(which=Retract(source="s"), content=b'{"body":"another"}'),
     "expire": notification("3"),
     "forget": DeleteUser("new"),
 }
@@ -323,7 +324,7 @@ async def test_withdrawn_text_leaves_the_mailbox_at_once(name, store, nursery):
     engine = ValkeyEngine(store.url, clock=lambda: now[0])
     await nursery.start(engine.run)
     key = Keys("roundel").user("alice")
-    written = Notify(id="1", category="c", title="t", body=SECRET, source="s", ttl=60.0)
+    written = note("1", body=SECRET, source="s", ttl=60.0)
     for operation in (notification("0"), written, notification("2")):
         await engine.apply([("alice", operation)])
 
@@ -343,8 +344,7 @@ async def test_snapshot_after_many_entries(store, nursery):
     await nursery.start(engine.run)
     lengths = []
     for number in range(20):
-        note = Notify(id=f"{number}", category="c", title="t", key="k")
-        await engine.apply([("alice", note)])
+        await engine.apply([("alice", note(f"{number}", key="k"))])
         lengths.append(len(entries(store, "alice")))
     other = ValkeyEngine(store.url)
     await nursery.start(other.run)

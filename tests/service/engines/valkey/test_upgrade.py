@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 import trio
 
-from roundel_service.domain.operations import Notify, Retract
+from roundel_service.domain.items import Item
+from roundel_service.domain.operations import Retract
 from roundel_service.domain.record import Record
 from roundel_service.engines.base import MailboxDamaged
 from roundel_service.engines.valkey.engine import ValkeyEngine
@@ -51,6 +52,10 @@ def store(shared_store):
     return shared_store
 
 
+def title(item: Item) -> str:
+    return str(json.loads(item.content)["title"])
+
+
 async def start(nursery: trio.Nursery, store: Server) -> ValkeyEngine:
     engine = ValkeyEngine(store.url, clock=Clock(NOW))
     await nursery.start(engine.run)
@@ -64,7 +69,7 @@ def summary(record: Record) -> dict[str, Any]:
         "epoch": mailbox.epoch,
         "v": mailbox.v,
         "badge": [badge.unread, badge.unseen],
-        "items": {i.id: [i.seq, i.title, i.read] for i in mailbox.items.values()},
+        "items": {i.id: [i.seq, title(i), i.read] for i in mailbox.items.values()},
         "results": list(mailbox.results),
         "gauges": {
             name: [it.count, it.source_version] for name, it in mailbox.gauges.items()
@@ -135,7 +140,7 @@ async def test_damaged_mailbox_of_an_earlier_layout(store, nursery):
     store.execute("HSET", ALICE, "i:1", "[]")
     engine = await start(nursery, store)
     damaged, bob = await engine.apply(
-        [(user, Notify(id="5", category="c", title="t")) for user in ("alice", "bob")]
+        [(user, notification("5")) for user in ("alice", "bob")]
     )
 
     assert isinstance(damaged, MailboxDamaged)
