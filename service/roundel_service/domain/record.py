@@ -236,8 +236,8 @@ def _followed(
         return
     for name in sorted({ALL, *mailbox.subscriptions}):
         topic = topics.get(topic_mailbox(name))
-        # A topic without a version has had no item.
-        if topic is not None and topic.mailbox.v:
+        # A topic without a version has no item, but may have lost what was pulled.
+        if topic is not None and (topic.mailbox.v or name in mailbox.subscriptions):
             yield name, topic
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.domain.items import MailboxLimits
+from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import TooManySubscriptions
 from roundel_service.domain.operations import (
     ClaimTopics,
@@ -18,7 +19,7 @@ from roundel_service.domain.operations import (
     Update,
     UserOps,
 )
-from roundel_service.domain.record import RecordLimits
+from roundel_service.domain.record import Record, RecordLimits
 from roundel_service.domain.subscriptions import Muted
 from support.mailboxes import note, ops
 from support.topics import Mailboxes
@@ -283,6 +284,18 @@ def test_failover_of_a_topic():
     boxes.do("#all", note("new"))
     assert ["new"] == boxes.titles("u")
     boxes.fail_over("#all", boxes.look("#all"), "g")
+    assert ["new"] == boxes.titles("u")
+
+
+def test_topic_that_is_lost_whole():
+    """If a failover lost all of a topic, its copies go, and what is new comes."""
+    boxes = Mailboxes()
+    boxes.do("#all", note("lost"))
+    boxes.look("u")
+    boxes.records["#all"] = Record(Mailbox(epoch="f"))
+
+    assert [] == boxes.titles("u")
+    boxes.do("#all", note("new"))
     assert ["new"] == boxes.titles("u")
 
 
