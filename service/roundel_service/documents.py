@@ -78,6 +78,7 @@ class ItemDocument(Struct, gc=False):
     data: Any
     key: str | None
     source: str | None
+    topic: str | None
     created_at: Time
     expires_at: Time | None
     updated_at: Time | None

@@ -329,7 +329,7 @@ async def test_item_of_a_snapshot_has_all_its_fields(autojump_clock, world):
             "seq": 1, "category": "default", "title": "Hello", "body": None,
             "url": "/u", "icon": None, "key": "k", "source": "s",
             "data": {"any": [1]}, "created_at": wall_clock(),
-            "expires_at": wall_clock() + 60, "updated_at": None,
+            "expires_at": wall_clock() + 60, "updated_at": None, "topic": None,
             "seen": False, "read": False, "archived": False,
         } == {name: value for name, value in item.items() if name != "id"}  # fmt: skip
 

@@ -25,7 +25,7 @@ ITEM = Item(
 )  # fmt: skip
 ITEM_JSON = (
     '{"id":"i","seq":3,"category":"c","title":"t","body":"b","url":"/u","icon":null,'
-    '"data":{"x":[1]},"key":"k","source":null,"created_at":7.5,"expires_at":null,"updated_at":null,'
+    '"data":{"x":[1]},"key":"k","source":null,"topic":null,"created_at":7.5,"expires_at":null,"updated_at":null,'
     '"seen":true,"read":false,"archived":false}'
 )
 FLAGS = {"archived": False, "read": True, "seen": True}

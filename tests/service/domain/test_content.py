@@ -108,5 +108,6 @@ def test_document_joins_content_and_fields(content, name, key):
     assert [
         {"id": name, "seq": 1, "category": "c", "title": "t"} | empty | content
         | {"key": key, "source": "s", "created_at": 0.0, "expires_at": 5.0}
-        | {"updated_at": None, "seen": True, "read": True, "archived": False}
+        | {"topic": None, "updated_at": None}
+        | {"seen": True, "read": True, "archived": False}
     ] == found  # fmt: skip
