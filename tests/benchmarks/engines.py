@@ -40,7 +40,6 @@ import attrs
 import trio
 
 from roundel_service.cli.process_tuning import prepare_process
-from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import Engine
@@ -152,9 +151,9 @@ def note(number: int) -> Notify:
     return Notify(
         id=f"{time.time_ns():x}-{number:x}",
         category=("mention", "reply", "build")[number % 3],
-        content=encode_content(
-            "Bob mentioned you in a comment", url="/t/42#c7", data={"n": number}
-        ),
+        title="Bob mentioned you in a comment",
+        url="/t/42#c7",
+        data={"n": number},
         size=160,
     )
 
@@ -294,7 +293,7 @@ def multiply(path: Path, users: int) -> None:
         names = [name for (name,) in file.execute(tables)]
         for name in names:
             columns = [row[1] for row in file.execute(f"PRAGMA table_info({name})")]
-            if name == "user":
+            if name == "mailbox":
                 other = {"id": "another", "name": "'u' || another"}
                 _copies(file, name, columns, other, users)
             elif "user" in columns:

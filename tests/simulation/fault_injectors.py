@@ -71,8 +71,10 @@ def _with_incremented_count() -> Callable[[Record], Record]:
         else:
             counts[epoch] = record.badge.unread
         badge = replace(record.badge, unread=counts[epoch])
-        newest = replace(changes[-1], badge=badge)
-        return Record(record.mailbox, ChangeLog((*changes[:-1], newest)))
+        return Record(
+            record.mailbox,
+            (*changes[:-1], replace(changes[-1], badge=badge)),
+        )
 
     return alter
 

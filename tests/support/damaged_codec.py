@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from roundel_service.domain.log_entry import entry_between
+from roundel_service.domain.operations import Operation
 from roundel_service.domain.record import Record
 from roundel_service.engines.codec.encoding import encode_entry, encode_snapshot
 
@@ -52,16 +53,21 @@ def damaged_snapshot(snapshot: bytes, part: str, damage: Damage) -> bytes:
     return b"\n".join(lines)
 
 
+def first_works() -> list[Operation]:
+    """Return the operations of the snapshot, which an engine writes together."""
+    return [note("1"), note("2", op_id="o", data=["secret"]), gauge(2, 1)]
+
+
+def later_works() -> list[Operation]:
+    """Return the operations of the entries, which an engine writes one by one."""
+    read = ops({"read": ["1"]})
+    return [note("3", op_id="p", data=["secret"]), read, gauge(9, 9)]
+
+
 def _stored() -> StoredMailbox:
-    before = reduced(
-        EMPTY, note("1"), note("2", op_id="o", data=["secret"]), gauge(2, 1)
-    )
+    before = reduced(EMPTY, *first_works())
     snapshot, entries, record = encode_snapshot(before), [], before
-    for work in (
-        note("3", op_id="p", data=["secret"]),
-        ops({"read": ["1"]}),
-        gauge(9, 9),
-    ):
+    for work in later_works():
         after = reduced(record, work)
         entry = entry_between(record, after)
         assert entry is not None
@@ -125,11 +131,11 @@ def append(*path: str | int) -> Damage:
 
 
 def insert(text: bytes) -> Damage:
-    """Insert bytes into the first string of the part."""
+    """Insert bytes in the middle of the part."""
 
     def damage(part: bytes) -> bytes:
-        start = part.index(b'"') + 1 if b'"' in part else len(part) // 2
-        return part[:start] + text + part[start:]
+        middle = len(part) // 2
+        return part[:middle] + text + part[middle:]
 
     return damage
 
@@ -237,3 +243,9 @@ DAMAGED: Final = [
     for part, name, damage in (*_of_every_part(), *_of_rows(), *_of_one_part())
 ]
 """Parameters *part* and *damage* of a test: each makes its mailbox damaged."""
+
+DAMAGED_PARTS: Final = [
+    pytest.param(part, damage, id=f"{part} {name}")
+    for part, name, damage in _of_every_part()
+]
+"""Damages that need no knowledge of a part, for tests of a whole engine."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from msgspec import json
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
@@ -13,7 +12,7 @@ from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Refresh,
+    Expire,
     Retract,
     SetGauge,
     StartNewEpoch,
@@ -72,7 +71,7 @@ OTHERS = st.one_of(
     st.builds(Retract, category=st.sampled_from("ab"), key=st.sampled_from("kl")),
     st.builds(
         lambda source, body: Update(
-            which=Retract(source=source), content=json.encode({"body": body})
+            which=Retract(source=source), content={"body": body}
         ),
         st.sampled_from("st"),
         _texts(),
@@ -88,7 +87,7 @@ OTHERS = st.one_of(
         Disconnect, revoke=st.booleans(), issued_before=st.none() | st.floats(0, 1e10)
     ),
     st.just(CorrectRevocation()),
-    st.just(Refresh()),
+    st.just(Expire()),
 )
 
 _EPOCHS = st.uuids().map(lambda uuid: uuid.hex)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,6 +12,9 @@ import trio
 from roundel_service.engines.sqlite.engine import SqliteEngine
 
 from .mailboxes import note
+
+OLD_FILE = Path(__file__).with_name("schema_3.sql")
+"""The script of a file that an earlier version has written, with four users."""
 
 
 @asynccontextmanager

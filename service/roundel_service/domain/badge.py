@@ -10,7 +10,6 @@ from typing import TypeAlias, final
 from msgspec import Struct
 
 from .items import ExternalCount, Item
-from .subscriptions import NOTHING_MUTED, Muted
 
 
 @final
@@ -61,14 +60,9 @@ _count_key: Callable[[Item], _CountKey] = attrgetter(
 
 
 def fold(
-    items: Iterable[Item],
-    gauges: Mapping[str, ExternalCount],
-    muted: Muted = NOTHING_MUTED,
+    items: Iterable[Item], gauges: Mapping[str, ExternalCount]
 ) -> dict[str, Count]:
-    """Return the counts by category: unread *items* plus *gauges*, without *muted*."""
-    if muted:
-        items = (item for item in items if not muted.covers(item.category, item.topic))
-        gauges = {name: g for name, g in gauges.items() if not muted.covers(name, None)}
+    """Return the counts by category: unread *items* plus *gauges*."""
     unread = {name: gauge.count for name, gauge in gauges.items() if gauge.count}
     unseen: dict[str, int] = {}
     # Counter counts the items in C; the loop below sees each distinct key once.

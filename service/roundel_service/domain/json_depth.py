@@ -12,6 +12,8 @@ def is_deeper(value: object, limit: int) -> bool:
     """
     level = _containers([value])
     for _ in range(limit):
+        if not level:
+            return False
         level = [child for each in level for child in _containers(_children(each))]
     return bool(level)
 

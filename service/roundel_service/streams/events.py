@@ -21,7 +21,7 @@ from ..documents import (
     Version,
     badge_document,
     encode_json,
-    encoded_item,
+    item_document,
     step_documents,
 )
 from ..domain.badge import Badge
@@ -128,7 +128,7 @@ def item_page(items: list[Item], limit: int) -> tuple[list[ItemDocument], int | 
     """
     shown = items[:limit]
     following = shown[-1].seq if len(items) > limit else None
-    return [encoded_item(item) for item in shown], following
+    return [item_document(item) for item in shown], following
 
 
 def badge_event(badge: Badge) -> Event:

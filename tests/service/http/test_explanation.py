@@ -6,6 +6,7 @@ import json
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.mailbox import Mailbox
@@ -138,8 +139,8 @@ async def test_explanation_has_no_text():
     """No text of a counted, read or removed item is in the explanation."""
     engine = MemoryEngine()
     for name in ("a", "b", "c", "d"):
-        secret = note(name, source=name, op_id=f"secret {name}", **SECRET)
-        await engine.apply([("u", secret)])
+        said = {**SECRET, "op_id": f"secret {name}"}
+        await engine.apply([("u", replace(note(name, source=name), **said))])
     await engine.apply([("u", ops({"archive": ["b"]}, op_id="secret"))])
     await engine.apply([("u", Retract(source="c"))])
     reasons = explanation(await engine.read("u"))

@@ -9,6 +9,7 @@ from roundel_service.cli.main import main
 from roundel_service.operator.doctor import disk, examine, server_info
 from roundel_service.operator.doctor.finding import latency
 from support import valkey_server
+from support.sqlite_files import OLD_FILE, execute
 
 AOF = {"aof_enabled": "1", "aof_last_write_status": "ok"}
 PRIMARY = {"role": "master", "redis_version": "7.0.15", "used_memory": "1000", **AOF}
@@ -136,6 +137,17 @@ def test_missing_file(tmp_path):
     assert {"ok"} == set(levels(path).values()) - {"warning"}
     assert "warning" == levels(path, "off")["durability"]
     assert [] == list(tmp_path.iterdir())
+
+
+def test_file_of_an_earlier_version(tmp_path):
+    """A file of an older schema can be used, and says that it will be converted."""
+    path = tmp_path / "roundel.db"
+    execute(path, OLD_FILE.read_text("utf-8"))
+    found = {each.subject: each for each in disk.examine(path, durability="full")}
+
+    assert "4 users" in found["engine"].message
+    assert "schema 3; the next start converts it" in found["schema"].message
+    assert "ok" == found["schema"].level
 
 
 def test_file_that_is_not_a_database(tmp_path):

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -23,6 +23,9 @@ MAX_WAL_BYTES: Final = 64 * 1024 * 1024
 
 BUSY_TIMEOUT: Final = 5.0
 """Timeout in seconds for a lock of another process on the file."""
+
+CACHED_STATEMENTS: Final = 512
+"""Prepared statements that a connection keeps: one for each number of rows."""
 
 MIN_FREE: Final = 1 << 20
 """Free space in bytes below which an error of the disk is one of its space."""
@@ -84,14 +87,15 @@ def connect(path: Path, query: str = "mode=rw") -> sqlite3.Connection:
         uri=True,
         timeout=BUSY_TIMEOUT,
         isolation_level=None,
+        cached_statements=CACHED_STATEMENTS,
         check_same_thread=False,
     )
-    # SQLite does not check the encoding of a text, and one text holds many mailboxes.
-    connection.text_factory = _decode_text
+    connection.text_factory = decode_name
     return connection
 
 
-def _decode_text(stored: bytes) -> str:
+def decode_name(stored: bytes) -> str:
+    """Return a stored name as text, also if it is no UTF-8."""
     return stored.decode("utf-8", "surrogateescape")
 
 
@@ -127,13 +131,12 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     return int(found)
 
 
-def migrate(connection: sqlite3.Connection, found: int, steps: Sequence[str]) -> None:
-    """Run the migrations that the file lacks, each in a transaction."""
-    for number, step in enumerate(steps[found:], found + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; "
-            f"PRAGMA application_id = {schema.APPLICATION}; COMMIT;"
-        )
+def create(connection: sqlite3.Connection, script: str, version: int) -> None:
+    """Run the script that creates *version* of the schema, in a transaction."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {version}; "
+        f"PRAGMA application_id = {schema.APPLICATION}; COMMIT;"
+    )
 
 
 def open_read_only(path: Path) -> sqlite3.Connection | None:
@@ -169,6 +172,8 @@ def _read_only_connections(path: Path) -> Iterator[sqlite3.Connection]:
 
 def prepare(connection: sqlite3.Connection, path: Path, durability: Durability) -> None:
     """Set the pragmas of the writing connection; raises `OSError` without a WAL."""
+    # Before the first table, so that the space of deleted mailboxes can be given back.
+    connection.execute("PRAGMA auto_vacuum = incremental")
     (mode,) = connection.execute("PRAGMA journal_mode = wal").fetchone()
     if mode != "wal":
         raise OSError(

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Set
+import time
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
 from threading import Lock
-from typing import Any, Final, Literal, final
+from typing import Any, Final, final
 
 import msgspec
 
@@ -28,18 +29,20 @@ from . import schema
 from .connection import (
     Durability,
     connect,
+    create,
+    decode_name,
     describe_error,
     empty_log,
     encode_bytes,
     fsync,
-    migrate,
     open_read_only,
     prepare,
     refuses_writes,
     schema_version,
 )
 from .file_lock import FileLock
-from .rows import Parameters, encode_text, split
+from .migration import convert
+from .rows import BatchRows, Values, encode_text, split
 
 LOG_SUFFIXES: Final = ("-wal", "-shm")
 """Suffixes of the write-ahead log and of its index."""
@@ -60,11 +63,18 @@ class Database:
     open the file again.
     """
 
-    def __init__(self, path: Path, durability: Durability, max_claims: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability,
+        max_claims: int,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
         self._given_path = path.absolute()
         self._lock = FileLock(path)
         self.path: Path = self._lock.path
         self._durability, self._max_claims = durability, max_claims
+        self._checkpoint = checkpoint
         self.refusal: Exception | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -92,12 +102,11 @@ class Database:
             self.refusal = cause if isinstance(cause, Exception) else error
 
     def _open(self) -> None:
-        self._writer = writer = connect(self.path)
+        self._writer = writer = self._connect()
         found = schema_version(writer, self.path)
         prepare(writer, self.path, self._durability)
-        migrate(writer, found, schema.STEPS)
-        max_claims = str(self._max_claims)
-        writer.executescript(schema.BATCH_VIEW.replace("{max_claims}", max_claims))
+        if not found:
+            create(writer, schema.CREATE, schema.VERSION)
         meta = _read_meta(writer)
         identity = _identity(meta, self._durability, self._lock.token)
         self._write_identity(writer, identity, meta)
@@ -106,6 +115,20 @@ class Database:
         log_paths = [self.path.with_name(self.path.name + it) for it in LOG_SUFFIXES]
         self._files = {path: _inode(path) for path in (self._given_path, *log_paths)}
         fsync(self.path.parent)
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the writing connection; convert the file if its schema is older."""
+        writer = connect(self.path)
+        try:
+            found = schema_version(writer, self.path)
+            if found in (0, schema.VERSION):
+                return writer
+        except BaseException:
+            writer.close()
+            raise
+        writer.close()
+        convert(self.path, found, time.time(), self._checkpoint)
+        return connect(self.path)
 
     def _write_identity(
         self,
@@ -141,8 +164,11 @@ class Database:
         reader.execute("PRAGMA query_only = 1")
         reader.execute("PRAGMA cell_size_check = 1")
         self.last_id: int = reader.execute(schema.LAST_ID).fetchone()[0]
+        self.last_entry: int = reader.execute(schema.LAST_ENTRY).fetchone()[0]
         self.generation: str = identity["generation"]
         self.secret: bytes = identity["secret"].encode()
+        # One text holds many mailboxes, and SQLite does not check its encoding.
+        reader.text_factory = bytes
         self._reader = reader
 
     def check_path(self) -> None:
@@ -163,32 +189,49 @@ class Database:
         assert self._writer is not None, "open without a refusal"
         return self._writer
 
-    def write(self, parameters: Parameters) -> None:
-        """Write and commit one batch."""
-        self._require_writer().execute(schema.INSERT_BATCH, parameters)
+    def write(self, rows: BatchRows) -> None:
+        """Write and commit one batch, or nothing of it."""
+        writer = self._require_writer()
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            _write_rows(writer, rows)
+            if rows.claims:
+                self._write_claims(writer, rows)
+            writer.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+            raise
 
-    def claim_values(self, keys: list[str]) -> dict[str, str]:
+    def _write_claims(self, writer: sqlite3.Connection, rows: BatchRows) -> None:
+        writer.execute(schema.EXPIRE_CLAIMS, (rows.now,))
+        _insert(writer, schema.INSERT_CLAIMS, rows.claims, rows.now)
+        writer.execute(schema.EVICT_CLAIMS, (self._max_claims,))
+
+    def claim_values(self, keys: list[str]) -> dict[str, bytes]:
         """Return the values of *keys*, as JSON."""
         encoded = msgspec.json.encode([encode_text(key) for key in keys]).decode()
         writer = self._require_writer()
         (found,) = writer.execute(schema.CLAIM_VALUES, (encoded,)).fetchone()
         rows = (row.partition(schema.CELL) for row in split(found, schema.ROW))
         values = {key: value for key, _, value in rows}
-        return {key: values.get(encode_text(key), "") for key in keys}
+        return {key: values.get(encode_text(key).encode(), b"") for key in keys}
 
     def check_writable(self) -> None:
-        """Make a test write, and write an empty batch, which needs all tables."""
-        self._require_writer().execute(
+        """Make a test write, and check that all tables are there."""
+        writer = self._require_writer()
+        writer.execute(
             "INSERT OR REPLACE INTO meta VALUES ('probe', hex(randomblob(?)))",
             (PROBE_BYTES // 2,),
         )
-        self.write(schema.EMPTY_BATCH)
+        writer.execute(schema.CHECK_TABLES)
 
     def empty_log(self) -> bool:
         """Empty the write-ahead log; return false if a reader needs it."""
         return self._writer is None or empty_log(self._writer)
 
-    def load(self, users: list[str]) -> list[str]:
+    def load(self, users: list[str]) -> list[bytes]:
         """Return the stored mailboxes of *users*, one text each.
 
         Raises `RecordDecodeError` if they are too long.
@@ -199,7 +242,7 @@ class Database:
             raise RecordDecodeError(describe(error)) from None
         return split(found, schema.USER)
 
-    def load_one(self, user: str) -> tuple[int, str] | None:
+    def load_one(self, user: str) -> tuple[int, bytes] | None:
         """Return the row id and the stored mailbox of *user*, or `None`.
 
         The mailbox is empty if its text is too long, or contains a separator.
@@ -211,22 +254,26 @@ class Database:
             texts = self.load([user])
             if len(texts) == 1:
                 return found[0], texts[0]
-        return found[0], ""
+        return found[0], b""
 
     def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*."""
         name = None if after is None else encode_bytes(after)
-        return split(self._text(schema.USERS, name, limit), schema.ROW)
+        found = split(self._text(schema.USERS, name, limit), schema.ROW)
+        return list(map(decode_name, found))
 
-    def holders(self, column: Literal["source", "place"], value: str) -> list[str]:
-        """Return the users with an item that has *value* in *column*."""
-        return split(self._text(schema.HOLDERS[column], value), schema.ROW)
+    def holders(self, tag: str) -> list[str]:
+        """Return the users with an item that has *tag*, as JSON."""
+        found = split(self._text(schema.HOLDERS, tag), schema.ROW)
+        return list(map(decode_name, found))
 
-    def claimed(self, key: str, now: float) -> str | None:
+    def claimed(self, key: str, now: float) -> bytes | None:
         """Return the value of *key*; both are JSON."""
         return self._text(schema.CLAIMED, key, now)
 
-    def _text(self, query: str, *parameters: str | bytes | float | None) -> str | None:
+    def _text(
+        self, query: str, *parameters: str | bytes | float | None
+    ) -> bytes | None:
         found = self._row(query, *parameters)
         return found[0] if found else None
 
@@ -251,6 +298,31 @@ class Database:
             if connection is not None:
                 connection.close()
         self._reader = self._writer = None
+
+
+def _write_rows(writer: sqlite3.Connection, rows: BatchRows) -> None:
+    _insert(writer, schema.DELETE_ENTRIES, rows.without_entries)
+    _insert(writer, schema.INSERT_SNAPSHOTS, rows.snapshots)
+    _insert(writer, schema.INSERT_ENTRIES, rows.entries)
+    if rows.removed_tags:
+        writer.executemany(schema.DELETE_TAG, rows.removed_tags)
+    _insert(writer, schema.INSERT_TAGS, rows.added_tags)
+
+
+def _insert(
+    writer: sqlite3.Connection,
+    statement: tuple[str, int, str],
+    values: Values,
+    *others: float,
+) -> None:
+    """Execute *statement* for all rows in *values*, by as few steps as possible."""
+    start, width, end = statement
+    row = f"({','.join('?' * width)})"
+    size = width * schema.MAX_ROWS
+    for index in range(0, len(values), size):
+        some = values[index : index + size]
+        rows = ",".join([row] * (len(some) // width))
+        writer.execute(f"{start}{rows}{end}", (*some, *others))
 
 
 def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar, final
@@ -23,8 +24,8 @@ import structlog
 import trio
 
 from ...domain.operations import (
+    Expire,
     Operation,
-    Refresh,
     Retract,
 )
 from ...domain.record import Record, RecordLimits
@@ -39,12 +40,13 @@ from ..base import (
 from ..cache import CACHE_BYTES, record_weight
 from ..damage import DAMAGED, DamageLog, needs_no_content
 from ..memory import MAX_CLAIMS
+from ..serialization import retract_tag
 from .connection import Durability
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
 from .next_record import next_record, unstored_record
-from .rows import category_key, decode_claim, encode_text
+from .rows import decode_claim, encode_text
 from .writer import Writer
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -83,7 +85,9 @@ class SqliteEngine:
     ) -> None:
         self._limits = limits or RecordLimits()
         self._clock = clock
-        self._open = partial(Database, Path(path), durability, max_claims)
+        self._open = partial(
+            Database, Path(path), durability, max_claims, _check_cancelled
+        )
         self._running: tuple[Database, Writer] | None = None
         self._listeners: list[ChangeListener] = []
         # Committed records; the writer has the uncommitted ones.
@@ -106,7 +110,6 @@ class SqliteEngine:
         try:
             writer = Writer(
                 database,
-                change_log_size=self._limits.change_log_size,
                 clock=self._clock,
                 on_committed=self._on_committed,
             )
@@ -147,23 +150,18 @@ class SqliteEngine:
         return self._running
 
     async def read(self, user: str) -> Record:
-        """Return the user's record as of now."""
+        """Return the user's record, without expired items."""
         with self._cache.pinned((user,)):
             stored = await self._stored(user)
-            if stored.is_old or stored.record.mailbox.due_at <= self._clock():
+            if stored.is_old or stored.record.mailbox.expires_at <= self._clock():
                 # Expiry is a change: commit it before it is visible.
-                (result,) = await self.apply([(user, Refresh())])
+                (result,) = await self.apply([(user, Expire())])
                 if isinstance(result, MailboxDamaged):
                     raise result
                 if isinstance(result, EngineUnavailable):
                     return self._unstored(user, stored)
                 stored = await self._stored(user)
             return stored.record
-
-    async def peek(self, name: str) -> Record:
-        """Return the stored record, without a change."""
-        with self._cache.pinned((name,)):
-            return (await self._stored(name)).record
 
     def _unstored(self, user: str, stored: StoredRecord) -> Record:
         database, _ = self._require_running()
@@ -223,14 +221,14 @@ class SqliteEngine:
         if before.is_salvaged and not needs_no_content(operation, mailbox):
             return damaged.error if damaged else MailboxDamaged(DAMAGED), None
         try:
-            record, result, replace = next_record(
+            record, result = next_record(
                 before, operation, now=self._clock(), limits=self._limits
             )
         except Exception as error:
             # The reducer fails only on a record that no operations can have made.
             return self._damage.record(user, error), None
         if record is not before.record:
-            batch = self._writer.enqueue(user, before, record, replace=replace)
+            batch = self._writer.enqueue(user, before, record)
         return result, batch
 
     async def _load(self, users: Collection[str]) -> Mapping[str, DamagedMailbox]:
@@ -261,14 +259,10 @@ class SqliteEngine:
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users with an item that *retract* selects."""
         database, _ = self._require_running()
-        if retract.source is not None:
-            return await self._query(
-                database.holders, "source", encode_text(retract.source)
-            )
-        if retract.key is None:
-            return []
-        tag = category_key(retract.category, retract.key)
-        return await self._query(database.holders, "place", tag)
+        tag = retract_tag(retract)
+        return (
+            [] if tag is None else await self._query(database.holders, encode_text(tag))
+        )
 
     async def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*, in the order of creation."""
@@ -295,6 +289,13 @@ class SqliteEngine:
     ) -> list[int | EngineUnavailable]:
         """Return zeros: the engine has no other nodes."""
         return [0] * len(streams)
+
+
+def _check_cancelled() -> None:
+    """End a conversion of the file, which runs in a thread, if `run()` is cancelled."""
+    # The writer's own thread is not one of trio.
+    with suppress(RuntimeError):
+        trio.from_thread.check_cancelled()
 
 
 async def _committed_result(

@@ -46,27 +46,36 @@ COMMIT_TIMEOUT: Final = 10.0
 class StoredRecord:
     """A *record* and its row *id*, which is `None` before the first write.
 
-    If *is_old* is set, the record was written before a backup was restored. If
-    *is_salvaged* is set, it has only the readable part of a damaged mailbox.
+    *entries* is the number of stored entries after the snapshot. If *is_old* is set,
+    the record was written before a backup was restored. If *is_salvaged* is set, it has
+    only the readable part of a damaged mailbox.
     """
 
     id: int | None
     record: Record
+    entries: int = 0
     is_old: bool = False
     is_salvaged: bool = False
 
 
 @final
-@attrs.define
+@attrs.define(eq=False)
 class MailboxUpdate:
     """Replaces *before*, the stored state of a mailbox, by *after*.
 
-    If *replace* is set, the epoch changed, and all rows are written again.
+    *previous* is the update of an earlier batch that leads to *before*, if that was not
+    committed when this one began.
     """
 
     before: StoredRecord
     after: StoredRecord
-    replace: bool
+    previous: MailboxUpdate | None = None
+
+    @property
+    def entries_before(self) -> int:
+        """The number of entries when this update is written, after all earlier ones."""
+        stored = self.before if self.previous is None else self.previous.after
+        return stored.entries
 
 
 @final
@@ -77,7 +86,7 @@ class CommitBatch:
         self.updates: dict[str, MailboxUpdate] = {}
         self.claims: dict[str, tuple[str, float]] = {}
         """Values and expiry times by key."""
-        self.claim_values: dict[str, str] = {}
+        self.claim_values: dict[str, bytes] = {}
         """The stored values of the claimed keys, after the commit."""
         self.created_at: float = trio.current_time()
         self._resolved = trio.Event()
@@ -94,16 +103,9 @@ class CommitBatch:
         """Whether the next operation must join another batch."""
         return len(self.updates) >= MAX_BATCH or len(self.claims) >= MAX_BATCH
 
-    def add(
-        self, user: str, before: StoredRecord, after: StoredRecord, *, replace: bool
-    ) -> None:
-        """Set the next state of the user's mailbox to *after*."""
-        update = self.updates.get(user)
-        if update is None:
-            self.updates[user] = MailboxUpdate(before, after, replace)
-        else:
-            update.after = after
-            update.replace |= replace
+    def add(self, user: str, update: MailboxUpdate) -> None:
+        """Add the first update of the user's mailbox in this batch."""
+        self.updates[user] = update
 
     def reject(self, user: str, error: EngineUnavailable) -> None:
         """Remove the update of *user*, which cannot be stored; the others stay."""

@@ -24,7 +24,7 @@ from ..codec.errors import RecordDecodeError
 from ..damage import DamageLog
 from .database import Database
 from .group_commit import StoredRecord
-from .rows import decode_stored, salvage
+from .rows import decode_loaded, salvage
 
 T = TypeVar("T")
 
@@ -101,17 +101,16 @@ class RecordLoader:
             try:
                 _, stored = self._decode(text)
             except RecordDecodeError as error:
-                salvaged = StoredRecord(number, Record(salvage(text)), is_salvaged=True)
                 failure = self._damage.record(user, error)
-                damaged[user] = DamagedMailbox(failure, salvaged)
+                damaged[user] = DamagedMailbox(failure, salvage(number, text))
             else:
                 self._add(user, stored)
             await trio.lowlevel.checkpoint()
         return damaged
 
-    def _decode(self, text: str) -> tuple[str, StoredRecord]:
+    def _decode(self, text: bytes) -> tuple[str, StoredRecord]:
         size = self._limits.change_log_size
-        return decode_stored(text, self._database.generation, size)
+        return decode_loaded(text, self._database.generation, size)
 
     def _add_unwritten(self, user: str) -> None:
         # Random: nothing in a file that lost a mailbox may lead back to an

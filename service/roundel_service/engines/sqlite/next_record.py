@@ -7,7 +7,7 @@ from secrets import token_urlsafe
 from msgspec.structs import replace
 
 from ...domain.mailbox_builder import OperationRefused
-from ...domain.operations import DeleteUser, Operation, StartNewEpoch
+from ...domain.operations import Operation, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from ..base import ApplyResult
 from ..epochs import first_epoch
@@ -16,18 +16,18 @@ from .group_commit import StoredRecord
 
 def next_record(
     before: StoredRecord, operation: Operation, *, now: float, limits: RecordLimits
-) -> tuple[Record, ApplyResult, bool]:
-    """Return the next record, the result, and whether the epoch has changed."""
-    record, is_replaced = before.record, before.is_old
-    if is_replaced:
+) -> tuple[Record, ApplyResult]:
+    """Return the next record, and the result."""
+    record = before.record
+    if before.is_old:
         renew = StartNewEpoch(token_urlsafe(9))
         record, _ = record.apply(renew, now=now, limits=limits)
+    record = record.expire(now=now, limits=limits)
     try:
         record, result = record.apply(operation, now=now, limits=limits)
     except OperationRefused as error:
-        return record.refresh(now=now, limits=limits), error, is_replaced
-    is_replaced |= isinstance(operation, (DeleteUser, StartNewEpoch))
-    return record, result, is_replaced
+        return record, error
+    return record, result
 
 
 def unstored_record(
@@ -38,7 +38,7 @@ def unstored_record(
     Its epoch is computed from the content, so that no two states have the same name.
     Nothing is stored in such an epoch.
     """
-    mailbox = stored.record.refresh(now=now, limits=limits).mailbox
+    mailbox = stored.record.expire(now=now, limits=limits).mailbox
     state = (user, stored.record.badge.etag, *mailbox.items)
     epoch = first_epoch(key, "\n".join(state))
     return Record(replace(mailbox, epoch=epoch))

@@ -20,7 +20,6 @@ resolves batches after `COMMIT_TIMEOUT`: their callers learn that the result is 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -34,8 +33,15 @@ from ..base import EngineUnavailable
 from ..codec.errors import describe
 from .connection import describe_error, is_damage
 from .database import Database
-from .group_commit import COMMIT_TIMEOUT, CommitBatch, CommitQueue, StoredRecord
-from .rows import BatchRows, Parameters, decode_claim
+from .group_commit import (
+    COMMIT_TIMEOUT,
+    CommitBatch,
+    CommitQueue,
+    MailboxUpdate,
+    StoredRecord,
+)
+from .rows import BatchRows, decode_claim
+from .writer_thread import WriterThread
 
 # Callers see these texts; only the operator sees the path and SQLite's message.
 DAMAGED: Final = "the database is damaged"
@@ -66,22 +72,19 @@ class Writer:
         self,
         database: Database,
         *,
-        change_log_size: int,
         clock: Callable[[], float],
         on_committed: Callable[[str, StoredRecord], None],
     ) -> None:
         self._database = database
-        self._change_log_size = change_log_size
         self._clock = clock
         self._on_committed = on_committed
         self._queue = CommitQueue()
         self._current = CommitBatch()
         self._current.resolve()
-        self._pending: dict[str, tuple[StoredRecord, CommitBatch]] = {}
+        self._pending: dict[str, tuple[MailboxUpdate, CommitBatch]] = {}
         self._new_ids = count(database.last_id + 1)
-        # Orders the results of operations with the same time.
-        self._sequence = count(time.time_ns())
-        self._limiter = trio.CapacityLimiter(1)
+        self._last_entry = database.last_entry
+        self._thread = WriterThread()
         self._fault: str | None = None
         self._is_damaged = False
         # A log of an earlier process has text, too.
@@ -91,21 +94,28 @@ class Writer:
 
     def pending(self, user: str) -> tuple[StoredRecord | None, CommitBatch | None]:
         """Return the user's uncommitted state and the batch that commits it."""
-        return self._pending.get(user, (None, None))
+        update, batch = self._pending.get(user, (None, None))
+        return update and update.after, batch
 
-    def enqueue(
-        self, user: str, before: StoredRecord, record: Record, *, replace: bool
-    ) -> CommitBatch:
+    def enqueue(self, user: str, before: StoredRecord, record: Record) -> CommitBatch:
         """Add an update from the pending state *before* to *record*.
 
-        *replace* is set if the epoch changed. Raises `EngineUnavailable`.
+        Raises `EngineUnavailable`.
         """
         batch = self._current_batch()
         number = before.id or next(self._new_ids)
-        is_salvaged = before.is_salvaged and not replace
+        # A new epoch replaces all that is damaged.
+        is_same_epoch = record.mailbox.epoch == before.record.mailbox.epoch
+        is_salvaged = before.is_salvaged and is_same_epoch
         after = StoredRecord(number, record, is_salvaged=is_salvaged)
-        batch.add(user, before, after, replace=replace)
-        self._pending[user] = after, batch
+        previous, _ = self._pending.get(user, (None, None))
+        update = batch.updates.get(user)
+        if update is None:
+            update = MailboxUpdate(before, after, previous)
+            batch.add(user, update)
+        else:
+            update.after = after
+        self._pending[user] = update, batch
         return batch
 
     async def claim(self, key: str, value: str, expires_at: float) -> str:
@@ -144,6 +154,7 @@ class Writer:
                     await self._commit(self._current)
         finally:
             self._fail_pending(EngineUnavailable("the engine has stopped"))
+            self._thread.stop()
 
     async def _time_out_batches(self) -> NoReturn:
         while True:
@@ -159,7 +170,7 @@ class Writer:
         while True:
             await trio.sleep(LOG_INTERVAL)
             if self._has_written:
-                await trio.to_thread.run_sync(self._empty_log, limiter=self._limiter)
+                await self._thread.run(self._empty_log)
 
     def _empty_log(self) -> None:
         """Empty the log; runs in a thread, between two writes."""
@@ -168,12 +179,10 @@ class Writer:
             self._has_written = not self._database.empty_log()
 
     async def _commit(self, batch: CommitBatch) -> None:
-        parameters = self._parameters(batch)
+        rows = self._rows(batch)
         try:
             self._database.check_path()
-            await trio.to_thread.run_sync(
-                self._write, batch, parameters, limiter=self._limiter
-            )
+            await self._thread.run(self._write, batch, rows)
         except (sqlite3.Error, OSError) as error:
             failure = self.record_failure(error)
             batch.resolve(failure)
@@ -183,9 +192,11 @@ class Writer:
         finally:
             batch.resolve(EngineUnavailable("the engine has stopped"))
 
-    def _parameters(self, batch: CommitBatch) -> Parameters:
+    def _rows(self, batch: CommitBatch) -> BatchRows:
         rows = BatchRows(
-            self._database.generation, self._change_log_size, self._sequence
+            generation=self._database.generation,
+            now=self._clock(),
+            last_entry=self._last_entry,
         )
         for user, update in list(batch.updates.items()):
             try:
@@ -193,7 +204,9 @@ class Writer:
             except Exception as error:
                 # One mailbox must not fail the others, and not end the writer.
                 self._reject(batch, user, error)
-        return rows.parameters(batch, self._clock())
+        rows.add_claims(batch)
+        self._last_entry = rows.last_entry
+        return rows
 
     def _reject(self, batch: CommitBatch, user: str, error: Exception) -> None:
         """Fail the pending operations of *user*, whose mailbox cannot be encoded."""
@@ -204,11 +217,11 @@ class Writer:
             if user in each.updates:
                 each.reject(user, EngineUnavailable(NOT_STORED))
 
-    def _write(self, batch: CommitBatch, parameters: Parameters) -> None:
+    def _write(self, batch: CommitBatch, rows: BatchRows) -> None:
         """Write the batch; runs in a thread."""
         self._has_written = True
         if batch.updates or batch.claims:
-            self._database.write(parameters)
+            self._database.write(rows)
         else:
             self._database.check_writable()
         if batch.claims:
@@ -223,7 +236,8 @@ class Writer:
             log.info("engine recovered", path=str(self._database.path))
             self._fault = None
         for user, update in batch.updates.items():
-            if self.pending(user)[0] is update.after:
+            pending, _ = self._pending.get(user, (None, None))
+            if pending is update:
                 del self._pending[user]
             self._on_committed(user, update.after)
         batch.resolve()

@@ -25,7 +25,7 @@ from ...domain.record import Record
 from ...lru_map import LruMap
 from ..base import EngineUnavailable
 from ..cache import CACHE_BYTES, record_weight
-from .mailbox_hash import apply_logged
+from . import rows
 from .pending import MailboxTransaction, PendingOperation, StoredRecord
 from .planner import WritePlanner
 from .scheduler import OperationScheduler
@@ -100,17 +100,12 @@ class MailboxStore:
             self.refresh([user])
 
     def on_log_entry(
-        self,
-        user: str,
-        previous_id: bytes,
-        write_id: bytes,
-        row: bytes | None,
-        entries: int,
+        self, user: str, previous_id: bytes, write_id: bytes, packed: bytes | None
     ) -> None:
         """Apply a write from the log to the cache.
 
-        *row* is the write, or `None` if it was too large for the log. After it the
-        mailbox has a number of *entries* after its snapshot.
+        *packed* holds the fields of the write, or `None` if they were too large for
+        the log.
         """
         cached = self._cache.get(user)
         if write_id in self._own_writes or (cached and cached.write_id == write_id):
@@ -122,23 +117,23 @@ class MailboxStore:
             or not cached.is_complete
             or cached.write_id != previous_id
             or self._scheduler.is_busy(user)
-            or row is None
+            or packed is None
         ):
             self.refresh([user])
         else:
-            self._apply_write(user, cached, write_id, row, entries)
+            self._apply_write(user, cached, write_id, packed)
 
     def _apply_write(
-        self, user: str, cached: StoredRecord, write_id: bytes, row: bytes, entries: int
+        self, user: str, cached: StoredRecord, write_id: bytes, packed: bytes
     ) -> None:
         size = self._planner.limits.change_log_size
         try:
-            record = apply_logged(cached.record, row, change_log_size=size)
+            record = rows.apply_write(cached.record, packed, change_log_size=size)
         except Exception:  # an entry of the log must not end the process
             log.warning("log entry unreadable", user=user, exc_info=True)
             self.refresh([user])
         else:
-            self._on_stored(user, cached.after(record, write_id, entries=entries))
+            self._on_stored(user, cached.after(record, write_id))
 
     def _begin(
         self, user: str, operations: list[PendingOperation]

@@ -63,5 +63,4 @@ class UpdateRequest(Struct, forbid_unknown_fields=True):
             key=self.key or None,
             id=self.id or None,
         )
-        encoded = msgspec.json.encode(content)
-        return Update(which=which, content=encoded, expires=expires, ttl=ttl)
+        return Update(which=which, content=content, expires=expires, ttl=ttl)

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from ...engines.sqlite.file_lock import check_sole_name, real_path
+from ...engines.sqlite.schema import VERSION
 from .finding import Finding, failure, latency, ok, warning
 
 MIN_FREE = 1 << 30
@@ -78,10 +79,17 @@ def _file(path: Path) -> Iterator[Finding]:
 
 
 def _contents(path: Path, file: sqlite3.Connection) -> Iterator[Finding]:
-    (users,) = file.execute("SELECT count(*) FROM user").fetchone()
+    (schema,) = file.execute("PRAGMA user_version").fetchone()
+    table = "mailbox" if schema >= VERSION else "user"
+    (users,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
     version = sqlite3.sqlite_version
     yield ok("engine", f"sqlite {version}, {path}, {size:,} bytes, {users:,} users")
+    if schema < VERSION:
+        message = (
+            f"schema {schema}; the next start converts it, which needs {size:,} bytes"
+        )
+        yield ok("schema", message)
     (verdict,) = file.execute("PRAGMA quick_check(1)").fetchone()
     if verdict == "ok":
         yield ok("integrity", "the file is not corrupt")

@@ -159,7 +159,7 @@ async def test_command(path, copy):
     assert str(copy) in done.stdout
     assert "exists: give another" in again.stderr
     assert "expected sqlite:PATH" in other.stderr
-    assert [("alice",)] == fetch_all(copy, "SELECT name FROM user")
+    assert [("alice",)] == fetch_all(copy, "SELECT name FROM mailbox")
     execute(copy, "PRAGMA integrity_check")
 
 

@@ -27,13 +27,11 @@ pytestmark = pytest.mark.slow
 
 DEEP = "[" * 965 + "]" * 965
 SCRIPTS = {
-    "garbled mailbox": "UPDATE user SET head = 'x' WHERE id = 2",
-    "garbled item": "UPDATE item SET row = 'x' WHERE user = 2",
-    "deep item": f"UPDATE item SET row = replace(row, '7', '{DEEP}') WHERE user = 2",
-    "garbled change": "UPDATE change SET row = cast(x'ff' AS TEXT) WHERE user = 2",
-    "garbled result": "UPDATE answer SET row = '[]' WHERE user = 2",
-    "missing item": "DELETE FROM item WHERE user = 2",
-    "separators": "UPDATE item SET row = char(28, 29, 30, 31) WHERE user = 2",
+    "garbled mailbox": "UPDATE mailbox SET body = 'x' WHERE id = 2",
+    "deep item": f"UPDATE mailbox SET body = replace(body, '7', '{DEEP}') WHERE id = 2",
+    "garbled entry": "INSERT INTO entry VALUES (NULL, 2, cast(x'ff' AS TEXT))",
+    "cut": "UPDATE mailbox SET body = substr(body, 1, 60) WHERE id = 2",
+    "separators": "UPDATE mailbox SET body = char(28, 29, 30) || body WHERE id = 2",
 }
 USERS = ("alice", "bob", "carol")
 ALL = {"to": {"users": USERS}, "title": "x"}

@@ -205,7 +205,7 @@ async def test_claim_that_was_evicted_at_once(path):
 async def test_damaged_pages(path):
     """After a damaged page was read, all calls fail until a restart."""
     await fill_pages(path)
-    pages = fetch_all(path, "SELECT rootpage FROM sqlite_master WHERE name = 'user'")
+    pages = fetch_all(path, "SELECT rootpage FROM sqlite_master WHERE name = 'mailbox'")
     with structlog.testing.capture_logs() as logged:
         async with running(path) as engine:
             damage(path, pages[0][0])

@@ -1,14 +1,8 @@
--- All rows of the users in a JSON list of names, as one text. char(28) to char(31)
--- separate users, parts, rows and cells.
+-- The snapshots and entries of the users in a JSON list of names, as one text. char(28)
+-- to char(30) separate users, parts and entries.
 SELECT group_concat(
-    u.id || char(29) || u.name || char(29) || u.generation || char(29) || u.head
+    m.id || char(29) || m.name || char(29) || m.generation || char(29) || m.body
     || char(29) || coalesce((
-        SELECT group_concat(id || char(31) || flags || char(31) || row, char(30))
-        FROM item WHERE user = u.id), '')
-    || char(29) || coalesce((
-        SELECT group_concat(n || char(31) || op_id || char(31) || row, char(30))
-        FROM answer WHERE user = u.id), '')
-    || char(29) || coalesce((
-        SELECT group_concat(row, char(30)) FROM change WHERE user = u.id), ''),
+        SELECT group_concat(row, char(30)) FROM entry WHERE user = m.id), ''),
     char(28))
-FROM json_each(?) AS wanted CROSS JOIN user AS u ON u.name = wanted.value
+FROM json_each(?) AS wanted CROSS JOIN mailbox AS m ON m.name = wanted.value
