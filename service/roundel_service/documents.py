@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
-from typing import Annotated, Any, TypeAlias, final, get_args
+from typing import Annotated, Any, TypeAlias, cast, final, get_args
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from .domain.badge import Badge
 from .domain.changes import Added, Flagged, RemovalReason, Removed, Step, Updated
+from .domain.content import ItemContent
 from .domain.items import Item, without_flags
 
 NonNegative = Annotated[int, Meta(ge=0)]
@@ -74,9 +75,10 @@ class ItemDocument(Struct, gc=False):
     body: str | None
     url: str | None
     icon: str | None
+    data: Any
     key: str | None
     source: str | None
-    data: Any
+    topic: str | None
     created_at: Time
     expires_at: Time | None
     updated_at: Time | None
@@ -121,7 +123,16 @@ class RemoveStep(Struct, gc=False):
 StepDocument: TypeAlias = AddStep | UpdateStep | SetStep | RemoveStep
 
 _LINE_SEPARATORS = "\x85\u2028\u2029"
-_item_fields = attrgetter(*ItemDocument.__struct_fields__)
+_encode = msgspec.json.Encoder().encode
+_HEAD = ("id", "seq", "category")
+_TAIL = tuple(
+    name
+    for name in ItemDocument.__struct_fields__
+    if name not in (*_HEAD, *ItemContent.__struct_fields__)
+)
+_ItemHead = msgspec.defstruct("_ItemHead", _HEAD, gc=False)
+_ItemTail = msgspec.defstruct("_ItemTail", _TAIL, gc=False)
+_tail_values = attrgetter(*_TAIL)
 
 
 def encode_json(document: object) -> bytes:
@@ -155,9 +166,16 @@ def badge_document(badge: Badge) -> BadgeDocument:
     )
 
 
-def item_document(item: Item) -> ItemDocument:
-    """Return the JSON document of *item*, which leaves out its size."""
-    return ItemDocument(*_item_fields(item))
+def encoded_item(item: Item) -> ItemDocument:
+    """Return the JSON document of *item*, which leaves out its size.
+
+    It is encoded already, and cannot be read: it is the JSON of the content, and of the
+    other fields before and after it.
+    """
+    head = _encode(_ItemHead(item.id, item.seq, item.category))
+    tail = _encode(_ItemTail(*_tail_values(item)))
+    encoded = Raw(b"%b,%b,%b" % (head[:-1], item.content[1:-1], tail[1:]))
+    return cast("ItemDocument", encoded)
 
 
 def step_document(step: Flagged | Removed) -> SetStep | RemoveStep:
@@ -181,9 +199,9 @@ def step_documents(
     for step in steps:
         if isinstance(step, Updated):
             held = (items[name] for name in step.ids if name in items)
-            documents += [UpdateStep(item_document(item)) for item in held]
+            documents += [UpdateStep(encoded_item(item)) for item in held]
         elif not isinstance(step, Added):
             documents.append(step_document(step))
         elif (item := items.get(step.id)) is not None and item.seq == step.seq:
-            documents.append(AddStep(item_document(without_flags(item))))
+            documents.append(AddStep(encoded_item(without_flags(item))))
     return documents

@@ -40,6 +40,7 @@ import attrs
 import trio
 
 from roundel_service.cli.process_tuning import prepare_process
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import Engine
@@ -151,9 +152,9 @@ def note(number: int) -> Notify:
     return Notify(
         id=f"{time.time_ns():x}-{number:x}",
         category=("mention", "reply", "build")[number % 3],
-        title="Bob mentioned you in a comment",
-        url="/t/42#c7",
-        data={"n": number},
+        content=encode_content(
+            "Bob mentioned you in a comment", url="/t/42#c7", data={"n": number}
+        ),
         size=160,
     )
 

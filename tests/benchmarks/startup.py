@@ -22,6 +22,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from roundel_service.engines.sqlite.engine import SqliteEngine
 
@@ -55,7 +56,10 @@ def programs(folder: Path) -> dict[str, Program]:
 
 def note(number: int) -> Notify:
     return Notify(
-        id=f"{number:x}", category="default", title="Bob mentioned you", size=100
+        id=f"{number:x}",
+        category="default",
+        content=encode_content("Bob mentioned you"),
+        size=100,
     )
 
 

@@ -43,6 +43,10 @@ class Away:
         self._check()
         return await self._engine.read(user)
 
+    async def peek(self, name):
+        self._check()
+        return await self._engine.peek(name)
+
     async def apply(self, work):
         if self.is_away:
             return [EngineUnavailable("the store does not answer") for _ in work]

@@ -8,6 +8,7 @@ import re
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from support.service import (
     body,
@@ -277,7 +278,7 @@ async def test_pending_badges_are_coalesced(autojump_clock, world):
 
 
 def _notify(title: str) -> Notify:
-    return Notify(id=f"item-{title}", category="default", title=title)
+    return Notify(id=f"item-{title}", category="default", content=encode_content(title))
 
 
 # snapshot
@@ -328,7 +329,7 @@ async def test_item_of_a_snapshot_has_all_its_fields(autojump_clock, world):
             "seq": 1, "category": "default", "title": "Hello", "body": None,
             "url": "/u", "icon": None, "key": "k", "source": "s",
             "data": {"any": [1]}, "created_at": wall_clock(),
-            "expires_at": wall_clock() + 60, "updated_at": None,
+            "expires_at": wall_clock() + 60, "updated_at": None, "topic": None,
             "seen": False, "read": False, "archived": False,
         } == {name: value for name, value in item.items() if name != "id"}  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from support.service import (
     body,
@@ -191,7 +192,9 @@ async def test_from_of_a_later_stream_is_its_snapshot(autojump_clock, world):
 async def burst(world, categories: str) -> None:
     """Publish a version of each category while the streams are not read."""
     for number, category in enumerate(categories):
-        item = Notify(id=f"item-{number}", category=category, title="Hello")
+        item = Notify(
+            id=f"item-{number}", category=category, content=encode_content("Hello")
+        )
         await world.service.hub.apply("alice", item)
 
 

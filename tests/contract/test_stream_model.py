@@ -7,6 +7,7 @@ from random import Random
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
@@ -38,7 +39,7 @@ def _operation(random: Random, number: int) -> Operation:
     notify = Notify(
         id=f"item-{number}",
         category=category,
-        title="Hello",
+        content=encode_content("Hello"),
         key=random.choice([None, "k"]),
         source=random.choice(["s", "t"]),
         ttl=random.choice([None, 5.0]),

@@ -16,6 +16,7 @@ from trio.testing import MockClock
 from roundel import Parser
 from roundel_adapters.client import StreamEnded, connect
 from roundel_service import app as service
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Disconnect, Notify
 from support.service import Client, data, settings, wall_clock
 
@@ -44,7 +45,9 @@ class Served:
         return int(self.url.rpartition(":")[2])
 
     async def notify(self, title: str = "Hello", *, body: str | None = None) -> None:
-        item = Notify(id=title, category="default", title=title, body=body)
+        item = Notify(
+            id=title, category="default", content=encode_content(title, body=body)
+        )
         await self.service.hub.apply("alice", item)
 
     def token(self, ttl: float = 86_400) -> dict[str, str]:

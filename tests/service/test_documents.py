@@ -9,21 +9,23 @@ from msgspec.structs import replace
 from roundel_service.documents import (
     badge_document,
     encode_json,
-    item_document,
+    encoded_item,
     step_document,
     step_documents,
 )
 from roundel_service.domain.badge import Badge, Count
 from roundel_service.domain.changes import Added, Flagged, Removed
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import Item
 
 ITEM = Item(
-    id="i", seq=3, category="c", title="t", body="b", url="/u", icon=None, key="k",
-    source=None, data={"x": [1]}, created_at=7.5, expires_at=None, size=99, seen=True,
+    id="i", seq=3, category="c", key="k", source=None, created_at=7.5, expires_at=None,
+    content=encode_content("t", body="b", url="/u", data={"x": [1]}),
+    size=99, seen=True,
 )  # fmt: skip
 ITEM_JSON = (
     '{"id":"i","seq":3,"category":"c","title":"t","body":"b","url":"/u","icon":null,'
-    '"key":"k","source":null,"data":{"x":[1]},"created_at":7.5,"expires_at":null,"updated_at":null,'
+    '"data":{"x":[1]},"key":"k","source":null,"topic":null,"created_at":7.5,"expires_at":null,"updated_at":null,'
     '"seen":true,"read":false,"archived":false}'
 )
 FLAGS = {"archived": False, "read": True, "seen": True}
@@ -45,7 +47,7 @@ def test_badge():
 
 def test_item():
     """An item has all its fields, null too, except its size."""
-    assert ITEM_JSON == encoded(item_document(ITEM))
+    assert ITEM_JSON == encoded(encoded_item(ITEM))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ FLAGS_OFF = replace(ITEM, seen=False, read=False, archived=False)
 )
 def test_added_item(added, held, expected):
     """An added item has the text that it has now, without flags, or is left out."""
-    add = [] if expected is None else [{"add": item_document(expected)}]
+    add = [] if expected is None else [{"add": encoded_item(expected)}]
 
     assert encoded(add) == encoded(step_documents([added], held))
 

@@ -8,6 +8,7 @@ import trio
 
 from roundel_adapters.testing import AsgiClient
 from roundel_service import app as service
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from support.service import (
     START,
@@ -38,7 +39,9 @@ LEVELS = pytest.mark.parametrize("level", ["badge", "items"])
 async def test_newest_cursor_is_found_in_a_long_history(autojump_clock, world):
     """Mercure searched from the oldest event, and stopped after 10,000 (#1382)."""
     for number in range(600):
-        item = Notify(id=f"item-{number}", category="default", title="Hello")
+        item = Notify(
+            id=f"item-{number}", category="default", content=encode_content("Hello")
+        )
         await world.service.hub.apply("alice", item)
     newest = await current_cursor(world)
     await world.notify()
@@ -134,7 +137,9 @@ async def test_events_of_one_instant_have_different_ids(autojump_clock, world):
     """Neurow gave all messages of a millisecond one id: a reconnect lost some."""
     async with world.user().stream(ITEMS) as stream:
         for number in range(10):
-            item = Notify(id=f"item-{number}", category="default", title="Hello")
+            item = Notify(
+                id=f"item-{number}", category="default", content=encode_content("Hello")
+            )
             await world.service.hub.apply("alice", item)
         _, *events = await events_so_far(stream)
     rests = [await resume(world, "items", event.id) for event in events]
@@ -218,7 +223,9 @@ async def test_change_while_a_stream_opens_is_delivered_once(
             nursery.start_soon(read, client, user, done)
             for _ in range(steps):
                 await trio.lowlevel.checkpoint()
-            item = Notify(id="item", category="default", title="Hello")
+            item = Notify(
+                id="item", category="default", content=encode_content("Hello")
+            )
             await world.service.hub.apply(user, item)
             await trio.testing.wait_all_tasks_blocked()
             done.set()
@@ -246,7 +253,7 @@ async def test_change_during_a_resume_is_delivered_once(autojump_clock, world, l
 async def _notify_after(world, user: str, steps: int) -> None:
     for _ in range(steps):
         await trio.lowlevel.checkpoint()
-    item = Notify(id="item", category="default", title="Hello")
+    item = Notify(id="item", category="default", content=encode_content("Hello"))
     await world.service.hub.apply(user, item)
 
 
@@ -355,7 +362,9 @@ async def test_slow_subscriber_catches_up_after_a_thousand_events(
     async with valve.world.user().stream(ITEMS) as stream:
         await trio.testing.wait_all_tasks_blocked()
         for number in range(1_001):
-            item = Notify(id=f"item-{number}", category="default", title="Hello")
+            item = Notify(
+                id=f"item-{number}", category="default", content=encode_content("Hello")
+            )
             await world.service.hub.apply("alice", item)
         valve.open()
         client = Client().receive(*await events_so_far(stream))

@@ -71,10 +71,8 @@ def _with_incremented_count() -> Callable[[Record], Record]:
         else:
             counts[epoch] = record.badge.unread
         badge = replace(record.badge, unread=counts[epoch])
-        return Record(
-            record.mailbox,
-            (*changes[:-1], replace(changes[-1], badge=badge)),
-        )
+        newest = replace(changes[-1], badge=badge)
+        return Record(record.mailbox, ChangeLog((*changes[:-1], newest)))
 
     return alter
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import final
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import (
     DeleteGauge,
@@ -41,7 +42,7 @@ class OperationGenerator:
         return Notify(
             id=f"i{number}",
             category=self._category(),
-            title="t",
+            content=encode_content("t"),
             key=f"k{int(draw() * 3)}" if draw() < 0.3 else None,
             source=f"s{int(draw() * 3)}" if draw() < 0.5 else None,
             ttl=1.0 + int(draw() * 40) if draw() < 0.25 else None,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final, final
 
-import msgspec
 import trio
 from trio.testing import MockClock
 
@@ -21,7 +20,7 @@ from roundel_service.streams.subscribe import StreamTimeouts
 from roundel_service.streams.view_history import View
 from roundel_service.telemetry.metrics import Metrics
 from roundel_service.testing import MakeEngine, Setup
-from support.documents import document
+from support.documents import document, plain
 
 from .faults import FaultyEngine, Saboteur
 from .peers import CHANGE_LOG_SIZE
@@ -192,4 +191,4 @@ def _listed(mailbox: Mailbox, only: frozenset[str] | None) -> dict[str, Any]:
     items = mailbox.items.values()
     listed = [item for item in items if not only or item.category in only]
     page, next_cursor = item_page(listed[::-1], SNAPSHOT_ITEMS)
-    return {"items": msgspec.to_builtins(page), "next": next_cursor}
+    return {"items": plain(page), "next": next_cursor}

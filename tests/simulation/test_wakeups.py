@@ -6,6 +6,7 @@ from itertools import count
 from random import Random
 
 from roundel import Parser, Stream
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Mark, Notify, UserOps
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.memory import MemoryEngine
@@ -20,7 +21,7 @@ CHANGE_LOG_SIZE = 6
 
 
 async def notify(engine, number: int) -> None:
-    new = Notify(id=f"i{number}", category="dm", title="t")
+    new = Notify(id=f"i{number}", category="dm", content=encode_content("t"))
     await engine.apply([("alice", new)])
 
 

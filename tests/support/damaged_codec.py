@@ -131,11 +131,11 @@ def append(*path: str | int) -> Damage:
 
 
 def insert(text: bytes) -> Damage:
-    """Insert bytes in the middle of the part."""
+    """Insert bytes into the first string of the part."""
 
     def damage(part: bytes) -> bytes:
-        middle = len(part) // 2
-        return part[:middle] + text + part[middle:]
+        start = part.index(b'"') + 1 if b'"' in part else len(part) // 2
+        return part[:start] + text + part[start:]
 
     return damage
 

@@ -11,10 +11,12 @@ from hashlib import blake2b
 from typing import final
 
 import attrs
+import msgspec
 import trio
 from msgspec.structs import replace
 
 from roundel_service.domain.change_log import ChangeLog
+from roundel_service.domain.content import decode_content
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
@@ -146,11 +148,15 @@ class FlawedEngine:
             if self._flaw is Flaw.WRITES_ON_READ:
                 await self._store_record(user, None, before)
             now = self._setup.clock()
-            record = before.expire(now=now, limits=self._setup.limits)
+            record = before.refresh(now=now, limits=self._setup.limits)
             if record is not before and self._flaw is not Flaw.LOSES_EXPIRY:
                 await self._store_record(user, before, record)
             self._known[user] = record
             return record
+
+    async def peek(self, name: str) -> Record:
+        await self._round_trip()
+        return self._record(name)
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         await self._round_trip()
@@ -184,14 +190,15 @@ class FlawedEngine:
         self, user: str, operation: Operation, before: Record
     ) -> ApplyResult:
         now, limits = self._setup.clock(), self._setup.limits
-        record = before.expire(now=now, limits=limits)
+        record = before.refresh(now=now, limits=limits)
         if self._flaw is Flaw.LOSES_RESULTS:
             record = replace(record, mailbox=replace(record.mailbox, results={}))
         if self._flaw is Flaw.KEEPS_EPOCH and isinstance(operation, StartNewEpoch):
             operation = Disconnect()
         if self._flaw is Flaw.TRUNCATES_TEXT and isinstance(operation, Notify):
-            title = operation.title.partition("\0")[0]
-            operation = replace(operation, title=title)
+            content = decode_content(operation.content)
+            short = replace(content, title=content.title.partition("\0")[0])
+            operation = replace(operation, content=msgspec.json.encode(short))
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
         try:
@@ -286,7 +293,7 @@ class FlawedEngine:
         found = [
             user
             for user, record in self._store.records.items()
-            if any(map(retract.selects, record.mailbox.items.values()))
+            if record.holds(retract)
         ]
         return found[:-1] if self._flaw is Flaw.OMITS_A_HOLDER else found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import msgspec
 
+from roundel_service.domain.content import ItemContent, encode_content
 from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
 from roundel_service.domain.operations import Notify, Operation, SetGauge, UserOps
@@ -31,15 +32,30 @@ class Clock:
 
 
 def note(name: str, category: str = "c", **fields) -> Notify:
-    """Return a notification with the id and title *name*."""
-    return Notify(id=name, category=category, title=name, **fields)
+    """Return a notification with the id and title *name*.
+
+    Of *fields*, a body, url, icon and data belong to its content.
+    """
+    names = ItemContent.__struct_fields__
+    content = {key: fields.pop(key) for key in names if key in fields}
+    encoded = encode_content(**{"title": name} | content)
+    return Notify(**{"id": name, "category": category, "content": encoded} | fields)
 
 
 def item(category: str = "c", **flags: bool) -> Item:
     """Return an item of *category*, with some *flags* set."""
-    fields: dict = dict.fromkeys(("body", "url", "icon", "key", "source", "data"))
-    fields |= {"id": "1", "seq": 1, "category": category, "title": "a secret affair"}
-    return Item(**fields, created_at=0.0, expires_at=None, size=0, **flags)
+    return Item(
+        id="1",
+        seq=1,
+        category=category,
+        content=encode_content("a secret affair"),
+        key=None,
+        source=None,
+        created_at=0.0,
+        expires_at=None,
+        size=0,
+        **flags,
+    )
 
 
 def ops(*requested, op_id: str = "op") -> UserOps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from msgspec import json
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
@@ -12,7 +13,7 @@ from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Expire,
+    Refresh,
     Retract,
     SetGauge,
     StartNewEpoch,
@@ -71,7 +72,7 @@ OTHERS = st.one_of(
     st.builds(Retract, category=st.sampled_from("ab"), key=st.sampled_from("kl")),
     st.builds(
         lambda source, body: Update(
-            which=Retract(source=source), content={"body": body}
+            which=Retract(source=source), content=json.encode({"body": body})
         ),
         st.sampled_from("st"),
         _texts(),
@@ -87,7 +88,7 @@ OTHERS = st.one_of(
         Disconnect, revoke=st.booleans(), issued_before=st.none() | st.floats(0, 1e10)
     ),
     st.just(CorrectRevocation()),
-    st.just(Expire()),
+    st.just(Refresh()),
 )
 
 _EPOCHS = st.uuids().map(lambda uuid: uuid.hex)

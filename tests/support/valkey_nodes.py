@@ -10,6 +10,7 @@ from typing import final
 import attrs
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.operations import Notify
 from roundel_service.domain.record import Record, RecordLimits
@@ -43,7 +44,7 @@ def allow_failover(servers: Sequence[Server], *, allowed: bool) -> None:
 
 def notification(name: str) -> Notify:
     """Return a notification that is idempotent: retries add one item."""
-    return Notify(id=name, category="c", title=name, op_id=name)
+    return Notify(id=name, category="c", content=encode_content(name), op_id=name)
 
 
 @final

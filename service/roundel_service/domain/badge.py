@@ -10,6 +10,7 @@ from typing import TypeAlias, final
 from msgspec import Struct
 
 from .items import ExternalCount, Item
+from .subscriptions import NOTHING_MUTED, Muted
 
 
 @final
@@ -60,9 +61,14 @@ _count_key: Callable[[Item], _CountKey] = attrgetter(
 
 
 def fold(
-    items: Iterable[Item], gauges: Mapping[str, ExternalCount]
+    items: Iterable[Item],
+    gauges: Mapping[str, ExternalCount],
+    muted: Muted = NOTHING_MUTED,
 ) -> dict[str, Count]:
-    """Return the counts by category: unread *items* plus *gauges*."""
+    """Return the counts by category: unread *items* plus *gauges*, without *muted*."""
+    if muted:
+        items = (item for item in items if not muted.covers(item.category, item.topic))
+        gauges = {name: g for name, g in gauges.items() if not muted.covers(name, None)}
     unread = {name: gauge.count for name, gauge in gauges.items() if gauge.count}
     unseen: dict[str, int] = {}
     # Counter counts the items in C; the loop below sees each distinct key once.

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .badge import Badge
 
 RemovalReason: TypeAlias = Literal[
-    "expired", "evicted", "retracted", "replaced", "removed"
+    "expired", "evicted", "retracted", "replaced", "removed", "snoozed", "left"
 ]
 
 Categories: TypeAlias = frozenset[str]
@@ -68,7 +68,8 @@ class Change(Struct, frozen=True, gc=False, kw_only=True):
     """The *steps* that lead to version *v*, and the *badge* at that version.
 
     *operation* is its name and *by* the kind of caller; *time* is in seconds since
-    1970. The change of a gauge has no steps: only the badge differs.
+    1970. The change of a gauge or of what is muted has no steps: only the badge
+    differs.
     """
 
     v: int

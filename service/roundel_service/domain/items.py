@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from math import inf
 from typing import final
@@ -18,25 +17,23 @@ MAX_ITEM_SIZE = 8_192
 class Item(Struct, frozen=True, gc=False, kw_only=True):
     """One notification; *seq* is the version at which it appeared.
 
-    *updated_at* is when its text was changed last, if it was. Times are seconds since
-    1970. *size* is the length of the item's JSON in bytes, for the limit of the
-    mailbox; clients do not receive it.
+    *content* is JSON, as `encode_content()` returns it. *topic* is the topic that it
+    was pulled from, if it was; *id* is the same there. *updated_at* is when it was
+    changed last, if it was. Times are seconds since 1970. *size* is the length of the
+    item's JSON in bytes, for the limit of the mailbox; clients do not receive it.
     """
 
     id: str
     seq: int
     category: str
-    title: str
-    body: str | None
-    url: str | None
-    icon: str | None
+    content: bytes
     key: str | None
     source: str | None
-    data: object
     created_at: float
     expires_at: float | None
     size: int
     updated_at: float | None = None
+    topic: str | None = None
     seen: bool = False
     read: bool = False
     archived: bool = False
@@ -45,12 +42,6 @@ class Item(Struct, frozen=True, gc=False, kw_only=True):
     def is_counted(self) -> bool:
         """Whether the badge counts the item."""
         return not (self.read or self.archived)
-
-
-def json_size(value: object) -> int:
-    """Return the length of *value* as JSON, in bytes."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode())
 
 
 def without_flags(item: Item) -> Item:
@@ -83,9 +74,13 @@ class ExternalCount(Struct, frozen=True, gc=False):
 class MailboxLimits(Struct, frozen=True, gc=False, kw_only=True):
     """The limits of one mailbox: number of *items* and *bytes* of their JSON.
 
-    *categories* limits the distinct categories of items and gauges together.
+    *waiting* limits the number of items that wait; their JSON has the same limit of
+    *bytes*, for itself. *categories* limits the distinct categories of items and gauges
+    together, and *topics* the topics that a producer lets the user follow.
     """
 
     items: int = 200
     bytes: int = 262_144
     categories: int = 64
+    waiting: int = 100
+    topics: int = 64

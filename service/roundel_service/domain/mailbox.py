@@ -3,8 +3,10 @@
 `apply()` is the reducer: it takes a mailbox, an operation and the time, and returns
 the next mailbox and the change to publish. No other code changes a mailbox.
 
-State: the items in the order of their arrival, the external counts, the results of
-recent operation ids, the time of the latest disconnect, and the revocation.
+State: the items in the order of their arrival, the items that wait, the external
+counts, the subscriptions to topics, the muted names, the results of recent operation
+ids, the time of the latest disconnect, and the revocation. A topic is a mailbox too:
+its followers need *epoch_history* and *evicted_upto* (see `subscriptions`).
 
 Invariants: a visible change makes exactly one version, and an operation without a
 visible effect makes none. Expiry and eviction are changes like any other. No count is
@@ -27,24 +29,37 @@ from msgspec.structs import force_setattr, replace
 
 from .badge import Badge, badge_from_counts, fold
 from .changes import Change
-from .items import ExternalCount, Item, MailboxLimits, next_expiry, total_size
+from .items import ExternalCount, Item, MailboxLimits, total_size
 from .mailbox_builder import MailboxBuilder
+from .names import ALL
 from .operations import (
+    Appear,
     CorrectRevocation,
     DeleteUser,
     Disconnect,
     Notify,
     Operation,
+    Refresh,
     SetGauge,
     StartNewEpoch,
     UserOps,
+    VersionOperation,
 )
 from .revocation import NOT_REVOKED, RETENTION, Revocation
+from .subscriptions import (
+    EPOCH_HISTORY,
+    NOTHING_MUTED,
+    EpochEnd,
+    Muted,
+    Subscription,
+    subscribe,
+)
+from .waiting import Waiting, next_due
 
 _FROM_ITEMS: Final = -1
 """Value of a field that is computed from the items."""
 
-COMPUTED_FIELDS: Final = frozenset({"expires_at", "size"})
+COMPUTED_FIELDS: Final = frozenset({"due_at", "size"})
 """Fields of a mailbox that follow from its items; two equal ones may differ in them."""
 
 MAX_OP_IDS = 1_000
@@ -68,9 +83,13 @@ class IdempotentResult(Struct, frozen=True, gc=False, kw_only=True):
 class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     """The state of one user at version *v* of *epoch*; *items* oldest first.
 
-    *more* is set if unread items were evicted. Streams opened before
-    *disconnected_at* are closed; *revocation* says which tokens are refused. No item
-    expires before *expires_at*. Times are seconds since 1970; ``inf`` is never.
+    *more* is set if unread items were evicted. *waiting* maps ids to items that are in
+    no list, in the order in which they began to wait. *subscriptions* maps topics to
+    cursors into them; *claimed_at* is when the latest token with topics was issued.
+    Streams opened before *disconnected_at* are closed; *revocation* says which tokens
+    are refused. No item expires or appears before *due_at*. *epoch_history* has the
+    earlier epochs and their last versions, *evicted_upto* is the highest `seq` that was
+    evicted. Times are seconds since 1970; ``inf`` is never.
     """
 
     epoch: str
@@ -81,15 +100,22 @@ class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     results: Mapping[str, IdempotentResult] = field(default_factory=dict)
     disconnected_at: float = 0.0
     revocation: Revocation = NOT_REVOKED
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    subscriptions: Mapping[str, Subscription] = field(default_factory=dict)
+    muted: Muted = NOTHING_MUTED
+    claimed_at: float = 0.0
+    epoch_history: tuple[EpochEnd, ...] = ()
+    evicted_upto: int = 0
     # A lower bound: exact after `Expire` and when a mailbox is created from items.
-    expires_at: float = _FROM_ITEMS
+    due_at: float = _FROM_ITEMS
     size: int = _FROM_ITEMS
-    """Sum of the sizes of the items in bytes."""
+    """Sum of the sizes of the items in bytes, without those that wait."""
 
     def __post_init__(self) -> None:
         """Compute the fields that were not given."""
-        if self.expires_at == _FROM_ITEMS:
-            force_setattr(self, "expires_at", next_expiry(self.items.values()))
+        if self.due_at == _FROM_ITEMS:
+            due_at = next_due(self.items.values(), self.waiting)
+            force_setattr(self, "due_at", due_at)
         if self.size == _FROM_ITEMS:
             force_setattr(self, "size", total_size(self.items.values()))
 
@@ -104,7 +130,7 @@ class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     @property
     def badge(self) -> Badge:
         """The badge at this version, folded from the items on each access."""
-        by = fold(self.items.values(), self.gauges)
+        by = fold(self.items.values(), self.gauges, self.muted)
         return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
 
@@ -120,7 +146,8 @@ class Applied(Struct, frozen=True, gc=False):
     *badge* and the id of the added or changed *item* are those of the first call if the
     operation is repeated. *ignored* is set if the operation was refused: the stored
     gauge is not older than the given one, or the operation id was used with another
-    digest.
+    digest. *waiting* has the ids of items that wait and were removed by a `Retract`, or
+    changed by an `Update`.
     """
 
     mailbox: Mailbox
@@ -128,21 +155,26 @@ class Applied(Struct, frozen=True, gc=False):
     badge: Badge
     item: str | None = None
     ignored: bool = False
+    waiting: tuple[str, ...] = ()
 
 
 def apply(
-    mailbox: Mailbox, operation: Operation, *, now: float, limits: MailboxLimits
+    mailbox: Mailbox,
+    operation: Operation | VersionOperation,
+    *,
+    now: float,
+    limits: MailboxLimits,
+    topics: Mapping[str, Mailbox] | None = None,
 ) -> Applied:
     """Return *mailbox* after *operation* at the time *now*, in seconds since 1970.
 
-    Raises `OperationRefused`.
+    *topics* are the mailboxes of the topics that the operation names, by topic. Raises
+    `OperationRefused`.
     """
-    op_id = _op_id(operation)
-    if op_id is not None:
-        result = mailbox.results.get(op_id)
-        if result is not None and result.time > now - RETENTION:
-            ignored = result.digest != _digest(operation)
-            return Applied(mailbox, None, result.badge, result.item, ignored)
+    topics = topics or {}
+    if (repeated := find_result(mailbox, operation, now=now)) is not None:
+        ignored = repeated.digest != _digest(operation)
+        return Applied(mailbox, None, repeated.badge, repeated.item, ignored)
     match operation:
         case SetGauge(category=category, source_version=new):
             gauge = mailbox.gauges.get(category)
@@ -157,21 +189,56 @@ def apply(
                 mailbox = replace(mailbox, revocation=revocation)
             return Applied(mailbox, None, mailbox.badge)
         case DeleteUser(epoch=epoch):
-            emptied = Mailbox(epoch=epoch, disconnected_at=mailbox.disconnected_at)
+            emptied = Mailbox(
+                epoch=epoch,
+                disconnected_at=mailbox.disconnected_at,
+                subscriptions=_all_from_now_on(topics),
+            )
             return Applied(emptied, None, emptied.badge)
         case StartNewEpoch(epoch=epoch):
-            renewed = replace(mailbox, epoch=epoch, v=mailbox.v + 1)
+            history = (*mailbox.epoch_history, (mailbox.epoch, mailbox.v))
+            renewed = replace(
+                mailbox,
+                epoch=epoch,
+                v=mailbox.v + 1,
+                epoch_history=history[-EPOCH_HISTORY:],
+            )
             return Applied(renewed, None, renewed.badge)
+        case Refresh():
+            return Applied(mailbox, None, mailbox.badge)
     builder = MailboxBuilder(
         v=mailbox.v + 1,
         items=dict(mailbox.items),
         gauges=dict(mailbox.gauges),
+        waiting=dict(mailbox.waiting),
+        subscriptions=dict(mailbox.subscriptions),
+        muted=mailbox.muted,
+        claimed_at=mailbox.claimed_at,
+        evicted_upto=mailbox.evicted_upto,
         more=mailbox.more,
-        expires_at=mailbox.expires_at,
+        due_at=mailbox.due_at,
         size=mailbox.size,
+        topics=topics,
     )
     builder.apply(operation, now, limits)
-    return _finish(builder, mailbox, operation, op_id, now)
+    return _finish(builder, mailbox, operation, now)
+
+
+def find_result(
+    mailbox: Mailbox, operation: Operation | VersionOperation, *, now: float
+) -> IdempotentResult | None:
+    """Return the remembered result of the operation's id, if it has one."""
+    op_id = _op_id(operation)
+    result = None if op_id is None else mailbox.results.get(op_id)
+    return result if result is not None and result.time > now - RETENTION else None
+
+
+def _all_from_now_on(topics: Mapping[str, Mailbox]) -> dict[str, Subscription]:
+    """Return the subscriptions of a user whose old announcements are not to return."""
+    topic = topics.get(ALL)
+    if topic is None or not topic.v:
+        return {}
+    return {ALL: subscribe(topic, "now", "default")}
 
 
 def _disconnect(mailbox: Mailbox, disconnect: Disconnect, now: float) -> Mailbox:
@@ -186,8 +253,7 @@ def _disconnect(mailbox: Mailbox, disconnect: Disconnect, now: float) -> Mailbox
 def _finish(
     builder: MailboxBuilder,
     before: Mailbox,
-    operation: Operation,
-    op_id: str | None,
+    operation: Operation | VersionOperation,
     now: float,
 ) -> Applied:
     """Return the next version if the change is visible, and keep the result."""
@@ -195,7 +261,8 @@ def _finish(
     badge = after.badge
     if after.more and not badge.more:
         after = replace(after, more=False)
-    item = builder.item_id
+    item, waiting = builder.item_id, tuple(builder.waiting_ids)
+    op_id = _op_id(operation)
     if op_id is not None:
         results = _prune_results(before.results, operation.by, now)
         results[op_id] = IdempotentResult(
@@ -203,7 +270,7 @@ def _finish(
         )
         after = replace(after, results=results)
     if after.v == before.v:
-        return Applied(after, None, badge, item)
+        return Applied(after, None, badge, item, waiting=waiting)
     change = Change(
         v=after.v,
         steps=tuple(builder.steps),
@@ -211,46 +278,76 @@ def _finish(
         operation=operation.name,
         by=operation.by,
         time=now,
-        op_id=operation.op_id if isinstance(operation, UserOps) else None,
+        op_id=operation.op_id if isinstance(operation, UserOps | Appear) else None,
     )
-    return Applied(after, change, badge, item)
+    return Applied(after, change, badge, item, waiting=waiting)
 
 
 def _build(builder: MailboxBuilder, before: Mailbox) -> Mailbox:
     """Return the built mailbox, or *before* if nothing changed."""
-    # Each change of the items has a step; a change of gauges has none.
-    if builder.steps or _counts(builder.gauges) != _counts(before.gauges):
-        return Mailbox(
-            epoch=before.epoch,
-            v=builder.v,
-            items=builder.items,
-            gauges=builder.gauges,
-            more=builder.more,
-            results=before.results,
-            disconnected_at=before.disconnected_at,
-            revocation=before.revocation,
-            expires_at=builder.expires_at,
-            size=builder.size,
-        )
-    if builder.gauges != before.gauges:
-        return replace(before, gauges=builder.gauges)
-    if builder.expires_at != before.expires_at:
-        return replace(before, expires_at=builder.expires_at)
-    return before
+    # Each change of the items has a step.
+    is_visible = bool(builder.steps) or _shows_else(builder, before)
+    if not is_visible and not _is_touched(builder, before):
+        return before
+    return Mailbox(
+        epoch=before.epoch,
+        v=builder.v if is_visible else before.v,
+        items=builder.items if builder.steps else before.items,
+        gauges=builder.gauges,
+        more=builder.more if is_visible else before.more,
+        results=before.results,
+        disconnected_at=before.disconnected_at,
+        revocation=before.revocation,
+        waiting=builder.waiting,
+        subscriptions=builder.subscriptions,
+        muted=builder.muted,
+        claimed_at=builder.claimed_at,
+        epoch_history=before.epoch_history,
+        evicted_upto=builder.evicted_upto,
+        due_at=builder.due_at,
+        size=builder.size,
+    )
 
 
-def _counts(gauges: Mapping[str, ExternalCount]) -> dict[str, int]:
-    return {name: gauge.count for name, gauge in gauges.items() if gauge.count}
+def _shows_else(builder: MailboxBuilder, before: Mailbox) -> bool:
+    """Return whether the badge or the preferences differ, with the same items."""
+    if builder.muted != before.muted:
+        return True
+    muted = before.muted.categories
+    if _counts(builder.gauges, muted) != _counts(before.gauges, muted):
+        return True
+    return builder.more and not before.more and before.badge.unread > 0
 
 
-def _op_id(operation: Operation) -> str | None:
+def _is_touched(builder: MailboxBuilder, before: Mailbox) -> bool:
+    """Return whether something differs that nobody sees."""
+    return (
+        builder.gauges != before.gauges
+        or builder.waiting != before.waiting
+        or builder.subscriptions != before.subscriptions
+        or builder.claimed_at != before.claimed_at
+        or builder.due_at != before.due_at
+    )
+
+
+def _counts(
+    gauges: Mapping[str, ExternalCount], muted: frozenset[str]
+) -> dict[str, int]:
+    return {
+        name: gauge.count
+        for name, gauge in gauges.items()
+        if gauge.count and name not in muted
+    }
+
+
+def _op_id(operation: Operation | VersionOperation) -> str | None:
     """Return the key of the operation's result; producers and users share no keys."""
     if not isinstance(operation, (Notify, UserOps)) or operation.op_id is None:
         return None
     return f"{operation.by} {operation.op_id}"
 
 
-def _digest(operation: Operation) -> str:
+def _digest(operation: Operation | VersionOperation) -> str:
     # The service compares the bodies of notifications itself, for many users at once.
     return operation.digest if isinstance(operation, UserOps) else ""
 

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, assert_never, final
+from operator import attrgetter
+from typing import TypeAlias, assert_never, final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step, Updated
+from .content import merge_content
 from .items import (
     MAX_ITEM_SIZE,
     ExternalCount,
     Item,
     MailboxLimits,
-    json_size,
-    next_expiry,
+    total_size,
 )
+from .names import ALL
 from .operations import (
+    Appear,
+    ClaimTopics,
     DeleteGauge,
     Expire,
     Mark,
     Notify,
+    Pull,
     Remove,
     Retract,
     SetGauge,
+    SetMuted,
+    Snooze,
+    Subscribe,
+    Unsubscribe,
     Update,
     UserOps,
 )
+from .subscriptions import (
+    Muted,
+    Since,
+    Subscription,
+    SubscriptionSource,
+    TopicHead,
+    subscribe,
+)
+from .waiting import Waiting, next_due
+
+_told_fields = attrgetter("content", "source", "expires_at")
 
 
 class OperationRefused(Exception):  # noqa: N818, named after the condition
@@ -44,8 +64,30 @@ class ItemTooLarge(OperationRefused):
     """The operation would make an item larger than `MAX_ITEM_SIZE`."""
 
 
+@final
+class TooManyWaiting(OperationRefused):
+    """The operation would exceed the mailbox's limit of items that wait."""
+
+
+@final
+class TooManySubscriptions(OperationRefused):
+    """The operation would exceed the mailbox's limit of topics."""
+
+
 ContentOperation: TypeAlias = (
-    Notify | Update | UserOps | Expire | Retract | SetGauge | DeleteGauge
+    Notify
+    | Update
+    | UserOps
+    | Retract
+    | SetGauge
+    | DeleteGauge
+    | Subscribe
+    | Unsubscribe
+    | ClaimTopics
+    | SetMuted
+    | Expire
+    | Appear
+    | Pull
 )
 
 
@@ -56,12 +98,21 @@ class MailboxBuilder(Struct, kw_only=True):
     v: int
     items: dict[str, Item]
     gauges: dict[str, ExternalCount]
+    waiting: dict[str, Waiting]
+    subscriptions: dict[str, Subscription]
+    muted: Muted
+    claimed_at: float
+    evicted_upto: int
     more: bool
-    expires_at: float
+    due_at: float
     size: int
+    topics: Mapping[str, TopicHead] = field(default_factory=dict)
+    """The topics to which the operation may subscribe, by name."""
     steps: list[Step] = field(default_factory=list)
     item_id: str | None = None
     """The id of the item that a `Notify` has added or changed."""
+    waiting_ids: list[str] = field(default_factory=list)
+    """The ids of waiting items that a `Retract` has removed or an `Update` changed."""
 
     def apply(
         self,
@@ -79,21 +130,30 @@ class MailboxBuilder(Struct, kw_only=True):
             case UserOps(ops=ops):
                 # Marks of an item that is removed have no effect, in any order.
                 self._remove_ids([op for op in ops if isinstance(op, Remove)])
+                self._snooze([op for op in ops if isinstance(op, Snooze)], now, limits)
                 self._mark([op for op in ops if isinstance(op, Mark)])
-            case Expire():
-                expired = [i for i in self.items.values() if _is_expired(i, now)]
-                self._remove(expired, "expired")
-                self.expires_at = next_expiry(self.items.values())
             case Retract():
-                self._remove(
-                    filter(operation.selects, self.items.values()), "retracted"
-                )
+                self._retract(operation)
             case SetGauge(category=category):
                 self._check_category(category, limits)
                 gauge = ExternalCount(operation.count, operation.source_version)
                 self.gauges[category] = gauge
             case DeleteGauge(category=category):
                 self.gauges.pop(category, None)
+            case Subscribe(topic=topic, since=since):
+                self._subscribe(topic, since, "producer", limits)
+            case Unsubscribe(topic=topic):
+                self._unsubscribe([topic])
+            case ClaimTopics():
+                self._claim(operation)
+            case SetMuted(muted=muted):
+                self.muted = muted
+            case Expire():
+                self._expire(now)
+            case Appear(id=id_):
+                self._appear(self.waiting.pop(id_), limits)
+            case Pull():
+                self._pull(operation, limits)
             case _:
                 assert_never(operation)
 
@@ -104,7 +164,10 @@ class MailboxBuilder(Struct, kw_only=True):
                 return
         if category in self.gauges:
             return
-        known = {item.category for item in self.items.values()} | self.gauges.keys()
+        held = (*self.items.values(), *(each.item for each in self.waiting.values()))
+        known = {item.category for item in held} | self.gauges.keys()
+        if category in known:
+            return
         if len(known) >= limits.categories:
             raise TooManyCategories(
                 f"expected at most {limits.categories} categories, "
@@ -112,26 +175,107 @@ class MailboxBuilder(Struct, kw_only=True):
             )
 
     def _notify(self, operation: Notify, now: float, limits: MailboxLimits) -> None:
-        replaced = self._replaced_by(operation)
-        held = next((it for it in replaced if it.id != operation.replaces), None)
-        if operation.quiet and held is not None:
-            replaced.remove(held)
-        self._remove(replaced, "replaced")
-        if operation.quiet and held is not None:
-            self.item_id = held.id
-            content, size = _content(operation), operation.size
-            if self._change(held, content, _end(operation, now), size, now):
-                self.steps.append(Updated({held.id: held.category}))
-            self._evict(limits)
+        if operation.at is not None and operation.at > now:
+            self._schedule(operation, operation.at, limits)
             return
-        self._evict(limits, count=1, size=operation.size)
-        item = _item(operation, self.v, now)
+        if operation.quiet:
+            for item in self.items.values():
+                if _has_key_of(item, operation) and item.id != operation.replaces:
+                    self._change_quietly(item, operation, now, limits)
+                    return
+        self._add(_item(operation, now), operation.replaces, limits)
+        self.item_id = operation.id
+
+    def _change_quietly(
+        self, held: Item, operation: Notify, now: float, limits: MailboxLimits
+    ) -> None:
+        self.item_id = held.id
+        if operation.replaces is not None:
+            self._remove_all([operation.replaces], "replaced")
+        changed = replace(
+            held,
+            content=operation.content,
+            source=operation.source,
+            expires_at=_end(operation, now),
+            size=operation.size,
+        )
+        if (edited := _edited(held, changed, now)) is not None:
+            self._put(edited)
+            self.steps.append(Updated({held.id: held.category}))
+        self._evict(limits)
+
+    def _schedule(self, operation: Notify, at: float, limits: MailboxLimits) -> None:
+        """Let the item of *operation* wait; it replaces one of its key that waits too.
+
+        What it replaces in the list is replaced when it appears.
+        """
+        for each in list(self.waiting.values()):
+            if not each.is_snoozed and _has_key_of(each.item, operation):
+                del self.waiting[each.item.id]
+        item = _item(operation, at)
+        self._wait(Waiting(until=at, item=item, replaces=operation.replaces))
+        self._check_waiting(limits)
         self.item_id = item.id
+
+    def _wait(self, waiting: Waiting) -> None:
+        self.waiting[waiting.item.id] = waiting
+        self._note_due(waiting.until, waiting.item.expires_at)
+
+    def _check_waiting(self, limits: MailboxLimits) -> None:
+        size = total_size(each.item for each in self.waiting.values())
+        if len(self.waiting) > limits.waiting or size > limits.bytes:
+            raise TooManyWaiting(
+                f"expected at most {limits.waiting} items that wait, "
+                f"of {limits.bytes} bytes"
+            )
+
+    def _add(self, item: Item, replaces: str | None, limits: MailboxLimits) -> None:
+        """Let *item* appear as new, in place of the items that it replaces."""
+        if item.key is not None or replaces is not None:
+            self._replace_by(item, replaces)
+        self._evict(limits, count=1, size=item.size)
+        item = replace(item, seq=self.v, seen=False, read=False, archived=False)
         self.items[item.id] = item
         self.size += item.size
-        if item.expires_at is not None:
-            self.expires_at = min(self.expires_at, item.expires_at)
+        self._note_due(item.expires_at)
         self.steps.append(Added(item.id, item.category, item.seq))
+
+    def _replace_by(self, item: Item, replaces: str | None) -> None:
+        """Remove what the new *item* replaces, also what waits: that would be older."""
+        held = [
+            other.id
+            for other in (*self.items.values(), *self._waiting_items())
+            if _has_same_key(other, item) or other.id == replaces
+        ]
+        self._remove_all(held, "replaced")
+
+    def _waiting_items(self) -> list[Item]:
+        return [each.item for each in self.waiting.values()]
+
+    def _note_due(self, *times: float | None) -> None:
+        for time in times:
+            if time is not None:
+                self.due_at = min(self.due_at, time)
+
+    def _remove_all(self, ids: Iterable[str], reason: RemovalReason) -> list[str]:
+        """Remove the items with *ids*; return the ids of those that waited."""
+        names = list(ids)
+        self._remove([self.items[id_] for id_ in names if id_ in self.items], reason)
+        return [id_ for id_ in names if self.waiting.pop(id_, None) is not None]
+
+    def _retract(self, retract: Retract) -> None:
+        held = (*self.items.values(), *self._waiting_items())
+        ids = [item.id for item in held if retract.selects(item)]
+        self.waiting_ids += self._remove_all(ids, "retracted")
+
+    def _expire(self, now: float) -> None:
+        held = (*self.items.values(), *self._waiting_items())
+        self._remove_all([i.id for i in held if _is_expired(i, now)], "expired")
+        self.due_at = next_due(self.items.values(), self.waiting)
+
+    def _appear(self, waiting: Waiting, limits: MailboxLimits) -> None:
+        self._add(waiting.item, waiting.replaces, limits)
+        self.due_at = next_due(self.items.values(), self.waiting)
 
     def _remove(self, items: Iterable[Item], reason: RemovalReason) -> None:
         ids = {}
@@ -142,65 +286,121 @@ class MailboxBuilder(Struct, kw_only=True):
         if ids:
             self.steps.append(Removed(ids, reason))
 
-    def _replaced_by(self, operation: Notify) -> list[Item]:
-        if operation.key is None and operation.replaces is None:
-            return []  # Most notifications: do not look at each item.
-        same_key = Retract(category=operation.category, key=operation.key)
-        return [
-            item
-            for item in self.items.values()
-            if same_key.selects(item) or item.id == operation.replaces
-        ]
-
     def _update(self, update: Update, now: float, limits: MailboxLimits) -> None:
         ids = {}
-        for item in list(filter(update.which.selects, self.items.values())):
-            grown = sum(
-                json_size(value) - json_size(getattr(item, name))
-                for name, value in update.content.items()
-            )
-            end = _end(update, now) if update.expires else item.expires_at
-            if self._change(item, update.content, end, item.size + grown, now):
+        for item in filter(update.which.selects, list(self.items.values())):
+            changed = _updated(item, update, now, sent_at=now)
+            if changed is not None:
+                self._put(changed)
                 ids[item.id] = item.category
         if ids:
             self.steps.append(Updated(ids))
+        for item in filter(update.which.selects, self._waiting_items()):
+            waiting = self.waiting[item.id]
+            sent_at = now if waiting.is_snoozed else waiting.until
+            changed = _updated(item, update, now, sent_at=sent_at)
+            if changed is not None:
+                self._wait(replace(waiting, item=changed))
+                self._check_waiting(limits)
+                self.waiting_ids.append(item.id)
         self._evict(limits)
 
-    def _change(
-        self,
-        item: Item,
-        content: Mapping[str, Any],
-        expires_at: float | None,
-        size: int,
-        now: float,
-    ) -> bool:
-        """Change the content of *item* in place; return whether it differs."""
-        is_same = all(_is_same(getattr(item, name), content[name]) for name in content)
-        if is_same and expires_at == item.expires_at:
-            return False
-        if size > MAX_ITEM_SIZE:
-            raise ItemTooLarge(
-                f"the item {item.id!r} would take {size} bytes as JSON, "
-                f"expected at most {MAX_ITEM_SIZE}"
-            )
-        self.items[item.id] = replace(
-            item, **content, expires_at=expires_at, size=size, updated_at=now
-        )
-        self.size += size - item.size
-        if expires_at is not None:
-            self.expires_at = min(self.expires_at, expires_at)
-        return True
+    def _put(self, item: Item) -> None:
+        """Put *item* in the place of the one with its id."""
+        self.size += item.size - self.items[item.id].size
+        self.items[item.id] = item
+        self._note_due(item.expires_at)
 
     def _remove_ids(self, removals: Sequence[Remove]) -> None:
+        """Remove what the user sees: not what a producer has scheduled."""
         ids = frozenset[str]().union(*(removal.ids for removal in removals))
+        scheduled = {id_ for id_, each in self.waiting.items() if not each.is_snoozed}
+        held = (*self.items, *self.waiting)
+        self._remove_all([i for i in held if i in ids - scheduled], "removed")
+
+    def _snooze(
+        self, snoozes: Sequence[Snooze], now: float, limits: MailboxLimits
+    ) -> None:
+        untils = {id_: snooze.until for snooze in snoozes for id_ in snooze.ids}
+        if not untils:
+            return
+        # An item that is snoozed already gets the new time.
+        snoozed = [each.item for each in self.waiting.values() if each.is_snoozed]
+        items = [item for item in self.items.values() if item.id in untils]
+        self._remove(items, "snoozed")
+        for item in (*items, *(item for item in snoozed if item.id in untils)):
+            until = max(now, untils[item.id])
+            self._wait(Waiting(until=until, item=item, is_snoozed=True))
+        self._check_waiting(limits)
+
+    def _subscribe(
+        self,
+        topic: str,
+        since: Since,
+        by: SubscriptionSource,
+        limits: MailboxLimits | None = None,
+    ) -> None:
+        held = self.subscriptions.get(topic)
+        if held is not None:
+            if by == "producer":
+                self.subscriptions[topic] = replace(held, by=by)
+            return
+        if limits is not None and len(self.subscriptions) >= limits.topics:
+            raise TooManySubscriptions(f"expected at most {limits.topics} topics")
+        self.subscriptions[topic] = subscribe(self.topics[topic], since, by)
+
+    def _unsubscribe(self, topics: Iterable[str]) -> None:
+        left = {name for name in topics if name != ALL and name in self.subscriptions}
+        for name in left:
+            del self.subscriptions[name]
+        held = (*self.items.values(), *self._waiting_items())
+        self._remove_all([item.id for item in held if item.topic in left], "left")
+
+    def _claim(self, claim: ClaimTopics) -> None:
+        if claim.issued_at < self.claimed_at:
+            return
+        self.claimed_at = claim.issued_at
+        self._unsubscribe(
+            name
+            for name, held in self.subscriptions.items()
+            if held.by == "token" and name not in claim.topics
+        )
+        for name, time in claim.topics.items():
+            self._subscribe(name, time or "start", "token")
+
+    def _pull(self, pull: Pull, limits: MailboxLimits) -> None:
+        self.more |= pull.is_incomplete
+        for reason, ids in pull.removed.items():
+            if reason == "evicted":
+                held = (self.items[id_] for id_ in ids if id_ in self.items)
+                self.more |= any(map(self._is_counted, held))
+            self._remove_all(ids, reason)
+        self._edit_copies(pull.updated, limits)
+        if pull.added is not None:
+            self._add(replace(pull.added, topic=pull.topic), None, limits)
+
+    def _edit_copies(self, originals: Iterable[Item], limits: MailboxLimits) -> None:
+        ids = {}
+        for original in originals:
+            if original.id in self.items:
+                self._put(_edited_copy(self.items[original.id], original))
+                ids[original.id] = original.category
+            else:
+                waiting = self.waiting[original.id]
+                copy = _edited_copy(waiting.item, original)
+                self._wait(replace(waiting, item=copy))
         if ids:
-            self._remove(
-                [item for item in self.items.values() if item.id in ids], "removed"
-            )
+            self.steps.append(Updated(ids))
+            self._evict(limits)
+
+    def _is_counted(self, item: Item) -> bool:
+        return item.is_counted and not self.muted.covers(item.category, item.topic)
 
     def _evict(self, limits: MailboxLimits, *, count: int = 0, size: int = 0) -> None:
         evicted = self._overflow(limits, count, size)
-        self.more |= any(item.is_counted for item in evicted)
+        self.more |= any(map(self._is_counted, evicted))
+        if evicted:
+            self.evicted_upto = evicted[-1].seq
         self._remove(evicted, "evicted")
 
     def _overflow(self, limits: MailboxLimits, count: int, size: int) -> list[Item]:
@@ -253,36 +453,75 @@ def _with_flags(item: Item, flags: Mapping[str, bool]) -> Item:
     )
 
 
-def _item(operation: Notify, seq: int, now: float) -> Item:
+def _item(operation: Notify, time: float) -> Item:
+    """Return the item of *operation*, sent at *time*; `seq` is set when it appears."""
     return Item(
         id=operation.id,
-        seq=seq,
+        seq=0,
         category=operation.category,
-        title=operation.title,
-        body=operation.body,
-        url=operation.url,
-        icon=operation.icon,
+        content=operation.content,
         key=operation.key,
         source=operation.source,
-        data=operation.data,
-        created_at=now,
-        expires_at=_end(operation, now),
+        created_at=time,
+        expires_at=_end(operation, time),
         size=operation.size,
     )
 
 
-def _content(operation: Notify) -> dict[str, Any]:
-    names = ("title", "body", "url", "icon", "source", "data")
-    return {name: getattr(operation, name) for name in names}
+def _has_key_of(item: Item, operation: Notify) -> bool:
+    """Return whether *operation* has the key of *item*, which is no topic's."""
+    key = (operation.category, operation.key)
+    is_own = item.topic is None and item.key is not None
+    return is_own and (item.category, item.key) == key
+
+
+def _has_same_key(other: Item, item: Item) -> bool:
+    """Return whether both have the same category and key, and come from one place."""
+    return item.key is not None and (other.topic, other.category, other.key) == (
+        item.topic,
+        item.category,
+        item.key,
+    )
+
+
+def _updated(item: Item, update: Update, now: float, *, sent_at: float) -> Item | None:
+    """Return *item* after *update*, whose time to live counts from *sent_at*."""
+    content = merge_content(item.content, update.content)
+    changed = replace(
+        item,
+        content=content,
+        expires_at=_end(update, sent_at) if update.expires else item.expires_at,
+        size=item.size + len(content) - len(item.content),
+    )
+    return _edited(item, changed, now)
+
+
+def _edited(item: Item, changed: Item, now: float) -> Item | None:
+    """Return *changed*, edited *now*, or `None` if it equals *item*."""
+    if _told_fields(item) == _told_fields(changed):
+        return None
+    if changed.size > MAX_ITEM_SIZE:
+        raise ItemTooLarge(
+            f"the item {item.id!r} would take {changed.size} bytes as JSON, "
+            f"expected at most {MAX_ITEM_SIZE}"
+        )
+    return replace(changed, updated_at=now)
+
+
+def _edited_copy(copy: Item, original: Item) -> Item:
+    """Return *original* as an item of the mailbox that holds *copy*."""
+    return replace(
+        original,
+        seq=copy.seq,
+        topic=copy.topic,
+        seen=copy.seen,
+        read=copy.read,
+        archived=copy.archived,
+    )
 
 
 def _end(operation: Notify | Update, now: float) -> float | None:
     return None if operation.ttl is None else now + operation.ttl
-
-
-def _is_same(old: object, new: object) -> bool:
-    # In Python 1, 1.0 and True are equal, in JSON they are not.
-    return old == new and repr(old) == repr(new)
 
 
 def _is_expired(item: Item, now: float) -> bool:

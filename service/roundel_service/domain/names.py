@@ -18,6 +18,12 @@ MAX_USER_NAME_BYTES: Final = 512
 CATEGORY_NAME: Final = r"[a-z0-9._-]{1,64}"
 """Pattern of a category name."""
 
+TOPIC_NAME: Final = r"[A-Za-z0-9._~@:+-]{1,64}"
+"""Pattern of a topic name."""
+
+ALL: Final = "all"
+"""The topic that every user follows."""
+
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 _SPACE = r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
@@ -27,6 +33,16 @@ USER_NAME: Final = rf"[^#{_SPACE}{_CONTROL}](?:[^{_CONTROL}]*[^{_SPACE}{_CONTROL
 """Pattern of a user name, apart from its length and from surrogates."""
 
 _UNFIT = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
+
+
+def topic_mailbox(topic: str) -> str:
+    """Return the name of the mailbox of *topic*, which no user can have."""
+    return f"#{topic}"
+
+
+def is_topic_mailbox(name: str) -> bool:
+    """Return whether the mailbox *name* belongs to a topic."""
+    return name.startswith("#")
 
 
 def check_user_name(name: str) -> str | None:

@@ -5,21 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias, final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypeAlias, final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from .changes import RemovalReason
 from .items import Item
+from .subscriptions import Muted, Since
 
 
 @final
 class Notify(Struct, frozen=True, gc=False, kw_only=True):
     """Adds an item; it replaces the item with the same category and *key*.
 
-    It also replaces the item whose id is *replaces*. If it is *quiet*, an item with the
-    same category and key gets the new content in place, and stays as it is otherwise.
-    *ttl* is in seconds, *size* in bytes of JSON. A repeated *op_id* has no effect.
+    *content* is JSON, as `encode_content()` returns it. The new item also replaces the
+    item whose id is *replaces*. If it is *quiet*, an item with the same category and
+    key gets the new content in place, and stays as it is otherwise. With *at*, in
+    seconds since 1970, it waits until then, and is sent then. *ttl* is in seconds from
+    then, *size* in bytes of JSON. A repeated *op_id* has no effect.
     """
 
     by: ClassVar[str] = "producer"
@@ -27,16 +31,13 @@ class Notify(Struct, frozen=True, gc=False, kw_only=True):
 
     id: str
     category: str
-    title: str
-    body: str | None = None
-    url: str | None = None
-    icon: str | None = None
+    content: bytes
     key: str | None = None
     source: str | None = None
-    data: object = None
     ttl: float | None = None
     quiet: bool = False
     replaces: str | None = None
+    at: float | None = None
     size: int = 0
     op_id: str | None = None
 
@@ -61,7 +62,22 @@ class Mark(Struct, frozen=True, gc=False, kw_only=True):
 
 @final
 class Remove(Struct, frozen=True, gc=False):
-    """Removes the items with these *ids* for good."""
+    """Removes the items with these *ids* for good, snoozed ones too."""
+
+    ids: frozenset[str]
+
+
+@final
+class Snooze(Struct, frozen=True, gc=False):
+    """Lets the items with these *ids* wait *until* a time in seconds since 1970."""
+
+    ids: frozenset[str]
+    until: float
+
+
+@final
+class Unsnooze(Struct, frozen=True, gc=False):
+    """Ends the wait of the snoozed items with these *ids*."""
 
     ids: frozenset[str]
 
@@ -76,22 +92,30 @@ class UserOps(Struct, frozen=True, gc=False, kw_only=True):
     by: ClassVar[str] = "user"
     name: ClassVar[str] = "ops"
 
-    ops: tuple[Mark | Remove, ...]
+    ops: tuple[Mark | Remove | Snooze | Unsnooze, ...]
     op_id: str
     digest: str = ""
 
 
 @final
-class Expire(Struct, frozen=True, gc=False):
-    """Removes the expired items."""
+class Refresh(Struct, frozen=True, gc=False):
+    """Brings the mailbox up to date, and does nothing else.
+
+    Expired items go, items that waited appear, and what is new in the topics is pulled.
+    Every other operation does the same first.
+    """
 
     by: ClassVar[str] = "time"
-    name: ClassVar[str] = "expire"
+    name: ClassVar[str] = "refresh"
 
 
 @final
 class Retract(Struct, frozen=True, gc=False, kw_only=True):
-    """Removes the items of a *source*, or one item by *id*, or *category* and *key*."""
+    """Removes the items of a *source*, or one item by *id*, or *category* and *key*.
+
+    With *everything* it removes all. Items that wait are removed too; items that were
+    pulled from a topic are not: they go when they leave the topic.
+    """
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "retract"
@@ -100,9 +124,14 @@ class Retract(Struct, frozen=True, gc=False, kw_only=True):
     category: str | None = None
     key: str | None = None
     id: str | None = None
+    everything: bool = False
 
     def selects(self, item: Item) -> bool:
         """Return whether *item* matches."""
+        if item.topic is not None:
+            return False
+        if self.everything:
+            return True
         if self.id is not None:
             return item.id == self.id
         if self.source is not None:
@@ -115,17 +144,17 @@ class Retract(Struct, frozen=True, gc=False, kw_only=True):
 
 @final
 class Update(Struct, frozen=True, gc=False, kw_only=True):
-    """Changes the items that *which* selects, in place.
+    """Changes the items that *which* selects in place, also those that wait.
 
-    *content* maps names of fields, such as ``"title"``, to new values. With *expires*
-    they expire *ttl* seconds from now, or never if it is `None`.
+    *content* is a JSON object with the new values of some fields, such as ``"title"``.
+    With *expires* they expire *ttl* seconds from now, or never if it is `None`.
     """
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "update"
 
     which: Retract
-    content: Mapping[str, Any]
+    content: bytes
     expires: bool = False
     ttl: float | None = None
 
@@ -153,6 +182,58 @@ class DeleteGauge(Struct, frozen=True, gc=False):
 
 
 @final
+class Subscribe(Struct, frozen=True, gc=False, kw_only=True):
+    """Lets the user follow *topic*; a user who follows it already goes on.
+
+    *since* says which items of the topic are pulled: those that appear from now on, all
+    that it holds, or those created at a time in seconds since 1970 or later.
+    """
+
+    by: ClassVar[str] = "producer"
+    name: ClassVar[str] = "subscribe"
+
+    topic: str
+    since: Since = "now"
+
+
+@final
+class Unsubscribe(Struct, frozen=True, gc=False):
+    """Ends the subscription to *topic*, whose items go; `ALL` cannot be left."""
+
+    by: ClassVar[str] = "producer"
+    name: ClassVar[str] = "unsubscribe"
+
+    topic: str
+
+
+@final
+class ClaimTopics(Struct, frozen=True, gc=False, kw_only=True):
+    """Sets the topics that the user follows according to a token.
+
+    *topics* maps names to times: items created at that time or later are pulled, all at
+    0. Topics of an earlier token that this one does not name are left, those of a
+    producer stay. A token issued before the one that was seen last has no effect.
+    *issued_at* is in seconds since 1970.
+    """
+
+    by: ClassVar[str] = "user"
+    name: ClassVar[str] = "claim"
+
+    topics: Mapping[str, float]
+    issued_at: float
+
+
+@final
+class SetMuted(Struct, frozen=True, gc=False):
+    """Sets what the badge does not count; the items stay in the list."""
+
+    by: ClassVar[str] = "user"
+    name: ClassVar[str] = "mute"
+
+    muted: Muted
+
+
+@final
 class Disconnect(Struct, frozen=True, gc=False, kw_only=True):
     """Closes the user's streams; *revoke* also rejects all earlier tokens.
 
@@ -176,7 +257,10 @@ class CorrectRevocation(Struct, frozen=True, gc=False):
 
 @final
 class DeleteUser(Struct, frozen=True, gc=False):
-    """Empties the mailbox and starts the new *epoch* at version 0."""
+    """Empties the mailbox and starts the new *epoch* at version 0.
+
+    Of the topic `ALL` only what appears from now on is pulled.
+    """
 
     by: ClassVar[str] = "producer"
     name: ClassVar[str] = "forget"
@@ -197,13 +281,62 @@ class StartNewEpoch(Struct, frozen=True, gc=False):
 Operation: TypeAlias = (
     Notify
     | UserOps
-    | Expire
+    | Refresh
     | Retract
     | Update
     | SetGauge
     | DeleteGauge
+    | Subscribe
+    | Unsubscribe
+    | ClaimTopics
+    | SetMuted
     | Disconnect
     | CorrectRevocation
     | DeleteUser
     | StartNewEpoch
 )
+
+
+@final
+class Expire(Struct, frozen=True, gc=False):
+    """Removes the expired items: one version of a `Refresh`."""
+
+    by: ClassVar[str] = "time"
+    name: ClassVar[str] = "expire"
+
+
+@final
+class Appear(Struct, frozen=True, gc=False, kw_only=True):
+    """Ends the wait of the item *id*, which appears as new: one version.
+
+    *by* is ``"user"`` and *op_id* is set if an `Unsnooze` ends it.
+    """
+
+    name: ClassVar[str] = "appear"
+
+    id: str
+    by: str = "time"
+    op_id: str | None = None
+
+
+@final
+class Pull(Struct, frozen=True, gc=False, kw_only=True):
+    """Brings the items of *topic* one version closer to the state of the topic.
+
+    *removed* maps reasons to the ids of copies that go, *updated* are items whose text
+    differs, and *added* appears. If *is_incomplete*, items were evicted from the topic
+    before they were pulled.
+    """
+
+    by: ClassVar[str] = "topic"
+    name: ClassVar[str] = "pull"
+
+    topic: str
+    removed: Mapping[RemovalReason, Sequence[str]] = field(default_factory=dict)
+    updated: Sequence[Item] = ()
+    added: Item | None = None
+    is_incomplete: bool = False
+
+
+VersionOperation: TypeAlias = Expire | Appear | Pull
+"""An operation of one version that `Record.apply()` makes by itself."""

@@ -2,23 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .badge import Badge
 from .change_log import ChangeLog
 from .items import MailboxLimits
-from .mailbox import Applied, Mailbox, apply
-from .operations import Expire, Operation
+from .mailbox import Applied, Mailbox, apply, find_result
+from .names import ALL, is_topic_mailbox, topic_mailbox
+from .operations import (
+    Appear,
+    ClaimTopics,
+    DeleteUser,
+    Expire,
+    Operation,
+    Pull,
+    Refresh,
+    Retract,
+    StartNewEpoch,
+    Subscribe,
+    Unsnooze,
+    Unsubscribe,
+    UserOps,
+    VersionOperation,
+)
+from .pull import pulls
+from .subscriptions import Subscription, head, subscribe
+from .waiting import due
+
+_SUBSCRIPTION_OPERATIONS = (Subscribe, Unsubscribe, ClaimTopics)
+
+
+def needs_topics(operation: Operation) -> bool:
+    """Return whether *operation* must see all topics of the mailbox, as of now.
+
+    Other operations pull from the topics that the engine has at hand.
+    """
+    return isinstance(operation, (Refresh, DeleteUser, *_SUBSCRIPTION_OPERATIONS))
 
 
 @final
 class RecordLimits(Struct, frozen=True, gc=False, kw_only=True):
-    """The limits of a record: of its mailbox, and of the length of its change log."""
+    """The limits of a record: of its mailbox, and of the length of its change log.
+
+    A topic has the limits *topic*; by default it holds half of what a mailbox holds, so
+    that it cannot evict everything that is personal.
+    """
 
     mailbox: MailboxLimits = MailboxLimits()
     change_log_size: int = 256
+    topic: MailboxLimits | None = None
+
+    def of(self, name: str) -> RecordLimits:
+        """Return the limits of the mailbox *name*, which may be that of a topic."""
+        if not is_topic_mailbox(name):
+            return self
+        limits = self.mailbox
+        half = replace(limits, items=max(1, limits.items // 2), bytes=limits.bytes // 2)
+        return replace(self, mailbox=self.topic or half)
 
 
 _NO_CHANGES = ChangeLog()
@@ -44,20 +88,134 @@ class Record(Struct, frozen=True, gc=False):
         mine, others = self.mailbox, other.mailbox
         return mine.epoch == others.epoch and mine.v < others.v
 
-    def expire(self, *, now: float, limits: RecordLimits) -> Record:
-        """Return the record without the items that are expired at *now*."""
-        if self.mailbox.expires_at > now:
-            return self
-        return self.apply(Expire(), now=now, limits=limits)[0]
+    def topics(self, operation: Operation) -> frozenset[str]:
+        """Return the topic mailboxes from which this mailbox pulls with *operation*."""
+        names = {ALL, *self.mailbox.subscriptions}
+        match operation:
+            case Subscribe(topic=topic):
+                names.add(topic)
+            case ClaimTopics(topics=topics):
+                names.update(topics)
+        return frozenset(map(topic_mailbox, names))
+
+    def holds(self, retract: Retract) -> bool:
+        """Return whether *retract* selects an item, which may be one that waits."""
+        waiting = (each.item for each in self.mailbox.waiting.values())
+        return any(map(retract.selects, (*self.mailbox.items.values(), *waiting)))
+
+    def is_due(self, now: float) -> bool:
+        """Return whether an item expires or appears by *now*."""
+        return self.mailbox.due_at <= now
+
+    def is_behind(self, topics: Mapping[str, Record]) -> bool:
+        """Return whether *topics*, by mailbox name, have news for this mailbox."""
+        return any(
+            next(_pulls(self.mailbox, name, topic), None) is not None
+            for name, topic in _followed(self.mailbox, topics)
+        )
+
+    def refresh(
+        self,
+        *,
+        now: float,
+        limits: RecordLimits,
+        topics: Mapping[str, Record] | None = None,
+    ) -> Record:
+        """Return the record as of *now*, as `apply()` finds it."""
+        return self._without_due(now, limits)._pull(topics or {}, now, limits)
 
     def apply(
-        self, operation: Operation, *, now: float, limits: RecordLimits
+        self,
+        operation: Operation,
+        *,
+        now: float,
+        limits: RecordLimits,
+        topics: Mapping[str, Record] | None = None,
     ) -> tuple[Record, Applied]:
         """Return the record after *operation*, and the result of the operation.
 
-        *now* is in seconds since 1970. Raises `OperationRefused`.
+        What is due at *now*, in seconds since 1970, and what is new in *topics* comes
+        first. These are the records of topic mailboxes, as of now, by name; of those
+        that `topics()` names, some may be missing unless `needs_topics()` is true.
+        Raises `OperationRefused`.
         """
-        applied = apply(self.mailbox, operation, now=now, limits=limits.mailbox)
+        topics = topics or {}
+        if isinstance(operation, (DeleteUser, StartNewEpoch)):
+            return self._apply(operation, now, limits, topics)
+        if not isinstance(operation, _SUBSCRIPTION_OPERATIONS):
+            record = self.refresh(now=now, limits=limits, topics=topics)
+            return record._apply_user_ops(operation, now, limits)
+        record = self._without_due(now, limits)
+        # First, so that a new subscription decides what is pulled.
+        record, applied = record._apply(operation, now, limits, topics)
+        record = record._pull(topics, now, limits)
+        badge = record.mailbox.badge
+        return record, replace(applied, mailbox=record.mailbox, badge=badge)
+
+    def _apply_user_ops(
+        self, operation: Operation, now: float, limits: RecordLimits
+    ) -> tuple[Record, Applied]:
+        record = self
+        if (
+            isinstance(operation, UserOps)
+            and find_result(self.mailbox, operation, now=now) is None
+        ):
+            ops = [op for op in operation.ops if isinstance(op, Unsnooze)]
+            ids = frozenset[str]().union(*(op.ids for op in ops))
+            for id_, waiting in self.mailbox.waiting.items():
+                if id_ in ids and waiting.is_snoozed and id_ in record.mailbox.waiting:
+                    appear = Appear(id=id_, by="user", op_id=operation.op_id)
+                    record, _ = record._apply(appear, now, limits)
+        return record._apply(operation, now, limits)
+
+    def _without_due(self, now: float, limits: RecordLimits) -> Record:
+        """Return the record without what is over, and with what is to appear."""
+        if not self.is_due(now):
+            return self
+        record, _ = self._apply(Expire(), now, limits)
+        for id_ in due(record.mailbox.waiting, now):
+            # An item that appears may replace another one that waited.
+            if id_ in record.mailbox.waiting:
+                record, _ = record._apply(Appear(id=id_), now, limits)
+        return record
+
+    def _pull(
+        self, topics: Mapping[str, Record], now: float, limits: RecordLimits
+    ) -> Record:
+        """Return the record with what is new in *topics*.
+
+        A position alone is not worth a write, unless something was missed before it.
+        """
+        record, positions, missed = self, dict[str, Subscription](), False
+        for name, topic in _followed(self.mailbox, topics):
+            subscription = _subscription(self.mailbox, name, topic)
+            if subscription.pulled_upto(topic.mailbox) is None:
+                continue
+            for pull in _pulls(record.mailbox, name, topic):
+                record, _ = record._apply(pull, now, limits)
+                missed |= pull.is_incomplete
+            positions[name] = replace(subscription, position=head(topic.mailbox))
+        if not missed and record is self:
+            return self
+        mailbox = record.mailbox
+        subscriptions = {**mailbox.subscriptions, **positions}
+        mailbox = replace(mailbox, subscriptions=subscriptions)
+        return Record(mailbox, record.changes)
+
+    def _apply(
+        self,
+        operation: Operation | VersionOperation,
+        now: float,
+        limits: RecordLimits,
+        topics: Mapping[str, Record] | None = None,
+    ) -> tuple[Record, Applied]:
+        by_topic = {
+            name.removeprefix("#"): topic.mailbox
+            for name, topic in (topics or {}).items()
+        }
+        applied = apply(
+            self.mailbox, operation, now=now, limits=limits.mailbox, topics=by_topic
+        )
         if applied.mailbox is self.mailbox:
             return self, applied
         if applied.mailbox.epoch != self.mailbox.epoch:
@@ -68,3 +226,26 @@ class Record(Struct, frozen=True, gc=False):
                 (applied.change,), max_length=limits.change_log_size
             )
         return Record(applied.mailbox, changes), applied
+
+
+def _followed(
+    mailbox: Mailbox, topics: Mapping[str, Record]
+) -> Iterator[tuple[str, Record]]:
+    """Yield the topics that the user of *mailbox* follows and their records."""
+    if not topics:
+        return
+    for name in sorted({ALL, *mailbox.subscriptions}):
+        topic = topics.get(topic_mailbox(name))
+        # A topic without a version has no item, but may have lost what was pulled.
+        if topic is not None and (topic.mailbox.v or name in mailbox.subscriptions):
+            yield name, topic
+
+
+def _subscription(mailbox: Mailbox, name: str, topic: Record) -> Subscription:
+    subscription = mailbox.subscriptions.get(name)
+    return subscription or subscribe(topic.mailbox, "start", "default")
+
+
+def _pulls(mailbox: Mailbox, name: str, topic: Record) -> Iterator[Pull]:
+    subscription = _subscription(mailbox, name, topic)
+    return pulls(mailbox, name, subscription, topic.mailbox, topic.changes)

@@ -14,18 +14,30 @@ import msgspec
 
 from .badge import Badge
 from .items import ExternalCount, Item
+from .subscriptions import NOTHING_MUTED, Muted
 
 Counts: TypeAlias = dict[str, Any]
 """The counts of a badge as plain values: total, and `by` category."""
 
 
 def recount(
-    items: Iterable[Item], gauges: Mapping[str, ExternalCount], more: bool
+    items: Iterable[Item],
+    gauges: Mapping[str, ExternalCount],
+    more: bool,
+    muted: Muted = NOTHING_MUTED,
 ) -> Counts:
-    """Count *items* and *gauges* one by one."""
-    unread = Counter({category: gauge.count for category, gauge in gauges.items()})
+    """Count *items* and *gauges* one by one, without what is *muted*."""
+    unread = Counter(
+        {
+            category: gauge.count
+            for category, gauge in gauges.items()
+            if category not in muted.categories
+        }
+    )
     unseen: Counter[str] = Counter()
     for item in items:
+        if item.category in muted.categories or item.topic in muted.topics:
+            continue
         if not item.read and not item.archived:
             unread[item.category] += 1
             unseen[item.category] += not item.seen

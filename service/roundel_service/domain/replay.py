@@ -13,10 +13,11 @@ from typing import Any, cast, final
 from msgspec.structs import replace
 
 from .changes import Added, Change, Flagged, Removed, Step, Updated
-from .items import Item, next_expiry, total_size
+from .items import Item, total_size
 from .log_entry import LogEntry
 from .mailbox import Mailbox
 from .record import Record
+from .waiting import next_due
 
 
 @final
@@ -99,11 +100,12 @@ class _Builder:
     def build(self) -> Mailbox:
         """Return the mailbox, with its size and its next expiry computed again."""
         items = cast("dict[str, Item]", self._items)
+        waiting = self._fields.get("waiting", self._before.waiting)
         return replace(
             self._before,
             v=self._v,
             items=items,
-            expires_at=next_expiry(items.values()),
+            due_at=next_due(items.values(), waiting),
             size=total_size(items.values()),
             **self._fields,
         )

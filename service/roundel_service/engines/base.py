@@ -46,7 +46,11 @@ ApplyResult: TypeAlias = Applied | OperationRefused | EngineUnavailable
 
 
 class Engine(Protocol):
-    """Stores records by user name.
+    """Stores records by user name, and those of topics by the mailbox name of a topic.
+
+    A topic is a mailbox that no user has. A user's mailbox pulls from the topics that
+    it follows when the user is read or changed: the engine hands their records to
+    `Record.apply()` or `Record.refresh()`. So a broadcast writes one mailbox.
 
     A mailbox that was never written is empty, at version 0 of an epoch that no other
     user has. Calls that need the store raise `EngineUnavailable` in bounded time if it
@@ -72,12 +76,22 @@ class Engine(Protocol):
         ...
 
     async def read(self, user: str) -> Record:
-        """Return the user's record, without expired items."""
+        """Return the user's record as of now.
+
+        What is due has happened, and what is new in the user's topics is pulled; both
+        are stored first.
+        """
+        ...
+
+    async def peek(self, name: str) -> Record:
+        """Return the stored record of a user or topic, without a change."""
         ...
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations, in order for each user; return the result of each.
 
+        Each mailbox is brought up to date first. Unless `needs_topics()` is true for
+        the operation, topics that are not at hand may be left out.
         Applied operations are as durable as the engine guarantees when this returns.
         A rejected operation changes nothing.
         """

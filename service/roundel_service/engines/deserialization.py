@@ -26,6 +26,7 @@ from ..domain.changes import (
     Step,
     Updated,
 )
+from ..domain.content import encode_content
 from ..domain.items import ExternalCount, Item
 from ..domain.json_depth import is_deeper
 from ..domain.mailbox import IdempotentResult, Mailbox
@@ -44,8 +45,12 @@ from .codec.rows import (
 from .row_types import ChangeRow, MailboxRow, OldItemRow
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
-ITEM_FIELDS: Final = tuple(name for name in Item.__struct_fields__ if name not in FLAGS)
-"""The fields of an item row, by position."""
+ITEM_FIELDS: Final = OldItemRow.__struct_fields__
+"""The fields of an item row, by position.
+
+The row has the fields of the content one by one, between those of the item: it is older
+than the content as one piece of JSON.
+"""
 
 MAX_DEPTH: Final = 400
 """Nesting depth that is encoded and decoded safely at any depth of the stack.
@@ -139,6 +144,7 @@ def decode_mailbox(
         revocation=Revocation(
             row.revoked_at, row.revoked_at if issued_before is None else issued_before
         ),
+        **({} if row.extras is None else msgspec.structs.asdict(row.extras)),
     )
 
 
@@ -182,10 +188,28 @@ def _check_depth(row: str, values: object) -> None:
 
 
 def _item_from_row(values: OldItemRow, flags: int) -> Item:
-    fields = msgspec.structs.asdict(values)
-    if flags:
-        fields |= {name: bool(flags & bit) for name, bit in FLAGS.items()}
-    return Item(**fields)
+    return Item(
+        id=values.id,
+        seq=values.seq,
+        category=values.category,
+        content=encode_content(
+            values.title,
+            body=values.body,
+            url=values.url,
+            icon=values.icon,
+            data=values.data,
+        ),
+        key=values.key,
+        source=values.source,
+        created_at=values.created_at,
+        expires_at=values.expires_at,
+        size=values.size,
+        updated_at=values.updated_at,
+        topic=values.topic,
+        seen=bool(flags & FLAGS["seen"]),
+        read=bool(flags & FLAGS["read"]),
+        archived=bool(flags & FLAGS["archived"]),
+    )
 
 
 def _result(text: str) -> IdempotentResult:

@@ -12,7 +12,8 @@ import trio
 
 from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import OperationRefused
-from ..domain.operations import Operation, Retract
+from ..domain.names import is_topic_mailbox
+from ..domain.operations import Operation, Refresh, Retract
 from ..domain.record import Record, RecordLimits
 from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
 from .epochs import first_epoch
@@ -74,8 +75,12 @@ class MemoryEngine:
         """Do nothing: memory is always available."""
 
     async def read(self, user: str) -> Record:
-        """Return the user's record, without expired items."""
+        """Return the user's record as of now."""
         return self._current(user, self._clock())
+
+    async def peek(self, name: str) -> Record:
+        """Return the stored record, without a change."""
+        return self._record(name)
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations in order; return the result of each."""
@@ -87,23 +92,39 @@ class MemoryEngine:
         return results
 
     def _apply(self, user: str, operation: Operation) -> ApplyResult:
-        now = self._clock()
-        before = self._current(user, now)
+        now, before, limits = self._clock(), self._record(user), self._limits.of(user)
+        topics = self._topics(user, before, operation, now)
         try:
-            after, applied = before.apply(operation, now=now, limits=self._limits)
+            after, applied = before.apply(
+                operation, now=now, limits=limits, topics=topics
+            )
         except OperationRefused as error:
+            self._current(user, now)
             return error
         self._store(user, before, after)
         return applied
 
-    def _current(self, user: str, now: float) -> Record:
-        # An unwritten mailbox is not stored: reads must not take memory.
-        before = self._records.get(user) or Record(
-            Mailbox(epoch=first_epoch(self._key, user))
-        )
-        record = before.expire(now=now, limits=self._limits)
-        self._store(user, before, record)
+    def _current(self, name: str, now: float) -> Record:
+        """Return the record of a user or topic as of *now*, and store it."""
+        before = self._record(name)
+        topics = self._topics(name, before, Refresh(), now)
+        record = before.refresh(now=now, limits=self._limits.of(name), topics=topics)
+        self._store(name, before, record)
         return record
+
+    def _record(self, name: str) -> Record:
+        # An unwritten mailbox is not stored: reads must not take memory.
+        return self._records.get(name) or Record(
+            Mailbox(epoch=first_epoch(self._key, name))
+        )
+
+    def _topics(
+        self, name: str, record: Record, operation: Operation, now: float
+    ) -> dict[str, Record]:
+        """Return the topics from which *record* pulls, as of *now*."""
+        if is_topic_mailbox(name):
+            return {}
+        return {topic: self._current(topic, now) for topic in record.topics(operation)}
 
     def _store(self, user: str, before: Record, record: Record) -> None:
         if record is before:
@@ -118,7 +139,7 @@ class MemoryEngine:
         """Return the users with an item that *retract* selects."""
         users = []
         for number, (user, record) in enumerate(list(self._records.items()), 1):
-            if any(map(retract.selects, record.mailbox.items.values())):
+            if record.holds(retract):
                 users.append(user)
             if number % SCAN_BATCH == 0:
                 await trio.lowlevel.checkpoint()

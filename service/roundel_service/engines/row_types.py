@@ -6,12 +6,14 @@ from typing import Annotated, Any, TypeAlias, final
 
 from msgspec import Meta, Struct
 
+from ..domain.subscriptions import NOTHING_MUTED, EpochEnd, Muted, Subscription
+from ..domain.waiting import Waiting
 from .codec.rows import Counts, StepRow
 
 _Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 _Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**60)]
-_By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
+_By = Annotated[str, Meta(pattern=r"^(producer|user|time|topic)\Z")]
 _Text: TypeAlias = str | None
 
 
@@ -31,6 +33,20 @@ class MailboxRow(_Row):
     gauges: Counts
     # Only rows whose revocation has a time of the issuer's clock have one.
     issued_before: float | None = None
+    # Only rows of mailboxes that use topics, waiting items or mutes have some.
+    extras: Extras | None = None
+
+
+@final
+class Extras(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The state of a mailbox that most mailboxes do not have."""
+
+    waiting: dict[str, Waiting] = {}
+    subscriptions: dict[str, Subscription] = {}
+    muted: Muted = NOTHING_MUTED
+    claimed_at: float = 0.0
+    epoch_history: tuple[EpochEnd, ...] = ()
+    evicted_upto: _Version = 0
 
 
 @final
@@ -52,6 +68,7 @@ class OldItemRow(_Row):
     size: _Count
     # Rows of earlier versions have none.
     updated_at: float | None = None
+    topic: _Text = None
 
 
 ChangeRow: TypeAlias = tuple[

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import takewhile
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, final
 
 import attrs
@@ -29,11 +29,13 @@ import msgspec
 
 from ..domain.badge import Badge
 from ..domain.changes import Added, Change, Flagged, Removed, Step, Updated
+from ..domain.content import content_fields
 from ..domain.items import Item
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.operations import Retract
 from ..domain.record import Record
-from .deserialization import ITEM_FIELDS
+from .deserialization import FLAGS, ITEM_FIELDS
+from .row_types import Extras
 
 FORMAT_VERSION = 2
 """Version of the rows. An engine converts or rejects another version.
@@ -44,7 +46,12 @@ A field can be added at the end of a row with a default in `deserialization`. An
 version of the service reads such a row as damaged.
 """
 
-_item_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(*ITEM_FIELDS)
+_stored_fields: Callable[[Item], tuple[Any, ...]] = attrgetter(
+    *(name for name in Item.__struct_fields__ if name not in FLAGS)
+)
+_row_fields: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*ITEM_FIELDS)
+_EXTRAS = Extras.__struct_fields__
+_NO_EXTRAS = Extras()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -82,7 +89,7 @@ def diff(before: Record | None, after: Record) -> RecordDiff:
             if was is not None:
                 removed.add(name)
         elif item is not was:
-            if was is None or _item_fields(was) != _item_fields(item):
+            if was is None or _stored_fields(was) != _stored_fields(item):
                 items[name] = item
             if (bits := flag_bits(item)) or was is not None:
                 flags[name] = bits
@@ -163,13 +170,17 @@ def mailbox_row(mailbox: Mailbox) -> str:
     times = (mailbox.disconnected_at, revocation.made_at)
     # Only a time of the issuer's clock is stored, behind what older releases read.
     is_own_time = revocation.issued_before == revocation.made_at
-    given = () if is_own_time else (revocation.issued_before,)
+    given: tuple[object, ...] = () if is_own_time else (revocation.issued_before,)
+    extras = Extras(**{name: getattr(mailbox, name) for name in _EXTRAS})
+    if extras != _NO_EXTRAS:
+        given = (None if is_own_time else revocation.issued_before, extras)
     return _row(mailbox.epoch, mailbox.v, mailbox.more, *times, gauges, *given)
 
 
 def item_row(item: Item) -> str:
     """Return the row of an item, without its flags."""
-    return _row(*_item_fields(item))
+    fields = msgspec.structs.asdict(item) | content_fields(item.content)
+    return _row(*_row_fields(fields))
 
 
 def result_row(result: IdempotentResult) -> str:

@@ -172,11 +172,9 @@ def decode_data(fields: NotifyRequest | UpdatedFields) -> object:
     return data
 
 
-def item_size(notification: NotifyRequest) -> int:
+def item_size(notification: NotifyRequest, content: bytes) -> int:
     """Return the size of the item in bytes of JSON; raises a 413 `Problem`."""
-    # The recipients are not part of the item: they count as null.
-    body, to = map(msgspec.json.encode, (notification, notification.to))
-    size = len(body) - len(to) + len(b"null")
+    size = notification.size(content)
     if size > MAX_ITEM_SIZE:
         raise problems.item_too_large(size)
     return size

@@ -21,7 +21,7 @@ from ..documents import (
     Version,
     badge_document,
     encode_json,
-    item_document,
+    encoded_item,
     step_documents,
 )
 from ..domain.badge import Badge
@@ -128,7 +128,7 @@ def item_page(items: list[Item], limit: int) -> tuple[list[ItemDocument], int | 
     """
     shown = items[:limit]
     following = shown[-1].seq if len(items) > limit else None
-    return [item_document(item) for item in shown], following
+    return [encoded_item(item) for item in shown], following
 
 
 def badge_event(badge: Badge) -> Event:

@@ -2,7 +2,7 @@
 
 An engine expires items passively, when it reads or changes a mailbox. An open stream
 must deliver an expiry at once, so one task sleeps until the earliest item of all users
-with open streams is due, and then applies `Expire`. Other mailboxes cost nothing.
+with open streams is due, and then applies `Refresh`. Other mailboxes cost nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import trio
 from roundel_adapters.timer_queue import TimerQueue
 from roundel_adapters.wakeup import Wakeup
 
-from ..domain.operations import Expire
+from ..domain.operations import Refresh
 from ..engines.base import RETRY_AFTER, Engine, EngineUnavailable
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 @final
 @attrs.define(eq=False)
 class ActiveExpiry:
-    """Applies `Expire` to the mailboxes of *users*, a live collection, in time.
+    """Applies `Refresh` to the mailboxes of *users*, a live collection, in time.
 
     *clock* returns seconds since 1970.
     """
@@ -43,7 +43,7 @@ class ActiveExpiry:
             self._next_changed.notify()
 
     async def run(self) -> NoReturn:
-        """Expire items until cancelled."""
+        """Refresh items until cancelled."""
         while True:
             with trio.move_on_after(max(0.0, self._queue.next - self._clock())):
                 await self._next_changed.wait()
@@ -53,7 +53,7 @@ class ActiveExpiry:
         now = self._clock()
         due = [user for user in self._queue.due(now) if user in self._users]
         try:
-            results = await self._engine.apply([(user, Expire()) for user in due])
+            results = await self._engine.apply([(user, Refresh()) for user in due])
         except EngineUnavailable as error:
             results = [error for _ in due]
         except Exception as error:
@@ -65,4 +65,4 @@ class ActiveExpiry:
                 self._queue.set(user, now + RETRY_AFTER)
             else:
                 # Without a change the engine does not report the next expiry.
-                self.schedule(user, result.mailbox.expires_at)
+                self.schedule(user, result.mailbox.due_at)

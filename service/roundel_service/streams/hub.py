@@ -194,7 +194,7 @@ class Hub:
         else:
             # The engine may have lost a notification.
             channel.update(record)
-        self._expiry.schedule(user, record.mailbox.expires_at)
+        self._expiry.schedule(user, record.mailbox.due_at)
         return channel
 
     async def _read(self, user: str) -> Record:
@@ -221,7 +221,7 @@ class Hub:
                 # Either the notification is late, or the store lost versions.
                 self._nursery.start_soon(self._compare, user)
             channel.update(record)
-            self._expiry.schedule(user, record.mailbox.expires_at)
+            self._expiry.schedule(user, record.mailbox.due_at)
 
     def subscribe(
         self, channel: UserChannel, view: View, request: SubscribeRequest

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from ..domain.items import next_expiry, total_size
+from ..domain.items import total_size
 from ..domain.mailbox import COMPUTED_FIELDS
 from ..domain.record import Record
+from ..domain.waiting import next_due
 from ..engines.base import ApplyResult, UserOperation
 
 MAX_SHOWN = 300
@@ -80,8 +81,8 @@ def check_record(expected: Record, actual: Record, what: str) -> None:
     """Check that records are equal, including the order of items and steps."""
     check_equal(expected, actual, what)
     check_equal(_orders(expected), _orders(actual), f"{what}: the order")
-    end = next_expiry(actual.mailbox.items.values())
-    check_true(actual.mailbox.expires_at <= end, f"{what}: expires_at is too late")
+    end = next_due(actual.mailbox.items.values(), actual.mailbox.waiting)
+    check_true(actual.mailbox.due_at <= end, f"{what}: due_at is too late")
     size = total_size(actual.mailbox.items.values())
     check_equal(size, actual.mailbox.size, f"{what}: size of the items")
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import trio
 
+from ..domain.content import encode_content
 from ..domain.operations import Notify, Retract
 from ..engines.base import Engine, UserOperation
 from .compare import check_equal, check_true
@@ -17,7 +18,9 @@ MANY = 300
 
 
 def _from(source: str, name: str = "1", key: str | None = None) -> Notify:
-    return Notify(id=name, category="c", title="t", source=source, key=key)
+    return Notify(
+        id=name, category="c", content=encode_content("t"), source=source, key=key
+    )
 
 
 async def _fill(engine: Engine, users: Collection[str], source: str) -> None:

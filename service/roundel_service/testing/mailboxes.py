@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import (
@@ -11,10 +12,10 @@ from ..domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Expire,
     Mark,
     Notify,
     Operation,
+    Refresh,
     Retract,
     SetGauge,
     StartNewEpoch,
@@ -79,7 +80,7 @@ async def reads_without_effect(env: Environment) -> None:
     """Reads and operations without effect store nothing."""
     async with env.node() as engine:
         retract = Retract(source="s")
-        without_effect: list[Operation] = [retract, DeleteGauge("g"), Expire()]
+        without_effect: list[Operation] = [retract, DeleteGauge("g"), Refresh()]
         for number, operation in enumerate(without_effect):
             await engine.read(f"reader-{number}")
             before = await engine.read(f"user-{number}")
@@ -91,8 +92,20 @@ async def reads_without_effect(env: Environment) -> None:
 
 
 SETUP_OPERATIONS: tuple[Operation, ...] = (
-    Notify(id="a", category="c", title="a", key="k", source="s", op_id="o"),
-    Notify(id="b", category="d", title="b", body="b", url="/b", icon="i", ttl=9.5),
+    Notify(
+        id="a",
+        category="c",
+        content=encode_content("a"),
+        key="k",
+        source="s",
+        op_id="o",
+    ),
+    Notify(
+        id="b",
+        category="d",
+        content=encode_content("b", body="b", url="/b", icon="i"),
+        ttl=9.5,
+    ),
     SetGauge(category="g", count=3, source_version=5),
     read("a", op_id="1"),
 )
@@ -108,13 +121,15 @@ OPERATIONS: tuple[Operation, ...] = (
     SetGauge(category="g", count=9, source_version=5),
     SetGauge(category="g", count=3, source_version=6),
     SetGauge(category="g", count=0, source_version=7),
-    Notify(id="a2", category="c", title="another", key="k", source="t"),
+    Notify(
+        id="a2", category="c", content=encode_content("another"), key="k", source="t"
+    ),
     Disconnect(),
     Disconnect(revoke=True),
     Disconnect(revoke=True, issued_before=1_763_690_000.25),
     CorrectRevocation(),
     Disconnect(),
-    Expire(),
+    Refresh(),
     StartNewEpoch("renewed-1"),
     StartNewEpoch("renewed-2"),
     note("after"),
@@ -151,7 +166,7 @@ async def _compare(
     check_results(work, expected, await engine.apply(work), what)
     for user in {user for user, _ in work}:
         record = await engine.read(user)
-        check_record(model.expire(user, env.clock.now), record, what)
+        check_record(model.refresh(user, env.clock.now), record, what)
 
 
 async def random_operations(env: Environment) -> None:
@@ -165,7 +180,7 @@ async def random_operations(env: Environment) -> None:
             await _compare(env, engine, model, work, f"batch {number}")
             env.clock.now += env.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
             user = env.random.choice(USER_NAMES[:4])
-            record = model.expire(user, env.clock.now)
+            record = model.refresh(user, env.clock.now)
             check_record(record, await engine.read(user), f"after batch {number}")
 
 
@@ -179,13 +194,15 @@ async def values(env: Environment) -> None:
     new = Notify(
         id="",
         category="a.b_c-9",
-        title=text,
-        body=text,
-        url="https://example.org/?a=1&b=%20#c",
-        icon="",
+        content=encode_content(
+            text,
+            body=text,
+            url="https://example.org/?a=1&b=%20#c",
+            icon="",
+            data=data,
+        ),
         key="k" * 128,
         source=text,
-        data=data,
         ttl=86_400.1,
         size=12_345,
         op_id="o" * 128,
@@ -262,7 +279,7 @@ async def batches(env: Environment) -> None:
 
 async def expiry(env: Environment) -> None:
     """Expired items are removed before a read or a write, as one change."""
-    short = Notify(id="s", category="c", title="s", ttl=5.0)
+    short = Notify(id="s", category="c", content=encode_content("s"), ttl=5.0)
     start = env.clock.now
     async with env.node() as engine:
         users = ("reads", "writes", "waits")
@@ -272,11 +289,11 @@ async def expiry(env: Environment) -> None:
             await _compare(env, engine, model, work, "before")
         for seconds in (4.875, 5.0, 5.125, 9.0):
             env.clock.now = start + seconds
-            record = model.expire("reads", env.clock.now)
+            record = model.refresh("reads", env.clock.now)
             check_record(record, await engine.read("reads"), f"after {seconds} s")
             new: list[UserOperation] = [("writes", note(f"{seconds}"))]
             await _compare(env, engine, model, new, f"after {seconds} s")
-        await _compare(env, engine, model, [("waits", Expire())], "after all")
+        await _compare(env, engine, model, [("waits", Refresh())], "after all")
         check_change_log(await engine.read("reads"), "after all")
         record = await engine.read("waits")
         check_equal("expire", record.changes[-1].operation, "the last operation")

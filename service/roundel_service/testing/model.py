@@ -9,16 +9,18 @@ from typing import Final, final
 
 import attrs
 
+from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import OperationRefused
+from ..domain.names import is_topic_mailbox
 from ..domain.operations import (
     DeleteGauge,
     DeleteUser,
     Disconnect,
-    Expire,
     Mark,
     Notify,
     Operation,
+    Refresh,
     Retract,
     SetGauge,
     StartNewEpoch,
@@ -53,7 +55,7 @@ READ: Final = {"read": True, "seen": True}
 
 def note(name: str, category: str = "c", *, op_id: str | None = None) -> Notify:
     """Return a notification."""
-    return Notify(id=name, category=category, title=name, op_id=op_id)
+    return Notify(id=name, category=category, content=encode_content(name), op_id=op_id)
 
 
 def read(*names: str, op_id: str) -> UserOps:
@@ -79,19 +81,30 @@ class Model:
             self.records[user] = record
             self.seen.setdefault(user, []).append(record)
 
-    def expire(self, user: str, now: float) -> Record:
-        """Return the user's record without the items that are expired at *now*."""
-        self.keep(user, self.records[user].expire(now=now, limits=self.limits))
-        return self.records[user]
+    def refresh(self, user: str, now: float) -> Record:
+        """Return the user's record as of *now*."""
+        limits, topics = self.limits.of(user), self._topics(user, Refresh(), now)
+        record = self.records[user].refresh(now=now, limits=limits, topics=topics)
+        self.keep(user, record)
+        return record
+
+    def _topics(self, user: str, operation: Operation, now: float) -> dict[str, Record]:
+        if is_topic_mailbox(user):
+            return {}
+        names = self.records[user].topics(operation) & self.records.keys()
+        return {name: self.refresh(name, now) for name in sorted(names)}
 
     def apply(self, work: Sequence[UserOperation], now: float) -> list[ApplyResult]:
         """Apply operations, and return the expected result of each."""
         results: list[ApplyResult] = []
         for user, operation in work:
-            before = self.expire(user, now)
+            topics = self._topics(user, operation, now)
             try:
-                record, applied = before.apply(operation, now=now, limits=self.limits)
+                record, applied = self.records[user].apply(
+                    operation, now=now, limits=self.limits.of(user), topics=topics
+                )
             except OperationRefused as error:
+                self.refresh(user, now)
                 results.append(error)
             else:
                 self.keep(user, record)
@@ -154,7 +167,7 @@ class OperationGenerator:
                 return DeleteUser(f"forgot-{number:05}")
             case "e":
                 return StartNewEpoch(f"new-{number:07}")
-        return Expire()
+        return Refresh()
 
     def _category(self) -> str:
         return self._random.choice(("dm", "dm", "a.b", "a.b", "a", "news"))
@@ -164,14 +177,20 @@ class OperationGenerator:
         return Notify(
             id=f"i{number}",
             category=self._category(),
-            title=draw.choice(("t", "", "ünï \U0001f514\n\x00'\"%")),
-            body=draw.choice((None, "b")),
+            content=self._content(),
             key=draw.choice((None, None, "k", "l")),
             source=draw.choice((None, "s", "t")),
-            data=draw.choice((None, {"a": [1, None, 0.1]}, [], "x")),
             ttl=draw.choice((None, None, None, 0.25, 1.0, 4.0)),
             size=draw.choice((0, 20, 70)),
             op_id=draw.choice((None, f"o{number}", "often")),
+        )
+
+    def _content(self) -> bytes:
+        draw = self._random
+        return encode_content(
+            draw.choice(("t", "", "ünï \U0001f514\n\x00'\"%")),
+            body=draw.choice((None, "b")),
+            data=draw.choice((None, {"a": [1, None, 0.1]}, [], "x")),
         )
 
     def _marks(self, number: int) -> tuple[Mark, ...]:

@@ -6,6 +6,7 @@ from typing import final
 
 import trio
 
+from ..domain.content import encode_content
 from ..domain.operations import (
     DeleteUser,
     Disconnect,
@@ -42,7 +43,7 @@ class RecordingListener:
 async def local_notifications(env: Environment) -> None:
     """All listeners of a node are called before `apply()` returns."""
     operations: tuple[Operation, ...] = (
-        Notify(id="1", category="c", title="t", source="s", ttl=60.0),
+        Notify(id="1", category="c", content=encode_content("t"), source="s", ttl=60.0),
         read("1", op_id="o"),
         SetGauge(category="g", count=3, source_version=1),
         Disconnect(),
@@ -86,7 +87,7 @@ async def notified_records(env: Environment) -> None:
             await engine.apply(work)
             env.clock.now += env.random.choice((0.0, 0.5))
             for user in users:
-                model.expire(user, env.clock.now)
+                model.refresh(user, env.clock.now)
                 await engine.read(user)
         for user, record in listener.notifications:
             if user in users:

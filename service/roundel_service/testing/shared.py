@@ -27,7 +27,7 @@ async def shared_reads(env: Environment) -> None:
             check_results(work, expected, results, f"batch {number}")
             env.clock.now += env.random.choice((0.0, 0.0, 0.5))
             node, user = env.random.choice(nodes), env.random.choice(users)
-            record = model.expire(user, env.clock.now)
+            record = model.refresh(user, env.clock.now)
             check_record(record, await node.read(user), f"after batch {number}")
 
 

@@ -277,16 +277,14 @@ def test_expiry_is_a_change_at_the_deadline():
     early = apply(before, Expire(), now=4.9, limits=DEFAULT_LIMITS)
     due = apply(before, Expire(), now=5.0, limits=DEFAULT_LIMITS)
 
-    assert 5.0 == before.expires_at
+    assert 5.0 == before.due_at
     assert early.change is None
     assert [{"remove": ["a", "d"], "reason": "expired"}] == steps(due)
     assert (5, 2) == (due.badge.v, due.badge.unread)
-    assert 9.0 == due.mailbox.expires_at
+    assert 9.0 == due.mailbox.due_at
     assert (
         inf
-        == apply(
-            due.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS
-        ).mailbox.expires_at
+        == apply(due.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS).mailbox.due_at
     )
 
 
@@ -298,7 +296,7 @@ def test_next_item_expires_after_an_early_removal():
     )
     due = apply(nothing.mailbox, Expire(), now=9.0, limits=DEFAULT_LIMITS)
 
-    assert (None, 9.0) == (nothing.change, nothing.mailbox.expires_at)
+    assert (None, 9.0) == (nothing.change, nothing.mailbox.due_at)
     assert [{"remove": ["b"], "reason": "expired"}] == steps(due)
 
 
@@ -307,8 +305,9 @@ def test_new_epoch_keeps_the_contents():
     before = mailbox_after(note("a", ttl=5), gauge(2, 1), ops({"seen_upto": 1}))
     renewed = apply(before, StartNewEpoch("f"), now=0.0, limits=DEFAULT_LIMITS)
 
-    assert replace(before, epoch="f", v=before.v + 1) == renewed.mailbox
-    assert (None, 5.0) == (renewed.change, renewed.mailbox.expires_at)
+    kept = replace(before, epoch="f", v=before.v + 1, epoch_history=(("e", before.v),))
+    assert kept == renewed.mailbox
+    assert (None, 5.0) == (renewed.change, renewed.mailbox.due_at)
     assert ("f", before.v + 1, 3) == msgspec.structs.astuple(renewed.badge)[:3]
 
 

@@ -11,7 +11,6 @@ from math import inf
 from typing import Any
 
 import attrs
-import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,9 +20,11 @@ from hypothesis.stateful import (
     invariant,
     rule,
 )
+from msgspec import json
 
 from roundel_service.documents import step_documents
 from roundel_service.domain.changes import Categories, Change
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
@@ -42,7 +43,7 @@ from roundel_service.domain.operations import (
     UserOps,
 )
 from roundel_service.domain.revocation import RETENTION
-from support.documents import document
+from support.documents import document, plain
 
 LIMITS = MailboxLimits(items=4, bytes=100, categories=3)
 
@@ -124,7 +125,7 @@ class Model:
         self.keep(lambda i: i["id"] != new.replaces)
         held = [i for i in self.items if new.key and (i["category"], i["key"]) == key]
         if new.quiet and held:
-            fields = {k: getattr(new, k) for k in (*CONTENT, "source")}
+            fields = json.decode(new.content) | {"source": new.source}
             end = None if new.ttl is None else now + new.ttl
             self.change(held[0], fields, end, new.size, now)
             return
@@ -134,8 +135,8 @@ class Model:
         ):
             evicted = self.items.pop(0)
             self.more = self.more or counts(evicted)
-        unknown = ("ttl", "op_id", "quiet", "replaces")
-        item = {k: getattr(new, k) for k in new.__struct_fields__ if k not in unknown}
+        known = ("id", "category", "key", "source", "size")
+        item = {k: getattr(new, k) for k in known} | json.decode(new.content)
         item["updated_at"] = None
         expires_at = None if new.ttl is None else now + new.ttl
         item |= {"seq": v, "created_at": now, "expires_at": expires_at}
@@ -153,15 +154,16 @@ class Model:
                 end = item["expires_at"]
                 if new.expires:
                     end = None if new.ttl is None else now + new.ttl
-                old = {name: item[name] for name in new.content}
-                grown = len(json(new.content)) - len(json(old))
-                self.change(item, new.content, end, item["size"] + grown, now)
+                content = json.decode(new.content)
+                old = {name: item[name] for name in content}
+                grown = len(json.encode(content)) - len(json.encode(old))
+                self.change(item, content, end, item["size"] + grown, now)
 
     def change(
         self, item: dict[str, Any], fields: Any, end: Any, size: int, now: float
     ) -> None:
         old = {name: item[name] for name in fields}
-        if json(old) != json(dict(fields)) or item["expires_at"] != end:
+        if json.encode(old) != json.encode(fields) or item["expires_at"] != end:
             item |= {**fields, "expires_at": end, "size": size, "updated_at": now}
             while sum(i["size"] for i in self.items) > LIMITS.bytes:
                 evicted = self.items.pop(0)
@@ -175,10 +177,6 @@ class Model:
                 continue
             if mark.category in (None, item["category"]):
                 item.update(mark.flags)
-
-
-def json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
 
 
 def counts(item: dict[str, Any]) -> bool:
@@ -211,7 +209,7 @@ class Page:
         if filtered.steps or is_different:
             assert self.badge["v"] < badge["v"] == change.v
             self.badge = badge
-        for step in msgspec.to_builtins(step_documents(filtered.steps, items)):
+        for step in plain(step_documents(filtered.steps, items)):
             self.apply_step(step)
 
     def apply_step(self, step: dict[str, Any]) -> None:
@@ -273,7 +271,7 @@ CONTENTS = st.dictionaries(
 UPDATES = st.builds(
     Update,
     which=RETRACTS,
-    content=CONTENTS,
+    content=CONTENTS.map(json.encode),
     expires=st.booleans(),
     ttl=st.none() | TTLS,
 )
@@ -352,7 +350,8 @@ class MailboxStateMachine(RuleBasedStateMachine):
         self.names += 1
         if note["op_id"] == "":
             note = note | {"op_id": f"new {self.names}"}
-        self.do_once(Notify(id=str(self.names), title="t", **note))
+        content = encode_content("t")
+        self.do_once(Notify(id=str(self.names), content=content, **note))
 
     @rule(
         marks=st.lists(MARKS, min_size=1, max_size=3),
@@ -425,7 +424,7 @@ class MailboxStateMachine(RuleBasedStateMachine):
         assert seen == items
         assert position | numbers == document(self.mailbox.badge)
         ends = [item["expires_at"] for item in seen if item["expires_at"] is not None]
-        assert self.mailbox.expires_at <= min(ends, default=inf)
+        assert self.mailbox.due_at <= min(ends, default=inf)
 
     @invariant()
     def pages_equal_model(self) -> None:

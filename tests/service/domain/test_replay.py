@@ -13,7 +13,7 @@ from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import (
     DeleteUser,
     Disconnect,
-    Expire,
+    Refresh,
     Retract,
     StartNewEpoch,
     Update,
@@ -44,7 +44,7 @@ def test_replay_equals_reduce(batches, start):
     records, entries = [EMPTY], []
     for number, operations in enumerate(batches):
         now = 10.0 * number
-        record = records[-1].expire(now=now, limits=LIMITS)
+        record = records[-1].refresh(now=now, limits=LIMITS)
         records.append(reduced(record, *operations, now=now))
         entries.append(entry_between(records[-2], records[-1]))
     start = min(start, len(entries))
@@ -58,7 +58,7 @@ def test_replay_equals_reduce(batches, start):
     assert list(mailbox.results) == list(result.mailbox.results)
     assert (mailbox.size, mailbox.badge) == (result.mailbox.size, result.badge)
     # The reducer has a lower bound.
-    assert mailbox.expires_at <= result.mailbox.expires_at
+    assert mailbox.due_at <= result.mailbox.due_at
 
 
 def test_entry_has_what_changed():
@@ -127,16 +127,19 @@ HELD = reduced(EMPTY, note("1", source="s", ttl=5.0), note("2", key="k"))
         pytest.param(ops({"read": ["1"]}), False, id="read"),
         pytest.param(Retract(source="s"), True, id="retract"),
         pytest.param(ops({"remove": ["1"]}), True, id="remove"),
-        pytest.param(Expire(), True, id="expire"),
+        pytest.param(Refresh(), True, id="expire"),
         pytest.param(
-            Update(which=Retract(source="s"), content={"body": "b"}), True, id="update"
+            Update(which=Retract(source="s"), content=b'{"body":"b"}'),
+            True,
+            id="update",
         ),
         pytest.param(note("3", "c", key="k", quiet=True), True, id="quiet"),
     ],
 )
 def test_withdrawn_text(operation, withdraws):
     """What takes a text back says so; a replaced item may wait for a snapshot."""
-    assert withdraws == entry(HELD, operation, now=9.0).withdraws_text
+    now = 9.0 if operation == Refresh() else 1.0
+    assert withdraws == entry(HELD, operation, now=now).withdraws_text
 
 
 def test_evicted_text_may_wait():
@@ -185,7 +188,7 @@ NEXT = reduced(HELD, note("3"))
         pytest.param(
             entry(
                 reduced(EMPTY, note("8"), note("9", source="s")),
-                Update(which=Retract(source="s"), content={"body": "b"}),
+                Update(which=Retract(source="s"), content=b'{"body":"b"}'),
             ),
             "not held",
             id="updates another item",

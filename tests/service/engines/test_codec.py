@@ -56,7 +56,7 @@ def test_round_trip(batches):
     log, record = Log(), EMPTY
     for number, (operations, force) in enumerate(batches):
         before, now = record, 10.0 * number
-        record = record.expire(now=now, limits=LIMITS)
+        record = record.refresh(now=now, limits=LIMITS)
         record = reduced(record, *operations, now=now)
         log.write(before, record, force=force)
         stored = log.record()

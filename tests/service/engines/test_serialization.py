@@ -131,7 +131,7 @@ def test_round_trip(batches):
     store, before, record = RowStore(), None, EMPTY
     for number, operations in enumerate(batches):
         now = 10.0 * number
-        record = after(record.expire(now=now, limits=LIMITS), *operations, now=now)
+        record = after(record.refresh(now=now, limits=LIMITS), *operations, now=now)
         store.write(serialization.diff(before, record))
         before = record
         stored = store.record()
@@ -139,7 +139,7 @@ def test_round_trip(batches):
 
         assert record == stored
         assert list(record.mailbox.items) == list(stored.mailbox.items)
-        assert record.mailbox.expires_at <= stored.mailbox.expires_at
+        assert record.mailbox.due_at <= stored.mailbox.due_at
 
 
 def test_result_without_a_digest():

@@ -6,7 +6,6 @@ import json
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
 from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.mailbox import Mailbox
@@ -139,8 +138,8 @@ async def test_explanation_has_no_text():
     """No text of a counted, read or removed item is in the explanation."""
     engine = MemoryEngine()
     for name in ("a", "b", "c", "d"):
-        said = {**SECRET, "op_id": f"secret {name}"}
-        await engine.apply([("u", replace(note(name, source=name), **said))])
+        secret = note(name, source=name, op_id=f"secret {name}", **SECRET)
+        await engine.apply([("u", secret)])
     await engine.apply([("u", ops({"archive": ["b"]}, op_id="secret"))])
     await engine.apply([("u", Retract(source="c"))])
     reasons = explanation(await engine.read("u"))

@@ -114,7 +114,7 @@ async def test_expiry_after_an_early_removal(autojump_clock, hub, engine):
     )
     await trio.sleep(20)
 
-    assert ["Expire", "Expire"] == engine.applied[3:]
+    assert ["Refresh", "Refresh"] == engine.applied[3:]
     assert unread(channel) == 0
 
 
@@ -141,7 +141,7 @@ async def test_expiry_is_retried(autojump_clock, hub, engine):
     engine.is_unavailable = False
     await trio.sleep(RETRY_AFTER)
 
-    assert ["Notify", *["Expire"] * 4] == engine.applied
+    assert ["Notify", *["Refresh"] * 4] == engine.applied
     assert (1, 0) == (before, unread(channel))
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from roundel_service import app as service
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify
 from support.network import connect_from, made_network
 from support.service import settings
@@ -80,5 +81,5 @@ async def test_vanished_peers_leave_their_places(is_busy):
 
 
 async def notify(built, title: str) -> None:
-    item = Notify(id=title, category="default", title=title, body=None)
+    item = Notify(id=title, category="default", content=encode_content(title))
     await built.hub.apply("alice", item)

@@ -60,6 +60,7 @@ def _checked(name: str, decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
 
 _head = _checked("head", msgspec.json.Decoder(rows.HeadRow).decode)
 _items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]).decode)
+_content = _checked("content", msgspec.json.Decoder(rows.ContentRow).decode)
 _results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]).decode)
 _changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]).decode)
 _entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow).decode)
@@ -177,23 +178,20 @@ def _mailbox(
 
 
 def _item(row: rows.ItemRow) -> Item:
-    content = row.content
-    _check_depth(content.data)
+    content = bytes(row.content)
+    _check_depth(_content(content).data)
     return Item(
         id=row.id,
         seq=row.seq,
         category=row.category,
-        title=content.title,
-        body=content.body,
-        url=content.url,
-        icon=content.icon,
+        content=content,
         key=row.key,
         source=row.source,
-        data=content.data,
         created_at=row.created_at,
         expires_at=row.expires_at,
         size=row.size,
         updated_at=row.updated_at,
+        topic=row.topic,
         seen=bool(row.flags & 1),
         read=bool(row.flags & 2),
         archived=bool(row.flags & 4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec import Raw
 
 from ...domain.changes import Added, Change, Flagged, Removed, Step, Updated
 from ...domain.items import Item
@@ -52,12 +53,11 @@ def _head_row(mailbox: Mailbox) -> rows.HeadRow:
 
 
 def _item_row(item: Item) -> rows.ItemRow:
-    content = rows.ContentRow(item.title, item.body, item.url, item.icon, item.data)
     return rows.ItemRow(
         item.id,
         item.seq,
         item.category,
-        content,
+        Raw(item.content),
         item.key,
         item.source,
         item.created_at,
@@ -65,6 +65,7 @@ def _item_row(item: Item) -> rows.ItemRow:
         item.size,
         item.updated_at,
         item.seen + 2 * item.read + 4 * item.archived,
+        item.topic,
     )
 
 

@@ -80,12 +80,18 @@ VALUES: Final[Conversions] = {
     "more": (_unchanged, _unchanged),
     "disconnected_at": (_unchanged, _unchanged),
     "revocation": (_revocation_row, _revocation),
+    "muted": (_unchanged, _unchanged),
+    "claimed_at": (_unchanged, _unchanged),
+    "epoch_history": (_unchanged, _unchanged),
+    "evicted_upto": (_unchanged, _unchanged),
 }
 """Fields that an entry has as a whole."""
 
 MAPPINGS: Final[Conversions] = {
     "gauges": (_gauges_row, _gauges),
     "results": (results_row, stored_results),
+    "waiting": (_unchanged, _unchanged),
+    "subscriptions": (_unchanged, _unchanged),
 }
 """Fields of which an entry has the values that were set, and the keys dropped."""
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, TypeAlias, final
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ...domain.changes import RemovalReason
+from ...domain.subscriptions import NOTHING_MUTED, EpochEnd, Muted, Subscription
+from ...domain.waiting import Waiting
 
 FORMAT_VERSION: Final = 3
 """Version of the stored form. An engine converts or rejects another version.
@@ -24,7 +26,7 @@ Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**60)]
 _Flags = Annotated[int, Meta(ge=0, le=7)]
 _FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
-_By = Annotated[str, Meta(pattern=r"^(producer|user|time)\Z")]
+_By = Annotated[str, Meta(pattern=r"^(producer|user|time|topic)\Z")]
 Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
 RevocationRow: TypeAlias = tuple[float, float]
 _Text: TypeAlias = str | None
@@ -39,24 +41,27 @@ class _Object(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 @final
-class ContentRow(_Object):
-    """The text of an item."""
+class ContentRow(Struct, forbid_unknown_fields=True):
+    """The content of an item: all of its fields."""
 
     title: str
-    body: _Text = None
-    url: _Text = None
-    icon: _Text = None
-    data: Any = None
+    body: _Text
+    url: _Text
+    icon: _Text
+    data: Any
 
 
 @final
 class ItemRow(_Row):
-    """An item; *flags* are 1 for seen, 2 for read and 4 for archived."""
+    """An item; *flags* are 1 for seen, 2 for read and 4 for archived.
+
+    *content* is the JSON of a `ContentRow`, which is copied and never made again.
+    """
 
     id: str
     seq: Version
     category: str
-    content: ContentRow
+    content: Raw
     key: _Text
     source: _Text
     created_at: float
@@ -64,6 +69,7 @@ class ItemRow(_Row):
     size: _Count
     updated_at: float | None
     flags: _Flags
+    topic: _Text = None
 
 
 @final
@@ -139,6 +145,12 @@ class HeadRow(_Object):
     disconnected_at: float = 0.0
     revocation: RevocationRow = (0.0, 0.0)
     gauges: Counts = {}
+    waiting: dict[str, Waiting] = {}
+    subscriptions: dict[str, Subscription] = {}
+    muted: Muted = NOTHING_MUTED
+    claimed_at: float = 0.0
+    epoch_history: tuple[EpochEnd, ...] = ()
+    evicted_upto: Version = 0
 
 
 @final
@@ -158,3 +170,9 @@ class EntryRow(_Object):
     more: bool | UnsetType = UNSET
     disconnected_at: float | UnsetType = UNSET
     revocation: RevocationRow | UnsetType = UNSET
+    waiting: dict[str, Waiting] = {}
+    subscriptions: dict[str, Subscription] = {}
+    muted: Muted | UnsetType = UNSET
+    claimed_at: float | UnsetType = UNSET
+    epoch_history: tuple[EpochEnd, ...] | UnsetType = UNSET
+    evicted_upto: Version | UnsetType = UNSET

@@ -24,8 +24,8 @@ import structlog
 import trio
 
 from ...domain.operations import (
-    Expire,
     Operation,
+    Refresh,
     Retract,
 )
 from ...domain.record import Record, RecordLimits
@@ -150,18 +150,23 @@ class SqliteEngine:
         return self._running
 
     async def read(self, user: str) -> Record:
-        """Return the user's record, without expired items."""
+        """Return the user's record as of now."""
         with self._cache.pinned((user,)):
             stored = await self._stored(user)
-            if stored.is_old or stored.record.mailbox.expires_at <= self._clock():
+            if stored.is_old or stored.record.mailbox.due_at <= self._clock():
                 # Expiry is a change: commit it before it is visible.
-                (result,) = await self.apply([(user, Expire())])
+                (result,) = await self.apply([(user, Refresh())])
                 if isinstance(result, MailboxDamaged):
                     raise result
                 if isinstance(result, EngineUnavailable):
                     return self._unstored(user, stored)
                 stored = await self._stored(user)
             return stored.record
+
+    async def peek(self, name: str) -> Record:
+        """Return the stored record, without a change."""
+        with self._cache.pinned((name,)):
+            return (await self._stored(name)).record
 
     def _unstored(self, user: str, stored: StoredRecord) -> Record:
         database, _ = self._require_running()

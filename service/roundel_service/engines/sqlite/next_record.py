@@ -22,11 +22,10 @@ def next_record(
     if before.is_old:
         renew = StartNewEpoch(token_urlsafe(9))
         record, _ = record.apply(renew, now=now, limits=limits)
-    record = record.expire(now=now, limits=limits)
     try:
         record, result = record.apply(operation, now=now, limits=limits)
     except OperationRefused as error:
-        return record, error
+        return record.refresh(now=now, limits=limits), error
     return record, result
 
 
@@ -38,7 +37,7 @@ def unstored_record(
     Its epoch is computed from the content, so that no two states have the same name.
     Nothing is stored in such an epoch.
     """
-    mailbox = stored.record.expire(now=now, limits=limits).mailbox
+    mailbox = stored.record.refresh(now=now, limits=limits).mailbox
     state = (user, stored.record.badge.etag, *mailbox.items)
     epoch = first_epoch(key, "\n".join(state))
     return Record(replace(mailbox, epoch=epoch))

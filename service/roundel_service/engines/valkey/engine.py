@@ -165,12 +165,16 @@ class ValkeyEngine:
         await self._metadata.check_writable()
 
     async def read(self, user: str) -> Record:
-        """Return the user's record, without expired items."""
+        """Return the user's record as of now."""
         await self._metadata.ensure_verified()
         (result,) = await self._mailboxes.submit([(user, None)])
         if isinstance(result, EngineUnavailable):
             raise result
         return cast(Record, result)
+
+    async def peek(self, name: str) -> Record:
+        """Return the stored record."""
+        return await self.read(name)
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations, in order for each user; return the result of each.

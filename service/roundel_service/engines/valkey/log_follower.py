@@ -216,11 +216,12 @@ class LogFollower:
         try:
             entry = dict(fields)
             user, previous_id = entry[b"u"].decode(), entry[b"p"]
-            write_id = entry[b"w"]
+            write_id, entries = entry[b"w"], int(entry[b"n"])
         except (KeyError, TypeError, ValueError):
             # Not written by a node: a mailbox has not changed.
             return False
-        self._mailboxes.on_log_entry(user, previous_id, write_id, entry.get(b"e"))
+        row = entry.get(b"e")
+        self._mailboxes.on_log_entry(user, previous_id, write_id, row, entries)
         return True
 
 

@@ -25,7 +25,7 @@ from ...domain.record import Record
 from ...lru_map import LruMap
 from ..base import EngineUnavailable
 from ..cache import CACHE_BYTES, record_weight
-from . import rows
+from .mailbox_hash import apply_logged
 from .pending import MailboxTransaction, PendingOperation, StoredRecord
 from .planner import WritePlanner
 from .scheduler import OperationScheduler
@@ -100,12 +100,17 @@ class MailboxStore:
             self.refresh([user])
 
     def on_log_entry(
-        self, user: str, previous_id: bytes, write_id: bytes, packed: bytes | None
+        self,
+        user: str,
+        previous_id: bytes,
+        write_id: bytes,
+        row: bytes | None,
+        entries: int,
     ) -> None:
         """Apply a write from the log to the cache.
 
-        *packed* holds the fields of the write, or `None` if they were too large for
-        the log.
+        *row* is the write, or `None` if it was too large for the log. After it the
+        mailbox has a number of *entries* after its snapshot.
         """
         cached = self._cache.get(user)
         if write_id in self._own_writes or (cached and cached.write_id == write_id):
@@ -117,23 +122,23 @@ class MailboxStore:
             or not cached.is_complete
             or cached.write_id != previous_id
             or self._scheduler.is_busy(user)
-            or packed is None
+            or row is None
         ):
             self.refresh([user])
         else:
-            self._apply_write(user, cached, write_id, packed)
+            self._apply_write(user, cached, write_id, row, entries)
 
     def _apply_write(
-        self, user: str, cached: StoredRecord, write_id: bytes, packed: bytes
+        self, user: str, cached: StoredRecord, write_id: bytes, row: bytes, entries: int
     ) -> None:
         size = self._planner.limits.change_log_size
         try:
-            record = rows.apply_write(cached.record, packed, change_log_size=size)
+            record = apply_logged(cached.record, row, change_log_size=size)
         except Exception:  # an entry of the log must not end the process
             log.warning("log entry unreadable", user=user, exc_info=True)
             self.refresh([user])
         else:
-            self._on_stored(user, cached.after(record, write_id))
+            self._on_stored(user, cached.after(record, write_id, entries=entries))
 
     def _begin(
         self, user: str, operations: list[PendingOperation]

@@ -9,8 +9,8 @@ import attrs
 import structlog
 import trio
 
-from .. import serialization
 from ..base import EngineUnavailable
+from ..codec.rows import FORMAT_VERSION
 from .client import Command
 from .connection import StoreRefused
 from .keys import Keys
@@ -22,11 +22,11 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 _RETRY_DELAY: Final = 5.0
 """Delay before the store is asked again for its policy, in seconds."""
 
-LAYOUT: Final = f"1.{serialization.FORMAT_VERSION}"
+LAYOUT: Final = f"1.{FORMAT_VERSION}"
 """Version of the keys, then of the rows. Another layout is refused."""
 
-_UPGRADED_LAYOUT: Final = b"1.1"
-"""The layout before, which this version reads and then replaces."""
+_UPGRADED_LAYOUTS: Final = (b"1.1", b"1.2")
+"""The layouts before, which this version reads and then replaces."""
 
 
 @final
@@ -66,7 +66,7 @@ class StoreMetadata:
             raise EngineUnavailable(
                 f"the store at {self._store.url}: its user lacks {rules}"
             )
-        is_upgrade = found[0] == _UPGRADED_LAYOUT
+        is_upgrade = found[0] in _UPGRADED_LAYOUTS
         if is_upgrade:
             found = [None, found[1]]
         if None in found and not _disagrees(found, expected):

@@ -50,17 +50,19 @@ class StoredRecord:
 
     *revision* is the id of the last write followed by the timeline of that write. It
     is empty if the mailbox was never written. *timeline* is the current timeline.
-    *indexed_at* is when all items were last indexed, in seconds since 1970. The record
-    has its changes only if it *is_complete*. If the stored mailbox is damaged, *damage*
-    is the error, and the record is the readable part. It *is_rewound* if a
-    later version of the same epoch was stored before. It *is_outdated* if the next
-    write has to replace all that is stored.
+    *indexed_at* is when all items were last indexed, in seconds since 1970. *entries*
+    is the number of entries after the snapshot. The record has its changes only if it
+    *is_complete*. If the stored mailbox is damaged, *damage* is the error, and the
+    record is the readable part. It *is_rewound* if a later version of the same epoch
+    was stored before. It *is_outdated* if the next write has to replace all that is
+    stored.
     """
 
     record: Record
     revision: bytes
     timeline: bytes
     indexed_at: float = 0.0
+    entries: int = 0
     is_complete: bool = True
     damage: MailboxDamaged | None = None
     is_rewound: bool = False
@@ -94,15 +96,14 @@ class StoredRecord:
         record = Record(self.record.mailbox)
         return attrs.evolve(self, record=record, is_complete=False)
 
-    def after(
-        self, record: Record, write_id: bytes, *, indexed_at: float | None = None
-    ) -> StoredRecord:
+    def after(self, record: Record, write_id: bytes, *, entries: int) -> StoredRecord:
         """Return what is stored after a write that results in *record*."""
         return StoredRecord(
             record=record,
             revision=write_id + self.timeline,
             timeline=self.timeline,
-            indexed_at=self.indexed_at if indexed_at is None else indexed_at,
+            indexed_at=self.indexed_at,
+            entries=entries,
             is_complete=self.is_complete,
         )
 
@@ -113,18 +114,25 @@ class PlannedWrite:
     """A write that replaces *before* by *after*, and the *results* of its operations.
 
     A write that is tried again is the same write with the same *id*. The id is empty
-    if nothing changes. *packed* holds the fields to write. With *index_all* all items
-    are indexed, otherwise only the new ones.
+    if nothing changes. It is an *entry*, and for some writes a *snapshot* that replaces
+    all that is stored; the entry is then for the log alone. If it *frees_memory*, a
+    full store accepts it. The mailbox expires after *ttl* seconds. With *index_all* all
+    items are indexed, otherwise only the new ones. If it *needs_changes*, it is no
+    write: the record has to be loaded with its changes.
     """
 
     before: StoredRecord
     after: StoredRecord
     results: Sequence[OperationResult]
     id: bytes = b""
-    packed: bytes = b""
+    entry: bytes = b""
+    snapshot: bytes = b""
+    frees_memory: bool = False
+    ttl: int = 0
     added_tags: Sequence[str] = ()
     removed_tags: Sequence[str] = ()
     index_all: bool = False
+    needs_changes: bool = False
 
 
 @final
@@ -160,6 +168,10 @@ class MailboxTransaction:
     def reload(self, cached: StoredRecord) -> None:
         """Load again before the next step; *cached* may be out of date."""
         self.cached, self.stored, self.is_fresh = cached, None, False
+
+    def load_changes(self) -> None:
+        """Load the record with its changes before the next step."""
+        self.is_complete, self.cached, self.stored = True, None, None
 
     def resolve(self, results: Sequence[OperationResult]) -> None:
         """Set the result of each operation."""

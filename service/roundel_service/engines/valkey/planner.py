@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
 
 import attrs
-import msgspec
 from msgspec.structs import replace
 
+from ...domain.items import Item
+from ...domain.log_entry import LogEntry, entry_between
 from ...domain.mailbox import Mailbox
 from ...domain.mailbox_builder import OperationRefused
 from ...domain.operations import DeleteUser, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from .. import serialization
 from ..base import MailboxDamaged
+from ..codec.encoding import encode_entry, encode_snapshot
 from ..codec.errors import RecordDecodeError
+from ..codec.policy import is_snapshot_due
 from ..damage import DamageLog, needs_no_content
-from ..deserialization import decode_mailbox
 from ..epochs import first_epoch
-from ..serialization import RecordDiff
-from . import rows
-from .client import Command
 from .keys import Keys
+from .mailbox_hash import REVISION, decode_hash, salvage
 from .pending import (
     MailboxTransaction,
     OperationResult,
@@ -32,15 +31,10 @@ from .pending import (
     PlannedWrite,
     StoredRecord,
 )
-from .scripts import COMMIT, LOAD, WRITE_ID_SIZE
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-
-_REVISION: Final = re.compile(rf"[0-9a-f]{{{WRITE_ID_SIZE}}}[0-9A-Za-z_-]+")
+from .scripts import WRITE_ID_SIZE
 
 DAY: Final = 86_400.0
 """Interval in seconds at which all items of a written mailbox are indexed again."""
-
 
 NOTHING: Final = Record(Mailbox(epoch=""))
 """The place of a record that is not stored or not readable."""
@@ -60,15 +54,6 @@ class WritePlanner:
     user_ttl: float
     damage_log: DamageLog = attrs.field(factory=DamageLog)
 
-    def load(self, transaction: MailboxTransaction) -> Command:
-        """Return the command that loads the record, unless it is as cached."""
-        keys, user, cached = self.keys, transaction.user, transaction.cached
-        new_data_id = secrets.token_urlsafe(9)
-        return LOAD.call(
-            [keys.data_id(keys.shard(user)), keys.user(user)],
-            [new_data_id, cached.revision if cached is not None else b""],
-        )
-
     def decode(
         self,
         transaction: MailboxTransaction,
@@ -87,19 +72,22 @@ class WritePlanner:
             return self._damaged(user, b"", timeline, error)
         if not flat:
             return StoredRecord(record=NOTHING, revision=b"", timeline=timeline)
-        stored = dict(zip(flat[::2], flat[1::2], strict=True))
-        revision = stored.get(b"w", b"")
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        revision = fields.get(b"w", b"")
+        size = self.limits.change_log_size
         try:
-            record, indexed_at = _decode(stored)
+            found = decode_hash(fields, change_log_size=size)
         except Exception as error:  # a record must not end the process
-            salvaged = Record(_salvage(stored))
-            return self._damaged(user, revision, timeline, error, salvaged)
+            head, entries = salvage(fields)
+            salvaged = Record(head)
+            return self._damaged(user, revision, timeline, error, salvaged, entries)
         loaded = StoredRecord(
-            record=record,
+            record=found.record,
             revision=revision,
             timeline=timeline,
-            indexed_at=indexed_at,
-            is_outdated=rows.has_texts_in_changes(stored),
+            indexed_at=found.indexed_at,
+            entries=found.entries,
+            is_outdated=found.is_outdated,
         )
         return loaded if transaction.is_complete else loaded.without_changes()
 
@@ -110,11 +98,13 @@ class WritePlanner:
         timeline: bytes,
         error: Exception,
         salvaged: Record = NOTHING,
+        entries: int = 0,
     ) -> StoredRecord:
         return StoredRecord(
             record=salvaged,
             revision=revision,
             timeline=timeline,
+            entries=entries,
             damage=self.damage_log.record(user, error),
         )
 
@@ -151,32 +141,89 @@ class WritePlanner:
         record, results, damage = self._apply_operations(stored, operations)
         if record is stored.record:
             return PlannedWrite(before=stored, after=stored, results=results)
-        before = None if stored.is_outdated else stored.record
-        diff, now = serialization.diff(before, record), self.clock()
+        entry = entry_between(stored.record, record)
         if damage is not None:
-            diff = attrs.evolve(diff, replace=False)  # The content may be repaired.
-        is_due = diff.replace or (damage is None and stored.indexed_at + DAY < now)
+            return self._plan_entry_of_damaged(stored, record, entry, results, damage)
+        has_base = stored.revision and not stored.is_outdated
+        is_snapshot = (
+            not has_base
+            or entry is None
+            or entry.withdraws_text
+            or is_snapshot_due(stored.entries, len(record.mailbox.items))
+        )
+        is_same_epoch = stored.record.mailbox.epoch == record.mailbox.epoch
+        if is_snapshot and is_same_epoch and not stored.is_complete:
+            return PlannedWrite(
+                before=stored, after=stored, results=results, needs_changes=True
+            )
+        return self._plan_write(
+            stored, record, results, entry=entry, is_snapshot=is_snapshot
+        )
+
+    def _plan_write(
+        self,
+        stored: StoredRecord,
+        record: Record,
+        results: Sequence[OperationResult],
+        *,
+        entry: LogEntry | None,
+        is_snapshot: bool,
+    ) -> PlannedWrite:
+        now, write_id = self.clock(), _new_write_id()
+        number = 0 if is_snapshot else stored.entries + 1
+        after = stored.after(record, write_id, entries=number)
+        is_new = stored.record.mailbox.epoch != record.mailbox.epoch
         # An empty mailbox without a write needs no index.
-        index_all = is_due and record.mailbox.v > 0
-        indexed_at = now if index_all else 0.0 if diff.replace else None
-        items = record.mailbox.items if index_all else diff.items
-        write_id = secrets.token_hex(WRITE_ID_SIZE // 2).encode()
+        index_all = record.mailbox.v > 0 and (is_new or stored.indexed_at + DAY < now)
+        if index_all or is_new:
+            after = attrs.evolve(after, indexed_at=now if index_all else 0.0)
+        items: Iterable[Item] = record.mailbox.items.values()
+        if entry is not None and not index_all:
+            items = entry.items
         return PlannedWrite(
             id=write_id,
             before=stored,
-            after=attrs.evolve(
-                stored.after(record, write_id, indexed_at=indexed_at), damage=damage
-            ),
+            after=after,
             results=results,
-            packed=rows.encode(
-                diff,
-                change_log_size=self.limits.change_log_size,
-                indexed_at=indexed_at,
-            ),
-            added_tags=sorted(rows.tags(items.values())),
-            removed_tags=sorted(_removed_tags(stored.record, record, diff)),
+            entry=b"" if entry is None else encode_entry(entry, number),
+            snapshot=encode_snapshot(record) if is_snapshot else b"",
+            frees_memory=stored.revision != b""
+            and (entry is None or entry.withdraws_text),
+            ttl=self._ttl(record.mailbox, now),
+            added_tags=sorted(_tags(items)),
+            removed_tags=sorted(_removed_tags(stored.record, record, entry)),
             index_all=index_all,
         )
+
+    def _plan_entry_of_damaged(
+        self,
+        stored: StoredRecord,
+        record: Record,
+        entry: LogEntry | None,
+        results: Sequence[OperationResult],
+        damage: MailboxDamaged,
+    ) -> PlannedWrite:
+        """Return the write of an entry, which leaves all else: it may be repaired.
+
+        The revision keeps its timeline. So a mailbox that needs a new epoch gets it
+        after the repair.
+        """
+        assert entry is not None, "a damaged mailbox keeps its epoch"
+        write_id, number = _new_write_id(), stored.entries + 1
+        after = stored.after(record, write_id, entries=number)
+        revision = write_id + _timeline_of_damaged(stored)
+        return PlannedWrite(
+            id=write_id,
+            before=stored,
+            after=attrs.evolve(after, revision=revision, damage=damage),
+            results=results,
+            entry=encode_entry(entry, number),
+            ttl=self._ttl(record.mailbox, self.clock()),
+        )
+
+    def _ttl(self, mailbox: Mailbox, now: float) -> int:
+        """Return after how many seconds without a write the mailbox expires."""
+        return round(self.user_ttl + DAY)
 
     def _apply_operations(
         self, stored: StoredRecord, operations: Sequence[PendingOperation]
@@ -188,22 +235,20 @@ class WritePlanner:
             record = self._start_epoch(record)
         results: list[OperationResult] = []
         for operation in (pending.operation for pending in operations):
-            if damage is not None:
-                if not needs_no_content(operation, record.mailbox):
-                    results.append(MailboxDamaged(*damage.args))
-                    continue
-                if record is stored.record and stored.needs_new_epoch:
-                    record = self._start_epoch(record)
+            if damage and not needs_no_content(operation, record.mailbox):
+                results.append(MailboxDamaged(*damage.args))
+                continue
             if isinstance(operation, DeleteUser):
                 damage = None
-            record = record.expire(now=now, limits=limits)
             if operation is None:
+                record = record.refresh(now=now, limits=limits)
                 results.append(record)
                 continue
             try:
                 record, applied = record.apply(operation, now=now, limits=limits)
                 results.append(applied)
             except OperationRefused as error:
+                record = record.refresh(now=now, limits=limits)
                 results.append(error)
         return record, results, damage
 
@@ -223,7 +268,7 @@ class WritePlanner:
         states have the same name, and all nodes name a state alike. Nothing is stored
         in such an epoch.
         """
-        record = stored.record.expire(now=self.clock(), limits=self.limits)
+        record = stored.record.refresh(now=self.clock(), limits=self.limits)
         if record is stored.record and not stored.needs_new_epoch:
             return record
         revision = stored.revision.decode("latin-1")
@@ -231,58 +276,27 @@ class WritePlanner:
         epoch = first_epoch(stored.timeline, state)
         return Record(replace(record.mailbox, epoch=epoch))
 
-    def commit(self, writes: Sequence[tuple[str, PlannedWrite]]) -> Command:
-        """Return the command that applies *writes*, by user, of one shard.
 
-        Each takes effect if its stored record is unchanged.
-        """
-        keys, shard = self.keys, self.keys.shard(writes[0][0])
-        names = [keys.data_id(shard), keys.log(shard), keys.users(shard)]
-        headers: list[tuple[object, ...]] = []
-        contents: list[bytes] = []
-        for user, plan in writes:
-            names.append(keys.user(user))
-            tags = (*plan.added_tags, *plan.removed_tags)
-            names += [keys.tag(shard, tag) for tag in tags]
-            headers.append(self._header(user, plan))
-            contents += (plan.before.revision, plan.packed)
-        # The client library takes long for each argument.
-        return COMMIT.call(names, [_pack(headers), b"".join(contents)])
-
-    def _header(self, user: str, plan: PlannedWrite) -> tuple[object, ...]:
-        # The store's MessagePack library decodes no binary type, so these are text.
-        return (
-            user,
-            plan.id.decode(),
-            plan.before.timeline.decode(),
-            len(plan.before.revision),
-            len(plan.packed),
-            round(self.user_ttl + DAY),
-            plan.index_all,
-            len(plan.added_tags),
-            len(plan.removed_tags),
-        )
+def _timeline_of_damaged(stored: StoredRecord) -> bytes:
+    """Return the timeline in the revision, or one that is never current."""
+    if not stored.needs_new_epoch:
+        return stored.timeline
+    is_readable = REVISION.fullmatch(stored.revision.decode("latin-1"))
+    return stored.revision[WRITE_ID_SIZE:] if is_readable else b"unknown"
 
 
-def _decode(stored: Mapping[bytes, bytes]) -> tuple[Record, float]:
-    """Return the record of a hash, and when its items were last indexed."""
-    fields = {name.decode(): value.decode() for name, value in stored.items()}
-    if not _REVISION.fullmatch(fields["w"]):
-        raise RecordDecodeError("the revision is no revision")
-    return rows.decode(fields), rows.decode_time(fields["x"])
+def _new_write_id() -> bytes:
+    return secrets.token_hex(WRITE_ID_SIZE // 2).encode()
 
 
-def _salvage(stored: Mapping[bytes, bytes]) -> Mailbox:
-    """Return the times at which the user's streams and tokens were ended, if any."""
-    try:
-        return decode_mailbox(stored[b"h"].decode())
-    except (KeyError, ValueError):
-        return NOTHING.mailbox
+def _tags(items: Iterable[Item]) -> set[str]:
+    """Return the tags of *items*, by which retractions find them."""
+    return set().union(*map(serialization.item_tags, items))
 
 
-def _removed_tags(before: Record, after: Record, diff: RecordDiff) -> set[str]:
+def _removed_tags(before: Record, after: Record, entry: LogEntry | None) -> set[str]:
     """Return the tags that no item has any more."""
     old, new = before.mailbox.items, after.mailbox.items
-    names = old.keys() - new.keys() if diff.replace else diff.removed
-    removed = rows.tags(old[name] for name in names)
-    return removed - rows.tags(new.values()) if removed else removed
+    names = old.keys() - new.keys() if entry is None else entry.removed
+    removed = _tags(old[name] for name in names if name in old)
+    return removed - _tags(new.values()) if removed else removed

@@ -32,6 +32,7 @@ import trio
 from ...domain.record import Record
 from ...lru_map import LruMap
 from ..base import EngineUnavailable, MailboxDamaged
+from .commands import commit_command, load_command
 from .connection import StoreRefused
 from .pending import (
     MailboxTransaction,
@@ -104,7 +105,8 @@ class OptimisticTransactions:
         self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
         failure = None
-        commands = [self._planner.load(transaction) for transaction in transactions]
+        keys = self._planner.keys
+        commands = [load_command(keys, transaction) for transaction in transactions]
         replies = await self._store.run(commands)
         pairs = zip(transactions, replies, strict=True)
         for number, (transaction, reply) in enumerate(pairs, 1):
@@ -130,6 +132,8 @@ class OptimisticTransactions:
         if plan.id:
             transaction.plan = plan
             self._own_writes.put(plan.id, None)
+        elif plan.needs_changes:
+            transaction.load_changes()
         elif transaction.is_fresh:
             self._finish(transaction, stored, plan)
         else:
@@ -138,9 +142,10 @@ class OptimisticTransactions:
     async def _commit(
         self, transactions: Sequence[MailboxTransaction]
     ) -> EngineUnavailable | None:
-        failure, groups = None, self._commit_groups(_planned(transactions))
+        failure, keys = None, self._planner.keys
+        groups = self._commit_groups(_planned(transactions))
         commands = [
-            self._planner.commit([(each.user, plan) for each, plan, _ in group])
+            commit_command(keys, [(each.user, plan) for each, plan, _ in group])
             for group in groups
         ]
         replies = await self._store.run(commands)

@@ -33,13 +33,13 @@ T = TypeVar("T")
 @final
 @attrs.frozen
 class PublishRequest:
-    """A valid *notification*, its *data* and *size* in bytes, and the key's *op_id*.
+    """A valid *notification*, its *content* and *size*, and the key's *op_id*.
 
     *recipients* maps each user to the problem of the name, if it has one.
     """
 
     notification: schemas.NotifyRequest
-    data: object
+    content: bytes
     size: int
     op_id: str | None
     recipients: Mapping[str, Problem | None]
@@ -48,7 +48,7 @@ class PublishRequest:
         """Return an operation for each recipient with a valid name."""
         create = partial(
             self.notification.operation,
-            data=self.data,
+            content=self.content,
             size=self.size,
             op_id=self.op_id,
         )
@@ -69,15 +69,15 @@ def parse_request(body: NdjsonLine, key: str | None) -> ParsedRequest:
     try:
         notification = decoding.decode_body(body, schemas.NotifyRequest)
         op_id = None if key is None else _hash(key)
-        data = decoding.decode_data(notification)
-        size = decoding.item_size(notification)
+        content = notification.content(decoding.decode_data(notification))
+        size = decoding.item_size(notification, content)
         recipients = decoding.check_recipients(notification.to)
     except Problem as problem:
         return problem
     if len(recipients) == 1 and (invalid := next(iter(recipients.values()))):
         # Before the key is claimed: a corrected call may use it.
         return invalid
-    return PublishRequest(notification, data, size, op_id, recipients)
+    return PublishRequest(notification, content, size, op_id, recipients)
 
 
 def recipient_count(publish: ParsedRequest) -> int:

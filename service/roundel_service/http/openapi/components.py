@@ -128,6 +128,7 @@ def _response_types() -> list[type[Struct]]:
         if inspect.isclass(kind)
         and issubclass(kind, Struct)
         and kind.__module__ == module.__name__
+        and not kind.__name__.startswith("_")
     ]
 
 

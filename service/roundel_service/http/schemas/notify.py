@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from ...domain.content import encode_content
 from ...domain.operations import Notify
 from .fields import MAX_USERS, NULL, Category, Ttl, User
 
@@ -52,10 +54,35 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
         if self.quiet and self.key is None:
             raise ValueError("expected key with quiet")
 
+    def content(self, data: object) -> bytes:
+        """Return the content of the item as JSON, with the decoded *data*."""
+        return encode_content(
+            self.title, body=self.body, url=self.url, icon=self.icon, data=data
+        )
+
+    def size(self, content: bytes) -> int:
+        """Return the size of the item in bytes: all fields as JSON, `to` as null."""
+        return len(content) + len(msgspec.json.encode(_measured(self))) + _NAMES_SIZE
+
     def operation(
-        self, item_id: str, *, data: object, size: int, op_id: str | None
+        self, item_id: str, *, content: bytes, size: int, op_id: str | None
     ) -> Notify:
-        """Return the operation on one mailbox, with the decoded *data*."""
-        fields = msgspec.structs.asdict(self) | {"data": data}
-        del fields["to"]
-        return Notify(id=item_id, size=size, op_id=op_id, **fields)
+        """Return the operation on one mailbox, with the encoded *content*."""
+        return Notify(
+            id=item_id,
+            category=self.category,
+            content=content,
+            key=self.key,
+            source=self.source,
+            ttl=self.ttl,
+            quiet=self.quiet,
+            replaces=self.replaces,
+            size=size,
+            op_id=op_id,
+        )
+
+
+# The values are measured as a list: their names, quotes and colons are constant.
+_MEASURED = ("category", "key", "source", "ttl", "quiet", "replaces")
+_measured = attrgetter(*_MEASURED)
+_NAMES_SIZE = len('{"to":null') - len("{") + sum(len(name) + 3 for name in _MEASURED)

@@ -63,4 +63,5 @@ class UpdateRequest(Struct, forbid_unknown_fields=True):
             key=self.key or None,
             id=self.id or None,
         )
-        return Update(which=which, content=content, expires=expires, ttl=ttl)
+        encoded = msgspec.json.encode(content)
+        return Update(which=which, content=encoded, expires=expires, ttl=ttl)

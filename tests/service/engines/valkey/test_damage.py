@@ -15,6 +15,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import (
     DeleteUser,
     Disconnect,
@@ -27,7 +28,7 @@ from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.telemetry.redaction import redact
 from support import valkey_server
-from support.damaged_rows import DAMAGED_ROWS
+from support.damaged_codec import DAMAGED, STORED
 from support.valkey_nodes import notification, run_node, wait_until_consistent
 from support.valkey_server import Server
 
@@ -63,22 +64,33 @@ async def run_engine(url: str) -> AsyncIterator[ValkeyEngine]:
 
 
 def note(name: str) -> Notify:
-    return Notify(id=name, category="c", title="t", source="s", key="k", op_id=name)
+    return Notify(
+        id=name,
+        category="c",
+        content=encode_content("t"),
+        source="s",
+        key="k",
+        op_id=name,
+    )
 
 
-def fields(store: Server, kind: str) -> list[str]:
-    """Return the fields of the mailbox of one *kind*."""
-    return [name for name in store.execute("HKEYS", MAILBOX) if name.startswith(kind)]
+def drop(field: str) -> Damage:
+    """Return the damage that deletes a field of the mailbox."""
+    return lambda store: store.execute("HDEL", MAILBOX, field)
 
 
-def drop(kind: str) -> Damage:
-    """Return the damage that deletes all fields of a *kind*."""
-    return lambda store: store.execute("HDEL", MAILBOX, *fields(store, kind))
-
-
-def put(field: str, value: str) -> Damage:
+def put(field: str, value: str | bytes) -> Damage:
     """Return the damage that sets a field."""
     return lambda store: store.execute("HSET", MAILBOX, field, value)
+
+
+def copy(field: str, other: str) -> Damage:
+    """Return the damage that sets a field to the value of another."""
+
+    def damage(store: Server) -> None:
+        put(other, store.execute("HGET", MAILBOX, field))(store)
+
+    return damage
 
 
 def replace(kind: str) -> Damage:
@@ -99,33 +111,32 @@ def replace(kind: str) -> Damage:
 
 
 MAILBOXES: dict[str, Damage] = {
-    **{f"{kind} missing": drop(kind) for kind in ("h", "w", "x", "i:", "f:")},
+    **{f"{field} missing": drop(field) for field in ("w", "x", "b", "e:1")},
     **{
         f"{field} is {value!r:.9}": put(field, value)
         for field in ("w", "x")
         for value in ("", "\x00", "null", "nan", "inf", "é", "[" * 5_000)
     },
-    "one item missing": drop("i:2"),
-    "flags of no item": put("f:9", "1"),
+    "entry twice": copy("e:1", "e:3"),
+    "entry in place of another": copy("e:1", "e:2"),
+    "entry without a number": copy("e:2", "e:x"),
+    "field of an earlier layout": put("h", "[]"),
     "unknown field": put("foo", "bar"),
     "unknown kind": put("z:1", "bar"),
     "nameless field": put("", "bar"),
-    "item of another name": put("i:9", "[]"),
     **{f"a {kind}": replace(kind) for kind in ("string", "list", "set", "stream")},
 }
 
-KINDS = {"mailbox": "h", "item": "i:", "flags": "f:", "result": "a:", "change": "d:"}
 
-
-@pytest.mark.parametrize(("kind", "damage"), DAMAGED_ROWS)
-async def test_damaged_row(kind, damage, store):
+@pytest.mark.parametrize(("part", "damage"), DAMAGED)
+async def test_damaged_row(part, damage, store):
     """Only the user of a damaged row gets an error; `DeleteUser` replaces it."""
+    snapshot, entries = STORED.damaged(part, damage)
 
     def damage_row(store: Server) -> None:
-        field = max(fields(store, KINDS[kind]))
-        store.execute(
-            "HSET", MAILBOX, field, damage(store.execute("HGET", MAILBOX, field))
-        )
+        put("b", snapshot)(store)
+        for number, entry in enumerate(entries, 1):
+            put(f"e:{number}", entry)(store)
 
     await check_damage(damage_row, store)
 
@@ -138,7 +149,7 @@ async def test_damaged_mailbox(name, store):
 
 async def test_operation_that_cannot_be_stored(store):
     """An operation that cannot be encoded fails for its user alone."""
-    unfit = msgspec.structs.replace(note("1"), title="\ud800")
+    unfit = msgspec.structs.replace(note("1"), key="\ud800")
     async with run_engine(store.url) as engine:
         for work in ([unfit], [DeleteUser("new"), unfit]):
             pairs = [(USER, operation) for operation in work]
@@ -164,13 +175,13 @@ async def test_deletion_ends_no_stream(store):
 
 
 @pytest.mark.parametrize("is_new_timeline", [False, True])
-@pytest.mark.parametrize("field", ["foo", "i:1", "w"])
+@pytest.mark.parametrize("field", ["foo", "b", "w"])
 async def test_revocation_of_a_damaged_mailbox(field, is_new_timeline, store):
     """A revocation needs no content, and holds after the mailbox was repaired."""
     async with run_engine(store.url) as engine:
         (added,) = await engine.apply([(USER, note("1"))])
     before = store.execute("HGET", MAILBOX, field) or ""
-    put(field, f"x{before}")(store)
+    put(field, f"x{before}" if field == "w" else f"{before}x")(store)
     if is_new_timeline:
         store.execute("SET", KEYS.data_id(SHARD), "another")
     async with run_engine(store.url) as engine:
@@ -195,7 +206,8 @@ async def test_revocation_of_a_damaged_mailbox(field, is_new_timeline, store):
 async def check_damage(damage: Damage, store: Server) -> None:
     mark = UserOps(ops=(Mark(flags={"read": True}, ids=frozenset("1")),), op_id="o")
     async with run_engine(store.url) as engine:
-        await engine.apply([(USER, note("1")), (USER, notification("2")), (USER, mark)])
+        for operation in (note("1"), notification("2"), mark):
+            await engine.apply([(USER, operation)])
         damage(store)
     async with run_engine(store.url) as engine:
         work = [(USER, notification("3")), (BOB, notification("1"))]

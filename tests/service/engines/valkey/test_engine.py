@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.operations import DeleteUser, Notify, Retract
+from roundel_service.domain.operations import (
+    DeleteUser,
+    Notify,
+    Remove,
+    Retract,
+    Update,
+    UserOps,
+)
 from roundel_service.domain.record import RecordLimits
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey import log_follower
@@ -19,6 +27,7 @@ from roundel_service.engines.valkey.engine import IncompatibleLayout, ValkeyEngi
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.operator import doctor
 from support import valkey_server
+from support.mailboxes import note
 from support.process import run
 from support.relay import Relay
 from support.valkey_nodes import (
@@ -147,7 +156,7 @@ async def test_idle_mailbox_expires(store, nursery):
     now = [START]
     engine = ValkeyEngine(store.url, clock=lambda: now[0], user_ttl=DAY)
     await nursery.start(engine.run)
-    first = Notify(id="1", category="c", title="t", source="s")
+    first = Notify(id="1", category="c", content=encode_content("t"), source="s")
     await engine.apply([("alice", first), ("bob", first)])
     keys = Keys("roundel")
 
@@ -189,7 +198,14 @@ async def test_tags_are_renewed(store, nursery):
     now = [START]
     engine = ValkeyEngine(store.url, clock=lambda: now[0], user_ttl=DAY)
     await nursery.start(engine.run)
-    await engine.apply([("alice", Notify(id="1", category="c", title="t", source="s"))])
+    await engine.apply(
+        [
+            (
+                "alice",
+                Notify(id="1", category="c", content=encode_content("t"), source="s"),
+            )
+        ]
+    )
     keys = Keys("roundel")
     tag = keys.tag(keys.shard("alice"), "s s")
     store.execute("EXPIRE", tag, "100")
@@ -249,33 +265,14 @@ def commands(store, name: str) -> int:
     return int(stats.split(",")[0].removeprefix("calls=") or 0)
 
 
-async def test_changes_with_texts_of_an_older_layout(store):
-    """Changes of layout 1.1, which have texts, are not read, and go with a write."""
-    async with run_node(store.url) as node:
-        await node.engine.apply([("alice", notification("1"))])
-        before = await node.engine.read("alice")
-    key = Keys("roundel").user("alice")
-    store.execute("HDEL", key, "d:1")
-    for slot in ("1", "77"):
-        store.execute("HSET", key, f"c:{slot}", "a text that was retracted")
-    store.execute("HSET", "roundel:meta", "layout", "1.1")
-    async with run_node(store.url) as node:
-        assert before.mailbox == (await node.engine.read("alice")).mailbox
-        await node.engine.apply([("alice", notification("2"))])
-        record = await node.engine.read("alice")
-
-    assert "1.2" == store.execute("HGET", "roundel:meta", "layout")
-    assert ["1", "2"] == list(record.mailbox.items)
-    assert [2] == [change.v for change in record.changes]
-    names = store.execute("HKEYS", key)
-    assert ["d:2"] == [name for name in names if name[:2] in ("c:", "d:")]
-
-
 async def test_no_stored_text_of_a_retracted_item(store, monkeypatch):
     """The text of a retracted item is in no key; it leaves the log in two minutes."""
     monkeypatch.setattr(log_follower, "TRIM_INTERVAL", 0.05)
     written = Notify(
-        id="1", category="c", title="t", body="a text to retract", source="s"
+        id="1",
+        category="c",
+        content=encode_content("t", body="a text to retract"),
+        source="s",
     )
     async with run_node(store.url) as one, run_node(store.url) as other:
         await one.engine.apply([("alice", written)])
@@ -304,10 +301,66 @@ return found
 """
 
 
+def entries(store, user: str) -> list[str]:
+    """Return the fields of a user's mailbox that are entries, in their order."""
+    names = store.execute("HKEYS", Keys("roundel").user(user))
+    return sorted((n for n in names if n[:2] == "e:"), key=lambda n: int(n[2:]))
+
+
+SECRET = "a text to withdraw"
+WITHDRAWALS = {
+    "retract": Retract(source="s"),
+    "remove": UserOps(ops=(Remove(frozenset("1")),), op_id="o"),
+    "update": Update(which=Retract(source="s"), content=b'{"body":"another"}'),
+    "expire": notification("3"),
+    "forget": DeleteUser("new"),
+}
+
+
+@pytest.mark.parametrize("name", WITHDRAWALS)
+async def test_withdrawn_text_leaves_the_mailbox_at_once(name, store, nursery):
+    """Whatever withdraws a text leaves neither a snapshot nor an entry that has it."""
+    now = [START]
+    engine = ValkeyEngine(store.url, clock=lambda: now[0])
+    await nursery.start(engine.run)
+    key = Keys("roundel").user("alice")
+    written = note("1", body=SECRET, source="s", ttl=60.0)
+    for operation in (notification("0"), written, notification("2")):
+        await engine.apply([("alice", operation)])
+
+    assert ["e:1", "e:2"] == entries(store, "alice")
+    assert SECRET in store.execute("HGET", key, "e:1")
+
+    now[0] += 61.0 if name == "expire" else 1.0
+    await engine.apply([("alice", WITHDRAWALS[name])])
+
+    assert [] == entries(store, "alice")
+    assert SECRET not in "".join(store.execute("HGETALL", key))
+
+
+async def test_snapshot_after_many_entries(store, nursery):
+    """A snapshot replaces 16 entries, and a replay reaches back before it."""
+    engine = ValkeyEngine(store.url)
+    await nursery.start(engine.run)
+    lengths = []
+    for number in range(20):
+        await engine.apply([("alice", note(f"{number}", key="k"))])
+        lengths.append(len(entries(store, "alice")))
+    other = ValkeyEngine(store.url)
+    await nursery.start(other.run)
+    record = await other.read("alice")
+
+    assert [*range(17), 0, 1, 2] == lengths
+    assert [*range(1, 21)] == [change.v for change in record.changes]
+    assert ["19"] == list(record.mailbox.items)
+
+
 async def test_write_too_large_for_the_log(store):
     """Other nodes load a mailbox whose write was too large for the log."""
     async with run_node(store.url) as one, run_node(store.url) as other:
-        large = Notify(id="1", category="c", title="t", body="b" * 9_000)
+        large = Notify(
+            id="1", category="c", content=encode_content("t", body="b" * 9_000)
+        )
         await one.engine.apply([("user-1", large)])
         stored = await wait_until_consistent(store.url, [one, other])
 
@@ -354,7 +407,10 @@ async def test_least_privileges(store, nursery):
     async with run_node(url) as one, run_node(url) as other:
         await one.engine.check()
         work = [
-            (user, Notify(id="1", category="c", title="t", source="s"))
+            (
+                user,
+                Notify(id="1", category="c", content=encode_content("t"), source="s"),
+            )
             for user in USERS
         ]
         await one.engine.apply(work)

@@ -6,7 +6,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from roundel_service.domain.operations import Disconnect, Expire, Notify, Retract
+from roundel_service.domain.content import encode_content
+from roundel_service.domain.operations import Disconnect, Notify, Refresh, Retract
 from roundel_service.engines.valkey.keys import Keys
 from support import valkey_server
 from support.valkey_nodes import USERS, notification, run_node, wait_until_consistent
@@ -64,7 +65,7 @@ async def test_first_write_keeps_the_epoch_that_was_read(store):
 async def test_readers_are_not_listed(store):
     """A mailbox that was only read is not in the list of users."""
     async with run_node(store.url) as node:
-        await node.engine.apply([(USER, Expire()), ("carol", Disconnect())])
+        await node.engine.apply([(USER, Refresh()), ("carol", Disconnect())])
 
         assert [] == await node.engine.users(None, 99)
 
@@ -96,7 +97,7 @@ async def test_rewound_mailbox(read_first, store):
 async def holders_without_tag(node, store) -> list[str]:
     """Return the holders that a node finds after a tag was lost."""
     keys = Keys("roundel")
-    note = Notify(id="1", category="c", title="t", source="s")
+    note = Notify(id="1", category="c", content=encode_content("t"), source="s")
     await node.engine.apply([(USER, note), (USERS[1], notification("1"))])
     store.execute("DEL", keys.tag(keys.shard(USER), "s s"))
     return await node.engine.holders(Retract(source="s"))

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import pytest
 import trio
 
+from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Notify, Retract
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
@@ -78,7 +79,9 @@ async def start(nursery: trio.Nursery, store: Server, clock: Clock) -> ValkeyEng
 
 
 def note(name: str, ttl: float | None = None) -> Notify:
-    return Notify(id=name, category="c", title="t", source="s", ttl=ttl)
+    return Notify(
+        id=name, category="c", content=encode_content("t"), source="s", ttl=ttl
+    )
 
 
 async def read(engine: ValkeyEngine, user: str) -> tuple[str, int, list[str]]:
