@@ -90,7 +90,9 @@ class Audit:
     async def _audit_user(self, user: str) -> None:
         record = await self._engine.read(user)
         mailbox = record.mailbox
-        counts = recount(mailbox.items.values(), mailbox.gauges, mailbox.more)
+        counts = recount(
+            mailbox.items.values(), mailbox.gauges, mailbox.more, mailbox.muted
+        )
         for where, badge in self._current_badges(user, record):
             is_current = (badge.epoch, badge.v) == (mailbox.epoch, mailbox.v)
             if not is_current or counts_of(badge) != counts:

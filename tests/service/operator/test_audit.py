@@ -14,8 +14,10 @@ from structlog.testing import capture_logs
 
 from roundel_service.domain.badge import Badge
 from roundel_service.domain.change_log import ChangeLog
+from roundel_service.domain.changes import Change
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record
+from roundel_service.domain.subscriptions import Muted
 from roundel_service.engines.base import MailboxDamaged
 from roundel_service.operator.audit import MAX_BEHIND, MAX_LAG, MAX_PAUSE, Audit
 from roundel_service.telemetry.metrics import Metrics
@@ -41,12 +43,8 @@ class WrongMailbox(Mailbox):
         return off_by_one(super().badge)
 
 
-@attrs.frozen
-class LatestChange:
-    """The part of a change that the audit reads."""
-
-    v: int
-    badge: Badge
+def latest_change(v: int, badge: Badge) -> Change:
+    return Change(v=v, steps=(), badge=badge, operation="notify", by="", time=0.0)
 
 
 @attrs.define
@@ -93,7 +91,7 @@ async def audited(service: Service, seconds: float, **pace: float) -> list[dict]
 
 def set_correct(service: Service) -> None:
     badge = mailbox().badge
-    service.records["alice"] = Record(mailbox(), ChangeLog([LatestChange(1, badge)]))
+    service.records["alice"] = Record(mailbox(), ChangeLog([latest_change(1, badge)]))
     service.streams["alice"] = badge
 
 
@@ -103,7 +101,7 @@ def drift_mailbox(service: Service) -> None:
 
 def drift_change(service: Service) -> None:
     service.records["alice"] = Record(
-        mailbox(), ChangeLog([LatestChange(1, off_by_one(mailbox().badge))])
+        mailbox(), ChangeLog([latest_change(1, off_by_one(mailbox().badge))])
     )
 
 
@@ -138,6 +136,15 @@ async def test_wrong_badge_is_found_counted_and_logged(
     assert "affair" not in str(line)
 
 
+async def test_muted_items_are_not_missing_in_a_badge(autojump_clock, service):
+    """The audit's own count leaves out what is muted, too."""
+    muted = Muted(categories=frozenset({"c"}))
+    service.records["alice"] = Record(replace(mailbox(), muted=muted))
+
+    assert [] == await audited(service, 0.5)
+    assert 0 == service.records["alice"].badge.unread
+
+
 async def test_correct_badge_is_not_logged(autojump_clock, service):
     """The audit of a correct badge logs nothing and counts no mismatch."""
     set_correct(service)
@@ -149,9 +156,9 @@ async def test_correct_badge_is_not_logged(autojump_clock, service):
 async def test_change_of_another_version_or_epoch_is_ignored(autojump_clock, service):
     """The badge of an older version or epoch need not equal the current one."""
     wrong = off_by_one(mailbox().badge)
-    service.records["old"] = Record(mailbox(v=2), ChangeLog([LatestChange(1, wrong)]))
+    service.records["old"] = Record(mailbox(v=2), ChangeLog([latest_change(1, wrong)]))
     service.records["reborn"] = Record(
-        mailbox(), ChangeLog([LatestChange(1, replace(wrong, epoch="before"))])
+        mailbox(), ChangeLog([latest_change(1, replace(wrong, epoch="before"))])
     )
 
     assert [] == await audited(service, 0.5)
