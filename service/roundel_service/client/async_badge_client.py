@@ -17,6 +17,8 @@ from ..http.responses import (
     ItemsResponse,
     LiveResponse,
     NotifyResponse,
+    PreferencesResponse,
+    PreferencesState,
     RetractResponse,
     TicketResponse,
     UpdateResponse,
@@ -232,16 +234,20 @@ class AsyncBadgeClient:
         self,
         user: str | None = None,
         *,
+        categories: Iterable[str] | None = None,
         known: BadgeDocument | None = None,
         wait: float = 0.0,
         timeout: float | None = None,
     ) -> BadgeDocument:
         """Return the badge of the caller, or for a producer that of *user*.
 
-        If the badge is still *known*, the same object is returned, after up to *wait*
-        seconds, at most 60.
+        With *categories*, at least one, it counts these only, and *known* has to be a
+        badge of the same. If the badge is still *known*, the same object is returned,
+        after up to *wait* seconds, at most 60.
         """
-        return await self._transport.perform(calls.badge(user, known, wait), timeout)
+        return await self._transport.perform(
+            calls.badge(user, categories, known, wait), timeout
+        )
 
     async def items(
         self,
@@ -271,6 +277,28 @@ class AsyncBadgeClient:
         The same *op_id* within 24 h returns the first result; by default it is new.
         """
         return await self._transport.perform(calls.ops(operations, op_id), timeout)
+
+    async def preferences(
+        self, user: str | None = None, *, timeout: float | None = None
+    ) -> PreferencesResponse:
+        """Return what the caller has muted, or for a producer what *user* has."""
+        return await self._transport.perform(calls.preferences(user), timeout)
+
+    async def set_muted(
+        self,
+        user: str | None = None,
+        *,
+        categories: Iterable[str] = (),
+        topics: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> PreferencesState:
+        """Set what the badge of the caller, or for a producer of *user*, leaves out.
+
+        *categories* and *topics*, up to 64 of each, replace what was muted before.
+        Their items stay in the list.
+        """
+        call = calls.set_muted(user, categories, topics)
+        return await self._transport.perform(call, timeout)
 
     async def ticket(
         self,

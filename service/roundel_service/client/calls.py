@@ -26,6 +26,8 @@ from ..http.responses import (
     ItemsResponse,
     LiveResponse,
     NotifyResponse,
+    PreferencesResponse,
+    PreferencesState,
     ProblemDocument,
     RetractResponse,
     TicketResponse,
@@ -34,9 +36,11 @@ from ..http.responses import (
 from ..http.schemas import (
     DisconnectRequest,
     GaugeRequest,
+    MutedNames,
     NoFields,
     Op,
     OpsRequest,
+    PreferencesRequest,
     TicketRequest,
 )
 from . import endpoints
@@ -127,10 +131,14 @@ def drop_gauge(user: str, category: str) -> Call[BadgeState]:
 
 
 def badge(
-    user: str | None, known: BadgeDocument | None, wait: float
+    user: str | None,
+    categories: Iterable[str] | None,
+    known: BadgeDocument | None,
+    wait: float,
 ) -> Call[BadgeDocument]:
     """Return the call that reads a badge, of the caller if *user* is `None`."""
-    query = {"wait": wait or None}
+    names = None if categories is None else ",".join(_names("categories", categories))
+    query = {"wait": wait or None, "categories": names}
     if user is None:
         call = endpoints.BADGE.call(query=query)
     else:
@@ -155,6 +163,34 @@ def ops(operations: Iterable[Op], op_id: str | None) -> Call[BadgeState]:
         ops=[*operations], op_id=uuid4().hex if op_id is None else op_id
     )
     return endpoints.OPS.call(document=document)
+
+
+def preferences(user: str | None) -> Call[PreferencesResponse]:
+    """Return the call that reads preferences, of the caller if *user* is `None`."""
+    if user is None:
+        return endpoints.PREFERENCES.call()
+    return endpoints.USER_PREFERENCES.call(user)
+
+
+def set_muted(
+    user: str | None, categories: Iterable[str], topics: Iterable[str]
+) -> Call[PreferencesState]:
+    """Return the call that replaces what is muted."""
+    muted = MutedNames(
+        categories=_names("categories", categories), topics=_names("topics", topics)
+    )
+    document = PreferencesRequest(muted=muted)
+    if user is None:
+        return endpoints.SET_PREFERENCES.call(document=document)
+    return endpoints.SET_USER_PREFERENCES.call(user, document=document)
+
+
+def _names(argument: str, names: Iterable[str]) -> list[str]:
+    """Return *names* as a list; raises `ValueError` for a single text."""
+    if isinstance(names, str):
+        message = f"expected {argument} as a list, got the text {names!r}"
+        raise ValueError(message)  # noqa: TRY004, as for other arguments
+    return list(names)
 
 
 def ticket(user: str | None, session: float | None) -> Call[TicketResponse]:

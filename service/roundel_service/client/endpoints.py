@@ -12,6 +12,8 @@ from ..http.responses import (
     GaugeResponse,
     ItemsResponse,
     LiveResponse,
+    PreferencesResponse,
+    PreferencesState,
     RetractResponse,
     TicketResponse,
 )
@@ -36,6 +38,12 @@ RETRACT = Endpoint("retract", "DELETE", "/v1/items", decoder_of(RetractResponse)
 SET_GAUGE = Endpoint("setGauge", "PUT", _GAUGE, decoder_of(GaugeResponse))
 DROP_GAUGE = Endpoint("dropGauge", "DELETE", _GAUGE, decoder_of(BadgeState))
 USER_BADGE = Endpoint("badgeOfUser", "GET", f"{_USER}/badge", decoder_of(BadgeDocument))
+USER_PREFERENCES = Endpoint(
+    "preferencesOfUser", "GET", f"{_USER}/preferences", decoder_of(PreferencesResponse)
+)
+SET_USER_PREFERENCES = Endpoint(
+    "setPreferencesOfUser", "PUT", f"{_USER}/preferences", decoder_of(PreferencesState)
+)
 EXPLAIN = Endpoint("explain", "GET", f"{_USER}/explain", decode_explanation)
 DISCONNECT = Endpoint(
     "disconnect", "POST", f"{_USER}/disconnect", decoder_of(DisconnectResponse)
@@ -44,11 +52,18 @@ DELETE_USER = Endpoint("forget", "DELETE", _USER, decoder_of(DeleteUserResponse)
 BADGE = Endpoint("badge", "GET", "/v1/badge", decoder_of(BadgeDocument))
 ITEMS = Endpoint("items", "GET", "/v1/items", decoder_of(ItemsResponse))
 OPS = Endpoint("ops", "POST", "/v1/ops", decoder_of(BadgeState))
+PREFERENCES = Endpoint(
+    "preferences", "GET", "/v1/preferences", decoder_of(PreferencesResponse)
+)
+SET_PREFERENCES = Endpoint(
+    "setPreferences", "PUT", "/v1/preferences", decoder_of(PreferencesState)
+)
 TICKET = Endpoint("ticket", "POST", "/v1/tickets", decoder_of(TicketResponse))
 LIVE = Endpoint("livez", "GET", "/livez", decoder_of(LiveResponse))
 
 ENDPOINTS = (
     *(NOTIFY, BATCH, UPDATE, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN),
     *(DISCONNECT, DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
+    *(PREFERENCES, SET_PREFERENCES, USER_PREFERENCES, SET_USER_PREFERENCES),
 )
 """All endpoints that the clients call."""

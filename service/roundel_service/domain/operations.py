@@ -225,12 +225,15 @@ class ClaimTopics(Struct, frozen=True, gc=False, kw_only=True):
 
 @final
 class SetMuted(Struct, frozen=True, gc=False):
-    """Sets what the badge does not count; the items stay in the list."""
+    """Sets what the badge does not count; the items stay in the list.
 
-    by: ClassVar[str] = "user"
+    *by* is ``"producer"`` if a producer sets it for the user.
+    """
+
     name: ClassVar[str] = "mute"
 
     muted: Muted
+    by: str = "user"
 
 
 @final

@@ -151,6 +151,31 @@ def badge_state(badge: Badge) -> BadgeState:
 
 
 @final
+class MutedDocument(Struct, gc=False):
+    """The categories and topics that the badge does not count, in order."""
+
+    categories: list[str]
+    topics: list[str]
+
+
+@final
+class PreferencesResponse(Struct, gc=False):
+    """The preferences of a user, as `PUT /v1/preferences` takes them."""
+
+    muted: MutedDocument
+
+
+@final
+class PreferencesState(Struct, gc=False):
+    """The preferences after the call, and the badge at that version."""
+
+    epoch: Epoch
+    v: Version
+    badge: BadgeDocument
+    muted: MutedDocument
+
+
+@final
 class GaugeResponse(Struct, gc=False):
     """Whether the count was *applied*, and the current `source_version`."""
 

@@ -7,6 +7,7 @@ from . import openapi
 from .access_control import AccessControl
 from .handlers.batch import BatchHandler
 from .handlers.notify import NotifyHandler
+from .handlers.preferences import PreferencesHandlers
 from .handlers.producers import ProducerHandlers
 from .handlers.stream import StreamHandler
 from .handlers.update import UpdateHandler
@@ -19,6 +20,7 @@ from .router import Route
 def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
     """Return the route of every operation."""
     users, producers = UserHandlers(hub, access), ProducerHandlers(hub, access)
+    preferences = PreferencesHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
         Route("POST", "/v1/notify", NotifyHandler(hub, access).notify),
@@ -28,6 +30,8 @@ def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
         Route("PUT", gauge, producers.set_gauge),
         Route("DELETE", gauge, producers.drop_gauge),
         Route("GET", f"{user}/badge", users.badge_of_user),
+        Route("GET", f"{user}/preferences", preferences.of_user),
+        Route("PUT", f"{user}/preferences", preferences.set_of_user),
         Route("GET", f"{user}/explain", producers.explain),
         Route("POST", f"{user}/disconnect", producers.disconnect),
         Route("DELETE", user, producers.forget),
@@ -35,6 +39,8 @@ def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
         Route("GET", "/v1/badge", users.badge),
         Route("GET", "/v1/items", users.items),
         Route("POST", "/v1/ops", users.ops),
+        Route("GET", "/v1/preferences", preferences.own),
+        Route("PUT", "/v1/preferences", preferences.set_own),
         Route("GET", "/v1/stream", StreamHandler(hub, access).stream),
         Route("GET", "/livez", _live),
         *(Route("GET", path, page) for path, page in openapi.pages().items()),

@@ -119,7 +119,8 @@ class ViewHistory:
             is_last = change.v == record.mailbox.v
             snapshot = self._snapshot(record) if is_last else None
             filtered = change.filter(self.view.categories)
-            if _is_visible_in_view(change, filtered, previous):
+            is_whole = self.view.categories is None
+            if is_whole or _is_visible_in_view(change, filtered, previous):
                 event = Delta(partial(self._newest.change_event, filtered))
                 self._append(event, change.v, snapshot)
             else:
@@ -158,5 +159,5 @@ def _is_visible_in_view(
         return not filtered.badge.is_visually_equal(previous)
     # The oldest change of a trimmed log has no previous badge to compare with. Sending
     # it is harmless. It is silent only if it cannot have changed this badge: without a
-    # step only a gauge changes a badge, or an eviction in another category (`more`).
+    # step only a gauge or a mute changes a badge, or an eviction elsewhere (`more`).
     return not change.steps or filtered.badge.more

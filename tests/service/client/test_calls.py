@@ -82,6 +82,7 @@ def arguments_of(method):
         ("retract", schemas.RetractQuery, set(), set()),
         ("items", schemas.ItemsQuery, set(), set()),
         ("badge", schemas.BadgeQuery, {"user", "known"}, set()),
+        ("set_muted", schemas.MutedNames, {"user"}, set()),
         ("ticket", schemas.TicketRequest, set(), set()),
         ("disconnect", schemas.DisconnectRequest, {"user"}, set()),
         ("ops", schemas.OpsRequest, {"operations"}, {"ops"}),
@@ -133,6 +134,7 @@ def test_bodies_are_decoded_by_the_service():
          schemas.UpdateRequest),
         (calls.ops(operations, None), schemas.OpsRequest),
         (calls.set_gauge("a", "c", 1, 2), schemas.GaugeRequest),
+        (calls.set_muted(None, {"c"}, ("t",)), schemas.PreferencesRequest),
         (calls.ticket("a", 5.0), schemas.TicketRequest),
         (calls.ticket(None, None), schemas.NoFields),
         (calls.disconnect("a", revoke=True, issued_before=1.0),
@@ -179,6 +181,8 @@ def test_name_is_one_segment_of_the_path(name, segment):
         lambda: Notification("a", "t", ttl=math.inf),
         lambda: calls.update("a", {"ttl": math.nan}, {"source": "s"}),
         lambda: calls.update("a", {"data": object()}, {"source": "s"}),
+        lambda: calls.badge(None, "dm", None, 0),
+        lambda: calls.set_muted("a", "news", ()),
     ],
 )
 def test_argument_that_cannot_be_sent_is_a_value_error(make):

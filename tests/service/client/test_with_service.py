@@ -74,6 +74,14 @@ async def test_every_call_of_a_producer(autojump_clock, clients):
     assert notified.results[0].item == explanation.counted[0].id
     assert ["gauge", "notify"] == [each.operation for each in explanation.operations]
 
+    only = await producer.badge("alice", categories=["dm", "news"])
+    assert (badge.v, 1) == (only.v, only.unread)
+    muted = await producer.set_muted("alice", categories=["dm"], topics=["team-7"])
+    assert (["dm"], ["team-7"]) == (muted.muted.categories, muted.muted.topics)
+    assert 7 == muted.badge.unread
+    assert muted.muted == (await producer.preferences("alice")).muted
+    assert [] == (await producer.set_muted("alice")).muted.topics
+
     assert 1 == (await producer.drop_gauge("alice", "invoices")).badge.unread
     retracted = await producer.retract(source="s", user="alice")
     assert (1, 1) == (retracted.removed, retracted.users)
@@ -103,6 +111,9 @@ async def test_every_call_of_a_user(autojump_clock, clients):
     with pytest.raises(KeyReused):
         await user.ops(Op(seen_upto=1), op_id="o")
     assert 0 == (await user.badge()).unread
+    await user.set_muted(categories=["dm"])
+    assert ["dm"] == (await user.preferences()).muted.categories
+    assert 0 == (await user.badge(categories=["dm"])).unread
     assert 60 == (await user.ticket()).expires_in
 
 

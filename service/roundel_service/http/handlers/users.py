@@ -55,19 +55,19 @@ class UserHandlers:
     async def _badge_of(
         self, user: str, request: Request, *, caller: User | None = None
     ) -> Response:
-        wait = decoding.decode_query(request.parameters, schemas.BadgeQuery).wait
+        query = decoding.decode_query(request.parameters, schemas.BadgeQuery)
         is_known = known_etags(request)
         channel = await self.hub.channel(user)
-        etag = channel.badge.etag
-        if wait and is_known(etag):
+        if query.wait and is_known(channel.badge.etag):
             remaining = caller.expires_at - self.hub.clock() if caller else inf
+            seconds = min(query.wait, remaining)
             async with self.hub.count_poll(channel) as may_wait:
                 if may_wait:
-                    await self._wait_for_change(channel, etag, min(wait, remaining))
+                    await self._wait_for_change(channel, query.names, seconds)
             if caller is not None:
                 # The credential may have been revoked meanwhile.
                 await self.access.check_revoked(caller)
-        badge = channel.badge
+        badge = channel.badge.filter(query.names)
         headers = {
             "ETag": f'"{badge.etag}"',
             "Cache-Control": "private, no-cache",
@@ -78,11 +78,22 @@ class UserHandlers:
         return attrs.evolve(response, headers={**response.headers, **headers})
 
     async def _wait_for_change(
-        self, channel: UserChannel, etag: str, seconds: float
+        self, channel: UserChannel, names: frozenset[str] | None, seconds: float
     ) -> None:
-        """Wait until the badge is not that of *etag*, or the service drains."""
+        """Wait until the badge of the categories *names* differs, or the hub drains.
+
+        Without *names* each version differs.
+        """
+        first = channel.badge.filter(names)
+
+        def differs() -> bool:
+            badge = channel.badge
+            if names is None or badge.etag == first.etag:
+                return badge.etag != first.etag
+            return not badge.filter(names).is_visually_equal(first)
+
         with trio.move_on_after(seconds):
-            while channel.badge.etag == etag and not self.hub.is_draining:
+            while not differs() and not self.hub.is_draining:
                 await channel.wakeup.wait()
 
     async def items(self, request: Request) -> Response:

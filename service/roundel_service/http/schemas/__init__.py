@@ -5,6 +5,7 @@ from __future__ import annotations
 from .fields import (
     MAX_COUNT,
     MAX_DEPTH,
+    MAX_MUTED,
     MAX_OPS,
     MAX_RAW_DATA,
     MAX_SEQ,
@@ -21,6 +22,7 @@ from .ops import (
     Op,
     OpsRequest,
 )
+from .preferences import MutedNames, PreferencesRequest
 from .producers import DisconnectRequest, GaugeRequest, NoFields, TicketRequest
 from .queries import (
     BadgeQuery,
@@ -37,6 +39,7 @@ __all__ = [
     "FLAGS_BY_VERB",
     "MAX_COUNT",
     "MAX_DEPTH",
+    "MAX_MUTED",
     "MAX_OPS",
     "MAX_RAW_DATA",
     "MAX_SEQ",
@@ -50,11 +53,13 @@ __all__ = [
     "GaugePath",
     "GaugeRequest",
     "ItemsQuery",
+    "MutedNames",
     "NoFields",
     "NoQuery",
     "NotifyRequest",
     "Op",
     "OpsRequest",
+    "PreferencesRequest",
     "Recipients",
     "RetractQuery",
     "StreamQuery",

@@ -8,13 +8,20 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
-from ...domain.names import CATEGORY_NAME, MAX_USER_NAME, USER_NAME, check_user_name
+from ...domain.names import (
+    CATEGORY_NAME,
+    MAX_USER_NAME,
+    TOPIC_NAME,
+    USER_NAME,
+    check_user_name,
+)
 
 MAX_SEQ = 2**42 - 1
 MAX_TTL = 10 * 365 * 86_400
 MAX_COUNT = 2**53 - 1
 MAX_USERS = 1_000
 MAX_OPS = 100
+MAX_MUTED = 64
 
 MAX_DEPTH = 32
 """Maximum nesting depth of `data`."""
@@ -33,6 +40,7 @@ _USER = {"pattern": f"^{USER_NAME}$", "minLength": 1, "maxLength": MAX_USER_NAME
 # `check_user_name()` decides.
 User = Annotated[str, Meta(extra_json_schema=_USER)]
 Category = Annotated[str, Meta(pattern=f"^{CATEGORY_NAME}{END}")]
+Topic = Annotated[str, Meta(pattern=f"^{TOPIC_NAME}{END}")]
 # Up to 64, the limit of a mailbox, separated by commas.
 Categories = Annotated[
     str,
@@ -46,6 +54,11 @@ ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1
 Ttl = Annotated[float, Meta(gt=0, le=MAX_TTL)]
 Text = Annotated[str, Meta(min_length=1)]
 ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+def category_names(categories: str | None) -> frozenset[str] | None:
+    """Return the names in *categories*, which commas separate; `None` is all."""
+    return frozenset(categories.split(",")) if categories else None
 
 
 def content_hash(content: object) -> str:

@@ -6,7 +6,15 @@ from typing import Annotated, Literal, final
 
 from msgspec import Meta, Struct
 
-from .fields import MAX_SEQ, Categories, Category, Seq, User, require_user_name
+from .fields import (
+    MAX_SEQ,
+    Categories,
+    Category,
+    Seq,
+    User,
+    category_names,
+    require_user_name,
+)
 
 
 @final
@@ -14,6 +22,12 @@ class BadgeQuery(Struct, forbid_unknown_fields=True):
     """The query of `GET /v1/badge`; *wait* is in seconds."""
 
     wait: Annotated[float, Meta(ge=0, le=60)] = 0
+    categories: Categories | None = None
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The categories of the badge; `None` is all."""
+        return category_names(self.categories)
 
 
 @final
@@ -38,7 +52,7 @@ class StreamQuery(Struct, forbid_unknown_fields=True):
     @property
     def names(self) -> frozenset[str] | None:
         """The categories of the stream; `None` is all."""
-        return frozenset(self.categories.split(",")) if self.categories else None
+        return category_names(self.categories)
 
 
 @final

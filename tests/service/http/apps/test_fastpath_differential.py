@@ -113,6 +113,7 @@ BATCH = b"".join(
 )
 UPDATE = {"to": {"user": "alice"}, "source": "s", "set": {"title": "Bye"}}
 GAUGE = "/v1/users/alice/gauges/mail"
+MUTED = {"muted": {"categories": ["news"]}}
 OP = {"op_id": "o", "ops": [{"read_upto": 1}]}
 CORS = {"cors_origins": "https://page.example"}
 LIVE = request("/livez")
@@ -139,6 +140,14 @@ ROUTES = {
     "badge-cookie": fast(request("/v1/badge", COOKIE)),
     "items": fast(notify(), request("/v1/items?state=all&limit=5", USER)),
     "ops": fast(notify(), call("POST", "/v1/ops", OP, USER)),
+    "badge-filtered": fast(notify(), request("/v1/badge?categories=default", USER)),
+    "preferences": fast(
+        call("PUT", "/v1/preferences", MUTED, USER), request("/v1/preferences", USER)
+    ),
+    "preferences-of-user": fast(
+        call("PUT", "/v1/users/alice/preferences", MUTED, PRODUCER),
+        request("/v1/users/alice/preferences", PRODUCER),
+    ),
     "livez": fast(LIVE),
     "stream": fast(Send(request("/v1/stream", USER), events=2)),
     "stream-items": fast(
