@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Final, final
+from typing import Final, cast, final
 
 from msgspec import Struct, field
 
@@ -21,6 +21,7 @@ from .changes import Added, Change, Removed, Step, Updated
 from .items import Item
 from .mailbox import COMPUTED_FIELDS, IdempotentResult, Mailbox
 from .record import Record
+from .waiting import Waiting
 
 _KEEPS_TEXT: Final = frozenset(("replaced", "evicted"))
 """Reasons of a removal after which a store may keep the text for a while."""
@@ -65,7 +66,18 @@ class LogEntry(Struct, frozen=True, kw_only=True):
         A store then writes a snapshot and drops the entries before it. The texts of
         items that were replaced or evicted may stay until the next snapshot.
         """
-        return any(map(_withdraws_text, self._steps()))
+        return any(map(_withdraws_text, self._steps())) or self._withdraws_waiting
+
+    @property
+    def _withdraws_waiting(self) -> bool:
+        """Whether an item that waited was removed or edited, without a change."""
+        delta = self.mappings.get("waiting")
+        if delta is None:
+            return False
+        appeared = {item.id for item in self.items}
+        waiting = cast("Mapping[str, Waiting]", delta.put)
+        is_edited = any(it.item.updated_at is not None for it in waiting.values())
+        return is_edited or not appeared.issuperset(delta.drop)
 
     @property
     def removed(self) -> list[str]:

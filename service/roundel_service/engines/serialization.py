@@ -151,7 +151,12 @@ def flag_bits(item: Item) -> int:
 
 
 def item_tags(item: Item) -> tuple[str, ...]:
-    """Return the index keys under which a `Retract` finds *item*."""
+    """Return the index keys under which a `Retract` finds *item*.
+
+    A copy of an item of a topic has none: it goes when the item leaves the topic.
+    """
+    if item.topic is not None:
+        return ()
     source = () if item.source is None else (f"s {item.source}",)
     return source if item.key is None else (*source, f"k {item.category} {item.key}")
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil, inf
 from typing import Final, final
 
 import attrs
-from msgspec.structs import replace
 
 from ...domain.items import Item
 from ...domain.log_entry import LogEntry, entry_between
 from ...domain.mailbox import Mailbox
-from ...domain.mailbox_builder import OperationRefused
-from ...domain.operations import DeleteUser, StartNewEpoch
 from ...domain.record import Record, RecordLimits
 from .. import serialization
 from ..base import MailboxDamaged
 from ..codec.encoding import encode_entry, encode_snapshot
 from ..codec.errors import RecordDecodeError
 from ..codec.policy import is_snapshot_due
-from ..damage import DamageLog, needs_no_content
-from ..epochs import first_epoch
+from ..damage import DamageLog
 from .keys import Keys
 from .mailbox_hash import REVISION, decode_hash, salvage
 from .pending import (
@@ -31,6 +28,7 @@ from .pending import (
     PlannedWrite,
     StoredRecord,
 )
+from .reduction import Topics, reduce_operations, unstored_record
 from .scripts import WRITE_ID_SIZE
 
 DAY: Final = 86_400.0
@@ -45,7 +43,8 @@ NOTHING: Final = Record(Mailbox(epoch=""))
 class WritePlanner:
     """Decodes stored records, and plans and encodes writes.
 
-    A mailbox expires *user_ttl* seconds and a day after its last write.
+    A mailbox expires a day after *user_ttl* seconds without a write, and a day after it
+    is due and the last item that waits has appeared, if that is later.
     """
 
     keys: Keys
@@ -109,7 +108,11 @@ class WritePlanner:
         )
 
     def plan(
-        self, user: str, stored: StoredRecord, operations: Sequence[PendingOperation]
+        self,
+        user: str,
+        stored: StoredRecord,
+        operations: Sequence[PendingOperation],
+        topics: Topics,
     ) -> PlannedWrite:
         """Return the write that applies *operations* of *user*, in order, to *stored*.
 
@@ -117,28 +120,42 @@ class WritePlanner:
         except those that need no content.
         """
         try:
-            plan = self._plan(stored, operations)
+            plan = self._plan(user, stored, operations, topics)
         except Exception as error:  # a record must not end the process
             stored = self._damaged(user, stored.revision, stored.timeline, error)
-            plan = self._plan_deletion(stored, operations)
+            plan = self._plan_deletion(user, stored, operations, topics)
         if plan.id and stored.damage is not None and plan.after.damage is None:
             self.damage_log.forget(user)
         return plan
 
     def _plan_deletion(
-        self, damaged: StoredRecord, operations: Sequence[PendingOperation]
+        self,
+        user: str,
+        damaged: StoredRecord,
+        operations: Sequence[PendingOperation],
+        topics: Topics,
     ) -> PlannedWrite:
         try:
-            return self._plan(damaged, operations)
+            return self._plan(user, damaged, operations, topics)
         except Exception:  # an operation that cannot be encoded
             assert damaged.damage is not None
             results = [MailboxDamaged(*damaged.damage.args) for _ in operations]
             return PlannedWrite(before=damaged, after=damaged, results=results)
 
     def _plan(
-        self, stored: StoredRecord, operations: Sequence[PendingOperation]
+        self,
+        user: str,
+        stored: StoredRecord,
+        operations: Sequence[PendingOperation],
+        topics: Topics,
     ) -> PlannedWrite:
-        record, results, damage = self._apply_operations(stored, operations)
+        record, results, damage = reduce_operations(
+            stored,
+            operations,
+            topics,
+            limits=self.limits.of(user),
+            now=self.clock(),
+        )
         if record is stored.record:
             return PlannedWrite(before=stored, after=stored, results=results)
         entry = entry_between(stored.record, record)
@@ -177,9 +194,9 @@ class WritePlanner:
         index_all = record.mailbox.v > 0 and (is_new or stored.indexed_at + DAY < now)
         if index_all or is_new:
             after = attrs.evolve(after, indexed_at=now if index_all else 0.0)
-        items: Iterable[Item] = record.mailbox.items.values()
+        items = _held_items(record)
         if entry is not None and not index_all:
-            items = entry.items
+            items = _written_items(record, entry)
         return PlannedWrite(
             id=write_id,
             before=stored,
@@ -223,58 +240,16 @@ class WritePlanner:
 
     def _ttl(self, mailbox: Mailbox, now: float) -> int:
         """Return after how many seconds without a write the mailbox expires."""
-        return round(self.user_ttl + DAY)
-
-    def _apply_operations(
-        self, stored: StoredRecord, operations: Sequence[PendingOperation]
-    ) -> tuple[Record, list[OperationResult], MailboxDamaged | None]:
-        """Return the record, the results, and the damage that is left."""
-        now, limits, record = self.clock(), self.limits, stored.record
-        damage = stored.damage
-        if damage is None and stored.needs_new_epoch:
-            record = self._start_epoch(record)
-        results: list[OperationResult] = []
-        for operation in (pending.operation for pending in operations):
-            if damage and not needs_no_content(operation, record.mailbox):
-                results.append(MailboxDamaged(*damage.args))
-                continue
-            if isinstance(operation, DeleteUser):
-                damage = None
-            if operation is None:
-                record = record.refresh(now=now, limits=limits)
-                results.append(record)
-                continue
-            try:
-                record, applied = record.apply(operation, now=now, limits=limits)
-                results.append(applied)
-            except OperationRefused as error:
-                record = record.refresh(now=now, limits=limits)
-                results.append(error)
-        return record, results, damage
-
-    def _start_epoch(self, record: Record) -> Record:
-        # Random: what is left in a store that lost a mailbox must not lead back to an
-        # epoch whose versions clients have seen.
-        epoch = secrets.token_urlsafe(9)
-        if record.mailbox.v == 0:
-            return Record(replace(record.mailbox, epoch=epoch))
-        renew = StartNewEpoch(epoch)
-        return record.apply(renew, now=self.clock(), limits=self.limits)[0]
+        ends = [now + self.user_ttl, *(it.until for it in mailbox.waiting.values())]
+        if mailbox.due_at < inf:
+            ends.append(mailbox.due_at)
+        return ceil(max(ends) + DAY - now)
 
     def unstored(self, user: str, stored: StoredRecord) -> Record:
-        """Return what is read of a record while the store refuses its next version.
-
-        Its epoch is computed from all that decides about its content, so that no two
-        states have the same name, and all nodes name a state alike. Nothing is stored
-        in such an epoch.
-        """
-        record = stored.record.refresh(now=self.clock(), limits=self.limits)
-        if record is stored.record and not stored.needs_new_epoch:
-            return record
-        revision = stored.revision.decode("latin-1")
-        state = "\n".join((user, revision, *record.mailbox.items))
-        epoch = first_epoch(stored.timeline, state)
-        return Record(replace(record.mailbox, epoch=epoch))
+        """Return what is read of a record while the store refuses its next version."""
+        return unstored_record(
+            user, stored, limits=self.limits.of(user), now=self.clock()
+        )
 
 
 def _timeline_of_damaged(stored: StoredRecord) -> bytes:
@@ -294,9 +269,22 @@ def _tags(items: Iterable[Item]) -> set[str]:
     return set().union(*map(serialization.item_tags, items))
 
 
+def _held_items(record: Record) -> list[Item]:
+    """Return all items, also those that wait."""
+    mailbox = record.mailbox
+    waiting = [each.item for each in mailbox.waiting.values()]
+    return [*mailbox.items.values(), *waiting]
+
+
+def _written_items(record: Record, entry: LogEntry) -> list[Item]:
+    """Return the items that *entry* added or updated, also those that wait."""
+    waiting = entry.mappings.get("waiting")
+    names = () if waiting is None else waiting.put
+    return [*entry.items, *(record.mailbox.waiting[name].item for name in names)]
+
+
 def _removed_tags(before: Record, after: Record, entry: LogEntry | None) -> set[str]:
     """Return the tags that no item has any more."""
-    old, new = before.mailbox.items, after.mailbox.items
-    names = old.keys() - new.keys() if entry is None else entry.removed
-    removed = _tags(old[name] for name in names if name in old)
-    return removed - _tags(new.values()) if removed else removed
+    if entry is not None and not entry.removed and "waiting" not in entry.mappings:
+        return set()
+    return _tags(_held_items(before)) - _tags(_held_items(after))

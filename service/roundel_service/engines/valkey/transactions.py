@@ -128,7 +128,7 @@ class OptimisticTransactions:
         stored = transaction.stored
         if stored is None or transaction.plan is not None or transaction.is_resolved:
             return
-        plan = self._planner.plan(transaction.user, stored, transaction.operations)
+        plan = self._planner.plan(transaction.user, stored, transaction.operations, {})
         if plan.id:
             transaction.plan = plan
             self._own_writes.put(plan.id, None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from base64 import b64decode
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from roundel_service.domain.operations import (
     Notify,
     Remove,
     Retract,
+    Snooze,
     Update,
     UserOps,
 )
@@ -314,6 +317,13 @@ WITHDRAWALS = {
     "update": Update(which=Retract(source="s"), content=b'{"body":"another"}'),
     "expire": notification("3"),
     "forget": DeleteUser("new"),
+    "snooze": UserOps(ops=(Snooze(frozenset("1"), START + 99),), op_id="o"),
+}
+WAITING_WITHDRAWALS = {
+    "cancel": Retract(source="s"),
+    "update": Update(which=Retract(source="s"), content=b'{"body":"another"}'),
+    "forget": DeleteUser("new"),
+    "expire": notification("3"),
 }
 
 
@@ -336,6 +346,85 @@ async def test_withdrawn_text_leaves_the_mailbox_at_once(name, store, nursery):
 
     assert [] == entries(store, "alice")
     assert SECRET not in "".join(store.execute("HGETALL", key))
+
+
+@pytest.mark.parametrize("name", WAITING_WITHDRAWALS)
+async def test_withdrawn_text_that_waits_leaves_the_mailbox_at_once(
+    name, store, nursery
+):
+    """The text of an item that is to come goes like that of an item in the list."""
+    now = [START]
+    engine = ValkeyEngine(store.url, clock=lambda: now[0])
+    await nursery.start(engine.run)
+    key = Keys("roundel").user("alice")
+    written = note("1", body=SECRET, source="s", at=START + 60.0, ttl=1.0)
+    for operation in (notification("0"), written):
+        await engine.apply([("alice", operation)])
+    (row,) = [store.execute("HGET", key, name) for name in entries(store, "alice")]
+    encoded = json.loads(row)["waiting"]["1"]["item"]["content"]
+
+    assert SECRET in b64decode(encoded).decode()
+
+    now[0] += 99.0 if name == "expire" else 1.0
+    await engine.apply([("alice", WAITING_WITHDRAWALS[name])])
+
+    assert [] == entries(store, "alice")
+    fields = "".join(store.execute("HGETALL", key))
+    assert (encoded not in fields, SECRET not in fields) == (True, True)
+
+
+async def test_tags_of_items_that_wait(store, nursery):
+    """A retraction finds an item that is to come, and copies have no tag."""
+    engine = ValkeyEngine(store.url, clock=lambda: START)
+    await nursery.start(engine.run)
+    retract = Retract(source="s")
+    await engine.apply([("alice", note("1", source="s", at=START + DAY))])
+
+    assert ["alice"] == await engine.holders(retract)
+
+    (applied,) = await engine.apply([("alice", retract)])
+
+    assert ("1",) == applied.waiting
+    assert [] == await engine.holders(retract)
+
+
+async def test_mailbox_lives_until_everything_has_appeared(store, nursery):
+    """The key outlives the last item that waits, and the time at which it is due."""
+    engine = ValkeyEngine(store.url, clock=lambda: START, user_ttl=DAY)
+    await nursery.start(engine.run)
+    keys = Keys("roundel")
+    shard = keys.shard("alice")
+    tag = keys.tag(shard, "s s")
+    soon = note("1", ttl=60.0)
+    late = note("2", at=START + 300 * DAY, source="s")
+    snooze = UserOps(ops=(Snooze(frozenset("1"), START + 9 * DAY),), op_id="o")
+    work = {
+        "alice": [soon, late],
+        "bob": [note("1", ttl=200.0 * DAY)],
+        "carol": [soon],
+        "dave": [note("1"), snooze],
+    }
+    for user, operations in work.items():
+        await engine.apply([(user, operation) for operation in operations])
+    other = next(
+        f"u{n}"
+        for n in range(9_999)
+        if tag == Keys("roundel").tag(Keys("roundel").shard(f"u{n}"), "s s")
+    )
+    await engine.apply([(other, note("1", source="s"))])
+    ttls = {
+        user: int(store.execute("TTL", Keys("roundel").user(user))) / DAY
+        for user in work
+    }
+
+    assert {"alice": 301, "bob": 201, "carol": 2, "dave": 10} == pytest.approx(
+        ttls, abs=0.01
+    )
+    assert int(store.execute("TTL", tag)) / DAY == pytest.approx(303, abs=0.01)
+
+    await engine.apply([("alice", Retract(source="s"))])
+
+    assert int(store.execute("TTL", keys.user("alice"))) <= 2 * DAY
 
 
 async def test_snapshot_after_many_entries(store, nursery):

@@ -148,7 +148,11 @@ async def test_damaged_mailbox_of_an_earlier_layout(store, nursery):
     assert "[]" == store.execute("HGET", ALICE, "i:1")
 
 
-@pytest.mark.parametrize(("kind", "damage"), DAMAGED_ROWS)
+# The last field of a row in the store is not the last one that a row may have.
+DAMAGES: Final = [it for it in DAMAGED_ROWS if it.id != "item has a field too many"]
+
+
+@pytest.mark.parametrize(("kind", "damage"), DAMAGES)
 def test_damaged_row(kind, damage):
     """Each damage of a row is found when the mailbox is loaded."""
     _, *words = STORE["keys"][ALICE]

@@ -55,7 +55,10 @@ local function commit(at, header, expected_revision, snapshot, entry)
   if index_all then replacing('ZADD', KEYS[3], 0, user) end
   for index = at + 1, at + added_tags do
     replacing('SADD', KEYS[index], user)
-    redis.call('EXPIRE', KEYS[index], ttl + EXTRA_TAG_TTL)
+    -- The mailbox of another user may live longer.
+    if redis.call('PTTL', KEYS[index]) < 1000 * (ttl + EXTRA_TAG_TTL) then
+      redis.call('EXPIRE', KEYS[index], ttl + EXTRA_TAG_TTL)
+    end
   end
   for index = at + added_tags + 1, at + added_tags + removed_tags do
     replacing('SREM', KEYS[index], user)
