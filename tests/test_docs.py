@@ -537,6 +537,7 @@ LIMITS = {
     "items of a snapshot": events.SNAPSHOT_ITEMS,
     "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
+    "`ttl` to a topic, seconds": schemas.MAX_TOPIC_TTL,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
     "head of a request, bytes": server.ServerLimits().max_head,
     "seconds for a head": server.ServerLimits().head_timeout,
@@ -569,7 +570,7 @@ def test_limits_with_a_setting_have_its_default():
         if (found := re.search(r", `ROUNDEL_(\w+)`?$", what))
     ]
 
-    assert len(documented) == 7
+    assert len(documented) == 9
     for name, value in documented:
         assert value == f"{getattr(defaults, name):,.0f}"
 

@@ -15,10 +15,11 @@ from roundel_adapters import requires_extra
 with requires_extra("service"):
     import trio
     from hypercorn.typing import ASGIFramework
+    from msgspec.structs import replace
 
     from roundel_adapters import server
 
-from .domain.items import MailboxLimits
+from .domain.items import MAX_ITEM_SIZE, MailboxLimits
 from .domain.record import RecordLimits
 from .engines import open_engine
 from .engines.base import Engine, EngineUnavailable
@@ -27,6 +28,7 @@ from .http.apps.deferred_app import DeferredApp
 from .http.apps.fastpath_app import FastpathApp
 from .http.cors import Cors
 from .http.dispatcher import Dispatcher
+from .http.handlers.retention import Retention
 from .http.messages import MAX_TARGET
 from .http.router import Router
 from .http.routes import create_routes
@@ -102,7 +104,11 @@ def build(
         authenticator,
         engine,
         cors=Cors(frozenset(settings.cors_origins)),
-        rates=RateLimits(producer=settings.producer_rate, user=settings.user_rate),
+        rates=RateLimits(
+            producer=settings.producer_rate,
+            user=settings.user_rate,
+            topic=settings.topic_rate,
+        ),
         metrics=hub.metrics,
         clock=clock,
     )
@@ -112,7 +118,8 @@ def build(
         keys = authenticator.keys
         hub.metrics.jwks_age.set_function(lambda: keys.age)
     dispatcher = Dispatcher(access.cors, hub.metrics)
-    router = Router(create_routes(hub, access))
+    retention = Retention(topic=settings.topic_ttl)
+    router = Router(create_routes(hub, access, retention))
     readiness = partial(_unready_reasons, hub, authenticator)
     return Service(
         hub=hub,
@@ -136,16 +143,26 @@ def create_engine(settings: Settings, clock: Callable[[], float]) -> Engine:
     """Create the engine of the *settings*; *clock* returns seconds since 1970."""
     return open_engine(
         settings.engine,
-        RecordLimits(
-            mailbox=MailboxLimits(
-                items=settings.mailbox_items, bytes=settings.mailbox_bytes
-            ),
-            change_log_size=settings.ring_changes,
-        ),
+        _record_limits(settings),
         clock=clock,
         durability=settings.durability,
         cache_bytes=settings.cache_bytes,
         user_ttl=settings.user_ttl,
+    )
+
+
+def _record_limits(settings: Settings) -> RecordLimits:
+    mailbox = MailboxLimits(
+        items=settings.mailbox_items,
+        bytes=settings.mailbox_bytes,
+        topics=settings.max_follows,
+    )
+    # Half a mailbox, so that one topic cannot evict all that is personal.
+    size = max(MAX_ITEM_SIZE, mailbox.bytes // 2)
+    return RecordLimits(
+        mailbox=mailbox,
+        change_log_size=settings.ring_changes,
+        topic=replace(mailbox, items=settings.topic_items, bytes=size),
     )
 
 

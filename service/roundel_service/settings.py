@@ -20,6 +20,7 @@ from .engines.cache import CACHE_BYTES
 from .engines.sqlite.connection import Durability
 from .engines.valkey.url import parse_url
 from .http.origins import parse_origin
+from .http.schemas import MAX_TOPIC_TTL
 from .identity.hmac_key import MIN_SECRET, is_secret
 from .identity.jwks import check_source
 from .settings_fields import (
@@ -168,9 +169,13 @@ class Settings:
     max_streams_per_user: int = count(1, 10_000, 32)
     producer_rate: float = number(1e9, "notifications a second, above 0", 20_000.0)
     user_rate: float = number(1e9, "requests a second, above 0", 50.0)
+    topic_rate: float = number(1e9, "notifications a second, above 0", 10.0)
     mailbox_items: int = count(1, 10_000, 200)
     mailbox_bytes: int = count(MAX_ITEM_SIZE, 1 << 26, 262_144, "bytes")
     ring_changes: int = count(1, 10_000, 256)
+    topic_items: int = count(1, 10_000, 100)
+    topic_ttl: int = count(1, MAX_TOPIC_TTL, 30 * 86_400, "seconds")
+    max_follows: int = count(1, 1_000, 64)
     log_level: LogLevel = choice(LogLevel, "info")  # noqa: RUF009, an attrs field
 
 

@@ -29,11 +29,14 @@ _WRITES = frozenset({"POST", "PUT", "DELETE"})
 class RateLimits:
     """Holds the mailboxes per second of a *producer*, and the calls of a *user*.
 
-    A producer's burst is 2 times its rate, a user's burst 4 times.
+    *topic* is how often a producer may publish to topics per second: each time, the
+    mailboxes of all followers that are online are written. A producer's burst is 2
+    times its rate, the others are 4 times.
     """
 
     producer: float = 20_000.0
     user: float = 50.0
+    topic: float = 10.0
 
 
 @final
@@ -58,6 +61,7 @@ class AccessControl:
         # A burst below 1 token would let calls through too early.
         self._producers = TokenBuckets(rates.producer, max(1.0, 2 * rates.producer))
         self._users = TokenBuckets(rates.user, max(1.0, 4 * rates.user))
+        self._topics = TokenBuckets(rates.topic, max(1.0, 4 * rates.topic))
 
     async def producer(self, request: Request) -> Producer:
         """Return the calling producer; raises a 401, 403 or 429 `Problem`."""
@@ -116,17 +120,23 @@ class AccessControl:
         """Charge a call of *user*; return the seconds to wait, 0 if within the rate."""
         return self._users.take(user.name, 1, now=trio.current_time())
 
-    def charge(self, producer: Producer, mailboxes: int) -> None:
-        """Charge *mailboxes* tokens, or raise a 429 `Problem` with `Retry-After`."""
-        now = trio.current_time()
-        delay = self._producers.take(str(producer.number), mailboxes, now=now)
-        self._limit("producer", delay)
+    def charge(self, producer: Producer, mailboxes: int, *, topics: int = 0) -> None:
+        """Charge *mailboxes* tokens, or raise a 429 `Problem` with `Retry-After`.
 
-    def reserve(self, producer: Producer, mailboxes: int) -> float:
-        """Charge *mailboxes* tokens in advance; return the seconds to wait."""
-        now = trio.current_time()
-        bucket = str(producer.number)
-        return self._producers.take(bucket, mailboxes, now=now, reserve=True)
+        *topics* of them belong to topics, which have a rate of their own.
+        """
+        now, bucket = trio.current_time(), str(producer.number)
+        if topics:
+            self._limit("producer", self._topics.take(bucket, topics, now=now))
+        self._limit("producer", self._producers.take(bucket, mailboxes, now=now))
+
+    def reserve(self, producer: Producer, mailboxes: int, *, topics: int = 0) -> float:
+        """Charge the same tokens in advance; return the seconds to wait."""
+        now, bucket = trio.current_time(), str(producer.number)
+        delay = self._producers.take(bucket, mailboxes, now=now, reserve=True)
+        if not topics:
+            return delay
+        return max(delay, self._topics.take(bucket, topics, now=now, reserve=True))
 
     def _limit(self, role: str, delay: float) -> None:
         if delay:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct
 
 from ..domain.items import MAX_ITEM_SIZE
 from ..domain.json_depth import is_deeper
-from ..domain.names import check_user_name
+from ..domain.names import check_user_name, topic_mailbox
 from . import problems
 from .field_errors import body_errors, field_error, text_errors, too_deep
 from .messages import Request, is_text
@@ -135,7 +135,9 @@ def _from_text(raw: Mapping[str, str], kind: type[_T], whole: str) -> _T:
 
 
 def check_recipients(to: Recipients) -> dict[str, Problem | None]:
-    """Return the recipients in order, each once, with the problem of a bad name."""
+    """Return the mailboxes in order, each once, with the problem of a bad name."""
+    if to.topic_name is not None:
+        return {topic_mailbox(to.topic_name): None}
     if to.user is not UNSET:
         return {to.user: _name_problem("to.user", to.user)}
     fields: dict[str, str] = {}

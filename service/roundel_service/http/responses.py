@@ -81,8 +81,18 @@ class RecipientProblem(Struct, gc=False):
     problem: ProblemDocument
 
 
+@final
+class TopicResult(Struct, gc=False):
+    """A topic that has the notification: its followers get it from there."""
+
+    topic: str
+    item: ItemId
+    v: Version
+    epoch: Epoch
+
+
 if TYPE_CHECKING:
-    RecipientOutcome: TypeAlias = RecipientResult | RecipientProblem
+    RecipientOutcome: TypeAlias = RecipientResult | TopicResult | RecipientProblem
 else:
     RecipientOutcome = Any  # msgspec has no unions of structs without tags.
 
@@ -110,8 +120,18 @@ class UpdateResult(Struct, gc=False):
     badge: BadgeTotal
 
 
+@final
+class TopicUpdateResult(Struct, gc=False):
+    """A topic, and the ids of its items that were changed."""
+
+    topic: str
+    updated: list[ItemId]
+    v: Version
+    epoch: Epoch
+
+
 if TYPE_CHECKING:
-    UpdateOutcome: TypeAlias = UpdateResult | RecipientProblem
+    UpdateOutcome: TypeAlias = UpdateResult | TopicUpdateResult | RecipientProblem
 else:
     UpdateOutcome = Any  # msgspec has no unions of structs without tags.
 

@@ -9,6 +9,7 @@ from .handlers.batch import BatchHandler
 from .handlers.notify import NotifyHandler
 from .handlers.preferences import PreferencesHandlers
 from .handlers.producers import ProducerHandlers
+from .handlers.retention import Retention
 from .handlers.stream import StreamHandler
 from .handlers.update import UpdateHandler
 from .handlers.users import UserHandlers
@@ -17,14 +18,17 @@ from .responses import LiveResponse
 from .router import Route
 
 
-def create_routes(hub: Hub, access: AccessControl) -> tuple[Route, ...]:
+def create_routes(
+    hub: Hub, access: AccessControl, retention: Retention | None = None
+) -> tuple[Route, ...]:
     """Return the route of every operation."""
+    retention = retention or Retention()
     users, producers = UserHandlers(hub, access), ProducerHandlers(hub, access)
     preferences = PreferencesHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
-        Route("POST", "/v1/notify", NotifyHandler(hub, access).notify),
-        Route("POST", "/v1/batch", BatchHandler(hub, access).batch),
+        Route("POST", "/v1/notify", NotifyHandler(hub, access, retention).notify),
+        Route("POST", "/v1/batch", BatchHandler(hub, access, retention).batch),
         Route("POST", "/v1/update", UpdateHandler(hub, access).update),
         Route("DELETE", "/v1/items", producers.retract),
         Route("PUT", gauge, producers.set_gauge),

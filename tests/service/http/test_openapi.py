@@ -261,7 +261,8 @@ def test_required_properties_are_defined():
     assert all(len(names) == 1 and not known for names, known in undefined)
     alternatives = {names[0] for names, _ in undefined}
     selections = {"source", "key", "category", "id"}
-    assert alternatives <= {"user", "users", *schemas.VERBS, *selections}
+    recipients = {"user", "users", "topic", "all"}
+    assert alternatives <= {*recipients, *schemas.VERBS, *selections}
 
 
 def test_examples_of_all_media_match_their_schemas():
@@ -588,6 +589,28 @@ VERDICTS = {
     "two kinds": ("NotifyRequest", {"to": {"user": "a", "users": ["b"]}, "title": "x"}),
     "one": ("NotifyRequest", {"to": {"user": "a"}, "title": "x"}),
     "many": ("NotifyRequest", {"to": {"users": ["a", "b"]}, "title": "x"}),
+    "topic": ("NotifyRequest", {"to": {"topic": "t:7"}, "title": "x", "ttl": 1}),
+    "topic and user": (
+        "NotifyRequest",
+        {"to": {"topic": "t", "user": "a"}, "title": "x"},
+    ),
+    "topic with #": ("NotifyRequest", {"to": {"topic": "#t"}, "title": "x"}),
+    "all": ("NotifyRequest", {"to": {"all": True}, "title": "x", "ttl": None}),
+    "not all": ("NotifyRequest", {"to": {"all": False}, "title": "x"}),
+    "ttl to all": ("NotifyRequest", {"to": {"all": True}, "title": "x", "ttl": 8e6}),
+    "ttl to a user": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "ttl": 8e6}),
+    "topic without end": (
+        "UpdateRequest",
+        {"to": {"topic": "t"}, "id": "i", "set": {"ttl": None}},
+    ),
+    "user without end": (
+        "UpdateRequest",
+        {"to": {"user": "a"}, "id": "i", "set": {"ttl": None}},
+    ),
+    "update of a topic": (
+        "UpdateRequest",
+        {"to": {"topic": "t"}, "id": "i", "set": {"body": "b"}},
+    ),
     "line end": ("TicketRequest", {"user": "a\nb"}),
     "nulls": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "ttl": None}),
     "unknown": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "x": 1}),
@@ -604,7 +627,7 @@ VERDICTS = {
     "remove": ("Op", {"remove": ["x"]}),
     "remove of a category": ("Op", {"remove": ["x"], "category": "dm"}),
     "as_of alone": ("Op", {"read": [], "as_of": 3}),
-    "not all": ("Op", {"read_all": False, "as_of": 3}),
+    "not read_all": ("Op", {"read_all": False, "as_of": 3}),
     "gauge": ("GaugeRequest", {"count": 1, "source_version": 2}),
     "gauge below 0": ("GaugeRequest", {"count": -1, "source_version": 2}),
     "session": ("TicketRequest", {"user": "a", "session": 0}),

@@ -22,7 +22,14 @@ from ..messages import BODY_TIMEOUT, Request, StreamingResponse
 from ..ndjson import NdjsonLine, split_lines
 from ..problems import Problem
 from ..responses import NotifyResponse
-from .publishing import ParsedRequest, parse_request, publish_all, recipient_count
+from .publishing import (
+    ParsedRequest,
+    parse_request,
+    publish_all,
+    recipient_count,
+    topic_count,
+)
+from .retention import Retention
 
 YIELD_AFTER = 20
 """Lines of a batch after which other tasks run; a bad line takes up to 0.3 ms."""
@@ -38,6 +45,7 @@ class BatchHandler:
 
     hub: Hub
     access: AccessControl
+    retention: Retention
 
     async def batch(self, request: Request) -> StreamingResponse:
         """Read one notification a line, and write one result a line meanwhile."""
@@ -58,7 +66,7 @@ class BatchHandler:
             aclosing(split_lines(chunks, limit=decoding.MAX_LINE)) as batches,
         ):
             while (lines := await _next_lines(batches)) is not None:
-                async with aclosing(_parse_groups(lines, key, count)) as groups:
+                async with aclosing(self._groups(lines, key, count)) as groups:
                     async for group in groups:
                         yield await self._batch_group(group, producer)
                 count += len(lines)
@@ -68,32 +76,44 @@ class BatchHandler:
     ) -> bytes:
         # Back-pressure: a producer above its rate waits, its body is not read.
         delays = [
-            self.access.reserve(producer, recipient_count(publish)) for publish in group
+            self.access.reserve(
+                producer, recipient_count(publish), topics=topic_count(publish)
+            )
+            for publish in group
         ]
         await trio.sleep(max(delays))
         return b"".join(map(_encode_line, await publish_all(self.hub, group)))
 
+    async def _groups(
+        self, lines: list[NdjsonLine], key: str | None, count: int
+    ) -> AsyncGenerator[list[ParsedRequest], None]:
+        """Parse *lines*, which follow *count* lines, in groups of `MAX_GROUP` results.
 
-async def _parse_groups(
-    lines: list[NdjsonLine], key: str | None, count: int
-) -> AsyncGenerator[list[ParsedRequest], None]:
-    """Parse *lines*, which follow *count* lines, in groups of `MAX_GROUP` results.
+        Other tasks run meanwhile.
+        """
+        group: list[ParsedRequest] = []
+        results = 0
+        for number, line in enumerate(lines, count + 1):
+            if number % YIELD_AFTER == 0:
+                await trio.lowlevel.checkpoint()
+            own_key = None if key is None else f"{key} {number}"
+            publish = parse_request(line, own_key, self.retention)
+            more = _weight(publish)
+            if results + more > MAX_GROUP:
+                yield group
+                group, results = [], 0
+            group.append(publish)
+            results += more
+        yield group
 
-    Other tasks run meanwhile.
+
+def _weight(publish: ParsedRequest) -> int:
+    """Return how many results of a group *publish* takes.
+
+    A topic takes a whole group: its lines wait for a low rate, and no other line is to
+    wait with them.
     """
-    group: list[ParsedRequest] = []
-    results = 0
-    for number, line in enumerate(lines, count + 1):
-        if number % YIELD_AFTER == 0:
-            await trio.lowlevel.checkpoint()
-        publish = parse_request(line, None if key is None else f"{key} {number}")
-        more = max(1, recipient_count(publish))
-        if results + more > MAX_GROUP:
-            yield group
-            group, results = [], 0
-        group.append(publish)
-        results += more
-    yield group
+    return MAX_GROUP if topic_count(publish) else max(1, recipient_count(publish))
 
 
 async def _next_lines(

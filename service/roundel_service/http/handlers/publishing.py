@@ -7,7 +7,7 @@ place, and so does a recipient that cannot be served; the others take effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import TypeAlias, TypeVar, final
@@ -18,14 +18,22 @@ import trio
 from ...domain.badge import Badge
 from ...domain.mailbox import Applied
 from ...domain.mailbox_builder import OperationRefused
+from ...domain.names import is_topic_mailbox
 from ...domain.revocation import RETENTION
 from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
 from ..ndjson import NdjsonLine
 from ..problems import Problem
-from ..responses import BadgeTotal, NotifyResponse, RecipientProblem, RecipientResult
+from ..responses import (
+    BadgeTotal,
+    NotifyResponse,
+    RecipientProblem,
+    RecipientResult,
+    TopicResult,
+)
 from ..ulid import new_id
+from .retention import Retention
 
 T = TypeVar("T")
 
@@ -35,10 +43,12 @@ T = TypeVar("T")
 class PublishRequest:
     """A valid *notification*, its *content* and *size*, and the key's *op_id*.
 
-    *recipients* maps each user to the problem of the name, if it has one.
+    *recipients* maps each mailbox to the problem of the name, if it has one. The item
+    lives for *ttl* seconds.
     """
 
     notification: schemas.NotifyRequest
+    ttl: float | None
     content: bytes
     size: int
     op_id: str | None
@@ -48,6 +58,7 @@ class PublishRequest:
         """Return an operation for each recipient with a valid name."""
         create = partial(
             self.notification.operation,
+            ttl=self.ttl,
             content=self.content,
             size=self.size,
             op_id=self.op_id,
@@ -62,7 +73,9 @@ class PublishRequest:
 ParsedRequest: TypeAlias = Problem | PublishRequest
 
 
-def parse_request(body: NdjsonLine, key: str | None) -> ParsedRequest:
+def parse_request(
+    body: NdjsonLine, key: str | None, retention: Retention
+) -> ParsedRequest:
     """Return the publish request in *body* with its idempotency *key*, or a problem."""
     if isinstance(body, Problem):
         return body
@@ -77,12 +90,23 @@ def parse_request(body: NdjsonLine, key: str | None) -> ParsedRequest:
     if len(recipients) == 1 and (invalid := next(iter(recipients.values()))):
         # Before the key is claimed: a corrected call may use it.
         return invalid
-    return PublishRequest(notification, content, size, op_id, recipients)
+    ttl = retention.ttl(notification)
+    return PublishRequest(notification, ttl, content, size, op_id, recipients)
 
 
 def recipient_count(publish: ParsedRequest) -> int:
     """Return the number of mailboxes that *publish* is charged for."""
     return 0 if isinstance(publish, Problem) else len(publish.recipients)
+
+
+def topic_count(publish: ParsedRequest) -> int:
+    """Return the number of topics that *publish* is charged for."""
+    return 0 if isinstance(publish, Problem) else count_topics(publish.recipients)
+
+
+def count_topics(mailboxes: Iterable[str]) -> int:
+    """Return how many of *mailboxes* are those of topics."""
+    return sum(map(is_topic_mailbox, mailboxes))
 
 
 async def publish_all(
@@ -176,9 +200,16 @@ def badge_total(badge: Badge) -> BadgeTotal:
     return BadgeTotal(badge.unread, badge.unseen, badge.more)
 
 
-def _recipient_result(user: str, applied: Applied) -> RecipientResult:
+def topic_of(mailbox: str) -> str:
+    """Return the topic of a topic's *mailbox*."""
+    return mailbox[1:]
+
+
+def _recipient_result(user: str, applied: Applied) -> RecipientResult | TopicResult:
     badge = applied.badge
     assert applied.item is not None
+    if is_topic_mailbox(user):
+        return TopicResult(topic_of(user), applied.item, badge.v, badge.epoch)
     total = badge_total(badge)
     return RecipientResult(user, applied.item, badge.v, badge.epoch, total)
 

@@ -50,17 +50,41 @@ def _only(*names: str) -> Json:
     }
 
 
+def _to_topic(properties: Json) -> Json:
+    """Return the rule of *properties* of a request to a topic."""
+    topic = {"to": _any_required(["topic", "all"])}
+    return {
+        "if": {"properties": topic, "required": ["to"]},
+        "then": {"properties": properties},
+    }
+
+
+_TOPIC_TTL: Json = {"minimum": 1, "maximum": schemas.MAX_TOPIC_TTL}
 _ONE_SELECTION: Json = {
     "oneOf": [_only("source"), _only("key", "category"), _only("id")]
 }
 _RULES: Mapping[str, Json] = {
     # The rules of `__post_init__`, which msgspec cannot put into schemas.
-    "Recipients": {"oneOf": [{"required": ["user"]}, {"required": ["users"]}]},
-    "NotifyRequest": {
-        "if": {"properties": {"quiet": {"const": True}}, "required": ["quiet"]},
-        "then": {"properties": {"key": {"type": "string"}}, "required": ["key"]},
+    "Recipients": {
+        "oneOf": [{"required": [name]} for name in ("user", "users", "topic", "all")]
     },
-    "UpdateRequest": _ONE_SELECTION,
+    "NotifyRequest": {
+        "allOf": [
+            {
+                "if": {"properties": {"quiet": {"const": True}}, "required": ["quiet"]},
+                "then": {
+                    "properties": {"key": {"type": "string"}},
+                    "required": ["key"],
+                },
+            },
+            # Null stands for the default.
+            _to_topic({"ttl": _TOPIC_TTL}),
+        ]
+    },
+    "UpdateRequest": {
+        **_ONE_SELECTION,
+        **_to_topic({"set": {"properties": {"ttl": _TOPIC_TTL | {"type": "number"}}}}),
+    },
     "UpdatedFields": {"minProperties": 1},
     "DisconnectRequest": {
         "dependentSchemas": {
@@ -82,8 +106,12 @@ _RULES: Mapping[str, Json] = {
 }
 _ITEMS = {
     # msgspec does not support unions of structs without tags.
-    ("NotifyResponse", "results"): any_of("RecipientResult", "RecipientProblem"),
-    ("UpdateResponse", "results"): any_of("UpdateResult", "RecipientProblem"),
+    ("NotifyResponse", "results"): any_of(
+        "RecipientResult", "TopicResult", "RecipientProblem"
+    ),
+    ("UpdateResponse", "results"): any_of(
+        "UpdateResult", "TopicUpdateResult", "RecipientProblem"
+    ),
     ("ExplainedOperation", "steps"): any_of(
         "ExplainedAddStep", "ExplainedUpdateStep", "SetStep", "RemoveStep"
     ),

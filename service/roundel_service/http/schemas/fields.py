@@ -18,6 +18,7 @@ from ...domain.names import (
 
 MAX_SEQ = 2**42 - 1
 MAX_TTL = 10 * 365 * 86_400
+MAX_TOPIC_TTL = 90 * 86_400
 MAX_COUNT = 2**53 - 1
 MAX_USERS = 1_000
 MAX_OPS = 100

@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Annotated, final
+from typing import Annotated, Literal, final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ...domain.content import encode_content
+from ...domain.names import ALL
 from ...domain.operations import Notify
-from .fields import MAX_USERS, NULL, Category, Ttl, User
+from .fields import MAX_TOPIC_TTL, MAX_USERS, NULL, Category, Topic, Ttl, User
 
 
 @final
 class Recipients(Struct, forbid_unknown_fields=True):
-    """The recipients: one *user*, or up to 1,000 *users*.
+    """The recipients: one *user*, up to 1,000 *users*, a *topic*, or *all*.
 
-    A name is checked later: a bad one is a problem of that recipient alone.
+    The name of a user is checked later: a bad one is a problem of that recipient alone.
     """
 
     user: User | UnsetType = UNSET
     users: (
         Annotated[list[User], Meta(min_length=1, max_length=MAX_USERS)] | UnsetType
     ) = UNSET
+    topic: Topic | UnsetType = UNSET
+    all: Literal[True] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for both fields, and for none."""
-        if (self.user is UNSET) == (self.users is UNSET):
-            raise ValueError("expected either user or users")
+        """Raise `ValueError` unless there is exactly one field."""
+        fields = (self.user, self.users, self.topic, self.all)
+        if sum(field is not UNSET for field in fields) != 1:
+            raise ValueError("expected exactly one of user, users, topic and all")
+
+    @property
+    def topic_name(self) -> str | None:
+        """The topic, which *all* names too; `None` for users."""
+        if self.all is not UNSET:
+            return ALL
+        return None if self.topic is UNSET else self.topic
+
+
+def check_topic_ttl(to: Recipients, ttl: float | UnsetType | None) -> None:
+    """Raise `ValueError` for a *ttl* in seconds that items of a topic cannot have.
+
+    All of them expire: a user pulls what the topic still holds, however late.
+    """
+    is_valid = isinstance(ttl, UnsetType) or (
+        ttl is not None and 1 <= ttl <= MAX_TOPIC_TTL
+    )
+    if to.topic_name is not None and not is_valid:
+        raise ValueError(f"expected ttl from 1 to {MAX_TOPIC_TTL} to a topic")
 
 
 @final
@@ -50,9 +73,10 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     replaces: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for *quiet* without a *key*."""
+        """Raise `ValueError` for fields that do not fit together."""
         if self.quiet and self.key is None:
             raise ValueError("expected key with quiet")
+        check_topic_ttl(self.to, UNSET if self.ttl is None else self.ttl)
 
     def content(self, data: object) -> bytes:
         """Return the content of the item as JSON, with the decoded *data*."""
@@ -65,7 +89,13 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
         return len(content) + len(msgspec.json.encode(_measured(self))) + _NAMES_SIZE
 
     def operation(
-        self, item_id: str, *, content: bytes, size: int, op_id: str | None
+        self,
+        item_id: str,
+        *,
+        ttl: float | None,
+        content: bytes,
+        size: int,
+        op_id: str | None,
     ) -> Notify:
         """Return the operation on one mailbox, with the encoded *content*."""
         return Notify(
@@ -74,7 +104,7 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
             content=content,
             key=self.key,
             source=self.source,
-            ttl=self.ttl,
+            ttl=ttl,
             quiet=self.quiet,
             replaces=self.replaces,
             size=size,

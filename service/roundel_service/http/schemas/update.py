@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from ...domain.operations import Retract, Update
 from .fields import Category, ItemId, Text, Ttl
-from .notify import Recipients
+from .notify import Recipients, check_topic_ttl
 from .selection import check_selection
 
 
@@ -48,8 +48,9 @@ class UpdateRequest(Struct, forbid_unknown_fields=True):
     id: ItemId | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for other than one selection."""
+        """Raise `ValueError` for other than one selection, and for a bad *ttl*."""
         check_selection(self)
+        check_topic_ttl(self.to, self.set.ttl)
 
     def operation(self, data: object) -> Update:
         """Return the operation on one mailbox, with the decoded *data*."""
