@@ -9,6 +9,7 @@ import os
 import runpy
 import shutil
 import subprocess
+from operator import attrgetter
 from pathlib import Path
 
 import attrs
@@ -94,6 +95,11 @@ EFFECTS = {
     "badgeOfUser": lambda _, output: check_equal(
         9, int(output.partition("unread")[2].strip('"=:').partition(",")[0])
     ),
+    "setPreferencesOfUser": lambda s, _: check_equal(
+        (["news"], ["team-7"]),
+        attrgetter("categories", "topics")(s.client.preferences("alice").muted),
+    ),
+    "preferencesOfUser": lambda _, output: check_equal(True, "team-7" in output),
     "explain": lambda _, output: check_equal(True, "not_counted" in output),
     "dropGauge": lambda s, _: check_equal({"mention": 1, "dm": 1}, s.unread("alice")),
     "ticket": check_ticket,
