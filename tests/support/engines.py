@@ -33,6 +33,9 @@ ENGINES = {
 Redis and Valkey are two servers of one engine.
 """
 
+PULLING = {"memory"}
+"""The engines that pull from topics."""
+
 
 @pytest.fixture
 def memory() -> MakeEngine:

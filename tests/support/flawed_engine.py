@@ -15,10 +15,10 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.content import decode_content
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.mailbox_builder import OperationRefused
+from roundel_service.domain.names import is_topic_mailbox
 from roundel_service.domain.operations import (
     Disconnect,
     Notify,
@@ -36,6 +36,7 @@ from roundel_service.engines.base import (
 from roundel_service.engines.epochs import first_epoch
 from roundel_service.testing import MakeEngine, Setup
 from support.flawed_presence import PresenceReports
+from support.flawed_topics import TopicReader, stored_form
 from support.flaws import Flaw
 
 
@@ -67,9 +68,11 @@ class FlawedEngine:
         self._known: dict[str, Record] = {}
         self._page_ends: dict[str, int] = {}
         self._latest_write: tuple[str, Record | None] | None = None
+        self._before_topics: dict[str, Record] = {}
         self._remote_changes = 0
         self._is_stopped = False
         self._nursery: trio.Nursery | None = None
+        self._topics = TopicReader(flaw, setup.limits, self._record, self._store_record)
 
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         if self._flaw is Flaw.COPIES_USERS:
@@ -104,6 +107,8 @@ class FlawedEngine:
         if self._flaw is Flaw.LOSES_LATEST_WRITE and self._latest_write is not None:
             user, record = self._latest_write
             self._store.records[user] = record or self._unwritten(user)
+        if self._flaw is Flaw.LOSES_TOPICS:
+            self._store.records.update(self._before_topics)
 
     async def _round_trip(self) -> None:
         """Simulate the round trip to the store."""
@@ -132,6 +137,8 @@ class FlawedEngine:
     def _name(self, user: str) -> str:
         if self._flaw is Flaw.NORMALIZES_NAMES:
             return unicodedata.normalize("NFC", user)
+        if self._flaw is Flaw.FOLDS_TOPICS and is_topic_mailbox(user):
+            return user.lower()
         return user[:128] if self._flaw is Flaw.TRUNCATES_NAMES else user
 
     async def read(self, user: str) -> Record:
@@ -141,22 +148,32 @@ class FlawedEngine:
             return self._known[user]
         if self._flaw is Flaw.NOTIFIES_EARLY:
             return self._record(user)
+        if self._flaw is Flaw.PULLS_WITHOUT_LOCK:
+            return await self._refresh(user)
         async with self._store.lock:
-            before = self._record(user)
-            if self._flaw is Flaw.LATE_EXPIRY:
-                return before
-            if self._flaw is Flaw.WRITES_ON_READ:
-                await self._store_record(user, None, before)
-            now = self._setup.clock()
-            record = before.refresh(now=now, limits=self._setup.limits)
-            if record is not before and self._flaw is not Flaw.LOSES_EXPIRY:
-                await self._store_record(user, before, record)
-            self._known[user] = record
-            return record
+            return await self._refresh(user)
+
+    async def _refresh(self, user: str) -> Record:
+        before = self._record(user)
+        if self._flaw is Flaw.LATE_EXPIRY:
+            return before
+        if self._flaw is Flaw.WRITES_ON_READ:
+            await self._store_record(user, None, before)
+        record = await self._topics.refresh(user, before, self._setup.clock())
+        for _ in range(9 if self._flaw is Flaw.PULLS_WITHOUT_LOCK else 0):
+            await trio.lowlevel.checkpoint()
+        keeps = self._flaw in (Flaw.LOSES_EXPIRY, Flaw.KEEPS_PULLS_IN_MEMORY)
+        if record is not before and not keeps:
+            await self._store_record(user, before, record)
+        await self._topics.store_late()
+        self._known[user] = record
+        return record
 
     async def peek(self, name: str) -> Record:
         await self._round_trip()
-        return self._record(name)
+        if self._flaw is Flaw.PEEK_PULLS:
+            return await self.read(name)
+        return self._record(self._name(name))
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         await self._round_trip()
@@ -189,8 +206,7 @@ class FlawedEngine:
     async def _change(
         self, user: str, operation: Operation, before: Record
     ) -> ApplyResult:
-        now, limits = self._setup.clock(), self._setup.limits
-        record = before.refresh(now=now, limits=limits)
+        now, limits, record = self._setup.clock(), self._topics.limits_of(user), before
         if self._flaw is Flaw.LOSES_RESULTS:
             record = replace(record, mailbox=replace(record.mailbox, results={}))
         if self._flaw is Flaw.KEEPS_EPOCH and isinstance(operation, StartNewEpoch):
@@ -201,27 +217,34 @@ class FlawedEngine:
             operation = replace(operation, content=msgspec.json.encode(short))
         if self._flaw is Flaw.ROUNDS_TIMES:
             now = round(now, 3)
+        topics = {}
+        if self._flaw is not Flaw.PULLS_ON_READ_ONLY:
+            topics = await self._topics.topics(user, before, operation, now)
+        result: ApplyResult
         try:
-            record, result = record.apply(operation, now=now, limits=limits)
+            record, result = record.apply(
+                operation, now=now, limits=limits, topics=topics
+            )
         except OperationRefused as error:
+            result = error
+            record = record.refresh(now=now, limits=limits, topics=topics)
             if self._flaw is Flaw.CLOSES_ON_REJECTION:
                 record, _ = record.apply(Disconnect(), now=now, limits=limits)
-                await self._store_record(user, before, record)
-            return error
         if record is not before:
             await self._store_record(user, before, record)
+        await self._topics.store_late()
+        if self._flaw is Flaw.PUSHES_TO_USERS and is_topic_mailbox(user):
+            await self._push()
         return result
+
+    async def _push(self) -> None:
+        for user in [user for user in self._store.users if not is_topic_mailbox(user)]:
+            await self._refresh(user)
 
     async def _store_record(
         self, user: str, before: Record | None, record: Record
     ) -> None:
-        if self._flaw is Flaw.LOSES_MORE:
-            mailbox = replace(record.mailbox, more=False)
-            record = replace(record, mailbox=mailbox)
-        if self._flaw is Flaw.GAP_IN_CHANGE_LOG and len(record.changes) > 2:
-            record = replace(
-                record, changes=ChangeLog((*record.changes[:-2], record.changes[-1]))
-            )
+        record = stored_form(self._flaw, record)
         if self._flaw is Flaw.NOTIFIES_EARLY:
             self._notify_all(user, record)
             for _ in range(9):
@@ -230,6 +253,8 @@ class FlawedEngine:
             self._write(user, replace(before, mailbox=record.mailbox))
             await trio.lowlevel.checkpoint()
         self._latest_write = (user, before)
+        if is_topic_mailbox(user) and before is not None:
+            self._before_topics[user] = before
         self._write(user, record)
         self._notify_all(user, record)
 
@@ -294,6 +319,7 @@ class FlawedEngine:
             user
             for user, record in self._store.records.items()
             if record.holds(retract)
+            and not (self._flaw is Flaw.OMITS_TOPICS and is_topic_mailbox(user))
         ]
         return found[:-1] if self._flaw is Flaw.OMITS_A_HOLDER else found
 

@@ -22,12 +22,16 @@ with requires_extra("service"):
         presence,
         secret,
         shared,
+        topic_nodes,
+        topics,
+        waiting,
     )
     from .check import Check, ContractViolation
     from .environment import EngineTraits, MakeEngine, Setup
 
 __all__ = [
     "CHECKS",
+    "TOPIC_CHECKS",
     "Check",
     "ContractViolation",
     "EngineTraits",
@@ -50,6 +54,8 @@ CHECKS: Final = (
     Check(mailboxes.rejections),
     Check(mailboxes.batches),
     Check(mailboxes.expiry),
+    Check(waiting.waiting_items),
+    Check(waiting.muted_names),
     Check(concurrency.concurrent_writes),
     Check(concurrency.repeated_op_ids),
     Check(concurrency.concurrent_op_ids),
@@ -78,7 +84,24 @@ CHECKS: Final = (
     Check(durability.restart, _DURABLE),
     Check(durability.crash, _DURABLE),
 )
-"""All checks of the contract; some apply only to engines with certain traits."""
+"""Checks that apply to all engines, or only to engines with certain traits."""
+
+TOPIC_CHECKS: Final = (
+    Check(topics.pulls),
+    Check(topics.pulls_back),
+    Check(topics.publish_and_peek),
+    Check(topics.overflow_of_topics),
+    Check(topics.subscriptions),
+    Check(topics.due_topics),
+    Check(topics.topic_epochs),
+    Check(topics.names_of_topics),
+    Check(topic_nodes.random_topics),
+    Check(topic_nodes.pulls_once),
+    Check(topic_nodes.topic_notifications),
+    Check(topic_nodes.restart_with_topics, _DURABLE),
+    Check(topic_nodes.crash_with_topics, _DURABLE),
+)
+"""Checks of topics, which users follow."""
 
 
 async def check_engine(
@@ -102,7 +125,7 @@ async def check_engine(
     """
     traits = EngineTraits(is_durable=is_durable, is_shared=is_shared)
     violations: list[ContractViolation] = []
-    for check in CHECKS:
+    for check in (*CHECKS, *TOPIC_CHECKS):
         if check.applies_to(traits):
             try:
                 await check.run(

@@ -15,7 +15,8 @@ from .claims import LONG
 from .compare import check_change_log, check_equal, check_record, check_true
 from .concurrency import check_atomic
 from .environment import Environment, put, put_all
-from .model import LARGE_LIMITS, SMALL_LIMITS, USER_NAMES, OperationGenerator, note
+from .generator import OperationGenerator
+from .model import LARGE_LIMITS, SMALL_LIMITS, USER_NAMES, note
 from .notifications import RecordingListener
 
 
@@ -47,7 +48,7 @@ async def restart(env: Environment) -> None:
     env = env.new_store(SMALL_LIMITS)
     users = USER_NAMES[:4]
     async with env.node() as engine:
-        generator = OperationGenerator(env.random, users)
+        generator = OperationGenerator(env.random, users, env.clock)
         for _ in range(40):
             await engine.apply(generator.batch())
             env.clock.now += env.random.choice((0.0, 0.125, 0.5))

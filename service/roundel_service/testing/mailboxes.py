@@ -22,20 +22,19 @@ from ..domain.operations import (
     UserOps,
 )
 from ..domain.record import RecordLimits
-from ..engines.base import Engine, UserOperation
+from ..engines.base import UserOperation
 from .compare import (
     check_change_log,
     check_equal,
     check_record,
-    check_results,
     check_true,
 )
 from .environment import Environment, put, put_all
+from .generator import OperationGenerator
 from .model import (
     SMALL_LIMITS,
     USER_NAMES,
-    Model,
-    OperationGenerator,
+    check_work,
     note,
     read,
     start_model,
@@ -152,21 +151,7 @@ async def operations(env: Environment) -> None:
     async with env.node() as engine:
         model = await start_model(env.limits, engine, "alice")
         for number, operation in enumerate(OPERATIONS):
-            await _compare(env, engine, model, [("alice", operation)], f"{number}")
-
-
-async def _compare(
-    env: Environment,
-    engine: Engine,
-    model: Model,
-    work: list[UserOperation],
-    what: str,
-) -> None:
-    expected = model.apply(work, env.clock.now)
-    check_results(work, expected, await engine.apply(work), what)
-    for user in {user for user, _ in work}:
-        record = await engine.read(user)
-        check_record(model.refresh(user, env.clock.now), record, what)
+            await check_work(env, engine, model, [("alice", operation)], f"{number}")
 
 
 async def random_operations(env: Environment) -> None:
@@ -174,10 +159,10 @@ async def random_operations(env: Environment) -> None:
     env = env.new_store(SMALL_LIMITS)
     async with env.node() as engine:
         model = await start_model(env.limits, engine, *USER_NAMES[:4])
-        generator = OperationGenerator(env.random, USER_NAMES[:4])
+        generator = OperationGenerator(env.random, USER_NAMES[:4], env.clock)
         for number in range(100):
             work = generator.batch()
-            await _compare(env, engine, model, work, f"batch {number}")
+            await check_work(env, engine, model, work, f"batch {number}")
             env.clock.now += env.random.choice((0.0, 0.0, 0.125, 0.5, -0.125))
             user = env.random.choice(USER_NAMES[:4])
             record = model.refresh(user, env.clock.now)
@@ -214,7 +199,7 @@ async def values(env: Environment) -> None:
             item = replace(new, id=f"{now}".zfill(64))
             revoke = Disconnect(revoke=True, issued_before=now + 0.7)
             for operation in (item, revoke, read(item.id, op_id=text)):
-                await _compare(env, engine, model, [("a" * 128, operation)], f"{now}")
+                await check_work(env, engine, model, [("a" * 128, operation)], f"{now}")
 
 
 async def change_log_bound(env: Environment) -> None:
@@ -251,7 +236,7 @@ async def rejections(env: Environment) -> None:
         model = await start_model(env.limits, engine, "alice", "bob")
         work: list[UserOperation] = [("bob", note("1"))]
         work += [("alice", op) for op in (*rejected, note("4"), *rejected, note("5"))]
-        await _compare(env, engine, model, [*work, ("bob", note("2"))], "a batch")
+        await check_work(env, engine, model, [*work, ("bob", note("2"))], "a batch")
     none = env.new_store(RecordLimits(mailbox=MailboxLimits(categories=0)))
     async with none.node() as engine:
         await engine.apply([("alice", note("1"))])
@@ -268,7 +253,7 @@ async def batches(env: Environment) -> None:
             work.append(("alice", note(f"{number}", op_id=f"{number % 100}")))
             work.append(("bob", note(f"{number}")))
             work.append(("alice", read(f"{number - 1}", op_id=f"{number}")))
-        await _compare(env, engine, model, work, "a long batch")
+        await check_work(env, engine, model, work, "a long batch")
         users = [f"user-{number}" for number in range(1_000)]
         applied = await put_all(engine, [(user, note(user)) for user in users])
         check_equal(users, [one.item for one in applied], "the items in their order")
@@ -286,14 +271,14 @@ async def expiry(env: Environment) -> None:
         model = await start_model(env.limits, engine, *users)
         for user in users:
             work: list[UserOperation] = [(user, short), (user, note("stays"))]
-            await _compare(env, engine, model, work, "before")
+            await check_work(env, engine, model, work, "before")
         for seconds in (4.875, 5.0, 5.125, 9.0):
             env.clock.now = start + seconds
             record = model.refresh("reads", env.clock.now)
             check_record(record, await engine.read("reads"), f"after {seconds} s")
             new: list[UserOperation] = [("writes", note(f"{seconds}"))]
-            await _compare(env, engine, model, new, f"after {seconds} s")
-        await _compare(env, engine, model, [("waits", Refresh())], "after all")
+            await check_work(env, engine, model, new, f"after {seconds} s")
+        await check_work(env, engine, model, [("waits", Refresh())], "after all")
         check_change_log(await engine.read("reads"), "after all")
         record = await engine.read("waits")
         check_equal("expire", record.changes[-1].operation, "the last operation")

@@ -1,10 +1,8 @@
-"""Random operations, and the model that computes their results."""
+"""The model that computes the results of operations, and what they are tried with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import count
-from random import Random
+from collections.abc import Sequence
 from typing import Final, final
 
 import attrs
@@ -13,24 +11,14 @@ from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
 from ..domain.mailbox_builder import OperationRefused
 from ..domain.names import is_topic_mailbox
-from ..domain.operations import (
-    DeleteGauge,
-    DeleteUser,
-    Disconnect,
-    Mark,
-    Notify,
-    Operation,
-    Refresh,
-    Retract,
-    SetGauge,
-    StartNewEpoch,
-    UserOps,
-)
+from ..domain.operations import Mark, Notify, Operation, Refresh, UserOps
 from ..domain.record import Record, RecordLimits
 from ..engines.base import ApplyResult, Engine, UserOperation
+from .compare import check_record, check_results
+from .environment import Environment
 
 SMALL_LIMITS: Final = RecordLimits(
-    mailbox=MailboxLimits(items=4, bytes=200, categories=3), change_log_size=4
+    mailbox=MailboxLimits(items=4, bytes=300, categories=3), change_log_size=4
 )
 """Limits that cause many evictions and rejections."""
 
@@ -120,83 +108,16 @@ async def start_model(limits: RecordLimits, engine: Engine, *users: str) -> Mode
     return model
 
 
-@final
-class OperationGenerator:
-    """Draws random operations; some are repeated with the same operation id."""
-
-    def __init__(self, random: Random, users: Sequence[str]) -> None:
-        self._random = random
-        self._users = users
-        self._numbers: Iterator[int] = count(1)
-        self._generated: list[UserOperation] = []
-
-    def batch(self) -> list[UserOperation]:
-        """Return the operations of one call."""
-        return [self._work() for _ in range(self._random.randrange(9))]
-
-    def _work(self) -> UserOperation:
-        if self._generated and self._random.random() < 0.1:
-            return self._random.choice(self._generated)
-        work = (self._random.choice(self._users), self._operation())
-        # An operation without an id must not repeat the id of an item or an epoch.
-        if isinstance(work[1], Notify | UserOps) and work[1].op_id is not None:
-            self._generated.append(work)
-        return work
-
-    def _operation(self) -> Operation:
-        draw, number = self._random, next(self._numbers)
-        kinds = "nnnnnnnnnnnnmmmmmmrrgggdxofe"
-        match draw.choice(kinds):
-            case "n":
-                return self._notify(number)
-            case "m":
-                return UserOps(ops=self._marks(number), op_id=f"o{number}")
-            case "r":
-                source = draw.choice(("s", "t", None))
-                return Retract(source=source, category=self._category(), key="k")
-            case "g":
-                version = max(0, number - draw.choice((0, 0, 9)))
-                count = draw.choice((0, 2, 2**53))
-                category = self._category()
-                return SetGauge(category=category, count=count, source_version=version)
-            case "d":
-                return DeleteGauge(self._category())
-            case "x":
-                return Disconnect(revoke=draw.random() < 0.5)
-            case "o":
-                return DeleteUser(f"forgot-{number:05}")
-            case "e":
-                return StartNewEpoch(f"new-{number:07}")
-        return Refresh()
-
-    def _category(self) -> str:
-        return self._random.choice(("dm", "dm", "a.b", "a.b", "a", "news"))
-
-    def _notify(self, number: int) -> Notify:
-        draw = self._random
-        return Notify(
-            id=f"i{number}",
-            category=self._category(),
-            content=self._content(),
-            key=draw.choice((None, None, "k", "l")),
-            source=draw.choice((None, "s", "t")),
-            ttl=draw.choice((None, None, None, 0.25, 1.0, 4.0)),
-            size=draw.choice((0, 20, 70)),
-            op_id=draw.choice((None, f"o{number}", "often")),
-        )
-
-    def _content(self) -> bytes:
-        draw = self._random
-        return encode_content(
-            draw.choice(("t", "", "ünï \U0001f514\n\x00'\"%")),
-            body=draw.choice((None, "b")),
-            data=draw.choice((None, {"a": [1, None, 0.1]}, [], "x")),
-        )
-
-    def _marks(self, number: int) -> tuple[Mark, ...]:
-        draw = self._random
-        flags = draw.choice((READ, {"read": False}, {"seen": True}, {"archived": True}))
-        ids = frozenset(f"i{max(1, number - draw.randrange(20))}" for _ in range(5))
-        by_id = Mark(flags=flags, ids=ids)
-        upto = Mark(flags={"seen": True}, upto=number // 8, category=self._category())
-        return draw.choice(((by_id,), (upto,), (by_id, upto), ()))
+async def check_work(
+    env: Environment,
+    engine: Engine,
+    model: Model,
+    work: list[UserOperation],
+    what: str,
+) -> None:
+    """Check the results of *work*, and then the records, against the model."""
+    expected = model.apply(work, env.clock.now)
+    check_results(work, expected, await engine.apply(work), what)
+    for name in {name for name, _ in work}:
+        record = await engine.read(name)
+        check_record(model.refresh(name, env.clock.now), record, f"{what}: {name}")

@@ -20,7 +20,8 @@ from ..domain.record import Record
 from ..engines.base import Engine
 from .compare import check_equal, check_true
 from .environment import Environment, put, run_writers
-from .model import SMALL_LIMITS, OperationGenerator, note, read, start_model
+from .generator import OperationGenerator
+from .model import SMALL_LIMITS, note, read, start_model
 
 
 @final
@@ -80,7 +81,7 @@ async def notified_records(env: Environment) -> None:
     async with env.node() as engine:
         listener = RecordingListener(engine, *users)
         model = await start_model(env.limits, engine, *users)
-        generator = OperationGenerator(env.random, users)
+        generator = OperationGenerator(env.random, users, env.clock)
         for _ in range(40):
             work = generator.batch()
             model.apply(work, env.clock.now)

@@ -7,7 +7,8 @@ import trio
 from ..engines.base import Engine
 from .compare import check_equal, check_record, check_results, check_true
 from .environment import Environment, put, run_writers
-from .model import SMALL_LIMITS, OperationGenerator, note, start_model
+from .generator import OperationGenerator
+from .model import SMALL_LIMITS, note, start_model
 
 
 async def shared_reads(env: Environment) -> None:
@@ -19,7 +20,7 @@ async def shared_reads(env: Environment) -> None:
         for user, record in model.records.items():
             for node in nodes:
                 check_equal(record, await node.read(user), "an unwritten mailbox")
-        generator = OperationGenerator(env.random, users)
+        generator = OperationGenerator(env.random, users, env.clock)
         for number in range(40):
             work = generator.batch()
             expected = model.apply(work, env.clock.now)

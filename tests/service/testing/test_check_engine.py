@@ -9,6 +9,7 @@ from roundel_service import testing
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.testing import (
     CHECKS,
+    TOPIC_CHECKS,
     ContractViolation,
     EngineTraits,
     Setup,
@@ -23,7 +24,8 @@ MEMORY, DISK, SERVER = (
     EngineTraits(is_durable=True),
     EngineTraits(is_durable=True, is_shared=True),
 )
-BY_NAME = {check.name: check for check in CHECKS}
+ALL_CHECKS = (*CHECKS, *TOPIC_CHECKS)
+BY_NAME = {check.name: check for check in ALL_CHECKS}
 
 DETECTED_BY = {
     Flaw.NEW_EPOCHS: "unwritten_mailbox",
@@ -78,6 +80,30 @@ DETECTED_BY = {
     Flaw.LOSES_LATEST_WRITE: "restart crash",
     Flaw.LOSES_CLAIMS: "restart",
     Flaw.LOSES_SECRET: "restart",
+    Flaw.LOSES_WAITING: "waiting_items random_operations",
+    Flaw.LATE_APPEARANCE: "waiting_items",
+    Flaw.LOSES_MUTED: "muted_names",
+    Flaw.NEVER_PULLS: "pulls pulls_back",
+    Flaw.PULLS_OLD_TOPICS: "pulls pulls_back pulls_once",
+    Flaw.PULLS_ON_READ_ONLY: "pulls subscriptions",
+    Flaw.KEEPS_PULLS_IN_MEMORY: "pulls publish_and_peek",
+    Flaw.PULLS_WITHOUT_LOCK: "pulls_once",
+    Flaw.PUSHES_TO_USERS: "publish_and_peek",
+    Flaw.PEEK_PULLS: "publish_and_peek",
+    Flaw.WRITES_WITHOUT_NEWS: "publish_and_peek",
+    Flaw.SAME_LIMITS: "overflow_of_topics",
+    Flaw.FORGETS_EVICTIONS: "overflow_of_topics",
+    Flaw.LOSES_POSITIONS: "pulls subscriptions topic_epochs",
+    Flaw.SHORT_POSITIONS: "topic_epochs random_topics",
+    Flaw.LOSES_EPOCH_HISTORY: "topic_epochs random_topics",
+    Flaw.IGNORES_SNOOZED_COPIES: "pulls_back",
+    Flaw.DELETES_WITHOUT_TOPICS: "subscriptions",
+    Flaw.FOLDS_TOPICS: "names_of_topics",
+    Flaw.IGNORES_DUE_TOPICS: "due_topics",
+    Flaw.PULLS_UNSTORED: "due_topics topic_notifications",
+    Flaw.STORES_TOPIC_LATE: "topic_notifications",
+    Flaw.OMITS_TOPICS: "pulls_back",
+    Flaw.LOSES_TOPICS: "restart_with_topics crash_with_topics",
 }
 
 
@@ -133,7 +159,7 @@ def test_each_check_detects_a_flaw():
 
     assert set(Flaw) == set(DETECTED_BY)
     assert set(BY_NAME) == covered
-    assert len(BY_NAME) == len(CHECKS)
+    assert len(BY_NAME) == len(ALL_CHECKS)
 
 
 @pytest.mark.slow
@@ -149,7 +175,7 @@ async def test_all_violations_are_raised_together():
 
 def test_each_check_is_a_sentence():
     """The docstring of each check is the rule that it checks."""
-    for check in CHECKS:
+    for check in ALL_CHECKS:
         assert str(check)[0].isupper()
         assert str(check).endswith(".")
 
