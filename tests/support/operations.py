@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import strategies as st
 from msgspec import json
 
@@ -14,12 +15,18 @@ from roundel_service.domain.operations import (
     DeleteUser,
     Disconnect,
     Refresh,
+    Remove,
     Retract,
     SetGauge,
+    SetMuted,
+    Snooze,
     StartNewEpoch,
+    Unsnooze,
     Update,
+    UserOps,
 )
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.subscriptions import Muted
 
 from .mailboxes import note, ops
 
@@ -27,11 +34,35 @@ LIMITS = RecordLimits(mailbox=MailboxLimits(items=4, categories=3), change_log_s
 EMPTY = Record(Mailbox(epoch="e"))
 
 
+@attrs.frozen
+class OnPositions:
+    """An operation of a user on the items at *positions*, with waiting items last."""
+
+    positions: frozenset[int]
+    verb: str
+    until: float = 0.0
+
+    def of(self, record: Record) -> UserOps:
+        """Return the operation on the items of *record*."""
+        names = [*record.mailbox.items, *record.mailbox.waiting]
+        ids = frozenset(name for n, name in enumerate(names) if n in self.positions)
+        match self.verb:
+            case "remove":
+                op: Remove | Snooze | Unsnooze = Remove(ids)
+            case "snooze":
+                op = Snooze(ids, self.until)
+            case _:
+                op = Unsnooze(ids)
+        return UserOps(ops=(op,), op_id="s")
+
+
 def reduced(
     record: Record, *operations, now: float = 0.0, limits: RecordLimits = LIMITS
 ) -> Record:
     """Return *record* after *operations*, except refused ones."""
     for operation in operations:
+        if isinstance(operation, OnPositions):
+            operation = operation.of(record)
         try:
             record = record.apply(operation, now=now, limits=limits)[0]
         except OperationRefused:
@@ -56,6 +87,7 @@ NOTES = st.builds(
     data=st.none() | st.recursive(st.booleans() | st.text(max_size=3), st.lists),
     op_id=st.none() | st.sampled_from("xyz"),
     quiet=st.booleans(),
+    at=st.none() | st.integers(1, 90),
     size=st.integers(0, 99),
 )
 
@@ -65,6 +97,14 @@ MARKS = st.builds(
     st.sampled_from(_UPTO),
     st.integers(0, 20),
     st.sampled_from("xyzuvw"),
+)
+
+_IDS = st.frozensets(st.sampled_from(range(6)), max_size=3)
+
+
+SLEEPS = st.one_of(
+    st.builds(OnPositions, _IDS, st.sampled_from(["remove", "unsnooze"])),
+    st.builds(OnPositions, _IDS, st.just("snooze"), st.integers(1, 200)),
 )
 
 OTHERS = st.one_of(
@@ -89,12 +129,16 @@ OTHERS = st.one_of(
     ),
     st.just(CorrectRevocation()),
     st.just(Refresh()),
+    st.builds(
+        SetMuted,
+        st.builds(Muted, categories=st.frozensets(st.sampled_from("abc"), max_size=2)),
+    ),
 )
 
 _EPOCHS = st.uuids().map(lambda uuid: uuid.hex)
 NEW_EPOCHS = st.builds(DeleteUser, _EPOCHS) | st.builds(StartNewEpoch, _EPOCHS)
 
-OPERATIONS = st.one_of(NOTES, NOTES, MARKS, OTHERS)
+OPERATIONS = st.one_of(NOTES, NOTES, MARKS, SLEEPS, OTHERS)
 """Operations that keep the epoch."""
 
-ANY_OPERATION = st.one_of(NOTES, NOTES, MARKS, OTHERS, NEW_EPOCHS)
+ANY_OPERATION = st.one_of(NOTES, NOTES, MARKS, SLEEPS, OTHERS, NEW_EPOCHS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,18 +12,31 @@ from msgspec.structs import replace
 from roundel_service.domain.changes import Added, Change
 from roundel_service.domain.log_entry import LogEntry, MappingDelta, entry_between
 from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
+    ClaimTopics,
     DeleteUser,
     Disconnect,
     Refresh,
     Retract,
     StartNewEpoch,
+    Subscribe,
+    Unsubscribe,
     Update,
 )
 from roundel_service.domain.record import Record
 from roundel_service.domain.replay import ReplayError, replay
 from support.mailboxes import gauge, note, ops
-from support.operations import EMPTY, LIMITS, OPERATIONS, reduced
+from support.operations import (
+    EMPTY,
+    LIMITS,
+    MARKS,
+    NOTES,
+    OPERATIONS,
+    OnPositions,
+    reduced,
+)
+from support.topics import Mailboxes
 
 SIZE = LIMITS.change_log_size
 
@@ -59,6 +74,46 @@ def test_replay_equals_reduce(batches, start):
     assert (mailbox.size, mailbox.badge) == (result.mailbox.size, result.badge)
     # The reducer has a lower bound.
     assert mailbox.due_at <= result.mailbox.due_at
+
+
+USER_STEPS = st.tuples(
+    st.just("alice"),
+    st.one_of(
+        NOTES,
+        MARKS,
+        st.just(Refresh()),
+        st.builds(
+            Subscribe, topic=st.just("t"), since=st.sampled_from(["now", "start"])
+        ),
+        st.just(Unsubscribe("t")),
+        st.builds(
+            ClaimTopics,
+            topics=st.dictionaries(st.just("u"), st.just(0.0)),
+            issued_at=st.integers(0, 99).map(float),
+        ),
+        st.builds(StartNewEpoch, st.uuids().map(str)),
+    ),
+)
+TOPIC_STEPS = st.tuples(st.sampled_from(["#all", "#t", "#u"]), OPERATIONS)
+
+
+@pytest.mark.slow
+@given(st.lists(st.one_of(USER_STEPS, TOPIC_STEPS, TOPIC_STEPS), max_size=30))
+def test_replay_of_a_follower(steps):
+    """What was pulled from topics is replayed, without a look at the topics."""
+    mailboxes = Mailboxes(LIMITS)
+    for name, operation in steps:
+        mailboxes.now += 3.0
+        for each in {name, "alice"}:
+            before = mailboxes.stored(each)
+            if isinstance(operation, OnPositions):
+                operation = operation.of(before)
+            with suppress(OperationRefused):
+                mailboxes.do(each, operation if each == name else Refresh())
+            after = mailboxes.stored(each)
+            made = entry_between(before, after)
+
+            assert made is None or after == replayed(before, made)
 
 
 def test_entry_has_what_changed():

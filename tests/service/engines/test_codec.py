@@ -170,6 +170,18 @@ def test_no_head():
     assert "" == decode_head(b"x\n[]\n{}\n[]", []).epoch
 
 
+def test_content_of_a_waiting_item():
+    """An item that waits is stored like any other: its content is JSON, and checked."""
+    record = reduced(EMPTY, note("1", body="wait", at=9.0))
+    snapshot = encode_snapshot(record)
+
+    assert b'"body":"wait"' in snapshot
+    assert record == decode_stored(snapshot, (), change_log_size=SIZE)
+    damaged = snapshot.replace(b'"title":"1"', b'"title":[1]')
+    with pytest.raises(RecordDecodeError):
+        decode_stored(damaged, (), change_log_size=SIZE)
+
+
 def test_entry_of_flags_is_short():
     """To mark an item writes its id and the badge, and no text."""
     before = reduced(EMPTY, note("1", body="b" * 500))

@@ -22,7 +22,6 @@ from msgspec.structs import replace
 from ...domain.change_log import ChangeLog
 from ...domain.changes import Added, Change, Flagged, Removed, Step, Updated
 from ...domain.items import Item
-from ...domain.json_depth import is_deeper
 from ...domain.log_entry import LogEntry, MappingDelta
 from ...domain.mailbox import IdempotentResult, Mailbox
 from ...domain.record import Record
@@ -30,12 +29,7 @@ from ...domain.replay import replay
 from . import rows
 from .errors import RecordDecodeError, describe
 from .fields import HEAD, MAPPINGS, VALUES, stored_badge, stored_results
-
-MAX_DEPTH: Final = 400
-"""Nesting depth that is encoded and decoded safely at any depth of the stack.
-
-`msgspec` counts its levels as Python does, which allows 1,000 together.
-"""
+from .items import stored_items
 
 MAX_ROW: Final = 1 << 24
 """Maximum length of an entry or of a part of a snapshot, in bytes."""
@@ -60,7 +54,6 @@ def _checked(name: str, decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
 
 _head = _checked("head", msgspec.json.Decoder(rows.HeadRow).decode)
 _items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]).decode)
-_content = _checked("content", msgspec.json.Decoder(rows.ContentRow).decode)
 _results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]).decode)
 _changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]).decode)
 _entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow).decode)
@@ -105,7 +98,7 @@ def decode_entry(row: bytes, epoch: str) -> tuple[int, LogEntry]:
     }
     decoded = LogEntry(
         changes=tuple(_change(epoch, each) for each in entry.changes),
-        items=tuple(_item(each) for each in entry.items),
+        items=tuple(stored_items(entry.items)),
         values=values,
         mappings=mappings,
     )
@@ -135,7 +128,7 @@ def decode_head(snapshot: bytes, entries: Iterable[bytes]) -> Mailbox:
 def check_record(record: Record) -> None:
     """Raise `RecordDecodeError` unless the parts of a whole *record* agree."""
     mailbox, changes = record.mailbox, record.changes
-    if any(item.seq > mailbox.v for item in mailbox.items.values()):
+    if max([item.seq for item in mailbox.items.values()], default=0) > mailbox.v:
         raise RecordDecodeError("an item is newer than the mailbox")
     if changes and changes.newest.badge != mailbox.badge:
         raise RecordDecodeError("the items and the newest change have other counts")
@@ -153,7 +146,7 @@ def _replay(
 
 def _snapshot(snapshot: bytes, change_log_size: int) -> Record:
     head, items, results, changes = snapshot.split(b"\n")
-    held = [_item(row) for row in _items(items)]
+    held = stored_items(_items(items))
     by_id = {item.id: item for item in held}
     if len(by_id) < len(held):
         raise RecordDecodeError("items with the same id")
@@ -175,32 +168,6 @@ def _mailbox(
         name: from_row(getattr(row, name)) for name, (_, from_row) in HEAD.items()
     }
     return Mailbox(epoch=row.epoch, v=row.v, items=items, results=results, **fields)
-
-
-def _item(row: rows.ItemRow) -> Item:
-    content = bytes(row.content)
-    _check_depth(_content(content).data)
-    return Item(
-        id=row.id,
-        seq=row.seq,
-        category=row.category,
-        content=content,
-        key=row.key,
-        source=row.source,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        size=row.size,
-        updated_at=row.updated_at,
-        topic=row.topic,
-        seen=bool(row.flags & 1),
-        read=bool(row.flags & 2),
-        archived=bool(row.flags & 4),
-    )
-
-
-def _check_depth(data: object) -> None:
-    if isinstance(data, (list, dict)) and is_deeper(data, MAX_DEPTH):
-        raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
 
 
 def _change(epoch: str, row: rows.ChangeRow) -> Change:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import msgspec
-from msgspec import Raw
 
 from ...domain.changes import Added, Change, Flagged, Removed, Step, Updated
-from ...domain.items import Item
 from ...domain.log_entry import LogEntry
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from . import rows
 from .fields import HEAD, MAPPINGS, VALUES, counts_row, results_row
+from .items import item_row
 from .policy import MAX_SNAPSHOT_CHANGES
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -22,7 +21,7 @@ _encode: Final = msgspec.json.Encoder().encode
 def encode_snapshot(record: Record) -> bytes:
     """Return the snapshot of *record*, with its latest changes."""
     mailbox = record.mailbox
-    items = [_item_row(item) for item in mailbox.items.values()]
+    items = [item_row(item) for item in mailbox.items.values()]
     results = results_row(mailbox.results)
     changes = [_change_row(each) for each in record.changes[-MAX_SNAPSHOT_CHANGES:]]
     return b"\n".join(map(_encode, (_head_row(mailbox), items, results, changes)))
@@ -38,7 +37,7 @@ def encode_entry(entry: LogEntry, number: int) -> bytes:
     row = rows.EntryRow(
         number=number,
         changes=tuple(map(_change_row, entry.changes)),
-        items=tuple(map(_item_row, entry.items)),
+        items=tuple(map(item_row, entry.items)),
         drop={name: it.drop for name, it in entry.mappings.items() if it.drop},
         **fields,
     )
@@ -50,23 +49,6 @@ def _head_row(mailbox: Mailbox) -> rows.HeadRow:
         name: to_row(getattr(mailbox, name)) for name, (to_row, _) in HEAD.items()
     }
     return rows.HeadRow(epoch=mailbox.epoch, v=mailbox.v, **fields)
-
-
-def _item_row(item: Item) -> rows.ItemRow:
-    return rows.ItemRow(
-        item.id,
-        item.seq,
-        item.category,
-        Raw(item.content),
-        item.key,
-        item.source,
-        item.created_at,
-        item.expires_at,
-        item.size,
-        item.updated_at,
-        item.seen + 2 * item.read + 4 * item.archived,
-        item.topic,
-    )
 
 
 def _change_row(change: Change) -> rows.ChangeRow:

@@ -14,6 +14,7 @@ from ...domain.items import ExternalCount
 from ...domain.mailbox import IdempotentResult
 from ...domain.revocation import Revocation
 from . import rows
+from .items import stored_waiting, waiting_rows
 
 _T = TypeVar("_T")
 
@@ -90,7 +91,7 @@ VALUES: Final[Conversions] = {
 MAPPINGS: Final[Conversions] = {
     "gauges": (_gauges_row, _gauges),
     "results": (results_row, stored_results),
-    "waiting": (_unchanged, _unchanged),
+    "waiting": (waiting_rows, stored_waiting),
     "subscriptions": (_unchanged, _unchanged),
 }
 """Fields of which an entry has the values that were set, and the keys dropped."""

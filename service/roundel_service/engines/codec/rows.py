@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ...domain.changes import RemovalReason
 from ...domain.subscriptions import NOTHING_MUTED, EpochEnd, Muted, Subscription
-from ...domain.waiting import Waiting
 
 FORMAT_VERSION: Final = 3
 """Version of the stored form. An engine converts or rejects another version.
@@ -70,6 +69,16 @@ class ItemRow(_Row):
     updated_at: float | None
     flags: _Flags
     topic: _Text = None
+
+
+@final
+class WaitingRow(_Row):
+    """An item that appears at *until*, in seconds since 1970."""
+
+    until: float
+    is_snoozed: bool
+    replaces: _Text
+    item: ItemRow
 
 
 @final
@@ -145,7 +154,7 @@ class HeadRow(_Object):
     disconnected_at: float = 0.0
     revocation: RevocationRow = (0.0, 0.0)
     gauges: Counts = {}
-    waiting: dict[str, Waiting] = {}
+    waiting: dict[str, WaitingRow] = {}
     subscriptions: dict[str, Subscription] = {}
     muted: Muted = NOTHING_MUTED
     claimed_at: float = 0.0
@@ -170,7 +179,7 @@ class EntryRow(_Object):
     more: bool | UnsetType = UNSET
     disconnected_at: float | UnsetType = UNSET
     revocation: RevocationRow | UnsetType = UNSET
-    waiting: dict[str, Waiting] = {}
+    waiting: dict[str, WaitingRow] = {}
     subscriptions: dict[str, Subscription] = {}
     muted: Muted | UnsetType = UNSET
     claimed_at: float | UnsetType = UNSET

@@ -129,9 +129,10 @@ async def test_file_size_is_bounded(path):
             await engine.apply(work)
             await put(engine, "alice", DeleteUser(f"{number}"))
             await put(engine, "alice", Disconnect())
-            sizes.append(fetch_all(path, "PRAGMA page_count"))
+            ((size,),) = fetch_all(path, "PRAGMA page_count")
+            sizes.append(size)
 
-    assert sizes[1:] == [sizes[1]] * 5
+    assert max(sizes[1:]) <= sizes[1] + 2
     assert [(1,)] == fetch_all(path, "SELECT count(*) FROM entry")
 
 
@@ -267,7 +268,7 @@ async def test_no_stored_text_of_an_item_that_is_gone(path, way):
             case "remove":
                 await put(engine, "alice", ops({"remove": ["1"]}))
             case "update":
-                content = {"body": "another"}
+                content = b'{"body":"another"}'
                 update = Update(which=Retract(source="s"), content=content)
                 await put(engine, "alice", update)
             case "evict":
@@ -284,8 +285,8 @@ async def test_no_stored_text_of_an_item_that_is_gone(path, way):
 
     assert text.encode() not in path.read_bytes()
     async with running(path, limits=limits, clock=lambda: now[0]) as engine:
-        texts = [it.body for it in (await engine.read("alice")).mailbox.items.values()]
-    assert text not in texts
+        items = (await engine.read("alice")).mailbox.items.values()
+    assert not any(text.encode() in item.content for item in items)
 
 
 async def test_text_of_a_retracted_item_leaves_the_log(path, monkeypatch):
