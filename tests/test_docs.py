@@ -53,7 +53,7 @@ assert django_app.settings.configured  # Once a process: no page has to.
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-KNOWN = {"http", "python", "sh", "js", "php", "json", "toml"}
+KNOWN = {"http", "html", "python", "sh", "js", "php", "json", "toml"}
 KNOWN |= {"nginx", "text", "ini", "yaml", "dockerfile", "{toctree}", "{eval-rst}"}
 
 KEY = "a-key-for-my-backend"

@@ -13,6 +13,7 @@ from .handlers.retention import Retention
 from .handlers.stream import StreamHandler
 from .handlers.update import UpdateHandler
 from .handlers.users import UserHandlers
+from .handlers.web import web_routes
 from .messages import Request, Response, json_response
 from .responses import LiveResponse
 from .router import Route
@@ -48,6 +49,7 @@ def create_routes(
         Route("GET", "/v1/stream", StreamHandler(hub, access).stream),
         Route("GET", "/livez", _live),
         *(Route("GET", path, page) for path, page in openapi.pages().items()),
+        *(Route("GET", path, page) for path, page in web_routes().items()),
     )
 
 

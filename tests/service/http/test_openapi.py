@@ -21,6 +21,7 @@ from roundel import Parser
 from roundel_adapters.testing import AsgiClient
 from roundel_service.http import problems, schemas
 from roundel_service.http.decoding import MAX_BODY
+from roundel_service.http.handlers.web import web_routes
 from roundel_service.http.messages import BODY_TIMEOUT
 from roundel_service.http.openapi import pages
 from roundel_service.http.openapi.document import document
@@ -76,7 +77,8 @@ async def test_document_has_each_route_and_no_other(autojump_clock, world):
     """The paths of the document are the routes of the service."""
     service = world.service
     routes = create_routes(service.hub, None)
-    routed = {(r.method, r.path) for r in routes if r.path not in pages()}
+    files = {*pages(), *web_routes()}
+    routed = {(r.method, r.path) for r in routes if r.path not in files}
     routed |= {
         (r.method, r.path) for r in operator_routes(metrics=None, readiness=None)
     }
