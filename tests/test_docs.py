@@ -538,6 +538,7 @@ LIMITS = {
     "operations that are explained": explanation.MAX_OPERATIONS,
     "`ttl`, seconds": schemas.MAX_TTL,
     "`ttl` to a topic, seconds": schemas.MAX_TOPIC_TTL,
+    "seconds until an item that waits appears": schemas.MAX_AHEAD,
     "seconds for a body, or for the next line of a batch": service_http.BODY_TIMEOUT,
     "head of a request, bytes": server.ServerLimits().max_head,
     "seconds for a head": server.ServerLimits().head_timeout,
@@ -570,7 +571,7 @@ def test_limits_with_a_setting_have_its_default():
         if (found := re.search(r", `ROUNDEL_(\w+)`?$", what))
     ]
 
-    assert len(documented) == 9
+    assert len(documented) == 10
     for name, value in documented:
         assert value == f"{getattr(defaults, name):,.0f}"
 

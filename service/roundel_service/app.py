@@ -119,7 +119,7 @@ def build(
         keys = authenticator.keys
         hub.metrics.jwks_age.set_function(lambda: keys.age)
     dispatcher = Dispatcher(access.cors, hub.metrics)
-    retention = Retention(topic=settings.topic_ttl)
+    retention = Retention(dict(settings.ttl), topic=settings.topic_ttl)
     router = Router(create_routes(hub, access, retention))
     readiness = partial(_unready_reasons, hub, authenticator)
     return Service(
@@ -156,6 +156,7 @@ def _record_limits(settings: Settings) -> RecordLimits:
     mailbox = MailboxLimits(
         items=settings.mailbox_items,
         bytes=settings.mailbox_bytes,
+        waiting=settings.mailbox_waiting,
         topics=settings.max_follows,
     )
     # Half a mailbox, so that one topic cannot evict all that is personal.

@@ -31,6 +31,7 @@ from .settings_fields import (
     load_field,
     names_of,
     number,
+    parse_ttl,
     seconds,
     setting,
     split,
@@ -172,6 +173,13 @@ class Settings:
     topic_rate: float = number(1e9, "notifications a second, above 0", 10.0)
     mailbox_items: int = count(1, 10_000, 200)
     mailbox_bytes: int = count(MAX_ITEM_SIZE, 1 << 26, 262_144, "bytes")
+    mailbox_waiting: int = count(1, 10_000, 100)
+    ttl: tuple[tuple[str, float], ...] = list_of(
+        "CATEGORY=SECONDS like default=7776000, each category once, 0 for never",
+        parse=parse_ttl,
+        is_valid=bool,
+        default=(),
+    )
     ring_changes: int = count(1, 10_000, 256)
     topic_items: int = count(1, 10_000, 100)
     topic_ttl: int = count(1, MAX_TOPIC_TTL, 30 * 86_400, "seconds")

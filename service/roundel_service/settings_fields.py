@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import attrs
 
+from .domain.names import CATEGORY_NAME
 from .settings_sources import (
     ConfigError,
     SettingsSource,
@@ -15,8 +17,13 @@ from .settings_sources import (
     without_line_end,
 )
 
+MAX_TTL = 10 * 365 * 86_400
+"""Maximum time to live of an item in seconds, as in a request."""
+
 FILE_SUFFIX = "_file"
 """Suffix of a setting that names the file with the value of another."""
+
+_CATEGORY = re.compile(CATEGORY_NAME)
 
 HINT = "`roundel init` writes a file with new secrets"
 """What to do about a setting that is missing."""
@@ -101,6 +108,16 @@ def _has_no_empty(values: tuple[str, ...]) -> bool:
 def split(text: str) -> tuple[str, ...]:
     """Return the values of a list; an empty text has none."""
     return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+def parse_ttl(text: str) -> tuple[tuple[str, float], ...]:
+    """Return pairs of a category and seconds; raise `ValueError` for other text."""
+    pairs = [part.partition("=") for part in split(text)]
+    ttl = {name.strip(): float(seconds) for name, _, seconds in pairs}
+    valid = all(_CATEGORY.fullmatch(n) and 0 <= s <= MAX_TTL for n, s in ttl.items())
+    if not valid or len(ttl) < len(pairs):
+        raise ValueError
+    return tuple(ttl.items())
 
 
 def names_of(field: attrs.Attribute[Any]) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ async def test_bad_line_is_a_problem_in_its_place(autojump_clock, world, bad, st
 
 async def test_line_names_its_bad_fields(autojump_clock, world):
     """A problem in a batch has the same fields as one of notify."""
-    (problem,) = documents_of((await _batch(world, line(titel="x", ttl=0))).body)
+    (problem,) = documents_of((await _batch(world, line(titel="x", ttl=-1))).body)
 
     assert ["ttl", "titel"] == [error["field"] for error in problem["errors"]]
 

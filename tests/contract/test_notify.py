@@ -293,14 +293,13 @@ BAD_NOTES = {
     "key-empty": ({"key": ""}, ["key"]),
     "source": ({"source": {}}, ["source"]),
     "source-empty": ({"source": ""}, ["source"]),
-    "ttl-zero": ({"ttl": 0}, ["ttl"]),
     "ttl-negative": ({"ttl": -1}, ["ttl"]),
     "ttl-text": ({"ttl": "60"}, ["ttl"]),
     "ttl-bool": ({"ttl": True}, ["ttl"]),
     "ttl-far": ({"ttl": 1e12}, ["ttl"]),
     "two": ({"category": "", "body": 1}, ["category", "body"]),
     "all": (
-        {"to": 1, "title": 1, "category": 1, "ttl": 0, "nope": 1},
+        {"to": 1, "title": 1, "category": 1, "ttl": -1, "nope": 1},
         ["to", "title", "category", "ttl", "nope"],
     ),
 }

@@ -90,14 +90,15 @@ async def test_same_content_is_no_change(autojump_clock, world):
     assert ([item], 2) == (result["updated"], result["v"])
 
 
-async def test_expiry_is_set_and_taken_back(autojump_clock, world):
-    """`ttl` counts from the update, and null is never."""
+@pytest.mark.parametrize("never", [None, 0])
+async def test_expiry_is_set_and_taken_back(autojump_clock, world, never):
+    """`ttl` counts from the update, and null and 0 are never."""
     item = (await world.notify(ttl=60))["item"]
     await trio.sleep(50.0)
     await update(world, id=item, set={"ttl": 60})
     await trio.sleep(50.0)
     assert 1 == (await world.badge())["unread"]
-    await update(world, id=item, set={"ttl": None})
+    await update(world, id=item, set={"ttl": never})
     await trio.sleep(500.0)
     assert 1 == (await world.badge())["unread"]
     await update(world, id=item, set={"ttl": 1})
@@ -138,7 +139,7 @@ BAD = {
     "empty title": ({"id": "i", "set": {"title": ""}}, "set.title"),
     "null title": ({"id": "i", "set": {"title": None}}, "set.title"),
     "category": ({"id": "i", "set": {"category": "c"}}, "set"),
-    "ttl": ({"id": "i", "set": {"ttl": 0}}, "set.ttl"),
+    "ttl": ({"id": "i", "set": {"ttl": -1}}, "set.ttl"),
     "deep": ({"id": "i", "set": {"data": [[]]}}, "set.data"),
 }
 

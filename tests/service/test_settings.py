@@ -82,6 +82,16 @@ def test_flag_overrides_environment_overrides_file(tmp_path):
         ("MAILBOX_ITEMS", "0"),
         ("MAILBOX_ITEMS", "1.5"),
         ("MAILBOX_BYTES", "100"),
+        ("MAILBOX_WAITING", "0"),
+        ("TTL", "60"),
+        ("TTL", "news"),
+        ("TTL", "news=soon"),
+        ("TTL", "news=-1"),
+        ("TTL", "news=nan"),
+        ("TTL", "news=1e12"),
+        ("TTL", "News=60"),
+        ("TTL", "a=1,a=2"),
+        ("TTL", "a=1,"),
         ("RING_CHANGES", "99999999"),
     ],
 )
@@ -183,6 +193,19 @@ def test_refused_secret_is_not_printed(name, value):
 def test_repr_shows_no_secret():
     """The `repr` of the settings shows no secret."""
     assert "s" * 32 not in repr(load({}, KEYS))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"default=60, news=0.5"', '["default=60", "news=0.5"]'],
+    ids=["one", "list"],
+)
+def test_time_to_live_has_a_value_for_each_category(tmp_path, text):
+    """In a file it is one text or a list."""
+    file = tmp_path / "roundel.toml"
+    file.write_text(f"ttl = {text}")
+
+    assert (("default", 60.0), ("news", 0.5)) == load({}, KEYS, file).ttl
 
 
 def test_service_can_have_several_listeners():

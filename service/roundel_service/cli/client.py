@@ -23,7 +23,7 @@ from ..identity.authenticator import Authenticator
 from ..identity.hmac_key import HmacKey
 from ..settings import ConfigError, load_some
 from .http_client import explain_request, new_client, producer_client
-from .options import TEXT, Seconds, config_option, given, url_option
+from .options import TEXT, TIME, Seconds, config_option, given, url_option
 
 
 def _check_user(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -61,7 +61,10 @@ def token(user: str, ttl: float, file: Path | None) -> None:
 )
 @click.option("--body", type=TEXT, help="Its text.")
 @click.option("--key", type=TEXT, help="Replaces the item with this category and key.")
-@click.option("--ttl", type=Seconds(0, min_open=True), help="Seconds until it expires.")
+@click.option("--ttl", type=Seconds(0), help="Seconds until it expires; 0: never.")
+@click.option(
+    "--at", type=TIME, help="When it appears: ISO 8601, or seconds since 1970."
+)
 @url_option
 @config_option
 def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlsplit
@@ -46,6 +47,33 @@ def _text(value: str) -> str:
 
 TEXT = click.types.FuncParamType(_text)
 TEXT.name = "text"
+
+
+def parse_time(value: str) -> float:
+    """Return a time in seconds since 1970, from that number or from ISO 8601.
+
+    Raises `click.BadParameter`.
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        number = _from_iso(value)
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{value} is not a time")
+    return number
+
+
+def _from_iso(value: str) -> float:
+    try:
+        # A time without an offset is one of this machine's time zone.
+        return datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError):
+        expected = "2026-12-24T18:00, 2026-12-24T18:00+01:00, or seconds since 1970"
+        raise click.BadParameter(f"{value!r} is not a time like {expected}") from None
+
+
+TIME = click.types.FuncParamType(parse_time)
+TIME.name = "time"
 
 
 def _service_url(context: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -108,6 +108,7 @@ class AsyncBadgeClient:
         ttl: float | None = None,
         quiet: bool | None = None,
         replaces: str | None = None,
+        at: float | None = None,
         idempotency_key: str | None = None,
         check: bool = False,
         timeout: float | None = None,
@@ -131,6 +132,7 @@ class AsyncBadgeClient:
             ttl=ttl,
             quiet=quiet,
             replaces=replaces,
+            at=at,
         )
         call = calls.notify(notification, idempotency_key)
         response = await self._transport.perform(call, timeout)

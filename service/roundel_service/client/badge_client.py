@@ -115,6 +115,7 @@ class BadgeClient:
         ttl: float | None = None,
         quiet: bool | None = None,
         replaces: str | None = None,
+        at: float | None = None,
         idempotency_key: str | None = None,
         check: bool = False,
         timeout: float | None = None,
@@ -138,6 +139,7 @@ class BadgeClient:
             ttl=ttl,
             quiet=quiet,
             replaces=replaces,
+            at=at,
         )
         call = calls.notify(notification, idempotency_key)
         response = self._transport.perform(call, timeout)

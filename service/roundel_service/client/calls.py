@@ -47,7 +47,7 @@ from . import endpoints
 from .batch import BatchLine, BatchResponse
 from .call import IDEMPOTENCY_KEY, Call, encode
 from .errors import problem_name
-from .notification import Notification, check_ttl, recipients
+from .notification import Notification, check_finite, recipients
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def update(
     selection: Mapping[str, str | None],
 ) -> Call[UpdateResponse]:
     """Return the call that changes items in place."""
-    check_ttl(fields.get("ttl"))
+    check_finite("ttl", fields.get("ttl"))
     given = {name: each for name, each in selection.items() if each is not None}
     document = {"to": recipients(to), "set": fields, **given}
     call = endpoints.UPDATE.call(document=document)

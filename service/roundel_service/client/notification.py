@@ -14,10 +14,10 @@ def _names(to: str | Iterable[str]) -> str | tuple[str, ...]:
     return to if isinstance(to, str) else tuple(to)
 
 
-def check_ttl(ttl: object) -> None:
-    """Raise `ValueError` for NaN and infinity, which JSON has as null: never."""
-    if isinstance(ttl, float) and not math.isfinite(ttl):
-        raise ValueError("ttl: expected a finite number of seconds")
+def check_finite(name: str, seconds: object) -> None:
+    """Raise `ValueError` for NaN and infinity, which JSON has as null: no value."""
+    if isinstance(seconds, float) and not math.isfinite(seconds):
+        raise ValueError(f"{name}: expected a finite number of seconds")
 
 
 @final
@@ -38,9 +38,12 @@ class Notification:
         key: Replaces the user's item of the same category and key.
         source: The subject, by which `retract()` finds the item.
         data: Any JSON for your page, of at most 32 levels.
-        ttl: Seconds until the item expires, at most ten years; by default never.
+        ttl: Seconds until the item expires, at most ten years; 0 is never. By default
+            that of its category in the service's settings, or never.
         quiet: Changes an item of the same *key* in place, where it stays read or not.
         replaces: The id of an item that this one replaces.
+        at: Seconds since 1970, at most 366 days ahead, such as
+            ``datetime.timestamp()``: the item appears then, and *ttl* counts from then.
     """
 
     to: str | tuple[str, ...] = attrs.field(converter=_names)
@@ -55,10 +58,12 @@ class Notification:
     ttl: float | None = attrs.field(default=None, kw_only=True)
     quiet: bool | None = attrs.field(default=None, kw_only=True)
     replaces: str | None = attrs.field(default=None, kw_only=True)
+    at: float | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        """Raise `ValueError` for a *ttl* that is no number of seconds."""
-        check_ttl(self.ttl)
+        """Raise `ValueError` for a *ttl* or an *at* that is no number of seconds."""
+        check_finite("ttl", self.ttl)
+        check_finite("at", self.at)
 
     def document(self) -> dict[str, object]:
         """Return the body of `POST /v1/notify`, with the fields that are given."""

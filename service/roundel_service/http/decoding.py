@@ -19,6 +19,7 @@ from .messages import Request, is_text
 from .problems import Problem, invalid_request
 from .responses import FieldError
 from .schemas import (
+    MAX_AHEAD,
     MAX_DEPTH,
     MAX_OPS,
     MAX_RAW_DATA,
@@ -172,6 +173,13 @@ def decode_data(fields: NotifyRequest | UpdatedFields) -> object:
         raise invalid_request(too_deep("data" if is_item else "set.data"))
     fields.data = Raw(msgspec.json.encode(data, order="deterministic"))
     return data
+
+
+def check_time(notification: NotifyRequest, now: float) -> None:
+    """Raise a 422 `Problem` for a notification that is too far in the future."""
+    if notification.is_too_far(now):
+        detail = f"expected at most {MAX_AHEAD // 86_400} days ahead"
+        raise invalid_request(FieldError("at", detail))
 
 
 def item_size(notification: NotifyRequest, content: bytes) -> int:

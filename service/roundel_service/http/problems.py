@@ -9,7 +9,11 @@ from typing import final
 from msgspec import UNSET, Struct
 
 from ..domain.items import MAX_ITEM_SIZE
-from ..domain.mailbox_builder import OperationRefused, TooManyCategories
+from ..domain.mailbox_builder import (
+    OperationRefused,
+    TooManyCategories,
+    TooManyWaiting,
+)
 from ..engines.base import EngineUnavailable, MailboxDamaged
 from .data import read_data
 from .responses import FieldError, ProblemDocument
@@ -124,6 +128,8 @@ def refused(error: OperationRefused) -> Problem:
     """Return the problem of an operation that a mailbox refused."""
     if isinstance(error, TooManyCategories):
         return too_many_categories(str(error))
+    if isinstance(error, TooManyWaiting):
+        return Problem("too-many-waiting", str(error))
     return Problem("too-large", str(error))
 
 

@@ -271,6 +271,8 @@ def test_log_level_selects_the_request_lines(level, count):
         (["notify", "alice", "Hi", "--ttl", "nan"], "nan is not a number of seconds"),
         (["notify", "alice", "Hi", "--ttl", "inf"], "inf is not a number of seconds"),
         (["notify", "alice", "Hi", "--ttl", "soon"], "'soon' is not a valid"),
+        (["notify", "alice", "Hi", "--at", "inf"], "inf is not a time"),
+        (["notify", "alice", "Hi", "--at", "soon"], "'soon' is not a time like 2026"),
         (["notify", "alice", "\udcff"], "expected text in UTF-8"),
         (["token", "alice", "--ttl", "nan"], "nan is not a number of seconds"),
         (["token", "alice", "--ttl", "0"], "0.0 is not in the range"),

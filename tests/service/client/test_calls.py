@@ -127,9 +127,11 @@ def test_bodies_are_decoded_by_the_service():
         ["a"], "t", category="c", body="b", url="u", icon="i", key="k", source="s",
         data={"x": [1]}, ttl=1.5, quiet=True, replaces="i",
     )  # fmt: skip
+    later = Notification("a", "t", ttl=0, at=7.5)
     operations = [Op(read=["i"]), Op(read_all=True, as_of=3, category="dm")]
     for call, kind in [
         (calls.notify(note, None), schemas.NotifyRequest),
+        (calls.notify(later, None), schemas.NotifyRequest),
         (calls.update("a", {"title": "t", "body": None}, {"id": "i", "key": None}),
          schemas.UpdateRequest),
         (calls.ops(operations, None), schemas.OpsRequest),
@@ -179,6 +181,7 @@ def test_name_is_one_segment_of_the_path(name, segment):
         lambda: calls.notify(Notification("a", "t", data=LOOP), "k"),
         lambda: Notification("a", "t", ttl=math.nan),
         lambda: Notification("a", "t", ttl=math.inf),
+        lambda: Notification("a", "t", at=math.inf),
         lambda: calls.update("a", {"ttl": math.nan}, {"source": "s"}),
         lambda: calls.update("a", {"data": object()}, {"source": "s"}),
         lambda: calls.badge(None, "dm", None, 0),

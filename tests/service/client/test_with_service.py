@@ -168,7 +168,7 @@ async def test_bad_fields_are_named(autojump_clock, clients):
     """A rejected notification names each field."""
     producer, _ = clients
     with pytest.raises(RequestRejected) as raised:
-        await producer.notify("alice", "", category="Bad", ttl=0)
+        await producer.notify("alice", "", category="Bad", ttl=-1)
 
     assert {"title", "category", "ttl"} == {each.field for each in raised.value.errors}
 

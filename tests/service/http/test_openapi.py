@@ -533,11 +533,16 @@ async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
         case "query-too-long":
             return await alice.request("GET", "/v1/items?category=" + "x" * 8_998)
         case "invalid-request":
-            return await post(producer, notify, {**NOTE, "ttl": 0, "titel": "x"})
+            return await post(producer, notify, {**NOTE, "ttl": -1, "titel": "x"})
         case "too-many-categories":
             for number in range(64):
                 await world.notify(category=f"c{number}")
             return await post(producer, notify, {**NOTE, "category": "c64"})
+        case "too-many-waiting":
+            for _ in range(101):
+                note = {**NOTE, "at": START + 60}
+                answer = await post(producer, notify, note)
+            return answer
         case "too-many-requests":
             for _ in range(3):
                 answer = await producer.request("GET", "/v1/users/alice/explain")

@@ -92,12 +92,12 @@ class BatchHandler:
         Other tasks run meanwhile.
         """
         group: list[ParsedRequest] = []
-        results = 0
+        results, now = 0, self.hub.clock()
         for number, line in enumerate(lines, count + 1):
             if number % YIELD_AFTER == 0:
                 await trio.lowlevel.checkpoint()
             own_key = None if key is None else f"{key} {number}"
-            publish = parse_request(line, own_key, self.retention)
+            publish = parse_request(line, own_key, self.retention, now)
             more = _weight(publish)
             if results + more > MAX_GROUP:
                 yield group

@@ -30,7 +30,7 @@ class NotifyHandler:
         decoding.decode_query(request.parameters, schemas.NoQuery)
         key = decoding.idempotency_key(request.headers.getlist("Idempotency-Key"))
         body = await request.whole_body(decoding.MAX_BODY)
-        publish = parse_request(body, key, self.retention)
+        publish = parse_request(body, key, self.retention, self.hub.clock())
         if isinstance(publish, Problem):
             raise publish
         # Charged at once: charges per recipient would be lost if the last one failed.

@@ -74,13 +74,17 @@ ParsedRequest: TypeAlias = Problem | PublishRequest
 
 
 def parse_request(
-    body: NdjsonLine, key: str | None, retention: Retention
+    body: NdjsonLine, key: str | None, retention: Retention, now: float
 ) -> ParsedRequest:
-    """Return the publish request in *body* with its idempotency *key*, or a problem."""
+    """Return the publish request in *body* with its idempotency *key*, or a problem.
+
+    *now* is in seconds since 1970.
+    """
     if isinstance(body, Problem):
         return body
     try:
         notification = decoding.decode_body(body, schemas.NotifyRequest)
+        decoding.check_time(notification, now)
         op_id = None if key is None else _hash(key)
         content = notification.content(decoding.decode_data(notification))
         size = decoding.item_size(notification, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
 import attrs
@@ -10,14 +11,22 @@ from .. import schemas
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Retention:
-    """The default times to live, in seconds; *topic* is that of items of topics."""
+    """The default times to live in seconds, by category; 0 is never.
 
-    topic: float = 30 * 86_400.0
+    A category that is not named has that of ``"default"``, if there is one. Items of
+    topics have *topic*, whatever their category is.
+    """
+
+    categories: Mapping[str, float] = attrs.field(factory=dict)
+    topic: float = attrs.field(default=30 * 86_400.0, kw_only=True)
 
     def ttl(self, notification: schemas.NotifyRequest) -> float | None:
         """Return the time to live of the item of *notification*; `None` is forever."""
-        if notification.ttl is None and notification.to.topic_name is not None:
+        if notification.ttl is not None:
+            return notification.ttl or None
+        if notification.to.topic_name is not None:
             return self.topic
-        return notification.ttl
+        default = self.categories.get("default")
+        return self.categories.get(notification.category, default) or None

@@ -73,7 +73,7 @@ _RULES: Mapping[str, Json] = {
             {
                 "if": {"properties": {"quiet": {"const": True}}, "required": ["quiet"]},
                 "then": {
-                    "properties": {"key": {"type": "string"}},
+                    "properties": {"key": {"type": "string"}, "at": {"type": "null"}},
                     "required": ["key"],
                 },
             },

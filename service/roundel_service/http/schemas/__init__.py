@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .fields import (
+    MAX_AHEAD,
     MAX_COUNT,
     MAX_DEPTH,
     MAX_MUTED,
@@ -38,6 +39,7 @@ from .update import UpdatedFields, UpdateRequest
 
 __all__ = [
     "FLAGS_BY_VERB",
+    "MAX_AHEAD",
     "MAX_COUNT",
     "MAX_DEPTH",
     "MAX_MUTED",

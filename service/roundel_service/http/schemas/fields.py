@@ -19,6 +19,9 @@ from ...domain.names import (
 MAX_SEQ = 2**42 - 1
 MAX_TTL = 10 * 365 * 86_400
 MAX_TOPIC_TTL = 90 * 86_400
+MAX_AHEAD = 366 * 86_400
+"""Maximum time in seconds until an item appears that waits."""
+
 MAX_COUNT = 2**53 - 1
 MAX_USERS = 1_000
 MAX_OPS = 100
@@ -52,7 +55,10 @@ Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 UpTo = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 ItemIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1_000)]
 
-Ttl = Annotated[float, Meta(gt=0, le=MAX_TTL)]
+# 0 is never.
+Ttl = Annotated[float, Meta(ge=0, le=MAX_TTL)]
+# Its upper bound is `MAX_AHEAD` from now.
+FutureTime = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
 ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
 

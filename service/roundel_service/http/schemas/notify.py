@@ -11,7 +11,17 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from ...domain.content import encode_content
 from ...domain.names import ALL
 from ...domain.operations import Notify
-from .fields import MAX_TOPIC_TTL, MAX_USERS, NULL, Category, Topic, Ttl, User
+from .fields import (
+    MAX_AHEAD,
+    MAX_TOPIC_TTL,
+    MAX_USERS,
+    NULL,
+    Category,
+    FutureTime,
+    Topic,
+    Ttl,
+    User,
+)
 
 
 @final
@@ -56,7 +66,10 @@ def check_topic_ttl(to: Recipients, ttl: float | UnsetType | None) -> None:
 
 @final
 class NotifyRequest(Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/notify`; *ttl* is in seconds."""
+    """The body of `POST /v1/notify`.
+
+    *ttl* is in seconds, and *at* in seconds since 1970.
+    """
 
     to: Recipients
     title: Annotated[str, Meta(min_length=1)]
@@ -71,12 +84,19 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     ttl: Ttl | None = None
     quiet: bool = False
     replaces: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    at: FutureTime | None = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for fields that do not fit together."""
         if self.quiet and self.key is None:
             raise ValueError("expected key with quiet")
+        if self.quiet and self.at is not None:
+            raise ValueError("expected no at with quiet, which changes an item now")
         check_topic_ttl(self.to, UNSET if self.ttl is None else self.ttl)
+
+    def is_too_far(self, now: float) -> bool:
+        """Return whether *at* is more than `MAX_AHEAD` after *now*."""
+        return self.at is not None and self.at > now + MAX_AHEAD
 
     def content(self, data: object) -> bytes:
         """Return the content of the item as JSON, with the decoded *data*."""
@@ -85,7 +105,7 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
         )
 
     def size(self, content: bytes) -> int:
-        """Return the size of the item in bytes: all fields as JSON, `to` as null."""
+        """Return the size of the item in bytes: its fields as JSON, `to` as null."""
         return len(content) + len(msgspec.json.encode(_measured(self))) + _NAMES_SIZE
 
     def operation(
@@ -97,7 +117,10 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
         size: int,
         op_id: str | None,
     ) -> Notify:
-        """Return the operation on one mailbox, with the encoded *content*."""
+        """Return the operation on one mailbox, with the encoded *content*.
+
+        *ttl* is that of the request or of its category; `None` is never.
+        """
         return Notify(
             id=item_id,
             category=self.category,
@@ -107,12 +130,14 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
             ttl=ttl,
             quiet=self.quiet,
             replaces=self.replaces,
+            at=self.at,
             size=size,
             op_id=op_id,
         )
 
 
-# The values are measured as a list: their names, quotes and colons are constant.
+# The values are measured as a list: their names, quotes and colons are constant. The
+# item has no `at`.
 _MEASURED = ("category", "key", "source", "ttl", "quiet", "replaces")
 _measured = attrgetter(*_MEASURED)
 _NAMES_SIZE = len('{"to":null') - len("{") + sum(len(name) + 3 for name in _MEASURED)

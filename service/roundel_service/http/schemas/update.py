@@ -55,7 +55,7 @@ class UpdateRequest(Struct, forbid_unknown_fields=True):
     def operation(self, data: object) -> Update:
         """Return the operation on one mailbox, with the decoded *data*."""
         content = self.set.given()
-        expires, ttl = "ttl" in content, content.pop("ttl", None)
+        expires, ttl = "ttl" in content, content.pop("ttl", None) or None
         if "data" in content:
             content["data"] = data
         which = Retract(
