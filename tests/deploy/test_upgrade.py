@@ -22,6 +22,7 @@ from roundel_adapters.wakeup import Wakeup
 from roundel_service import app as service
 from roundel_service.client import AsyncBadgeClient
 from roundel_service.engines.sqlite.engine import SqliteEngine
+from support import valkey_server
 from support.ports import reserved_port
 from support.process import SLACK, environment, started, token
 from support.service import (
@@ -170,9 +171,9 @@ class Publisher:
 
 
 @asynccontextmanager
-async def serving(port: int, file: Path, **variables: str):
-    """Run a service on the file; end it as a supervisor does."""
-    own = {"ROUNDEL_ENGINE": f"sqlite:{file}", "ROUNDEL_RETRY": "0.1"}
+async def serving(port: int, engine: str, **variables: str):
+    """Run a service on the engine; end it as a supervisor does."""
+    own = {"ROUNDEL_ENGINE": engine, "ROUNDEL_RETRY": "0.1"}
     arguments = ("serve", "--bind", f"127.0.0.1:{port}")
     with started(*arguments, env=environment(**own, **variables)) as (process, _):
         yield
@@ -180,9 +181,19 @@ async def serving(port: int, file: Path, **variables: str):
         assert 0 == await trio.to_thread.run_sync(process.wait, SLACK)
 
 
-async def test_service_is_replaced_under_its_clients(old_code, tmp_path):
+@pytest.fixture(params=["sqlite", "valkey"])
+def engine(request, tmp_path):
+    """Yield the URL of an engine whose store outlives a service."""
+    if request.param == "sqlite":
+        yield f"sqlite:{tmp_path / 'roundel.db'}"
+        return
+    with valkey_server.server("redis") as server:
+        yield server.url
+
+
+async def test_service_is_replaced_under_its_clients(old_code, engine):
     """Streams go on in the version of today, and each notification is there once."""
-    file, progress = tmp_path / "roundel.db", Wakeup()
+    progress = Wakeup()
     followers = [Follower(user, level, progress) for user in USERS for level in LEVELS]
 
     async def until(condition) -> None:
@@ -197,14 +208,14 @@ async def test_service_is_replaced_under_its_clients(old_code, tmp_path):
             trio.open_nursery() as nursery,
         ):
             publisher = Publisher(client, progress)
-            async with serving(port, file, **old_code):
+            async with serving(port, engine, **old_code):
                 for follower in followers:
                     nursery.start_soon(follower.run, http)
                 nursery.start_soon(publisher.run)
                 await until(lambda: publisher.count >= 9)
                 await until(lambda: all(each.outcomes for each in followers))
             seen = publisher.count
-            async with serving(port, file):
+            async with serving(port, engine):
                 await until(lambda: publisher.count >= seen + 9)
                 publisher.stopped = True
                 await until(lambda: all(is_current(publisher, f) for f in followers))
