@@ -33,7 +33,7 @@ ENGINES = {
 Redis and Valkey are two servers of one engine.
 """
 
-PULLING = {"memory"}
+PULLING = {"memory", "sqlite"}
 """The engines that pull from topics."""
 
 

@@ -1,12 +1,12 @@
 """The SQLite engine: records in one file, and the recently used ones in a cache.
 
-An operation is applied in three steps. `_load()` reads the records of its users into
-the cache, if they are not there (see `loader`). `_enqueue()` computes the next record
-and hands it to the writer; this step does not wait, so operations on a user are
-computed one after the other. Then the call waits until the writer has committed the
-batch (see `writer`).
+An operation is applied in three steps. `_load()` reads the records of its users, and of
+the topics that they follow, into the cache, if they are not there (see `loader`).
+`PendingRecords` computes the next record and hands it to the writer; this step does not
+wait, so operations on a user are computed one after the other. Then the call waits
+until the writer has committed the batch (see `writer`).
 
-The cache holds committed records only, and listeners are called after the commit. Users
+The cache holds committed records only, and listeners are called after the commit. They
 are pinned in the cache between load and use, so a small cache cannot evict them.
 """
 
@@ -18,16 +18,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar, final
+from typing import Final, TypeVar, final
 
+import attrs
 import structlog
 import trio
 
-from ...domain.operations import (
-    Operation,
-    Refresh,
-    Retract,
-)
+from ...domain.operations import Refresh, Retract
 from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
 from ..base import (
@@ -38,14 +35,21 @@ from ..base import (
     UserOperation,
 )
 from ..cache import CACHE_BYTES, record_weight
-from ..damage import DAMAGED, DamageLog, needs_no_content
+from ..damage import DamageLog
 from ..memory import MAX_CLAIMS
 from ..serialization import retract_tag
 from .connection import Durability
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
-from .next_record import next_record, unstored_record
+from .next_record import unstored_record
+from .pending_records import (
+    ALL_TOPIC,
+    DamagedMailboxes,
+    PendingRecords,
+    PendingResult,
+    topics_of,
+)
 from .rows import decode_claim, encode_text
 from .writer import Writer
 
@@ -57,8 +61,14 @@ YIELD_AFTER: Final = 64
 T = TypeVar("T")
 
 
-PendingResult: TypeAlias = tuple[ApplyResult, CommitBatch | None]
-"""A result, and the batch that must be committed before it is returned."""
+@final
+@attrs.frozen
+class _Running:
+    """What an engine has while it runs."""
+
+    database: Database
+    writer: Writer
+    records: PendingRecords
 
 
 @final
@@ -88,7 +98,7 @@ class SqliteEngine:
         self._open = partial(
             Database, Path(path), durability, max_claims, _check_cancelled
         )
-        self._running: tuple[Database, Writer] | None = None
+        self._running: _Running | None = None
         self._listeners: list[ChangeListener] = []
         # Committed records; the writer has the uncommitted ones.
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
@@ -113,7 +123,10 @@ class SqliteEngine:
                 clock=self._clock,
                 on_committed=self._on_committed,
             )
-            self._running = database, writer
+            records = PendingRecords(
+                writer, self._cache, self._clock, self._limits, self._damage
+            )
+            self._running = _Running(database, writer, records)
             task_status.started()
             await writer.run()
         finally:
@@ -142,49 +155,59 @@ class SqliteEngine:
 
     @property
     def _writer(self) -> Writer:
-        return self._require_running()[1]
+        return self._require_running().writer
 
-    def _require_running(self) -> tuple[Database, Writer]:
+    @property
+    def _database(self) -> Database:
+        return self._require_running().database
+
+    def _require_running(self) -> _Running:
         if self._running is None:
             raise EngineUnavailable("the engine is not running")
         return self._running
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now."""
-        with self._cache.pinned((user,)):
-            stored = await self._stored(user)
-            if stored.is_old or stored.record.mailbox.due_at <= self._clock():
-                # Expiry is a change: commit it before it is visible.
-                (result,) = await self.apply([(user, Refresh())])
-                if isinstance(result, MailboxDamaged):
-                    raise result
-                if isinstance(result, EngineUnavailable):
-                    return self._unstored(user, stored)
-                stored = await self._stored(user)
+        names = {user, ALL_TOPIC}
+        with self._cache.pinned(names):
+            damaged = await self._load(names)
+            stored = self._loaded(user, damaged)
+            topics = topics_of(user, stored.record, Refresh())
+            with self._cache.pinned(topics):
+                await self._load(topics)
+                records = self._require_running().records
+                if records.is_due(stored) or records.is_behind(user, stored):
+                    # A change is committed before it is visible.
+                    (result,) = await self.apply([(user, Refresh())])
+                    if isinstance(result, MailboxDamaged):
+                        raise result
+                    if isinstance(result, EngineUnavailable):
+                        return self._unstored(user, stored)
+                    stored = self._loaded(user, {})
             return stored.record
 
     async def peek(self, name: str) -> Record:
         """Return the stored record, without a change."""
         with self._cache.pinned((name,)):
-            return (await self._stored(name)).record
+            return self._loaded(name, await self._load((name,))).record
+
+    def _loaded(self, name: str, damaged: DamagedMailboxes) -> StoredRecord:
+        if name in damaged:
+            raise damaged[name].error
+        stored = self._cache.get(name)
+        assert stored is not None, "loaded and pinned"
+        return stored
 
     def _unstored(self, user: str, stored: StoredRecord) -> Record:
-        database, _ = self._require_running()
+        running = self._require_running()
         return unstored_record(
             stored,
             user,
-            key=database.generation.encode(),
+            key=running.database.generation.encode(),
             now=self._clock(),
-            limits=self._limits,
+            limits=self._limits.of(user),
+            topics=running.records.current_topics(user, stored.record),
         )
-
-    async def _stored(self, user: str) -> StoredRecord:
-        damaged = await self._load((user,))
-        if user in damaged:
-            raise damaged[user].error
-        stored = self._cache.get(user)
-        assert stored is not None, "loaded and pinned"
-        return stored
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations, in order for each user; return the result of each.
@@ -203,52 +226,37 @@ class SqliteEngine:
         ]
 
     async def _apply_batch(self, work: Sequence[UserOperation]) -> list[PendingResult]:
+        names = {ALL_TOPIC, *(name for name, _ in work)}
         try:
-            if all(user in self._cache for user, _ in work):
-                return [self._enqueue(*each) for each in work]
-            users = {user for user, _ in work}
-            with self._cache.pinned(users):
-                damaged = await self._load(users)
-                return [self._enqueue(*each, damaged.get(each[0])) for each in work]
+            records = self._require_running().records
+            if self._are_cached(names):
+                topics = _topics_of(work, records)
+                if self._are_cached(topics):
+                    return [records.apply(*each, {}) for each in work]
+            with self._cache.pinned(names):
+                damaged = await self._load(names)
+                topics = _topics_of(work, records, damaged)
+                with self._cache.pinned(topics):
+                    damaged = {**damaged, **await self._load(topics)}
+                    return [records.apply(*each, damaged) for each in work]
         except EngineUnavailable as error:
             return [(error, None) for _ in work]
 
-    def _enqueue(
-        self, user: str, operation: Operation, damaged: DamagedMailbox | None = None
-    ) -> PendingResult:
-        """Apply *operation* to the user's pending state."""
-        before, batch = self._writer.pending(user)
-        before = before or self._cache.get(user)
-        if before is None:
-            assert damaged is not None, "loaded and pinned"
-            before = damaged.salvaged
-        mailbox = before.record.mailbox
-        if before.is_salvaged and not needs_no_content(operation, mailbox):
-            return damaged.error if damaged else MailboxDamaged(DAMAGED), None
-        try:
-            record, result = next_record(
-                before, operation, now=self._clock(), limits=self._limits
-            )
-        except Exception as error:
-            # The reducer fails only on a record that no operations can have made.
-            return self._damage.record(user, error), None
-        if record is not before.record:
-            batch = self._writer.enqueue(user, before, record)
-        return result, batch
+    def _are_cached(self, names: Collection[str]) -> bool:
+        return all(name in self._cache for name in names)
 
     async def _load(self, users: Collection[str]) -> Mapping[str, DamagedMailbox]:
         """Load the records of *users*, which are pinned; return the damaged ones."""
         missing = {user for user in users if user not in self._cache}
         if not missing:
             return {}
-        database, _ = self._require_running()
         loader = RecordLoader(
-            database, self._query, self._cache, self._limits, self._damage
+            self._database, self._query, self._cache, self._limits, self._damage
         )
         return await loader.load(missing)
 
     async def _query(self, function: Callable[..., T], *arguments: object) -> T:
-        _, writer = self._require_running()
+        writer = self._writer
         with trio.move_on_after(COMMIT_TIMEOUT):
             try:
                 return await trio.to_thread.run_sync(
@@ -263,16 +271,13 @@ class SqliteEngine:
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users with an item that *retract* selects."""
-        database, _ = self._require_running()
+        find = self._database.holders
         tag = retract_tag(retract)
-        return (
-            [] if tag is None else await self._query(database.holders, encode_text(tag))
-        )
+        return [] if tag is None else await self._query(find, encode_text(tag))
 
     async def users(self, after: str | None, limit: int) -> list[str]:
         """Return up to *limit* users after *after*, in the order of creation."""
-        database, _ = self._require_running()
-        return await self._query(database.users, after, limit)
+        return await self._query(self._database.users, after, limit)
 
     async def claim(self, key: str, value: str, *, ttl: float) -> str:
         """Set *key* to *value* if it has no value; return its value."""
@@ -280,14 +285,13 @@ class SqliteEngine:
 
     async def claimed(self, key: str) -> str | None:
         """Return the value of *key*, or `None`."""
-        database, _ = self._require_running()
-        value = await self._query(database.claimed, encode_text(key), self._clock())
+        find = self._database.claimed
+        value = await self._query(find, encode_text(key), self._clock())
         return None if value is None else decode_claim(key, value)
 
     async def secret(self) -> bytes:
         """Return the secret of the file; a backup does not contain it."""
-        database, _ = self._require_running()
-        return database.secret
+        return self._database.secret
 
     async def report_presence(
         self, streams: Mapping[str, int], *, ttl: float
@@ -301,6 +305,20 @@ def _check_cancelled() -> None:
     # The writer's own thread is not one of trio.
     with suppress(RuntimeError):
         trio.from_thread.check_cancelled()
+
+
+def _topics_of(
+    work: Sequence[UserOperation],
+    records: PendingRecords,
+    damaged: DamagedMailboxes | None = None,
+) -> set[str]:
+    """Return the topic mailboxes from which the mailboxes of *work* pull."""
+    topics = {ALL_TOPIC}
+    for name, operation in work:
+        stored = records.get(name, damaged or {})
+        if stored is not None:
+            topics.update(topics_of(name, stored.record, operation))
+    return topics
 
 
 async def _committed_result(

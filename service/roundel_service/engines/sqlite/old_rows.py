@@ -17,7 +17,7 @@ from ..codec.encoding import encode_snapshot
 from ..codec.errors import RecordDecodeError, describe
 from ..deserialization import decode_mailbox, decode_record
 from . import schema
-from .rows import decode_text, encode_text, split, tags_of
+from .rows import decode_text, encode_text, mailbox_tags, split
 
 CHANGES_WITHOUT_TEXT = 3
 """The schema since which changes have no text; those of before are dropped."""
@@ -56,7 +56,7 @@ def decode_old(loaded: bytes, found: int) -> OldMailbox:
         )
         check_record(record)
         body = encode_snapshot(record)
-        tags = frozenset(tags_of(record.mailbox.items.values()))
+        tags = frozenset(mailbox_tags(record.mailbox))
         return OldMailbox(int(number), name, generation.decode(), body, tags)
     except Exception as error:
         raise RecordDecodeError(describe(error)) from None

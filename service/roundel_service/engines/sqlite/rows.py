@@ -6,7 +6,7 @@ An update becomes an entry, or a snapshot that replaces the entries before it: s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias, final
 
 import attrs
@@ -15,6 +15,7 @@ import structlog
 
 from ...domain.items import Item
 from ...domain.log_entry import LogEntry, entry_between
+from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from ..base import EngineUnavailable
 from ..codec.decoding import decode_head, decode_stored
@@ -127,15 +128,39 @@ def _tag_changes(
     update: MailboxUpdate, entry: LogEntry | None
 ) -> tuple[set[str], set[str]]:
     """Return the tags of new and changed items, and the tags that no item has now."""
-    new = update.after.record.mailbox.items
-    old = {} if update.before.id is None else update.before.record.mailbox.items
-    ids: Iterable[str] = old.keys() | new.keys()
-    if entry is not None:
-        ids = [*entry.removed, *(item.id for item in entry.items)]
-    added = tags_of(new[id_] for id_ in ids if id_ in new)
-    removed = tags_of(old[id_] for id_ in ids if id_ in old) - added
+    new = update.after.record.mailbox
+    is_new = update.before.id is None
+    old = Mailbox(epoch="") if is_new else update.before.record.mailbox
+    ids = _all_ids(old, new) if entry is None else _changed_ids(entry)
+    added = tags_of(_held(new, ids))
+    removed = tags_of(_held(old, ids)) - added
     # Most items have no tag, or share it with the item that replaces them.
-    return added, removed - tags_of(new.values()) if removed else removed
+    return added, removed - mailbox_tags(new) if removed else removed
+
+
+def _all_ids(*mailboxes: Mailbox) -> set[str]:
+    return {id_ for each in mailboxes for id_ in (*each.items, *each.waiting)}
+
+
+def _changed_ids(entry: LogEntry) -> list[str]:
+    ids = [*entry.removed, *(item.id for item in entry.items)]
+    waiting = entry.mappings.get("waiting")
+    return ids if waiting is None else [*ids, *waiting.put, *waiting.drop]
+
+
+def _held(mailbox: Mailbox, ids: Iterable[str]) -> Iterator[Item]:
+    """Yield the items with these *ids*, also those that wait."""
+    for id_ in ids:
+        if id_ in mailbox.items:
+            yield mailbox.items[id_]
+        elif id_ in mailbox.waiting:
+            yield mailbox.waiting[id_].item
+
+
+def mailbox_tags(mailbox: Mailbox) -> set[str]:
+    """Return the tags of all items of *mailbox* as JSON, also of those that wait."""
+    waiting = (each.item for each in mailbox.waiting.values())
+    return tags_of((*mailbox.items.values(), *waiting))
 
 
 def tags_of(items: Iterable[Item]) -> set[str]:

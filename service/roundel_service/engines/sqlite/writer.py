@@ -179,8 +179,8 @@ class Writer:
             self._has_written = not self._database.empty_log()
 
     async def _commit(self, batch: CommitBatch) -> None:
-        rows = self._rows(batch)
         try:
+            rows = self._rows(batch)
             self._database.check_path()
             await self._thread.run(self._write, batch, rows)
         except (sqlite3.Error, OSError) as error:
@@ -202,7 +202,8 @@ class Writer:
             try:
                 rows.add(user, update)
             except Exception as error:
-                # One mailbox must not fail the others, and not end the writer.
+                # One mailbox must not fail the others, and not end the writer. A
+                # mailbox that pulled from a rejected topic has the same item.
                 self._reject(batch, user, error)
         rows.add_claims(batch)
         self._last_entry = rows.last_entry

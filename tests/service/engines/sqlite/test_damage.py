@@ -11,8 +11,7 @@ import structlog
 from roundel_service.domain.mailbox import Applied
 from roundel_service.domain.operations import DeleteUser, Disconnect
 from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
-from roundel_service.engines.sqlite import engine as engine_module
-from roundel_service.engines.sqlite import next_record
+from roundel_service.engines.sqlite import next_record, pending_records
 from support.damaged_codec import (
     DAMAGED_PARTS,
     damaged_snapshot,
@@ -170,7 +169,7 @@ async def test_record_that_the_reducer_rejects(path, monkeypatch):
             raise MemoryError
         return next_record.next_record(before, operation, **options)
 
-    monkeypatch.setattr(engine_module, "next_record", fail)
+    monkeypatch.setattr(pending_records, "next_record", fail)
     with structlog.testing.capture_logs() as logged:
         async with running(path) as engine:
             works = [("alice", note("3")), ("bob", note("bad")), ("carol", note("3"))]

@@ -39,8 +39,7 @@ main()
 
 def limit(engine, pages: int) -> None:
     """Limit the file to a number of pages."""
-    database, _ = engine._require_running()
-    database._writer.execute(f"PRAGMA max_page_count = {pages}")
+    engine._database._writer.execute(f"PRAGMA max_page_count = {pages}")
 
 
 async def fill(engine) -> list[str]:
