@@ -154,7 +154,7 @@ async def check_ends(calls: Calls, names: list[str]) -> None:
     for number, name in enumerate(names):
         query = f"source=s&user={quote(name, safe='')}"
         retracted = await calls.producer("DELETE", f"/v1/items?{query}")
-        assert {"removed": 1, "users": 1} == retracted
+        assert {"removed": 1, "users": 1, "topics": 0, "waiting": 0} == retracted
         revoked = await calls.of("POST", name, "/disconnect", {"revoke": True})
         assert name == revoked["user"]
         assert 401 == (await calls.user(name, "/v1/badge"))[0]

@@ -204,15 +204,17 @@ class BadgeClient:
         category: str | None = None,
         id: str | None = None,  # noqa: A002, the name of the field
         user: str | None = None,
+        topic: str | None = None,
         timeout: float | None = None,
     ) -> RetractResponse:
         """Remove the items of a *source*, a *key* and its *category*, or an *id*.
 
-        They are removed from every mailbox, or from that of *user*.
-        An *id* needs the *user*.
+        They are removed from every mailbox, or from that of *user* or *topic*, which an
+        *id* needs. Items that wait are cancelled. The topic loses them at once, and its
+        followers when they look.
         """
         call = calls.retract(
-            source=source, key=key, category=category, id=id, user=user
+            source=source, key=key, category=category, id=id, user=user, topic=topic
         )
         return self._transport.perform(call, timeout)
 

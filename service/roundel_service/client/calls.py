@@ -105,6 +105,7 @@ def retract(
     category: str | None,
     id: str | None,  # noqa: A002, the name of the field
     user: str | None,
+    topic: str | None,
 ) -> Call[RetractResponse]:
     """Return the call that removes items."""
     query = {
@@ -113,6 +114,7 @@ def retract(
         "category": category,
         "id": id,
         "user": user,
+        "topic": topic,
     }
     return endpoints.RETRACT.call(query=query)
 

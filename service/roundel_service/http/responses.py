@@ -150,10 +150,14 @@ class UpdateResponse(Struct, gc=False):
 
 @final
 class RetractResponse(Struct, gc=False):
-    """The number of items removed, and of users who had one."""
+    """The number of items removed and cancelled, and of mailboxes that had one."""
 
-    removed: NonNegative
-    users: NonNegative
+    removed: Annotated[NonNegative, Meta(description="Items of lists.")]
+    users: Annotated[NonNegative, Meta(description="Users who had one.")]
+    topics: Annotated[NonNegative, Meta(description="Topics that had one.")]
+    waiting: Annotated[
+        NonNegative, Meta(description="Items that were scheduled or snoozed.")
+    ]
 
 
 @final

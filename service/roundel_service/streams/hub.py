@@ -15,7 +15,6 @@ import attrs
 import trio
 
 from ..domain.badge import Badge
-from ..domain.changes import Removed
 from ..domain.mailbox import Applied
 from ..domain.names import is_topic_mailbox
 from ..domain.operations import (
@@ -31,7 +30,6 @@ from ..engines.base import (
     ApplyResult,
     Engine,
     EngineUnavailable,
-    MailboxDamaged,
     UserOperation,
 )
 from ..telemetry.metrics import Metrics
@@ -39,19 +37,12 @@ from .active_refresh import ActiveRefresh
 from .channel import UserChannel
 from .presence import StreamPresence, StreamSlot
 from .registry import StreamLease, StreamLimits, StreamRegistry
+from .retraction import Retracted, retract_from
 from .subscribe import StreamTimeouts, SubscribeRequest, open_subscriber
 from .subscriber import Subscriber
 from .sweep import Sweep
 from .topics import WatchedTopics
 from .view_history import View
-
-RETRACT_PAGE = 500
-"""Number of mailboxes that a retraction changes, and holds, at a time."""
-
-
-def _removed_items(result: Applied) -> int:
-    steps = result.change.steps if result.change else ()
-    return sum(len(step.ids) for step in steps if isinstance(step, Removed))
 
 
 @final
@@ -154,35 +145,18 @@ class Hub:
                 self.metrics.gauge_updates_ignored.add()
         return results
 
-    async def retract(self, retract: Retract, user: str | None) -> tuple[int, int]:
-        """Retract items from *user*, or from all users.
+    async def retract(self, retract: Retract, mailbox: str | None) -> Retracted:
+        """Retract items from *mailbox*, or from those of all users and topics.
 
-        Returns the number of items and the number of users. Raises `EngineUnavailable`
-        if the engine failed; a second call retracts the remaining items. A damaged
-        mailbox is passed over unless it is that of *user*.
+        Raises `EngineUnavailable` if the engine failed; a second call retracts the
+        remaining items. A damaged mailbox is passed over unless it is *mailbox*.
         """
-        if user is not None:
-            items = _removed_items(await self.apply(user, retract))
-            return items, int(items > 0)
-        holders = await self.engine.holders(retract)
-        items = users = 0
-        for start in range(0, len(holders), RETRACT_PAGE):
-            # Each result holds a whole mailbox, so no page outlives its turn.
-            page = holders[start : start + RETRACT_PAGE]
-            removed = await self._retract_page(retract, page)
-            items, users = items + sum(removed), users + sum(map(bool, removed))
-        return items, users
-
-    async def _retract_page(self, retract: Retract, users: Sequence[str]) -> list[int]:
-        """Return how many items were removed from each mailbox that could be read."""
-        removed = []
-        for result in await self.apply_all([(user, retract) for user in users]):
-            if isinstance(result, MailboxDamaged):
-                continue
-            if isinstance(result, Exception):
-                raise result
-            removed.append(_removed_items(result))
-        return removed
+        if mailbox is None:
+            holders = await self.engine.holders(retract)
+            return await retract_from(holders, retract, self.apply_all)
+        retracted = Retracted()
+        retracted.add(mailbox, await self.apply(mailbox, retract))
+        return retracted
 
     async def delete_user(self, user: str) -> Applied:
         """Delete the contents of the mailbox of *user* and start a new epoch."""

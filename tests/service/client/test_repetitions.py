@@ -122,7 +122,10 @@ REPEATABLE = {
             ]
         },
     ),
-    "retract": (lambda c: c.retract(source="s"), {"removed": 0, "users": 0}),
+    "retract": (
+        lambda c: c.retract(source="s"),
+        {"removed": 0, "users": 0, "topics": 0, "waiting": 0},
+    ),
     "badge": (lambda c: c.badge("alice"), BADGE),
     "gauge": (
         lambda c: c.gauge("alice", "dm", 1, source_version=1),

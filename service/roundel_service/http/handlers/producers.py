@@ -34,11 +34,13 @@ class ProducerHandlers:
     access: AccessControl
 
     async def retract(self, request: Request) -> Response:
-        """Remove items by their source or by their key."""
+        """Remove items by their source, key or id, also those that wait."""
         await self.access.producer(request)
         query = decoding.decode_query(request.parameters, schemas.RetractQuery)
-        removed, users = await self.hub.retract(query.operation(), query.user)
-        return json_response(RetractResponse(removed, users))
+        found = await self.hub.retract(query.operation(), query.mailbox)
+        return json_response(
+            RetractResponse(found.removed, found.users, found.topics, found.waiting)
+        )
 
     async def set_gauge(self, request: Request) -> Response:
         """Set the count of a category that another database owns."""

@@ -46,6 +46,7 @@ class UpdateHandler:
 def _result(user: str, applied: Applied) -> UpdateResult | TopicUpdateResult:
     steps = applied.change.steps if applied.change is not None else ()
     ids = [name for step in steps if isinstance(step, Updated) for name in step.ids]
+    ids += applied.waiting
     badge = applied.badge
     if is_topic_mailbox(user):
         return TopicUpdateResult(topic_of(user), ids, badge.v, badge.epoch)

@@ -6,8 +6,9 @@ from typing import Annotated, final
 
 from msgspec import UNSET, Meta, Struct
 
+from ...domain.names import topic_mailbox
 from ...domain.operations import Retract
-from .fields import Category, User, require_user_name
+from .fields import Category, Topic, User, require_user_name
 
 
 def check_selection(request: Struct) -> None:
@@ -23,9 +24,10 @@ def check_selection(request: Struct) -> None:
 
 @final
 class RetractQuery(Struct, forbid_unknown_fields=True):
-    """The query of `DELETE /v1/items`: one selection of items, and a *user*.
+    """The query of `DELETE /v1/items`: one selection of items, and one mailbox or all.
 
-    The selection is a *source*, a *key* and its *category*, or an *id* of the user's.
+    The selection is a *source*, a *key* and its *category*, or an *id*, which needs the
+    *user* or the *topic*.
     """
 
     source: Annotated[str, Meta(min_length=1)] | None = None
@@ -33,14 +35,22 @@ class RetractQuery(Struct, forbid_unknown_fields=True):
     category: Category | None = None
     id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     user: User | None = None
+    topic: Topic | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for other than one selection, and for a bad *user*."""
+        """Raise `ValueError` for other than one selection, and for a bad mailbox."""
         if self.user is not None:
             require_user_name(self.user)
         check_selection(self)
-        if self.id is not None and self.user is None:
-            raise ValueError("expected user with id")
+        if self.user is not None and self.topic is not None:
+            raise ValueError("expected either user or topic")
+        if self.id is not None and self.mailbox is None:
+            raise ValueError("expected user or topic with id")
+
+    @property
+    def mailbox(self) -> str | None:
+        """The name of the only mailbox; `None` is all."""
+        return self.user if self.topic is None else topic_mailbox(self.topic)
 
     def operation(self) -> Retract:
         """Return the operation on a mailbox."""
