@@ -13,10 +13,10 @@ from roundel_service.documents import (
     step_document,
     step_documents,
 )
-from roundel_service.domain.badge import Badge, Count
+from roundel_service.domain.badge import Badge
 from roundel_service.domain.changes import Added, Flagged, Removed
 from roundel_service.domain.content import encode_content
-from roundel_service.domain.items import Item
+from roundel_service.domain.items import Count, Item
 
 ITEM = Item(
     id="i", seq=3, category="c", key="k", source=None, created_at=7.5, expires_at=None,

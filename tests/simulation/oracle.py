@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from roundel_service.domain.badge import Badge
 from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Added, Change, Flagged, Removed
+from roundel_service.domain.item_list import ItemList
 from roundel_service.domain.items import Item, without_flags
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record
@@ -78,7 +79,8 @@ def _changed(mailbox: Mailbox, change: Change, newest: Mailbox) -> Mailbox:
                 items |= {name: replace(items[name], **flags) for name in ids}
             case Removed(ids):
                 items = {name: items[name] for name in items if name not in ids}
-    return replace(mailbox, v=change.v, items=items, more=change.badge.more)
+    held = ItemList(items.values())
+    return replace(mailbox, v=change.v, items=held, more=change.badge.more)
 
 
 @final

@@ -9,16 +9,9 @@ from typing import TypeAlias, final
 
 from msgspec import Struct
 
-from .items import ExternalCount, Item
+from .item_list import ItemList
+from .items import Count, ExternalCount, Item
 from .subscriptions import NOTHING_MUTED, Muted
-
-
-@final
-class Count(Struct, frozen=True, gc=False):
-    """Numbers of *unread* items, and of unread items never shown (*unseen*)."""
-
-    unread: int = 0
-    unseen: int = 0
 
 
 @final
@@ -53,6 +46,7 @@ class Badge(Struct, frozen=True, gc=False):
         return _visible_fields(self) == _visible_fields(other)
 
 
+_NOTHING = Count()
 _visible_fields = attrgetter("epoch", "more", "unread", "unseen", "by")
 _CountKey: TypeAlias = tuple[str, bool, bool, bool]
 _count_key: Callable[[Item], _CountKey] = attrgetter(
@@ -69,7 +63,7 @@ def fold(
     if muted:
         items = (item for item in items if not muted.covers(item.category, item.topic))
         gauges = {name: g for name, g in gauges.items() if not muted.covers(name, None)}
-    unread = {name: gauge.count for name, gauge in gauges.items() if gauge.count}
+    unread = _gauge_counts(gauges)
     unseen: dict[str, int] = {}
     # Counter counts the items in C; the loop below sees each distinct key once.
     totals = Counter(map(_count_key, items))
@@ -80,6 +74,29 @@ def fold(
         if not seen:
             unseen[category] = count
     return {name: Count(count, unseen.get(name, 0)) for name, count in unread.items()}
+
+
+def fold_list(
+    items: ItemList,
+    gauges: Mapping[str, ExternalCount],
+    muted: Muted = NOTHING_MUTED,
+) -> dict[str, Count]:
+    """Return what `fold()` returns, by the column of *items* if it has what counts."""
+    by = None if muted.topics else items.counts()
+    if by is None:
+        return fold(items.values(), gauges, muted)
+    for category, external in _gauge_counts(gauges).items():
+        count = by.get(category, _NOTHING)
+        by[category] = Count(count.unread + external, count.unseen)
+    if muted:
+        return {
+            name: count for name, count in by.items() if name not in muted.categories
+        }
+    return by
+
+
+def _gauge_counts(gauges: Mapping[str, ExternalCount]) -> dict[str, int]:
+    return {name: gauge.count for name, gauge in gauges.items() if gauge.count}
 
 
 def badge_from_counts(

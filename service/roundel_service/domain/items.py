@@ -63,6 +63,14 @@ def next_expiry(items: Iterable[Item]) -> float:
 
 
 @final
+class Count(Struct, frozen=True, gc=False):
+    """Numbers of *unread* items, and of unread items never shown (*unseen*)."""
+
+    unread: int = 0
+    unseen: int = 0
+
+
+@final
 class ExternalCount(Struct, frozen=True, gc=False):
     """A *count* from another database, at that database's own *source_version*."""
 

@@ -13,8 +13,9 @@ visible effect makes none. Expiry and eviction are changes like any other. No co
 stored: the badge is folded from the items, so it cannot drift from them. A repeated
 operation id returns the first result and changes nothing.
 
-Cost: O(n) in the items of the mailbox, which `MailboxLimits` bounds. `MailboxBuilder`
-copies the dictionaries and shares the items.
+Cost: a notification copies no item and reads none but those that it replaces or
+evicts (see `item_list`). Other operations cost O(n) in the items, which `MailboxLimits`
+bounds.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from typing import Final, final
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
-from .badge import Badge, badge_from_counts, fold
+from .badge import Badge, badge_from_counts, fold_list
 from .changes import Change
-from .items import ExternalCount, Item, MailboxLimits, total_size
+from .item_list import ItemList
+from .items import ExternalCount, MailboxLimits, total_size
 from .mailbox_builder import MailboxBuilder
 from .names import ALL
 from .operations import (
@@ -94,7 +96,7 @@ class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
 
     epoch: str
     v: int = 0
-    items: Mapping[str, Item] = field(default_factory=dict)
+    items: ItemList = field(default_factory=ItemList)
     gauges: Mapping[str, ExternalCount] = field(default_factory=dict)
     more: bool = False
     results: Mapping[str, IdempotentResult] = field(default_factory=dict)
@@ -130,7 +132,7 @@ class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     @property
     def badge(self) -> Badge:
         """The badge at this version, folded from the items on each access."""
-        by = fold(self.items.values(), self.gauges, self.muted)
+        by = fold_list(self.items, self.gauges, self.muted)
         return badge_from_counts(self.epoch, self.v, by, more=self.more)
 
 
@@ -208,7 +210,7 @@ def apply(
             return Applied(mailbox, None, mailbox.badge)
     builder = MailboxBuilder(
         v=mailbox.v + 1,
-        items=dict(mailbox.items),
+        items=mailbox.items,
         gauges=dict(mailbox.gauges),
         waiting=dict(mailbox.waiting),
         subscriptions=dict(mailbox.subscriptions),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import TypeAlias, assert_never, final
+from typing import Final, TypeAlias, assert_never, final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step, Updated
 from .content import merge_content
+from .item_list import ItemList
 from .items import (
     MAX_ITEM_SIZE,
     ExternalCount,
@@ -46,6 +47,9 @@ from .subscriptions import (
     subscribe,
 )
 from .waiting import Waiting, next_due
+
+_PROBES: Final = 4
+"""Number of the newest items that are compared before all others."""
 
 _told_fields = attrgetter("content", "source", "expires_at")
 
@@ -96,7 +100,7 @@ class MailboxBuilder(Struct, kw_only=True):
     """A mutable copy of a mailbox that collects the steps of its change."""
 
     v: int
-    items: dict[str, Item]
+    items: ItemList
     gauges: dict[str, ExternalCount]
     waiting: dict[str, Waiting]
     subscriptions: dict[str, Subscription]
@@ -159,9 +163,8 @@ class MailboxBuilder(Struct, kw_only=True):
 
     def _check_category(self, category: str, limits: MailboxLimits) -> None:
         # The newest item often has the same category.
-        for item in reversed(self.items.values()):
-            if item.category == category:
-                return
+        if category in [item.category for item in self.items.newest(_PROBES)]:
+            return
         if category in self.gauges:
             return
         held = (*self.items.values(), *(each.item for each in self.waiting.values()))
@@ -200,8 +203,7 @@ class MailboxBuilder(Struct, kw_only=True):
             size=operation.size,
         )
         if (edited := _edited(held, changed, now)) is not None:
-            self._put(edited)
-            self.steps.append(Updated({held.id: held.category}))
+            self._edit([edited])
         self._evict(limits)
 
     def _schedule(self, operation: Notify, at: float, limits: MailboxLimits) -> None:
@@ -235,7 +237,7 @@ class MailboxBuilder(Struct, kw_only=True):
             self._replace_by(item, replaces)
         self._evict(limits, count=1, size=item.size)
         item = replace(item, seq=self.v, seen=False, read=False, archived=False)
-        self.items[item.id] = item
+        self.items = self.items.append(item)
         self.size += item.size
         self._note_due(item.expires_at)
         self.steps.append(Added(item.id, item.category, item.seq))
@@ -277,24 +279,20 @@ class MailboxBuilder(Struct, kw_only=True):
         self._add(waiting.item, waiting.replaces, limits)
         self.due_at = next_due(self.items.values(), self.waiting)
 
-    def _remove(self, items: Iterable[Item], reason: RemovalReason) -> None:
-        ids = {}
-        for item in list(items):
-            ids[item.id] = item.category
-            self.size -= item.size
-            del self.items[item.id]
+    def _remove(self, items: Sequence[Item], reason: RemovalReason) -> None:
+        ids = {item.id: item.category for item in items}
         if ids:
+            self.size -= total_size(items)
+            self.items = self.items.without(ids)
             self.steps.append(Removed(ids, reason))
 
     def _update(self, update: Update, now: float, limits: MailboxLimits) -> None:
-        ids = {}
-        for item in filter(update.which.selects, list(self.items.values())):
-            changed = _updated(item, update, now, sent_at=now)
-            if changed is not None:
-                self._put(changed)
-                ids[item.id] = item.category
-        if ids:
-            self.steps.append(Updated(ids))
+        edited = [
+            changed
+            for item in filter(update.which.selects, self.items.values())
+            if (changed := _updated(item, update, now, sent_at=now)) is not None
+        ]
+        self._edit(edited)
         for item in filter(update.which.selects, self._waiting_items()):
             waiting = self.waiting[item.id]
             sent_at = now if waiting.is_snoozed else waiting.until
@@ -305,11 +303,15 @@ class MailboxBuilder(Struct, kw_only=True):
                 self.waiting_ids.append(item.id)
         self._evict(limits)
 
-    def _put(self, item: Item) -> None:
-        """Put *item* in the place of the one with its id."""
-        self.size += item.size - self.items[item.id].size
-        self.items[item.id] = item
-        self._note_due(item.expires_at)
+    def _edit(self, edited: Sequence[Item]) -> None:
+        """Put each of the *edited* items in the place of the one with its id."""
+        if not edited:
+            return
+        for item in edited:
+            self.size += item.size - self.items[item.id].size
+            self._note_due(item.expires_at)
+        self.items = self.items.changed({item.id: item for item in edited})
+        self.steps.append(Updated({item.id: item.category for item in edited}))
 
     def _remove_ids(self, removals: Sequence[Remove]) -> None:
         """Remove what the user sees: not what a producer has scheduled."""
@@ -380,17 +382,16 @@ class MailboxBuilder(Struct, kw_only=True):
             self._add(replace(pull.added, topic=pull.topic), None, limits)
 
     def _edit_copies(self, originals: Iterable[Item], limits: MailboxLimits) -> None:
-        ids = {}
+        edited = []
         for original in originals:
             if original.id in self.items:
-                self._put(_edited_copy(self.items[original.id], original))
-                ids[original.id] = original.category
+                edited.append(_edited_copy(self.items[original.id], original))
             else:
                 waiting = self.waiting[original.id]
                 copy = _edited_copy(waiting.item, original)
                 self._wait(replace(waiting, item=copy))
-        if ids:
-            self.steps.append(Updated(ids))
+        if edited:
+            self._edit(edited)
             self._evict(limits)
 
     def _is_counted(self, item: Item) -> bool:
@@ -398,10 +399,14 @@ class MailboxBuilder(Struct, kw_only=True):
 
     def _evict(self, limits: MailboxLimits, *, count: int = 0, size: int = 0) -> None:
         evicted = self._overflow(limits, count, size)
+        if not evicted:
+            return
         self.more |= any(map(self._is_counted, evicted))
-        if evicted:
-            self.evicted_upto = evicted[-1].seq
-        self._remove(evicted, "evicted")
+        self.evicted_upto = evicted[-1].seq
+        self.size -= total_size(evicted)
+        self.items = self.items.without_oldest(len(evicted))
+        ids = {item.id: item.category for item in evicted}
+        self.steps.append(Removed(ids, "evicted"))
 
     def _overflow(self, limits: MailboxLimits, count: int, size: int) -> list[Item]:
         """Return the oldest items to evict, for *count* new ones of *size* bytes."""
@@ -410,7 +415,7 @@ class MailboxBuilder(Struct, kw_only=True):
         evicted: list[Item] = []
         if bytes_over <= 0 and items_over <= 0:
             return evicted
-        for item in self.items.values():
+        for item in self.items.iterate():
             evicted.append(item)
             bytes_over -= item.size
             if bytes_over <= 0 and len(evicted) >= items_over:
@@ -424,12 +429,15 @@ class MailboxBuilder(Struct, kw_only=True):
         # Each item occurs at most once in a change, so the size of a change is
         # bounded by the mailbox and not by the number of marks.
         changed: dict[frozenset[tuple[str, bool]], dict[str, str]] = {}
-        for item in list(self.items.values()):
+        marked: dict[str, Item] = {}
+        for item in self.items.values():
             flags = _final_flags(item, marks)
             if any(getattr(item, name) is not on for name, on in flags.items()):
-                self.items[item.id] = _with_flags(item, flags)
+                marked[item.id] = _with_flags(item, flags)
                 ids = changed.setdefault(frozenset(flags.items()), {})
                 ids[item.id] = item.category
+        if marked:
+            self.items = self.items.changed(marked)
         self.steps += [
             Flagged(ids, dict(sorted(flags))) for flags, ids in changed.items()
         ]

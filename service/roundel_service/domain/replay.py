@@ -13,6 +13,7 @@ from typing import Any, cast, final
 from msgspec.structs import replace
 
 from .changes import Added, Change, Flagged, Removed, Step, Updated
+from .item_list import ItemList
 from .items import Item, total_size
 from .log_entry import LogEntry
 from .mailbox import Mailbox
@@ -49,7 +50,9 @@ class _Builder:
         self._before = mailbox
         self._v = mailbox.v
         # An item that an entry adds and removes again has no text in it: it is None.
-        self._items: dict[str, Item | None] = dict(mailbox.items)
+        self._items: dict[str, Item | None] = {
+            item.id: item for item in mailbox.items.values()
+        }
         self._fields: dict[str, Any] = {}
         self.changes: list[Change] = []
 
@@ -99,7 +102,7 @@ class _Builder:
 
     def build(self) -> Mailbox:
         """Return the mailbox, with its size and its next expiry computed again."""
-        items = cast("dict[str, Item]", self._items)
+        items = ItemList(cast("dict[str, Item]", self._items).values())
         waiting = self._fields.get("waiting", self._before.waiting)
         return replace(
             self._before,

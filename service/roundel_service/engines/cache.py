@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
-from ..domain.items import Item
 from ..domain.record import Record
 
 CACHE_BYTES: Final = 128 * 1024 * 1024
@@ -23,9 +20,7 @@ def record_weight(record: Record) -> int:
     The length of a text is that of the newest items, so the estimate is O(1).
     """
     mailbox = record.mailbox
-    # The items of a mailbox are a dict, so they can be iterated in reverse.
-    items: Iterator[Item] = reversed(mailbox.items.values())  # type: ignore[call-overload]
-    sizes = [item.size for item in islice(items, _SAMPLE)]
+    sizes = [item.size for item in mailbox.items.newest(_SAMPLE)]
     text = sum(sizes) // max(1, len(sizes))
     return (
         _RECORD_BYTES

@@ -10,13 +10,13 @@ raises, for example `RecursionError` or `MemoryError`, is damage of one record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, TypeVar
 
 import msgspec
 
-from ..domain.badge import Badge, Count, badge_from_counts
+from ..domain.badge import Badge, badge_from_counts
 from ..domain.change_log import ChangeLog
 from ..domain.changes import (
     Added,
@@ -27,7 +27,8 @@ from ..domain.changes import (
     Updated,
 )
 from ..domain.content import encode_content
-from ..domain.items import ExternalCount, Item
+from ..domain.item_list import ItemList
+from ..domain.items import Count, ExternalCount, Item
 from ..domain.json_depth import is_deeper
 from ..domain.mailbox import IdempotentResult, Mailbox
 from ..domain.record import Record
@@ -117,9 +118,10 @@ def _decode(
 ) -> Record:
     by_seq = sorted((_item(row, flags) for row, flags in items), key=attrgetter("seq"))
     by_time = sorted(((name, _result(row)) for name, row in results), key=_time)
-    by_id = {item.id: item for item in by_seq}
-    mailbox = decode_mailbox(row, by_id, dict(by_time))
-    if len(by_id) < len(by_seq) or (by_seq and by_seq[-1].seq > mailbox.v):
+    mailbox = decode_mailbox(row, by_seq, dict(by_time))
+    if len({item.id for item in by_seq}) < len(by_seq) or (
+        by_seq and by_seq[-1].seq > mailbox.v
+    ):
         raise RecordDecodeError("items with the same id, or newer than the mailbox")
     rows = _consecutive(mailbox.epoch, mailbox.v, changes)
     return Record(mailbox, ChangeLog(rows, _change))
@@ -127,7 +129,7 @@ def _decode(
 
 def decode_mailbox(
     text: str,
-    items: Mapping[str, Item] | None = None,
+    items: Sequence[Item] = (),
     results: Mapping[str, IdempotentResult] | None = None,
 ) -> Mailbox:
     """Return the mailbox of a mailbox row; raises `RecordDecodeError`."""
@@ -136,7 +138,7 @@ def decode_mailbox(
     return Mailbox(
         epoch=row.epoch,
         v=row.v,
-        items=items or {},
+        items=ItemList(items),
         gauges={name: ExternalCount(*gauge) for name, gauge in row.gauges.items()},
         more=row.more,
         results=results or {},

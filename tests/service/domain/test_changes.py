@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from roundel_service.domain.badge import Badge, Count
+from roundel_service.domain.badge import Badge
 from roundel_service.domain.changes import Added, Change, Flagged, Removed, filter_step
+from roundel_service.domain.items import Count
 from support.mailboxes import apply_all, note
 
 [ADDED] = apply_all(note("n", "a"))[0].change.steps

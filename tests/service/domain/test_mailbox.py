@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from roundel_service.domain.badge import Count
+from roundel_service.domain.items import Count
 from roundel_service.domain.mailbox import Mailbox, apply
 from roundel_service.domain.operations import (
     DeleteGauge,

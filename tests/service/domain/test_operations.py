@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.domain.badge import Count
-from roundel_service.domain.items import ExternalCount
+from roundel_service.domain.items import Count, ExternalCount
 from roundel_service.domain.mailbox import MAX_OP_IDS, Mailbox, apply
 from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (

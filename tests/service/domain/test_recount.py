@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from roundel_service.domain.item_list import ItemList
 from roundel_service.domain.items import ExternalCount
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.recount import counts_of, recount
@@ -66,7 +68,7 @@ _GAUGES = st.dictionaries(
 @given(_ITEMS, _GAUGES, st.booleans())
 def test_both_counts_agree(items, gauges, more):
     """The recount and the badge of a mailbox are equal for any items and gauges."""
-    by_id = {str(number): item for number, item in enumerate(items)}
-    badge = Mailbox(epoch="e", items=by_id, gauges=gauges, more=more).badge
+    held = ItemList(replace(each, id=f"{n}") for n, each in enumerate(items))
+    badge = Mailbox(epoch="e", items=held, gauges=gauges, more=more).badge
 
     assert recount(items, gauges, more) == counts_of(badge)

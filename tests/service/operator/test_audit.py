@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from roundel_service.domain.badge import Badge
 from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Change
+from roundel_service.domain.item_list import ItemList
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.record import Record
 from roundel_service.domain.subscriptions import Muted
@@ -28,7 +29,9 @@ MISMATCHES = "roundel_badge_audit_mismatch_total"
 
 
 def mailbox(v: int = 1, kind: type[Mailbox] = Mailbox) -> Mailbox:
-    return kind(epoch="e", v=v, items={"1": item(), "2": item(seen=True)})
+    return kind(
+        epoch="e", v=v, items=ItemList([item(), replace(item(seen=True), id="2")])
+    )
 
 
 def off_by_one(badge: Badge) -> Badge:

@@ -10,7 +10,7 @@ found later, by a task that serves many users. Only the changes in a snapshot be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any, Final, TypeVar, cast
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from ...domain.change_log import ChangeLog
 from ...domain.changes import Added, Change, Flagged, Removed, Step, Updated
+from ...domain.item_list import ItemList
 from ...domain.items import Item
 from ...domain.log_entry import LogEntry, MappingDelta
 from ...domain.mailbox import IdempotentResult, Mailbox
@@ -112,7 +113,7 @@ def decode_head(snapshot: bytes, entries: Iterable[bytes]) -> Mailbox:
     if the head itself cannot be read.
     """
     try:
-        mailbox = _mailbox(_head(snapshot.partition(b"\n")[0]), {}, {})
+        mailbox = _mailbox(_head(snapshot.partition(b"\n")[0]), (), {})
     except Exception:
         return Mailbox(epoch="")
     for row in entries:
@@ -147,27 +148,28 @@ def _replay(
 def _snapshot(snapshot: bytes, change_log_size: int) -> Record:
     head, items, results, changes = snapshot.split(b"\n")
     held = stored_items(_items(items))
-    by_id = {item.id: item for item in held}
-    if len(by_id) < len(held):
+    if len({item.id for item in held}) < len(held):
         raise RecordDecodeError("items with the same id")
     row = _head(head)
     log = _changes(changes)
     if log and [each.v for each in log] != [*range(row.v - len(log) + 1, row.v + 1)]:
         raise RecordDecodeError("the changes do not lead to the version of the mailbox")
-    mailbox = _mailbox(row, by_id, stored_results(_results(results)))
+    mailbox = _mailbox(row, held, stored_results(_results(results)))
     latest = log[-change_log_size:] if change_log_size else []
     return Record(mailbox, ChangeLog(latest, partial(_change, row.epoch)))
 
 
 def _mailbox(
     row: rows.HeadRow,
-    items: Mapping[str, Item],
+    items: Sequence[Item],
     results: Mapping[str, IdempotentResult],
 ) -> Mailbox:
     fields: dict[str, Any] = {
         name: from_row(getattr(row, name)) for name, (_, from_row) in HEAD.items()
     }
-    return Mailbox(epoch=row.epoch, v=row.v, items=items, results=results, **fields)
+    return Mailbox(
+        epoch=row.epoch, v=row.v, items=ItemList(items), results=results, **fields
+    )
 
 
 def _change(epoch: str, row: rows.ChangeRow) -> Change:

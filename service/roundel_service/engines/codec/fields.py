@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
-from ...domain.badge import Badge, Count, badge_from_counts
-from ...domain.items import ExternalCount
+from ...domain.badge import Badge, badge_from_counts
+from ...domain.items import Count, ExternalCount
 from ...domain.mailbox import IdempotentResult
 from ...domain.revocation import Revocation
 from . import rows
