@@ -17,6 +17,7 @@ import trio
 from roundel import Event, State
 from roundel_adapters.client import connect
 
+from ..client import ALL_USERS, Followers
 from ..documents import encode_json
 from ..domain.names import check_user_name
 from ..identity.authenticator import Authenticator
@@ -54,8 +55,9 @@ def token(user: str, ttl: float, file: Path | None) -> None:
 
 
 @click.command()
-@_user_argument
-@click.argument("title", type=TEXT)
+@click.argument("words", nargs=-1, required=True, metavar="[USER] TITLE", type=TEXT)
+@click.option("--topic", type=TEXT, help="Send it to all users who follow this topic.")
+@click.option("--all", "to_all", is_flag=True, help="Send it to all users.")
 @click.option(
     "--category", type=TEXT, default="default", show_default=True, help="Its category."
 )
@@ -67,18 +69,47 @@ def token(user: str, ttl: float, file: Path | None) -> None:
 )
 @url_option
 @config_option
-def notify(user: str, url: str, file: Path | None, **fields: Any) -> None:  # noqa: ANN401
+def notify(
+    words: tuple[str, ...],
+    topic: str | None,
+    to_all: bool,
+    url: str,
+    file: Path | None,
+    **fields: Any,  # noqa: ANN401
+) -> None:
     """Send the notification TITLE to USER and print the response.
 
-    The command authenticates with the first of ROUNDEL_PRODUCER_KEYS.
+    With --all or --topic it is for all users, or for those who follow a topic, and
+    there is no USER. The command authenticates with the first of ROUNDEL_PRODUCER_KEYS.
     """
+    to, title = _recipients(words, topic, to_all=to_all)
     keys = load_some(("producer_keys",), os.environ, file)["producer_keys"]
     with (
         explain_request(f"{url}/v1/notify"),
         producer_client(url, key=keys[0]) as client,
     ):
-        response = client.notify(user, **given(fields))
+        response = client.notify(to, title, **given(fields))
     click.echo(encode_json(response))
+
+
+def _recipients(
+    words: tuple[str, ...], topic: str | None, *, to_all: bool
+) -> tuple[str | Followers, str]:
+    """Return the recipients and the title that the arguments of `notify` name."""
+    if to_all and topic is not None:
+        raise click.UsageError("expected either --all or --topic")
+    if not to_all and topic is None:
+        if len(words) == 1:
+            raise click.UsageError("Missing argument 'TITLE'.")
+        user, title, *others = words
+        if others:
+            raise click.UsageError(f"Got unexpected arguments: {' '.join(others)}")
+        if reason := check_user_name(user):
+            raise click.UsageError(f"USER: {reason}")
+        return user, title
+    if len(words) != 1:
+        raise click.UsageError("expected no USER with --all and --topic")
+    return ALL_USERS if topic is None else Followers(topic), words[0]
 
 
 @click.command()

@@ -36,10 +36,18 @@ from ..http.responses import (
     RecipientResult,
     RetractResponse,
     TicketResponse,
+    TopicResult,
+    TopicUpdateResult,
     UpdateResponse,
     UpdateResult,
 )
 from ..http.schemas import Op
+from ..http.schemas.topic_responses import (
+    FollowerResult,
+    FollowersResponse,
+    SubscriptionDocument,
+    UserTopicsResponse,
+)
 from .async_badge_client import AsyncBadgeClient
 from .badge_client import BadgeClient
 from .batch import BatchLine, BatchResponse, LineProblem
@@ -55,12 +63,13 @@ from .errors import (
     ServiceUnreachable,
     UnexpectedResponse,
 )
-from .notification import Notification
+from .notification import ALL_USERS, Followers, Notification
 from .transport import http_library
 
 http_library()  # Raises an error that names the extra.
 
 __all__ = [
+    "ALL_USERS",
     "AsyncBadgeClient",
     "BadgeClient",
     "BadgeClientError",
@@ -78,6 +87,9 @@ __all__ = [
     "ExplainedOperation",
     "Explanation",
     "FieldError",
+    "FollowerResult",
+    "Followers",
+    "FollowersResponse",
     "GaugeResponse",
     "ItemDocument",
     "ItemsResponse",
@@ -100,8 +112,12 @@ __all__ = [
     "RetractResponse",
     "ServiceFailed",
     "ServiceUnreachable",
+    "SubscriptionDocument",
     "TicketResponse",
+    "TopicResult",
+    "TopicUpdateResult",
     "UnexpectedResponse",
     "UpdateResponse",
     "UpdateResult",
+    "UserTopicsResponse",
 ]

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, final
 
 from ..documents import BadgeDocument
+from ..domain.subscriptions import Since
 from ..http.explanation import Explanation
 from ..http.responses import (
     BadgeState,
@@ -24,11 +25,12 @@ from ..http.responses import (
     UpdateResponse,
 )
 from ..http.schemas import Op
+from ..http.schemas.topic_responses import FollowersResponse, UserTopicsResponse
 from . import calls
 from .async_transport import AsyncTransport
 from .batch import BatchResponse, check_recipients_of
 from .exchange import MAX_RETRIES, TIMEOUT
-from .notification import Notification
+from .notification import Notification, Recipients
 from .transport import Credential, ItemState, target_of
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class AsyncBadgeClient:
 
     async def notify(
         self,
-        to: str | Iterable[str],
+        to: Recipients,
         title: str,
         *,
         category: str | None = None,
@@ -113,11 +115,12 @@ class AsyncBadgeClient:
         check: bool = False,
         timeout: float | None = None,
     ) -> NotifyResponse:
-        """Notify the user *to*, or the users *to*; `Notification` has the fields.
+        """Notify the user or users *to*, or the `Followers` of a topic.
 
-        Each recipient has a result. With *check*, one that was not served raises
-        `PartialFailure`; the problem of a sole recipient is raised in any case. Calls
-        with the same *idempotency_key* within 24 h are done once; by default it is new.
+        `Notification` has the fields. Each recipient has a result. With *check*, one
+        that was not served raises `PartialFailure`; the problem of a sole recipient is
+        raised in any case. Calls with the same *idempotency_key* within 24 h are done
+        once; by default it is new.
         """
         notification = Notification(
             to,
@@ -166,7 +169,7 @@ class AsyncBadgeClient:
 
     async def update(
         self,
-        to: str | Iterable[str],
+        to: Recipients,
         set: Mapping[str, object],  # noqa: A002, the name of the field
         *,
         source: str | None = None,
@@ -176,7 +179,7 @@ class AsyncBadgeClient:
         check: bool = False,
         timeout: float | None = None,
     ) -> UpdateResponse:
-        """Change items of the user *to*, or of the users *to*, in place.
+        """Change items of the user or users *to*, or of a topic, in place.
 
         *set* maps some of title, body, url, icon, data and ttl to their new values.
         Select the items by *source*, by *key* and *category*, or by *id*. With *check*,
@@ -210,6 +213,35 @@ class AsyncBadgeClient:
             source=source, key=key, category=category, id=id, user=user, topic=topic
         )
         return await self._transport.perform(call, timeout)
+
+    async def change_followers(
+        self,
+        topic: str,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        since: Since = "now",
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> FollowersResponse:
+        """Let the users *add* follow *topic*, and the users *remove* leave it.
+
+        *since* says what new followers pull: ``"now"``, what appears from now on,
+        ``"start"``, all that the topic holds, or what was created at a time in seconds
+        since 1970 or later. With *check*, a user that was not served raises
+        `PartialFailure`.
+        """
+        call = calls.change_followers(topic, add, remove, since)
+        response = await self._transport.perform(call, timeout)
+        if check:
+            check_recipients_of(response)
+        return response
+
+    async def topics(
+        self, user: str, *, timeout: float | None = None
+    ) -> UserTopicsResponse:
+        """Return the topics that *user* follows."""
+        return await self._transport.perform(calls.topics(user), timeout)
 
     async def gauge(
         self,

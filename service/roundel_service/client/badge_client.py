@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, final
 
 from ..documents import BadgeDocument
+from ..domain.subscriptions import Since
 from ..http.explanation import Explanation
 from ..http.responses import (
     BadgeState,
@@ -25,10 +26,11 @@ from ..http.responses import (
     UpdateResponse,
 )
 from ..http.schemas import Op
+from ..http.schemas.topic_responses import FollowersResponse, UserTopicsResponse
 from . import calls
 from .batch import BatchResponse, check_recipients_of
 from .exchange import MAX_RETRIES, TIMEOUT
-from .notification import Notification
+from .notification import Notification, Recipients
 from .sync_transport import SyncTransport
 from .transport import Credential, ItemState, target_of
 
@@ -102,7 +104,7 @@ class BadgeClient:
 
     def notify(
         self,
-        to: str | Iterable[str],
+        to: Recipients,
         title: str,
         *,
         category: str | None = None,
@@ -120,11 +122,12 @@ class BadgeClient:
         check: bool = False,
         timeout: float | None = None,
     ) -> NotifyResponse:
-        """Notify the user *to*, or the users *to*; `Notification` has the fields.
+        """Notify the user or users *to*, or the `Followers` of a topic.
 
-        Each recipient has a result. With *check*, one that was not served raises
-        `PartialFailure`; the problem of a sole recipient is raised in any case. Calls
-        with the same *idempotency_key* within 24 h are done once; by default it is new.
+        `Notification` has the fields. Each recipient has a result. With *check*, one
+        that was not served raises `PartialFailure`; the problem of a sole recipient is
+        raised in any case. Calls with the same *idempotency_key* within 24 h are done
+        once; by default it is new.
         """
         notification = Notification(
             to,
@@ -173,7 +176,7 @@ class BadgeClient:
 
     def update(
         self,
-        to: str | Iterable[str],
+        to: Recipients,
         set: Mapping[str, object],  # noqa: A002, the name of the field
         *,
         source: str | None = None,
@@ -183,7 +186,7 @@ class BadgeClient:
         check: bool = False,
         timeout: float | None = None,
     ) -> UpdateResponse:
-        """Change items of the user *to*, or of the users *to*, in place.
+        """Change items of the user or users *to*, or of a topic, in place.
 
         *set* maps some of title, body, url, icon, data and ttl to their new values.
         Select the items by *source*, by *key* and *category*, or by *id*. With *check*,
@@ -217,6 +220,33 @@ class BadgeClient:
             source=source, key=key, category=category, id=id, user=user, topic=topic
         )
         return self._transport.perform(call, timeout)
+
+    def change_followers(
+        self,
+        topic: str,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        since: Since = "now",
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> FollowersResponse:
+        """Let the users *add* follow *topic*, and the users *remove* leave it.
+
+        *since* says what new followers pull: ``"now"``, what appears from now on,
+        ``"start"``, all that the topic holds, or what was created at a time in seconds
+        since 1970 or later. With *check*, a user that was not served raises
+        `PartialFailure`.
+        """
+        call = calls.change_followers(topic, add, remove, since)
+        response = self._transport.perform(call, timeout)
+        if check:
+            check_recipients_of(response)
+        return response
+
+    def topics(self, user: str, *, timeout: float | None = None) -> UserTopicsResponse:
+        """Return the topics that *user* follows."""
+        return self._transport.perform(calls.topics(user), timeout)
 
     def gauge(
         self,

@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 import attrs
 
 from ..http.responses import NotifyResponse, ProblemDocument, UpdateResponse
+from ..http.schemas.topic_responses import FollowersResponse
 from .errors import BadgeClientError, PartialFailure
 
 BatchLine: TypeAlias = NotifyResponse | ProblemDocument
@@ -69,11 +70,19 @@ class BatchResponse:
             raise error
 
 
-def check_recipients_of(response: NotifyResponse | UpdateResponse) -> None:
+_PATHS = {
+    NotifyResponse: "/v1/notify",
+    UpdateResponse: "/v1/update",
+    FollowersResponse: "/v1/topics/{topic}/followers",
+}
+
+
+def check_recipients_of(
+    response: NotifyResponse | UpdateResponse | FollowersResponse,
+) -> None:
     """Raise `PartialFailure` if a recipient of *response* was not served."""
     if found := [each.problem for each in response.problems]:
-        name = "update" if isinstance(response, UpdateResponse) else "notify"
-        raise PartialFailure(f"POST /v1/{name}", found)
+        raise PartialFailure(f"POST {_PATHS[type(response)]}", found)
 
 
 def _problems_of(number: int, line: BatchLine) -> list[LineProblem]:

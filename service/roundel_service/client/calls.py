@@ -17,6 +17,7 @@ import attrs
 from msgspec import UNSET
 
 from ..documents import BadgeDocument
+from ..domain.subscriptions import Since
 from ..http.explanation import Explanation
 from ..http.responses import (
     BadgeState,
@@ -35,6 +36,7 @@ from ..http.responses import (
 )
 from ..http.schemas import (
     DisconnectRequest,
+    FollowersRequest,
     GaugeRequest,
     MutedNames,
     NoFields,
@@ -43,11 +45,12 @@ from ..http.schemas import (
     PreferencesRequest,
     TicketRequest,
 )
+from ..http.schemas.topic_responses import FollowersResponse, UserTopicsResponse
 from . import endpoints
 from .batch import BatchLine, BatchResponse
 from .call import IDEMPOTENCY_KEY, Call, encode
 from .errors import problem_name
-from .notification import Notification, check_finite, recipients
+from .notification import Notification, Recipients, check_finite, recipients
 
 T = TypeVar("T")
 
@@ -86,7 +89,7 @@ def batch(
 
 
 def update(
-    to: str | Iterable[str],
+    to: Recipients,
     fields: Mapping[str, object],
     selection: Mapping[str, str | None],
 ) -> Call[UpdateResponse]:
@@ -117,6 +120,20 @@ def retract(
         "topic": topic,
     }
     return endpoints.RETRACT.call(query=query)
+
+
+def change_followers(
+    topic: str, add: Iterable[str], remove: Iterable[str], since: Since
+) -> Call[FollowersResponse]:
+    """Return the call that lets users follow a topic, or leave it."""
+    document = FollowersRequest(add=[*add], remove=[*remove], since=since)
+    call = endpoints.CHANGE_FOLLOWERS.call(topic, document=document)
+    return attrs.evolve(call, is_transient=_has_transient_problem)
+
+
+def topics(user: str) -> Call[UserTopicsResponse]:
+    """Return the call that reads what *user* follows."""
+    return endpoints.TOPICS_OF_USER.call(user)
 
 
 def set_gauge(
@@ -268,7 +285,9 @@ def _check_key(key: str) -> str:
     return key
 
 
-def _has_transient_problem(response: NotifyResponse | UpdateResponse) -> bool:
+def _has_transient_problem(
+    response: NotifyResponse | UpdateResponse | FollowersResponse,
+) -> bool:
     return any(_is_transient(each.problem) for each in response.problems)
 
 

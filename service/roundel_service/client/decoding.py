@@ -23,9 +23,16 @@ from ..http.responses import (
     RecipientOutcome,
     RecipientProblem,
     RecipientResult,
+    TopicResult,
+    TopicUpdateResult,
     UpdateOutcome,
     UpdateResponse,
     UpdateResult,
+)
+from ..http.schemas.topic_responses import (
+    FollowerOutcome,
+    FollowerResult,
+    FollowersResponse,
 )
 
 T = TypeVar("T")
@@ -45,6 +52,7 @@ def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
 
 _decode_notify = decoder_of(NotifyResponse)
 _decode_update = decoder_of(UpdateResponse)
+_decode_followers = decoder_of(FollowersResponse)
 _decode_explanation = decoder_of(Explanation)
 _decode_object = decoder_of(dict[str, msgspec.Raw])
 
@@ -60,6 +68,13 @@ def decode_update(body: bytes) -> UpdateResponse:
     """Decode the response of update; raises `msgspec.MsgspecError`."""
     response = _decode_update(body)
     response.results = [_update_outcome(each) for each in response.results]
+    return response
+
+
+def decode_followers(body: bytes) -> FollowersResponse:
+    """Decode the response of a change of followers; raises `msgspec.MsgspecError`."""
+    response = _decode_followers(body)
+    response.results = [_follower_outcome(each) for each in response.results]
     return response
 
 
@@ -89,17 +104,31 @@ def _decode_line(line: bytes) -> NotifyResponse | ProblemDocument:
 def _outcome(document: object) -> RecipientOutcome:
     if _is_problem(document):
         return msgspec.convert(document, RecipientProblem)
+    if _is_of_topic(document):
+        return msgspec.convert(document, TopicResult)
     return msgspec.convert(document, RecipientResult)
 
 
 def _update_outcome(document: object) -> UpdateOutcome:
     if _is_problem(document):
         return msgspec.convert(document, RecipientProblem)
+    if _is_of_topic(document):
+        return msgspec.convert(document, TopicUpdateResult)
     return msgspec.convert(document, UpdateResult)
+
+
+def _follower_outcome(document: object) -> FollowerOutcome:
+    if _is_problem(document):
+        return msgspec.convert(document, RecipientProblem)
+    return msgspec.convert(document, FollowerResult)
 
 
 def _is_problem(document: object) -> bool:
     return isinstance(document, dict) and "problem" in document
+
+
+def _is_of_topic(document: object) -> bool:
+    return isinstance(document, dict) and "topic" in document
 
 
 def _step(document: object) -> ExplainedStep | None:

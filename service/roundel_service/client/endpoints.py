@@ -17,9 +17,11 @@ from ..http.responses import (
     RetractResponse,
     TicketResponse,
 )
+from ..http.schemas.topic_responses import UserTopicsResponse
 from .call import Endpoint
 from .decoding import (
     decode_explanation,
+    decode_followers,
     decode_lines,
     decode_notify,
     decode_update,
@@ -27,6 +29,7 @@ from .decoding import (
 )
 
 _USER: Final = "/v1/users/{user}"
+_TOPIC: Final = "/v1/topics/{topic}"
 _GAUGE: Final = "/v1/users/{user}/gauges/{category}"
 
 NOTIFY = Endpoint("notify", "POST", "/v1/notify", decode_notify)
@@ -43,6 +46,12 @@ USER_PREFERENCES = Endpoint(
 )
 SET_USER_PREFERENCES = Endpoint(
     "setPreferencesOfUser", "PUT", f"{_USER}/preferences", decoder_of(PreferencesState)
+)
+TOPICS_OF_USER = Endpoint(
+    "topicsOfUser", "GET", f"{_USER}/topics", decoder_of(UserTopicsResponse)
+)
+CHANGE_FOLLOWERS = Endpoint(
+    "changeFollowers", "POST", f"{_TOPIC}/followers", decode_followers
 )
 EXPLAIN = Endpoint("explain", "GET", f"{_USER}/explain", decode_explanation)
 DISCONNECT = Endpoint(
@@ -64,6 +73,7 @@ LIVE = Endpoint("livez", "GET", "/livez", decoder_of(LiveResponse))
 ENDPOINTS = (
     *(NOTIFY, BATCH, UPDATE, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN),
     *(DISCONNECT, DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
+    *(TOPICS_OF_USER, CHANGE_FOLLOWERS),
     *(PREFERENCES, SET_PREFERENCES, USER_PREFERENCES, SET_USER_PREFERENCES),
 )
 """All endpoints that the clients call."""

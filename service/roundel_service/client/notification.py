@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import final
+from typing import Final, TypeAlias, final
 
 import attrs
 
 
-def _names(to: str | Iterable[str]) -> str | tuple[str, ...]:
+@final
+@attrs.frozen
+class Followers:
+    """All users who follow *topic*: 1 to 64 of ``A-Z a-z 0-9 . _ ~ @ : + -``."""
+
+    topic: str
+
+
+ALL_USERS: Final = Followers("all")
+"""All users: each follows the topic `all`."""
+
+Recipients: TypeAlias = str | Iterable[str] | Followers
+"""One user, several users, or the followers of a topic."""
+
+
+def _names(to: Recipients) -> str | tuple[str, ...] | Followers:
     # An iterator could be sent once only.
-    return to if isinstance(to, str) else tuple(to)
+    return to if isinstance(to, str | Followers) else tuple(to)
 
 
 def check_finite(name: str, seconds: object) -> None:
@@ -23,12 +38,13 @@ def check_finite(name: str, seconds: object) -> None:
 @final
 @attrs.frozen
 class Notification:
-    """A notification for the user *to*, or for the users *to*, at most 1,000.
+    """A notification for the user *to*, for the users *to*, or for `Followers`.
 
     A field that is `None` is not sent, and has the default of the service.
 
     Args:
-        to: The name of a user, or the names of several.
+        to: The name of a user, the names of up to 1,000, the `Followers` of a topic, or
+            `ALL_USERS`.
         title: Its text, not empty.
         category: What the badge counts by: 1 to 64 of ``a-z 0-9 . _ -``; by default
             ``default``.
@@ -39,14 +55,15 @@ class Notification:
         source: The subject, by which `retract()` finds the item.
         data: Any JSON for your page, of at most 32 levels.
         ttl: Seconds until the item expires, at most ten years; 0 is never. By default
-            that of its category in the service's settings, or never.
+            that of its category in the service's settings, or never. To a topic 1
+            second to 90 days, by default 30 days.
         quiet: Changes an item of the same *key* in place, where it stays read or not.
         replaces: The id of an item that this one replaces.
         at: Seconds since 1970, at most 366 days ahead, such as
             ``datetime.timestamp()``: the item appears then, and *ttl* counts from then.
     """
 
-    to: str | tuple[str, ...] = attrs.field(converter=_names)
+    to: str | tuple[str, ...] | Followers = attrs.field(converter=_names)
     title: str
     category: str | None = attrs.field(default=None, kw_only=True)
     body: str | None = attrs.field(default=None, kw_only=True)
@@ -71,6 +88,8 @@ class Notification:
         return {name: each for name, each in fields.items() if each is not None}
 
 
-def recipients(to: str | Iterable[str]) -> dict[str, object]:
+def recipients(to: Recipients) -> dict[str, object]:
     """Return the field *to* of a request."""
+    if isinstance(to, Followers):
+        return {"topic": to.topic}
     return {"user": to} if isinstance(to, str) else {"users": [*to]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -141,9 +141,18 @@ def check_recipients(to: Recipients) -> dict[str, Problem | None]:
         return {topic_mailbox(to.topic_name): None}
     if to.user is not UNSET:
         return {to.user: _name_problem("to.user", to.user)}
+    users = enumerate(to.users or ())
+    return check_names((f"to.users[{at}]", name) for at, name in users)
+
+
+def check_names(named: Iterable[tuple[str, str]]) -> dict[str, Problem | None]:
+    """Return the users in order, each once, with the problem of a bad name.
+
+    *named* has pairs of the path of a field and the name in it.
+    """
     fields: dict[str, str] = {}
-    for at, name in enumerate(to.users or ()):
-        fields.setdefault(name, f"to.users[{at}]")
+    for field, name in named:
+        fields.setdefault(name, field)
     return {name: _name_problem(field, name) for name, field in fields.items()}
 
 

@@ -12,6 +12,7 @@ from ..domain.items import MAX_ITEM_SIZE
 from ..domain.mailbox_builder import (
     OperationRefused,
     TooManyCategories,
+    TooManySubscriptions,
     TooManyWaiting,
 )
 from ..engines.base import EngineUnavailable, MailboxDamaged
@@ -130,6 +131,8 @@ def refused(error: OperationRefused) -> Problem:
         return too_many_categories(str(error))
     if isinstance(error, TooManyWaiting):
         return Problem("too-many-waiting", str(error))
+    if isinstance(error, TooManySubscriptions):
+        return Problem("too-many-topics", str(error))
     return Problem("too-large", str(error))
 
 

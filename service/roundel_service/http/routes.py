@@ -11,6 +11,7 @@ from .handlers.preferences import PreferencesHandlers
 from .handlers.producers import ProducerHandlers
 from .handlers.retention import Retention
 from .handlers.stream import StreamHandler
+from .handlers.topics import TopicHandlers
 from .handlers.update import UpdateHandler
 from .handlers.users import UserHandlers
 from .handlers.web import web_routes
@@ -25,7 +26,7 @@ def create_routes(
     """Return the route of every operation."""
     retention = retention or Retention()
     users, producers = UserHandlers(hub, access), ProducerHandlers(hub, access)
-    preferences = PreferencesHandlers(hub, access)
+    preferences, topics = PreferencesHandlers(hub, access), TopicHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
         Route("POST", "/v1/notify", NotifyHandler(hub, access, retention).notify),
@@ -40,6 +41,8 @@ def create_routes(
         Route("GET", f"{user}/explain", producers.explain),
         Route("POST", f"{user}/disconnect", producers.disconnect),
         Route("DELETE", user, producers.forget),
+        Route("GET", f"{user}/topics", topics.of_user),
+        Route("POST", "/v1/topics/{topic}/followers", topics.followers),
         Route("POST", "/v1/tickets", users.ticket),
         Route("GET", "/v1/badge", users.badge),
         Route("GET", "/v1/items", users.items),

@@ -159,12 +159,16 @@ def test_watch_prints_the_notification_of_notify():
             first = [watch.stdout.readline().split(maxsplit=1)[0] for _ in range(2)]
             notified = invoke("notify", "alice", "Hi", "--category", "dm", "--url", url)
             kind, data = watch.stdout.readline().split(maxsplit=1)
+            to_topic = invoke("notify", "Hi", "--topic", "team-7", "--url", url)
+            to_all = invoke("notify", "Hi", "--all", "--url", url)
         finally:
             watch.kill()
             watch.communicate()
 
     assert ["hello", "badge"] == first
     assert json.loads(notified.stdout)["results"][0]["user"] == "alice"
+    sent = [json.loads(each.stdout)["results"][0] for each in (to_topic, to_all)]
+    assert ["team-7", "all"] == [each["topic"] for each in sent]
     assert kind == "badge"
     assert json.loads(data)["by"] == {"dm": {"unread": 1, "unseen": 1}}
 
@@ -288,6 +292,11 @@ def test_log_level_selects_the_request_lines(level, count):
         (["notify", "alice", "Hi", "--url", "http://a b"], "expected a URL like"),
         (["watch", "alice", "--level", "all"], "'all' is not one of"),
         (["notify", "alice"], "Missing argument 'TITLE'"),
+        (["notify", "alice", "Hi", "bob"], "unexpected arguments: bob"),
+        (["notify", " alice", "Hi"], "expected no white space"),
+        (["notify", "alice", "Hi", "--all"], "expected no USER"),
+        (["notify", "alice", "Hi", "--topic", "t"], "expected no USER"),
+        (["notify", "Hi", "--topic", "t", "--all"], "either --all or --topic"),
         (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
         (["serve", "--bnid", "x"], "No such option '--bnid'. (Did you mean"),
     ],

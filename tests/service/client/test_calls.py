@@ -14,8 +14,10 @@ import pytest
 
 from roundel_service import client
 from roundel_service.client import (
+    ALL_USERS,
     AsyncBadgeClient,
     BadgeClient,
+    Followers,
     Notification,
     Op,
     calls,
@@ -78,6 +80,7 @@ def arguments_of(method):
     [
         ("notify", schemas.NotifyRequest, {"idempotency_key", "check"}, set()),
         ("gauge", schemas.GaugeRequest, {"user", "category"}, set()),
+        ("change_followers", schemas.FollowersRequest, {"topic", "check"}, set()),
         ("update", schemas.UpdateRequest, {"check"}, set()),
         ("retract", schemas.RetractQuery, set(), set()),
         ("items", schemas.ItemsQuery, set(), set()),
@@ -132,6 +135,10 @@ def test_bodies_are_decoded_by_the_service():
     for call, kind in [
         (calls.notify(note, None), schemas.NotifyRequest),
         (calls.notify(later, None), schemas.NotifyRequest),
+        (calls.notify(Notification(ALL_USERS, "t"), None), schemas.NotifyRequest),
+        (calls.update(Followers("t"), {"title": "t"}, {"id": "i"}),
+         schemas.UpdateRequest),
+        (calls.change_followers("t", iter("ab"), (), 5.0), schemas.FollowersRequest),
         (calls.update("a", {"title": "t", "body": None}, {"id": "i", "key": None}),
          schemas.UpdateRequest),
         (calls.ops(operations, None), schemas.OpsRequest),

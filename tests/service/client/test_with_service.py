@@ -14,12 +14,15 @@ import pytest
 import trio
 
 from roundel_service.client import (
+    ALL_USERS,
     AsyncBadgeClient,
     BadgeClient,
     CredentialsRejected,
+    Followers,
     KeyReused,
     Notification,
     Op,
+    PartialFailure,
     RequestRejected,
 )
 from support.badge_clients import AsgiTransport, LossyTransport
@@ -81,6 +84,25 @@ async def test_every_call_of_a_producer(autojump_clock, clients):
     assert 7 == muted.badge.unread
     assert muted.muted == (await producer.preferences("alice")).muted
     assert [] == (await producer.set_muted("alice")).muted.topics
+
+    await producer.change_followers("team-7", add=["alice", "bob"])
+    left = await producer.change_followers("team-7", remove=["bob"], check=True)
+    assert ["bob"] == [each.user for each in left.results]
+    topics = (await producer.topics("alice")).topics
+    assert ("now", "producer") == (topics["team-7"].since, topics["team-7"].by)
+    sent = await producer.notify(Followers("team-7"), "Demo", source="m", ttl=60)
+    assert ("team-7", 1) == (sent.results[0].topic, sent.results[0].v)
+    edited = await producer.update(Followers("team-7"), {"body": "b"}, source="m")
+    assert [sent.results[0].item] == edited.results[0].updated
+    everyone = await producer.notify(ALL_USERS, "Hello")
+    assert "all" == everyone.results[0].topic
+    lines = await producer.batch([Notification(Followers("other"), "Hi")], check=True)
+    assert "other" == lines.lines[0].results[0].topic
+    with pytest.raises(PartialFailure, match="followers"):
+        await producer.change_followers("team-7", add=["carol", "#"], check=True)
+    await producer.change_followers("team-7", remove=["alice"])
+    await producer.update(ALL_USERS, {"ttl": 1}, id=everyone.results[0].item)
+    await trio.sleep(1.0)
 
     assert 1 == (await producer.drop_gauge("alice", "invoices")).badge.unread
     retracted = await producer.retract(source="s", user="alice")

@@ -263,7 +263,7 @@ def test_required_properties_are_defined():
     assert all(len(names) == 1 and not known for names, known in undefined)
     alternatives = {names[0] for names, _ in undefined}
     selections = {"source", "key", "category", "id"}
-    recipients = {"user", "users", "topic", "all"}
+    recipients = {"user", "users", "topic", "all", "add", "remove"}
     assert alternatives <= {*recipients, *schemas.VERBS, *selections}
 
 
@@ -543,6 +543,11 @@ async def provoke(name: str, make_world, monkeypatch, nursery) -> Any:
                 note = {**NOTE, "at": START + 60}
                 answer = await post(producer, notify, note)
             return answer
+        case "too-many-topics":
+            for number in range(65):
+                target = f"/v1/topics/t{number}/followers"
+                answer = await post(producer, target, {"add": ["alice"]})
+            return answer
         case "too-many-requests":
             for _ in range(3):
                 answer = await producer.request("GET", "/v1/users/alice/explain")
@@ -618,6 +623,10 @@ VERDICTS = {
         "UpdateRequest",
         {"to": {"topic": "t"}, "id": "i", "set": {"body": "b"}},
     ),
+    "followers": ("FollowersRequest", {"add": ["a"], "since": 5}),
+    "no followers": ("FollowersRequest", {"add": []}),
+    "nothing to follow": ("FollowersRequest", {}),
+    "since": ("FollowersRequest", {"remove": ["a"], "since": "yesterday"}),
     "line end": ("TicketRequest", {"user": "a\nb"}),
     "nulls": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "ttl": None}),
     "unknown": ("NotifyRequest", {"to": {"user": "a"}, "title": "x", "x": 1}),

@@ -13,12 +13,13 @@ from ... import documents
 from ...streams import events
 from .. import explanation, responses, schemas
 from ..data import read_data
+from ..schemas import topic_responses
 from .operations import OPERATIONS
 
 Json: TypeAlias = dict[str, Any]
 
 _PREFIX = "#/components/schemas/"
-_RESPONSE_MODULES = (documents, explanation, responses, events)
+_RESPONSE_MODULES = (documents, explanation, responses, topic_responses, events)
 
 
 def ref(name: str) -> Json:
@@ -86,6 +87,12 @@ _RULES: Mapping[str, Json] = {
         **_to_topic({"set": {"properties": {"ttl": _TOPIC_TTL | {"type": "number"}}}}),
     },
     "UpdatedFields": {"minProperties": 1},
+    "FollowersRequest": {
+        "anyOf": [
+            {"required": [name], "properties": {name: {"minItems": 1}}}
+            for name in ("add", "remove")
+        ]
+    },
     "DisconnectRequest": {
         "dependentSchemas": {
             "issued_before": {
@@ -112,6 +119,7 @@ _ITEMS = {
     ("UpdateResponse", "results"): any_of(
         "UpdateResult", "TopicUpdateResult", "RecipientProblem"
     ),
+    ("FollowersResponse", "results"): any_of("FollowerResult", "RecipientProblem"),
     ("ExplainedOperation", "steps"): any_of(
         "ExplainedAddStep", "ExplainedUpdateStep", "SetStep", "RemoveStep"
     ),

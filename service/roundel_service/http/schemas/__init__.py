@@ -35,6 +35,7 @@ from .queries import (
     UserPath,
 )
 from .selection import RetractQuery
+from .topics import FollowersRequest, TopicPath
 from .update import UpdatedFields, UpdateRequest
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "VERBS_WITH_CATEGORY",
     "BadgeQuery",
     "DisconnectRequest",
+    "FollowersRequest",
     "GaugePath",
     "GaugeRequest",
     "ItemsQuery",
@@ -68,6 +70,7 @@ __all__ = [
     "RetractQuery",
     "StreamQuery",
     "TicketRequest",
+    "TopicPath",
     "UpdateRequest",
     "UpdatedFields",
     "UserPath",

@@ -107,6 +107,7 @@ def chunked(body):
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
+TO_ALL = {"to": {"all": True}, "title": "Hello"}
 BATCH = b"".join(
     json.dumps({"to": {"user": user}, "title": "Hello"}).encode() + b"\n"
     for user in ("alice", "bob", "")
@@ -129,6 +130,11 @@ ROUTES = {
     "set-gauge": fast(call("PUT", GAUGE, {"count": 3, "source_version": 1}, PRODUCER)),
     "drop-gauge": fast(request(GAUGE, PRODUCER, method="DELETE")),
     "badge-of-user": fast(notify(), request("/v1/users/alice/badge", PRODUCER)),
+    "notify-topic": fast(call("POST", "/v1/notify", TO_ALL, PRODUCER)),
+    "followers": fast(
+        call("POST", "/v1/topics/team-7/followers", {"add": ["alice"]}, PRODUCER),
+        request("/v1/users/alice/topics", PRODUCER),
+    ),
     "explain": fast(notify(), request("/v1/users/alice/explain", PRODUCER)),
     "disconnect": fast(
         call("POST", "/v1/users/alice/disconnect", {"revoke": True}, PRODUCER),
