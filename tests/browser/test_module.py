@@ -238,6 +238,14 @@ def test_page_with_the_module(server, context):
     expect(page).to_have_title("Inbox")
 
 
+def test_page_with_the_element(server, context):
+    """The third page of the guide has a bell with the number."""
+    page = open_file(server, context, "badge_element.html")
+    server.notify("alice", "One")
+    expect(page.locator("roundel-bell #badge")).to_have_text("1")
+    expect(page).to_have_title("(1) Inbox")
+
+
 def test_script_with_tokens(server, page: Page):
     """The script of the guide gets its tokens from the login of the page."""
     (script,) = re.findall("```js\n(.*?)```", GUIDE, re.DOTALL)

@@ -19,7 +19,8 @@ from msgspec import Struct
 from ..messages import Request, Response, json_response
 from ..static_file import StaticFile
 
-_FILES: Final = {"roundel.js": "text/javascript; charset=utf-8"}
+_FILES: Final = ("roundel.js", "bell.js")
+_JAVASCRIPT: Final = "text/javascript; charset=utf-8"
 _HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -58,15 +59,15 @@ def web_routes() -> Mapping[str, Handler]:
     folder = resources.files("roundel_service") / "web"
     handlers: dict[str, Handler] = {}
     index: dict[str, WebFile] = {}
-    for name, content_type in _FILES.items():
+    for name in _FILES:
         content = _without_comments((folder / name).read_bytes())
         digest = sha384(content).digest()
         stem, _, suffix = name.partition(".")
         url = f"/roundel/{stem}-{digest.hex()[:16]}.{suffix}"
         index[name] = WebFile(url, f"sha384-{b64encode(digest).decode()}")
-        current = StaticFile(content, content_type, _HEADERS)
+        current = StaticFile(content, _JAVASCRIPT, _HEADERS)
         handlers[f"/roundel/{name}"] = current.respond
-        immutable = StaticFile(content, content_type, {**_HEADERS, **_IMMUTABLE})
+        immutable = StaticFile(content, _JAVASCRIPT, {**_HEADERS, **_IMMUTABLE})
         handlers[url] = immutable.respond
 
     async def list_files(request: Request) -> Response:
