@@ -33,7 +33,7 @@ ENGINES = {
 Redis and Valkey are two servers of one engine.
 """
 
-PULLING = {"memory", "sqlite"}
+PULLING = {"memory", "sqlite", "redis", "valkey"}
 """The engines that pull from topics."""
 
 

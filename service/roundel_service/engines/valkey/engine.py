@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from typing import cast, final
+from typing import Any, cast, final
 
 import structlog
 import trio
@@ -29,16 +29,19 @@ from ..base import (
     ApplyResult,
     ChangeListener,
     EngineUnavailable,
+    MailboxDamaged,
     UserOperation,
 )
 from ..cache import CACHE_BYTES
 
 with requires_extra("valkey"):
+    from .commands import load_command
     from .index import Index
     from .keys import Keys
     from .log_follower import BLOCK_TIME, LogFollower
     from .mailboxes import MailboxStore
     from .metadata import IncompatibleLayout, StoreMetadata
+    from .pending import MailboxTransaction
     from .planner import WritePlanner
     from .presence import PresenceStore
     from .secret import StoreSecret
@@ -88,12 +91,12 @@ class ValkeyEngine:
         self.claimed = self._index.claimed
         self.secret = StoreSecret(self._index, self._keys).secret
         limits = limits or RecordLimits()
-        planner = WritePlanner(
+        self._planner = WritePlanner(
             keys=self._keys, limits=limits, clock=clock, user_ttl=user_ttl
         )
         self._mailboxes = MailboxStore(
             self._store,
-            planner,
+            self._planner,
             on_change=self._notify,
             is_watched=self._is_watched,
             cache_bytes=cache_bytes,
@@ -173,8 +176,19 @@ class ValkeyEngine:
         return cast(Record, result)
 
     async def peek(self, name: str) -> Record:
-        """Return the stored record."""
-        return await self.read(name)
+        """Return the stored record of a user or topic, without a change."""
+        transaction = MailboxTransaction(
+            user=name, operations=[], is_complete=True, cached=None
+        )
+        reply: Any
+        (reply,) = await self._index.run([load_command(self._keys, transaction)])
+        timeline, flat, *kind = reply
+        stored = self._planner.decode(transaction, timeline, flat, kind)
+        if stored.damage is not None:
+            raise MailboxDamaged(*stored.damage.args)
+        return (
+            stored.record if stored.revision else self._planner.unstored(name, stored)
+        )
 
     async def apply(self, work: Sequence[UserOperation]) -> list[ApplyResult]:
         """Apply operations, in order for each user; return the result of each.

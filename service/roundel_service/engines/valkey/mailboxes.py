@@ -21,6 +21,7 @@ import trio
 
 from roundel_adapters.wakeup import Wakeup
 
+from ...domain.names import is_topic_mailbox
 from ...domain.record import Record
 from ...lru_map import LruMap
 from ..base import EngineUnavailable
@@ -30,6 +31,7 @@ from .pending import MailboxTransaction, PendingOperation, StoredRecord
 from .planner import WritePlanner
 from .scheduler import OperationScheduler
 from .store import Store
+from .topics import TopicReader
 from .transactions import OptimisticTransactions
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -65,18 +67,23 @@ class MailboxStore:
         self._is_watched = is_watched
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
         self._own_writes: LruMap[bytes, None] = LruMap(_MAX_OWN_WRITES)
-        self._transactions = OptimisticTransactions(
-            store, planner, self._on_stored, self._on_unstored, self._own_writes
-        )
-        self._scheduler = OperationScheduler(
-            self._primary, self._begin, self._run_batch
-        )
+        self._scheduler = OperationScheduler(self._queue, self._begin, self._run_batch)
         self.submit = self._scheduler.submit
+        self._transactions = OptimisticTransactions(
+            store,
+            planner,
+            self._on_stored,
+            self._on_unstored,
+            self._own_writes,
+            TopicReader(self.submit, self._cache, planner.clock),
+        )
         self._stale: set[str] = set()
         self._stale_added = Wakeup()
 
-    def _primary(self, user: str) -> int:
-        return self._store.slots.primary(self._planner.keys.user(user))
+    def _queue(self, user: str) -> tuple[int, bool]:
+        # A batch of users waits for batches of topics, which wait for no other batch.
+        primary = self._store.slots.primary(self._planner.keys.user(user))
+        return primary, is_topic_mailbox(user)
 
     async def run(self) -> None:
         """Run transactions and refresh stale records until cancelled."""
@@ -145,7 +152,8 @@ class MailboxStore:
     ) -> MailboxTransaction:
         cached = self._cache.get(user)
         has_reads = any(pending.operation is None for pending in operations)
-        is_complete = has_reads or self._is_watched(user)
+        # The changes of a topic say why its items went.
+        is_complete = has_reads or is_topic_mailbox(user) or self._is_watched(user)
         if cached is not None and not is_complete:
             # Most mailboxes are written more often than read, and a write does not
             # need the changes: without them more records fit into the cache.

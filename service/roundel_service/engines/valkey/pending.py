@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias, final
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Final, TypeAlias, final
 
 import attrs
 import trio
@@ -14,6 +15,9 @@ from ..base import ApplyResult, EngineUnavailable, MailboxDamaged
 from .scripts import WRITE_ID_SIZE
 
 OperationResult: TypeAlias = Record | ApplyResult
+
+next_number: Final[Callable[[], int]] = count(1).__next__
+"""Returns a number that is higher than all before: the order of reads."""
 
 
 @final
@@ -55,7 +59,7 @@ class StoredRecord:
     *is_complete*. If the stored mailbox is damaged, *damage* is the error, and the
     record is the readable part. It *is_rewound* if a later version of the same epoch
     was stored before. It *is_outdated* if the next write has to replace all that is
-    stored.
+    stored. It was read before the number *read_at*.
     """
 
     record: Record
@@ -67,6 +71,7 @@ class StoredRecord:
     damage: MailboxDamaged | None = None
     is_rewound: bool = False
     is_outdated: bool = False
+    read_at: int = attrs.field(factory=next_number, eq=False)
 
     @property
     def write_id(self) -> bytes:

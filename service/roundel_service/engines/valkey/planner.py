@@ -150,6 +150,7 @@ class WritePlanner:
         topics: Topics,
     ) -> PlannedWrite:
         record, results, damage = reduce_operations(
+            user,
             stored,
             operations,
             topics,

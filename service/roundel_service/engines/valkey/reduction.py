@@ -10,9 +10,10 @@ import attrs
 from msgspec.structs import replace
 
 from ...domain.mailbox_builder import OperationRefused
-from ...domain.operations import DeleteUser, Operation, StartNewEpoch
-from ...domain.record import Record, RecordLimits
-from ..base import ApplyResult, MailboxDamaged
+from ...domain.names import is_topic_mailbox
+from ...domain.operations import DeleteUser, Operation, Refresh, StartNewEpoch
+from ...domain.record import Record, RecordLimits, needs_topics
+from ..base import ApplyResult, EngineUnavailable, MailboxDamaged
 from ..damage import needs_no_content
 from ..epochs import first_epoch
 from .pending import OperationResult, PendingOperation, StoredRecord
@@ -26,13 +27,15 @@ Topics = Mapping[str, Record]
 class Reduction:
     """The *record* after the operations so far, and the *damage* that is left.
 
-    *limits* are those of this mailbox, and *now* is in seconds since 1970.
+    *limits* are those of this mailbox, and *now* is in seconds since 1970. A topic has
+    no topics.
     """
 
     record: Record
     damage: MailboxDamaged | None
     limits: RecordLimits
     now: float
+    is_topic: bool = False
 
     def apply(self, operation: Operation | None, topics: Topics) -> OperationResult:
         """Apply *operation*, or read the record if it is `None`; return the result.
@@ -45,6 +48,8 @@ class Reduction:
         if operation is None:
             self._refresh(topics)
             return self.record
+        if self._lacks_topics(operation, topics):
+            return EngineUnavailable("the store: a topic is unavailable")
         if isinstance(operation, DeleteUser):
             self.damage = None
         return self._apply(operation, topics)
@@ -64,6 +69,14 @@ class Reduction:
             now=self.now, limits=self.limits, topics=topics
         )
 
+    def _lacks_topics(self, operation: Operation, topics: Topics) -> bool:
+        # A refresh without some topics is the best that there is.
+        if not needs_topics(operation) or isinstance(operation, Refresh):
+            return False
+        return not self.is_topic and not (
+            self.record.topics(operation) <= topics.keys()
+        )
+
     def start_epoch(self) -> None:
         """Continue the record in a new epoch."""
         # Random: the rest of a store that lost a mailbox must not lead back to an
@@ -76,6 +89,7 @@ class Reduction:
 
 
 def reduce_operations(
+    user: str,
     stored: StoredRecord,
     operations: Sequence[PendingOperation],
     topics: Topics,
@@ -84,7 +98,9 @@ def reduce_operations(
     now: float,
 ) -> tuple[Record, list[OperationResult], MailboxDamaged | None]:
     """Return the record after *operations*, their results, and the damage left."""
-    reduction = Reduction(stored.record, stored.damage, limits, now)
+    reduction = Reduction(
+        stored.record, stored.damage, limits, now, is_topic_mailbox(user)
+    )
     if stored.damage is None and stored.needs_new_epoch:
         reduction.start_epoch()
     results = [reduction.apply(each.operation, topics) for each in operations]

@@ -1,9 +1,9 @@
 """Groups operations into batches of transactions, for each primary on its own.
 
-An operation waits in the queue of its user's primary. All waiting operations of a user
-become one transaction; a user has at most one transaction at a time. A batch is up to
-128 users' transactions, and up to two batches run at each primary. So a primary that
-does not answer delays only its own users.
+An operation waits in the queue of its user's primary, or in the one for its topics. All
+waiting operations of a user become one transaction; a user has at most one transaction
+at a time. A batch is up to 128 users' transactions, and up to two batches run for each
+queue. So a primary that does not answer delays only its own users.
 
 An operation fails when it has waited for `RETRY_TIMEOUT` seconds without progress at
 its primary. Once started, it fails after another `RETRY_TIMEOUT`. So a result takes at
@@ -13,7 +13,7 @@ most about 6 seconds.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final, final
@@ -77,14 +77,14 @@ class PendingQueue:
 class OperationScheduler:
     """Runs operations in batches.
 
-    *primary* maps a user to a primary, *begin* creates a user's transaction, and
-    *run_transactions* runs transactions until all have results.
+    *key* maps a user to a queue, one or more for each primary. *begin* creates a user's
+    transaction, and *run_transactions* runs transactions until all have results.
     """
 
-    _primary: Callable[[str], int]
+    _key: Callable[[str], Hashable]
     _begin: Callable[[str, list[PendingOperation]], MailboxTransaction]
     _run_transactions: Callable[[Sequence[MailboxTransaction]], Awaitable[None]]
-    _queues: defaultdict[int, PendingQueue] = attrs.field(
+    _queues: defaultdict[Hashable, PendingQueue] = attrs.field(
         factory=partial(defaultdict, PendingQueue), init=False
     )
     _busy: set[str] = attrs.field(factory=set, init=False)
@@ -113,7 +113,7 @@ class OperationScheduler:
         self._queue(user).progress_at = trio.current_time()
 
     def _queue(self, user: str) -> PendingQueue:
-        return self._queues[self._primary(user)]
+        return self._queues[self._key(user)]
 
     async def run(self) -> None:
         """Run batches until cancelled; then all waiting operations fail."""

@@ -4,7 +4,7 @@ A transaction executes all pending operations of one user as one write. It repea
 rounds until it has results:
 
 1. Load the stored record, unless a cached one is there. The cached record may be out of
-   date, which costs one more round.
+   date, which costs one more round. Topics are read at the same time: see `topics`.
 2. Plan: the reducer computes the new record in Python. If nothing changes, a loaded
    record is the result, and a cached one is loaded first, because only a write compares
    the revision.
@@ -43,6 +43,7 @@ from .pending import (
 from .planner import WritePlanner
 from .recovery import find_writes
 from .store import RETRY_TIMEOUT, Store, failure_of
+from .topics import BatchTopics, TopicReader
 
 MAX_ROUNDS: Final = 50
 """Maximum number of rounds. Each conflict takes one more."""
@@ -61,7 +62,8 @@ class OptimisticTransactions:
 
     Calls *on_stored* with each user's record before the operations get their results,
     and *on_unstored* with what is read of it while the store refuses writes.
-    *own_writes* holds the ids of writes that this node has planned or applied.
+    *own_writes* holds the ids of writes that this node has planned or applied. *topics*
+    reads the topics from which the mailboxes pull.
     """
 
     _store: Store
@@ -69,17 +71,19 @@ class OptimisticTransactions:
     _on_stored: Callable[[str, StoredRecord], None]
     _on_unstored: Callable[[str, Record], None]
     _own_writes: LruMap[bytes, None]
+    _topics: TopicReader
 
     async def run(self, transactions: Sequence[MailboxTransaction]) -> None:
         """Run *transactions*; those without results in bounded time fail."""
         error = EngineUnavailable("the store: too many concurrent writes to a mailbox")
+        topics = BatchTopics(self._topics)
         try:
             with trio.move_on_after(RETRY_TIMEOUT):
                 for number in range(MAX_ROUNDS):
                     rest = [each for each in transactions if not each.is_resolved]
                     if not rest:
                         return
-                    failure = await self._round(rest)
+                    failure = await self._round(rest, topics)
                     if failure is not None:
                         error = failure
                         await trio.sleep(_RETRY_DELAY * 2 ** min(number, 3))
@@ -89,17 +93,31 @@ class OptimisticTransactions:
                     self._fail(transaction, error)
 
     async def _round(
-        self, transactions: Sequence[MailboxTransaction]
+        self, transactions: Sequence[MailboxTransaction], topics: BatchTopics
     ) -> EngineUnavailable | None:
         """Try each transaction once; return a failure of the store, if any."""
-        to_load = [each for each in transactions if each.stored is None]
-        load_failure = await self._load(to_load)
+        load_failure = await self._load_all(transactions, topics)
         recovery_failure = await self._recover(transactions)
         for number, transaction in enumerate(transactions, 1):
-            self._plan(transaction)
+            self._plan(transaction, topics)
             await _yield_sometimes(number)
         commit_failure = await self._commit(transactions)
         return load_failure or recovery_failure or commit_failure
+
+    async def _load_all(
+        self, transactions: Sequence[MailboxTransaction], topics: BatchTopics
+    ) -> EngineUnavailable | None:
+        """Load records and topics; return a failure to load a record."""
+        to_load = [each for each in transactions if each.stored is None]
+        to_plan = [each for each in transactions if each.plan is None]
+        failure = None
+        if to_load:
+            async with trio.open_nursery() as nursery:
+                # Most topics are known before the record.
+                nursery.start_soon(topics.load, to_plan)
+                failure = await self._load(to_load)
+        await topics.load([each for each in to_plan if not each.is_resolved])
+        return failure
 
     async def _load(
         self, transactions: Sequence[MailboxTransaction]
@@ -124,11 +142,13 @@ class OptimisticTransactions:
             await _yield_sometimes(number)
         return failure
 
-    def _plan(self, transaction: MailboxTransaction) -> None:
+    def _plan(self, transaction: MailboxTransaction, topics: BatchTopics) -> None:
         stored = transaction.stored
         if stored is None or transaction.plan is not None or transaction.is_resolved:
             return
-        plan = self._planner.plan(transaction.user, stored, transaction.operations, {})
+        plan = self._planner.plan(
+            transaction.user, stored, transaction.operations, topics.of(transaction)
+        )
         if plan.id:
             transaction.plan = plan
             self._own_writes.put(plan.id, None)
