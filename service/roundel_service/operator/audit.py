@@ -1,8 +1,12 @@
 """The audit: recounts every badge, one mailbox at a time, while the service runs.
 
-One task walks over all mailboxes. It compares an independent count of the items with
-the badge of the mailbox, the badge of its latest change, and the badge that the hub
-delivers. A wrong badge is counted and logged each time it is found.
+One task walks over all mailboxes, those of topics too. It compares an independent count
+of the items with three badges: that of the mailbox, that of its latest change, and the
+one that the hub delivers. It also looks for copies of items that their topic has no
+longer. A wrong badge is counted and logged each time it is found.
+
+The audit peeks: it sees what is stored. A read would pull from topics, and so the walk
+would write a broadcast into every mailbox.
 
 The hub may be behind a remote engine for a moment. Its badge is wrong only if it stays
 at one outdated version for `MAX_LAG`.
@@ -13,8 +17,10 @@ as long as the page took, since it competes with requests for disk or network.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import NoReturn, final
 
 import attrs
@@ -22,6 +28,8 @@ import structlog
 import trio
 
 from ..domain.badge import Badge
+from ..domain.mailbox import Mailbox
+from ..domain.names import topic_mailbox
 from ..domain.record import Record
 from ..domain.recount import Counts, counts_of, recount
 from ..engines.base import Engine, MailboxDamaged
@@ -36,10 +44,26 @@ MAX_PAUSE = 60.0
 PAUSE_FACTOR = 50
 """Pause after a page, as a multiple of the time that the page took."""
 
+MAX_TOPICS = 100
+"""Maximum number of topics that the audit remembers during a page."""
+
 MAX_BEHIND = 1_000
 """Maximum number of users whose hub is behind that the audit remembers."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@final
+@attrs.frozen
+class _TopicItems:
+    """The *ids* of the items that a topic has at one version."""
+
+    version: tuple[str, int]
+    ids: frozenset[str]
+
+    @classmethod
+    def of(cls, topic: Mailbox) -> _TopicItems:
+        return cls((topic.epoch, topic.v), frozenset(topic.items))
 
 
 @final
@@ -75,6 +99,7 @@ class Audit:
             await trio.sleep(pause + self._tick)
 
     async def _audit_page(self) -> None:
+        topics: dict[str, _TopicItems] = {}
         users = await self._engine.users(self._after, self._page)
         if not users:
             self._after = None
@@ -83,12 +108,12 @@ class Audit:
             self._after = user
             # The engine has logged a damaged mailbox, and others can be read.
             with suppress(MailboxDamaged):
-                await self._audit_user(user)
+                await self._audit_user(user, topics)
             # A request waits for one mailbox at most, not for a page.
             await trio.lowlevel.checkpoint()
 
-    async def _audit_user(self, user: str) -> None:
-        record = await self._engine.read(user)
+    async def _audit_user(self, user: str, topics: dict[str, _TopicItems]) -> None:
+        record = await self._engine.peek(user)
         mailbox = record.mailbox
         counts = recount(
             mailbox.items.values(), mailbox.gauges, mailbox.more, mailbox.muted
@@ -108,6 +133,45 @@ class Audit:
                     actual={**found, **_loggable(counts_of(badge))},
                 )
         self._metrics.audit_checked.add()
+        for topic, copies in _copies(mailbox).items():
+            orphans = copies - await self._originals(mailbox, topic, topics, copies)
+            if orphans:
+                self._metrics.audit_mismatch.add()
+                log.error(
+                    "copies without originals",
+                    user=user,
+                    epoch=mailbox.epoch,
+                    v=mailbox.v,
+                    topic=topic,
+                    items=sorted(orphans),
+                )
+
+    async def _originals(
+        self,
+        mailbox: Mailbox,
+        topic: str,
+        topics: dict[str, _TopicItems],
+        copies: frozenset[str],
+    ) -> frozenset[str]:
+        """Return the items of *topic* whose copies *mailbox* may have.
+
+        These are all *copies* if the mailbox has yet to pull from the topic.
+        """
+        subscription = mailbox.subscriptions.get(topic)
+        if subscription is None:
+            return frozenset()
+        if (items := topics.get(topic)) is None:
+            # A request waits for one mailbox at most.
+            await trio.lowlevel.checkpoint()
+            try:
+                record = await self._engine.peek(topic_mailbox(topic))
+            except MailboxDamaged:
+                return copies
+            if len(topics) >= MAX_TOPICS:
+                topics.clear()
+            items = topics[topic] = _TopicItems.of(record.mailbox)
+        is_pulled = items.version == subscription.position[-1]
+        return items.ids if is_pulled else copies
 
     def _current_badges(self, user: str, record: Record) -> Iterator[tuple[str, Badge]]:
         """Yield each badge that must be current, and where it comes from."""
@@ -136,6 +200,16 @@ class Audit:
         if etag or len(self._behind) < MAX_BEHIND:
             self._behind[user] = delivered.etag, now
         return False
+
+
+def _copies(mailbox: Mailbox) -> dict[str, frozenset[str]]:
+    """Return the ids of the items that were pulled from topics, by topic."""
+    copies = defaultdict[str, set[str]](set)
+    waiting = (each.item for each in mailbox.waiting.values())
+    for item in chain(mailbox.items.values(), waiting):
+        if item.topic is not None:
+            copies[item.topic].add(item.id)
+    return {topic: frozenset(ids) for topic, ids in copies.items()}
 
 
 def _loggable(counts: Counts) -> Counts:

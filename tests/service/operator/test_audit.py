@@ -17,12 +17,14 @@ from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Change
 from roundel_service.domain.item_list import ItemList
 from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.operations import Snooze, Subscribe, UserOps
 from roundel_service.domain.record import Record
 from roundel_service.domain.subscriptions import Muted
 from roundel_service.engines.base import MailboxDamaged
+from roundel_service.engines.memory import MemoryEngine
 from roundel_service.operator.audit import MAX_BEHIND, MAX_LAG, MAX_PAUSE, Audit
 from roundel_service.telemetry.metrics import Metrics
-from support.mailboxes import item
+from support.mailboxes import Clock, item, note, put
 
 CHECKED = "roundel_badge_audit_checked_total"
 MISMATCHES = "roundel_badge_audit_mismatch_total"
@@ -65,7 +67,7 @@ class Service:
         self.pages.append((round(trio.current_time() - self.started_at, 3), after))
         return sorted(u for u in self.records if after is None or u > after)[:limit]
 
-    async def read(self, user: str) -> Record:
+    async def peek(self, user: str) -> Record:
         await trio.sleep(self.read_delay)
         return self.records[user]
 
@@ -212,6 +214,136 @@ async def test_memory_for_users_behind_is_bounded(autojump_clock, service):
     assert MAX_BEHIND == service.count(MISMATCHES)
 
 
+# Topics
+
+
+@attrs.define
+class Broadcasting:
+    """A memory engine with topics, and its audit."""
+
+    clock: Clock = attrs.field(factory=Clock)
+    metrics: Metrics = attrs.field(factory=Metrics)
+    engine: MemoryEngine = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.engine = MemoryEngine(clock=self.clock)
+
+    def lose(self, name: str, *ids: str) -> None:
+        """Remove items from a stored mailbox, without a version."""
+        record = self.engine._records[name]
+        items = {i: it for i, it in record.mailbox.items.items() if i not in ids}
+        mailbox = replace(record.mailbox, items=items)
+        self.engine._records[name] = Record(mailbox)
+
+    async def audited(self) -> list[dict]:
+        audit = Audit(self.engine, lambda user: None, self.metrics)
+        with capture_logs() as lines, trio.move_on_after(0.5):
+            await audit.run()
+        return lines
+
+
+@pytest.fixture
+async def broadcasting() -> Broadcasting:
+    """Alice and Bob have two broadcasts, and Carol has not looked since the first."""
+    found = Broadcasting()
+    for user in ("alice", "bob", "carol"):
+        await put(found.engine, user, note("own"))
+    await put(found.engine, "#all", note("first"))
+    for user in ("alice", "bob", "carol"):
+        await found.engine.read(user)
+    await put(found.engine, "#all", note("second"))
+    for user in ("alice", "bob"):
+        await found.engine.read(user)
+    return found
+
+
+async def test_audit_writes_no_mailbox(autojump_clock, broadcasting):
+    """The audit pulls nothing, and lets nothing expire: it sees what is stored."""
+    await put(broadcasting.engine, "alice", note("short", ttl=5.0))
+    broadcasting.clock.now = 9.0
+    before = dict(broadcasting.engine._records)
+
+    assert [] == await broadcasting.audited()
+    assert before == broadcasting.engine._records
+    assert 2 == len(before["carol"].mailbox.items)
+
+
+async def test_topics_are_audited(autojump_clock, broadcasting):
+    """The badge of a topic is recounted like that of a user."""
+    record = broadcasting.engine._records["#all"]
+    newest = record.changes.newest
+    wrong = replace(newest, badge=off_by_one(newest.badge))
+    changes = ChangeLog([*record.changes[:-1], wrong])
+    broadcasting.engine._records["#all"] = Record(record.mailbox, changes)
+    (line,) = await broadcasting.audited()
+
+    assert ("#all", "change") == (line["user"], line["where"])
+
+
+async def test_copy_without_an_original_is_found(autojump_clock, broadcasting):
+    """A copy whose topic has no such item is an error where the topic was pulled."""
+    broadcasting.lose("#all", "first")
+    lines = await broadcasting.audited()
+
+    expected = {"event": "copies without originals", "log_level": "error"}
+    expected |= {"v": 3, "topic": "all", "items": ["first"]}
+    epochs = [broadcasting.engine._records[u].mailbox.epoch for u in ("alice", "bob")]
+    assert [
+        {**expected, "user": "alice", "epoch": epochs[0]},
+        {**expected, "user": "bob", "epoch": epochs[1]},
+    ] == lines
+
+
+async def test_snoozed_copy_without_an_original_is_found(autojump_clock, broadcasting):
+    """An item that the user snoozed is a copy like any other."""
+    snooze = Snooze(frozenset({"first"}), until=99.0)
+    await put(broadcasting.engine, "alice", UserOps(ops=(snooze,), op_id="op"))
+    broadcasting.lose("#all", "first")
+    lines = await broadcasting.audited()
+
+    assert ["alice", "bob"] == [line["user"] for line in lines]
+
+
+async def test_copy_of_a_topic_that_is_not_followed(autojump_clock, broadcasting):
+    """Copies of a topic that the user left are an error."""
+    record = broadcasting.engine._records["carol"]
+    mailbox = replace(record.mailbox, subscriptions={})
+    broadcasting.engine._records["carol"] = Record(mailbox, record.changes)
+    (line,) = await broadcasting.audited()
+
+    assert ("carol", ["first"]) == (line["user"], line["items"])
+
+
+async def test_copies_of_a_damaged_topic_are_not_compared(autojump_clock, broadcasting):
+    """A topic that cannot be decoded ends no audit of its followers."""
+    peek = broadcasting.engine.peek
+
+    async def damaged(name: str) -> Record:
+        if name == "#all":
+            raise MailboxDamaged
+        return await peek(name)
+
+    broadcasting.engine.peek = damaged
+
+    assert [] == await broadcasting.audited()
+
+
+async def test_memory_for_topics_is_bounded(autojump_clock, broadcasting, monkeypatch):
+    """The audit remembers a bounded number of topics, and finds the same."""
+    monkeypatch.setattr("roundel_service.operator.audit.MAX_TOPICS", 1)
+    for topic in ("red", "blue"):
+        await put(broadcasting.engine, "alice", Subscribe(topic=topic))
+        await put(broadcasting.engine, f"#{topic}", note(topic))
+    await broadcasting.engine.read("alice")
+    broadcasting.lose("#red", "red")
+    broadcasting.lose("#all", "second")
+    lines = await broadcasting.audited()
+
+    assert [("all", "alice"), ("all", "bob"), ("red", "alice")] == sorted(
+        (line["topic"], line["user"]) for line in lines
+    )
+
+
 # Pace and resources
 
 
@@ -264,7 +396,7 @@ class UncachedEngine:
     async def users(self, after: str | None, limit: int) -> list[str]:
         return [] if after else ["alice", "bob"]
 
-    async def read(self, user: str) -> Record:
+    async def peek(self, user: str) -> Record:
         record = TracedRecord(mailbox(kind=WrongMailbox))
         self.made.append(ref(record))
         return record
@@ -294,10 +426,10 @@ async def test_damaged_mailbox_does_not_pause_the_audit(autojump_clock, service)
     """The audit continues at once after a damaged mailbox."""
 
     class OneDamaged(Service):
-        async def read(self, user: str) -> Record:
+        async def peek(self, user: str) -> Record:
             if user == "b":
                 raise MailboxDamaged
-            return await super().read(user)
+            return await super().peek(user)
 
     one_damaged = OneDamaged({user: Record(mailbox()) for user in "abc"})
     logs = await audited(one_damaged, 10.0)
