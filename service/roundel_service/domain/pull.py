@@ -13,12 +13,15 @@ position appear, each as a version of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from .changes import Change, RemovalReason, Removed
 from .items import Item
 from .mailbox import Mailbox
 from .operations import Pull
 from .subscriptions import Subscription
+
+_edited_fields = attrgetter("updated_at", "expires_at", "source", "content")
 
 
 def pulls(
@@ -72,11 +75,12 @@ def _copies(mailbox: Mailbox, name: str) -> dict[str, Item]:
 
 
 def _updated(copies: Mapping[str, Item], topic: Mailbox) -> tuple[Item, ...]:
+    # The time alone does not tell two edits of one moment apart.
     originals = ((copy, topic.items.get(copy.id)) for copy in copies.values())
     return tuple(
         original
         for copy, original in originals
-        if original is not None and original.updated_at != copy.updated_at
+        if original is not None and _edited_fields(original) != _edited_fields(copy)
     )
 
 

@@ -144,11 +144,19 @@ class Record(Struct, frozen=True, gc=False):
             return self._apply(operation, now, limits, topics)
         if not isinstance(operation, _SUBSCRIPTION_OPERATIONS):
             record = self.refresh(now=now, limits=limits, topics=topics)
-            return record._apply_user_ops(operation, now, limits)
+            record, applied = record._apply_user_ops(operation, now, limits)
+            if record is self or not topics:
+                return record, applied
+            after = record._with_new_epochs(topics)
+            if after is not record:
+                applied = replace(applied, mailbox=after.mailbox)
+            return after, applied
         record = self._without_due(now, limits)
         # First, so that a new subscription decides what is pulled.
         record, applied = record._apply(operation, now, limits, topics)
         record = record._pull(topics, now, limits)
+        if record is not self:
+            record = record._with_new_epochs(topics)
         badge = record.mailbox.badge
         return record, replace(applied, mailbox=record.mailbox, badge=badge)
 
@@ -201,6 +209,25 @@ class Record(Struct, frozen=True, gc=False):
         subscriptions = {**mailbox.subscriptions, **positions}
         mailbox = replace(mailbox, subscriptions=subscriptions)
         return Record(mailbox, record.changes)
+
+    def _with_new_epochs(self, topics: Mapping[str, Record]) -> Record:
+        """Return the record with positions in the current epochs of *topics*.
+
+        After a failover a scheduled item may appear again, in a new epoch. A user who
+        holds it and removes it now has seen that appearance too.
+        """
+        positions = {}
+        for name, topic in _followed(self.mailbox, topics):
+            held = self.mailbox.subscriptions.get(name)
+            if held is None or held.position[-1][0] == topic.mailbox.epoch:
+                continue
+            if held.pulled_upto(topic.mailbox) is not None:
+                positions[name] = replace(held, position=head(topic.mailbox))
+        if not positions:
+            return self
+        subscriptions = {**self.mailbox.subscriptions, **positions}
+        mailbox = replace(self.mailbox, subscriptions=subscriptions)
+        return Record(mailbox, self.changes)
 
     def _apply(
         self,

@@ -164,6 +164,7 @@ def test_new_item_is_unseen_and_unread():
 
     assert document(applied.mailbox.items["n"]) == {
         "id": "n", "seq": 2, "category": "d", "title": "n", "key": "k", **fields,
+        "topic": None,
         "created_at": 7.0, "expires_at": 12.0, "updated_at": None, "seen": False,
         "read": False, "archived": False,
     }  # fmt: skip

@@ -137,7 +137,7 @@ class Model:
             self.more = self.more or counts(evicted)
         known = ("id", "category", "key", "source", "size")
         item = {k: getattr(new, k) for k in known} | json.decode(new.content)
-        item["updated_at"] = None
+        item |= {"topic": None, "updated_at": None}
         expires_at = None if new.ttl is None else now + new.ttl
         item |= {"seq": v, "created_at": now, "expires_at": expires_at}
         self.items.append(item | dict.fromkeys(("seen", "read", "archived"), False))

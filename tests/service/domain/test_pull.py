@@ -103,6 +103,17 @@ def test_edit_keeps_place_and_flags():
     assert (2, True, "all") == (item.seq, item.read, item.topic)
 
 
+def test_two_edits_of_one_moment_are_pulled():
+    """A copy that was pulled between two edits at one time has the later text."""
+    boxes = Mailboxes()
+    boxes.do("#all", note("a"))
+    boxes.do("#all", edit("a"))
+    boxes.look("u")
+    boxes.do("#all", Update(which=Retract(id="a"), content=b'{"title":"later"}'))
+
+    assert ["later"] == boxes.titles("u")
+
+
 def test_removed_copy_does_not_return():
     """A copy that the user removed stays away, also if the topic changes."""
     boxes = Mailboxes()
@@ -297,6 +308,23 @@ def test_topic_that_is_lost_whole():
     assert [] == boxes.titles("u")
     boxes.do("#all", note("new"))
     assert ["new"] == boxes.titles("u")
+
+
+def test_item_that_appears_again_can_be_removed():
+    """After a failover an item appears again; a user who removes it then is rid of it.
+
+    The user holds the copy of the first appearance, so nothing is pulled before.
+    """
+    boxes = Mailboxes()
+    boxes.do("#all", note("a", at=1.0))
+    waiting = boxes.look("#all")
+    boxes.now = 1.0
+    boxes.do("u", note("own"))
+    assert ["a", "own"] == boxes.titles("u")
+    boxes.fail_over("#all", waiting, "f")
+    boxes.do("u", remove("a"))
+
+    assert ["own"] == boxes.titles("u")
 
 
 def test_old_read_of_a_topic_is_left_alone():
