@@ -153,3 +153,23 @@ def test_curl_example_of_the_page_works(opened, demo):
     assert connection.getresponse().status == 200
     connection.close()
     expect_badge(card(opened, "alice"), "1")
+
+
+def test_edited_notification_is_shown(opened):
+    """A notification that is changed in place keeps its place, with the new text."""
+    alice = card(opened, "alice")
+    notify(alice, "First")
+    expect(alice.locator(".words")).to_have_text("First")
+    opened.evaluate("""async () => {
+      const setup = document.querySelector("script[type='application/json']");
+      const { producerKey } = JSON.parse(setup.textContent);
+      const headers = { Authorization: `Bearer ${producerKey}` };
+      const which = { to: { user: "alice" }, key: "k", category: "default" };
+      const send = (path, fields) => fetch(path, {
+        method: "POST", headers, body: JSON.stringify({ ...which, ...fields }),
+      });
+      await send("/v1/notify", { title: "Keyed" });
+      await send("/v1/update", { set: { title: "Edited" } });
+    }""")
+    expect(alice.locator(".words")).to_have_text(["Edited", "First"])
+    expect_badge(alice, "2")

@@ -174,6 +174,7 @@ class Person {
   /** @param {Item} item */
   #row(item) {
     const row = this.#rows.get(item.id) ?? this.#newRow(item);
+    row.querySelector(".words").textContent = item.title; // It may have been edited.
     row.classList.toggle("unread", !item.read);
     row.classList.toggle("unseen", !item.seen);
     row.querySelector(".state").textContent = item.read ? "Read: " : "Unread: ";
@@ -186,7 +187,6 @@ class Person {
     const template = document.getElementById("item");
     const row = template.content.cloneNode(true).firstElementChild;
     const created = new Date(item.created_at * 1000);
-    row.querySelector(".words").textContent = item.title;
     row.querySelector(".category").textContent = item.category;
     row.querySelector("time").dateTime = created.toISOString();
     row.querySelector("time").textContent = created.toLocaleTimeString([], { timeStyle: "short" });

@@ -102,6 +102,8 @@ export class Subscriber {
       this.items.set(op.add.id, op.add);
     } else if (op.remove) {
       op.remove.forEach((id) => this.items.delete(id));
+    } else if (op.update) {
+      if (this.items.has(op.update.id)) this.items.set(op.update.id, op.update);
     } else {
       const { set, ...flags } = op;
       for (const id of set) {
