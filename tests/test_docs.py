@@ -571,7 +571,7 @@ def test_limits_with_a_setting_have_its_default():
         if (found := re.search(r", `ROUNDEL_(\w+)`?$", what))
     ]
 
-    assert len(documented) == 11
+    assert len(documented) == 12
     for name, value in documented:
         assert value == f"{getattr(defaults, name):,.0f}"
 

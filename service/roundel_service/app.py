@@ -213,6 +213,7 @@ def build_authenticator(
         issuers=settings.jwt_issuer,
         user_claim=settings.jwt_user_claim,
         cookie=settings.cookie,
+        max_topics=settings.max_follows,
         clock=clock,
         ticket_secret=ticket_secret or process_secret(),
     )

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 import attrs
 import trio
 
-from ..domain.operations import CorrectRevocation
+from ..domain.operations import ClaimTopics, CorrectRevocation, Operation
 from ..engines.base import Engine
 from ..identity.authenticator import Authenticator
 from ..identity.callers import Caller, Credentials, Producer, User
@@ -103,16 +103,28 @@ class AccessControl:
         return user
 
     async def check_revoked(self, user: User) -> None:
-        """Raise a 401 `Problem` if the credential of *user* is revoked."""
-        now, mailbox = self._clock(), (await self._engine.read(user.name)).mailbox
+        """Raise a 401 `Problem` if the credential of *user* is revoked.
+
+        Otherwise the user follows the topics that the token names, if a later token has
+        not said it.
+        """
+        # A read would pull before the token says what to pull.
+        read = self._engine.read if user.topics is None else self._engine.peek
+        now, mailbox = self._clock(), (await read(user.name)).mailbox
         if mailbox.revocation.made_at > now:
             await self.correct_revocation(user)
         if mailbox.revocation.applies_to(user.issued_at, now=now):
             raise Problem("revoked")
+        if user.topics is not None and user.issued_at > mailbox.claimed_at:
+            claim = ClaimTopics(topics=user.topics, issued_at=user.issued_at)
+            await self._apply(user, claim)
 
     async def correct_revocation(self, user: User) -> None:
         """Store that a revocation of the future, by a wrong clock, was made now."""
-        (result,) = await self._engine.apply([(user.name, CorrectRevocation())])
+        await self._apply(user, CorrectRevocation())
+
+    async def _apply(self, user: User, operation: Operation) -> None:
+        (result,) = await self._engine.apply([(user.name, operation)])
         if isinstance(result, Exception):
             raise result
 

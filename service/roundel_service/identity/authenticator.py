@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import floor, inf, nextafter
 from typing import Any, TypeAlias, final
 
@@ -19,6 +19,7 @@ from .hmac_key import HmacKey
 from .jwk_set import Claims
 from .jwks import JwksClient
 from .tickets import SecretSource, Tickets, process_secret
+from .topic_claim import MAX_TOPICS, read_topics
 
 MAX_CREDENTIAL = 8_192
 """Maximum length of a token or ticket, in characters."""
@@ -37,8 +38,9 @@ class Authenticator:
 
     *producer_keys* are secrets and are never printed. A token has to be for one of
     *audiences* and from one of *issuers*, if there are any. Its *user_claim* names the
-    user. *cookie* is the name of the cookie with a token. *clock* returns seconds since
-    1970. *ticket_secret* returns the secret that tickets are signed with.
+    user. *cookie* is the name of the cookie with a token. A token has at most
+    *max_topics* topics. *clock* returns seconds since 1970. *ticket_secret* returns the
+    secret that tickets are signed with.
     """
 
     producer_keys: Sequence[str]
@@ -47,6 +49,7 @@ class Authenticator:
     issuers: Sequence[str] = ()
     user_claim: str = "sub"
     cookie: str = "roundel"
+    max_topics: int = MAX_TOPICS
     clock: Callable[[], float] = time.time
     ticket_secret: SecretSource = attrs.field(factory=process_secret)
     tickets: Tickets = attrs.field(init=False)
@@ -170,12 +173,20 @@ class Authenticator:
             raise InvalidCredentials("the token has expired")
         if max(issued_at, _time_claim(claims, "nbf", 0.0)) > now + CLOCK_SKEW:
             raise InvalidCredentials("the token's iat or nbf is in the future")
-        return User(name=name, expires_at=expires_at, issued_at=_latest_time(issued_at))
+        return User(
+            name=name,
+            expires_at=expires_at,
+            issued_at=_latest_time(issued_at),
+            topics=read_topics(claims, limit=self.max_topics),
+        )
 
-    def sign(self, user: str, *, ttl: float) -> str:
+    def sign(
+        self, user: str, *, ttl: float, topics: Mapping[str, float] | None = None
+    ) -> str:
         """Return a token for *user* that is valid for *ttl* seconds.
 
-        Raises `ValueError` with a JWK set: it holds no private keys.
+        *topics* maps the topics that the user follows to times. Raises `ValueError`
+        with a JWK set: it holds no private keys.
         """
         if not isinstance(self.keys, HmacKey):
             raise ValueError(  # noqa: TRY004, a setting is missing
@@ -185,7 +196,8 @@ class Authenticator:
         times = {"exp": round(now + ttl, 3), "iat": round(now, 3)}
         expected = {"aud": self.audiences, "iss": self.issuers}
         firsts = {name: values[0] for name, values in expected.items() if values}
-        return self.keys.sign({self.user_claim: user, **times, **firsts})
+        followed = {} if topics is None else {"topics": {**topics}}
+        return self.keys.sign({self.user_claim: user, **times, **firsts, **followed})
 
 
 def _bearer_credential(fields: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias, final
 
 import attrs
@@ -38,7 +39,8 @@ class User:
 
     *issued_at* is in 1970 for a token without `iat`, so any revocation applies to it.
     *by_cookie* marks a credential that a browser adds to requests of any page.
-    *ticket* is set if the credential was a ticket.
+    *ticket* is set if the credential was a ticket. *topics* are those of the token's
+    claim, by name: the user pulls items created at that time or later.
     """
 
     name: str
@@ -46,6 +48,7 @@ class User:
     issued_at: float
     by_cookie: bool = False
     ticket: Ticket | None = None
+    topics: Mapping[str, float] | None = None
 
 
 Caller: TypeAlias = Producer | User

@@ -67,6 +67,9 @@ class StreamHandler:
         self, user: User, query: schemas.StreamQuery, request: Request
     ) -> AnyResponse:
         header = request.headers.get("Last-Event-ID")
+        if user.topics is not None:
+            # Before the first read, which pulls from the topics.
+            await self.access.check_revoked(user)
         channel, presence = await self.hub.channel(user.name), self.hub.presence
         if channel.record.mailbox.revocation.made_at > self.hub.clock():
             await self.access.correct_revocation(user)
