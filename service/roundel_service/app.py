@@ -113,6 +113,7 @@ def build(
         clock=clock,
     )
     hub.metrics.streams_open.set_function(lambda: hub.streams)
+    hub.metrics.followers_behind.set_function(lambda: hub.sweep.followers_behind)
     hub.metrics.draining.set_function(lambda: hub.is_draining)
     if isinstance(authenticator.keys, JwksClient):
         keys = authenticator.keys

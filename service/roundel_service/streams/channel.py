@@ -1,9 +1,9 @@
-"""The shared state of one user's streams."""
+"""The shared state of one user's streams, and of one topic's followers."""
 
 from __future__ import annotations
 
 from typing import Protocol, final
-from weakref import ref
+from weakref import WeakSet, ref
 
 import attrs
 
@@ -25,6 +25,25 @@ class ChannelSubscriber(Protocol):
 
 @final
 @attrs.define(eq=False)
+class TopicChannel:
+    """Holds the *record* of a topic's mailbox, and the *followers* on this node.
+
+    The record is missing until it was read. Only the channels of the followers
+    reference a topic channel, so it lives as long as they do.
+    """
+
+    name: str
+    record: Record | None = None
+    followers: WeakSet[UserChannel] = attrs.field(factory=WeakSet, init=False)
+
+    def is_ahead_of(self, channel: UserChannel) -> bool:
+        """Return whether *channel* lacks something that the topic has."""
+        record = self.record
+        return record is not None and channel.record.is_behind({self.name: record})
+
+
+@final
+@attrs.define(eq=False)
 class UserChannel:
     """Holds the record and the view histories of a user with open streams.
 
@@ -36,6 +55,8 @@ class UserChannel:
     _change_log_size: int = attrs.field(kw_only=True)
     wakeup: Wakeup = attrs.field(factory=Wakeup, init=False)
     subscribers: set[ChannelSubscriber] = attrs.field(factory=set, init=False)
+    # The topics that the user follows, except `ALL`.
+    topics: tuple[TopicChannel, ...] = attrs.field(default=(), init=False)
     # Long polls that wait for a change.
     polls: int = attrs.field(default=0, init=False)
     # Only subscribers reference a view history. Most users have one view: a

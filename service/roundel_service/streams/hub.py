@@ -16,6 +16,7 @@ import trio
 
 from ..domain.badge import Badge
 from ..domain.mailbox import Applied
+from ..domain.names import is_topic_mailbox
 from ..domain.operations import (
     DeleteUser,
     Notify,
@@ -32,13 +33,15 @@ from ..engines.base import (
     UserOperation,
 )
 from ..telemetry.metrics import Metrics
+from .active_refresh import ActiveRefresh
 from .channel import UserChannel
-from .expiry import ActiveExpiry
 from .presence import StreamPresence, StreamSlot
 from .registry import StreamLease, StreamLimits, StreamRegistry
 from .retraction import Retracted, retract_from
 from .subscribe import StreamTimeouts, SubscribeRequest, open_subscriber
 from .subscriber import Subscriber
+from .sweep import Sweep
+from .topics import WatchedTopics
 from .view_history import View
 
 
@@ -81,7 +84,15 @@ class Hub:
         self._channels: WeakValueDictionary[str, UserChannel] = WeakValueDictionary()
         self._pending_reads: dict[str, _PendingRead] = {}
         self._nursery: trio.Nursery | None = None
-        self._expiry = ActiveExpiry(engine, self._channels, clock=clock)
+        self._topics = WatchedTopics(self._channels)
+        self._refresh = ActiveRefresh(engine, self._is_delivered, clock=clock)
+        self.sweep: Sweep = Sweep(
+            engine,
+            self._topics,
+            read=self._read,
+            schedule=self._refresh.schedule,
+            metrics=self.metrics,
+        )
         self.presence: StreamPresence | None = (
             StreamPresence(engine, self._streams_of, limit=limits.per_user)
             if engine.is_shared
@@ -94,9 +105,11 @@ class Hub:
             random=random,
             metrics=self.metrics,
         )
-        # Users with a channel, and users whose channel is about to be created.
-        users: ChainMap[str, Any] = ChainMap(self._channels, self._pending_reads)
-        engine.listen(self._on_change, users)
+        # Users with a channel, users whose channel is about to be created, and topics.
+        names: ChainMap[str, Any] = ChainMap(
+            self._channels, self._pending_reads, self._topics.by_name
+        )
+        engine.listen(self._on_change, names)
 
     @property
     def streams(self) -> int:
@@ -168,26 +181,37 @@ class Hub:
         else:
             # The engine may have lost a notification.
             channel.update(record)
-        self._expiry.schedule(user, record.mailbox.due_at)
+        self._refresh.schedule(user, record.mailbox.due_at)
+        self.sweep.follow(channel)
         return channel
 
-    async def _read(self, user: str) -> Record:
-        """Read the record of *user*; start a new epoch if the store lost versions."""
+    async def _read(self, name: str) -> Record:
+        """Read the record of a user or topic.
+
+        Starts a new epoch if the store lost versions.
+        """
         # No variable holds the channel: while this waits, it must not stay alive.
-        shown: Record | None = getattr(self._channels.get(user), "record", None)
-        record = await self.engine.read(user)
+        channels = self._topics.by_name if is_topic_mailbox(name) else self._channels
+        shown: Record | None = getattr(channels.get(name), "record", None)
+        record = await self.engine.read(name)
         if shown is None or not record.is_before(shown):
             return record
         # Clients have seen the lost versions, and must not meet them again.
-        await self.apply(user, StartNewEpoch(token_urlsafe(9)))
-        return await self.engine.read(user)
+        await self.apply(name, StartNewEpoch(token_urlsafe(9)))
+        return await self.engine.read(name)
 
     async def _compare(self, user: str) -> None:
         """Compare the channel of *user* with the store."""
         with suppress(EngineUnavailable):
             await self.channel(user)
 
+    def _is_delivered(self, name: str) -> bool:
+        return name in self._channels or self._topics.has_followers(name)
+
     def _on_change(self, user: str, record: Record) -> None:
+        if topic := self._topics.by_name.get(user):
+            self.sweep.on_topic_change(topic, record)
+            return
         if pending := self._pending_reads.get(user):
             pending.record = record
         if channel := self._channels.get(user):
@@ -195,7 +219,8 @@ class Hub:
                 # Either the notification is late, or the store lost versions.
                 self._nursery.start_soon(self._compare, user)
             channel.update(record)
-            self._expiry.schedule(user, record.mailbox.due_at)
+            self._refresh.schedule(user, record.mailbox.due_at)
+            self.sweep.on_user_change(channel)
 
     def subscribe(
         self, channel: UserChannel, view: View, request: SubscribeRequest
@@ -264,9 +289,10 @@ class Hub:
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Run active expiry and presence until cancelled."""
+        """Run active refresh, sweeps and presence until cancelled."""
         async with trio.open_nursery() as self._nursery:
             if self.presence is not None:
                 self._nursery.start_soon(self.presence.run)
-            self._nursery.start_soon(self._expiry.run)
+            self._nursery.start_soon(self._refresh.run)
+            self._nursery.start_soon(self.sweep.run)
             task_status.started()

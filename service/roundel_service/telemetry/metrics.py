@@ -37,8 +37,8 @@ _LIFETIME_BOUNDS = (
 class Metrics:
     """Holds the metrics of one process; durations are seconds of a monotonic clock.
 
-    Each scrape calls the functions of `streams_open` and `draining`, so these must
-    take O(1). The default *version* is that of the installed package.
+    Each scrape calls the functions of the gauges, so these must take O(1). The default
+    *version* is that of the installed package.
     """
 
     def __init__(self, version: str | None = None) -> None:
@@ -136,6 +136,19 @@ class Metrics:
         self.gauge_updates_ignored: Counter = Counter(
             "roundel_gauge_updates_ignored",
             "Gauge updates ignored: their source_version was not newer.",
+        )
+        self.pulled: Counter = Counter(
+            "roundel_pulled", "Items pulled from topics by sweeps for open streams."
+        )
+        self.followers_behind: Gauge = Gauge(
+            "roundel_followers_behind",
+            "Users with open streams who have yet to pull from a topic.",
+            registry=None,
+        )
+        self.sweep_seconds: Histogram = Histogram(
+            "roundel_sweep_seconds",
+            "Seconds from a change of a topic to the last follower refreshed.",
+            _LATENCY_BOUNDS,
         )
         self.audit_checked: Counter = Counter(
             "roundel_badge_audit_checked", "Mailboxes recounted by the audit."

@@ -46,6 +46,9 @@ FROM_THE_START = [
     *(f"roundel_streams_ended_total{{reason={reason}}}" for reason in CLOSE_REASONS),
     *(f"roundel_rate_limited_total{{role={role}}}" for role in ("producer", "user")),
     "roundel_gauge_updates_ignored_total",
+    "roundel_pulled_total",
+    "roundel_followers_behind",
+    "roundel_sweep_seconds_count",
     "roundel_badge_audit_checked_total",
     "roundel_badge_audit_mismatch_total",
 ]
@@ -121,6 +124,15 @@ COUNTED = [
     (
         lambda m: m.audit_checked.add(count=100),
         {"roundel_badge_audit_checked_total": 100},
+    ),
+    (lambda m: m.pulled.add(count=5), {"roundel_pulled_total": 5}),
+    (
+        lambda m: m.followers_behind.set_function(lambda: 9),
+        {"roundel_followers_behind": 9},
+    ),
+    (
+        lambda m: m.sweep_seconds.observe(3.2),
+        {"roundel_sweep_seconds_count": 1, "roundel_sweep_seconds_sum": 3.2},
     ),
     (lambda m: m.audit_mismatch.add(), {"roundel_badge_audit_mismatch_total": 1}),
     (lambda m: m.streams_open.set_function(lambda: 4), {"roundel_streams_open": 4}),

@@ -1,13 +1,14 @@
-"""Active expiry: expires items of users with open streams as soon as they are due.
+"""Active refresh: lets items expire and appear on time where a stream is open.
 
-An engine expires items passively, when it reads or changes a mailbox. An open stream
-must deliver an expiry at once, so one task sleeps until the earliest item of all users
-with open streams is due, and then applies `Refresh`. Other mailboxes cost nothing.
+An engine does so passively, when it reads or changes a mailbox. An open stream must
+deliver it at once. So one task sleeps until the earliest item is due, of all users with
+open streams and of the topics that they follow, and then applies `Refresh`. Other
+mailboxes cost nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import NoReturn, final
 
 import attrs
@@ -25,44 +26,44 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 @final
 @attrs.define(eq=False)
-class ActiveExpiry:
-    """Applies `Refresh` to the mailboxes of *users*, a live collection, in time.
+class ActiveRefresh:
+    """Applies `Refresh` to the mailboxes that *is_delivered*, as soon as they are due.
 
     *clock* returns seconds since 1970.
     """
 
     _engine: Engine
-    _users: Container[str]
+    _is_delivered: Callable[[str], bool]
     _clock: Callable[[], float] = attrs.field(kw_only=True)
     _queue: TimerQueue[str] = attrs.field(factory=TimerQueue, init=False)
     _next_changed: Wakeup = attrs.field(factory=Wakeup, init=False)
 
-    def schedule(self, user: str, time: float) -> None:
-        """Schedule the earliest expiry of *user*."""
-        if self._queue.set(user, time):
+    def schedule(self, name: str, time: float) -> None:
+        """Schedule the time at which the mailbox *name* is due next."""
+        if self._queue.set(name, time):
             self._next_changed.notify()
 
     async def run(self) -> NoReturn:
-        """Refresh items until cancelled."""
+        """Refresh mailboxes until cancelled."""
         while True:
             with trio.move_on_after(max(0.0, self._queue.next - self._clock())):
                 await self._next_changed.wait()
-            await self._expire_due()
+            await self._refresh_due()
 
-    async def _expire_due(self) -> None:
+    async def _refresh_due(self) -> None:
         now = self._clock()
-        due = [user for user in self._queue.due(now) if user in self._users]
+        due = [name for name in self._queue.due(now) if self._is_delivered(name)]
         try:
-            results = await self._engine.apply([(user, Refresh()) for user in due])
+            results = await self._engine.apply([(name, Refresh()) for name in due])
         except EngineUnavailable as error:
             results = [error for _ in due]
         except Exception as error:
             # This task serves all users, so it must not end for one of them.
-            log.exception("expiry failed")
+            log.exception("refresh failed")
             results = [EngineUnavailable(type(error).__name__) for _ in due]
-        for user, result in zip(due, results, strict=True):
+        for name, result in zip(due, results, strict=True):
             if isinstance(result, Exception):
-                self._queue.set(user, now + RETRY_AFTER)
+                self._queue.set(name, now + RETRY_AFTER)
             else:
-                # Without a change the engine does not report the next expiry.
-                self.schedule(user, result.mailbox.due_at)
+                # Without a change the engine does not report the next time.
+                self.schedule(name, result.mailbox.due_at)
