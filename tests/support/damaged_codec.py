@@ -215,7 +215,11 @@ def _of_one_part():
     yield "entry", "has another item", edit("items", 0, 0, value="another")
     yield "entry", "has another category", edit("items", 0, 2, value="another")
     yield "entry", "lacks its item", drop("items")
-    yield "entry", "drops keys of no field", edit("drop", value={"sung": ["a"]})
+    yield (
+        "entry",
+        "drops keys of no field",
+        edit("fields", "drop", value={"sung": ["a"]}),
+    )
     for depth in (500, 965, 990, 5_000, 100_000):
         yield "items", f"is {depth} levels deep", nest(depth)
         yield "entry", f"is {depth} levels deep", nest(depth)

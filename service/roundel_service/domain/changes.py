@@ -1,11 +1,14 @@
-"""The difference between two versions of a mailbox, and its filter by category."""
+"""The difference between two versions of a mailbox, and its filter by category.
+
+The steps of a change are stored as they are: a list with the kind and the fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, final
+from typing import Annotated, Literal, TypeAlias, final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from .badge import Badge
@@ -14,11 +17,20 @@ RemovalReason: TypeAlias = Literal[
     "expired", "evicted", "retracted", "replaced", "removed", "snoozed", "left"
 ]
 
+FlagName: TypeAlias = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
+
 Categories: TypeAlias = frozenset[str]
 
 
 @final
-class Added(Struct, frozen=True, gc=False):
+class Added(
+    Struct,
+    frozen=True,
+    gc=False,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="add",
+):
     """An item appeared, with *seq*; its text is in the mailbox alone.
 
     So no change has the text of an item that is gone.
@@ -30,22 +42,43 @@ class Added(Struct, frozen=True, gc=False):
 
 
 @final
-class Flagged(Struct, frozen=True, gc=False):
+class Flagged(
+    Struct,
+    frozen=True,
+    gc=False,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="set",
+):
     """Flags of items were set or cleared; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
-    flags: Mapping[str, bool]
+    flags: Mapping[FlagName, bool]
 
 
 @final
-class Updated(Struct, frozen=True, gc=False):
+class Updated(
+    Struct,
+    frozen=True,
+    gc=False,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="update",
+):
     """The content of items was changed; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]
 
 
 @final
-class Removed(Struct, frozen=True, gc=False):
+class Removed(
+    Struct,
+    frozen=True,
+    gc=False,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="remove",
+):
     """Items were removed for one *reason*; *ids* maps item ids to categories."""
 
     ids: Mapping[str, str]

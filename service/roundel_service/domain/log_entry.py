@@ -23,7 +23,7 @@ from .mailbox import COMPUTED_FIELDS, IdempotentResult, Mailbox
 from .record import Record
 from .waiting import Waiting
 
-_KEEPS_TEXT: Final = frozenset(("replaced", "evicted", "snoozed"))
+_KEEPS_TEXT: Final = frozenset(("replaced", "evicted"))
 """Reasons of a removal after which a store may keep the text for a while."""
 
 _EMPTY: Final[Mapping[str, object]] = {}

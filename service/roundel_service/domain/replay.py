@@ -61,7 +61,7 @@ class _Builder:
         written = {item.id: item for item in entry.items}
         missing: set[str] = set()
         for change in entry.changes:
-            if change.v != self._v + 1 or change.badge.epoch != self._before.epoch:
+            if change.v != self._v + 1 or not self._has_epoch(change):
                 raise ReplayError("an entry does not follow the version before it")
             self._v = change.v
             for step in change.steps:
@@ -73,6 +73,11 @@ class _Builder:
         for name, delta in entry.mappings.items():
             before = self._fields.get(name, getattr(self._before, name))
             self._fields[name] = delta.applied_to(before)
+
+    def _has_epoch(self, change: Change) -> bool:
+        # A change in the form of a store has the epoch of its mailbox.
+        is_decoded = isinstance(change, Change)
+        return not is_decoded or change.badge.epoch == self._before.epoch
 
     def _apply_step(self, step: Step, written: Mapping[str, Item]) -> Iterable[str]:
         """Apply *step*; return the ids of its items that are not *written*."""

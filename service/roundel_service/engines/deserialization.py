@@ -19,12 +19,7 @@ import msgspec
 from ..domain.badge import Badge, badge_from_counts
 from ..domain.change_log import ChangeLog
 from ..domain.changes import (
-    Added,
     Change,
-    Flagged,
-    Removed,
-    Step,
-    Updated,
 )
 from ..domain.content import encode_content
 from ..domain.item_list import ItemList
@@ -35,13 +30,8 @@ from ..domain.record import Record
 from ..domain.revocation import Revocation
 from .codec.errors import RecordDecodeError, describe
 from .codec.rows import (
-    AddedRow,
     Counts,
-    FlaggedRow,
-    RemovedRow,
     ResultRow,
-    StepRow,
-    UpdatedRow,
 )
 from .row_types import ChangeRow, MailboxRow, OldItemRow
 
@@ -226,25 +216,13 @@ def _change(row: str) -> Change:
     epoch, v, more, by, operation, caller, time, op_id, steps = _change_row(row)
     return Change(
         v=v,
-        steps=tuple(map(_step, steps)),
+        steps=steps,
         badge=_badge(epoch, v, more, by),
         operation=operation,
         by=caller,
         time=time,
         op_id=op_id,
     )
-
-
-def _step(row: StepRow) -> Step:
-    match row:
-        case AddedRow(id=item, category=category, seq=seq):
-            return Added(item, category, seq)
-        case UpdatedRow(ids=ids):
-            return Updated(ids)
-        case FlaggedRow(ids=ids, flags=flags):
-            return Flagged(ids, flags)
-        case RemovedRow(ids=ids, reason=reason):
-            return Removed(ids, reason)
 
 
 def _badge(epoch: str, v: int, more: bool, by: Counts) -> Badge:

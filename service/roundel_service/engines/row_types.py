@@ -6,9 +6,10 @@ from typing import Annotated, Any, TypeAlias, final
 
 from msgspec import Meta, Struct
 
+from ..domain.changes import Step
 from ..domain.subscriptions import NOTHING_MUTED, EpochEnd, Muted, Subscription
 from ..domain.waiting import Waiting
-from .codec.rows import Counts, StepRow
+from .codec.rows import Counts
 
 _Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 _Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
@@ -72,5 +73,5 @@ class OldItemRow(_Row):
 
 
 ChangeRow: TypeAlias = tuple[
-    _Epoch, _Version, bool, Counts, str, _By, float, _Text, tuple[StepRow, ...]
+    _Epoch, _Version, bool, Counts, str, _By, float, _Text, tuple[Step, ...]
 ]

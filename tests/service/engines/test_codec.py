@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.log_entry import entry_between
 from roundel_service.domain.mailbox import COMPUTED_FIELDS, Mailbox
 from roundel_service.domain.operations import Disconnect
@@ -22,7 +23,7 @@ from roundel_service.engines.codec.decoding import (
 from roundel_service.engines.codec.encoding import encode_entry, encode_snapshot
 from roundel_service.engines.codec.fields import HEAD, MAPPINGS, VALUES
 from roundel_service.engines.codec.policy import is_snapshot_due
-from roundel_service.engines.codec.rows import EntryRow, HeadRow
+from roundel_service.engines.codec.rows import FieldsRow, HeadRow
 from support.damaged_codec import DAMAGED, STORED
 from support.mailboxes import gauge, note, ops
 from support.operations import ANY_OPERATION, EMPTY, LIMITS, reduced
@@ -78,14 +79,16 @@ def test_no_control_character():
     assert all(min(row.replace(b"\n", b"")) >= 0x20 for row in rows)
 
 
-def test_snapshot_has_the_latest_changes():
-    """A restart can replay the latest 64 changes at most."""
-    limits = RecordLimits(change_log_size=99)
-    record = reduced(EMPTY, *(note(f"{n}") for n in range(70)), limits=limits)
+@pytest.mark.parametrize(("items", "kept"), [(9, 16), (50, 25), (140, 64)])
+def test_snapshot_has_the_latest_changes(items, kept):
+    """A restart can replay the latest 16 to 64 changes, or half of the items."""
+    mailbox = MailboxLimits(items=items)
+    limits = RecordLimits(mailbox=mailbox, change_log_size=99)
+    record = reduced(EMPTY, *(note(f"{n}") for n in range(140)), limits=limits)
     stored = decode_stored(encode_snapshot(record), (), change_log_size=99)
 
-    assert [*range(7, 71)] == [change.v for change in stored.changes]
-    assert record.changes[-64:] == stored.changes[:]
+    assert [*range(141 - kept, 141)] == [change.v for change in stored.changes]
+    assert record.changes[-kept:] == stored.changes[:]
 
 
 @pytest.mark.parametrize(("size", "kept"), [(0, []), (2, [2, 3]), (9, [1, 2, 3])])
@@ -115,9 +118,7 @@ def test_every_field_of_a_mailbox_is_stored():
 
     assert {*Mailbox.__struct_fields__} - others == {*VALUES, *MAPPINGS}
     assert {*HEAD} == {*HeadRow.__struct_fields__} - {"epoch", "v"}
-    assert {*VALUES, *MAPPINGS} == {*EntryRow.__struct_fields__} - {
-        *("number", "changes", "items", "drop")
-    }
+    assert {*VALUES, *MAPPINGS} == {*FieldsRow.__struct_fields__} - {"drop"}
 
 
 @pytest.mark.parametrize(("part", "damage"), DAMAGED)

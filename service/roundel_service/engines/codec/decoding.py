@@ -10,9 +10,10 @@ found later, by a task that serves many users. Only the changes in a snapshot be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from operator import itemgetter
+from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -20,7 +21,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from ...domain.change_log import ChangeLog
-from ...domain.changes import Added, Change, Flagged, Removed, Step, Updated
+from ...domain.changes import Change
 from ...domain.item_list import ItemList
 from ...domain.items import Item
 from ...domain.log_entry import LogEntry, MappingDelta
@@ -37,6 +38,10 @@ MAX_ROW: Final = 1 << 24
 
 
 _T = TypeVar("_T")
+
+_number: Callable[[rows.EntryRow], int] = attrgetter("number")
+_mapping_rows: Callable[[rows.FieldsRow], tuple[Any, ...]] = attrgetter(*MAPPINGS)
+_value_rows: Callable[[rows.FieldsRow], tuple[Any, ...]] = attrgetter(*VALUES)
 
 
 def _checked(name: str, decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
@@ -57,7 +62,7 @@ _head = _checked("head", msgspec.json.Decoder(rows.HeadRow).decode)
 _items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]).decode)
 _results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]).decode)
 _changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]).decode)
-_entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow).decode)
+_entries = _checked("entry", msgspec.json.Decoder(list[rows.EntryRow]).decode)
 
 
 def decode_stored(
@@ -69,9 +74,8 @@ def decode_stored(
     """
     try:
         record = _snapshot(snapshot, change_log_size)
-        decoded = [decode_entry(row, record.mailbox.epoch) for row in entries]
-        if decoded:
-            record = _replay(record, decoded, change_log_size)
+        if log := list(entries):
+            record = _replay(record, log, change_log_size)
         check_record(record)
     except Exception as error:
         raise RecordDecodeError(describe(error)) from None
@@ -83,27 +87,41 @@ def decode_entry(row: bytes, epoch: str) -> tuple[int, LogEntry]:
 
     Raises `RecordDecodeError`.
     """
-    entry = _entry(row)
-    mappings: dict[str, MappingDelta] = {}
-    for name, (_, from_row) in MAPPINGS.items():
-        put, drop = getattr(entry, name), entry.drop.get(name, ())
-        if put or drop:
-            values = cast("dict[str, object]", from_row(put))
-            mappings[name] = MappingDelta(values, drop)
-    if not entry.drop.keys() <= mappings.keys():
-        raise RecordDecodeError("entry: drops keys of an unknown field")
-    values = {
-        name: from_row(value)
-        for name, (_, from_row) in VALUES.items()
-        if (value := getattr(entry, name)) is not UNSET
-    }
+    (entry,) = _entries(b"[" + row + b"]")
+    try:
+        items = stored_items(entry.items)
+        values, mappings = _fields(entry)
+    except Exception as error:
+        raise RecordDecodeError(f"entry: {describe(error)}") from None
     decoded = LogEntry(
         changes=tuple(_change(epoch, each) for each in entry.changes),
-        items=tuple(stored_items(entry.items)),
+        items=tuple(items),
         values=values,
         mappings=mappings,
     )
     return entry.number, decoded
+
+
+def _fields(
+    entry: rows.EntryRow,
+) -> tuple[dict[str, object], dict[str, MappingDelta]]:
+    """Return the values and the differences of the mailbox's fields."""
+    row, mappings = entry.fields, dict[str, MappingDelta]()
+    if row is None:
+        return {}, mappings
+    drops = row.drop
+    for name, put in zip(MAPPINGS, _mapping_rows(row), strict=True):
+        if put or name in drops:
+            values = cast("dict[str, object]", MAPPINGS[name][1](put))
+            mappings[name] = MappingDelta(values, drops.get(name, ()))
+    if not drops.keys() <= mappings.keys():
+        raise RecordDecodeError("entry: drops keys of an unknown field")
+    found = {
+        name: VALUES[name][1](value)
+        for name, value in zip(VALUES, _value_rows(row), strict=True)
+        if value is not UNSET
+    }
+    return found, mappings
 
 
 def decode_head(snapshot: bytes, entries: Iterable[bytes]) -> Mailbox:
@@ -135,14 +153,22 @@ def check_record(record: Record) -> None:
         raise RecordDecodeError("the items and the newest change have other counts")
 
 
-def _replay(
-    record: Record, entries: list[tuple[int, LogEntry]], change_log_size: int
-) -> Record:
-    entries.sort(key=itemgetter(0))
-    if [number for number, _ in entries] != list(range(1, len(entries) + 1)):
+def _replay(record: Record, entries: Sequence[bytes], change_log_size: int) -> Record:
+    log = sorted(_entries(b"[" + b",".join(entries) + b"]"), key=_number)
+    if [entry.number for entry in log] != list(range(1, len(entries) + 1)):
         raise RecordDecodeError("the entries are not all that follow the snapshot")
-    log = (entry for _, entry in entries)
-    return replay(record, log, change_log_size=change_log_size)
+    # One call for all items, which each entry takes its part of.
+    items = iter(stored_items([item for entry in log for item in entry.items]))
+    decoded = (_undecoded_entry(entry, items) for entry in log)
+    return replay(record, decoded, change_log_size=change_log_size)
+
+
+def _undecoded_entry(entry: rows.EntryRow, items: Iterator[Item]) -> LogEntry:
+    """Return the entry, whose changes are decoded on access (see `ChangeLog`)."""
+    values, mappings = _fields(entry)
+    changes = cast("tuple[Change, ...]", entry.changes)
+    held = tuple(islice(items, len(entry.items)))
+    return LogEntry(changes=changes, items=held, values=values, mappings=mappings)
 
 
 def _snapshot(snapshot: bytes, change_log_size: int) -> Record:
@@ -175,25 +201,13 @@ def _mailbox(
 def _change(epoch: str, row: rows.ChangeRow) -> Change:
     return Change(
         v=row.v,
-        steps=tuple(map(_step, row.steps)),
+        steps=row.steps,
         badge=stored_badge(epoch, row.v, row.more, row.by),
         operation=row.operation,
         by=row.caller,
         time=row.time,
         op_id=row.op_id,
     )
-
-
-def _step(row: rows.StepRow) -> Step:
-    match row:
-        case rows.AddedRow(id=item, category=category, seq=seq):
-            return Added(item, category, seq)
-        case rows.UpdatedRow(ids=ids):
-            return Updated(ids)
-        case rows.FlaggedRow(ids=ids, flags=flags):
-            return Flagged(ids, flags)
-        case rows.RemovedRow(ids=ids, reason=reason):
-            return Removed(ids, reason)
 
 
 _TIMES: Final = ("disconnected_at", "revocation")

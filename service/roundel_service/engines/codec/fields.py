@@ -1,7 +1,7 @@
 """The fields of a mailbox besides its items, and their stored form.
 
 A new field of `Mailbox` needs a line in `VALUES` or `MAPPINGS`, and a field of the same
-name in `rows.HeadRow` and `rows.EntryRow`.
+name in `rows.HeadRow` and `rows.FieldsRow`.
 """
 
 from __future__ import annotations

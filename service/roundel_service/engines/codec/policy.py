@@ -17,6 +17,14 @@ A client that was away for longer than they reach gets the whole state instead.
 """
 
 
+def snapshot_changes(items: int) -> int:
+    """Return how many changes the snapshot of a mailbox of *items* has at most.
+
+    A change takes about 140 bytes, an item 200 or more: so most of a snapshot is items.
+    """
+    return max(MIN_ENTRIES, min(MAX_SNAPSHOT_CHANGES, items // 2))
+
+
 def is_snapshot_due(entries: int, items: int) -> bool:
     """Return whether *entries* after a snapshot are many for a mailbox of *items*.
 

@@ -1,8 +1,7 @@
 """The types of the stored JSON, with their bounds.
 
-To add a field of the mailbox: add it with a default to `HeadRow`, and as an optional
-field to `EntryRow`; then convert it in `encoding` and `decoding`. A row without it is
-read as before.
+To add a field of the mailbox: add it with a default to `HeadRow` and to `FieldsRow`,
+and its conversion to `fields`. A row without it is read as before.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias, final
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from ...domain.changes import RemovalReason
+from ...domain.changes import Step
 from ...domain.subscriptions import NOTHING_MUTED, EpochEnd, Muted, Subscription
 
 FORMAT_VERSION: Final = 3
@@ -24,7 +23,6 @@ _Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**60)]
 _Flags = Annotated[int, Meta(ge=0, le=7)]
-_FlagName = Annotated[str, Meta(pattern=r"^(seen|read|archived)\Z")]
 _By = Annotated[str, Meta(pattern=r"^(producer|user|time|topic)\Z")]
 Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
 RevocationRow: TypeAlias = tuple[float, float]
@@ -96,41 +94,6 @@ class ResultRow(_Row):
 
 
 @final
-class AddedRow(_Row, tag="add"):
-    """An item appeared."""
-
-    id: str
-    category: str
-    seq: Version
-
-
-@final
-class UpdatedRow(_Row, tag="update"):
-    """The content of items was changed."""
-
-    ids: dict[str, str]
-
-
-@final
-class FlaggedRow(_Row, tag="set"):
-    """Flags of items were set or cleared."""
-
-    ids: dict[str, str]
-    flags: dict[_FlagName, bool]
-
-
-@final
-class RemovedRow(_Row, tag="remove"):
-    """Items were removed."""
-
-    ids: dict[str, str]
-    reason: RemovalReason
-
-
-StepRow: TypeAlias = AddedRow | UpdatedRow | FlaggedRow | RemovedRow
-
-
-@final
 class ChangeRow(_Row):
     """A change in the epoch of its mailbox."""
 
@@ -141,7 +104,7 @@ class ChangeRow(_Row):
     caller: _By
     time: float
     op_id: _Text
-    steps: tuple[StepRow, ...]
+    steps: tuple[Step, ...]
 
 
 @final
@@ -163,25 +126,35 @@ class HeadRow(_Object):
 
 
 @final
-class EntryRow(_Object):
-    """An entry: its *number* after the snapshot, from 1, and what changed.
+class FieldsRow(_Object):
+    """What changed in a mailbox besides its items.
 
     A field that is left out did not change. *drop* has the keys that were removed from
     mappings, by the name of the field.
     """
 
-    number: Version
-    changes: tuple[ChangeRow, ...] = ()
-    items: tuple[ItemRow, ...] = ()
     results: dict[str, ResultRow] = {}
     gauges: Counts = {}
+    waiting: dict[str, WaitingRow] = {}
+    subscriptions: dict[str, Subscription] = {}
     drop: dict[str, tuple[str, ...]] = {}
     more: bool | UnsetType = UNSET
     disconnected_at: float | UnsetType = UNSET
     revocation: RevocationRow | UnsetType = UNSET
-    waiting: dict[str, WaitingRow] = {}
-    subscriptions: dict[str, Subscription] = {}
     muted: Muted | UnsetType = UNSET
     claimed_at: float | UnsetType = UNSET
     epoch_history: tuple[EpochEnd, ...] | UnsetType = UNSET
     evicted_upto: Version | UnsetType = UNSET
+
+
+@final
+class EntryRow(_Object):
+    """An entry: its *number* after the snapshot, from 1, and what changed.
+
+    Most entries have no *fields*.
+    """
+
+    number: Version
+    changes: tuple[ChangeRow, ...] = ()
+    items: tuple[ItemRow, ...] = ()
+    fields: FieldsRow | None = None
