@@ -82,7 +82,9 @@ class EncodedEvent:
         if event.id is not None:
             raise LocalProtocolError("id: expected none, since the history assigns it")
         fields = encode_fields(event)
-        self._chunk = b"%b%b\n" % (fields, encode_id(str(Cursor({"": self.position}))))
+        # The text of a cursor of one unnamed topic, without the cursor: a fifth of the
+        # time of an event.
+        self._chunk = b"%b%b\n" % (fields, encode_id(str(self.position)))
         self._fields_size = len(fields)
         # WHATWG HTML 9.2.6: an empty type is dispatched as "message".
         self.type = event.type or "message"
