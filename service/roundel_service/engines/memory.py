@@ -12,8 +12,15 @@ import trio
 
 from ..domain.mailbox import Mailbox
 from ..domain.mailbox_builder import OperationRefused
-from ..domain.names import is_topic_mailbox
-from ..domain.operations import Operation, Refresh, Retract
+from ..domain.names import ALL, is_topic_mailbox, topic_mailbox
+from ..domain.operations import (
+    ClaimTopics,
+    Operation,
+    Refresh,
+    Retract,
+    Subscribe,
+    Unsubscribe,
+)
 from ..domain.record import Record, RecordLimits
 from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
 from .epochs import first_epoch
@@ -23,6 +30,8 @@ MAX_CLAIMS = 1_000_000
 
 SCAN_BATCH = 1_000
 """Number of records that a scan examines between two checkpoints."""
+
+_ALL = topic_mailbox(ALL)
 
 YIELD_AFTER = 50
 """Number of operations between two checkpoints."""
@@ -122,9 +131,18 @@ class MemoryEngine:
         self, name: str, record: Record, operation: Operation, now: float
     ) -> dict[str, Record]:
         """Return the topics from which *record* pulls, as of *now*."""
-        if is_topic_mailbox(name):
+        if is_topic_mailbox(name) or not self._may_pull(record, operation):
             return {}
         return {topic: self._current(topic, now) for topic in record.topics(operation)}
+
+    def _may_pull(self, record: Record, operation: Operation) -> bool:
+        """Return whether a topic is followed that has been written, or is named.
+
+        To look at an unwritten topic takes a fifth of the time of a notification.
+        """
+        if _ALL in self._records or record.mailbox.subscriptions:
+            return True
+        return isinstance(operation, (Subscribe, Unsubscribe, ClaimTopics))
 
     def _store(self, user: str, before: Record, record: Record) -> None:
         if record is before:
