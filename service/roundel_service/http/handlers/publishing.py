@@ -8,12 +8,12 @@ place, and so does a recipient that cannot be served; the others take effect.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from hashlib import blake2b
 from typing import TypeAlias, TypeVar, final
 
-import attrs
 import trio
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ...domain.badge import Badge
 from ...domain.mailbox import Applied
@@ -39,8 +39,7 @@ T = TypeVar("T")
 
 
 @final
-@attrs.frozen
-class PublishRequest:
+class PublishRequest(Struct, frozen=True, eq=False):
     """A valid *notification*, its *content* and *size*, and the key's *op_id*.
 
     *recipients* maps each mailbox to the problem of the name, if it has one. The item
@@ -56,18 +55,17 @@ class PublishRequest:
 
     def operations(self, now: float) -> list[UserOperation]:
         """Return an operation for each recipient with a valid name."""
-        create = partial(
-            self.notification.operation,
+        operation = self.notification.operation(
+            new_id(now),
             ttl=self.ttl,
             content=self.content,
             size=self.size,
             op_id=self.op_id,
         )
-        return [
-            (user, create(new_id(now)))
-            for user, problem in self.recipients.items()
-            if problem is None
-        ]
+        users = [user for user, problem in self.recipients.items() if problem is None]
+        if len(users) == 1:
+            return [(users[0], operation)]
+        return [(user, replace(operation, id=new_id(now))) for user in users]
 
 
 ParsedRequest: TypeAlias = Problem | PublishRequest
