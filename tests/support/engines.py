@@ -33,9 +33,6 @@ ENGINES = {
 Redis and Valkey are two servers of one engine.
 """
 
-PULLING = {"memory", "sqlite", "redis", "valkey"}
-"""The engines that pull from topics."""
-
 
 @pytest.fixture
 def memory() -> MakeEngine:

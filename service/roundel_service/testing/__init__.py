@@ -31,7 +31,6 @@ with requires_extra("service"):
 
 __all__ = [
     "CHECKS",
-    "TOPIC_CHECKS",
     "Check",
     "ContractViolation",
     "EngineTraits",
@@ -83,10 +82,6 @@ CHECKS: Final = (
     Check(durability.stopped_engine),
     Check(durability.restart, _DURABLE),
     Check(durability.crash, _DURABLE),
-)
-"""Checks that apply to all engines, or only to engines with certain traits."""
-
-TOPIC_CHECKS: Final = (
     Check(topics.pulls),
     Check(topics.pulls_back),
     Check(topics.publish_and_peek),
@@ -101,7 +96,7 @@ TOPIC_CHECKS: Final = (
     Check(topic_nodes.restart_with_topics, _DURABLE),
     Check(topic_nodes.crash_with_topics, _DURABLE),
 )
-"""Checks of topics, which users follow."""
+"""All checks of the contract; some apply only to engines with certain traits."""
 
 
 async def check_engine(
@@ -125,7 +120,7 @@ async def check_engine(
     """
     traits = EngineTraits(is_durable=is_durable, is_shared=is_shared)
     violations: list[ContractViolation] = []
-    for check in (*CHECKS, *TOPIC_CHECKS):
+    for check in CHECKS:
         if check.applies_to(traits):
             try:
                 await check.run(

@@ -55,9 +55,9 @@ _TOPIC_WEIGHTS = {
     "retract": 2,
     "update": 2,
     "refresh": 1,
-    "renew": 1,
     "retract_all": 1,
 }
+# Without new epochs: an engine that leaves topics out notes a new epoch later.
 _SUBSCRIPTION_WEIGHTS = {"subscribe": 4, "unsubscribe": 2, "claim": 2}
 
 

@@ -59,7 +59,7 @@ async def waiting_items(env: Environment) -> None:
         model = await start_model(env.limits, engine, *users)
         for number, operation in enumerate(work):
             await _check_both(env, engine, model, operation, f"operation {number}")
-        for seconds in (0.875, 1.0, 1.25, 1.5, 2.0, 2.0, 9.0):
+        for seconds in (0.875, 1.0, 1.25, 1.5, 2.0, 9.0):
             env.clock.now = start + seconds
             after = f"after {seconds} s"
             record = await engine.read("reads")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from roundel_service.testing import CHECKS, TOPIC_CHECKS, Check
-from support.engines import ENGINES, PULLING, memory, redis, sqlite, store_urls, valkey
+from roundel_service.testing import CHECKS, Check
+from support.engines import ENGINES, memory, redis, sqlite, store_urls, valkey
 
 # pytest finds fixtures by name.
 __all__ = ["memory", "redis", "sqlite", "store_urls", "valkey"]
@@ -21,7 +21,7 @@ def applicable() -> list:
             marks=[] if name == "memory" else [pytest.mark.slow],
         )
         for name, traits in ENGINES.items()
-        for check in (*CHECKS, *(TOPIC_CHECKS if name in PULLING else ()))
+        for check in CHECKS
         if check.applies_to(traits)
     ]
 

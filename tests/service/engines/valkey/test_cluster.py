@@ -13,7 +13,7 @@ from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.engines.valkey.scheduler import MAX_CONCURRENT
-from roundel_service.testing import CHECKS, TOPIC_CHECKS, Setup
+from roundel_service.testing import CHECKS, Setup
 from support import valkey_server
 from support.valkey_nodes import (
     MAX_LATENCY,
@@ -40,9 +40,7 @@ def url(request):
         yield cluster_url(servers)
 
 
-@pytest.mark.parametrize(
-    "check", [*CHECKS, *TOPIC_CHECKS], ids=lambda check: check.name
-)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 async def test_check(check, url):
     """A cluster passes every check of the engine contract."""
     prefix = secrets.token_hex(4)
