@@ -18,6 +18,7 @@ from .domain.badge import Badge
 from .domain.changes import Added, Flagged, RemovalReason, Removed, Step, Updated
 from .domain.content import ItemContent
 from .domain.items import Item, without_flags
+from .domain.waiting import Waiting
 
 NonNegative = Annotated[int, Meta(ge=0)]
 Version = Annotated[int, Meta(ge=0, description="A version of the mailbox.")]
@@ -85,6 +86,9 @@ class ItemDocument(Struct, gc=False):
     seen: bool
     read: bool
     archived: bool
+    until: (
+        Annotated[Time, Meta(description="When an item that waits appears.")] | None
+    ) = None
 
 
 @final
@@ -128,7 +132,7 @@ _HEAD = ("id", "seq", "category")
 _TAIL = tuple(
     name
     for name in ItemDocument.__struct_fields__
-    if name not in (*_HEAD, *ItemContent.__struct_fields__)
+    if name not in (*_HEAD, *ItemContent.__struct_fields__, "until")
 )
 _ItemHead = msgspec.defstruct("_ItemHead", _HEAD, gc=False)
 _ItemTail = msgspec.defstruct("_ItemTail", _TAIL, gc=False)
@@ -172,10 +176,20 @@ def encoded_item(item: Item) -> ItemDocument:
     It is encoded already, and cannot be read: it is the JSON of the content, and of the
     other fields before and after it.
     """
+    return cast("ItemDocument", Raw(_encode_item(item)))
+
+
+def encoded_waiting_item(waiting: Waiting) -> ItemDocument:
+    """Return the JSON document of an item that waits, which has *until*."""
+    encoded = _encode_item(waiting.item)
+    until = _encode(waiting.until)
+    return cast("ItemDocument", Raw(b'%b,"until":%b}' % (encoded[:-1], until)))
+
+
+def _encode_item(item: Item) -> bytes:
     head = _encode(_ItemHead(item.id, item.seq, item.category))
     tail = _encode(_ItemTail(*_tail_values(item)))
-    encoded = Raw(b"%b,%b,%b" % (head[:-1], item.content[1:-1], tail[1:]))
-    return cast("ItemDocument", encoded)
+    return b"%b,%b,%b" % (head[:-1], item.content[1:-1], tail[1:])
 
 
 def step_document(step: Flagged | Removed) -> SetStep | RemoveStep:

@@ -57,7 +57,7 @@ async def test_item_is_cancelled_or_removed(autojump_clock, world, seconds, expe
 
 
 async def test_lists_and_what_waits_are_counted_apart(autojump_clock, world):
-    """`removed` counts items of lists, `waiting` those that were to come."""
+    """`removed` counts items of lists, `waiting` items to come."""
     for user in ("alice", "alice", "bob"):
         await world.notify(user, source="s")
     for user in ("bob", "carol"):

@@ -100,6 +100,10 @@ EFFECTS = {
         attrgetter("categories", "topics")(s.client.preferences("alice").muted),
     ),
     "preferencesOfUser": lambda _, output: check_equal(True, "team-7" in output),
+    "itemsOfUser": lambda _, output: check_equal(True, "cursor" in output),
+    "streamsOfUser": lambda _, output: check_equal(
+        "0", output.partition("streams")[2].strip(' "=:')[:1]
+    ),
     "explain": lambda _, output: check_equal(True, "not_counted" in output),
     "dropGauge": lambda s, _: check_equal({"mention": 1, "dm": 1}, s.unread("alice")),
     "ticket": check_ticket,

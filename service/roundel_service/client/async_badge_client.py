@@ -21,6 +21,7 @@ from ..http.responses import (
     PreferencesResponse,
     PreferencesState,
     RetractResponse,
+    StreamsResponse,
     TicketResponse,
     UpdateResponse,
 )
@@ -287,6 +288,7 @@ class AsyncBadgeClient:
 
     async def items(
         self,
+        user: str | None = None,
         *,
         category: str | None = None,
         state: ItemState | None = None,
@@ -294,13 +296,22 @@ class AsyncBadgeClient:
         limit: int | None = None,
         timeout: float | None = None,
     ) -> ItemsResponse:
-        """Return a page of the user's items, newest first.
+        """Return a page of the caller's items, or for a producer of those of *user*.
 
-        *before* is the `next` of the previous page, *limit* is 1 to 100, by default
-        50, and *state* is by default ``active``.
+        The newest are first. *before* is the `next` of the previous page, *limit* is 1
+        to 100, by default 50, and *state* is by default ``active``. Items in the states
+        ``snoozed`` and, for a producer, ``scheduled`` have `until`.
         """
-        call = calls.items(category=category, state=state, before=before, limit=limit)
+        call = calls.items(
+            user, category=category, state=state, before=before, limit=limit
+        )
         return await self._transport.perform(call, timeout)
+
+    async def streams(
+        self, user: str, *, timeout: float | None = None
+    ) -> StreamsResponse:
+        """Return how many streams of *user* are open, at all nodes together."""
+        return await self._transport.perform(calls.streams(user), timeout)
 
     async def ops(
         self,

@@ -22,6 +22,7 @@ from ..http.responses import (
     PreferencesResponse,
     PreferencesState,
     RetractResponse,
+    StreamsResponse,
     TicketResponse,
     UpdateResponse,
 )
@@ -292,6 +293,7 @@ class BadgeClient:
 
     def items(
         self,
+        user: str | None = None,
         *,
         category: str | None = None,
         state: ItemState | None = None,
@@ -299,13 +301,20 @@ class BadgeClient:
         limit: int | None = None,
         timeout: float | None = None,
     ) -> ItemsResponse:
-        """Return a page of the user's items, newest first.
+        """Return a page of the caller's items, or for a producer of those of *user*.
 
-        *before* is the `next` of the previous page, *limit* is 1 to 100, by default
-        50, and *state* is by default ``active``.
+        The newest are first. *before* is the `next` of the previous page, *limit* is 1
+        to 100, by default 50, and *state* is by default ``active``. Items in the states
+        ``snoozed`` and, for a producer, ``scheduled`` have `until`.
         """
-        call = calls.items(category=category, state=state, before=before, limit=limit)
+        call = calls.items(
+            user, category=category, state=state, before=before, limit=limit
+        )
         return self._transport.perform(call, timeout)
+
+    def streams(self, user: str, *, timeout: float | None = None) -> StreamsResponse:
+        """Return how many streams of *user* are open, at all nodes together."""
+        return self._transport.perform(calls.streams(user), timeout)
 
     def ops(
         self,

@@ -31,6 +31,7 @@ from ..http.responses import (
     PreferencesState,
     ProblemDocument,
     RetractResponse,
+    StreamsResponse,
     TicketResponse,
     UpdateResponse,
 )
@@ -169,11 +170,23 @@ def badge(
 
 
 def items(
-    *, category: str | None, state: str | None, before: int | None, limit: int | None
+    user: str | None,
+    *,
+    category: str | None,
+    state: str | None,
+    before: int | None,
+    limit: int | None,
 ) -> Call[ItemsResponse]:
-    """Return the call that reads a page of the caller's items."""
+    """Return the call that reads a page of items, the caller's if *user* is `None`."""
     query = {"category": category, "state": state, "before": before, "limit": limit}
-    return endpoints.ITEMS.call(query=query)
+    if user is None:
+        return endpoints.ITEMS.call(query=query)
+    return endpoints.USER_ITEMS.call(user, query=query)
+
+
+def streams(user: str) -> Call[StreamsResponse]:
+    """Return the call that counts the streams of a user."""
+    return endpoints.STREAMS.call(user)
 
 
 def ops(operations: Iterable[Op], op_id: str | None) -> Call[BadgeState]:

@@ -15,6 +15,7 @@ from ..http.responses import (
     PreferencesResponse,
     PreferencesState,
     RetractResponse,
+    StreamsResponse,
     TicketResponse,
 )
 from ..http.schemas.topic_responses import UserTopicsResponse
@@ -53,6 +54,10 @@ TOPICS_OF_USER = Endpoint(
 CHANGE_FOLLOWERS = Endpoint(
     "changeFollowers", "POST", f"{_TOPIC}/followers", decode_followers
 )
+USER_ITEMS = Endpoint("itemsOfUser", "GET", f"{_USER}/items", decoder_of(ItemsResponse))
+STREAMS = Endpoint(
+    "streamsOfUser", "GET", f"{_USER}/streams", decoder_of(StreamsResponse)
+)
 EXPLAIN = Endpoint("explain", "GET", f"{_USER}/explain", decode_explanation)
 DISCONNECT = Endpoint(
     "disconnect", "POST", f"{_USER}/disconnect", decoder_of(DisconnectResponse)
@@ -73,7 +78,7 @@ LIVE = Endpoint("livez", "GET", "/livez", decoder_of(LiveResponse))
 ENDPOINTS = (
     *(NOTIFY, BATCH, UPDATE, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN),
     *(DISCONNECT, DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
-    *(TOPICS_OF_USER, CHANGE_FOLLOWERS),
+    *(TOPICS_OF_USER, CHANGE_FOLLOWERS, USER_ITEMS, STREAMS),
     *(PREFERENCES, SET_PREFERENCES, USER_PREFERENCES, SET_USER_PREFERENCES),
 )
 """All endpoints that the clients call."""

@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 Credential: TypeAlias = str | Callable[[], str]
 """A key or a token, or a function that returns it for each request."""
 
-ItemState: TypeAlias = Literal["unread", "active", "archived", "all"]
-"""Which items `items()` returns; `active` items are not archived."""
+ItemState: TypeAlias = Literal[
+    "unread", "active", "archived", "all", "snoozed", "scheduled"
+]
+"""Which items `items()` returns; `active` items are not archived.
+
+Only a producer may read the state ``scheduled``.
+"""
 
 MAX_RESPONSE: Final = 1 << 26
 """Longest response body in bytes; the results of a batch take at most a quarter."""

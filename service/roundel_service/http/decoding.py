@@ -191,6 +191,17 @@ def check_time(notification: NotifyRequest, now: float) -> None:
         raise invalid_request(FieldError("at", detail))
 
 
+def check_untils(request: OpsRequest, now: float) -> None:
+    """Raise a 422 `Problem` for each time that is past or too far in the future."""
+    detail = f"expected a time to come, at most {MAX_AHEAD // 86_400} days ahead"
+    if errors := [
+        FieldError(f"ops[{number}].until", detail)
+        for number, op in enumerate(request.ops)
+        if not op.is_in_time(now)
+    ]:
+        raise invalid_request(*errors)
+
+
 def item_size(notification: NotifyRequest, content: bytes) -> int:
     """Return the size of the item in bytes of JSON; raises a 413 `Problem`."""
     size = notification.size(content)

@@ -211,6 +211,14 @@ class GaugeResponse(Struct, gc=False):
 
 
 @final
+class StreamsResponse(Struct, gc=False):
+    """How many streams and long polls of the user are open, at all nodes together."""
+
+    user: str
+    streams: NonNegative
+
+
+@final
 class DisconnectResponse(Struct, gc=False):
     """The user whose streams ended; *revoked* if older credentials are refused now."""
 

@@ -6,6 +6,7 @@ from ..streams.hub import Hub
 from . import openapi
 from .access_control import AccessControl
 from .handlers.batch import BatchHandler
+from .handlers.items import ItemHandlers
 from .handlers.notify import NotifyHandler
 from .handlers.preferences import PreferencesHandlers
 from .handlers.producers import ProducerHandlers
@@ -27,6 +28,7 @@ def create_routes(
     retention = retention or Retention()
     users, producers = UserHandlers(hub, access), ProducerHandlers(hub, access)
     preferences, topics = PreferencesHandlers(hub, access), TopicHandlers(hub, access)
+    items = ItemHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
     return (
         Route("POST", "/v1/notify", NotifyHandler(hub, access, retention).notify),
@@ -36,6 +38,8 @@ def create_routes(
         Route("PUT", gauge, producers.set_gauge),
         Route("DELETE", gauge, producers.drop_gauge),
         Route("GET", f"{user}/badge", users.badge_of_user),
+        Route("GET", f"{user}/items", items.of_user),
+        Route("GET", f"{user}/streams", producers.streams),
         Route("GET", f"{user}/preferences", preferences.of_user),
         Route("PUT", f"{user}/preferences", preferences.set_of_user),
         Route("GET", f"{user}/explain", producers.explain),
@@ -45,7 +49,7 @@ def create_routes(
         Route("POST", "/v1/topics/{topic}/followers", topics.followers),
         Route("POST", "/v1/tickets", users.ticket),
         Route("GET", "/v1/badge", users.badge),
-        Route("GET", "/v1/items", users.items),
+        Route("GET", "/v1/items", items.own),
         Route("POST", "/v1/ops", users.ops),
         Route("GET", "/v1/preferences", preferences.own),
         Route("PUT", "/v1/preferences", preferences.set_own),

@@ -259,6 +259,16 @@ class Hub:
         with self._registry.count_poll(channel) as has_room:
             yield has_room and (slot is None or slot.granted)
 
+    async def count_streams(self, user: str) -> int:
+        """Return how many streams and long polls of *user* are open, at all nodes.
+
+        Raises `EngineUnavailable` if the other nodes are not known.
+        """
+        if self.presence is not None:
+            return await self.presence.count(user)
+        channel = self._channels.get(user)
+        return len(channel.subscribers) + channel.polls if channel else 0
+
     def _streams_of(self, user: str) -> int:
         channel = self._channels.get(user)
         return len(channel.subscribers) if channel else 0

@@ -23,7 +23,7 @@ A batch is one call of the engine for up to `MAX_BATCH` users; waiting slots go 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, islice
 from math import inf
@@ -69,6 +69,16 @@ class StreamSlot:
 
 @final
 @attrs.define(eq=False)
+class _StreamCount:
+    """A question for the number of *streams* of a user."""
+
+    streams: int = 0
+    resolved: trio.Event = attrs.field(factory=trio.Event)
+    failure: EngineUnavailable | None = None
+
+
+@final
+@attrs.define(eq=False)
 class StreamPresence:
     """Reports the streams of this node to *engine*, and grants at most *limit* a user.
 
@@ -82,6 +92,7 @@ class StreamPresence:
     # Only requests reference a slot, so none can leak.
     _reserved: dict[str, set[ref[StreamSlot]]] = field(factory=dict, init=False)
     _waiting: dict[str, list[StreamSlot]] = field(factory=dict, init=False)
+    _counts: dict[str, list[_StreamCount]] = field(factory=dict, init=False)
     _changed: set[str] = field(factory=set, init=False)
     _failed: set[str] = field(factory=set, init=False)
     _retry_at: float = field(default=inf, init=False)
@@ -103,15 +114,19 @@ class StreamPresence:
         self._reserved.setdefault(user, set()).add(reference)
         self._waiting.setdefault(user, []).append(slot)
         self._wakeup.notify()
-        with trio.move_on_after(REPORT_TIMEOUT) as scope:
-            await slot.resolved.wait()
-        if scope.cancelled_caught:
-            raise EngineUnavailable(
-                f"no stream counts of other nodes within {REPORT_TIMEOUT:g} s"
-            )
-        if slot.failure is not None:
-            raise EngineUnavailable(*slot.failure.args)
+        await _wait_for(slot)
         return slot
+
+    async def count(self, user: str) -> int:
+        """Return the number of streams of *user*, at all nodes.
+
+        Raises `EngineUnavailable`, at the latest after `REPORT_TIMEOUT`.
+        """
+        question = _StreamCount()
+        self._counts.setdefault(user, []).append(question)
+        self._wakeup.notify()
+        await _wait_for(question)
+        return question.streams
 
     def update(self, user: str) -> None:
         """Schedule a report of *user* if its count differs from the last report."""
@@ -166,11 +181,17 @@ class StreamPresence:
             if reported_at + RENEW_INTERVAL > now:
                 break
             self._changed.add(user)
-        changed = (user for user in self._changed if user not in self._waiting)
-        return list(islice(chain(self._waiting, changed), MAX_BATCH))
+        asked = (user for user in self._counts if user not in self._waiting)
+        changed = (
+            user
+            for user in self._changed
+            if user not in self._waiting and user not in self._counts
+        )
+        return list(islice(chain(self._waiting, asked, changed), MAX_BATCH))
 
     async def _publish(self, users: list[str]) -> None:
         waiting = [self._waiting.pop(user, []) for user in users]
+        asked = [self._counts.pop(user, []) for user in users]
         self._changed.difference_update(users)
         self._failed.difference_update(users)
         counts = {user: self._count(user) for user in users}
@@ -179,11 +200,17 @@ class StreamPresence:
         except EngineUnavailable as error:
             results = [error for _ in users]
         now = trio.current_time()
-        for user, slots, result in zip(users, waiting, results, strict=True):
+        for user, slots, questions, result in zip(
+            users, waiting, asked, results, strict=True
+        ):
             if isinstance(result, EngineUnavailable):
-                self._fail(user, slots, result, now)
+                self._fail(user, [*slots, *questions], result, now)
             else:
                 self._receive(user, slots, counts[user], result, now)
+                for question in questions:
+                    # The slots are of streams that have not started.
+                    question.streams = result + counts[user] - len(slots)
+                    question.resolved.set()
         if self._failed.issuperset(users):
             # The engine is unavailable: try one batch per RETRY_DELAY, not all users.
             self._failed |= self._changed
@@ -200,7 +227,11 @@ class StreamPresence:
         self.update(user)
 
     def _fail(
-        self, user: str, slots: list[StreamSlot], failure: EngineUnavailable, now: float
+        self,
+        user: str,
+        slots: Sequence[StreamSlot | _StreamCount],
+        failure: EngineUnavailable,
+        now: float,
     ) -> None:
         # The engine may have stored the report or not, so it is repeated in any case.
         self._failed.add(user)
@@ -214,3 +245,15 @@ class StreamPresence:
         self._reported.pop(user, None)
         if count:
             self._reported[user] = (count, now)
+
+
+async def _wait_for(asked: StreamSlot | _StreamCount) -> None:
+    """Wait for the report; raise `EngineUnavailable` if it failed."""
+    with trio.move_on_after(REPORT_TIMEOUT) as scope:
+        await asked.resolved.wait()
+    if scope.cancelled_caught:
+        raise EngineUnavailable(
+            f"no stream counts of other nodes within {REPORT_TIMEOUT:g} s"
+        )
+    if asked.failure is not None:
+        raise EngineUnavailable(*asked.failure.args)

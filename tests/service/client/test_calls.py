@@ -83,7 +83,7 @@ def arguments_of(method):
         ("change_followers", schemas.FollowersRequest, {"topic", "check"}, set()),
         ("update", schemas.UpdateRequest, {"check"}, set()),
         ("retract", schemas.RetractQuery, set(), set()),
-        ("items", schemas.ItemsQuery, set(), set()),
+        ("items", schemas.UserItemsQuery, {"user"}, set()),
         ("badge", schemas.BadgeQuery, {"user", "known"}, set()),
         ("set_muted", schemas.MutedNames, {"user"}, set()),
         ("ticket", schemas.TicketRequest, set(), set()),

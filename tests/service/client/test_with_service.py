@@ -12,6 +12,7 @@ import httpx
 import httpx2
 import pytest
 import trio
+from msgspec.structs import astuple
 
 from roundel_service.client import (
     ALL_USERS,
@@ -28,7 +29,7 @@ from roundel_service.client import (
 from support.badge_clients import AsgiTransport, LossyTransport
 from support.ports import reserved_port
 from support.process import SECRETS, SLACK, environment, started, token
-from support.service import KEY
+from support.service import KEY, START
 
 NAMES = [
     "alice",
@@ -105,6 +106,12 @@ async def test_every_call_of_a_producer(autojump_clock, clients):
     await trio.sleep(1.0)
 
     assert 1 == (await producer.drop_gauge("alice", "invoices")).badge.unread
+    later = await producer.notify("alice", "Later", at=START + 60, source="later")
+    (scheduled,) = (await producer.items("alice", state="scheduled")).items
+    assert (later.results[0].item, START + 60) == (scheduled.id, scheduled.until)
+    assert ["Hi"] == [each.title for each in (await producer.items("alice")).items]
+    assert 1 == (await producer.retract(source="later")).waiting
+    assert ("alice", 0) == astuple(await producer.streams("alice"))
     retracted = await producer.retract(source="s", user="alice")
     assert (1, 1) == (retracted.removed, retracted.users)
     assert 1 == (await producer.retract(key="k", category="dm")).users
@@ -126,10 +133,14 @@ async def test_every_call_of_a_user(autojump_clock, clients):
     assert ["Note 0"] == [item.title for item in rest.items]
     assert [] == (await user.items(category="other", state="all")).items
 
-    state = await user.ops(Op(read=[page.items[0].id]), Op(seen_upto=3))
+    await user.ops(Op(snooze=[page.items[1].id], until=START + 60))
+    (snoozed,) = (await user.items(state="snoozed")).items
+    assert ("Note 1", START + 60) == (snoozed.title, snoozed.until)
+    await user.ops(Op(unsnooze=[snoozed.id]))
+    state = await user.ops(Op(read=[page.items[0].id]), Op(seen_upto=5))
     assert (2, 0) == (state.badge.unread, state.badge.unseen)
-    again = await user.ops(Op(read_all=True, as_of=page.badge.v), op_id="o")
-    assert again == await user.ops(Op(read_all=True, as_of=page.badge.v), op_id="o")
+    again = await user.ops(Op(read_all=True, as_of=state.v), op_id="o")
+    assert again == await user.ops(Op(read_all=True, as_of=state.v), op_id="o")
     with pytest.raises(KeyReused):
         await user.ops(Op(seen_upto=1), op_id="o")
     assert 0 == (await user.badge()).unread

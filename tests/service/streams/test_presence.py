@@ -413,3 +413,31 @@ async def test_engine_that_raises(autojump_clock, crowd, monkeypatch):
     monkeypatch.undo()
 
     assert (await presence.reserve("alice")).granted
+
+
+async def test_streams_of_all_nodes_are_counted(autojump_clock, make_node, nursery):
+    """Each node answers the same number, also one that has no stream of the user."""
+    one, other, third = [await make_node() for _ in range(3)]
+    scopes = [await nursery.start(node.opens) for node in (one, other, other)]
+    hubs = [node.world.service.hub for node in (one, other, third)]
+    counts = [await hub.count_streams("alice") for hub in hubs]
+    assert [3, 3, 3] == counts
+    scopes[0].cancel()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert 2 == await hubs[2].count_streams("alice")
+    assert 0 == await hubs[2].count_streams("bob")
+
+
+async def test_count_of_a_store_that_is_away_is_an_error(autojump_clock, make_node):
+    """A wrong number would be worse; a store that is silent fails in bounded time."""
+    node = await make_node()
+    node.store.is_unavailable = True
+    with pytest.raises(EngineUnavailable, match="away"):
+        await node.world.service.hub.count_streams("alice")
+    node.store.is_unavailable, node.store.is_silent = False, True
+    started_at = trio.current_time()
+    with pytest.raises(EngineUnavailable, match="no stream counts"):
+        await node.world.service.hub.count_streams("alice")
+
+    assert trio.current_time() - started_at <= REPORT_TIMEOUT + RETRY_DELAY

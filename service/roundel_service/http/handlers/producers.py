@@ -21,6 +21,7 @@ from ..responses import (
     FieldError,
     GaugeResponse,
     RetractResponse,
+    StreamsResponse,
     badge_state,
 )
 
@@ -34,7 +35,7 @@ class ProducerHandlers:
     access: AccessControl
 
     async def retract(self, request: Request) -> Response:
-        """Remove items by their source, key or id, also those that wait."""
+        """Remove items by their source, key or id, and cancel what waits."""
         await self.access.producer(request)
         query = decoding.decode_query(request.parameters, schemas.RetractQuery)
         found = await self.hub.retract(query.operation(), query.mailbox)
@@ -80,6 +81,12 @@ class ProducerHandlers:
         """Return the parts of a user's badge and the latest operations."""
         user = await self._user(request)
         return json_response(explain(await self.hub.engine.read(user)))
+
+    async def streams(self, request: Request) -> Response:
+        """Return how many streams of a user are open, at all nodes together."""
+        user = await self._user(request)
+        count = await self.hub.count_streams(user)
+        return json_response(StreamsResponse(user, count))
 
     async def disconnect(self, request: Request) -> Response:
         """End a user's streams, and revoke the credentials issued before if asked."""

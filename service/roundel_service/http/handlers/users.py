@@ -1,42 +1,33 @@
-"""Handlers of the users' calls except the stream."""
+"""Handlers of the users' calls except the list and the stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from math import inf
-from operator import attrgetter
 from typing import final
 
 import attrs
 import trio
 
 from ...documents import badge_document
-from ...domain.items import Item
+from ...domain.mailbox import find_result
+from ...domain.mailbox_builder import OperationRefused
 from ...identity.callers import Producer, User
 from ...identity.tickets import DEFAULT_SESSION, TICKET_TTL
 from ...streams.channel import UserChannel
-from ...streams.events import cursor_of, item_page
 from ...streams.hub import Hub
 from .. import decoding, schemas
 from ..access_control import AccessControl
 from ..etags import known_etags
 from ..messages import Request, Response, json_response
-from ..problems import Problem
-from ..responses import ItemsResponse, TicketResponse, badge_state
+from ..problems import Problem, refused
+from ..responses import TicketResponse, badge_state
 from ..ulid import new_id
-
-_IS_IN_STATE: Mapping[str, Callable[[Item], bool]] = {
-    "unread": attrgetter("is_counted"),
-    "active": lambda item: not item.archived,
-    "archived": attrgetter("archived"),
-    "all": lambda _: True,
-}
 
 
 @final
 @attrs.frozen
 class UserHandlers:
-    """Handlers of badges, item lists, operations and tickets."""
+    """Handlers of badges, operations and tickets."""
 
     hub: Hub
     access: AccessControl
@@ -96,29 +87,24 @@ class UserHandlers:
             while not differs() and not self.hub.is_draining:
                 await channel.wakeup.wait()
 
-    async def items(self, request: Request) -> Response:
-        """Return a page of the caller's list, newest first."""
-        user = await self.access.user(request)
-        query = decoding.decode_query(request.parameters, schemas.ItemsQuery)
-        mailbox = (await self.hub.engine.read(user.name)).mailbox
-        matching = [
-            item
-            for item in reversed(list(mailbox.items.values()))
-            if item.seq < query.before
-            and query.category in (None, item.category)
-            and _IS_IN_STATE[query.state](item)
-        ]
-        items, following = item_page(matching, query.limit)
-        badge = badge_document(mailbox.badge)
-        return json_response(ItemsResponse(cursor_of(mailbox), badge, items, following))
-
     async def ops(self, request: Request) -> Response:
         """Apply operations to the caller's mailbox, all or none."""
         user = await self.access.user(request)
         decoding.decode_query(request.parameters, schemas.NoQuery)
         body = await decoding.read_body(request, schemas.OpsRequest)
-        operation = body.operation(new_id(self.hub.clock()))
-        applied = await self.hub.apply(user.name, operation)
+        now = self.hub.clock()
+        operation = body.operation(new_id(now))
+        try:
+            decoding.check_untils(body, now)
+        except Problem:
+            # A repeated call gets its first response, also when the time has come.
+            mailbox = (await self.hub.engine.read(user.name)).mailbox
+            if find_result(mailbox, operation, now=now) is None:
+                raise
+        try:
+            applied = await self.hub.apply(user.name, operation)
+        except OperationRefused as error:
+            raise refused(error) from None
         if applied.ignored:
             raise Problem("key-reused")
         return json_response(badge_state(applied.badge))

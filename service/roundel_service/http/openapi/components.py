@@ -104,7 +104,11 @@ _RULES: Mapping[str, Json] = {
     },
     "Op": {
         "oneOf": [{"required": [verb]} for verb in schemas.VERBS],
-        "dependentRequired": {verb: ["as_of"] for verb in schemas.VERBS_WITH_AS_OF},
+        "dependentRequired": {
+            **{verb: ["as_of"] for verb in schemas.VERBS_WITH_AS_OF},
+            "snooze": ["until"],
+            "until": ["snooze"],
+        },
         "dependentSchemas": {
             "as_of": _any_required(schemas.VERBS_WITH_AS_OF),
             "category": _any_required(schemas.VERBS_WITH_CATEGORY),

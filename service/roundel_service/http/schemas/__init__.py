@@ -32,6 +32,7 @@ from .queries import (
     ItemsQuery,
     NoQuery,
     StreamQuery,
+    UserItemsQuery,
     UserPath,
 )
 from .selection import RetractQuery
@@ -73,6 +74,7 @@ __all__ = [
     "TopicPath",
     "UpdateRequest",
     "UpdatedFields",
+    "UserItemsQuery",
     "UserPath",
     "content_hash",
 ]

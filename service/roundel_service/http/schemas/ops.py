@@ -7,19 +7,33 @@ from typing import Annotated, Literal, final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ...domain.operations import Mark, Remove, UserOps
-from .fields import MAX_OPS, Category, ItemIds, UpTo, content_hash
+from ...domain.operations import Mark, Remove, Snooze, Unsnooze, UserOps
+from .fields import (
+    MAX_AHEAD,
+    MAX_OPS,
+    Category,
+    FutureTime,
+    ItemIds,
+    UpTo,
+    content_hash,
+)
 
 
 @final
 class Op(Struct, forbid_unknown_fields=True):
-    """One operation of a user on their mailbox: exactly one verb and its conditions."""
+    """One operation of a user on their mailbox: exactly one verb and its conditions.
+
+    *until* is in seconds since 1970.
+    """
 
     read: ItemIds | UnsetType = UNSET
     unread: ItemIds | UnsetType = UNSET
     archive: ItemIds | UnsetType = UNSET
     unarchive: ItemIds | UnsetType = UNSET
     remove: ItemIds | UnsetType = UNSET
+    snooze: ItemIds | UnsetType = UNSET
+    unsnooze: ItemIds | UnsetType = UNSET
+    until: FutureTime | UnsetType = UNSET
     read_upto: UpTo | UnsetType = UNSET
     seen_upto: UpTo | UnsetType = UNSET
     archive_upto: UpTo | UnsetType = UNSET
@@ -35,13 +49,23 @@ class Op(Struct, forbid_unknown_fields=True):
             raise ValueError(f"expected exactly one of {', '.join(VERBS)}")
         if (self.as_of is not UNSET) != (verbs[0] in VERBS_WITH_AS_OF):
             raise ValueError(f"expected as_of with {_or(VERBS_WITH_AS_OF)} only")
+        if (self.until is not UNSET) != (verbs[0] == "snooze"):
+            raise ValueError("expected until with snooze only")
         if self.category is not UNSET and verbs[0] not in VERBS_WITH_CATEGORY:
             raise ValueError(f"expected category only with {_or(VERBS_WITH_CATEGORY)}")
 
-    def operation(self) -> Mark | Remove:
+    def is_in_time(self, now: float) -> bool:
+        """Return whether *until* is after *now*, by at most `MAX_AHEAD`."""
+        return self.until is UNSET or now < self.until <= now + MAX_AHEAD
+
+    def operation(self) -> Mark | Remove | Snooze | Unsnooze:
         """Return the part of the operation on the mailbox."""
         if self.remove is not UNSET:
             return Remove(frozenset(self.remove))
+        if self.snooze is not UNSET and self.until is not UNSET:
+            return Snooze(frozenset(self.snooze), self.until)
+        if self.unsnooze is not UNSET:
+            return Unsnooze(frozenset(self.unsnooze))
         verb = next(name for name in FLAGS_BY_VERB if getattr(self, name) is not UNSET)
         value = getattr(self, verb)
         by_id = isinstance(value, list)
@@ -66,7 +90,7 @@ FLAGS_BY_VERB: Mapping[str, Mapping[str, bool]] = {
     "read_all": _READ,
     "archive_all": {"archived": True},
 }
-VERBS = (*FLAGS_BY_VERB, "remove")
+VERBS = (*FLAGS_BY_VERB, "remove", "snooze", "unsnooze")
 VERBS_WITH_AS_OF = ("read_all", "archive_all")
 VERBS_WITH_CATEGORY = ("read_upto", "archive_upto", *VERBS_WITH_AS_OF)
 

@@ -16,6 +16,8 @@ from .fields import (
     require_user_name,
 )
 
+PageLimit = Annotated[int, Meta(ge=1, le=100)]
+
 
 @final
 class BadgeQuery(Struct, forbid_unknown_fields=True):
@@ -35,9 +37,21 @@ class ItemsQuery(Struct, forbid_unknown_fields=True):
     """The query of `GET /v1/items`."""
 
     category: Category | None = None
-    state: Literal["unread", "active", "archived", "all"] = "active"
+    state: Literal["unread", "active", "archived", "all", "snoozed"] = "active"
     before: Seq = MAX_SEQ
-    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    limit: PageLimit = 50
+
+
+@final
+class UserItemsQuery(Struct, forbid_unknown_fields=True):
+    """The query of `GET /v1/users/{user}/items`."""
+
+    category: Category | None = None
+    state: Literal["unread", "active", "archived", "all", "snoozed", "scheduled"] = (
+        "active"
+    )
+    before: Seq = MAX_SEQ
+    limit: PageLimit = 50
 
 
 @final

@@ -135,6 +135,10 @@ ROUTES = {
         call("POST", "/v1/topics/team-7/followers", {"add": ["alice"]}, PRODUCER),
         request("/v1/users/alice/topics", PRODUCER),
     ),
+    "items-of-user": fast(
+        notify(), request("/v1/users/alice/items?state=scheduled", PRODUCER)
+    ),
+    "streams-of-user": fast(request("/v1/users/alice/streams", PRODUCER)),
     "explain": fast(notify(), request("/v1/users/alice/explain", PRODUCER)),
     "disconnect": fast(
         call("POST", "/v1/users/alice/disconnect", {"revoke": True}, PRODUCER),
