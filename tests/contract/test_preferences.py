@@ -13,6 +13,7 @@ from support.service import (
     data,
     events_so_far,
     first_events,
+    post,
     resume,
 )
 
@@ -215,6 +216,66 @@ async def test_muted_category_counts_neither_items_nor_its_gauge(autojump_clock,
     assert (1, 1) == (muted["unread"], muted["unseen"])
     assert {"dm": {"unread": 1, "unseen": 1}} == muted["by"]
     assert {**before, "v": 5} == after
+
+
+async def follow(world, topic="team-7"):
+    """Let alice follow the topic."""
+    request = {"add": ["alice"], "since": "start"}
+    body(await post(world.producer, f"/v1/topics/{topic}/followers", request))
+
+
+async def publish(world, to, **fields):
+    request = {"to": to, "title": "Hello", **fields}
+    return body(await post(world.producer, "/v1/notify", request))["results"][0]
+
+
+@pytest.mark.parametrize("to", [{"topic": "team-7"}, {"all": True}])
+async def test_muted_topic_counts_nowhere(autojump_clock, world, to):
+    """Items of the topic are listed and not counted; personal ones still are."""
+    await follow(world)
+    sent = await publish(world, to, category="news")
+    own = await world.notify(category="news")
+    before = await world.badge()
+    answer = await mute(world, topics=[to.get("topic", "all")])
+    listed = body(await world.user().request("GET", "/v1/items?state=unread"))
+    await publish(world, to, category="news")
+    after = await world.badge()
+
+    assert (2, 1) == (before["unread"], answer["badge"]["unread"])
+    assert [own["item"], sent["item"]] == [each["id"] for each in listed["items"]]
+    assert {"news": {"unread": 1, "unseen": 1}} == after["by"]
+    assert (1, 2) == (after["unread"], (await unmuted(world))["unread"] - 1)
+
+
+async def unmuted(world):
+    return (await mute(world))["badge"]
+
+
+async def test_muted_topic_is_silent_at_level_badge(autojump_clock, world):
+    """A broadcast that counts nothing is a change of the list alone."""
+    await follow(world)
+    await mute(world, topics=["team-7"])
+    async with (
+        world.user().stream("/v1/stream?level=badge") as badge,
+        world.user().stream("/v1/stream?level=items") as items,
+    ):
+        await first_events(badge)
+        await first_events(items)
+        sent = await publish(world, {"topic": "team-7"})
+        (change,) = await events_so_far(items)
+
+        assert [] == await events_so_far(badge)
+        assert sent["item"] == data(change)["ops"][0]["add"]["id"]
+        assert 0 == data(change)["badge"]["unread"]
+
+
+async def test_mute_ends_no_subscription(autojump_clock, world):
+    """A user who mutes a topic still follows it."""
+    await follow(world)
+    await mute(world, topics=["team-7"])
+    followed = body(await world.producer.request("GET", "/v1/users/alice/topics"))
+
+    assert "team-7" in followed["topics"]
 
 
 async def test_muted_items_stay_in_the_list(autojump_clock, world):
