@@ -96,6 +96,8 @@ async def read_body(request: Request, kind: type[_T]) -> _T:
 
 def decode_query(parameters: Sequence[tuple[str, str]], kind: type[_T]) -> _T:
     """Decode query *parameters* as a *kind*; raises a 422 `Problem`."""
+    if not parameters and not kind.__struct_fields__:
+        return kind()  # Nearly all writes.
     if len(parameters) > MAX_PARAMETERS:
         detail = f"expected at most {MAX_PARAMETERS} parameters"
         raise invalid_request(FieldError("query", detail))
