@@ -78,6 +78,20 @@ def test_notification_raises_the_badge_of_its_user(opened):
     expect(bob.locator(".items li")).to_have_count(1)
 
 
+def test_broadcast_raises_every_badge(opened):
+    """One notification to all users reaches both cards."""
+    alice, bob = card(opened, "alice"), card(opened, "bob")
+    alice.get_by_label("Title").fill("Maintenance at six")
+    press(alice, "Tell everybody")
+
+    for each in (alice, bob):
+        expect_badge(each, "1")
+        expect(each.locator(".words")).to_have_text("Maintenance at six")
+    press(bob, "Mark all read")
+    expect_badge(bob, None)
+    expect_badge(alice, "1")
+
+
 def test_reading_lowers_the_badge(opened):
     """A click marks one item as read, and the button all shown items."""
     alice = card(opened, "alice")

@@ -44,9 +44,11 @@ from ..http.responses import (
 )
 from ..http.schemas import Op
 from ..http.schemas.topic_responses import (
+    DeleteTopicResponse,
     FollowerResult,
     FollowersResponse,
     SubscriptionDocument,
+    TopicResponse,
     UserTopicsResponse,
 )
 from .async_badge_client import AsyncBadgeClient
@@ -81,6 +83,7 @@ __all__ = [
     "BatchResponse",
     "CategoryCount",
     "CredentialsRejected",
+    "DeleteTopicResponse",
     "DeleteUserResponse",
     "DisconnectResponse",
     "ExplainedGauge",
@@ -116,6 +119,7 @@ __all__ = [
     "StreamsResponse",
     "SubscriptionDocument",
     "TicketResponse",
+    "TopicResponse",
     "TopicResult",
     "TopicUpdateResult",
     "UnexpectedResponse",

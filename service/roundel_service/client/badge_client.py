@@ -27,7 +27,12 @@ from ..http.responses import (
     UpdateResponse,
 )
 from ..http.schemas import Op
-from ..http.schemas.topic_responses import FollowersResponse, UserTopicsResponse
+from ..http.schemas.topic_responses import (
+    DeleteTopicResponse,
+    FollowersResponse,
+    TopicResponse,
+    UserTopicsResponse,
+)
 from . import calls
 from .batch import BatchResponse, check_recipients_of
 from .exchange import MAX_RETRIES, TIMEOUT
@@ -244,6 +249,31 @@ class BadgeClient:
         if check:
             check_recipients_of(response)
         return response
+
+    def topic(
+        self,
+        topic: str,
+        *,
+        before: int | None = None,
+        limit: int | None = None,
+        timeout: float | None = None,
+    ) -> TopicResponse:
+        """Return a page of what *topic* holds, newest first.
+
+        *before* is the `next` of the previous page, *limit* is 1 to 100, by default 50.
+        """
+        call = calls.topic(topic, before=before, limit=limit)
+        return self._transport.perform(call, timeout)
+
+    def delete_topic(
+        self, topic: str, *, timeout: float | None = None
+    ) -> DeleteTopicResponse:
+        """Retract everything that *topic* holds; its followers stay."""
+        return self._transport.perform(calls.delete_topic(topic), timeout)
+
+    def explain_topic(self, topic: str, *, timeout: float | None = None) -> Explanation:
+        """Return the items of *topic*, without text, and its latest operations."""
+        return self._transport.perform(calls.explain_topic(topic), timeout)
 
     def topics(self, user: str, *, timeout: float | None = None) -> UserTopicsResponse:
         """Return the topics that *user* follows."""

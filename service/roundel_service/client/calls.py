@@ -46,7 +46,12 @@ from ..http.schemas import (
     PreferencesRequest,
     TicketRequest,
 )
-from ..http.schemas.topic_responses import FollowersResponse, UserTopicsResponse
+from ..http.schemas.topic_responses import (
+    DeleteTopicResponse,
+    FollowersResponse,
+    TopicResponse,
+    UserTopicsResponse,
+)
 from . import endpoints
 from .batch import BatchLine, BatchResponse
 from .call import IDEMPOTENCY_KEY, Call, encode
@@ -130,6 +135,21 @@ def change_followers(
     document = FollowersRequest(add=[*add], remove=[*remove], since=since)
     call = endpoints.CHANGE_FOLLOWERS.call(topic, document=document)
     return attrs.evolve(call, is_transient=_has_transient_problem)
+
+
+def topic(name: str, *, before: int | None, limit: int | None) -> Call[TopicResponse]:
+    """Return the call that reads a page of a topic."""
+    return endpoints.TOPIC.call(name, query={"before": before, "limit": limit})
+
+
+def delete_topic(name: str) -> Call[DeleteTopicResponse]:
+    """Return the call that empties a topic."""
+    return endpoints.DELETE_TOPIC.call(name)
+
+
+def explain_topic(name: str) -> Call[Explanation]:
+    """Return the call that explains a topic."""
+    return endpoints.EXPLAIN_TOPIC.call(name)
 
 
 def topics(user: str) -> Call[UserTopicsResponse]:

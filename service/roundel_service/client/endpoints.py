@@ -18,7 +18,11 @@ from ..http.responses import (
     StreamsResponse,
     TicketResponse,
 )
-from ..http.schemas.topic_responses import UserTopicsResponse
+from ..http.schemas.topic_responses import (
+    DeleteTopicResponse,
+    TopicResponse,
+    UserTopicsResponse,
+)
 from .call import Endpoint
 from .decoding import (
     decode_explanation,
@@ -51,6 +55,11 @@ SET_USER_PREFERENCES = Endpoint(
 TOPICS_OF_USER = Endpoint(
     "topicsOfUser", "GET", f"{_USER}/topics", decoder_of(UserTopicsResponse)
 )
+TOPIC = Endpoint("topic", "GET", _TOPIC, decoder_of(TopicResponse))
+DELETE_TOPIC = Endpoint(
+    "deleteTopic", "DELETE", _TOPIC, decoder_of(DeleteTopicResponse)
+)
+EXPLAIN_TOPIC = Endpoint("explainTopic", "GET", f"{_TOPIC}/explain", decode_explanation)
 CHANGE_FOLLOWERS = Endpoint(
     "changeFollowers", "POST", f"{_TOPIC}/followers", decode_followers
 )
@@ -79,6 +88,7 @@ ENDPOINTS = (
     *(NOTIFY, BATCH, UPDATE, RETRACT, SET_GAUGE, DROP_GAUGE, USER_BADGE, EXPLAIN),
     *(DISCONNECT, DELETE_USER, BADGE, ITEMS, OPS, TICKET, LIVE),
     *(TOPICS_OF_USER, CHANGE_FOLLOWERS, USER_ITEMS, STREAMS),
+    *(TOPIC, DELETE_TOPIC, EXPLAIN_TOPIC),
     *(PREFERENCES, SET_PREFERENCES, USER_PREFERENCES, SET_USER_PREFERENCES),
 )
 """All endpoints that the clients call."""

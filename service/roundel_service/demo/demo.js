@@ -43,9 +43,9 @@ async function post(url, body, headers = {}) {
 }
 
 /** Notify as a backend does, with the producer key. */
-function notify(user, title, category) {
+function notify(to, title, category) {
   const key = { Authorization: `Bearer ${setup.producerKey}` };
-  return post("/v1/notify", { to: { user }, title, category }, key);
+  return post("/v1/notify", { to, title, category }, key);
 }
 
 /** The URL of an item, if it is http or https. */
@@ -86,6 +86,10 @@ class Person {
       this.#try(() => this.#notify(1)).then(() => (title.value = ""));
     });
     this.$(".three").addEventListener("click", () => this.#try(() => this.#notify(3)));
+    // One write, however many users there are: each of them pulls it.
+    this.$(".everybody").addEventListener("click", () =>
+      this.#try(() => this.#notify(1, { all: true })),
+    );
     this.$(".bell").addEventListener("click", () => this.#op({ seen_upto: subscriber.v }));
     this.$(".read-all").addEventListener("click", () =>
       // Newer items than the shown ones stay unread.
@@ -96,10 +100,10 @@ class Person {
     );
   }
 
-  async #notify(times) {
+  async #notify(times, to = { user: this.name }) {
     const title = this.$("[name=title]").value.trim();
     for (let i = 0; i < times; i++) {
-      await notify(this.name, title || SAMPLES[this.#sample], this.$("select").value);
+      await notify(to, title || SAMPLES[this.#sample], this.$("select").value);
       this.#sample = (this.#sample + 1) % SAMPLES.length;
     }
     this.#suggest();

@@ -30,6 +30,7 @@ def create_routes(
     preferences, topics = PreferencesHandlers(hub, access), TopicHandlers(hub, access)
     items = ItemHandlers(hub, access)
     user, gauge = "/v1/users/{user}", "/v1/users/{user}/gauges/{category}"
+    topic = "/v1/topics/{topic}"
     return (
         Route("POST", "/v1/notify", NotifyHandler(hub, access, retention).notify),
         Route("POST", "/v1/batch", BatchHandler(hub, access, retention).batch),
@@ -46,7 +47,10 @@ def create_routes(
         Route("POST", f"{user}/disconnect", producers.disconnect),
         Route("DELETE", user, producers.forget),
         Route("GET", f"{user}/topics", topics.of_user),
-        Route("POST", "/v1/topics/{topic}/followers", topics.followers),
+        Route("GET", topic, topics.read),
+        Route("DELETE", topic, topics.delete),
+        Route("GET", f"{topic}/explain", topics.explain),
+        Route("POST", f"{topic}/followers", topics.followers),
         Route("POST", "/v1/tickets", users.ticket),
         Route("GET", "/v1/badge", users.badge),
         Route("GET", "/v1/items", items.own),

@@ -83,6 +83,7 @@ def arguments_of(method):
         ("change_followers", schemas.FollowersRequest, {"topic", "check"}, set()),
         ("update", schemas.UpdateRequest, {"check"}, set()),
         ("retract", schemas.RetractQuery, set(), set()),
+        ("topic", schemas.TopicQuery, {"topic"}, set()),
         ("items", schemas.UserItemsQuery, {"user"}, set()),
         ("badge", schemas.BadgeQuery, {"user", "known"}, set()),
         ("set_muted", schemas.MutedNames, {"user"}, set()),

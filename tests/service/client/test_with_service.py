@@ -101,6 +101,11 @@ async def test_every_call_of_a_producer(autojump_clock, clients):
     assert "other" == lines.lines[0].results[0].topic
     with pytest.raises(PartialFailure, match="followers"):
         await producer.change_followers("team-7", add=["carol", "#"], check=True)
+    page = await producer.topic("team-7", limit=1)
+    assert (["Demo"], None) == ([item.title for item in page.items], page.next)
+    explained = await producer.explain_topic("team-7")
+    assert ["update", "notify"] == [each.operation for each in explained.operations]
+    assert 1 == (await producer.delete_topic("team-7")).removed
     await producer.change_followers("team-7", remove=["alice"])
     await producer.update(ALL_USERS, {"ttl": 1}, id=everyone.results[0].item)
     await trio.sleep(1.0)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import final
 
 import attrs
 
+from ...documents import encoded_waiting_item
 from ...domain.mailbox import Applied, Mailbox
-from ...domain.names import ALL
+from ...domain.names import ALL, topic_mailbox
+from ...domain.operations import Retract
+from ...streams.events import item_page
 from ...streams.hub import Hub
 from .. import decoding, schemas
 from ..access_control import AccessControl
+from ..explanation import explain
 from ..messages import Request, Response, json_response
 from ..problems import Problem, invalid_request
 from ..responses import FieldError
 from ..schemas.topic_responses import (
+    DeleteTopicResponse,
     FollowerResult,
     FollowersResponse,
     SubscriptionDocument,
+    TopicResponse,
     UserTopicsResponse,
 )
 from .publishing import badge_total, recipient_results
@@ -26,7 +33,7 @@ from .publishing import badge_total, recipient_results
 @final
 @attrs.frozen
 class TopicHandlers:
-    """Handlers that change and list what users follow."""
+    """Handlers that read topics, empty them, and change their followers."""
 
     hub: Hub
     access: AccessControl
@@ -49,6 +56,55 @@ class TopicHandlers:
         if isinstance(results, Problem):
             raise results
         return json_response(FollowersResponse(results))
+
+    async def read(self, request: Request) -> Response:
+        """Return a page of what the topic holds."""
+        await self.access.producer(request)
+        topic = decoding.decode_path(request.params, schemas.TopicPath).topic
+        query = decoding.decode_query(request.parameters, schemas.TopicQuery)
+        mailbox = (await self.hub.engine.read(topic_mailbox(topic))).mailbox
+        newest = reversed(list(mailbox.items.values()))
+        older = [item for item in newest if item.seq < query.before]
+        items, following = item_page(older, query.limit)
+        waiting = sorted(mailbox.waiting.values(), key=attrgetter("until"))
+        return json_response(
+            TopicResponse(
+                topic=topic,
+                epoch=mailbox.epoch,
+                v=mailbox.v,
+                items=items,
+                waiting=[encoded_waiting_item(each) for each in waiting],
+                next=following,
+            )
+        )
+
+    async def delete(self, request: Request) -> Response:
+        """Retract everything that the topic holds, also what waits in it."""
+        topic = await self._topic(request)
+        # No new epoch: a failover that undid it would let followers pull all again.
+        name, everything = topic_mailbox(topic), Retract(everything=True)
+        retracted = await self.hub.retract(everything, name)
+        mailbox = (await self.hub.engine.read(name)).mailbox
+        return json_response(
+            DeleteTopicResponse(
+                topic=topic,
+                removed=retracted.removed,
+                waiting=retracted.waiting,
+                epoch=mailbox.epoch,
+                v=mailbox.v,
+            )
+        )
+
+    async def explain(self, request: Request) -> Response:
+        """Return the items of the topic and its latest operations."""
+        name = topic_mailbox(await self._topic(request))
+        return json_response(explain(await self.hub.engine.read(name)))
+
+    async def _topic(self, request: Request) -> str:
+        """Return the topic named by the path of a producer's request."""
+        await self.access.producer(request)
+        decoding.decode_query(request.parameters, schemas.NoQuery)
+        return decoding.decode_path(request.params, schemas.TopicPath).topic
 
     async def of_user(self, request: Request) -> Response:
         """Return the topics that the user in the path follows."""

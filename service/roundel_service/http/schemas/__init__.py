@@ -36,7 +36,7 @@ from .queries import (
     UserPath,
 )
 from .selection import RetractQuery
-from .topics import FollowersRequest, TopicPath
+from .topics import FollowersRequest, TopicPath, TopicQuery
 from .update import UpdatedFields, UpdateRequest
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "StreamQuery",
     "TicketRequest",
     "TopicPath",
+    "TopicQuery",
     "UpdateRequest",
     "UpdatedFields",
     "UserItemsQuery",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, final, get
 
 from msgspec import Meta, Struct
 
-from ...documents import Epoch, Time, Version
+from ...documents import Epoch, ItemDocument, NonNegative, Time, Version
 from ...domain.subscriptions import SubscriptionSource
 from ..responses import BadgeTotal, RecipientProblem
 
@@ -55,3 +55,26 @@ class UserTopicsResponse(Struct, gc=False):
     """The topics that a user follows, by name."""
 
     topics: dict[str, SubscriptionDocument]
+
+
+@final
+class TopicResponse(Struct, gc=False):
+    """A page of the items of a topic, newest first, and all that wait in it."""
+
+    topic: str
+    epoch: Epoch
+    v: Version
+    items: Annotated[list[ItemDocument], Meta(max_length=100)]
+    waiting: list[ItemDocument]
+    next: NonNegative | None
+
+
+@final
+class DeleteTopicResponse(Struct, gc=False):
+    """The numbers of items that were *removed*, and that were *waiting*."""
+
+    topic: str
+    removed: NonNegative
+    waiting: NonNegative
+    epoch: Epoch
+    v: Version

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, field
 
 from ...domain.operations import Subscribe, Unsubscribe
 from ...domain.revocation import MAX_TIME
-from .fields import MAX_USERS, Topic, User
+from .fields import MAX_SEQ, MAX_USERS, Seq, Topic, User
 
 Since = Annotated[float, Meta(ge=0, lt=MAX_TIME)] | Literal["now", "start"]
 Users = Annotated[list[User], Meta(max_length=MAX_USERS)]
@@ -20,6 +20,14 @@ class TopicPath(Struct, forbid_unknown_fields=True):
     """The path parameter of a topic."""
 
     topic: Topic
+
+
+@final
+class TopicQuery(Struct, forbid_unknown_fields=True):
+    """The query of `GET /v1/topics/{topic}`."""
+
+    before: Seq = MAX_SEQ
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
 
 
 @final

@@ -131,6 +131,12 @@ ROUTES = {
     "drop-gauge": fast(request(GAUGE, PRODUCER, method="DELETE")),
     "badge-of-user": fast(notify(), request("/v1/users/alice/badge", PRODUCER)),
     "notify-topic": fast(call("POST", "/v1/notify", TO_ALL, PRODUCER)),
+    "topic": fast(
+        call("POST", "/v1/notify", TO_ALL, PRODUCER),
+        request("/v1/topics/all?limit=1", PRODUCER),
+        request("/v1/topics/all/explain", PRODUCER),
+        request("/v1/topics/all", PRODUCER, method="DELETE"),
+    ),
     "followers": fast(
         call("POST", "/v1/topics/team-7/followers", {"add": ["alice"]}, PRODUCER),
         request("/v1/users/alice/topics", PRODUCER),
