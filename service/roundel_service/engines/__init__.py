@@ -38,8 +38,8 @@ def open_engine(
         clock: Returns seconds since 1970.
         durability: Used by SQLite only.
         cache_bytes: Size of the record cache; the memory engine has none.
-        user_ttl: Seconds without a write after which a Redis or Valkey server
-            removes a mailbox.
+        user_ttl: Seconds without a write after which a mailbox is removed; the memory
+            engine keeps it.
     """
     scheme, _, path = url.partition(":")
     match scheme:
@@ -52,6 +52,7 @@ def open_engine(
                 clock=clock,
                 durability=durability,
                 cache_bytes=cache_bytes,
+                user_ttl=user_ttl,
             )
         case _:
             # The client library is an optional dependency.

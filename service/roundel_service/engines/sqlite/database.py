@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
 from threading import Lock
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import msgspec
 
@@ -52,6 +52,23 @@ MAX_LOAD_BYTES: Final = 128 * 1024 * 1024
 
 PROBE_BYTES: Final = 65_536
 """Size of a test write in bytes."""
+
+
+MIN_FREE_PAGES: Final = 256
+"""Number of free pages, of 4 KiB, that the file keeps."""
+
+SHRINK_PAGES: Final = 256
+"""Maximum number of pages that are given back in one step, which takes a few ms."""
+
+
+@final
+class IdleMailbox(NamedTuple):
+    """A mailbox that may be idle; *last_entry* is the number of its last one, or 0."""
+
+    name: str
+    active_at: float
+    id: int
+    last_entry: int
 
 
 @final
@@ -231,6 +248,35 @@ class Database:
         """Empty the write-ahead log; return false if a reader needs it."""
         return self._writer is None or empty_log(self._writer)
 
+    def shrink(self) -> bool:
+        """Give some free pages back to the disk; return whether there are more.
+
+        Some stay, because snapshots and entries need them again at once.
+        """
+        if self._writer is None:
+            return False
+        (free,) = self._writer.execute("PRAGMA freelist_count").fetchone()
+        (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
+        surplus = free - max(MIN_FREE_PAGES, pages // 8)
+        if surplus <= 0:
+            return False
+        steps = min(surplus, SHRINK_PAGES)
+        self._writer.execute(f"PRAGMA incremental_vacuum({steps})").fetchall()
+        return bool(surplus > steps)
+
+    def idle(
+        self, before: float, after: tuple[float, int], limit: int
+    ) -> list[IdleMailbox]:
+        """Return up to *limit* mailboxes without a snapshot since *before*.
+
+        They come after the one with the time and id *after*, oldest first.
+        """
+        with self._reading:
+            if self._reader is None:
+                return []
+            query = self._reader.execute(schema.IDLE, (before, *after, limit))
+            return [IdleMailbox(decode_name(name), *rest) for name, *rest in query]
+
     def load(self, users: list[str]) -> list[bytes]:
         """Return the stored mailboxes of *users*, one text each.
 
@@ -301,12 +347,15 @@ class Database:
 
 
 def _write_rows(writer: sqlite3.Connection, rows: BatchRows) -> None:
+    _insert(writer, schema.DELETE_MAILBOXES, rows.removed_mailboxes)
     _insert(writer, schema.DELETE_ENTRIES, rows.without_entries)
     _insert(writer, schema.INSERT_SNAPSHOTS, rows.snapshots)
     _insert(writer, schema.INSERT_ENTRIES, rows.entries)
     if rows.removed_tags:
         writer.executemany(schema.DELETE_TAG, rows.removed_tags)
     _insert(writer, schema.INSERT_TAGS, rows.added_tags)
+    if rows.touched:
+        writer.executemany(schema.TOUCH_MAILBOX, rows.touched)
 
 
 def _insert(

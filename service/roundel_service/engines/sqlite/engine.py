@@ -28,6 +28,7 @@ from ...domain.operations import Refresh, Retract
 from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
 from ..base import (
+    USER_TTL,
     ApplyResult,
     ChangeListener,
     EngineUnavailable,
@@ -50,6 +51,7 @@ from .pending_records import (
     PendingResult,
     topics_of,
 )
+from .retention import IdleMailboxes
 from .rows import decode_claim, encode_text
 from .writer import Writer
 
@@ -78,7 +80,7 @@ class SqliteEngine:
     *clock* returns seconds since 1970. With *durability* `full`, acknowledged writes
     survive a power failure; otherwise they survive the end of the process. The cache
     takes about *cache_bytes* of memory. Beyond *max_claims* the oldest claims are
-    removed early.
+    removed early. A mailbox without a write for *user_ttl* seconds is removed.
     """
 
     is_shared = False
@@ -92,6 +94,7 @@ class SqliteEngine:
         durability: Durability = "full",
         cache_bytes: int = CACHE_BYTES,
         max_claims: int = MAX_CLAIMS,
+        user_ttl: float = USER_TTL,
     ) -> None:
         self._limits = limits or RecordLimits()
         self._clock = clock
@@ -99,7 +102,9 @@ class SqliteEngine:
             Database, Path(path), durability, max_claims, _check_cancelled
         )
         self._running: _Running | None = None
+        self._user_ttl = user_ttl
         self._listeners: list[ChangeListener] = []
+        self._watched: list[Collection[str]] = []
         # Committed records; the writer has the uncommitted ones.
         self._cache: LruMap[str, StoredRecord] = LruMap(cache_bytes)
         self._read_limiter = trio.CapacityLimiter(1)
@@ -108,6 +113,7 @@ class SqliteEngine:
     def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
         """Call *listener* after each change of any user."""
         self._listeners.append(listener)
+        self._watched.append(users)
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -127,8 +133,10 @@ class SqliteEngine:
                 writer, self._cache, self._clock, self._limits, self._damage
             )
             self._running = _Running(database, writer, records)
-            task_status.started()
-            await writer.run()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._idle_mailboxes().run)
+                task_status.started()
+                await writer.run()
         finally:
             self._running = None
             # The limiter also waits for an abandoned read.
@@ -137,8 +145,25 @@ class SqliteEngine:
                     database.close, limiter=self._read_limiter
                 )
 
+    def _idle_mailboxes(self) -> IdleMailboxes:
+        return IdleMailboxes(
+            database=self._database,
+            writer=self._writer,
+            cache=self._cache,
+            load=self._load,
+            query=self._query,
+            clock=self._clock,
+            user_ttl=self._user_ttl,
+            watched=self._is_watched,
+        )
+
+    def _is_watched(self, name: str) -> bool:
+        return any(name in users for users in self._watched)
+
     def _on_committed(self, user: str, stored: StoredRecord) -> None:
-        if stored.is_salvaged:
+        if stored.id is None:
+            self._cache.discard(user)
+        if stored.id is None or stored.is_salvaged:
             return
         self._damage.forget(user)
         self._cache.put(user, stored, record_weight(stored.record))

@@ -46,7 +46,8 @@ COMMIT_TIMEOUT: Final = 10.0
 class StoredRecord:
     """A *record* and its row *id*, which is `None` before the first write.
 
-    *entries* is the number of stored entries after the snapshot. If *is_old* is set,
+    *entries* is the number of stored entries after the snapshot. *written_at* is when
+    this process wrote it, in seconds since 1970, or 0. If *is_old* is set,
     the record was written before a backup was restored. If *is_salvaged* is set, it has
     only the readable part of a damaged mailbox.
     """
@@ -54,6 +55,7 @@ class StoredRecord:
     id: int | None
     record: Record
     entries: int = 0
+    written_at: float = 0.0
     is_old: bool = False
     is_salvaged: bool = False
 
@@ -63,6 +65,7 @@ class StoredRecord:
 class MailboxUpdate:
     """Replaces *before*, the stored state of a mailbox, by *after*.
 
+    If they have different ids, the mailbox was removed, and perhaps written again.
     *previous* is the update of an earlier batch that leads to *before*, if that was not
     committed when this one began.
     """
@@ -70,6 +73,11 @@ class MailboxUpdate:
     before: StoredRecord
     after: StoredRecord
     previous: MailboxUpdate | None = None
+
+    @property
+    def removes_mailbox(self) -> bool:
+        """Whether the stored mailbox is removed."""
+        return self.before.id not in (None, self.after.id)
 
     @property
     def entries_before(self) -> int:
@@ -86,6 +94,8 @@ class CommitBatch:
         self.updates: dict[str, MailboxUpdate] = {}
         self.claims: dict[str, tuple[str, float]] = {}
         """Values and expiry times by key."""
+        self.touched: dict[int, float] = {}
+        """New values of `active_at` by row id."""
         self.claim_values: dict[str, bytes] = {}
         """The stored values of the claimed keys, after the commit."""
         self.created_at: float = trio.current_time()

@@ -68,6 +68,8 @@ class BatchRows:
     snapshots: Values = attrs.field(factory=list)
     without_entries: Values = attrs.field(factory=list)
     """The ids of mailboxes whose entries are deleted."""
+    removed_mailboxes: Values = attrs.field(factory=list)
+    touched: list[tuple[float, int]] = attrs.field(factory=list)
     added_tags: Values = attrs.field(factory=list)
     removed_tags: list[tuple[str, int]] = attrs.field(factory=list)
     claims: Values = attrs.field(factory=list)
@@ -78,33 +80,46 @@ class BatchRows:
         Sets the number of entries after the update.
         """
         name.encode()
-        number, after = update.after.id, update.after.record
-        assert number is not None, "set when the update was made"
-        stored = update.entries_before
         entry = _entry(update)
         added, removed = _tag_changes(update, entry)
-        if entry is None or _needs_snapshot(entry, stored, update):
-            body = encode_snapshot(after)
-            self.snapshots += (number, name, self.generation, self.now, body)
-            if stored or update.before.is_salvaged:
-                self.without_entries.append(number)
-            stored = 0
-        else:
-            stored += 1
-            row = encode_entry(entry, stored)
-            self.entries += (self._next_entry(), number, row)
-        for tag in added:
-            self.added_tags += (tag, number)
-        self.removed_tags += [(tag, number) for tag in removed]
-        update.after = attrs.evolve(update.after, entries=stored)
+        if update.removes_mailbox:
+            assert update.before.id is not None
+            self.removed_mailboxes.append(update.before.id)
+            self.without_entries.append(update.before.id)
+            self.removed_tags += [(tag, update.before.id) for tag in removed]
+            removed = set()
+        stored = self._add_mailbox(name, update, entry)
+        if (number := update.after.id) is not None:
+            for tag in added:
+                self.added_tags += (tag, number)
+            self.removed_tags += [(tag, number) for tag in removed]
+        update.after = attrs.evolve(update.after, entries=stored, written_at=self.now)
         update.previous = None
+
+    def _add_mailbox(
+        self, name: str, update: MailboxUpdate, entry: LogEntry | None
+    ) -> int:
+        """Add a snapshot or *entry*; return the number of entries then."""
+        number, stored = update.after.id, update.entries_before
+        if number is None:
+            return 0
+        if entry is not None and not _needs_snapshot(entry, stored, update):
+            row = encode_entry(entry, stored + 1)
+            self.entries += (self._next_entry(), number, row)
+            return stored + 1
+        body = encode_snapshot(update.after.record)
+        self.snapshots += (number, name, self.generation, self.now, body)
+        if stored or update.before.is_salvaged:
+            self.without_entries.append(number)
+        return 0
 
     def _next_entry(self) -> int:
         self.last_entry = max(self.last_entry + 1, int(self.now * MICROSECONDS))
         return self.last_entry
 
-    def add_claims(self, batch: CommitBatch) -> None:
-        """Add the claims of *batch*."""
+    def add_others(self, batch: CommitBatch) -> None:
+        """Add what *batch* writes besides mailboxes."""
+        self.touched += [(time, number) for number, time in batch.touched.items()]
         for key, (value, expires_at) in batch.claims.items():
             self.claims += (encode_text(key), encode_text(value), expires_at)
 
@@ -112,7 +127,7 @@ class BatchRows:
 def _entry(update: MailboxUpdate) -> LogEntry | None:
     """Return the entry of *update*, or `None` if it needs a snapshot."""
     before = update.before
-    if before.id is None:
+    if before.id is None or update.removes_mailbox:
         return None
     return entry_between(before.record, update.after.record)
 

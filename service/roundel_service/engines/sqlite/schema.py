@@ -38,6 +38,8 @@ INSERT_SNAPSHOTS: Final = (
     """ ON CONFLICT (id) DO UPDATE SET generation = excluded.generation,
     active_at = excluded.active_at, body = excluded.body""",
 )
+DELETE_MAILBOXES: Final = ("DELETE FROM mailbox WHERE id IN (VALUES ", 1, ")")
+TOUCH_MAILBOX: Final = "UPDATE mailbox SET active_at = ? WHERE id = ?"
 DELETE_ENTRIES: Final = ("DELETE FROM entry WHERE user IN (VALUES ", 1, ")")
 INSERT_TAGS: Final = ("INSERT OR IGNORE INTO tag (tag, user) VALUES ", 2, "")
 DELETE_TAG: Final = "DELETE FROM tag WHERE tag = ? AND user = ?"
@@ -65,5 +67,6 @@ LAST_ID: Final = _read("last_id")
 LAST_ENTRY: Final = "SELECT coalesce(max(n), 0) FROM entry WHERE n < 9007199254740992"
 USERS: Final = _read("users")
 HOLDERS: Final = _read("holders")
+IDLE: Final = _read("idle")
 CLAIMED: Final = "SELECT value FROM claim WHERE key = ? AND until > ?"
 CLAIM_VALUES: Final = _read("claim_values")

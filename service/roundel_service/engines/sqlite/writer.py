@@ -23,11 +23,13 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from secrets import token_urlsafe
 from typing import Final, NoReturn, final
 
 import structlog
 import trio
 
+from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from ..base import EngineUnavailable
 from ..codec.errors import describe
@@ -118,6 +120,27 @@ class Writer:
         self._pending[user] = update, batch
         return batch
 
+    def forget(self, user: str, stored: StoredRecord) -> CommitBatch:
+        """Remove the mailbox of *user*, which has no pending update.
+
+        Raises `EngineUnavailable`.
+        """
+        batch = self._current_batch()
+        unwritten = Record(Mailbox(epoch=token_urlsafe(9)))
+        update = MailboxUpdate(stored, StoredRecord(None, unwritten))
+        batch.add(user, update)
+        self._pending[user] = update, batch
+        return batch
+
+    def touch(self, number: int, active_at: float) -> CommitBatch:
+        """Write that a mailbox was active at *active_at*.
+
+        Raises `EngineUnavailable`.
+        """
+        batch = self._current_batch()
+        batch.touched[number] = active_at
+        return batch
+
     async def claim(self, key: str, value: str, expires_at: float) -> str:
         """Set *key* to *value* if it has no value; return its value."""
         batch = self._current_batch()
@@ -171,12 +194,21 @@ class Writer:
             await trio.sleep(LOG_INTERVAL)
             if self._has_written:
                 await self._thread.run(self._empty_log)
+            while await self._thread.run(self._give_space_back):
+                # Each step waits for the batches before it.
+                self._has_written = True
 
     def _empty_log(self) -> None:
         """Empty the log; runs in a thread, between two writes."""
         # What fails is tried again a minute later, and the next commit reports it.
         with suppress(sqlite3.Error):
             self._has_written = not self._database.empty_log()
+
+    def _give_space_back(self) -> bool:
+        """Return some free pages to the disk; return whether there are more."""
+        with suppress(sqlite3.Error):
+            return self._database.shrink()
+        return False
 
     async def _commit(self, batch: CommitBatch) -> None:
         try:
@@ -205,7 +237,7 @@ class Writer:
                 # One mailbox must not fail the others, and not end the writer. A
                 # mailbox that pulled from a rejected topic has the same item.
                 self._reject(batch, user, error)
-        rows.add_claims(batch)
+        rows.add_others(batch)
         self._last_entry = rows.last_entry
         return rows
 
@@ -221,7 +253,7 @@ class Writer:
     def _write(self, batch: CommitBatch, rows: BatchRows) -> None:
         """Write the batch; runs in a thread."""
         self._has_written = True
-        if batch.updates or batch.claims:
+        if batch.updates or batch.claims or batch.touched:
             self._database.write(rows)
         else:
             self._database.check_writable()
