@@ -34,7 +34,7 @@ from roundel_adapters import server
 from roundel_adapters.testing import STREAM_PROMISES, AsgiClient
 from roundel_service import app as service
 from roundel_service import settings as config
-from roundel_service.domain import items, mailbox
+from roundel_service.domain import idempotency, items
 from roundel_service.domain.items import MAX_ITEM_SIZE
 from roundel_service.engines.memory import MAX_CLAIMS
 from roundel_service.http import decoding as requests
@@ -528,7 +528,7 @@ LIMITS = {
     "token or ticket, characters": MAX_CREDENTIAL,
     "seconds that `iat` and `nbf` may be ahead": CLOCK_SKEW,
     "`op_id`s that a mailbox remembers for 24 hours, and as many `Idempotency-Key`s": (
-        mailbox.MAX_OP_IDS
+        idempotency.MAX_OP_IDS
     ),
     "keys with their bodies, and used tickets, that a process remembers": MAX_CLAIMS,
     "categories of a mailbox, those of items and gauges together": (

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, final
 import attrs
 import pytest
 
-from roundel_service.domain.log_entry import entry_between
+from roundel_service.domain.log.entry import entry_between
 from roundel_service.domain.operations import Operation
 from roundel_service.domain.record import Record
 from roundel_service.engines.codec.encoding import encode_entry, encode_snapshot

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from roundel_service.domain.content import decode_content
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.names import is_topic_mailbox
 from roundel_service.domain.operations import (
     Disconnect,
@@ -27,6 +26,7 @@ from roundel_service.domain.operations import (
     StartNewEpoch,
 )
 from roundel_service.domain.record import Record
+from roundel_service.domain.refusals import OperationRefused
 from roundel_service.engines.base import (
     ApplyResult,
     ChangeListener,

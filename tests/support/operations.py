@@ -8,7 +8,6 @@ from msgspec import json
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
     CorrectRevocation,
     DeleteGauge,
@@ -26,6 +25,7 @@ from roundel_service.domain.operations import (
     UserOps,
 )
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.refusals import OperationRefused
 from roundel_service.domain.subscriptions import Muted
 
 from .mailboxes import note, ops

@@ -22,7 +22,6 @@ from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Added, Change, Removed
 from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.names import is_topic_mailbox
 from roundel_service.domain.operations import (
     ClaimTopics,
@@ -33,6 +32,7 @@ from roundel_service.domain.operations import (
     Subscribe,
 )
 from roundel_service.domain.record import Record, RecordLimits, needs_topics
+from roundel_service.domain.refusals import OperationRefused
 from support.documents import document, plain
 
 TOPICS = ("#all", "#t")

@@ -30,6 +30,7 @@ from msgspec.structs import force_setattr, replace
 
 from .badge import Badge, badge_from_counts, fold_list
 from .changes import Change
+from .idempotency import IdempotentResult, digest_of, find_result, with_result
 from .item_list import ItemList
 from .items import ExternalCount, MailboxLimits, total_size
 from .mailbox_builder import MailboxBuilder
@@ -39,7 +40,6 @@ from .operations import (
     CorrectRevocation,
     DeleteUser,
     Disconnect,
-    Notify,
     Operation,
     Refresh,
     SetGauge,
@@ -47,7 +47,7 @@ from .operations import (
     UserOps,
     VersionOperation,
 )
-from .revocation import NOT_REVOKED, RETENTION, Revocation
+from .revocation import NOT_REVOKED, Revocation
 from .subscriptions import (
     EPOCH_HISTORY,
     NOTHING_MUTED,
@@ -63,22 +63,6 @@ _FROM_ITEMS: Final = -1
 
 COMPUTED_FIELDS: Final = frozenset({"due_at", "size"})
 """Fields of a mailbox that follow from its items; two equal ones may differ in them."""
-
-MAX_OP_IDS = 1_000
-"""Maximum of remembered operation ids, for producers and for users separately."""
-
-
-@final
-class IdempotentResult(Struct, frozen=True, gc=False, kw_only=True):
-    """The first result of an operation id, and its time in seconds since 1970.
-
-    *digest* is that of the operation, if it has one.
-    """
-
-    badge: Badge
-    time: float
-    item: str | None = None
-    digest: str = ""
 
 
 @final
@@ -174,8 +158,8 @@ def apply(
     `OperationRefused`.
     """
     topics = topics or {}
-    if (repeated := find_result(mailbox, operation, now=now)) is not None:
-        ignored = repeated.digest != _digest(operation)
+    if (repeated := find_result(mailbox.results, operation, now)) is not None:
+        ignored = repeated.digest != digest_of(operation)
         return Applied(mailbox, None, repeated.badge, repeated.item, ignored)
     match operation:
         case SetGauge(category=category, source_version=new):
@@ -226,15 +210,6 @@ def apply(
     return _finish(builder, mailbox, operation, now)
 
 
-def find_result(
-    mailbox: Mailbox, operation: Operation | VersionOperation, *, now: float
-) -> IdempotentResult | None:
-    """Return the remembered result of the operation's id, if it has one."""
-    op_id = _op_id(operation)
-    result = None if op_id is None else mailbox.results.get(op_id)
-    return result if result is not None and result.time > now - RETENTION else None
-
-
 def _all_from_now_on(topics: Mapping[str, Mailbox]) -> dict[str, Subscription]:
     """Return the subscriptions of a user whose old announcements are not to return."""
     topic = topics.get(ALL)
@@ -264,12 +239,12 @@ def _finish(
     if after.more and not badge.more:
         after = replace(after, more=False)
     item, waiting = builder.item_id, tuple(builder.waiting_ids)
-    op_id = _op_id(operation)
-    if op_id is not None:
-        results = _prune_results(before.results, operation.by, now)
-        results[op_id] = IdempotentResult(
-            badge=badge, time=now, item=item, digest=_digest(operation)
-        )
+    results = with_result(
+        before.results,
+        operation,
+        IdempotentResult(badge=badge, time=now, item=item, digest=digest_of(operation)),
+    )
+    if results is not before.results:
         after = replace(after, results=results)
     if after.v == before.v:
         return Applied(after, None, badge, item, waiting=waiting)
@@ -340,33 +315,3 @@ def _counts(
         for name, gauge in gauges.items()
         if gauge.count and name not in muted
     }
-
-
-def _op_id(operation: Operation | VersionOperation) -> str | None:
-    """Return the key of the operation's result; producers and users share no keys."""
-    if not isinstance(operation, (Notify, UserOps)) or operation.op_id is None:
-        return None
-    return f"{operation.by} {operation.op_id}"
-
-
-def _digest(operation: Operation | VersionOperation) -> str:
-    # The service compares the bodies of notifications itself, for many users at once.
-    return operation.digest if isinstance(operation, UserOps) else ""
-
-
-def _prune_results(
-    results: Mapping[str, IdempotentResult], by: str, now: float
-) -> dict[str, IdempotentResult]:
-    """Return a copy without old results and with room for one more result of *by*."""
-    kept = dict(results)
-    oldest = now - RETENTION
-    first = next(iter(kept.values()), None)
-    if first is None or (len(kept) < MAX_OP_IDS and first.time > oldest):
-        return kept
-    kept = {key: each for key, each in kept.items() if each.time > oldest}
-    # Producers and users have separate limits: a busy page must not evict the
-    # results that a backend may ask for again.
-    own = [op_id for op_id in kept if op_id.startswith(f"{by} ")]
-    for op_id in own[: max(0, len(own) - MAX_OP_IDS + 1)]:
-        del kept[op_id]
-    return kept

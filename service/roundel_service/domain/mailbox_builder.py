@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Final, TypeAlias, assert_never, final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .changes import Added, Flagged, RemovalReason, Removed, Step, Updated
-from .content import merge_content
+from .item_edits import (
+    edited_copy,
+    edited_item,
+    expiry_of,
+    final_flags,
+    has_key_of,
+    has_same_key,
+    is_expired,
+    new_item,
+    updated_item,
+    with_flags,
+)
 from .item_list import ItemList
 from .items import (
-    MAX_ITEM_SIZE,
     ExternalCount,
     Item,
     MailboxLimits,
@@ -38,6 +47,7 @@ from .operations import (
     Update,
     UserOps,
 )
+from .refusals import TooManyCategories, TooManySubscriptions, TooManyWaiting
 from .subscriptions import (
     Muted,
     Since,
@@ -50,33 +60,6 @@ from .waiting import Waiting, next_due
 
 _PROBES: Final = 4
 """Number of the newest items that are compared before all others."""
-
-_told_fields = attrgetter("content", "source", "expires_at")
-
-
-class OperationRefused(Exception):  # noqa: N818, named after the condition
-    """The operation would exceed a limit of the mailbox; no change."""
-
-
-@final
-class TooManyCategories(OperationRefused):
-    """The operation would exceed the mailbox's limit of categories."""
-
-
-@final
-class ItemTooLarge(OperationRefused):
-    """The operation would make an item larger than `MAX_ITEM_SIZE`."""
-
-
-@final
-class TooManyWaiting(OperationRefused):
-    """The operation would exceed the mailbox's limit of items that wait."""
-
-
-@final
-class TooManySubscriptions(OperationRefused):
-    """The operation would exceed the mailbox's limit of topics."""
-
 
 ContentOperation: TypeAlias = (
     Notify
@@ -183,10 +166,10 @@ class MailboxBuilder(Struct, kw_only=True):
             return
         if operation.quiet:
             for item in self.items.values():
-                if _has_key_of(item, operation) and item.id != operation.replaces:
+                if has_key_of(item, operation) and item.id != operation.replaces:
                     self._change_quietly(item, operation, now, limits)
                     return
-        self._add(_item(operation, now), operation.replaces, limits)
+        self._add(new_item(operation, now), operation.replaces, limits)
         self.item_id = operation.id
 
     def _change_quietly(
@@ -199,10 +182,10 @@ class MailboxBuilder(Struct, kw_only=True):
             held,
             content=operation.content,
             source=operation.source,
-            expires_at=_end(operation, now),
+            expires_at=expiry_of(operation, now),
             size=operation.size,
         )
-        if (edited := _edited(held, changed, now)) is not None:
+        if (edited := edited_item(held, changed, now)) is not None:
             self._edit([edited])
         self._evict(limits)
 
@@ -212,9 +195,9 @@ class MailboxBuilder(Struct, kw_only=True):
         What it replaces in the list is replaced when it appears.
         """
         for each in list(self.waiting.values()):
-            if not each.is_snoozed and _has_key_of(each.item, operation):
+            if not each.is_snoozed and has_key_of(each.item, operation):
                 del self.waiting[each.item.id]
-        item = _item(operation, at)
+        item = new_item(operation, at)
         self._wait(Waiting(until=at, item=item, replaces=operation.replaces))
         self._check_waiting(limits)
         self.item_id = item.id
@@ -247,7 +230,7 @@ class MailboxBuilder(Struct, kw_only=True):
         held = [
             other.id
             for other in (*self.items.values(), *self._waiting_items())
-            if _has_same_key(other, item) or other.id == replaces
+            if has_same_key(other, item) or other.id == replaces
         ]
         self._remove_all(held, "replaced")
 
@@ -272,7 +255,7 @@ class MailboxBuilder(Struct, kw_only=True):
 
     def _expire(self, now: float) -> None:
         held = (*self.items.values(), *self._waiting_items())
-        self._remove_all([i.id for i in held if _is_expired(i, now)], "expired")
+        self._remove_all([i.id for i in held if is_expired(i, now)], "expired")
         self.due_at = next_due(self.items.values(), self.waiting)
 
     def _appear(self, waiting: Waiting, limits: MailboxLimits) -> None:
@@ -290,13 +273,13 @@ class MailboxBuilder(Struct, kw_only=True):
         edited = [
             changed
             for item in filter(update.which.selects, self.items.values())
-            if (changed := _updated(item, update, now, sent_at=now)) is not None
+            if (changed := updated_item(item, update, now, sent_at=now)) is not None
         ]
         self._edit(edited)
         for item in filter(update.which.selects, self._waiting_items()):
             waiting = self.waiting[item.id]
             sent_at = now if waiting.is_snoozed else waiting.until
-            changed = _updated(item, update, now, sent_at=sent_at)
+            changed = updated_item(item, update, now, sent_at=sent_at)
             if changed is not None:
                 self._wait(replace(waiting, item=changed))
                 self._check_waiting(limits)
@@ -371,7 +354,8 @@ class MailboxBuilder(Struct, kw_only=True):
             self._subscribe(name, time or "start", "token")
 
     def _pull(self, pull: Pull, limits: MailboxLimits) -> None:
-        self.more |= pull.is_incomplete
+        # Of a muted topic nothing counts, whether it was pulled or not.
+        self.more |= pull.is_incomplete and pull.topic not in self.muted.topics
         for reason, ids in pull.removed.items():
             if reason == "evicted":
                 held = (self.items[id_] for id_ in ids if id_ in self.items)
@@ -385,10 +369,10 @@ class MailboxBuilder(Struct, kw_only=True):
         edited = []
         for original in originals:
             if original.id in self.items:
-                edited.append(_edited_copy(self.items[original.id], original))
+                edited.append(edited_copy(self.items[original.id], original))
             else:
                 waiting = self.waiting[original.id]
-                copy = _edited_copy(waiting.item, original)
+                copy = edited_copy(waiting.item, original)
                 self._wait(replace(waiting, item=copy))
         if edited:
             self._edit(edited)
@@ -431,9 +415,9 @@ class MailboxBuilder(Struct, kw_only=True):
         changed: dict[frozenset[tuple[str, bool]], dict[str, str]] = {}
         marked: dict[str, Item] = {}
         for item in self.items.values():
-            flags = _final_flags(item, marks)
+            flags = final_flags(item, marks)
             if any(getattr(item, name) is not on for name, on in flags.items()):
-                marked[item.id] = _with_flags(item, flags)
+                marked[item.id] = with_flags(item, flags)
                 ids = changed.setdefault(frozenset(flags.items()), {})
                 ids[item.id] = item.category
         if marked:
@@ -441,96 +425,3 @@ class MailboxBuilder(Struct, kw_only=True):
         self.steps += [
             Flagged(ids, dict(sorted(flags))) for flags, ids in changed.items()
         ]
-
-
-def _final_flags(item: Item, marks: Sequence[Mark]) -> dict[str, bool]:
-    """Return the flags that *marks* set or clear on *item*."""
-    flags: dict[str, bool] = {}
-    for mark in marks:
-        if mark.selects(item):
-            flags |= mark.flags
-    return flags
-
-
-def _with_flags(item: Item, flags: Mapping[str, bool]) -> Item:
-    return replace(
-        item,
-        seen=flags.get("seen", item.seen),
-        read=flags.get("read", item.read),
-        archived=flags.get("archived", item.archived),
-    )
-
-
-def _item(operation: Notify, time: float) -> Item:
-    """Return the item of *operation*, sent at *time*; `seq` is set when it appears."""
-    return Item(
-        id=operation.id,
-        seq=0,
-        category=operation.category,
-        content=operation.content,
-        key=operation.key,
-        source=operation.source,
-        created_at=time,
-        expires_at=_end(operation, time),
-        size=operation.size,
-    )
-
-
-def _has_key_of(item: Item, operation: Notify) -> bool:
-    """Return whether *operation* has the key of *item*, which is no topic's."""
-    key = (operation.category, operation.key)
-    is_own = item.topic is None and item.key is not None
-    return is_own and (item.category, item.key) == key
-
-
-def _has_same_key(other: Item, item: Item) -> bool:
-    """Return whether both have the same category and key, and come from one place."""
-    return item.key is not None and (other.topic, other.category, other.key) == (
-        item.topic,
-        item.category,
-        item.key,
-    )
-
-
-def _updated(item: Item, update: Update, now: float, *, sent_at: float) -> Item | None:
-    """Return *item* after *update*, whose time to live counts from *sent_at*."""
-    content = merge_content(item.content, update.content)
-    changed = replace(
-        item,
-        content=content,
-        expires_at=_end(update, sent_at) if update.expires else item.expires_at,
-        size=item.size + len(content) - len(item.content),
-    )
-    return _edited(item, changed, now)
-
-
-def _edited(item: Item, changed: Item, now: float) -> Item | None:
-    """Return *changed*, edited *now*, or `None` if it equals *item*."""
-    if _told_fields(item) == _told_fields(changed):
-        return None
-    if changed.size > MAX_ITEM_SIZE:
-        raise ItemTooLarge(
-            f"the item {item.id!r} would take {changed.size} bytes as JSON, "
-            f"expected at most {MAX_ITEM_SIZE}"
-        )
-    return replace(changed, updated_at=now)
-
-
-def _edited_copy(copy: Item, original: Item) -> Item:
-    """Return *original* as an item of the mailbox that holds *copy*."""
-    return replace(
-        original,
-        seq=copy.seq,
-        topic=copy.topic,
-        seen=copy.seen,
-        read=copy.read,
-        archived=copy.archived,
-    )
-
-
-def _end(operation: Notify | Update, now: float) -> float | None:
-    return None if operation.ttl is None else now + operation.ttl
-
-
-def _is_expired(item: Item, now: float) -> bool:
-    return item.expires_at is not None and item.expires_at <= now

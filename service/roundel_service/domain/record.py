@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from .badge import Badge
 from .change_log import ChangeLog
+from .idempotency import find_result
 from .items import MailboxLimits
-from .mailbox import Applied, Mailbox, apply, find_result
+from .mailbox import Applied, Mailbox, apply
 from .names import ALL, is_topic_mailbox, topic_mailbox
 from .operations import (
     Appear,
@@ -166,7 +167,7 @@ class Record(Struct, frozen=True, gc=False):
         record = self
         if (
             isinstance(operation, UserOps)
-            and find_result(self.mailbox, operation, now=now) is None
+            and find_result(self.mailbox.results, operation, now) is None
         ):
             ops = [op for op in operation.ops if isinstance(op, Unsnooze)]
             ids = frozenset[str]().union(*(op.ids for op in ops))

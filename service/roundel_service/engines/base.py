@@ -12,9 +12,9 @@ from typing import Final, Protocol, TypeAlias, final
 import trio
 
 from ..domain.mailbox import Applied
-from ..domain.mailbox_builder import OperationRefused
 from ..domain.operations import Operation, Retract
 from ..domain.record import Record
+from ..domain.refusals import OperationRefused
 
 RETRY_AFTER: Final = 2.0
 """Delay in seconds before a failed engine is tried again."""

@@ -22,10 +22,11 @@ from ..domain.changes import (
     Change,
 )
 from ..domain.content import encode_content
+from ..domain.idempotency import IdempotentResult
 from ..domain.item_list import ItemList
 from ..domain.items import Count, ExternalCount, Item
 from ..domain.json_depth import is_deeper
-from ..domain.mailbox import IdempotentResult, Mailbox
+from ..domain.mailbox import Mailbox
 from ..domain.record import Record
 from ..domain.revocation import Revocation
 from .codec.errors import RecordDecodeError, describe

@@ -11,7 +11,6 @@ from typing import final
 import trio
 
 from ..domain.mailbox import Mailbox
-from ..domain.mailbox_builder import OperationRefused
 from ..domain.names import ALL, is_topic_mailbox, topic_mailbox
 from ..domain.operations import (
     ClaimTopics,
@@ -22,6 +21,7 @@ from ..domain.operations import (
     Unsubscribe,
 )
 from ..domain.record import Record, RecordLimits
+from ..domain.refusals import OperationRefused
 from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
 from .epochs import first_epoch
 

@@ -30,8 +30,9 @@ import msgspec
 from ..domain.badge import Badge
 from ..domain.changes import Added, Change, Flagged, Removed, Step, Updated
 from ..domain.content import content_fields
+from ..domain.idempotency import IdempotentResult
 from ..domain.items import Item
-from ..domain.mailbox import IdempotentResult, Mailbox
+from ..domain.mailbox import Mailbox
 from ..domain.operations import Retract
 from ..domain.record import Record
 from .deserialization import FLAGS, ITEM_FIELDS

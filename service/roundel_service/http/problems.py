@@ -9,7 +9,7 @@ from typing import final
 from msgspec import UNSET, Struct
 
 from ..domain.items import MAX_ITEM_SIZE
-from ..domain.mailbox_builder import (
+from ..domain.refusals import (
     OperationRefused,
     TooManyCategories,
     TooManySubscriptions,

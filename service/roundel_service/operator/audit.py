@@ -31,9 +31,9 @@ from ..domain.badge import Badge
 from ..domain.mailbox import Mailbox
 from ..domain.names import topic_mailbox
 from ..domain.record import Record
-from ..domain.recount import Counts, counts_of, recount
 from ..engines.base import Engine, MailboxDamaged
 from ..telemetry.metrics import Metrics
+from .recount import Counts, counts_of, recount
 
 MAX_LAG = 60.0
 """Time that the hub may stay at an outdated version, in seconds."""

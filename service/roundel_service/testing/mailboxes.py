@@ -6,7 +6,6 @@ from msgspec.structs import replace
 
 from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
-from ..domain.mailbox_builder import TooManyCategories
 from ..domain.operations import (
     CorrectRevocation,
     DeleteGauge,
@@ -22,6 +21,7 @@ from ..domain.operations import (
     UserOps,
 )
 from ..domain.record import RecordLimits
+from ..domain.refusals import TooManyCategories
 from ..engines.base import UserOperation
 from .compare import (
     check_change_log,

@@ -9,10 +9,10 @@ import attrs
 
 from ..domain.content import encode_content
 from ..domain.items import MailboxLimits
-from ..domain.mailbox_builder import OperationRefused
 from ..domain.names import is_topic_mailbox
 from ..domain.operations import Mark, Notify, Operation, Refresh, UserOps
 from ..domain.record import Record, RecordLimits
+from ..domain.refusals import OperationRefused
 from ..engines.base import ApplyResult, Engine, UserOperation
 from .compare import check_record, check_results
 from .environment import Environment

@@ -27,7 +27,6 @@ from roundel_service.domain.changes import Categories, Change
 from roundel_service.domain.content import encode_content
 from roundel_service.domain.items import Item, MailboxLimits
 from roundel_service.domain.mailbox import Applied, Mailbox, apply
-from roundel_service.domain.mailbox_builder import TooManyCategories
 from roundel_service.domain.operations import (
     DeleteGauge,
     DeleteUser,
@@ -42,6 +41,7 @@ from roundel_service.domain.operations import (
     Update,
     UserOps,
 )
+from roundel_service.domain.refusals import TooManyCategories
 from roundel_service.domain.revocation import RETENTION
 from support.documents import document, plain
 

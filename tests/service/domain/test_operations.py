@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from roundel_service.domain.idempotency import MAX_OP_IDS
 from roundel_service.domain.items import Count, ExternalCount
-from roundel_service.domain.mailbox import MAX_OP_IDS, Mailbox, apply
-from roundel_service.domain.mailbox_builder import TooManyCategories
+from roundel_service.domain.mailbox import Mailbox, apply
 from roundel_service.domain.operations import (
     CorrectRevocation,
     DeleteGauge,
@@ -15,6 +15,7 @@ from roundel_service.domain.operations import (
     Expire,
     Retract,
 )
+from roundel_service.domain.refusals import TooManyCategories
 from roundel_service.domain.revocation import RETENTION, Revocation
 from support.mailboxes import (
     DEFAULT_LIMITS,

@@ -6,7 +6,6 @@ import pytest
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import TooManySubscriptions
 from roundel_service.domain.operations import (
     ClaimTopics,
     DeleteUser,
@@ -20,6 +19,7 @@ from roundel_service.domain.operations import (
     UserOps,
 )
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.refusals import TooManySubscriptions
 from roundel_service.domain.subscriptions import Muted
 from support.mailboxes import note, ops
 from support.topics import Mailboxes

@@ -288,7 +288,7 @@ FLAWS = {
     ),
     "snoozed copies stay": ((pull, "_copies", _without_waiting), {"BACK", "TWICE"}),
     "users and topics share keys": (
-        (mailbox_builder, "_has_same_key", _by_key_alone),
+        (mailbox_builder, "has_same_key", _by_key_alone),
         {"OTHERS"},
     ),
     "a topic forgets what it evicted": ((record, "pulls", _pulls_blindly), {"SKIP"}),

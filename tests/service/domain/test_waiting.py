@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.mailbox_builder import TooManyWaiting
 from roundel_service.domain.operations import (
     Remove,
     Retract,
@@ -15,6 +14,7 @@ from roundel_service.domain.operations import (
     UserOps,
 )
 from roundel_service.domain.record import RecordLimits
+from roundel_service.domain.refusals import TooManyWaiting
 from support.mailboxes import note, ops
 from support.topics import Mailboxes
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roundel_service.domain.items import MailboxLimits
-from roundel_service.domain.log_entry import entry_between
+from roundel_service.domain.log.entry import entry_between
 from roundel_service.domain.mailbox import COMPUTED_FIELDS, Mailbox
 from roundel_service.domain.operations import Disconnect
 from roundel_service.domain.record import RecordLimits

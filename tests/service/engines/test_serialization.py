@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
     CorrectRevocation,
     DeleteGauge,
@@ -21,6 +20,7 @@ from roundel_service.domain.operations import (
     StartNewEpoch,
 )
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.refusals import OperationRefused
 from roundel_service.domain.revocation import Revocation
 from roundel_service.engines import serialization
 from roundel_service.engines.deserialization import check_record, decode_record

@@ -22,12 +22,13 @@ from msgspec.structs import replace
 
 from ...domain.change_log import ChangeLog
 from ...domain.changes import Change
+from ...domain.idempotency import IdempotentResult
 from ...domain.item_list import ItemList
 from ...domain.items import Item
-from ...domain.log_entry import LogEntry, MappingDelta
-from ...domain.mailbox import IdempotentResult, Mailbox
+from ...domain.log.entry import LogEntry, MappingDelta
+from ...domain.log.replay import replay
+from ...domain.mailbox import Mailbox
 from ...domain.record import Record
-from ...domain.replay import replay
 from . import rows
 from .errors import RecordDecodeError, describe
 from .fields import HEAD, MAPPINGS, VALUES, stored_badge, stored_results

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from ...domain.changes import Change
-from ...domain.log_entry import LogEntry
+from ...domain.log.entry import LogEntry
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from . import rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import final
 
-from ...domain.replay import ReplayError
+from ...domain.log.replay import ReplayError
 
 
 @final

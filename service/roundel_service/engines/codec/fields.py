@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
 from ...domain.badge import Badge, badge_from_counts
+from ...domain.idempotency import IdempotentResult
 from ...domain.items import Count, ExternalCount
-from ...domain.mailbox import IdempotentResult
 from ...domain.revocation import Revocation
 from . import rows
 from .items import stored_waiting, waiting_rows

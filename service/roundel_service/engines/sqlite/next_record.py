@@ -7,9 +7,9 @@ from secrets import token_urlsafe
 
 from msgspec.structs import replace
 
-from ...domain.mailbox_builder import OperationRefused
 from ...domain.operations import Operation, StartNewEpoch
 from ...domain.record import Record, RecordLimits
+from ...domain.refusals import OperationRefused
 from ..base import ApplyResult
 from ..epochs import first_epoch
 from .group_commit import StoredRecord

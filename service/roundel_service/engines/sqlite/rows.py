@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from ...domain.items import Item
-from ...domain.log_entry import LogEntry, entry_between
+from ...domain.log.entry import LogEntry, entry_between
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from ..base import EngineUnavailable

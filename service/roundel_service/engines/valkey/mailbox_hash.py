@@ -19,9 +19,9 @@ from typing import Final, final
 
 import attrs
 
+from ...domain.log.replay import replay
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
-from ...domain.replay import replay
 from ..codec.decoding import decode_entry, decode_head, decode_stored
 from ..codec.errors import RecordDecodeError
 from . import earlier_layouts

@@ -10,7 +10,7 @@ from typing import Final, final
 import attrs
 
 from ...domain.items import Item
-from ...domain.log_entry import LogEntry, entry_between
+from ...domain.log.entry import LogEntry, entry_between
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record, RecordLimits
 from .. import serialization

@@ -9,10 +9,10 @@ from typing import final
 import attrs
 from msgspec.structs import replace
 
-from ...domain.mailbox_builder import OperationRefused
 from ...domain.names import is_topic_mailbox
 from ...domain.operations import DeleteUser, Operation, Refresh, StartNewEpoch
 from ...domain.record import Record, RecordLimits, needs_topics
+from ...domain.refusals import OperationRefused
 from ..base import ApplyResult, EngineUnavailable, MailboxDamaged
 from ..damage import needs_no_content
 from ..epochs import first_epoch

@@ -8,8 +8,8 @@ import attrs
 from msgspec import UNSET
 
 from ...documents import badge_document
-from ...domain.mailbox_builder import TooManyCategories
 from ...domain.operations import DeleteGauge, SetGauge
+from ...domain.refusals import TooManyCategories
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
 from ..access_control import AccessControl

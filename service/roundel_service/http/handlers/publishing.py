@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from ...domain.badge import Badge
 from ...domain.mailbox import Applied
-from ...domain.mailbox_builder import OperationRefused
 from ...domain.names import is_topic_mailbox
+from ...domain.refusals import OperationRefused
 from ...domain.revocation import RETENTION
 from ...engines.base import ApplyResult, EngineUnavailable, UserOperation
 from ...streams.hub import Hub

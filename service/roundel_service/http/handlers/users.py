@@ -9,8 +9,8 @@ import attrs
 import trio
 
 from ...documents import badge_document
-from ...domain.mailbox import find_result
-from ...domain.mailbox_builder import OperationRefused
+from ...domain.idempotency import find_result
+from ...domain.refusals import OperationRefused
 from ...identity.callers import Producer, User
 from ...identity.tickets import DEFAULT_SESSION, TICKET_TTL
 from ...streams.channel import UserChannel
@@ -99,7 +99,7 @@ class UserHandlers:
         except Problem:
             # A repeated call gets its first response, also when the time has come.
             mailbox = (await self.hub.engine.read(user.name)).mailbox
-            if find_result(mailbox, operation, now=now) is None:
+            if find_result(mailbox.results, operation, now) is None:
                 raise
         try:
             applied = await self.hub.apply(user.name, operation)

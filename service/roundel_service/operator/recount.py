@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .badge import Badge
-from .items import ExternalCount, Item
-from .subscriptions import NOTHING_MUTED, Muted
+from ..domain.badge import Badge
+from ..domain.items import ExternalCount, Item
+from ..domain.subscriptions import NOTHING_MUTED, Muted
 
 Counts: TypeAlias = dict[str, Any]
 """The counts of a badge as plain values: total, and `by` category."""

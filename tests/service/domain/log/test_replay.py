@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from roundel_service.domain.changes import Added, Change
-from roundel_service.domain.log_entry import LogEntry, MappingDelta, entry_between
+from roundel_service.domain.log.entry import LogEntry, MappingDelta, entry_between
+from roundel_service.domain.log.replay import ReplayError, replay
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.mailbox_builder import OperationRefused
 from roundel_service.domain.operations import (
     ClaimTopics,
     DeleteUser,
@@ -25,7 +25,7 @@ from roundel_service.domain.operations import (
     Update,
 )
 from roundel_service.domain.record import Record
-from roundel_service.domain.replay import ReplayError, replay
+from roundel_service.domain.refusals import OperationRefused
 from support.mailboxes import gauge, note, ops
 from support.operations import (
     EMPTY,
@@ -206,7 +206,7 @@ def test_evicted_text_may_wait():
 
 def test_results_that_were_dropped(monkeypatch):
     """An entry names the results that the reducer dropped, the oldest ones."""
-    monkeypatch.setattr("roundel_service.domain.mailbox.MAX_OP_IDS", 2)
+    monkeypatch.setattr("roundel_service.domain.idempotency.MAX_OP_IDS", 2)
     before = reduced(EMPTY, note("1", op_id="x"), ops(op_id="u"), note("2", op_id="y"))
     after = reduced(before, note("3", op_id="z"))
     made = entry_between(before, after)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from roundel_service.domain.item_list import ItemList
 from roundel_service.domain.items import ExternalCount
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.recount import counts_of, recount
+from roundel_service.operator.recount import counts_of, recount
 from support.mailboxes import item
 
 

@@ -17,11 +17,12 @@ from typing import Final, cast, final
 
 from msgspec import Struct, field
 
-from .changes import Added, Change, Removed, Step, Updated
-from .items import Item
-from .mailbox import COMPUTED_FIELDS, IdempotentResult, Mailbox
-from .record import Record
-from .waiting import Waiting
+from ..changes import Added, Change, Removed, Step, Updated
+from ..idempotency import IdempotentResult
+from ..items import Item
+from ..mailbox import COMPUTED_FIELDS, Mailbox
+from ..record import Record
+from ..waiting import Waiting
 
 _KEEPS_TEXT: Final = frozenset(("replaced", "evicted"))
 """Reasons of a removal after which a store may keep the text for a while."""

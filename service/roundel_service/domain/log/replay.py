@@ -12,13 +12,13 @@ from typing import Any, cast, final
 
 from msgspec.structs import replace
 
-from .changes import Added, Change, Flagged, Removed, Step, Updated
-from .item_list import ItemList
-from .items import Item, total_size
-from .log_entry import LogEntry
-from .mailbox import Mailbox
-from .record import Record
-from .waiting import next_due
+from ..changes import Added, Change, Flagged, Removed, Step, Updated
+from ..item_list import ItemList
+from ..items import Item, total_size
+from ..mailbox import Mailbox
+from ..record import Record
+from ..waiting import next_due
+from .entry import LogEntry
 
 
 @final
