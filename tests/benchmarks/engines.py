@@ -88,7 +88,8 @@ def store(folder: Path, find: Callable[[], str | None]) -> Iterator[EngineUnderT
     from roundel_service.engines.valkey.engine import ValkeyEngine
 
     with served(str(find()), folder) as (port, process):
-        engine = ValkeyEngine(f"valkey://127.0.0.1:{port}", LIMITS)
+        url = f"valkey://127.0.0.1:{port}"
+        engine = ValkeyEngine(url, LIMITS, cache_bytes=CACHE)
         yield EngineUnderTest(engine, partial(resident, process.pid))
 
 

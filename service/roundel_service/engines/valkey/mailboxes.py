@@ -82,8 +82,10 @@ class MailboxStore:
 
     def _queue(self, user: str) -> tuple[int, bool]:
         # A batch of users waits for batches of topics, which wait for no other batch.
-        primary = self._store.slots.primary(self._planner.keys.user(user))
-        return primary, is_topic_mailbox(user)
+        slots, is_topic = self._store.slots, is_topic_mailbox(user)
+        if slots.count == 1:
+            return 0, is_topic
+        return slots.primary(self._planner.keys.user(user)), is_topic
 
     async def run(self) -> None:
         """Run transactions and refresh stale records until cancelled."""

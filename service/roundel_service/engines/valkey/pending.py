@@ -8,9 +8,12 @@ from typing import Final, TypeAlias, final
 
 import attrs
 import trio
+from msgspec import Struct, field
+from msgspec.structs import replace
 
+from ...domain.names import is_topic_mailbox
 from ...domain.operations import Operation
-from ...domain.record import Record
+from ...domain.record import Record, needs_topics
 from ..base import ApplyResult, EngineUnavailable, MailboxDamaged
 from .scripts import WRITE_ID_SIZE
 
@@ -32,24 +35,27 @@ class PendingOperation:
     operation: Operation | None
     since: float
     result: OperationResult | None = None
-    _resolved: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    # Made by the first wait: of many operations of a call, most are not waited for.
+    _resolved: trio.Event | None = attrs.field(default=None, init=False, repr=False)
 
     def resolve(self, result: OperationResult) -> None:
         """Set the result, unless it is set already."""
         if self.result is None:
             self.result = result
-            self._resolved.set()
+            if self._resolved is not None:
+                self._resolved.set()
 
     async def wait(self) -> OperationResult:
         """Wait for the result."""
         while self.result is None:
+            if self._resolved is None:
+                self._resolved = trio.Event()
             await self._resolved.wait()
         return self.result
 
 
 @final
-@attrs.frozen(kw_only=True)
-class StoredRecord:
+class StoredRecord(Struct, frozen=True, kw_only=True):
     """A *record* as it is stored.
 
     *revision* is the id of the last write followed by the timeline of that write. It
@@ -71,7 +77,7 @@ class StoredRecord:
     damage: MailboxDamaged | None = None
     is_rewound: bool = False
     is_outdated: bool = False
-    read_at: int = attrs.field(factory=next_number, eq=False)
+    read_at: int = field(default_factory=next_number)
 
     @property
     def write_id(self) -> bytes:
@@ -92,14 +98,14 @@ class StoredRecord:
         """Return the record, which was loaded after *before*; it may be rewound."""
         if not self.record.is_before(before.record):
             return self
-        return attrs.evolve(self, is_rewound=True)
+        return replace(self, is_rewound=True)
 
     def without_changes(self) -> StoredRecord:
         """Return the record without its changes; a write does not need them."""
         if not self.record.changes:
             return self
         record = Record(self.record.mailbox)
-        return attrs.evolve(self, record=record, is_complete=False)
+        return replace(self, record=record, is_complete=False)
 
     def after(self, record: Record, write_id: bytes, *, entries: int) -> StoredRecord:
         """Return what is stored after a write that results in *record*."""
@@ -114,8 +120,7 @@ class StoredRecord:
 
 
 @final
-@attrs.frozen(kw_only=True)
-class PlannedWrite:
+class PlannedWrite(Struct, frozen=True, kw_only=True):
     """A write that replaces *before* by *after*, and the *results* of its operations.
 
     A write that is tried again is the same write with the same *id*. The id is empty
@@ -149,7 +154,8 @@ class MailboxTransaction:
     *is_fresh* if this transaction loaded it. With *is_complete* the record is loaded
     with its changes. *is_doubtful* means that the planned write may have been applied.
     *is_alone* means that a command with the writes of several users has failed, so that
-    this one gets a command of its own.
+    this one gets a command of its own. It *needs_topics* if an operation must see all
+    topics as of now.
     """
 
     user: str
@@ -163,6 +169,14 @@ class MailboxTransaction:
     is_alone: bool = False
     is_resolved: bool = False
     has_failed: bool = False
+    needs_topics: bool = attrs.field(init=False)
+
+    @needs_topics.default
+    def _find_needs(self) -> bool:
+        return not is_topic_mailbox(self.user) and any(
+            each.operation is None or needs_topics(each.operation)
+            for each in self.operations
+        )
 
     def set_stored(self, stored: StoredRecord) -> None:
         """Set the record that was loaded from the store."""

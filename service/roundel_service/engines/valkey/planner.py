@@ -8,6 +8,7 @@ from math import ceil, inf
 from typing import Final, final
 
 import attrs
+from msgspec.structs import replace
 
 from ...domain.items import Item
 from ...domain.log.entry import LogEntry, entry_between
@@ -194,9 +195,10 @@ class WritePlanner:
         # An empty mailbox without a write needs no index.
         index_all = record.mailbox.v > 0 and (is_new or stored.indexed_at + DAY < now)
         if index_all or is_new:
-            after = attrs.evolve(after, indexed_at=now if index_all else 0.0)
-        items = _held_items(record)
-        if entry is not None and not index_all:
+            after = replace(after, indexed_at=now if index_all else 0.0)
+        if entry is None or index_all:
+            items = _held_items(record)
+        else:
             items = _written_items(record, entry)
         return PlannedWrite(
             id=write_id,
@@ -205,7 +207,8 @@ class WritePlanner:
             results=results,
             entry=b"" if entry is None else encode_entry(entry, number),
             snapshot=encode_snapshot(record) if is_snapshot else b"",
-            frees_memory=stored.revision != b""
+            frees_memory=is_snapshot
+            and stored.revision != b""
             and (entry is None or entry.withdraws_text),
             ttl=self._ttl(record.mailbox, now),
             added_tags=sorted(_tags(items)),
@@ -233,7 +236,7 @@ class WritePlanner:
         return PlannedWrite(
             id=write_id,
             before=stored,
-            after=attrs.evolve(after, revision=revision, damage=damage),
+            after=replace(after, revision=revision, damage=damage),
             results=results,
             entry=encode_entry(entry, number),
             ttl=self._ttl(record.mailbox, self.clock()),
@@ -241,6 +244,8 @@ class WritePlanner:
 
     def _ttl(self, mailbox: Mailbox, now: float) -> int:
         """Return after how many seconds without a write the mailbox expires."""
+        if mailbox.due_at == inf and not mailbox.waiting:
+            return ceil(self.user_ttl + DAY)
         ends = [now + self.user_ttl, *(it.until for it in mailbox.waiting.values())]
         if mailbox.due_at < inf:
             ends.append(mailbox.due_at)

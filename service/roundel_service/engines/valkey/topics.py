@@ -38,7 +38,7 @@ import trio
 from ...domain.mailbox import Mailbox
 from ...domain.names import is_topic_mailbox
 from ...domain.operations import Operation, Refresh
-from ...domain.record import Record, needs_topics
+from ...domain.record import Record
 from ...lru_map import LruMap
 from .pending import MailboxTransaction, OperationResult, StoredRecord, next_number
 from .reduction import Topics
@@ -157,7 +157,8 @@ class BatchTopics:
         follower = transaction.stored
         if follower is None or is_topic_mailbox(transaction.user):
             return {}
-        if needed := _needed(transaction, follower.record):
+        if transaction.needs_topics:
+            needed = _needed(transaction, follower.record)
             read = ((name, self._read.get(name)) for name in needed)
             return {
                 name: topic.record
@@ -171,9 +172,9 @@ class BatchTopics:
 
 def _needed(transaction: MailboxTransaction, record: Record) -> Set[str]:
     """Return the topics that must be read for *transaction*."""
-    operations = [each.operation or _REFRESH for each in transaction.operations]
-    if is_topic_mailbox(transaction.user) or not any(map(needs_topics, operations)):
+    if not transaction.needs_topics:
         return frozenset()
+    operations = [each.operation or _REFRESH for each in transaction.operations]
     return frozenset[str]().union(*map(record.topics, operations))
 
 

@@ -28,6 +28,7 @@ from typing import Final, TypeAlias, final
 
 import attrs
 import trio
+from msgspec.structs import replace
 
 from ...domain.record import Record
 from ...lru_map import LruMap
@@ -130,7 +131,7 @@ class OptimisticTransactions:
         for number, (transaction, reply) in enumerate(pairs, 1):
             match reply:
                 case [bytes(timeline)] if transaction.cached is not None:
-                    cached = attrs.evolve(transaction.cached, timeline=timeline)
+                    cached = replace(transaction.cached, timeline=timeline)
                     transaction.set_stored(cached)
                 case [bytes(timeline), list(flat), *kind]:
                     stored = self._planner.decode(transaction, timeline, flat, kind)

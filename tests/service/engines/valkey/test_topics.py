@@ -272,8 +272,12 @@ async def test_topic_at_hand(epoch, is_used):
     reads = Reads([])
     stored = StoredRecord(record=topic, revision=b"1", timeline=b"1")
     reads.cache.put(ALL, stored)
-    transaction = refresh(None)
-    transaction.operations = [PendingOperation("alice", note("1"), 0.0)]
+    transaction = MailboxTransaction(
+        user="alice",
+        operations=[PendingOperation("alice", note("1"), 0.0)],
+        is_complete=True,
+        cached=None,
+    )
     transaction.set_stored(follower(("a", 3)))
 
     assert is_used is (ALL in reads.batch().of(transaction))
