@@ -85,10 +85,11 @@ def fold_list(
     by = None if muted.topics else items.counts()
     if by is None:
         return fold(items.values(), gauges, muted)
-    for category, external in _gauge_counts(gauges).items():
-        count = by.get(category, _NOTHING)
-        by[category] = Count(count.unread + external, count.unseen)
-    if muted:
+    if gauges:
+        for category, external in _gauge_counts(gauges).items():
+            count = by.get(category, _NOTHING)
+            by[category] = Count(count.unread + external, count.unseen)
+    if muted.categories:
         return {
             name: count for name, count in by.items() if name not in muted.categories
         }
@@ -103,6 +104,8 @@ def badge_from_counts(
     epoch: str, v: int, by: Mapping[str, Count], *, more: bool
 ) -> Badge:
     """Return the badge with the counts *by*; *more* is ignored if nothing is unread."""
-    unread = sum([count.unread for count in by.values()])
-    unseen = sum([count.unseen for count in by.values()])
+    unread = unseen = 0
+    for count in by.values():
+        unread += count.unread
+        unseen += count.unseen
     return Badge(epoch, v, unread, unseen, more and unread > 0, by)

@@ -59,6 +59,18 @@ class ChangeLog(Sequence[Change]):
         log._start = max(start, log._stop - max_length)
         return log
 
+    def append(self, change: Change, *, max_length: int) -> ChangeLog:
+        """Return a log with *change* appended, without those beyond *max_length*."""
+        shared, start, stop = self._shared, self._start, self._stop
+        if stop < len(shared) or start > max_length // 4:
+            shared, start = shared[start:stop], 0
+            stop = len(shared)
+        shared.append(change)
+        log = ChangeLog.__new__(ChangeLog)
+        log._shared, log._decode, log._stop = shared, self._decode, stop + 1
+        log._start = max(start, stop + 1 - max_length)
+        return log
+
     @property
     def newest(self) -> Change:
         """The latest change; the log must not be empty."""

@@ -48,18 +48,23 @@ class ItemList(Mapping[str, Item]):
         self._column, self._categories = _column_of(self._shared)
         self._by_id: dict[str, Item] | None = None
 
-    def append(self, item: Item) -> ItemList:
-        """Return a list with *item* behind the others, of which none has its id."""
-        held = self._appendable()
-        column, categories = held._column, held._categories
+    def append(self, item: Item, *, without: int = 0) -> ItemList:
+        """Return a list with *item* behind the others, of which none has its id.
+
+        The oldest items are left out, *without* of them.
+        """
+        shared, start, stop = self._shared, self._start + without, self._stop
+        column, categories = self._column, self._categories
+        if stop < len(shared) or 4 * start > stop - start:
+            return self._copy(start).append(item)
         if item.category not in categories:
             if column is None or len(categories) == MAX_CATEGORIES:
-                return ItemList((*held._range(), item))
+                return ItemList((*shared[start:stop], item))
             categories = (*categories, item.category)
         if column is not None:
             column.append(_code(item, categories))
-        held._shared.append(item)
-        return _view(held._shared, column, categories, held._start, held._stop + 1)
+        shared.append(item)
+        return _view(shared, column, categories, start, stop + 1)
 
     def without_oldest(self, count: int) -> ItemList:
         """Return a list without the oldest *count* items."""
@@ -78,9 +83,30 @@ class ItemList(Mapping[str, Item]):
         """Return the newest *count* items, the oldest of them first."""
         return self._shared[max(self._start, self._stop - count) : self._stop]
 
-    def iterate(self) -> Iterator[Item]:
-        """Iterate over the items, oldest first, without a copy of the range."""
-        return map(self._shared.__getitem__, range(self._start, self._stop))
+    def oldest(self, *, count: int, size: int) -> list[Item]:
+        """Return the oldest items: *count* at least, and *size* bytes at least."""
+        found: list[Item] = []
+        at = self._start
+        while (len(found) < count or size > 0) and at < self._stop:
+            item = self._shared[at]
+            found.append(item)
+            size -= item.size
+            at += 1
+        return found
+
+    def has_counted(self, category: str) -> bool:
+        """Return whether the badge counts an item of *category*.
+
+        Returns `False` if there are too many categories for a column.
+        """
+        if self._column is None or category not in self._categories:
+            return False
+        code = 2 * self._categories.index(category) + 1
+        find = self._column.find
+        return (
+            find(code + 1, self._start, self._stop) >= 0
+            or find(code, self._start, self._stop) >= 0
+        )
 
     def counts(self) -> dict[str, Count] | None:
         """Return the counts of each category with an unread item.
@@ -89,12 +115,12 @@ class ItemList(Mapping[str, Item]):
         """
         if self._column is None:
             return None
-        count, start, stop = self._column.count, self._start, self._stop
+        count = self._column[self._start : self._stop].count
         by = {}
         code = 1
         for category in self._categories:
-            unseen = count(code + 1, start, stop)
-            unread = unseen + count(code, start, stop)
+            unseen = count(code + 1)
+            unread = unseen + count(code)
             if unread:
                 by[category] = Count(unread, unseen)
             code += 2
@@ -129,19 +155,16 @@ class ItemList(Mapping[str, Item]):
     def _range(self) -> list[Item]:
         return self._shared[self._start : self._stop]
 
-    def _appendable(self) -> ItemList:
-        """Return this list, or a copy if the shared list cannot or should not grow."""
-        start, stop = self._start, self._stop
-        if stop == len(self._shared) and 4 * start <= stop - start:
-            return self
-        column, categories = self._column, self._categories
-        if column is None:
-            return ItemList(self._range())
-        column = column[start:stop]
+    def _copy(self, start: int) -> ItemList:
+        """Return a list of the items from *start*, with a shared list of its own."""
+        items, categories = self._shared[start : self._stop], self._categories
+        if self._column is None:
+            return ItemList(items)
+        column = self._column[start : self._stop]
         used = range(1, 2 * len(categories), 2)
         if not all(code in column or code + 1 in column for code in used):
-            return ItemList(self._range())
-        return _view(self._range(), column, categories, 0, stop - start)
+            return ItemList(items)
+        return _view(items, column, categories, 0, len(items))
 
 
 @final

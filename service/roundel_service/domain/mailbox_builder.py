@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias, assert_never, final
+from typing import TypeAlias, assert_never, final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -58,8 +58,6 @@ from .subscriptions import (
 )
 from .waiting import Waiting, next_due
 
-_PROBES: Final = 4
-"""Number of the newest items that are compared before all others."""
 
 ContentOperation: TypeAlias = (
     Notify
@@ -145,10 +143,7 @@ class MailboxBuilder(Struct, kw_only=True):
                 assert_never(operation)
 
     def _check_category(self, category: str, limits: MailboxLimits) -> None:
-        # The newest item often has the same category.
-        if category in [item.category for item in self.items.newest(_PROBES)]:
-            return
-        if category in self.gauges:
+        if self.items.has_counted(category) or category in self.gauges:
             return
         held = (*self.items.values(), *(each.item for each in self.waiting.values()))
         known = {item.category for item in held} | self.gauges.keys()
@@ -382,7 +377,10 @@ class MailboxBuilder(Struct, kw_only=True):
         return item.is_counted and not self.muted.covers(item.category, item.topic)
 
     def _evict(self, limits: MailboxLimits, *, count: int = 0, size: int = 0) -> None:
-        evicted = self._overflow(limits, count, size)
+        evicted = self.items.oldest(
+            count=len(self.items) + count - limits.items,
+            size=self.size + size - limits.bytes,
+        )
         if not evicted:
             return
         self.more |= any(map(self._is_counted, evicted))
@@ -391,20 +389,6 @@ class MailboxBuilder(Struct, kw_only=True):
         self.items = self.items.without_oldest(len(evicted))
         ids = {item.id: item.category for item in evicted}
         self.steps.append(Removed(ids, "evicted"))
-
-    def _overflow(self, limits: MailboxLimits, count: int, size: int) -> list[Item]:
-        """Return the oldest items to evict, for *count* new ones of *size* bytes."""
-        bytes_over = self.size + size - limits.bytes
-        items_over = len(self.items) + count - limits.items
-        evicted: list[Item] = []
-        if bytes_over <= 0 and items_over <= 0:
-            return evicted
-        for item in self.items.iterate():
-            evicted.append(item)
-            bytes_over -= item.size
-            if bytes_over <= 0 and len(evicted) >= items_over:
-                break
-        return evicted
 
     def _mark(self, marks: Sequence[Mark]) -> None:
         """Set the flags; the change contains only their final values."""

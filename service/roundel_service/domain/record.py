@@ -8,6 +8,7 @@ from typing import final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .append import append_item
 from .badge import Badge
 from .change_log import ChangeLog
 from .idempotency import find_result
@@ -19,6 +20,7 @@ from .operations import (
     ClaimTopics,
     DeleteUser,
     Expire,
+    Notify,
     Operation,
     Pull,
     Refresh,
@@ -141,6 +143,8 @@ class Record(Struct, frozen=True, gc=False):
         Raises `OperationRefused`.
         """
         topics = topics or {}
+        if isinstance(operation, Notify):
+            return self._notify(operation, now, limits, topics)
         if isinstance(operation, (DeleteUser, StartNewEpoch)):
             return self._apply(operation, now, limits, topics)
         if not isinstance(operation, _SUBSCRIPTION_OPERATIONS):
@@ -160,6 +164,21 @@ class Record(Struct, frozen=True, gc=False):
             record = record._with_new_epochs(topics)
         badge = record.mailbox.badge
         return record, replace(applied, mailbox=record.mailbox, badge=badge)
+
+    def _notify(
+        self,
+        operation: Notify,
+        now: float,
+        limits: RecordLimits,
+        topics: Mapping[str, Record],
+    ) -> tuple[Record, Applied]:
+        record = self
+        if topics or self.mailbox.due_at <= now:
+            record = self.refresh(now=now, limits=limits, topics=topics)
+        applied = append_item(record.mailbox, operation, now=now, limits=limits.mailbox)
+        if applied is None:
+            return record._apply(operation, now, limits)
+        return record._with(applied, limits), applied
 
     def _apply_user_ops(
         self, operation: Operation, now: float, limits: RecordLimits
@@ -248,12 +267,14 @@ class Record(Struct, frozen=True, gc=False):
             return self, applied
         if applied.mailbox.epoch != self.mailbox.epoch:
             return Record(applied.mailbox), applied
+        return self._with(applied, limits), applied
+
+    def _with(self, applied: Applied, limits: RecordLimits) -> Record:
+        """Return the record with what was *applied* in its epoch."""
         changes = self.changes
         if applied.change is not None:
-            changes = changes.extend(
-                (applied.change,), max_length=limits.change_log_size
-            )
-        return Record(applied.mailbox, changes), applied
+            changes = changes.append(applied.change, max_length=limits.change_log_size)
+        return Record(applied.mailbox, changes)
 
 
 def _followed(

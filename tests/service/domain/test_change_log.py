@@ -102,3 +102,19 @@ def test_serialized_changes_are_decoded_once():
     assert [3, 4] == [change.v for change in log.since(2)]
     assert [2, 3, 4] == versions(log) == versions(log)
     assert ["3", "2"] == decoded
+
+
+@given(
+    max_length=st.integers(1, 20),
+    backs=st.lists(st.integers(0, 9), max_size=60),
+)
+def test_append_is_extend_by_one(max_length, backs):
+    """Appending one change to any version gives what extending it gives."""
+    appended, extended = [ChangeLog()], [ChangeLog()]
+    for back in backs:
+        index = max(0, len(appended) - 1 - back)
+        new = change(versions(extended[index])[-1] + 1 if extended[index] else 1)
+        appended.append(appended[index].append(new, max_length=max_length))
+        extended.append(extended[index].extend([new], max_length=max_length))
+
+    assert extended == appended

@@ -48,7 +48,8 @@ def step(held: ItemList, plain: list[Item], number: int, what: str, at: int, kin
     new = made(number, kind)
     match what:
         case "append":
-            return held.append(new), [*plain, new]
+            count = at // 4 if at < len(plain) else 0
+            return held.append(new, without=count), [*plain[count:], new]
         case "oldest":
             count = min(at, len(plain))
             return held.without_oldest(count), plain[count:]
@@ -71,7 +72,7 @@ def test_like_a_plain_list(steps):
         plain.append(expected)
 
     for held, expected in zip(lists, plain, strict=True):
-        assert expected == list(held.values()) == [*held.iterate()]
+        assert expected == list(held.values())
         assert expected[::-1] == [*reversed(held.values())]
         assert [each.id for each in expected] == list(held)
         assert len(expected) == len(held)
@@ -158,8 +159,33 @@ def test_many_categories_at_once(count):
     for held in (appended(items), ItemList(items)):
         assert by == fold_list(held, {})
         assert (count <= MAX_CATEGORIES) is (held.counts() is not None)
-        fewer = held.without_oldest(count + 2).append(made(999, ("c0", None, {})))
+        assert (count <= MAX_CATEGORIES) is held.has_counted("c1")
+        fewer = held.append(made(999, ("c0", None, {})), without=count + 2)
         assert fold(fewer.values(), {}) == fewer.counts()
+
+
+def test_category_with_a_counted_item():
+    """Only a category of an item that is held and counted is reported."""
+    items = numbered(8, "a", "b")
+    read = {each.id: replace(each, read=True) for each in items[2::2]}
+    seen = {each.id: replace(each, seen=True) for each in items[1::2]}
+    held = appended(items).changed(read | seen)
+
+    assert (True, True, False) == tuple(map(held.has_counted, "abc"))
+    assert (False, True) == tuple(map(held.without_oldest(1).has_counted, "ab"))
+    assert not ItemList().has_counted("a")
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [(-3, -1, 0), (0, 0, 0), (2, 0, 2), (0, 1, 1), (0, 20, 2), (0, 21, 3), (9, 0, 5)],
+)
+def test_oldest_items(count, size, expected):
+    """As many of the oldest items are returned as have the count and the size."""
+    items = [replace(each, size=10) for each in numbered(6)]
+    held = appended(items).without_oldest(1)
+
+    assert items[1 : 1 + expected] == held.oldest(count=count, size=size)
 
 
 @pytest.mark.parametrize("size", [1, 8, 9, 200])
