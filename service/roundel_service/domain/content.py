@@ -7,6 +7,7 @@ set single fields.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import final
 
 import msgspec
@@ -52,6 +53,27 @@ def merge_content(content: bytes, changed: bytes) -> bytes:
     The fields keep their order, so that equal contents have equal bytes.
     """
     return _encode(_decode_fields(content) | _decode_fields(changed))
+
+
+def is_deeper(value: object, limit: int) -> bool:
+    """Return whether lists and objects of *value* are nested deeper than *limit*.
+
+    Level by level and without recursion, so that no depth is an error; O(n).
+    """
+    level = _containers([value])
+    for _ in range(limit):
+        if not level:
+            return False
+        level = [child for each in level for child in _containers(_children(each))]
+    return bool(level)
+
+
+def _containers(values: Iterable[object]) -> list[Iterable[object]]:
+    return [each for each in values if isinstance(each, (list, tuple, dict))]
+
+
+def _children(container: Iterable[object]) -> Iterable[object]:
+    return container.values() if isinstance(container, dict) else container
 
 
 _encode = msgspec.json.Encoder().encode

@@ -58,7 +58,6 @@ from .subscriptions import (
 )
 from .waiting import Waiting, next_due
 
-
 ContentOperation: TypeAlias = (
     Notify
     | Update

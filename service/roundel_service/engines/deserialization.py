@@ -21,11 +21,10 @@ from ..domain.change_log import ChangeLog
 from ..domain.changes import (
     Change,
 )
-from ..domain.content import encode_content
+from ..domain.content import encode_content, is_deeper
 from ..domain.idempotency import IdempotentResult
 from ..domain.item_list import ItemList
 from ..domain.items import Count, ExternalCount, Item
-from ..domain.json_depth import is_deeper
 from ..domain.mailbox import Mailbox
 from ..domain.record import Record
 from ..domain.revocation import Revocation

@@ -10,8 +10,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from ..domain.content import is_deeper
 from ..domain.items import MAX_ITEM_SIZE
-from ..domain.json_depth import is_deeper
 from ..domain.names import check_user_name, topic_mailbox
 from . import problems
 from .field_errors import body_errors, field_error, text_errors, too_deep

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from ..domain.json_depth import is_deeper
+from ..domain.content import is_deeper
 from ..domain.names import check_user_name
 from .problems import MAX_ERRORS
 from .responses import FieldError

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from roundel_service.domain.json_depth import is_deeper
+from roundel_service.domain.content import is_deeper
 
 DEPTHS = {
     "text": ('"[[["', 0),

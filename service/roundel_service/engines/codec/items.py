@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from ...domain.content import is_deeper
 from ...domain.items import Item
-from ...domain.json_depth import is_deeper
 from ...domain.waiting import Waiting
 from . import rows
 from .errors import RecordDecodeError
