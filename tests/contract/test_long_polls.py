@@ -6,7 +6,8 @@ import attrs
 import pytest
 import trio
 
-from support.service import body, data, events_so_far, first_events
+from roundel_service.engines.memory import MemoryEngine
+from support.service import body, data, events_so_far, first_events, wall_clock
 
 STREAM = "/v1/stream"
 
@@ -115,3 +116,41 @@ async def test_request_that_need_not_wait_takes_no_place(
     )
 
     assert 0 == body(answer)["v"]
+
+
+class SharedEngine(MemoryEngine):
+    """An engine of several nodes, whose count of streams waits for *may_report*."""
+
+    is_shared = True
+
+    def __init__(self) -> None:
+        super().__init__(clock=wall_clock)
+        self.may_report = trio.Event()
+
+    async def report_presence(self, streams, *, ttl):
+        await self.may_report.wait()
+        return await super().report_presence(streams, ttl=ttl)
+
+
+@pytest.mark.parametrize("query", ["", "&categories=default"])
+async def test_change_before_the_wait_ends_it(
+    autojump_clock, make_world, nursery, query
+):
+    """A change while the streams of the user are counted is the one waited for."""
+    engine = SharedEngine()
+    world = make_world(engine=engine)
+    target = "/v1/badge?wait=60" + query
+    tag = (await world.user().request("GET", "/v1/badge")).headers["etag"]
+    answers = []
+
+    async def poll() -> None:
+        headers = {"If-None-Match": tag}
+        answers.append(await world.user().request("GET", target, headers=headers))
+
+    nursery.start_soon(poll)
+    await trio.testing.wait_all_tasks_blocked()
+    await world.notify()
+    engine.may_report.set()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert [1] == [body(answer)["v"] for answer in answers]

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from ...documents import badge_document
+from ...domain.badge import Badge
 from ...domain.idempotency import find_result
 from ...domain.refusals import OperationRefused
 from ...identity.callers import Producer, User
@@ -49,12 +50,14 @@ class UserHandlers:
         query = decoding.decode_query(request.parameters, schemas.BadgeQuery)
         is_known = known_etags(request)
         channel = await self.hub.channel(user)
-        if query.wait and is_known(channel.badge.etag):
+        # Before the first wait: a change meanwhile is the one that is waited for.
+        known = channel.badge
+        if query.wait and is_known(known.etag):
             remaining = caller.expires_at - self.hub.clock() if caller else inf
             seconds = min(query.wait, remaining)
             async with self.hub.count_poll(channel) as may_wait:
                 if may_wait:
-                    await self._wait_for_change(channel, query.names, seconds)
+                    await self._wait_for_change(channel, known, query.names, seconds)
             if caller is not None:
                 # The credential may have been revoked meanwhile.
                 await self.access.check_revoked(caller)
@@ -69,19 +72,22 @@ class UserHandlers:
         return attrs.evolve(response, headers={**response.headers, **headers})
 
     async def _wait_for_change(
-        self, channel: UserChannel, names: frozenset[str] | None, seconds: float
+        self,
+        channel: UserChannel,
+        known: Badge,
+        names: frozenset[str] | None,
+        seconds: float,
     ) -> None:
-        """Wait until the badge of the categories *names* differs, or the hub drains.
+        """Wait until the badge is not *known* any more, or the hub drains.
 
-        Without *names* each version differs.
+        Of the categories *names* only the numbers count; without them each version.
         """
-        first = channel.badge.filter(names)
 
         def differs() -> bool:
             badge = channel.badge
-            if names is None or badge.etag == first.etag:
-                return badge.etag != first.etag
-            return not badge.filter(names).is_visually_equal(first)
+            if names is None or badge.etag == known.etag:
+                return badge.etag != known.etag
+            return not badge.filter(names).is_visually_equal(known.filter(names))
 
         with trio.move_on_after(seconds):
             while not differs() and not self.hub.is_draining:
