@@ -16,6 +16,8 @@ from ..http.explanation import (
     ExplainedGauge,
     ExplainedItem,
     ExplainedOperation,
+    ExplainedTopic,
+    ExplainedWaitingItem,
     Explanation,
 )
 from ..http.responses import (
@@ -89,6 +91,8 @@ __all__ = [
     "ExplainedGauge",
     "ExplainedItem",
     "ExplainedOperation",
+    "ExplainedTopic",
+    "ExplainedWaitingItem",
     "Explanation",
     "FieldError",
     "FollowerResult",

@@ -151,6 +151,7 @@ def test_unknown_fields_of_a_newer_service_are_ignored(kind):
         "category": "dm",
         "key": None,
         "source": None,
+        "topic": None,
         "seen": True,
         "expires_at": None,
         "reason": "snoozed",
@@ -166,8 +167,9 @@ def test_unknown_fields_of_a_newer_service_are_ignored(kind):
         "steps": steps,
         "new": 4,
     }
-    document = {"badge": badge, "counted": [], "not_counted": [item], "gauges": [],
-                "operations": [operation], "new": 5}  # fmt: skip
+    lists = {name: [] for name in ("counted", "gauges", "waiting", "topics")}
+    document = {"badge": badge, "not_counted": [item], "operations": [operation]}
+    document |= {**lists, "new": 5}
     run = perform(kind, [answer(document)], lambda client: client.explain("alice"))
 
     assert run.error is None

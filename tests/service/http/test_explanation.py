@@ -9,16 +9,26 @@ import pytest
 
 from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.mailbox import Mailbox
-from roundel_service.domain.operations import DeleteGauge, Expire, Retract
+from roundel_service.domain.operations import (
+    DeleteGauge,
+    Expire,
+    Refresh,
+    Retract,
+    SetMuted,
+    Snooze,
+    Subscribe,
+    UserOps,
+)
 from roundel_service.domain.record import Record
+from roundel_service.domain.subscriptions import Muted
 from roundel_service.engines.memory import MemoryEngine
 from roundel_service.http.explanation import MAX_OPERATIONS, explain
-from support.mailboxes import apply_all, gauge, note, ops
+from support.mailboxes import apply_all, gauge, note, ops, put
 
 
-def explanation(record: Record) -> dict:
+def explanation(record: Record, topics: dict[str, Record] | None = None) -> dict:
     """Return the explanation of *record* as JSON types."""
-    return msgspec.to_builtins(explain(record))
+    return msgspec.to_builtins(explain(record, topics or {}))
 
 
 def explained(*story) -> dict:
@@ -34,7 +44,8 @@ def test_explanation_of_an_empty_mailbox():
         "badge": {
             "epoch": "e", "v": 0, "unread": 0, "unseen": 0, "more": False, "by": {}
         },
-        "counted": [], "not_counted": [], "gauges": [], "operations": [],
+        "counted": [], "not_counted": [], "gauges": [],
+        "waiting": [], "topics": [], "operations": [],
     }  # fmt: skip
 
 
@@ -46,11 +57,11 @@ def test_counted_items():
     assert [
         {
             "id": "b", "seq": 2, "category": "c", "key": None, "source": None,
-            "seen": False, "expires_at": None,
+            "topic": None, "seen": False, "expires_at": None,
         },
         {
             "id": "a", "seq": 1, "category": "d", "key": "k", "source": "s",
-            "seen": True, "expires_at": 14.0,
+            "topic": None, "seen": True, "expires_at": 14.0,
         },
     ] == found["counted"]  # fmt: skip
     assert [] == found["not_counted"]
@@ -158,3 +169,78 @@ def test_explanation_is_true_at_its_badge():
 
     assert found["badge"]["unread"] == len(found["counted"]) + gauges
     assert found["badge"]["v"] == found["operations"][0]["v"]
+
+
+async def explain_with_topics(engine: MemoryEngine, user: str) -> dict:
+    """Return the explanation of a stored mailbox and its topics."""
+    record = await engine.peek(user)
+    names = record.topics(Refresh())
+    return explanation(record, {name: await engine.peek(name) for name in names})
+
+
+async def test_muted_items_and_gauges():
+    """What is muted is not counted; an item that is read too has that reason."""
+    engine = MemoryEngine()
+    muted = Muted(categories=frozenset({"c", "g"}), topics=frozenset({"all"}))
+    await put(engine, "#all", note("news", "d"))
+    for operation in (note("a"), note("b"), note("d", "d"), gauge(3, 1),
+                      ops({"read": ["b"]}), SetMuted(muted)):  # fmt: skip
+        await put(engine, "u", operation)
+    found = await explain_with_topics(engine, "u")
+
+    assert [("b", "read"), ("a", "muted"), ("news", "muted")] == [
+        (item["id"], item["reason"]) for item in found["not_counted"]
+    ]
+    assert ["d"] == [item["id"] for item in found["counted"]]
+    assert ["muted"] == [gauge["reason"] for gauge in found["gauges"]]
+    assert 1 == found["badge"]["unread"]
+
+
+async def test_waiting_items():
+    """Each item that waits has its time and the reason."""
+    engine = MemoryEngine(clock=lambda: 1.0)
+    await put(engine, "#all", note("news", "d", key="k", ttl=50.0))
+    await put(engine, "u", note("later", source="s", at=9.0))
+    snooze = Snooze(frozenset({"news"}), until=7.0)
+    await put(engine, "u", UserOps(ops=(snooze,), op_id="op"))
+    found = await explain_with_topics(engine, "u")
+
+    assert [
+        {
+            "id": "later", "category": "c", "key": None, "source": "s", "topic": None,
+            "until": 9.0, "expires_at": None, "reason": "scheduled",
+        },
+        {
+            "id": "news", "category": "d", "key": "k", "source": None, "topic": "all",
+            "until": 7.0, "expires_at": 51.0, "reason": "snoozed",
+        },
+    ] == found["waiting"]  # fmt: skip
+    assert [] == found["counted"]
+
+
+async def test_topics():
+    """Each topic has its position, and whether there is more to pull."""
+    engine = MemoryEngine()
+    await put(engine, "u", Subscribe(topic="team"))
+    before = await explain_with_topics(engine, "u")
+    await put(engine, "#team", note("a"))
+    await engine.read("u")
+    await put(engine, "#all", note("b"))
+    found = await explain_with_topics(engine, "u")
+    epochs = [(await engine.peek(name)).mailbox.epoch for name in ("#all", "#team")]
+
+    assert ["team"] == [topic["topic"] for topic in before["topics"]]
+    assert [
+        {
+            "topic": "all", "since": "start", "by": "default",
+            "epoch": epochs[0], "v": 0, "behind": True,
+        },
+        {
+            "topic": "team", "since": "now", "by": "producer",
+            "epoch": epochs[1], "v": 1, "behind": False,
+        },
+    ] == found["topics"]  # fmt: skip
+    assert [("topic", "pull", [{"add": "a"}])] == [
+        (each["by"], each["operation"], each["steps"]) for each in found["operations"]
+    ]
+    assert ["team"] == [item["topic"] for item in found["counted"]]

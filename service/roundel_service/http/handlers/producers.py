@@ -8,7 +8,7 @@ import attrs
 from msgspec import UNSET
 
 from ...documents import badge_document
-from ...domain.operations import DeleteGauge, SetGauge
+from ...domain.operations import DeleteGauge, Refresh, SetGauge
 from ...domain.refusals import TooManyCategories
 from ...streams.hub import Hub
 from .. import decoding, problems, schemas
@@ -80,7 +80,10 @@ class ProducerHandlers:
     async def explain(self, request: Request) -> Response:
         """Return the parts of a user's badge and the latest operations."""
         user = await self._user(request)
-        return json_response(explain(await self.hub.engine.read(user)))
+        record = await self.hub.engine.read(user)
+        names = sorted(record.topics(Refresh()))
+        topics = {name: await self.hub.engine.peek(name) for name in names}
+        return json_response(explain(record, topics))
 
     async def streams(self, request: Request) -> Response:
         """Return how many streams of a user are open, at all nodes together."""
