@@ -175,3 +175,45 @@ async def test_hundred_items_may_wait_by_default(autojump_clock, world):
     answer = await post(world.producer, "/v1/notify", {**NOTE, "at": START + 60})
 
     assert 422 == answer.status
+
+
+async def test_full_topic_refuses_what_would_wait(autojump_clock, make_world):
+    """A topic has the same limit as the mailbox of a user."""
+    world = make_world(mailbox_waiting="1")
+    note = {"to": {"topic": "team"}, "title": "t", "at": START + 60}
+    body(await post(world.producer, "/v1/notify", note))
+    problem = body(await post(world.producer, "/v1/notify", note), 422)
+
+    assert "urn:roundel:problem:too-many-waiting" == problem["type"]
+
+
+async def test_scheduled_broadcast_appears_at_its_time(autojump_clock, world):
+    """An open page has it in moments, and a user who comes later too."""
+    note = {"to": {"all": True}, "title": "t", "at": START + 10}
+    async with world.user().stream("/v1/stream?level=items") as stream:
+        await events_so_far(stream)
+        await post(world.producer, "/v1/notify", note)
+        assert [] == await events_so_far(stream)
+        with trio.fail_after(12.0):
+            change = data(await stream.next_event())
+    (late,) = body(await world.user("bob").request("GET", "/v1/items"))["items"]
+
+    assert trio.current_time() == pytest.approx(10.0, abs=2.0)
+    assert ["all"] == [op["add"]["topic"] for op in change["ops"]]
+    assert ("t", START + 10) == (late["title"], late["created_at"])
+
+
+async def test_waiting_items_have_a_limit_of_bytes(autojump_clock, make_world):
+    """An update that makes them too large is refused, and changes nothing."""
+    world = make_world(mailbox_bytes="9000")
+    for _ in range(2):
+        item = (await world.notify(body="b" * 4_000, at=START + 60))["item"]
+    full = {**NOTE, "body": "b" * 4_000, "at": START + 60}
+    refused = await post(world.producer, "/v1/notify", full)
+    update = {"to": NOTE["to"], "id": item, "set": {"body": "b" * 5_000}}
+    problem = body(await post(world.producer, "/v1/update", update), 422)
+    await trio.sleep(61.0)
+
+    assert 422 == refused.status
+    assert "urn:roundel:problem:too-many-waiting" == problem["type"]
+    assert [4_000] * 2 == [len(each["body"]) for each in await items(world)]
