@@ -231,7 +231,7 @@ class Broadcasting:
     def lose(self, name: str, *ids: str) -> None:
         """Remove items from a stored mailbox, without a version."""
         record = self.engine._records[name]
-        items = {i: it for i, it in record.mailbox.items.items() if i not in ids}
+        items = record.mailbox.items.without(ids)
         mailbox = replace(record.mailbox, items=items)
         self.engine._records[name] = Record(mailbox)
 
