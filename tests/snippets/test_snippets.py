@@ -104,6 +104,13 @@ EFFECTS = {
     "streamsOfUser": lambda _, output: check_equal(
         "0", output.partition("streams")[2].strip(' "=:')[:1]
     ),
+    "changeFollowers": lambda s, _: check_equal(
+        "producer", s.client.topics("alice").topics["team-7"].by
+    ),
+    "topic": lambda _, output: check_equal(True, "waiting" in output),
+    "explainTopic": lambda _, output: check_equal(True, "not_counted" in output),
+    "deleteTopic": lambda _, output: check_equal(True, "removed" in output),
+    "topicsOfUser": lambda _, output: check_equal(True, "team-7" in output),
     "explain": lambda _, output: check_equal(True, "not_counted" in output),
     "dropGauge": lambda s, _: check_equal({"mention": 1, "dm": 1}, s.unread("alice")),
     "ticket": check_ticket,
