@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,14 @@ def test_badge_service():
     assert ["import", "start", "first tab", "notify", "end"] == [
         line.partition(":")[0] for line in said.splitlines()
     ]
+
+
+@pytest.mark.slow
+def test_reducer():
+    """The build of the interpreter is named, and each cell has a number."""
+    said = run("reducer.py", "--rounds=1")
+
+    rows = [line.split("|")[1:-1] for line in said.splitlines()[4:]]
+    assert re.match(r"Python 3\.\d+\.\d+ \(.*(PGO|LTO|unknown)\), 1 rounds\.", said)
+    assert 4 == len(rows)
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import platform
 import socket
 import statistics
 import subprocess
@@ -28,6 +27,8 @@ from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from interpreter import interpreter
 
 PEERS = {
     "connect_sync, httpx2": "httpx2",
@@ -266,7 +267,7 @@ def main() -> None:
     arguments.add_argument("--events", type=int, default=50_000)
     arguments.add_argument("--streams", type=int, default=200)
     options = arguments.parse_args()
-    print(f"Python {platform.python_version()}, {options.rounds} rounds.\n")
+    print(f"{interpreter()}, {options.rounds} rounds.\n")
     compare(options.rounds, options.events, options.streams)
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import codecs
-import platform
 import statistics
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from functools import partial
 from typing import Any
 
 import attrs
+from interpreter import interpreter
 
 from roundel import Event, History, Parser, Stream, encode
 
@@ -331,7 +331,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--quick", action="store_true", help="a tenth of the work")
     options = arguments.parse_args()
-    print(f"Python {platform.python_version()}, {options.rounds} rounds.")
+    print(f"{interpreter()}, {options.rounds} rounds.")
     for make in BENCHMARKS:
         report(make(10 if options.quick else 1), options.rounds)
 

@@ -38,6 +38,7 @@ from pathlib import Path
 
 import attrs
 import trio
+from interpreter import interpreter
 
 from roundel_service.cli.process_tuning import prepare_process
 from roundel_service.domain.content import encode_content
@@ -361,7 +362,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     asked = options()
     prepare_process()
-    print(f"Python {platform.python_version()}, Linux {platform.release()}")
+    print(f"{interpreter()}, Linux {platform.release()}")
     if asked.big:
         with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
             trio.run(big, Path(folder), asked.big, asked.items)

@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+from interpreter import interpreter
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
@@ -695,7 +696,7 @@ def measure(bench: Workbench, rounds: int, kinds: list[str], names: list[str]) -
     bench.built(HERE / "sseload.c")
     peers = installed(bench, [peer for peer in PEERS if peer.name in names])
     print(
-        f"Python {platform.python_version()}, Linux {platform.release()}, {rounds} "
+        f"{interpreter()}, Linux {platform.release()}, {rounds} "
         f"rounds, scale {bench.scale:g}, server on core {bench.cores[0]}, generator on "
         f"{bench.cores[-1]}. Load average before: {load_average()}.",
         flush=True,

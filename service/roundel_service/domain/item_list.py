@@ -31,6 +31,9 @@ from .items import Count, Item
 MAX_CATEGORIES: Final = 127
 """Maximum number of categories in a column: each has two of the codes from 1 to 255."""
 
+_FEW: Final = 16
+"""Number of changed items up to which the column is changed instead of made again."""
+
 _PROBES: Final = 8
 """Number of the newest items that a lookup compares before it makes a dictionary."""
 
@@ -73,11 +76,28 @@ class ItemList(Mapping[str, Item]):
 
     def without(self, ids: Collection[str]) -> ItemList:
         """Return a list without the items whose ids are in *ids*. Costs O(n)."""
-        return ItemList(item for item in self._range() if item.id not in ids)
+        items = self._range()
+        removed = [at for at, item in enumerate(items) if item.id in ids]
+        if self._column is None or len(removed) > _FEW:
+            return ItemList(item for item in items if item.id not in ids)
+        column = self._column[self._start : self._stop]
+        for at in reversed(removed):
+            del items[at], column[at]
+        return _view(items, column, self._categories, 0, len(items))
 
     def changed(self, items: Mapping[str, Item]) -> ItemList:
         """Return a list with *items*, each in the place of its id. Costs O(n)."""
-        return ItemList(items.get(item.id, item) for item in self._range())
+        held, categories = self._range(), self._categories
+        if self._column is None or len(items) > _FEW:
+            return ItemList(items.get(item.id, item) for item in held)
+        column = self._column[self._start : self._stop]
+        for at, item in enumerate(held):
+            if item.id in items:
+                new = items[item.id]
+                if new.category not in categories:
+                    return ItemList(items.get(it.id, it) for it in held)
+                held[at], column[at] = new, _code(new, categories)
+        return _view(held, column, categories, 0, len(held))
 
     def newest(self, count: int) -> list[Item]:
         """Return the newest *count* items, the oldest of them first."""

@@ -221,12 +221,17 @@ class MailboxBuilder(Struct, kw_only=True):
 
     def _replace_by(self, item: Item, replaces: str | None) -> None:
         """Remove what the new *item* replaces, also what waits: that would be older."""
+        key = item.key
+        # Most items have another key: one comparison for each of them.
         held = [
-            other.id
-            for other in (*self.items.values(), *self._waiting_items())
-            if has_same_key(other, item) or other.id == replaces
+            other
+            for other in self.items.values()
+            if (other.key == key and has_same_key(other, item)) or other.id == replaces
         ]
-        self._remove_all(held, "replaced")
+        self._remove(held, "replaced")
+        for other in self._waiting_items():
+            if has_same_key(other, item) or other.id == replaces:
+                del self.waiting[other.id]
 
     def _waiting_items(self) -> list[Item]:
         return [each.item for each in self.waiting.values()]
@@ -389,6 +394,14 @@ class MailboxBuilder(Struct, kw_only=True):
         ids = {item.id: item.category for item in evicted}
         self.steps.append(Removed(ids, "evicted"))
 
+    def _markable(self, marks: Sequence[Mark]) -> Iterable[Item]:
+        """Return the items that *marks* may select; most marks name a few ids."""
+        named = [mark.ids for mark in marks if mark.ids is not None]
+        if len(named) < len(marks):
+            return self.items.values()
+        ids = frozenset[str]().union(*named)
+        return [item for item in self.items.values() if item.id in ids]
+
     def _mark(self, marks: Sequence[Mark]) -> None:
         """Set the flags; the change contains only their final values."""
         if not marks:
@@ -397,7 +410,7 @@ class MailboxBuilder(Struct, kw_only=True):
         # bounded by the mailbox and not by the number of marks.
         changed: dict[frozenset[tuple[str, bool]], dict[str, str]] = {}
         marked: dict[str, Item] = {}
-        for item in self.items.values():
+        for item in self._markable(marks):
             flags = final_flags(item, marks)
             if any(getattr(item, name) is not on for name, on in flags.items()):
                 marked[item.id] = with_flags(item, flags)

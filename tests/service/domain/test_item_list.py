@@ -54,7 +54,7 @@ def step(held: ItemList, plain: list[Item], number: int, what: str, at: int, kin
             count = min(at, len(plain))
             return held.without_oldest(count), plain[count:]
         case "without":
-            ids = {each.id for each in plain[at::3]}
+            ids = {each.id for each in plain[at :: 3 - at % 3]}
             return held.without(ids), [each for each in plain if each.id not in ids]
     changed = {each.id: replace(new, id=each.id) for each in plain[at::2]}
     return held.changed(changed), [changed.get(each.id, each) for each in plain]
@@ -146,8 +146,10 @@ def test_category_without_a_counted_item_is_left_out():
     items = numbered(10, "a", "b")
     read = {each.id: replace(each, read=True) for each in items if each.category == "a"}
     held = appended(items).changed(read)
+    copied = held.append(numbered(11)[10], without=5).without_oldest(1)
 
-    assert ("b",) == held._categories
+    assert ("a", "b") == held._categories
+    assert ("b", "c") == copied._categories
     assert {"b": Count(5, 5)} == held.counts()
 
 
