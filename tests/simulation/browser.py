@@ -133,6 +133,11 @@ class Browser:
         await self._advance(tab, 1)
         self._disconnect(tab)
 
+    def disconnect_all(self) -> None:
+        """Disconnect all tabs."""
+        for tab in self.tabs:
+            self._disconnect(tab)
+
     def _disconnect(self, tab: Tab) -> None:
         tab.disconnect(self._server.now, silently=self._chance(0.2))
         if tab is self.tabs[0]:

@@ -23,16 +23,42 @@ from trio.testing import MockClock
 
 from roundel_service.testing import MakeEngine
 
-from .faults import Fault
+from .faults import TOPIC_FAULTS, Fault
 from .schedule import ClientParts, Schedule
 from .simulate import memory, play
 
 ROWS: Final = {
     "none": frozenset[Fault](),
-    **{f.value: frozenset({f}) for f in Fault if f is not Fault.RESTART},
-    "all together, and restarts": frozenset(Fault),
+    **{
+        f.value: frozenset({f})
+        for f in Fault
+        if f is not Fault.RESTART and f not in TOPIC_FAULTS
+    },
+    "all together, and restarts": frozenset(Fault) - TOPIC_FAULTS,
 }
 COLUMNS: Final = ("±1 deltas", "pushed recounts", "Roundel")
+
+BROADCAST: Final = frozenset({Fault.BROADCAST})
+AWAY: Final = BROADCAST | {Fault.AWAY}
+TOPIC_ROWS: Final = {
+    "a broadcast": BROADCAST,
+    "a broadcast while away": AWAY,
+    "and a snapshot/stream race": AWAY | {Fault.RACE},
+    **{
+        f"and {fault.value}": AWAY | {fault}
+        for fault in (
+            Fault.CUT,
+            Fault.SNOOZE,
+            Fault.EDIT,
+            Fault.MUTE,
+            Fault.FOLLOW,
+            Fault.EVICTED,
+            Fault.TOPIC_EVICTED,
+        )
+    },
+    "all of both tables": frozenset(Fault),
+}
+TOPIC_COLUMNS: Final = ("±1 with broadcasts", "two sources", "Roundel")
 
 
 @final
@@ -87,13 +113,17 @@ def measure(
 
 
 def main(count: int) -> None:
-    """Print the table as Markdown."""
-    print(f"| what goes wrong | {' | '.join(COLUMNS)} | unsafe moments |")
-    print("|---" * (len(COLUMNS) + 2) + "|")
-    for name, faults in ROWS.items():
-        row = measure(faults, count)
-        shares = " | ".join(f"{row.share_wrong(column):.1f} %" for column in COLUMNS)
-        print(f"| {name} | {shares} | {row.unsafe} |", flush=True)
+    """Print both tables as Markdown."""
+    for rows, columns in ((ROWS, COLUMNS), (TOPIC_ROWS, TOPIC_COLUMNS)):
+        print(f"| what goes wrong | {' | '.join(columns)} | unsafe moments |")
+        print("|---" * (len(columns) + 2) + "|")
+        for name, faults in rows.items():
+            row = measure(faults, count)
+            shares = " | ".join(
+                f"{row.share_wrong(column):.1f} %" for column in columns
+            )
+            print(f"| {name} | {shares} | {row.unsafe} |", flush=True)
+        print()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import cycle
 from typing import Any, final
 
@@ -11,8 +11,12 @@ from msgspec.structs import replace
 
 from roundel import Cursor, Position
 from roundel_service.domain.change_log import ChangeLog
-from roundel_service.domain.operations import DeleteUser, Operation
+from roundel_service.domain.changes import Added, Change, Removed
+from roundel_service.domain.mailbox import Mailbox
+from roundel_service.domain.operations import DeleteUser, Operation, Pull, Refresh
+from roundel_service.domain.pull import pulls
 from roundel_service.domain.record import Record
+from roundel_service.domain.subscriptions import Subscription
 from roundel_service.engines.base import (
     ApplyResult,
     ChangeListener,
@@ -75,6 +79,71 @@ def _with_incremented_count() -> Callable[[Record], Record]:
         return Record(record.mailbox, ChangeLog((*changes[:-1], newest)))
 
     return alter
+
+
+def merges_without_write(setup: Setup) -> Engine:
+    """Return an engine whose reads add the broadcasts, and store nothing."""
+    return MergingEngine(memory(setup), setup)
+
+
+@final
+class MergingEngine:
+    """An engine that adds topics to a mailbox of *inner* at each read."""
+
+    def __init__(self, inner: Engine, setup: Setup) -> None:
+        self._inner = inner
+        self._setup = setup
+        self._listeners: list[ChangeListener] = []
+        # The mailbox itself pulls nothing.
+        inner._topics = lambda *args: {}  # type: ignore[attr-defined]
+        inner.listen(self._on_change, ())
+
+    def listen(self, listener: ChangeListener, users: Collection[str]) -> None:
+        """Call *listener* after each change."""
+        self._listeners.append(listener)
+
+    def _on_change(self, user: str, record: Record) -> None:
+        for listener in self._listeners:
+            listener(user, record)
+
+    async def read(self, user: str) -> Record:
+        """Return the record of *user* and what is new in topics."""
+        record = await self._inner.read(user)
+        topics = {
+            name: await self._inner.read(name) for name in record.topics(Refresh())
+        }
+        scope = {"now": self._setup.clock(), "limits": self._setup.limits.of(user)}
+        return record.refresh(topics=topics, **scope)
+
+    def __getattr__(self, name: str) -> Any:
+        """Forward all other calls to *inner*."""
+        return getattr(self._inner, name)
+
+
+def pulls_from_log(
+    mailbox: Mailbox,
+    name: str,
+    subscription: Subscription,
+    topic: Mailbox,
+    changes: Sequence[Change],
+) -> Iterator[Pull]:
+    """Pull what the log of a topic says, and nothing that was trimmed from it."""
+    upto = subscription.pulled_upto(topic)
+    for change in changes if upto is not None else ():
+        if change.v <= upto or change.badge.epoch != topic.epoch:
+            continue
+        for step in change.steps:
+            if isinstance(step, Removed):
+                yield Pull(topic=name, removed={"retracted": list(step.ids)})
+            elif isinstance(step, Added) and step.id in topic.items:
+                yield Pull(topic=name, added=topic.items[step.id])
+
+
+def pulls_without_edits(*args: Any) -> Iterator[Pull]:
+    """Pull new items and retractions, and keep the text of copies."""
+    for each in pulls(*args):
+        if each.added or each.removed or each.is_incomplete:
+            yield replace(each, updated=())
 
 
 @final

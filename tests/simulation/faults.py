@@ -33,6 +33,27 @@ class Fault(Enum):
     EVICTED = "evicted key"
     DAMAGED = "damaged record"
     RESTART = "restarts"
+    BROADCAST = "broadcasts"
+    AWAY = "broadcasts while away"
+    SNOOZE = "snooze"
+    EDIT = "edits"
+    MUTE = "mutes"
+    FOLLOW = "follow and leave"
+    TOPIC_EVICTED = "evicted key of a topic"
+
+
+TOPIC_FAULTS = frozenset(
+    {
+        Fault.BROADCAST,
+        Fault.AWAY,
+        Fault.SNOOZE,
+        Fault.EDIT,
+        Fault.MUTE,
+        Fault.FOLLOW,
+        Fault.TOPIC_EVICTED,
+    }
+)
+"""What happens in the second table; a schedule of the first has none of it."""
 
 
 class Saboteur(Protocol):

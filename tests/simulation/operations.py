@@ -17,8 +17,15 @@ from roundel_service.domain.operations import (
     Operation,
     Retract,
     SetGauge,
+    SetMuted,
+    Snooze,
+    Subscribe,
+    Unsnooze,
+    Unsubscribe,
+    Update,
     UserOps,
 )
+from roundel_service.domain.subscriptions import Muted
 
 CATEGORIES = ("dm", "mention", "news")
 READ = {"read": True, "seen": True}
@@ -78,6 +85,54 @@ class OperationGenerator:
         if self._random.random() < 0.7:
             return Retract(source=f"s{int(self._random.random() * 3)}")
         return Retract(category=self._category(), key="k0")
+
+    def broadcast(self, now: float) -> Notify:
+        """Return a notification to a topic, which sometimes waits or expires."""
+        draw, number = self._random.random, self._next()
+        return Notify(
+            id=f"b{number}",
+            category=self._category(),
+            content=encode_content("t"),
+            key=f"k{int(draw() * 3)}" if draw() < 0.2 else None,
+            source=f"s{int(draw() * 3)}" if draw() < 0.5 else None,
+            ttl=1.0 + int(draw() * 40) if draw() < 0.25 else None,
+            at=now + 1.0 + int(draw() * 20) if draw() < 0.2 else None,
+            size=100,
+        )
+
+    def snooze(self, mailbox: Mailbox, now: float) -> UserOps:
+        """Return the operation that snoozes known items, or ends their wait."""
+        if mailbox.waiting and self._random.random() < 0.3:
+            ids = frozenset((self._random.choice(list(mailbox.waiting)),))
+            return UserOps(ops=(Unsnooze(ids),), op_id=f"o{self._next()}")
+        until = now + 1.0 + int(self._random.random() * 30)
+        snooze = Snooze(self._known_ids(mailbox), until)
+        return UserOps(ops=(snooze,), op_id=f"o{self._next()}")
+
+    def _known_ids(self, mailbox: Mailbox) -> frozenset[str]:
+        ids = list(mailbox.items) or ["i0"]
+        return frozenset(self._random.choice(ids) for _ in range(2))
+
+    def edit(self, mailbox: Mailbox) -> Update:
+        """Return a new text for an item that *mailbox* holds or that waits in it."""
+        ids = [*mailbox.items, *mailbox.waiting] or ["i0"]
+        which = Retract(id=self._random.choice(ids))
+        title = f'{{"title":"edited {self._next()}"}}'
+        return Update(which=which, content=title.encode())
+
+    def mute(self) -> SetMuted:
+        """Return other muted categories and topics."""
+        draw = self._random.random
+        categories = frozenset(name for name in CATEGORIES if draw() < 0.3)
+        topics = frozenset(name for name in ("all", "t") if draw() < 0.2)
+        return SetMuted(Muted(categories=categories, topics=topics))
+
+    def follow(self) -> Operation:
+        """Return a subscription to a topic, or its end."""
+        draw = self._random.random
+        if draw() < 0.4:
+            return Unsubscribe("t")
+        return Subscribe(topic="t", since="start" if draw() < 0.5 else "now")
 
     def gauge(self) -> Operation:
         """Return a new or old gauge, or its deletion."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, final
 
 from msgspec.structs import replace
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from roundel_service.domain.badge import Badge
 from roundel_service.domain.change_log import ChangeLog
 from roundel_service.domain.changes import Added, Change, Flagged, Removed
+from roundel_service.domain.content import decode_content
 from roundel_service.domain.item_list import ItemList
 from roundel_service.domain.items import Item, without_flags
 from roundel_service.domain.mailbox import Mailbox
@@ -22,10 +23,16 @@ ItemState: TypeAlias = tuple[str, int, bool, bool, bool]
 
 
 def count(mailbox: Mailbox, categories: frozenset[str] | None = None) -> Numbers:
-    """Return the counts of gauges and of items neither read nor archived."""
-    by = {name: (g.count, 0) for name, g in mailbox.gauges.items() if g.count}
+    """Return the counts of gauges and of items neither read, archived nor muted."""
+    muted = mailbox.muted
+    by = {
+        name: (g.count, 0)
+        for name, g in mailbox.gauges.items()
+        if g.count and name not in muted.categories
+    }
     for item in mailbox.items.values():
-        if not item.read and not item.archived:
+        is_muted = item.category in muted.categories or item.topic in muted.topics
+        if not (item.read or item.archived or is_muted):
             unread, unseen = by.get(item.category, (0, 0))
             by[item.category] = (unread + 1, unseen + (not item.seen))
     if categories is not None:
@@ -48,39 +55,44 @@ def counts_of_page(badge: dict[str, Any]) -> Numbers:
     return badge["unread"], badge["unseen"], badge["more"], by
 
 
-def one_by_one(before: Record | None, after: Record) -> list[Record]:
+def one_by_one(
+    before: Record | None, after: Record, archive: Mapping[str, Item]
+) -> list[Record]:
     """Return the records of all versions after *before*, up to *after*.
 
-    An engine may report several changes at once: an expiry and the operation after it.
-    Pages receive each change.
+    An engine may report several changes at once: an expiry, what was pulled, and the
+    operation after it. Pages receive each change. *archive* has all items ever held.
     """
     if before is None:
         return [after]
     steps, mailbox = [], before.mailbox
     for number, change in enumerate(after.changes[:-1], 1):
         if change.badge.epoch == mailbox.epoch and change.v == mailbox.v + 1:
-            mailbox = _changed(mailbox, change, after.mailbox)
+            mailbox = _changed(mailbox, change, after.mailbox, archive)
             steps.append(Record(mailbox, ChangeLog(after.changes[:number])))
     return [*steps, after]
 
 
-def _changed(mailbox: Mailbox, change: Change, newest: Mailbox) -> Mailbox:
+def _changed(
+    mailbox: Mailbox, change: Change, newest: Mailbox, archive: Mapping[str, Item]
+) -> Mailbox:
     """Return the items of a page after *change*, without gauges.
 
-    Every item of a change is still in the *newest* mailbox: an engine reports at most
-    one operation, after an expiry.
+    An added item may be gone from the *newest* mailbox.
     """
     items = dict(mailbox.items)
     for step in change.steps:
         match step:
             case Added(name):
-                items[name] = without_flags(newest.items[name])
+                item = without_flags(newest.items.get(name) or archive[name])
+                items[name] = replace(item, seq=step.seq)
             case Flagged(ids, flags):
                 items |= {name: replace(items[name], **flags) for name in ids}
             case Removed(ids):
                 items = {name: items[name] for name in items if name not in ids}
+    muted = newest.muted if change.operation == "mute" else mailbox.muted
     held = ItemList(items.values())
-    return replace(mailbox, v=change.v, items=held, more=change.badge.more)
+    return replace(mailbox, v=change.v, items=held, muted=muted, more=change.badge.more)
 
 
 @final
@@ -126,10 +138,10 @@ class Oracle:
 
         A replay leaves out items that are gone by now.
         """
-        mailbox, categories = self._known[at], page.view.categories
-        if page.badge is None or counts_of_page(page.badge) != self._count(
-            at, categories
-        ):
+        mailbox, categories = self._known.get(at), page.view.categories
+        if mailbox is None or page.badge is None:
+            return False
+        if counts_of_page(page.badge) != self._count(at, categories):
             return False
         if page.view.level == "badge":
             return True
@@ -138,7 +150,7 @@ class Oracle:
             item
             for item in mailbox.items.values()
             if (categories is None or item.category in categories)
-            and (item.id in page.items or item.id in left)
+            and (item.id in page.items or _is_left(item, left))
         )
 
     def _count(self, at: tuple[str, int], only: frozenset[str] | None) -> Numbers:
@@ -146,6 +158,36 @@ class Oracle:
         if key not in self._counted:
             self._counted[key] = count(self._known[at], only)
         return self._counted[key]
+
+
+def has_text(page: Page, mailbox: Mailbox) -> bool:
+    """Return whether *page* shows the items of *mailbox* with their text.
+
+    Before the newest version a page may have a later text: an item of a replay has
+    the text that it has by then.
+    """
+    if page.view.level == "badge":
+        return True
+    return all(
+        decode_content(mailbox.items[id_].content).title == item["title"]
+        for id_, item in page.items.items()
+    )
+
+
+def has_copies_of(topics: Mapping[str, Record], mailbox: Mailbox) -> bool:
+    """Return whether each copy in *mailbox* is that of an item of its topic."""
+    for item in mailbox.items.values():
+        if item.topic is not None:
+            original = topics[f"#{item.topic}"].mailbox.items.get(item.id)
+            if original is None or original.content != item.content:
+                return False
+    return True
+
+
+def _is_left(item: Item, newest: Mapping[str, Item]) -> bool:
+    """Return whether a replay has *item*: not one that went, even if it came again."""
+    left = newest.get(item.id)
+    return left is not None and left.seq == item.seq
 
 
 def _state(mailbox: Mailbox) -> object:

@@ -110,6 +110,11 @@ class Page:
         match step:
             case {"add": item}:
                 self.items[item["id"]] = item
+            case {"update": item}:
+                # An update leaves the flags; in a replay, ITEM has those of now.
+                if (held := self.items.get(item["id"])) is not None:
+                    flags = {name: held[name] for name in ("seen", "read", "archived")}
+                    self.items[item["id"]] = {**item, **flags}
             case {"remove": ids}:
                 for name in ids:
                     self.items.pop(name, None)

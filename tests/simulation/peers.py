@@ -111,6 +111,15 @@ class Peer:
         self._fetched: int | None = None
         self._is_online = True
 
+    @property
+    def number(self) -> int:
+        """The server's number."""
+        return self._number
+
+    def set_number(self, number: int) -> None:
+        """Set the server's number, and publish nothing."""
+        self._number = number
+
     def change(self, number: int, *, is_published: bool) -> None:
         """Set the server's number, and publish it unless the publisher was bypassed."""
         before, self._number = self._number, number
@@ -184,3 +193,63 @@ class Peer:
         self.read(len(self._in_flight))
         self.apply_fetched()
         return self.protocol.shown != self._number
+
+
+@final
+class TwoSources:
+    """A page that adds two counts: of its user's items, and of unread broadcasts.
+
+    The server merges nothing: the page reads, and is pushed, each count apart.
+    """
+
+    def __init__(self, *, seed: int, faults: frozenset[Fault]) -> None:
+        self._own = Peer(Recounts(), seed=seed, faults=faults)
+        self._common = Peer(Recounts(), seed=seed + 1, faults=faults)
+        self._is_reading = False
+
+    def change(self, own: int, common: int, *, is_published: bool) -> None:
+        """Set both counts of the server, and push those that differ."""
+        if own != self._own.number:
+            self._own.change(own, is_published=is_published)
+        if common != self._common.number:
+            self._common.change(common, is_published=is_published)
+
+    def read(self, limit: int) -> None:
+        """Deliver up to a number of messages of each source."""
+        self._own.read(limit)
+        self._common.read(limit)
+        if self._is_reading:
+            self._is_reading = False
+            self._common.fetch()
+
+    def fetch(self) -> None:
+        """Fetch the first count now, and the second one later."""
+        self._own.fetch()
+        self._is_reading = True
+
+    def apply_fetched(self) -> None:
+        """Apply the fetched counts."""
+        self._own.apply_fetched()
+        self._common.apply_fetched()
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        self._own.disconnect()
+        self._common.disconnect()
+
+    def reconnect(self) -> None:
+        """Reconnect."""
+        self._own.reconnect()
+        self._common.reconnect()
+
+    def restart(self, own: int, common: int, *, is_lost: bool) -> None:
+        """Close the connection, or reload the page if the server lost its data."""
+        self._own.restart(own, is_lost=is_lost)
+        self._common.restart(common, is_lost=is_lost)
+
+    def is_wrong(self) -> bool:
+        """Deliver everything in flight, and compare the sums."""
+        total = self._own.number + self._common.number
+        self._own.is_wrong()
+        self._common.is_wrong()
+        return self._own.protocol.shown + self._common.protocol.shown != total

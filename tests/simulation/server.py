@@ -13,6 +13,7 @@ from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import DeleteUser, Operation
 from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.refusals import OperationRefused
 from roundel_service.engines.base import MailboxDamaged
 from roundel_service.streams.events import SNAPSHOT_ITEMS, item_page
 from roundel_service.streams.hub import Hub
@@ -28,7 +29,9 @@ from .schedule import Schedule
 
 START: Final = 1_763_690_000.0
 USER: Final = "alice"
+TOPICS: Final = ("#all", "#t")
 LIMITS: Final = MailboxLimits(items=8)
+RECORD_LIMITS: Final = RecordLimits(mailbox=LIMITS, change_log_size=CHANGE_LOG_SIZE)
 TIMEOUTS: Final = StreamTimeouts(ping=25.0, max_age=200.0)
 METRICS: Final = Metrics()
 """Metrics of all schedules: creating them costs as much as a short schedule."""
@@ -117,12 +120,11 @@ class Server:
         self._store_name = self._random.randbytes(16).hex()
 
     async def _start_engine(self) -> None:
-        limits = RecordLimits(mailbox=LIMITS, change_log_size=CHANGE_LOG_SIZE)
-        setup = Setup(clock=self.clock, limits=limits, name=self._store_name)
+        setup = Setup(clock=self.clock, limits=RECORD_LIMITS, name=self._store_name)
         self.engine = FaultyEngine(
             self._make_engine(setup),
             self._on_change,
-            users={USER},
+            users={USER, *TOPICS},
             random=self._random,
             faults=self._schedule.faults,
             change_log_size=CHANGE_LOG_SIZE,
@@ -170,13 +172,20 @@ class Server:
         for _ in range(3):
             await trio.lowlevel.checkpoint()
 
-    async def apply(self, operation: Operation) -> bool:
+    async def apply(self, operation: Operation, name: str = USER) -> bool:
         """Apply *operation* as a request would; return whether it was accepted."""
         try:
-            await self.hub.apply(USER, operation)
-        except MailboxDamaged:
+            await self.hub.apply(name, operation)
+        except (MailboxDamaged, OperationRefused):
             return False
         return True
+
+    async def lose_topic(self, name: str) -> None:
+        """Lose the mailbox of a topic, without a notification."""
+        if self._saboteur is None:
+            await self.engine.lose(name)
+        else:
+            self._saboteur.lose(self._store_name, name)
 
     async def response(self, view: View) -> dict[str, Any]:
         """Return the response of `GET /v1/badge`, or `GET /v1/items` at that level."""

@@ -11,7 +11,9 @@ from random import Random
 from typing import TypeAlias, final
 
 import trio
+from msgspec.structs import replace
 
+from roundel_service.domain.items import Item
 from roundel_service.domain.operations import DeleteUser, Operation
 from roundel_service.domain.record import Record
 from roundel_service.testing import MakeEngine
@@ -19,10 +21,39 @@ from roundel_service.testing import MakeEngine
 from .browser import Browser
 from .faults import Fault, Saboteur
 from .operations import READ, OperationGenerator
-from .oracle import Oracle, one_by_one
-from .peers import Deltas, Peer, Recounts
+from .oracle import Oracle, has_copies_of, has_text, one_by_one
+from .peers import CHANGE_LOG_SIZE, Deltas, Peer, Recounts, TwoSources
 from .schedule import ClientParts, Outcome, Schedule
-from .server import TIMEOUTS, USER, Server
+from .server import RECORD_LIMITS, TIMEOUTS, TOPICS, USER, Server
+
+
+def archived(name: str, record: Record) -> dict[str, Item]:
+    """Return the items that *record* holds, as the user has them."""
+    mailbox = record.mailbox
+    waiting = (each.item for each in mailbox.waiting.values())
+    held = (*mailbox.items.values(), *waiting)
+    if name == USER:
+        return {item.id: item for item in held}
+    return {item.id: replace(item, topic=name[1:]) for item in held}
+
+
+def unread(record: Record) -> tuple[int, int]:
+    """Return the unread items of the user's own and gauges, and those of topics."""
+    mailbox = record.mailbox
+    common = [
+        item
+        for item in mailbox.items.values()
+        if item.topic is not None
+        and item.is_counted
+        and not mailbox.muted.covers(item.category, item.topic)
+    ]
+    return record.badge.unread - len(common), len(common)
+
+
+def operation_of(record: Record) -> str | None:
+    """Return the operation that led to *record*, if that is known."""
+    return record.changes[-1].operation if record.changes else None
+
 
 RandomEvent: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -46,7 +77,12 @@ class Simulation:
         self._oracle = Oracle()
         self._deltas = Peer(Deltas(), seed=schedule.seed, faults=schedule.faults)
         self._recounts = Peer(Recounts(), seed=schedule.seed, faults=schedule.faults)
+        self._merged = TwoSources(seed=schedule.seed, faults=schedule.faults)
+        self._counter = Peer(Deltas(), seed=schedule.seed + 2, faults=schedule.faults)
         self._peers = (self._deltas, self._recounts)
+        self._archive: dict[str, Item] = {}
+        self._topics: dict[str, Record] = {}
+        self._unread = (0, 0)
         self._applied: list[Operation] = []
         self._record: Record | None = None
         self._server = Server(
@@ -59,7 +95,7 @@ class Simulation:
         self._browser = Browser(
             self._server,
             self._oracle,
-            self._peers,
+            (*self._peers, self._merged, self._counter),
             schedule,
         )
         self._random_events, self._weights = self._possible_events()
@@ -79,6 +115,14 @@ class Simulation:
             (self._lose_mailbox, 3, Fault.EVICTED),
             (self._damage_mailbox, 3, Fault.DAMAGED),
             (self._delete_user, 3, Fault.DAMAGED),
+            (self._broadcast, 16, Fault.BROADCAST),
+            (self._retract_broadcast, 5, Fault.BROADCAST),
+            (self._go_away, 4, Fault.AWAY),
+            (self._snooze, 8, Fault.SNOOZE),
+            (self._edit, 10, Fault.EDIT),
+            (self._mute, 6, Fault.MUTE),
+            (self._follow, 8, Fault.FOLLOW),
+            (self._lose_topic, 3, Fault.TOPIC_EVICTED),
         ]
         possible = [w for w in weighted if w[2] is None or w[2] in self._faults]
         return [w[0] for w in possible], [w[1] for w in possible]
@@ -91,18 +135,57 @@ class Simulation:
 
     def _on_change(self, user: str, record: Record) -> None:
         """Record each state of the engine, and publish it to the peers."""
+        self._archive |= archived(user, record)
+        if user != USER:
+            self._on_topic(user, record)
+            return
         before, self._record = self._record, record
         if record == before:
             return  # a repeated call without a change
-        for step in one_by_one(before, record):
+        steps = one_by_one(before, record, self._archive)
+        for step in steps:
             self._on_version(step)
+        self._publish_parts(record, {operation_of(step) for step in steps})
+
+    def _on_topic(self, name: str, record: Record) -> None:
+        """Publish a broadcast to the peers as the user would find it."""
+        before = self._topics.get(name)
+        self._topics[name] = record
+        if self._record is None:
+            return
+        count = len(record.mailbox.items) - (len(before.mailbox.items) if before else 0)
+        found = self._record.refresh(
+            now=self._server.clock(), limits=RECORD_LIMITS, topics=self._topics
+        )
+        before_count, self._unread = sum(self._unread), unread(found)
+        if name == "#all" or name[1:] in self._record.mailbox.subscriptions:
+            # The counter counts what leaves the topic, read or not.
+            difference = sum(self._unread) - before_count
+            self._counter.publish(0, count if count < 0 else difference)
+        self._counter.set_number(found.badge.unread)
+        self._merged.change(*self._unread, is_published=True)
 
     def _on_version(self, record: Record) -> None:
         self._oracle.record_state(record)
-        operation = record.changes[-1].operation if record.changes else None
-        is_bypassed = operation == "retract" and Fault.BYPASS in self._faults
+        is_bypassed = self._is_bypassed(operation_of(record))
         for peer in self._peers:
             peer.change(record.badge.unread, is_published=not is_bypassed)
+
+    def _is_bypassed(self, operation: str | None) -> bool:
+        return operation == "retract" and Fault.BYPASS in self._faults
+
+    def _publish_parts(self, record: Record, operations: set[str | None]) -> None:
+        """Publish own items and broadcasts apart, unless they were published before."""
+        before, self._unread = self._unread, unread(record)
+        is_published = not any(map(self._is_bypassed, operations))
+        self._merged.change(*self._unread, is_published=is_published)
+        self._counter.set_number(record.badge.unread)
+        difference = self._unread[0] - before[0]
+        if "expire" not in operations:
+            # A broadcast expires in its topic.
+            difference += self._unread[1] - before[1]
+        if difference and is_published:
+            self._counter.publish(0, difference)
 
     async def step(self) -> None:
         """Run one random event, and advance everything a little."""
@@ -182,6 +265,46 @@ class Simulation:
     async def _damage_mailbox(self) -> None:
         self._server.damage_mailbox()
 
+    async def _broadcast(self) -> None:
+        operation = self._operations.broadcast(self._server.clock())
+        await self._server.apply(operation, self._topic())
+
+    async def _go_away(self) -> None:
+        """Disconnect all tabs, and change more in topics than a change log holds."""
+        self._browser.disconnect_all()
+        for _ in range(CHANGE_LOG_SIZE + 2):
+            is_retraction = self._chance(0.3)
+            await (self._retract_broadcast if is_retraction else self._broadcast)()
+            await self._server.pass_time(1.0)
+
+    def _topic(self) -> str:
+        is_other = Fault.FOLLOW in self._faults and self._chance(0.5)
+        return "#t" if is_other else "#all"
+
+    async def _retract_broadcast(self) -> None:
+        await self._server.apply(self._operations.retract(), self._topic())
+
+    async def _snooze(self) -> None:
+        now, mailbox = self._server.clock(), self._record.mailbox
+        await self._apply(self._operations.snooze(mailbox, now))
+
+    async def _edit(self) -> None:
+        name = self._random.choice((USER, self._topic()))
+        record = self._record if name == USER else self._topics.get(name)
+        if record is not None:
+            await self._server.apply(self._operations.edit(record.mailbox), name)
+
+    async def _mute(self) -> None:
+        await self._apply(self._operations.mute())
+
+    async def _follow(self) -> None:
+        await self._server.apply(self._operations.follow())
+
+    async def _lose_topic(self) -> None:
+        name = self._topic()
+        await self._server.lose_topic(name)
+        self._topics.pop(name, None)
+
     async def _wait(self) -> None:
         await self._server.pass_time(self._random.choice((3.0, 10.0, 30.0)))
 
@@ -190,8 +313,13 @@ class Simulation:
         is_lost = self._chance(0.5)
         self._record = await self._server.restart(is_lost=is_lost)
         self._oracle.record_state(self._record)
-        for peer in self._peers:
-            peer.restart(self._record.badge.unread, is_lost=is_lost)
+        number = self._record.badge.unread
+        for peer in (*self._peers, self._counter):
+            peer.restart(number, is_lost=is_lost)
+        self._unread = unread(self._record)
+        self._merged.restart(*self._unread, is_lost=is_lost)
+        if is_lost:
+            self._topics.clear()
 
     async def settle(self) -> Outcome:
         """Stop the faults, wait one heartbeat, and return the wrong final states."""
@@ -205,6 +333,8 @@ class Simulation:
         self._browser.stop_faults()
         quiet_for = 0
         for _ in range(60):
+            # A topic that was lost without a notification is found by a read.
+            await self._server.engine.read(USER)
             await self._browser.deliver_all()
             is_quiet = all(tab.is_quiet for tab in self._browser.tabs)
             quiet_for = quiet_for + 1 if is_quiet else 0
@@ -220,11 +350,18 @@ class Simulation:
         mailbox = (await self._server.engine.read(USER)).mailbox
         at = (mailbox.epoch, mailbox.v)
         tabs = self._browser.tabs
+        topics = {name: await self._server.engine.read(name) for name in TOPICS}
         wrong = {
             "±1 deltas": self._deltas.is_wrong(),
             "pushed recounts": self._recounts.is_wrong(),
-            "Roundel": not all(
-                tab.is_quiet and self._oracle.agrees(tab.page, at) for tab in tabs
+            "±1 with broadcasts": self._counter.is_wrong(),
+            "two sources": self._merged.is_wrong(),
+            "Roundel": not has_copies_of(topics, mailbox)
+            or not all(
+                tab.is_quiet
+                and self._oracle.agrees(tab.page, at)
+                and has_text(tab.page, mailbox)
+                for tab in tabs
             ),
         }
         return Outcome(wrong=wrong, unsafe=tuple(self._oracle.unsafe))

@@ -14,7 +14,7 @@ from support.engines import (
     valkey,
 )
 
-from .drift import ROWS, quiet_logs
+from .drift import ROWS, TOPIC_ROWS, quiet_logs
 from .schedule import Schedule
 from .simulate import memory as in_memory
 from .simulate import simulate
@@ -26,10 +26,17 @@ EXTERNAL = [name for name, kind in ENGINES.items() if kind.is_durable or kind.is
 """The engines with a store outside the process; each restart opens a new engine."""
 
 
+WITH_TOPICS = (
+    "a broadcast while away",
+    "and evicted key of a topic",
+    "all of both tables",
+)
+
+
 def check(row: str, count: int, name: str, request: pytest.FixtureRequest) -> None:
-    make_engine = request.getfixturevalue(name)
+    make_engine, faults = request.getfixturevalue(name), (ROWS | TOPIC_ROWS)[row]
     for seed in range(count):
-        schedule = Schedule(seed=seed, faults=ROWS[row], reopens=True)
+        schedule = Schedule(seed=seed, faults=faults, reopens=True)
         # A shared store really loses and damages keys.
         saboteur = make_engine if isinstance(make_engine, SharedStore) else None
         outcome = simulate(make_engine, schedule, saboteur=saboteur)
@@ -39,7 +46,7 @@ def check(row: str, count: int, name: str, request: pytest.FixtureRequest) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXTERNAL)
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [*ROWS, *WITH_TOPICS])
 def test_pages_are_safe_and_become_correct(row, name, request):
     """Pages are correct with each engine."""
     with quiet_logs():
@@ -48,7 +55,7 @@ def test_pages_are_safe_and_become_correct(row, name, request):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", EXTERNAL)
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [*ROWS, *TOPIC_ROWS])
 def test_pages_are_safe_and_become_correct_nightly(row, name, request):
     """The same in 500 schedules of each kind."""
     with quiet_logs():

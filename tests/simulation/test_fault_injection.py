@@ -5,11 +5,12 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from roundel_service.domain import record
 from simulation import fault_injectors
 from support.flawed_engine import engine_with
 from support.flaws import Flaw
 
-from .drift import measure
+from .drift import AWAY, measure
 from .faults import Fault
 from .schedule import ClientParts
 
@@ -96,3 +97,26 @@ def test_hello_with_an_id_is_detected():
     assert wrong_states(IGNORES_PINGS) == 0
     assert wrong_states(hello_with_id) == 0
     assert wrong_states(both_faults) > 0
+
+
+@pytest.mark.slow
+def test_merge_without_a_write_is_detected():
+    """An engine that adds broadcasts at each read has two states at one version."""
+    row = measure(AWAY, 20, make_engine=fault_injectors.merges_without_write)
+
+    assert row.unsafe > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("faults", "pulls"),
+    [
+        (AWAY, fault_injectors.pulls_from_log),
+        (AWAY | {Fault.EDIT}, fault_injectors.pulls_without_edits),
+    ],
+)
+def test_wrong_pull_is_detected(faults, pulls, monkeypatch):
+    """A pull from a log misses retractions; one without edits keeps an old text."""
+    monkeypatch.setattr(record, "pulls", pulls)
+
+    assert measure(faults, 40).wrong["Roundel"] > 0
