@@ -63,6 +63,7 @@ _head = _checked("head", msgspec.json.Decoder(rows.HeadRow).decode)
 _items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]).decode)
 _results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]).decode)
 _changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]).decode)
+_entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow).decode)
 _entries = _checked("entry", msgspec.json.Decoder(list[rows.EntryRow]).decode)
 
 
@@ -88,7 +89,7 @@ def decode_entry(row: bytes, epoch: str) -> tuple[int, LogEntry]:
 
     Raises `RecordDecodeError`.
     """
-    (entry,) = _entries(b"[" + row + b"]")
+    entry = _entry(row)
     try:
         items = stored_items(entry.items)
         values, mappings = _fields(entry)
