@@ -147,7 +147,7 @@ REPEATABLE = {
     "explain": (
         lambda c: c.explain("alice"),
         {"badge": BADGE, "counted": [], "not_counted": [], "gauges": [],
-         "operations": []},
+         "waiting": [], "topics": [], "operations": []},
     ),
     "disconnect": (
         lambda c: c.disconnect("alice"), {"user": "alice", "revoked": False}

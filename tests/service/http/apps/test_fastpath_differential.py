@@ -24,6 +24,7 @@ import trio
 from roundel_service import app as service
 from roundel_service.engines.base import EngineUnavailable
 from roundel_service.engines.memory import MemoryEngine
+from roundel_service.http.handlers.web import web_routes
 from roundel_service.http.messages import MAX_TARGET
 from roundel_service.http.openapi import pages
 from roundel_service.http.problems import Problem
@@ -375,7 +376,7 @@ FRAMING = {
     "not-http": asgi(b"SSH-2.0-OpenSSH\r\n\r\n"),
 }  # fmt: skip
 
-PAGES = {path: fast(request(path)) for path in pages()}
+PAGES = {path: fast(request(path)) for path in (*pages(), *web_routes())}
 
 CASES = ROUTES | PAGES | PROBLEMS | PATHS | FRAMING
 
