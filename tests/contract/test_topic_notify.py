@@ -272,3 +272,17 @@ async def test_lines_to_users_do_not_wait_with_lines_to_topics(autojump_clock, w
         await trio.sleep(0.05)
 
         assert 1 == (await world.badge())["unread"]
+
+
+async def test_bad_names_of_users_are_not_charged_as_topics(autojump_clock, world):
+    """A user name with # is a problem of that recipient, and no publish to a topic."""
+    users = ["alice", *(f"#u{number}" for number in range(60))]
+    request = {"to": {"users": users}, "title": "Hello"}
+    for _ in range(2):
+        answer = body(await post(world.producer, "/v1/notify", request))
+        assert 60 == sum("problem" in each for each in answer["results"])
+    update = {"to": {"users": users}, "source": "s", "set": {"title": "x"}}
+    body(await post(world.producer, "/v1/update", update))
+
+    for _ in range(40):
+        await publish(world)

@@ -7,7 +7,7 @@ place, and so does a recipient that cannot be served; the others take effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import TypeAlias, TypeVar, final
 
@@ -103,12 +103,7 @@ def recipient_count(publish: ParsedRequest) -> int:
 
 def topic_count(publish: ParsedRequest) -> int:
     """Return the number of topics that *publish* is charged for."""
-    return 0 if isinstance(publish, Problem) else count_topics(publish.recipients)
-
-
-def count_topics(mailboxes: Iterable[str]) -> int:
-    """Return how many of *mailboxes* are those of topics."""
-    return sum(map(is_topic_mailbox, mailboxes))
+    return 0 if isinstance(publish, Problem) else publish.notification.to.topic_count
 
 
 async def publish_all(

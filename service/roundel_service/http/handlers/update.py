@@ -15,7 +15,7 @@ from ..access_control import AccessControl
 from ..messages import Request, Response, json_response
 from ..problems import Problem
 from ..responses import TopicUpdateResult, UpdateResponse, UpdateResult
-from .publishing import badge_total, count_topics, recipient_results, topic_of
+from .publishing import badge_total, recipient_results, topic_of
 
 
 @final
@@ -33,8 +33,7 @@ class UpdateHandler:
         body = await decoding.read_body(request, schemas.UpdateRequest)
         operation = body.operation(decoding.decode_data(body.set))
         recipients = decoding.check_recipients(body.to)
-        topics = count_topics(recipients)
-        self.access.charge(producer, len(recipients), topics=topics)
+        self.access.charge(producer, len(recipients), topics=body.to.topic_count)
         users = [user for user, problem in recipients.items() if problem is None]
         applied = await self.hub.apply_all([(user, operation) for user in users])
         results = recipient_results(recipients, iter(applied), _result)

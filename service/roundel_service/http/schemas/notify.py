@@ -52,6 +52,11 @@ class Recipients(Struct, forbid_unknown_fields=True):
             return ALL
         return None if self.topic is UNSET else self.topic
 
+    @property
+    def topic_count(self) -> int:
+        """The number of topics: 1 or 0."""
+        return int(self.topic_name is not None)
+
 
 def check_topic_ttl(to: Recipients, ttl: float | UnsetType | None) -> None:
     """Raise `ValueError` for a *ttl* in seconds that items of a topic cannot have.
