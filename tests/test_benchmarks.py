@@ -112,3 +112,13 @@ def test_reducer():
     assert re.match(r"Python 3\.\d+\.\d+ \(.*(PGO|LTO|unknown)\), 1 rounds\.", said)
     assert 4 == len(rows)
     assert all(float(cell) > 0 for row in rows for cell in row[1:])
+
+
+def test_broadcast(tmp_path):
+    """All open streams get a broadcast, and a user without a stream no write."""
+    said = run("broadcast.py", "--users=40", "--online=10", f"--folder={tmp_path}")
+
+    rows = dict(line.strip("| ").split(" | ") for line in said.splitlines()[4:])
+    assert float(rows["all streams have it after s"]) > 0
+    assert "1" == rows["items of a user without a stream"]
+    assert "2" == rows["and after a read"]
