@@ -166,6 +166,13 @@ def test_head_of_a_damaged_mailbox():
     assert {} == head.items
 
 
+@pytest.mark.parametrize("row", [b"", b" ", b"[1],[1]", b"[]", b"x"])
+def test_damaged_entry_alone(row):
+    """An entry that a node reads from a log is one row, or it is damaged."""
+    with pytest.raises(RecordDecodeError):
+        decode_entry(row, "e")
+
+
 def test_no_head():
     """If the head is damaged as well, nothing is read."""
     assert "" == decode_head(b"x\n[]\n{}\n[]", []).epoch

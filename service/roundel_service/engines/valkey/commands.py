@@ -18,7 +18,8 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 def load_command(keys: Keys, transaction: MailboxTransaction) -> Command:
     """Return the command that loads the record, unless it is as cached."""
-    user, cached = transaction.user, transaction.cached
+    user = transaction.user
+    cached = transaction.cached if transaction.is_cached else None
     new_data_id = secrets.token_urlsafe(9)
     return LOAD.call(
         [keys.data_id(keys.shard(user)), keys.user(user)],

@@ -160,16 +160,13 @@ class MailboxStore:
             # Most mailboxes are written more often than read, and a write does not
             # need the changes: without them more records fit into the cache.
             cached = cached.without_changes()
-        elif cached is not None and not cached.is_complete:
-            cached = None
-        return MailboxTransaction(
-            user=user,
-            operations=operations,
-            is_complete=is_complete,
-            cached=cached,
-            # A read compares nothing with the store, so it must load the record.
-            stored=None if has_reads else cached,
+        transaction = MailboxTransaction(
+            user=user, operations=operations, is_complete=is_complete, cached=cached
         )
+        # A read compares nothing with the store, so it must load the record.
+        if transaction.is_cached and not has_reads:
+            transaction.stored = cached
+        return transaction
 
     async def _run_batch(self, batch: Sequence[MailboxTransaction]) -> None:
         try:

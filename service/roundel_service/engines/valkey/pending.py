@@ -150,9 +150,10 @@ class PlannedWrite(Struct, frozen=True, kw_only=True):
 class MailboxTransaction:
     """All pending *operations* on one user's mailbox, executed as one write.
 
-    *cached* may be out of date. *stored* is the record that the plan is based on; it
-    *is_fresh* if this transaction loaded it. With *is_complete* the record is loaded
-    with its changes. *is_doubtful* means that the planned write may have been applied.
+    *cached* may be out of date; a stored version before it was rewound. *stored* is the
+    record that the plan is based on; it *is_fresh* if this transaction loaded it. With
+    *is_complete* the record is loaded with its changes. *is_doubtful* means that the
+    planned write may have been applied.
     *is_alone* means that a command with the writes of several users has failed, so that
     this one gets a command of its own. It *needs_topics* if an operation must see all
     topics as of now.
@@ -188,9 +189,15 @@ class MailboxTransaction:
         """Load again before the next step; *cached* may be out of date."""
         self.cached, self.stored, self.is_fresh = cached, None, False
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether the cached record has what this transaction needs."""
+        cached = self.cached
+        return cached is not None and (cached.is_complete or not self.is_complete)
+
     def load_changes(self) -> None:
         """Load the record with its changes before the next step."""
-        self.is_complete, self.cached, self.stored = True, None, None
+        self.is_complete, self.stored = True, None
 
     def resolve(self, results: Sequence[OperationResult]) -> None:
         """Set the result of each operation."""

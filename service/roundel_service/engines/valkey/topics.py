@@ -30,6 +30,7 @@ from collections.abc import (
     Sequence,
     Set,
 )
+from functools import partial
 from typing import Final, TypeAlias, final
 
 import attrs
@@ -46,6 +47,9 @@ from .store import COMMAND_TIMEOUT
 
 _RETRY_AFTER: Final = 1.0
 """Time in seconds for which a topic that could not be read is not read again."""
+
+_MAX_FAILED: Final = 1_000
+"""Number of topics of which a failure is remembered."""
 
 _NEW: Final = Record(Mailbox(epoch=""))
 """The place of a record that is not loaded yet."""
@@ -74,7 +78,9 @@ class TopicReader:
     _submit: _Submit
     _cache: LruMap[str, StoredRecord]
     _clock: Callable[[], float]
-    _failed_at: dict[str, float] = attrs.field(factory=dict, init=False)
+    _failed_at: LruMap[str, float] = attrs.field(
+        factory=partial(LruMap, _MAX_FAILED), init=False
+    )
 
     async def read(self, names: Collection[str]) -> dict[str, ReadTopic]:
         """Return the topics *names* as of now, without those that cannot be read."""
@@ -95,9 +101,9 @@ class TopicReader:
             record = await self._current(name)
             stored = self._cache.get(name)
         if record is None:
-            self._failed_at[name] = trio.current_time()
+            self._failed_at.put(name, trio.current_time())
             return
-        self._failed_at.pop(name, None)
+        self._failed_at.discard(name)
         # A store that refuses writes returns a record in an epoch that is not stored.
         epoch = record.mailbox.epoch
         if stored is not None and stored.record.mailbox.epoch == epoch:

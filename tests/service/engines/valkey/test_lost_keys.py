@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Disconnect, Notify, Refresh, Retract
+from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from support import valkey_server
 from support.valkey_nodes import USERS, notification, run_node, wait_until_consistent
@@ -92,6 +93,28 @@ async def test_rewound_mailbox(read_first, store):
 
     assert ["1", "3"] == list(stored[USER].mailbox.items)
     assert newest.badge.epoch != stored[USER].mailbox.epoch
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_rewound_mailbox_of_a_user_without_streams(reads, store, nursery):
+    """A node remembers the version also where it keeps no changes.
+
+    A retraction, and a read, load the record with its changes.
+    """
+    engine = ValkeyEngine(store.url)
+    await nursery.start(engine.run)
+    note = Notify(id="1", category="c", content=encode_content("t"), source="s")
+    await engine.apply([(USER, note)])
+    copy = store.dump(MAILBOX)
+    (newest,) = await engine.apply([(USER, notification("2"))])
+    store.execute("DEL", MAILBOX)
+    store.execute("RESTORE", MAILBOX, "0", copy)
+    if reads:
+        await engine.read(USER)
+    (retracted,) = await engine.apply([(USER, Retract(source="s"))])
+
+    assert [] == list(retracted.mailbox.items)
+    assert newest.badge.epoch != retracted.badge.epoch
 
 
 async def holders_without_tag(node, store) -> list[str]:
