@@ -34,7 +34,8 @@ from roundel_service.domain.operations import (
 )
 from roundel_service.domain.subscriptions import Muted, Subscription
 from support.mailboxes import note
-from support.topic_world import TOPICS, USERS, World, copies
+from support.topic_rules import copies
+from support.topic_world import TOPICS, USERS, World
 
 CATEGORIES = ("c", "d")
 WEIGHTS = {
@@ -230,7 +231,17 @@ def told(box: mailbox.Mailbox) -> list:
 @pytest.mark.slow
 def test_late_equals_early():
     """A user who pulls late holds the copies of one who pulled at each publication."""
-    for seed in range(50):
+    check_late_equals_early(50)
+
+
+@pytest.mark.nightly
+def test_late_equals_early_nightly():
+    """The same in many more schedules."""
+    check_late_equals_early(20_000)
+
+
+def check_late_equals_early(count: int) -> None:
+    for seed in range(count):
         early, late = play_for_late_and_early(seed)
 
         assert early == late, seed
