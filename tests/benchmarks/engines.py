@@ -32,7 +32,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
 from functools import partial
 from pathlib import Path
 
@@ -67,6 +72,8 @@ class EngineUnderTest:
 
     engine: Engine
     size: Callable[[], float]
+    forget: Callable[[str], None] | None = None
+    """Removes a mailbox from the engine's cache; `None` where that is not measured."""
 
 
 Open = Callable[[Path], AbstractContextManager[EngineUnderTest]]
@@ -81,7 +88,7 @@ def memory(folder: Path) -> Iterator[EngineUnderTest]:
 def sqlite(folder: Path, durability: Durability = "full") -> Iterator[EngineUnderTest]:
     path = folder / "roundel.db"
     engine = SqliteEngine(path, LIMITS, durability=durability, cache_bytes=CACHE)
-    yield EngineUnderTest(engine, partial(size_of, folder))
+    yield EngineUnderTest(engine, partial(file_size, path), engine._cache.discard)
 
 
 @contextmanager
@@ -161,6 +168,20 @@ def note(number: int) -> Notify:
     )
 
 
+def file_size(path: Path) -> float:
+    """Return the size of the file with what is still in its log."""
+    if path.exists():
+        with closing(sqlite3.connect(path)) as file:
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return size_of(path.parent)
+
+
+def written() -> int:
+    """Return the bytes that this process has written, to files and sockets."""
+    fields = Path("/proc/self/io").read_text().split()
+    return int(fields[fields.index("wchar:") + 1])
+
+
 def size_of(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir())
 
@@ -191,7 +212,9 @@ async def publish(engine: Engine, waiters: int, users: int) -> Numbers:
             done += 1
             number += waiters
 
-    return await rates(partial(_all, caller, waiters), lambda: done, f"{waiters}")
+    before = written()
+    numbers = await rates(partial(_all, caller, waiters), lambda: done, f"{waiters}")
+    return numbers | {f"{waiters} written": (written() - before) / done}
 
 
 async def _all(caller: Callable[[int], Awaitable[None]], count: int) -> None:
@@ -241,7 +264,26 @@ async def measured(tested: EngineUnderTest, users: int, items: int) -> Numbers:
         numbers = {"bytes": (tested.size() - before) / users}
         for waiters in WAITERS:
             numbers |= await publish(tested.engine, waiters, users)
-        return numbers | await publish_many(tested.engine, users)
+        numbers |= await publish_many(tested.engine, users)
+        if tested.forget is not None:
+            numbers |= await read_cold(tested.engine, tested.forget)
+        return numbers
+
+
+async def read_cold(engine: Engine, forget: Callable[[str], None]) -> Numbers:
+    """Read a mailbox of 200 items that is in the file and not in memory.
+
+    The log after its snapshot has between 0 and 127 entries.
+    """
+    times = []
+    for number in range(264):
+        await engine.apply([("cold", note(number))])
+        if number >= 200:
+            forget("cold")
+            began = time.perf_counter()
+            await engine.read("cold")
+            times.append((time.perf_counter() - began) * 1e6)
+    return {"cold": statistics.median(times), "coldest": min(times)}
 
 
 ROWS = {
@@ -255,7 +297,10 @@ ROWS = {
     },
     "many rate": "publishes/s, 1,000 users a call",
     "many cpu": "CPU µs each, 1,000 users a call",
+    "256 written": "bytes written for a publish, 256 waiting",
     "bytes": "bytes a user, as filled",
+    "cold": "µs to read 200 items from the file, median",
+    "coldest": "µs to read 200 items from the file, fastest",
 }
 
 
@@ -264,7 +309,10 @@ def table(values: dict[tuple[str, str], list[float]], engines: list[str]) -> str
     for row, words in ROWS.items():
         # The next round reuses memory that a round has freed.
         combine = max if row == "bytes" else statistics.median
-        cells = [f"{combine(values[row, name]):,.0f}" for name in engines]
+        cells = [
+            f"{combine(found):,.0f}" if (found := values.get((row, name))) else "-"
+            for name in engines
+        ]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -11,8 +11,9 @@ text of an earlier one: see `LogEntry.withdraws_text`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
+from operator import attrgetter
 from typing import Final, cast, final
 
 from msgspec import Struct, field
@@ -106,6 +107,8 @@ _OTHER_FIELDS: Final = tuple(
 )
 """The fields of a mailbox that an entry has as a value or as a difference."""
 
+_others: Final[Callable[[Mailbox], tuple[object, ...]]] = attrgetter(*_OTHER_FIELDS)
+
 
 def entry_between(before: Record, after: Record) -> LogEntry | None:
     """Return the entry that leads from *before* to *after*.
@@ -121,12 +124,11 @@ def entry_between(before: Record, after: Record) -> LogEntry | None:
         return None
     values: dict[str, object] = {}
     mappings: dict[str, MappingDelta] = {}
-    for name in _OTHER_FIELDS:
-        was, is_ = getattr(old, name), getattr(new, name)
+    for name, was, is_ in zip(_OTHER_FIELDS, _others(old), _others(new), strict=True):
         if was is is_ or was == is_:
             continue
         if isinstance(is_, Mapping):
-            mappings[name] = _difference(was, is_)
+            mappings[name] = _difference(cast("Mapping[str, object]", was), is_)
         else:
             values[name] = is_
     results = _result_difference(old.results, new.results)

@@ -24,7 +24,7 @@ import attrs
 import structlog
 import trio
 
-from ...domain.operations import Refresh, Retract
+from ...domain.operations import Operation, Refresh, Retract
 from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
 from ..base import (
@@ -251,13 +251,11 @@ class SqliteEngine:
         ]
 
     async def _apply_batch(self, work: Sequence[UserOperation]) -> list[PendingResult]:
-        names = {ALL_TOPIC, *(name for name, _ in work)}
         try:
             records = self._require_running().records
-            if self._are_cached(names):
-                topics = _topics_of(work, records)
-                if self._are_cached(topics):
-                    return [records.apply(*each, {}) for each in work]
+            if all(self._is_at_hand(records, *each) for each in work):
+                return [records.apply(*each, {}) for each in work]
+            names = {ALL_TOPIC, *(name for name, _ in work)}
             with self._cache.pinned(names):
                 damaged = await self._load(names)
                 topics = _topics_of(work, records, damaged)
@@ -267,8 +265,15 @@ class SqliteEngine:
         except EngineUnavailable as error:
             return [(error, None) for _ in work]
 
-    def _are_cached(self, names: Collection[str]) -> bool:
-        return all(name in self._cache for name in names)
+    def _is_at_hand(
+        self, records: PendingRecords, name: str, operation: Operation
+    ) -> bool:
+        """Return whether the mailbox *name* and its topics are in memory."""
+        stored = records.get(name, {})
+        if stored is None or ALL_TOPIC not in self._cache:
+            return False
+        topics = topics_of(name, stored.record, operation)
+        return all(topic in self._cache for topic in topics)
 
     async def _load(self, users: Collection[str]) -> Mapping[str, DamagedMailbox]:
         """Load the records of *users*, which are pinned; return the damaged ones."""

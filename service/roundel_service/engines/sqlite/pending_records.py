@@ -116,6 +116,12 @@ class PendingRecords:
             current = self._current_topic(topic, damaged)
             if current is not None:
                 topics[topic] = current
+        if len(topics) == 1 and not record.mailbox.subscriptions:
+            # A topic without a version has nothing for a mailbox that never saw it.
+            all_topic = topics.get(ALL_TOPIC)
+            is_named = isinstance(operation, _NAMES_TOPICS)
+            if all_topic and not all_topic.mailbox.v and not is_named:
+                return {}
         return topics
 
     def current_topics(self, name: str, record: Record) -> dict[str, Record]:

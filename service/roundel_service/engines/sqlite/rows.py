@@ -6,8 +6,8 @@ An update becomes an entry, or a snapshot that replaces the entries before it: s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias, final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias, cast, final
 
 import attrs
 import msgspec
@@ -17,6 +17,7 @@ from ...domain.items import Item
 from ...domain.log.entry import LogEntry, entry_between
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
+from ...domain.waiting import Waiting
 from ..base import EngineUnavailable
 from ..codec.decoding import decode_head, decode_stored
 from ..codec.encoding import encode_entry, encode_snapshot
@@ -146,30 +147,39 @@ def _tag_changes(
     new = update.after.record.mailbox
     is_new = update.before.id is None
     old = Mailbox(epoch="") if is_new else update.before.record.mailbox
-    ids = _all_ids(old, new) if entry is None else _changed_ids(entry)
-    added = tags_of(_held(new, ids))
-    removed = tags_of(_held(old, ids)) - added
+    if entry is None:
+        added, removed = mailbox_tags(new), mailbox_tags(old)
+    else:
+        added = tags_of([*entry.items, *_waiting_items(entry)])
+        removed = tags_of(_replaced_items(old, entry))
+    removed -= added
     # Most items have no tag, or share it with the item that replaces them.
     return added, removed - mailbox_tags(new) if removed else removed
 
 
-def _all_ids(*mailboxes: Mailbox) -> set[str]:
-    return {id_ for each in mailboxes for id_ in (*each.items, *each.waiting)}
+def _waiting_items(entry: LogEntry) -> list[Item]:
+    delta = entry.mappings.get("waiting")
+    waiting = cast("Mapping[str, Waiting]", delta.put) if delta else {}
+    return [each.item for each in waiting.values()]
 
 
-def _changed_ids(entry: LogEntry) -> list[str]:
-    ids = [*entry.removed, *(item.id for item in entry.items)]
-    waiting = entry.mappings.get("waiting")
-    return ids if waiting is None else [*ids, *waiting.put, *waiting.drop]
-
-
-def _held(mailbox: Mailbox, ids: Iterable[str]) -> Iterator[Item]:
-    """Yield the items with these *ids*, also those that wait."""
-    for id_ in ids:
-        if id_ in mailbox.items:
-            yield mailbox.items[id_]
-        elif id_ in mailbox.waiting:
-            yield mailbox.waiting[id_].item
+def _replaced_items(old: Mailbox, entry: LogEntry) -> list[Item]:
+    """Return the items of *old* that *entry* removes or changes."""
+    ids = {*entry.removed, *(item.id for item in entry.items if item.updated_at)}
+    if (waiting := entry.mappings.get("waiting")) is not None:
+        ids.update(waiting.put, waiting.drop)
+    if not ids:
+        return []
+    found = [each.item for id_, each in old.waiting.items() if id_ in ids]
+    missing = len(ids) - len(found)
+    # An evicted item is one of the oldest: the first ones are compared.
+    for item in old.items.values():
+        if not missing:
+            break
+        if item.id in ids:
+            found.append(item)
+            missing -= 1
+    return found
 
 
 def mailbox_tags(mailbox: Mailbox) -> set[str]:

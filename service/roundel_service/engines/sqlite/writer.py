@@ -48,6 +48,7 @@ from .writer_thread import WriterThread
 # Callers see these texts; only the operator sees the path and SQLite's message.
 DAMAGED: Final = "the database is damaged"
 FAILED: Final = "the database is unavailable"
+STOPPED: Final = "the engine has stopped"
 
 NOT_STORED: Final = "the mailbox cannot be stored"
 
@@ -89,6 +90,7 @@ class Writer:
         self._thread = WriterThread()
         self._fault: str | None = None
         self._is_damaged = False
+        self._has_stopped = False
         # A log of an earlier process has text, too.
         self._has_written = True
         if database.refusal is not None:
@@ -149,6 +151,8 @@ class Writer:
         return decode_claim(key, batch.claim_values.get(key))
 
     def _current_batch(self) -> CommitBatch:
+        if self._has_stopped:
+            raise EngineUnavailable(STOPPED)
         if self._is_damaged:
             raise EngineUnavailable(DAMAGED)
         return self._queue.current_batch()
@@ -176,7 +180,9 @@ class Writer:
                     self._current = await self._queue.next()
                     await self._commit(self._current)
         finally:
-            self._fail_pending(EngineUnavailable("the engine has stopped"))
+            # Nothing resolves an operation that comes later.
+            self._has_stopped = True
+            self._fail_pending(EngineUnavailable(STOPPED))
             self._thread.stop()
 
     async def _time_out_batches(self) -> NoReturn:
@@ -222,7 +228,7 @@ class Writer:
         else:
             self._finish(batch)
         finally:
-            batch.resolve(EngineUnavailable("the engine has stopped"))
+            batch.resolve(EngineUnavailable(STOPPED))
 
     def _rows(self, batch: CommitBatch) -> BatchRows:
         rows = BatchRows(

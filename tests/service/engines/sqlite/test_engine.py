@@ -101,6 +101,27 @@ async def test_engine_before_run(path):
     assert isinstance(result, EngineUnavailable)
 
 
+async def test_call_that_meets_the_end_of_the_engine(path):
+    """A call that has loaded its mailbox when the engine stops fails, and returns."""
+    engine, results = SqliteEngine(path), []
+
+    async def notify() -> None:
+        results.extend(await engine.apply([("alice", note("1"))]))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery, trio.open_nursery() as running_one:
+            await running_one.start(engine.run)
+            engine._read_limiter.acquire_on_behalf_of_nowait("the test")
+            nursery.start_soon(notify)
+            await trio.testing.wait_all_tasks_blocked()
+            running_one.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+            engine._read_limiter.release_on_behalf_of("the test")
+
+    assert [EngineUnavailable] == [type(result) for result in results]
+
+
 # Limits.
 
 
@@ -317,15 +338,17 @@ async def test_text_of_a_retracted_item_leaves_the_log(path, monkeypatch):
 
 async def test_epochs_after_a_reboot_without_full_durability(path):
     """If acknowledged writes may be missing, each mailbox starts a new epoch."""
-    for durability, boot, is_same in [
-        ("full", "", True),
-        ("normal", "", True),
-        ("full", "", True),
-        ("full", "before", False),
-    ]:
+    for number, (durability, boot, is_same) in enumerate(
+        [
+            ("full", "", True),
+            ("normal", "", True),
+            ("full", "", True),
+            ("full", "before", False),
+        ]
+    ):
         async with running(path, durability=durability) as engine:
             if boot == "":
-                await put(engine, "alice", note(durability))
+                await put(engine, "alice", note(f"{number}"))
                 before = (await engine.read("alice")).mailbox.epoch
         if boot:
             execute(path, f"UPDATE meta SET value = '{boot}' WHERE key = 'risked'")
