@@ -109,14 +109,14 @@ async def test_versions_go_on_in_the_same_epoch(upgraded):
 
 
 @pytest.fixture
-def old_code(tmp_path, lacking):
+def old_code(tmp_path):
     """Return the environment of a process that runs the version before."""
     archive = subprocess.run(
         ["git", "archive", BEFORE, "core", "adapters", "service"],
         cwd=ROOT, capture_output=True, check=False,
     )  # fmt: skip
     if archive.returncode:
-        lacking(f"the history has no {BEFORE}: {archive.stderr.decode()}")
+        pytest.skip(f"the history has no {BEFORE}, as in a shallow clone")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(tmp_path, filter="data")
     folders = [str(tmp_path / name) for name in ("core", "adapters", "service")]
