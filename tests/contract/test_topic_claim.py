@@ -134,14 +134,18 @@ async def test_what_a_producer_made_a_user_follow_stays(autojump_clock, world):
 
 
 class CountingEngine:
-    """A memory engine that counts the claims that are written."""
+    """A memory engine that counts the claims that are written, and the peeks."""
 
     def __init__(self) -> None:
         self._engine = MemoryEngine(clock=wall_clock)
-        self.claims = 0
+        self.claims = self.peeks = 0
 
     def __getattr__(self, name):
         return getattr(self._engine, name)
+
+    async def peek(self, name):
+        self.peeks += 1
+        return await self._engine.peek(name)
 
     async def apply(self, work):
         self.claims += sum(isinstance(each, ClaimTopics) for _, each in work)
@@ -158,6 +162,21 @@ async def test_same_token_is_written_once(autojump_clock, make_world):
 
         assert written == engine.claims
     assert 0 == (await world.badge())["v"]
+    # A known token is read as any other: a peek is slower at a shared engine.
+    engine.peeks = 0
+    await titles(user(world, ["team-7"], iat=START))
+    assert 0 == engine.peeks
+
+
+async def test_topics_of_a_deleted_user_are_followed_again(autojump_clock, world):
+    """The token of a user who was deleted says again what the user follows."""
+    alice = user(world, ["team-7"])
+    await publish(world, title="before")
+    assert ["before"] == await titles(alice)
+    await world.producer.request("DELETE", "/v1/users/alice")
+    await publish(world, "all", title="all")
+
+    assert ["all", "before"] == sorted(await titles(alice))
 
 
 async def test_ticket_opens_a_stream_of_what_the_token_named(autojump_clock, world):
