@@ -31,6 +31,9 @@ REVISION: Final = re.compile(rf"[0-9a-f]{{{WRITE_ID_SIZE}}}[0-9A-Za-z_-]+")
 
 _FIXED: Final = frozenset((b"w", b"x", b"b"))
 
+_MAX_NAME: Final = 18
+"""Maximum length of the name of an entry. Python converts no very long number."""
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -77,7 +80,7 @@ def numbered_entries(fields: Mapping[bytes, bytes]) -> dict[int, bytes]:
     entries = {
         int(name[2:]): row
         for name, row in fields.items()
-        if name[:2] == b"e:" and name[2:].isdigit()
+        if name[:2] == b"e:" and name[2:].isdigit() and len(name) <= _MAX_NAME
     }
     return dict(sorted(entries.items()))
 

@@ -120,6 +120,8 @@ MAILBOXES: dict[str, Damage] = {
     "entry twice": copy("e:1", "e:3"),
     "entry in place of another": copy("e:1", "e:2"),
     "entry without a number": copy("e:2", "e:x"),
+    "entry of a long number": copy("e:2", "e:" + 5_000 * "9"),
+    "entry of a large number": copy("e:2", "e:" + 15 * "9"),
     "field of an earlier layout": put("h", "[]"),
     "unknown field": put("foo", "bar"),
     "unknown kind": put("z:1", "bar"),
