@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import subprocess
-import tarfile
+import zipfile
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -112,13 +112,13 @@ async def test_versions_go_on_in_the_same_epoch(upgraded):
 def old_code(tmp_path):
     """Return the environment of a process that runs the version before."""
     archive = subprocess.run(
-        ["git", "archive", BEFORE, "core", "adapters", "service"],
+        ["git", "archive", "--format=zip", BEFORE, "core", "adapters", "service"],
         cwd=ROOT, capture_output=True, check=False,
     )  # fmt: skip
     if archive.returncode:
         pytest.skip(f"the history has no {BEFORE}, as in a shallow clone")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(tmp_path, filter="data")
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+        files.extractall(tmp_path)
     folders = [str(tmp_path / name) for name in ("core", "adapters", "service")]
     return {"PYTHONPATH": os.pathsep.join(folders)}
 
