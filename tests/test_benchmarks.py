@@ -114,6 +114,7 @@ def test_reducer():
     assert all(float(cell) > 0 for row in rows for cell in row[1:])
 
 
+@pytest.mark.slow
 def test_broadcast(tmp_path):
     """All open streams get a broadcast, and a user without a stream no write."""
     said = run("broadcast.py", "--users=40", "--online=10", f"--folder={tmp_path}")
