@@ -20,7 +20,7 @@ decoded on first access, in place, because most stored changes are never read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, final, overload
+from typing import Any, ClassVar, TypeAlias, final, overload
 
 from .changes import Change
 
@@ -106,7 +106,7 @@ class ChangeLog(Sequence[Change]):
         """Return whether both logs contain equal changes."""
         return isinstance(other, ChangeLog) and tuple(self) == tuple(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         """Return the changes as text."""

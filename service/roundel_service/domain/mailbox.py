@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf, nextafter
 from operator import attrgetter
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
@@ -111,7 +111,7 @@ class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
             return NotImplemented
         return _state(self) == _state(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     @property
     def badge(self) -> Badge:

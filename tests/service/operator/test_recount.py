@@ -72,3 +72,14 @@ def test_both_counts_agree(items, gauges, more):
     badge = Mailbox(epoch="e", items=held, gauges=gauges, more=more).badge
 
     assert recount(items, gauges, more) == counts_of(badge)
+
+
+def test_recount_reads_the_items_themselves():
+    """A damaged column of an item list shows: the recount does not use it."""
+    held = ItemList([item(), replace(item(), id="2")])
+    mailbox = Mailbox(epoch="e", items=held)
+    assert held._column is not None
+    held._column[0] = 0
+
+    assert 1 == mailbox.badge.unread
+    assert 2 == recount(mailbox.items.values(), {}, more=False)["unread"]
