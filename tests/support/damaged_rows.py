@@ -1,7 +1,7 @@
 """Damage to the stored rows of a mailbox, for the tests of every engine.
 
-A row is JSON (see `roundel_service.engines.serialization`). Each damage belongs to one
-kind of row: a test applies it to the first row of this kind that its store holds.
+A row is JSON (see `roundel_service.engines.deserialization`). Each damage belongs to
+one kind of row: a test applies it to the first such row that its store holds.
 """
 
 from __future__ import annotations

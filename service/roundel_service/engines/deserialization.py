@@ -29,19 +29,10 @@ from ..domain.mailbox import Mailbox
 from ..domain.record import Record
 from ..domain.revocation import Revocation
 from .codec.errors import RecordDecodeError, describe
-from .codec.rows import (
-    Counts,
-    ResultRow,
-)
+from .codec.rows import Counts, ResultRow
 from .row_types import ChangeRow, MailboxRow, OldItemRow
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
-ITEM_FIELDS: Final = OldItemRow.__struct_fields__
-"""The fields of an item row, by position.
-
-The row has the fields of the content one by one, between those of the item: it is older
-than the content as one piece of JSON.
-"""
 
 MAX_DEPTH: Final = 400
 """Nesting depth that is encoded and decoded safely at any depth of the stack.
@@ -136,7 +127,6 @@ def decode_mailbox(
         revocation=Revocation(
             row.revoked_at, row.revoked_at if issued_before is None else issued_before
         ),
-        **({} if row.extras is None else msgspec.structs.asdict(row.extras)),
     )
 
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any, TypeAlias, final
 from msgspec import Meta, Struct
 
 from ..domain.changes import Step
-from ..domain.subscriptions import NOTHING_MUTED, EpochEnd, Muted, Subscription
-from ..domain.waiting import Waiting
 from .codec.rows import Counts
 
 _Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
@@ -34,20 +32,6 @@ class MailboxRow(_Row):
     gauges: Counts
     # Only rows whose revocation has a time of the issuer's clock have one.
     issued_before: float | None = None
-    # Only rows of mailboxes that use topics, waiting items or mutes have some.
-    extras: Extras | None = None
-
-
-@final
-class Extras(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The state of a mailbox that most mailboxes do not have."""
-
-    waiting: dict[str, Waiting] = {}
-    subscriptions: dict[str, Subscription] = {}
-    muted: Muted = NOTHING_MUTED
-    claimed_at: float = 0.0
-    epoch_history: tuple[EpochEnd, ...] = ()
-    evicted_upto: _Version = 0
 
 
 @final

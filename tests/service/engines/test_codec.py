@@ -7,11 +7,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.log.entry import entry_between
 from roundel_service.domain.mailbox import COMPUTED_FIELDS, Mailbox
-from roundel_service.domain.operations import Disconnect
+from roundel_service.domain.operations import Disconnect, Retract
 from roundel_service.domain.record import RecordLimits
 from roundel_service.domain.revocation import Revocation
 from roundel_service.engines.codec.decoding import (
@@ -24,6 +25,7 @@ from roundel_service.engines.codec.encoding import encode_entry, encode_snapshot
 from roundel_service.engines.codec.fields import HEAD, MAPPINGS, VALUES
 from roundel_service.engines.codec.policy import is_snapshot_due
 from roundel_service.engines.codec.rows import FieldsRow, HeadRow
+from roundel_service.engines.codec.tags import item_tags, retract_tag
 from support.damaged_codec import DAMAGED, STORED
 from support.mailboxes import gauge, note, ops
 from support.operations import ANY_OPERATION, EMPTY, LIMITS, reduced
@@ -200,3 +202,29 @@ def test_entry_of_flags_is_short():
     assert len(row) < 200
     assert (7, entry) == decode_entry(row, "e")
     assert 7 == json.loads(row)["number"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "retract", "tag"),
+    [
+        pytest.param({"source": "s"}, Retract(source="s"), "s s", id="source"),
+        pytest.param(
+            {"key": "k"}, Retract(category="c", key="k"), "k c k", id="category and key"
+        ),
+    ],
+)
+def test_tags(fields, retract, tag):
+    """A retraction selects the index key of its items."""
+    item = reduced(EMPTY, note("a", **fields)).mailbox.items["a"]
+
+    assert (tag,) == item_tags(item)
+    assert tag == retract_tag(retract)
+
+
+def test_no_tag():
+    """An item without source and key has no index key, and no copy of a topic has."""
+    item = reduced(EMPTY, note("a", source="s")).mailbox.items["a"]
+
+    assert () == item_tags(reduced(EMPTY, note("a")).mailbox.items["a"])
+    assert () == item_tags(replace(item, topic="t"))
+    assert retract_tag(Retract(category="c")) is None

@@ -36,9 +36,9 @@ from ..base import (
     UserOperation,
 )
 from ..cache import CACHE_BYTES, record_weight
+from ..codec.tags import retract_tag
 from ..damage import DamageLog
 from ..memory import MAX_CLAIMS
-from ..serialization import retract_tag
 from .connection import Durability
 from .database import Database
 from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord

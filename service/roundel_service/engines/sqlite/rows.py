@@ -23,7 +23,7 @@ from ..codec.decoding import decode_head, decode_stored
 from ..codec.encoding import encode_entry, encode_snapshot
 from ..codec.errors import RecordDecodeError, describe
 from ..codec.policy import is_snapshot_due
-from ..serialization import item_tags
+from ..codec.tags import item_tags
 from . import schema
 from .group_commit import CommitBatch, MailboxUpdate, StoredRecord
 

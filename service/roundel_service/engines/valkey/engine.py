@@ -23,7 +23,6 @@ from roundel_adapters import requires_extra
 
 from ...domain.operations import Retract
 from ...domain.record import Record, RecordLimits
-from .. import serialization
 from ..base import (
     USER_TTL,
     ApplyResult,
@@ -33,6 +32,7 @@ from ..base import (
     UserOperation,
 )
 from ..cache import CACHE_BYTES
+from ..codec.tags import retract_tag
 
 with requires_extra("valkey"):
     from .commands import load_command
@@ -203,5 +203,5 @@ class ValkeyEngine:
 
     async def holders(self, retract: Retract) -> list[str]:
         """Return the users with an item that *retract* selects, and possibly others."""
-        tag = serialization.retract_tag(retract)
+        tag = retract_tag(retract)
         return [] if tag is None else await self._index.holders(tag)

@@ -14,11 +14,11 @@ from ...domain.items import Item
 from ...domain.log.entry import LogEntry, entry_between
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record, RecordLimits
-from .. import serialization
 from ..base import MailboxDamaged
 from ..codec.encoding import encode_entry, encode_snapshot
 from ..codec.errors import RecordDecodeError
 from ..codec.policy import is_snapshot_due
+from ..codec.tags import item_tags
 from ..damage import DamageLog
 from .keys import Keys
 from .mailbox_hash import REVISION, decode_hash, salvage
@@ -272,7 +272,7 @@ def _new_write_id() -> bytes:
 
 def _tags(items: Iterable[Item]) -> set[str]:
     """Return the tags of *items*, by which retractions find them."""
-    return set().union(*map(serialization.item_tags, items))
+    return set().union(*map(item_tags, items))
 
 
 def _held_items(record: Record) -> list[Item]:
