@@ -82,6 +82,11 @@ class SharedStore:
         key = self._mailbox(name, user)
         valkey_server.execute(self._url, "HSET", key, "w", "x")
 
+    def dump(self, name: str, user: str) -> str:
+        """Return all that is stored of the mailbox of *user*, or of a topic."""
+        key = self._mailbox(name, user)
+        return "".join(valkey_server.execute(self._url, "HGETALL", key))
+
     def _mailbox(self, name: str, user: str) -> str:
         return Keys(f"{self._prefix}-{name}").user(user)
 
