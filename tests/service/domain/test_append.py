@@ -49,6 +49,7 @@ def alike(applied: Applied) -> tuple:
     return applied, list(mailbox.items), mailbox.due_at, mailbox.size
 
 
+@pytest.mark.slow
 @given(BEFORE, st.lists(OLD, max_size=3), notes(st.just("new")), LIMITS)
 def test_like_the_builder(operations, latest, new, limits):
     """In any mailbox both ways give the same mailbox, change and result."""

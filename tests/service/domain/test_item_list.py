@@ -60,6 +60,7 @@ def step(held: ItemList, plain: list[Item], number: int, what: str, at: int, kin
     return held.changed(changed), [changed.get(each.id, each) for each in plain]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 4), STEPS), max_size=60))
 def test_like_a_plain_list(steps):
     """A step from any version gives the expected items, and changes no version."""
