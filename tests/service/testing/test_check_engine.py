@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import pytest
 
@@ -18,6 +20,7 @@ from roundel_service.testing.compare import check_equal
 from support.flawed_engine import engine_with
 from support.flaws import Flaw
 
+REPOSITORY = Path(__file__).parents[3]
 MEMORY, DISK, SERVER = (
     EngineTraits(),
     EngineTraits(is_durable=True),
@@ -176,6 +179,17 @@ def test_each_check_is_a_sentence():
     for check in CHECKS:
         assert str(check)[0].isupper()
         assert str(check).endswith(".")
+
+
+def test_each_check_is_in_the_reference():
+    """The reference has each promise, and to which engines it applies."""
+    page = (REPOSITORY / "docs/reference/testing.md").read_text()
+    for check in CHECKS:
+        needs = check.requires
+        engines = "durable" if needs.is_durable else "shared"
+        engines = engines if needs != MEMORY else "all"
+
+        assert f"| `{check.name}`: {check} | {engines} |" in page
 
 
 def test_exported_names_are_documented():
