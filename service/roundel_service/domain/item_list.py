@@ -135,12 +135,14 @@ class ItemList(Mapping[str, Item]):
         """
         if self._column is None:
             return None
-        count = self._column[self._start : self._stop].count
+        column = self._column[self._start : self._stop]
         by = {}
         code = 1
         for category in self._categories:
-            unseen = count(code + 1)
-            unread = unseen + count(code)
+            unread = unseen = column.count(code + 1)
+            # To find no byte takes a third of the time of counting them.
+            if code in column:
+                unread += column.count(code)
             if unread:
                 by[category] = Count(unread, unseen)
             code += 2
