@@ -130,14 +130,16 @@ class Sweep:
             await self._refresh_chunk()
 
     async def _wait_for_work(self) -> None:
-        while not (self._unread or self._changed or self._behind.is_ready):
-            with trio.move_on_after(max(0.0, self._retry_at - trio.current_time())):
-                await self._work.wait()
+        while True:
             if trio.current_time() >= self._retry_at:
                 self._retry_at = inf
                 self._unread |= self._unreadable
                 self._unreadable.clear()
                 self._behind.retry()
+            if self._unread or self._changed or self._behind.is_ready:
+                return
+            with trio.move_on_after(max(0.0, self._retry_at - trio.current_time())):
+                await self._work.wait()
 
     def _retry_later(self) -> None:
         self._retry_at = min(self._retry_at, trio.current_time() + RETRY_AFTER)

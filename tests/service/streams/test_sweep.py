@@ -454,6 +454,24 @@ async def test_failed_follower_is_refreshed_later(autojump_clock, hub, engine):
     assert 0 == hub.sweep.followers_behind
 
 
+async def test_failed_follower_does_not_wait_for_a_long_sweep(
+    autojump_clock, hub, engine
+):
+    """A retry is due after `RETRY_AFTER`, also while others are refreshed."""
+    channels = await channels_of(hub, 8 * CHUNK)
+    engine.refresh_delay = 1.0
+    last = channels[-1]
+    engine.errors[last.user] = EngineUnavailable("away")
+    await hub.apply("#all", note("news"))
+    await trio.sleep(1.5)
+    before = titles(last)
+    engine.errors.clear()
+    await trio.sleep(RETRY_AFTER + 1.0)
+
+    assert ([], ["news"]) == (before, titles(last))
+    assert CHUNK < hub.sweep.followers_behind
+
+
 async def test_sweep_survives_any_error(autojump_clock, hub, engine):
     """An error that no engine should raise delays a sweep, and does not end it."""
     channel = await hub.channel("alice")
