@@ -169,7 +169,8 @@ def has_text(page: Page, mailbox: Mailbox) -> bool:
     if page.view.level == "badge":
         return True
     return all(
-        decode_content(mailbox.items[id_].content).title == item["title"]
+        id_ in mailbox.items
+        and decode_content(mailbox.items[id_].content).title == item["title"]
         for id_, item in page.items.items()
     )
 

@@ -226,7 +226,8 @@ async def due_topics(env: Environment) -> None:
         for node in nodes:
             for user in ("alice", "new"):
                 record = await node.read(user)
-                check_equal(["b"], list(record.mailbox.items), "the items at last")
+                items = list(record.mailbox.items)
+                check_equal(["b"], items, f"the items of {user} at last")
                 await check_positions(node, record)
             check_equal(["b"], list((await node.peek(ALL)).mailbox.items), "the topic")
 
