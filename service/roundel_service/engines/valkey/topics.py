@@ -51,6 +51,9 @@ _RETRY_AFTER: Final = 1.0
 _MAX_FAILED: Final = 1_000
 """Number of topics of which a failure is remembered."""
 
+_READ_ATTEMPTS = 5
+"""Maximum number of reads of a topic that another node changes at the same time."""
+
 _NEW: Final = Record(Mailbox(epoch=""))
 """The place of a record that is not loaded yet."""
 
@@ -96,10 +99,14 @@ class TopicReader:
         return failed_at is not None and trio.current_time() < failed_at + _RETRY_AFTER
 
     async def _read(self, name: str, read: dict[str, ReadTopic]) -> None:
-        asked_at = next_number()
-        with self._cache.pinned([name]):
-            record = await self._current(name)
-            stored = self._cache.get(name)
+        for _ in range(_READ_ATTEMPTS):
+            asked_at = next_number()
+            with self._cache.pinned([name]):
+                record = await self._current(name)
+                stored = self._cache.get(name)
+            # The log of another node's write may have dropped the record meanwhile.
+            if record is None or stored is not None:
+                break
         if record is None:
             self._failed_at.put(name, trio.current_time())
             return
