@@ -79,7 +79,7 @@ def notify(
 ) -> None:
     """Send the notification TITLE to USER and print the response.
 
-    With --all or --topic it is for all users, or for those who follow a topic, and
+    With --all or --topic it is for all users, or for the followers of a topic, and
     there is no USER. The command authenticates with the first of ROUNDEL_PRODUCER_KEYS.
     """
     to, title = _recipients(words, topic, to_all=to_all)

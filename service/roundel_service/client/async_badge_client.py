@@ -328,7 +328,7 @@ class AsyncBadgeClient:
         limit: int | None = None,
         timeout: float | None = None,
     ) -> ItemsResponse:
-        """Return a page of the caller's items, or for a producer of those of *user*.
+        """Return a page of the caller's items, or for a producer the items of *user*.
 
         The newest are first. *before* is the `next` of the previous page, *limit* is 1
         to 100, by default 50, and *state* is by default ``active``. Items in the states

@@ -54,7 +54,7 @@ def with_result(
 
 
 def digest_of(operation: Operation | VersionOperation) -> str:
-    """Return what tells the operation from another one with the same id."""
+    """Return the digest that distinguishes operations with the same id."""
     # The service compares the bodies of notifications itself, for many users at once.
     return operation.digest if isinstance(operation, UserOps) else ""
 

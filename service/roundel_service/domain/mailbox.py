@@ -13,7 +13,7 @@ visible effect makes none. Expiry and eviction are changes like any other. No co
 stored: the badge is folded from the items, so it cannot drift from them. A repeated
 operation id returns the first result and changes nothing.
 
-Cost: a notification copies no item and reads none but those that it replaces or
+Cost: a notification copies no item, and reads only the items that it replaces or
 evicts (see `item_list`). Other operations cost O(n) in the items, which `MailboxLimits`
 bounds.
 """
@@ -95,7 +95,7 @@ class Mailbox(Struct, frozen=True, gc=False, kw_only=True, eq=False):
     # A lower bound: exact after `Expire` and when a mailbox is created from items.
     due_at: float = _FROM_ITEMS
     size: int = _FROM_ITEMS
-    """Sum of the sizes of the items in bytes, without those that wait."""
+    """Sum of the sizes of the items in bytes, without waiting items."""
 
     def __post_init__(self) -> None:
         """Compute the fields that were not given."""
@@ -297,7 +297,7 @@ def _shows_else(builder: MailboxBuilder, before: Mailbox) -> bool:
 
 
 def _is_touched(builder: MailboxBuilder, before: Mailbox) -> bool:
-    """Return whether something differs that nobody sees."""
+    """Return whether a part differs that no client sees."""
     return (
         builder.gauges != before.gauges
         or builder.waiting != before.waiting

@@ -242,7 +242,7 @@ class MailboxBuilder(Struct, kw_only=True):
                 self.due_at = min(self.due_at, time)
 
     def _remove_all(self, ids: Iterable[str], reason: RemovalReason) -> list[str]:
-        """Remove the items with *ids*; return the ids of those that waited."""
+        """Remove the items with *ids*; return the ids of waiting items."""
         names = list(ids)
         self._remove([self.items[id_] for id_ in names if id_ in self.items], reason)
         return [id_ for id_ in names if self.waiting.pop(id_, None) is not None]

@@ -144,7 +144,7 @@ class Retract(Struct, frozen=True, gc=False, kw_only=True):
 
 @final
 class Update(Struct, frozen=True, gc=False, kw_only=True):
-    """Changes the items that *which* selects in place, also those that wait.
+    """Changes the items that *which* selects in place, waiting items too.
 
     *content* is a JSON object with the new values of some fields, such as ``"title"``.
     With *expires* they expire *ttl* seconds from now, or never if it is `None`.
@@ -183,10 +183,10 @@ class DeleteGauge(Struct, frozen=True, gc=False):
 
 @final
 class Subscribe(Struct, frozen=True, gc=False, kw_only=True):
-    """Lets the user follow *topic*; a user who follows it already goes on.
+    """Lets the user follow *topic*; an existing subscription stays as it is.
 
-    *since* says which items of the topic are pulled: those that appear from now on, all
-    that it holds, or those created at a time in seconds since 1970 or later.
+    *since* says which items of the topic are pulled: new ones only, all that it holds,
+    or items created at a time in seconds since 1970 or later.
     """
 
     by: ClassVar[str] = "producer"
@@ -342,4 +342,4 @@ class Pull(Struct, frozen=True, gc=False, kw_only=True):
 
 
 VersionOperation: TypeAlias = Expire | Appear | Pull
-"""An operation of one version that `Record.apply()` makes by itself."""
+"""An operation of one version, as `Record.apply()` derives it."""

@@ -66,7 +66,7 @@ def pulls(
 
 
 def _copies(mailbox: Mailbox, name: str) -> dict[str, Item]:
-    """Return the items that were pulled from the topic *name*, also those that wait."""
+    """Return the items that were pulled from the topic *name*, waiting ones too."""
     copies = {i.id: i for i in mailbox.items.values() if i.topic == name}
     for id_, waiting in mailbox.waiting.items():
         if waiting.item.topic == name:

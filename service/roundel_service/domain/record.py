@@ -42,7 +42,7 @@ _SUBSCRIPTION_OPERATIONS = (Subscribe, Unsubscribe, ClaimTopics)
 def needs_topics(operation: Operation) -> bool:
     """Return whether *operation* must see all topics of the mailbox, as of now.
 
-    Other operations pull from the topics that the engine has at hand.
+    Other operations pull from the topics that the engine has in memory.
     """
     return isinstance(operation, (Refresh, DeleteUser, *_SUBSCRIPTION_OPERATIONS))
 
@@ -137,9 +137,10 @@ class Record(Struct, frozen=True, gc=False):
     ) -> tuple[Record, Applied]:
         """Return the record after *operation*, and the result of the operation.
 
-        What is due at *now*, in seconds since 1970, and what is new in *topics* comes
-        first. These are the records of topic mailboxes, as of now, by name; of those
-        that `topics()` names, some may be missing unless `needs_topics()` is true.
+        The record is refreshed first: items that are due at *now*, in seconds since
+        1970, and new items of *topics*. These are the records of topic mailboxes by
+        name, as of now. Without `needs_topics()`, some that `topics()` names may be
+        missing.
         Raises `OperationRefused`.
         """
         topics = topics or {}
@@ -197,12 +198,12 @@ class Record(Struct, frozen=True, gc=False):
         return record._apply(operation, now, limits)
 
     def _without_due(self, now: float, limits: RecordLimits) -> Record:
-        """Return the record without what is over, and with what is to appear."""
+        """Return the record after expiry, with the items that are to appear."""
         if not self.is_due(now):
             return self
         record, _ = self._apply(Expire(), now, limits)
         for id_ in due(record.mailbox.waiting, now):
-            # An item that appears may replace another one that waited.
+            # An item that appears may replace another waiting item.
             if id_ in record.mailbox.waiting:
                 record, _ = record._apply(Appear(id=id_), now, limits)
         return record

@@ -78,7 +78,7 @@ class Engine(Protocol):
     async def read(self, user: str) -> Record:
         """Return the user's record as of now.
 
-        What is due has happened, and what is new in the user's topics is pulled; both
+        Due items have expired or appeared, and new items of topics are pulled; both
         are stored first.
         """
         ...
@@ -91,7 +91,7 @@ class Engine(Protocol):
         """Apply operations, in order for each user; return the result of each.
 
         Each mailbox is brought up to date first. Unless `needs_topics()` is true for
-        the operation, topics that are not at hand may be left out.
+        the operation, topics that are not in memory may be left out.
         Applied operations are as durable as the engine guarantees when this returns.
         A rejected operation changes nothing.
         """

@@ -205,7 +205,7 @@ export class RoundelBell extends HTMLElement {
     bell.addEventListener("click", () => this.#toggle(), { signal });
     const onToggle = () => {
       bell.setAttribute("aria-expanded", String(this.#isOpen));
-      // The focus was in the list, whose rows are made anew.
+      // The focus was in the list, whose rows are replaced.
       const isLost = [document.body, this].includes(/** @type {any} */ (document.activeElement));
       if (!this.#isOpen && isLost) bell.focus();
     };
@@ -432,7 +432,7 @@ export class RoundelBell extends HTMLElement {
     if (!item.read) this.inbox?.markRead(item.id);
     const detail = { item };
     const opened = new CustomEvent("open-item", { detail, bubbles: true, cancelable: true });
-    // A page that navigates by itself prevents the default.
+    // A page with its own navigation prevents the default.
     if (!this.dispatchEvent(opened)) event.preventDefault();
   }
 

@@ -40,7 +40,7 @@ const MAX_PENDING = 100;
 /** Maximum length of one event in characters: a snapshot of 50 items has 400,000. */
 const MAX_EVENT = 4_000_000;
 
-/** Statuses of a proxy whose service is away, or of a service that wants a pause. */
+/** Statuses of a proxy without a service, or of a service that limits the rate. */
 const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 /** Parses an event stream (WHATWG HTML 9.2.6), piece by piece. */
