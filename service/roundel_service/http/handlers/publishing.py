@@ -140,7 +140,7 @@ async def _claim_keys(hub: Hub, publishes: list[ParsedRequest]) -> None:
 
     async def claim(at: int, publish: PublishRequest) -> None:
         name = f"notify {publish.op_id}"
-        body = schemas.content_hash(publish.notification)
+        body = publish.notification.content_hash()
         try:
             first = await hub.engine.claim(name, body, ttl=RETENTION)
             if first != body:

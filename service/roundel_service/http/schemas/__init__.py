@@ -13,7 +13,6 @@ from .fields import (
     MAX_TOPIC_TTL,
     MAX_TTL,
     MAX_USERS,
-    content_hash,
 )
 from .notify import NotifyRequest, Recipients
 from .ops import (
@@ -77,5 +76,4 @@ __all__ = [
     "UpdatedFields",
     "UserItemsQuery",
     "UserPath",
-    "content_hash",
 ]

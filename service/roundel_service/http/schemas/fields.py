@@ -70,7 +70,11 @@ def category_names(categories: str | None) -> frozenset[str] | None:
 
 def content_hash(content: object) -> str:
     """Return a hash of a decoded body; white space and the order do not matter."""
-    encoded = msgspec.json.encode(content, order="deterministic")
+    return hash_json(msgspec.json.encode(content, order="deterministic"))
+
+
+def hash_json(encoded: bytes) -> str:
+    """Return a hash of *encoded*, 32 hexadecimal digits."""
     return blake2b(encoded, digest_size=16).hexdigest()
 
 

@@ -21,6 +21,7 @@ from .fields import (
     Topic,
     Ttl,
     User,
+    hash_json,
 )
 
 
@@ -102,6 +103,18 @@ class NotifyRequest(Struct, forbid_unknown_fields=True):
     def is_too_far(self, now: float) -> bool:
         """Return whether *at* is more than `MAX_AHEAD` after *now*."""
         return self.at is not None and self.at > now + MAX_AHEAD
+
+    def content_hash(self) -> str:
+        """Return a hash of the request; white space and the order do not matter.
+
+        Stores keep it with an idempotency key for a day. So a field that a later
+        version adds is a part of it only if the field is set: else a request that is
+        repeated after an upgrade would be another one.
+        """
+        fields = msgspec.structs.asdict(self)
+        if self.at is None:
+            del fields["at"]
+        return hash_json(msgspec.json.encode(fields))
 
     def content(self, data: object) -> bytes:
         """Return the content of the item as JSON, with the decoded *data*."""
