@@ -41,7 +41,6 @@ from .operations import (
     Retract,
     SetGauge,
     SetMuted,
-    Snooze,
     Subscribe,
     Unsubscribe,
     Update,
@@ -56,7 +55,7 @@ from .subscriptions import (
     TopicHead,
     subscribe,
 )
-from .waiting import Waiting, next_due
+from .waiting import Waiting, next_due, waits_of
 
 ContentOperation: TypeAlias = (
     Notify
@@ -114,7 +113,7 @@ class MailboxBuilder(Struct, kw_only=True):
             case UserOps(ops=ops):
                 # Marks of an item that is removed have no effect, in any order.
                 self._remove_ids([op for op in ops if isinstance(op, Remove)])
-                self._snooze([op for op in ops if isinstance(op, Snooze)], now, limits)
+                self._snooze(operation, now, limits)
                 self._mark([op for op in ops if isinstance(op, Mark)])
             case Retract():
                 self._retract(operation)
@@ -184,13 +183,14 @@ class MailboxBuilder(Struct, kw_only=True):
         self._evict(limits)
 
     def _schedule(self, operation: Notify, at: float, limits: MailboxLimits) -> None:
-        """Let the item of *operation* wait; it replaces one of its key that waits too.
+        """Let the item of *operation* wait; it replaces what is scheduled already.
 
         What it replaces in the list is replaced when it appears.
         """
-        for each in list(self.waiting.values()):
-            if not each.is_snoozed and has_key_of(each.item, operation):
-                del self.waiting[each.item.id]
+        for id_, each in list(self.waiting.items()):
+            is_replaced = id_ == operation.replaces or has_key_of(each.item, operation)
+            if is_replaced and not each.is_snoozed:
+                del self.waiting[id_]
         item = new_item(operation, at)
         self._wait(Waiting(until=at, item=item, replaces=operation.replaces))
         self._check_waiting(limits)
@@ -208,9 +208,17 @@ class MailboxBuilder(Struct, kw_only=True):
                 f"of {limits.bytes} bytes"
             )
 
-    def _add(self, item: Item, replaces: str | None, limits: MailboxLimits) -> None:
+    def _add(
+        self,
+        item: Item,
+        replaces: str | None,
+        limits: MailboxLimits,
+        *,
+        was_snoozed: bool = False,
+    ) -> None:
         """Let *item* appear as new, in place of the items that it replaces."""
-        if item.key is not None or replaces is not None:
+        # A snoozed item that returns is older than what is scheduled with its key.
+        if not was_snoozed and (item.key is not None or replaces is not None):
             self._replace_by(item, replaces)
         self._evict(limits, count=1, size=item.size)
         item = replace(item, seq=self.v, seen=False, read=False, archived=False)
@@ -258,7 +266,8 @@ class MailboxBuilder(Struct, kw_only=True):
         self.due_at = next_due(self.items.values(), self.waiting)
 
     def _appear(self, waiting: Waiting, limits: MailboxLimits) -> None:
-        self._add(waiting.item, waiting.replaces, limits)
+        is_snoozed = waiting.is_snoozed
+        self._add(waiting.item, waiting.replaces, limits, was_snoozed=is_snoozed)
         self.due_at = next_due(self.items.values(), self.waiting)
 
     def _remove(self, items: Sequence[Item], reason: RemovalReason) -> None:
@@ -302,10 +311,9 @@ class MailboxBuilder(Struct, kw_only=True):
         held = (*self.items, *self.waiting)
         self._remove_all([i for i in held if i in ids - scheduled], "removed")
 
-    def _snooze(
-        self, snoozes: Sequence[Snooze], now: float, limits: MailboxLimits
-    ) -> None:
-        untils = {id_: snooze.until for snooze in snoozes for id_ in snooze.ids}
+    def _snooze(self, operation: UserOps, now: float, limits: MailboxLimits) -> None:
+        waits = waits_of(operation)
+        untils = {id_: until for id_, until in waits.items() if until is not None}
         if not untils:
             return
         # An item that is snoozed already gets the new time.

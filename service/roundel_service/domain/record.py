@@ -27,14 +27,13 @@ from .operations import (
     Retract,
     StartNewEpoch,
     Subscribe,
-    Unsnooze,
     Unsubscribe,
     UserOps,
     VersionOperation,
 )
 from .pull import pulls
 from .subscriptions import Subscription, head, subscribe
-from .waiting import due
+from .waiting import due, waits_of
 
 _SUBSCRIPTION_OPERATIONS = (Subscribe, Unsubscribe, ClaimTopics)
 
@@ -189,8 +188,8 @@ class Record(Struct, frozen=True, gc=False):
             isinstance(operation, UserOps)
             and find_result(self.mailbox.results, operation, now) is None
         ):
-            ops = [op for op in operation.ops if isinstance(op, Unsnooze)]
-            ids = frozenset[str]().union(*(op.ids for op in ops))
+            waits = waits_of(operation)
+            ids = {id_ for id_, until in waits.items() if until is None}
             for id_, waiting in self.mailbox.waiting.items():
                 if id_ in ids and waiting.is_snoozed and id_ in record.mailbox.waiting:
                     appear = Appear(id=id_, by="user", op_id=operation.op_id)

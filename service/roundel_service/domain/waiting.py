@@ -12,6 +12,7 @@ from typing import final
 from msgspec import Struct
 
 from .items import Item, next_expiry
+from .operations import Remove, Snooze, Unsnooze, UserOps
 
 
 @final
@@ -44,3 +45,19 @@ def due(waiting: Mapping[str, Waiting], now: float) -> list[str]:
     """Return the ids of the items that are to appear by *now*, the earliest first."""
     ids = [id_ for id_, each in waiting.items() if each.until <= now]
     return sorted(ids, key=lambda id_: waiting[id_].until)
+
+
+def waits_of(operation: UserOps) -> dict[str, float | None]:
+    """Return until when items are to wait, by id; `None` ends the wait.
+
+    The last operation that names an item decides. One that is removed is left out.
+    """
+    waits: dict[str, float | None] = {}
+    for op in operation.ops:
+        if isinstance(op, Snooze | Unsnooze):
+            until = op.until if isinstance(op, Snooze) else None
+            waits |= dict.fromkeys(op.ids, until)
+    removed = [op.ids for op in operation.ops if isinstance(op, Remove)]
+    for id_ in chain.from_iterable(removed):
+        waits.pop(id_, None)
+    return waits

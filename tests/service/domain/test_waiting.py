@@ -107,6 +107,15 @@ def test_scheduled_item_replaces_by_id_when_it_appears():
     assert ["new"] == boxes.titles("u")
 
 
+def test_schedule_is_replaced_by_its_id():
+    """A scheduled item that *replaces* another one takes its place at once."""
+    boxes = Mailboxes(limits=RecordLimits(mailbox=MailboxLimits(waiting=1)))
+    boxes.do("u", note("first", at=5.0))
+    boxes.do("u", note("second", at=6.0, replaces="first"))
+
+    assert ["second"] == list(boxes.look("u").mailbox.waiting)
+
+
 @pytest.mark.parametrize(
     "retract", [Retract(id="a"), Retract(source="s"), Retract(category="c", key="k")]
 )
@@ -216,6 +225,34 @@ def test_snoozed_again():
     assert ["a"] == boxes.titles("u")
 
 
+A, UNTIL_9 = frozenset("a"), Snooze(frozenset("a"), 9.0)
+
+
+@pytest.mark.parametrize(
+    ("is_snoozed", "ops", "listed", "waiting", "versions"),
+    [
+        pytest.param(False, [UNTIL_9, Unsnooze(A)], ["a"], [], 0, id="undone"),
+        pytest.param(True, [UNTIL_9, Unsnooze(A)], ["a"], [], 1, id="then woken"),
+        pytest.param(True, [Unsnooze(A), UNTIL_9], [], ["a"], 0, id="then put off"),
+        pytest.param(True, [Unsnooze(A), Remove(A)], [], [], 0, id="woken and removed"),
+        pytest.param(True, [Remove(A), UNTIL_9], [], [], 0, id="removed and put off"),
+    ],
+)
+def test_last_operation_on_an_item_decides(is_snoozed, ops, listed, waiting, versions):
+    """Of several snoozes and unsnoozes of an item in one call the last one counts."""
+    boxes = Mailboxes()
+    boxes.do("u", note("a"))
+    if is_snoozed:
+        boxes.do("u", snooze("a", until=5.0))
+    before = boxes.look("u").mailbox.v
+    boxes.do("u", user_ops(*ops))
+
+    mailbox = boxes.look("u").mailbox
+    assert (listed, waiting) == (list(mailbox.items), list(mailbox.waiting))
+    assert before + versions == mailbox.v
+    assert [9.0 for _ in waiting] == [each.until for each in mailbox.waiting.values()]
+
+
 def test_new_item_of_its_key_wakes_a_snoozed_one():
     """What is new of the same thread is shown at once."""
     boxes = Mailboxes()
@@ -225,6 +262,21 @@ def test_new_item_of_its_key_wakes_a_snoozed_one():
     boxes.now = 9.0
 
     assert ["b"] == boxes.titles("u")
+
+
+@pytest.mark.parametrize("is_early", [False, True], ids=["in time", "by the user"])
+def test_snoozed_item_returns_beside_a_scheduled_one_of_its_key(is_early):
+    """What is scheduled is newer than what returns: it is not lost, and replaces it."""
+    boxes = Mailboxes()
+    boxes.do("u", note("old", key="k"))
+    boxes.do("u", snooze("old", until=3.0))
+    boxes.do("u", note("new", key="k", at=5.0))
+    boxes.now = 2.0 if is_early else 3.0
+    boxes.do("u", unsnooze("old"))
+
+    assert ["old"] == boxes.titles("u")
+    boxes.now = 5.0
+    assert ["new"] == boxes.titles("u")
 
 
 @pytest.mark.parametrize(
