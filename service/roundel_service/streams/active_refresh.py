@@ -9,7 +9,8 @@ mailboxes cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn, final
+from math import inf
+from typing import Final, NoReturn, final
 
 import attrs
 import structlog
@@ -20,6 +21,9 @@ from roundel_adapters.wakeup import Wakeup
 
 from ..domain.operations import Refresh
 from ..engines.base import RETRY_AFTER, Engine, EngineUnavailable
+
+MAX_SLEEP: Final = 60.0
+"""Seconds until the task looks at the clock again, which may have been set."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -46,9 +50,15 @@ class ActiveRefresh:
     async def run(self) -> NoReturn:
         """Refresh mailboxes until cancelled."""
         while True:
-            with trio.move_on_after(max(0.0, self._queue.next - self._clock())):
+            with trio.move_on_after(self._seconds_to_sleep()):
                 await self._next_changed.wait()
             await self._refresh_due()
+
+    def _seconds_to_sleep(self) -> float:
+        if self._queue.next == inf:
+            return inf
+        # The clock of the event loop stands still while the machine is suspended.
+        return min(max(0.0, self._queue.next - self._clock()), MAX_SLEEP)
 
     async def _refresh_due(self) -> None:
         now = self._clock()

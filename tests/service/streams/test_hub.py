@@ -91,6 +91,24 @@ async def test_active_expiry(autojump_clock, hub):
     assert [(0.0, 2), (3.5, 2), (7.0, 1), (10.5, 0)] == seen
 
 
+async def test_active_expiry_after_the_clock_was_set(autojump_clock, nursery):
+    """An item that is due since the system clock went forward expires in a minute."""
+    forward = 0.0
+
+    def clock() -> float:
+        return trio.current_time() + forward
+
+    hub = Hub(MemoryEngine(clock=clock), clock=clock)
+    await nursery.start(hub.run)
+    channel = await hub.channel("alice")
+    await hub.apply("alice", note("a", ttl=3_600))
+    await trio.sleep(1)
+    forward = 3_600.0
+    await trio.sleep(60)
+
+    assert 0 == unread(channel)
+
+
 async def test_no_active_expiry_without_a_channel(autojump_clock, hub, engine):
     """Items of a user without a channel expire when the mailbox is read."""
     channel = await hub.channel("bob")
