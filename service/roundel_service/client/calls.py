@@ -132,7 +132,9 @@ def change_followers(
     topic: str, add: Iterable[str], remove: Iterable[str], since: Since
 ) -> Call[FollowersResponse]:
     """Return the call that lets users follow a topic, or leave it."""
-    document = FollowersRequest(add=[*add], remove=[*remove], since=since)
+    document = FollowersRequest(
+        add=_names("add", add), remove=_names("remove", remove), since=since
+    )
     call = endpoints.CHANGE_FOLLOWERS.call(topic, document=document)
     return attrs.evolve(call, is_transient=_has_transient_problem)
 

@@ -194,6 +194,8 @@ def test_name_is_one_segment_of_the_path(name, segment):
         lambda: calls.update("a", {"data": object()}, {"source": "s"}),
         lambda: calls.badge(None, "dm", None, 0),
         lambda: calls.set_muted("a", "news", ()),
+        lambda: calls.change_followers("t", "alice", (), "now"),
+        lambda: calls.change_followers("t", (), "alice", "now"),
     ],
 )
 def test_argument_that_cannot_be_sent_is_a_value_error(make):
