@@ -65,6 +65,11 @@ def has_same_key(other: Item, item: Item) -> bool:
     )
 
 
+def is_replaced(other: Item, item: Item, replaces: str | None) -> bool:
+    """Return whether *other* has the id *replaces* and comes from where *item* does."""
+    return other.id == replaces and other.topic == item.topic
+
+
 def updated_item(
     item: Item, update: Update, now: float, *, sent_at: float
 ) -> Item | None:

@@ -17,6 +17,7 @@ from .item_edits import (
     has_key_of,
     has_same_key,
     is_expired,
+    is_replaced,
     new_item,
     updated_item,
     with_flags,
@@ -170,7 +171,9 @@ class MailboxBuilder(Struct, kw_only=True):
     ) -> None:
         self.item_id = held.id
         if operation.replaces is not None:
-            self._remove_all([operation.replaces], "replaced")
+            others = (*self.items.values(), *self._waiting_items())
+            ids = [i.id for i in others if is_replaced(i, held, operation.replaces)]
+            self._remove_all(ids, "replaced")
         changed = replace(
             held,
             content=operation.content,
@@ -234,11 +237,12 @@ class MailboxBuilder(Struct, kw_only=True):
         held = [
             other
             for other in self.items.values()
-            if (other.key == key and has_same_key(other, item)) or other.id == replaces
+            if (other.key == key and has_same_key(other, item))
+            or is_replaced(other, item, replaces)
         ]
         self._remove(held, "replaced")
         for other in self._waiting_items():
-            if has_same_key(other, item) or other.id == replaces:
+            if has_same_key(other, item) or is_replaced(other, item, replaces):
                 del self.waiting[other.id]
 
     def _waiting_items(self) -> list[Item]:

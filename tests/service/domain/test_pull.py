@@ -140,6 +140,30 @@ def test_keys_of_topics_and_users_are_apart():
     assert ["replaced", "replaced"] == reasons
 
 
+@pytest.mark.parametrize(
+    "new",
+    [
+        pytest.param(note("new", replaces="b"), id="now"),
+        pytest.param(note("new", replaces="b", at=5.0), id="scheduled"),
+        pytest.param(note("new", key="own", quiet=True, replaces="b"), id="quiet"),
+    ],
+)
+@pytest.mark.parametrize("is_snoozed", [False, True])
+def test_personal_item_replaces_no_copy_by_its_id(new, is_snoozed):
+    """A personal item that names a broadcast's id leaves the copy where it is."""
+    boxes = Mailboxes()
+    boxes.do("u", note("own", key="own"))
+    boxes.do("#all", note("b"))
+    if is_snoozed:
+        boxes.do("u", UserOps(ops=(Snooze(frozenset("b"), until=50.0),), op_id="s"))
+    boxes.do("u", new)
+    boxes.now = 10.0
+
+    box = boxes.look("u").mailbox
+    assert is_snoozed == ("b" in box.waiting)
+    assert is_snoozed != ("b" in box.items)
+
+
 def test_retraction_from_a_user_leaves_copies():
     """A copy goes with its original only."""
     boxes = Mailboxes()
