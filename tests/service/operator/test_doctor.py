@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from roundel_service.cli.main import main
+from roundel_service.engines.valkey.metadata import LAYOUT
 from roundel_service.operator.doctor import disk, examine, server_info
 from roundel_service.operator.doctor.finding import latency
 from support import valkey_server
@@ -150,6 +151,44 @@ def test_file_of_an_earlier_version(tmp_path):
     assert "ok" == found["schema"].level
 
 
+@pytest.mark.parametrize(("free", "level"), [(99, "warning"), (100, "ok")])
+def test_conversion_without_space(free, level):
+    """A disk that may be too small for the conversion is a warning with both sizes."""
+    found = disk._conversion(3, 100, free)
+
+    assert level == found.level
+    assert "100 bytes" in found.message
+    assert (level == "warning") == ("99 are free" in found.message)
+
+
+def test_file_of_a_later_version(tmp_path):
+    """A file that this version cannot open is a failure, as at the start."""
+    path = tmp_path / "roundel.db"
+    execute(path, OLD_FILE.read_text("utf-8") + "PRAGMA user_version = 99;")
+    (found, *_) = disk.examine(path, durability="full")
+
+    assert ("failure", "engine") == (found.level, found.subject)
+    assert "written by a newer Roundel (schema 99" in found.message
+
+
+def test_database_of_another_application(tmp_path):
+    """A file of another application is a failure that says so."""
+    path = tmp_path / "roundel.db"
+    execute(path, "CREATE TABLE mailbox (id);")
+    (found, *_) = disk.examine(path, durability="full")
+
+    assert "failure" == found.level
+    assert "another application: give another path" in found.message
+
+
+def test_empty_file(tmp_path):
+    """An empty file can be used."""
+    (tmp_path / "roundel.db").touch()
+    (found, *_) = disk.examine(tmp_path / "roundel.db", durability="full")
+
+    assert ("ok", "engine") == (found.level, found.subject)
+
+
 def test_file_that_is_not_a_database(tmp_path):
     """A file that is not a database is a failure that names the file."""
     path = tmp_path / "roundel.db"
@@ -198,6 +237,24 @@ async def test_real_server(kind):
 
     assert findings["engine"].message.startswith(kind)
     assert "survive a restart" in findings["durability"].message
+    assert "layout" not in findings
+
+
+@pytest.mark.slow
+async def test_layout():
+    """A store that this version cannot read is a failure, as at the start."""
+    cases = [
+        (LAYOUT, "ok", LAYOUT),
+        ("1.2", "ok", "stop the nodes of the old version"),
+        ("9.9", "failure", f"9.9, expected {LAYOUT}"),
+    ]
+    with valkey_server.server("redis") as server:
+        for layout, level, words in cases:
+            server.execute("HSET", "roundel:meta", "layout", layout)
+            findings = {each.subject: each for each in await examine(server.url)}
+
+            assert level == findings["layout"].level
+            assert words in findings["layout"].message
     assert ["ok", "ok"] == [findings[name].level for name in ("eviction", "latency")]
 
 

@@ -25,7 +25,7 @@ _RETRY_DELAY: Final = 5.0
 LAYOUT: Final = f"1.{FORMAT_VERSION}"
 """Version of the keys, then of the rows. Another layout is refused."""
 
-_UPGRADED_LAYOUTS: Final = (b"1.1", b"1.2")
+UPGRADED_LAYOUTS: Final = (b"1.1", b"1.2")
 """The layouts before, which this version reads and then replaces."""
 
 
@@ -66,7 +66,7 @@ class StoreMetadata:
             raise EngineUnavailable(
                 f"the store at {self._store.url}: its user lacks {rules}"
             )
-        is_upgrade = found[0] in _UPGRADED_LAYOUTS
+        is_upgrade = found[0] in UPGRADED_LAYOUTS
         if is_upgrade:
             found = [None, found[1]]
         if None in found and not _disagrees(found, expected):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from ...engines.sqlite.connection import schema_version
 from ...engines.sqlite.file_lock import check_sole_name, real_path
 from ...engines.sqlite.schema import VERSION
 from .finding import Finding, failure, latency, ok, warning
@@ -72,6 +73,8 @@ def _file(path: Path) -> Iterator[Finding]:
         return
     try:
         yield from _contents(path, file)
+    except OSError as error:
+        yield failure("engine", str(error))
     except sqlite3.Error as error:
         yield failure("engine", f"{path}: {error}; move it away and restore a backup")
     finally:
@@ -79,22 +82,29 @@ def _file(path: Path) -> Iterator[Finding]:
 
 
 def _contents(path: Path, file: sqlite3.Connection) -> Iterator[Finding]:
-    (schema,) = file.execute("PRAGMA user_version").fetchone()
-    table = "mailbox" if schema >= VERSION else "user"
+    schema = schema_version(file, path)
+    if schema == 0:
+        yield ok("engine", f"sqlite, {path}: is empty; serve fills it")
+        return
+    table = "mailbox" if schema == VERSION else "user"
     (users,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
     size = sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))
     version = sqlite3.sqlite_version
     yield ok("engine", f"sqlite {version}, {path}, {size:,} bytes, {users:,} users")
     if schema < VERSION:
-        message = (
-            f"schema {schema}; the next start converts it, which needs {size:,} bytes"
-        )
-        yield ok("schema", message)
+        yield _conversion(schema, size, shutil.disk_usage(path.parent).free)
     (verdict,) = file.execute("PRAGMA quick_check(1)").fetchone()
     if verdict == "ok":
         yield ok("integrity", "the file is not corrupt")
     else:
         yield failure("integrity", f"{verdict}; move it away and restore a backup")
+
+
+def _conversion(schema: int, size: int, free: int) -> Finding:
+    message = f"schema {schema}; the next start converts it, which needs up to"
+    if size <= free:
+        return ok("schema", f"{message} {size:,} bytes")
+    return warning("schema", f"{message} {size:,} bytes, and {free:,} are free")
 
 
 def _disk(folder: Path) -> Iterator[Finding]:

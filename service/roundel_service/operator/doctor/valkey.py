@@ -14,7 +14,7 @@ from ...engines.base import EngineUnavailable
 from ...engines.valkey.client import Command
 from ...engines.valkey.connection import StoreRefused
 from ...engines.valkey.keys import Keys
-from ...engines.valkey.metadata import missing_permissions
+from ...engines.valkey.metadata import LAYOUT, UPGRADED_LAYOUTS, missing_permissions
 from ...engines.valkey.scripts import CHECK_WRITABLE
 from ...engines.valkey.store import Store
 from ...engines.valkey.url import StoreUrl, parse_url
@@ -54,6 +54,7 @@ async def _examine_server(url: StoreUrl) -> list[Finding]:
     try:
         if missing := await _missing_rules(store):
             return [_permissions(missing)]
+        layout = await _layout(store)
         refusal = await _write_refusal(store)
         info, clock_offset = await _server_info(store)
         seconds = await _reply_latency(store)
@@ -64,6 +65,7 @@ async def _examine_server(url: StoreUrl) -> list[Finding]:
     advice = "every call waits for several replies; use a faster network or server"
     return [
         *check_server(info, str(url), clock_offset),
+        *layout,
         *refusal,
         _permissions([]),
         latency("a reply", seconds, slow=SLOW_REPLY, advice=advice),
@@ -81,6 +83,22 @@ async def _missing_rules(store: Store) -> list[str]:
             raise
         return [f"+{name}" for name in _COMMAND.findall(str(error))] or [str(error)]
     return [_text(rule) for rule in missing]
+
+
+async def _layout(store: Store) -> list[Finding]:
+    """Return a finding about the layout of the mailboxes, if the server has any."""
+    (reply,) = await store.run([["HGET", Keys(store.url.prefix).metadata, "layout"]])
+    # Another node of a cluster has the key, or it is no hash.
+    if reply is None or isinstance(reply, StoreRefused):
+        return []
+    found = _text(reply)
+    if found == LAYOUT:
+        return [ok("layout", found)]
+    if reply in UPGRADED_LAYOUTS:
+        message = f"{found}; the first start replaces it with {LAYOUT}: before, stop"
+        return [ok("layout", f"{message} the nodes of the old version")]
+    message = f"{found}, expected {LAYOUT}: run the version that wrote it"
+    return [failure("layout", f"{message}, or use another prefix")]
 
 
 async def _write_refusal(store: Store) -> list[Finding]:
