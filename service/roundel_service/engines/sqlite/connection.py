@@ -43,7 +43,7 @@ def is_damage(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_full(error: Exception) -> bool:
+def is_full(error: BaseException) -> bool:
     """Return whether *error* means that the disk of the written file is full."""
     return _code(error) == sqlite3.SQLITE_FULL
 
@@ -52,7 +52,7 @@ def describe_error(path: Path, error: Exception) -> str:
     """Return what is wrong with the file and what an operator can do."""
     if is_damage(error):
         return f"{path} is damaged ({error}): stop, and restore a backup"
-    if is_full(error) or _lacks_space(path, error):
+    if lacks_space(path, error):
         return f"no space left for {path} ({error}): free some, and the engine recovers"
     return f"{path} is unavailable ({error})"
 
@@ -65,7 +65,10 @@ def refuses_writes(error: Exception) -> bool:
     return getattr(cause, "errno", None) in (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
-def _lacks_space(path: Path, error: Exception) -> bool:
+def lacks_space(path: Path, error: BaseException) -> bool:
+    """Return whether the write to *path* that raised *error* found a full disk."""
+    if is_full(error):
+        return True
     # Without space for the index of the log, SQLite reports an error of the disk.
     if _code(error) != sqlite3.SQLITE_IOERR:
         return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
@@ -74,7 +77,7 @@ def _lacks_space(path: Path, error: Exception) -> bool:
     return False
 
 
-def _code(error: Exception) -> int:
+def _code(error: BaseException) -> int:
     # The lower byte is the primary result code.
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 

@@ -24,7 +24,7 @@ import structlog
 
 from ..codec.errors import RecordDecodeError, describe
 from . import schema
-from .connection import connect, create, fsync
+from .connection import connect, create, fsync, lacks_space
 from .old_rows import OldMailbox, damaged_body, decode_old
 from .rows import split
 
@@ -48,7 +48,7 @@ def convert(path: Path, found: int, now: float, checkpoint: Callable[[], None]) 
 
     *now* is in seconds since 1970. *checkpoint* is called now and then. If it raises an
     exception, the conversion ends, and the file is unchanged. Raises `OSError` if
-    another process reads the file.
+    another process reads the file, or if the disk has no space for the new one.
     """
     part = path.with_name(path.name + PART_SUFFIX)
     with closing(connect(path)) as old:
@@ -59,8 +59,12 @@ def convert(path: Path, found: int, now: float, checkpoint: Callable[[], None]) 
                 _prepare(new)
                 _convert(old, new, found, now, checkpoint)
             fsync(part)
-        except BaseException:
+        except BaseException as error:
+            is_full = lacks_space(part, error)
             _remove(part)
+            if is_full:
+                message = f"no space left to convert {path}: free some, and start again"
+                raise OSError(message) from error
             raise
     part.replace(path)
     fsync(path.parent)

@@ -215,7 +215,8 @@ async def test_full_disk(path, monkeypatch):
     multiply(path, 600)
     monkeypatch.setattr(migration, "_prepare", prepare)
 
-    assert "no space left" in await refusal(path)
+    message = f"no space left to convert {path}: free some, and start again"
+    assert message in await refusal(path)
     assert 3 == version(path)
     assert [] == list(path.parent.glob("*.migrating*"))
 
