@@ -50,7 +50,7 @@ class DamagedEngine:
 
 @pytest.fixture
 async def world(nursery) -> RunningService:
-    engine = DamagedEngine("alice")
+    engine = DamagedEngine("alice", "#t")
     built = service.build(settings(), clock=wall_clock, engine=engine)
     await nursery.start(built.run)
     return RunningService(built, AsgiClient(built.app))
@@ -108,3 +108,15 @@ async def test_deleting_the_user_ends_the_damage(autojump_clock, world):
     result = await world.notify()
 
     assert 1 == result["badge"]["unread"]
+
+
+async def test_deleting_a_topic_ends_its_damage(autojump_clock, world):
+    """`DELETE /v1/topics/{topic}` replaces the damaged topic by an empty one."""
+    to_topic = {"to": {"topic": "t"}, "title": "x"}
+    refused = body(await post(world.producer, "/v1/notify", to_topic), 503)
+    deleted = body(await world.producer.request("DELETE", "/v1/topics/t"))
+    (published,) = body(await post(world.producer, "/v1/notify", to_topic))["results"]
+
+    assert "DELETE /v1/users/{user} or /v1/topics/{topic}" in refused["detail"]
+    assert (0, 0, 0) == (deleted["removed"], deleted["waiting"], deleted["v"])
+    assert (deleted["epoch"], 1) == (published["epoch"], published["v"])

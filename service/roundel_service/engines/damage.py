@@ -15,7 +15,7 @@ from .codec.errors import describe
 
 DAMAGED: Final = (
     "the stored mailbox is damaged: restore a backup, or delete it "
-    "(DELETE /v1/users/{user} of a producer)"
+    "(DELETE /v1/users/{user} or /v1/topics/{topic} of a producer)"
 )
 """What callers see; only the log names the user and the reason."""
 

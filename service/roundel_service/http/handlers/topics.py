@@ -11,8 +11,10 @@ from ...documents import encoded_waiting_item
 from ...domain.mailbox import Applied, Mailbox
 from ...domain.names import ALL, topic_mailbox
 from ...domain.operations import Retract
+from ...engines.base import MailboxDamaged
 from ...streams.events import item_page
 from ...streams.hub import Hub
+from ...streams.retraction import Retracted
 from .. import decoding, schemas
 from ..access_control import AccessControl
 from ..explanation import explain
@@ -79,11 +81,18 @@ class TopicHandlers:
         )
 
     async def delete(self, request: Request) -> Response:
-        """Retract everything that the topic holds, also what waits in it."""
+        """Retract everything that the topic holds, also what waits in it.
+
+        A damaged topic begins empty in a new epoch: nothing else ends the damage.
+        """
         topic = await self._topic(request)
         # No new epoch: a failover that undid it would let followers pull all again.
         name, everything = topic_mailbox(topic), Retract(everything=True)
-        retracted = await self.hub.retract(everything, name)
+        try:
+            retracted = await self.hub.retract(everything, name)
+        except MailboxDamaged:
+            await self.hub.delete_user(name)
+            retracted = Retracted()
         mailbox = (await self.hub.engine.read(name)).mailbox
         return json_response(
             DeleteTopicResponse(
