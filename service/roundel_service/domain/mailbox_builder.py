@@ -341,7 +341,9 @@ class MailboxBuilder(Struct, kw_only=True):
             if by == "producer":
                 self.subscriptions[topic] = replace(held, by=by)
             return
-        if limits is not None and len(self.subscriptions) >= limits.topics:
+        # All users follow `all`, also before their mailbox has a position in it.
+        count = len(self.subscriptions.keys() - {ALL})
+        if limits is not None and topic != ALL and count >= limits.topics:
             raise TooManySubscriptions(f"expected at most {limits.topics} topics")
         self.subscriptions[topic] = subscribe(self.topics[topic], since, by)
 

@@ -269,6 +269,30 @@ def test_limit_of_subscriptions():
         boxes.do("u", Subscribe(topic="s"))
 
 
+def test_all_does_not_count_to_the_limit():
+    """A broadcast takes no topic from a user, who follows `all` in any case."""
+    limits = RecordLimits(mailbox=MailboxLimits(topics=1))
+    boxes = Mailboxes(limits=limits)
+    boxes.do("#all", note("a"))
+    boxes.look("u")
+    boxes.do("u", Subscribe(topic="t"))
+    boxes.do("new", Subscribe(topic="t"))
+    boxes.do("new", Subscribe(topic="all"))
+    for user in ("u", "new"):
+        with pytest.raises(TooManySubscriptions):
+            boxes.do(user, Subscribe(topic="s"))
+
+
+def test_signing_up_is_not_limited():
+    """A user with all topics of the limit can still begin `all` from now."""
+    limits = RecordLimits(mailbox=MailboxLimits(topics=1))
+    boxes = Mailboxes(limits=limits)
+    boxes.do("u", Subscribe(topic="t"))
+    boxes.do("u", Subscribe(topic="all", since="now"))
+
+    assert "now" == boxes.look("u").mailbox.subscriptions["all"].since
+
+
 def test_claim_sets_the_topics_of_the_token():
     """What a newer token does not name is left; what a producer added stays."""
     boxes = Mailboxes()
