@@ -55,9 +55,9 @@ class Server:
         authenticator = Authenticator(producer_keys=(), keys=HmacKey((self.secret,)))
         return authenticator.sign(user, ttl=3600)
 
-    def notify(self, user: str, title: str) -> dict[str, Any]:
+    def notify(self, user: str, title: str, **fields: Any) -> dict[str, Any]:
         """Send a notification; return the result of its user."""
-        body = {"to": {"user": user}, "title": title}
+        body = {"to": {"user": user}, "title": title, **fields}
         return self._request("/v1/notify", self.key, json.dumps(body))["results"][0]
 
     def revoke(self, user: str) -> None:
@@ -65,20 +65,37 @@ class Server:
         body = json.dumps({"revoke": True})
         self._request(f"/v1/users/{user}/disconnect", self.key, body)
 
+    def disconnect(self, user: str) -> None:
+        """End the streams of *user*, who may come back."""
+        self._request(f"/v1/users/{user}/disconnect", self.key, "{}")
+
+    def forget(self, user: str) -> None:
+        """Delete *user*, whose mailbox gets another epoch."""
+        self._request(f"/v1/users/{user}", self.key, method="DELETE")
+
+    def mute(self, user: str, *categories: str) -> None:
+        body = json.dumps({"muted": {"categories": categories}})
+        self._request(f"/v1/users/{user}/preferences", self.key, body, method="PUT")
+
     def badge(self, user: str) -> dict[str, Any]:
         return self._request("/v1/badge", self.token(user))
 
     def _request(
-        self, path: str, credential: str, body: str | None = None
+        self,
+        path: str,
+        credential: str,
+        body: str | None = None,
+        *,
+        method: str | None = None,
     ) -> dict[str, Any]:
         headers = {
             "Authorization": f"Bearer {credential}",
             "Content-Type": "application/json",
         }
         data = None if body is None else body.encode()
-        request = Request(self.url + path, data=data, headers=headers)
+        request = Request(self.url + path, data=data, headers=headers, method=method)
         with urlopen(request, timeout=TIMEOUT) as response:
-            return json.load(response)
+            return json.loads(response.read() or "{}")
 
     def stop(self) -> int:
         """Send SIGTERM; return the exit status."""

@@ -14,7 +14,10 @@ PAGE = """<!doctype html><html lang="{lang}" dir="{dir}"><title>App</title>
 <link rel="icon" href="data:,"><button id="before">before</button>
 <roundel-bell {attributes}></roundel-bell>
 <script type="module" src="/roundel/bell.js"></script></html>"""
-CSP = "default-src 'self'; img-src data:"
+CSP = (
+    "default-src 'self'; img-src data:; "
+    "require-trusted-types-for 'script'; trusted-types roundel"
+)
 
 
 @pytest.fixture
@@ -36,7 +39,9 @@ def open_bell(server, context: BrowserContext) -> Callable[..., Page]:
         headers = {"Content-Security-Policy": CSP, "Content-Type": "text/html"}
         page.route("**/page", lambda it: it.fulfill(body=body, headers=headers))
         page.goto(f"{server.url}/page")
-        page.wait_for_function("() => document.querySelector('roundel-bell').inbox")
+        page.wait_for_function(
+            "() => document.querySelector('roundel-bell').inbox", polling=50
+        )
         return page
 
     yield open_one
@@ -60,6 +65,32 @@ def test_count_follows_the_mailbox(server, open_bell):
         expect(page.locator("roundel-bell #badge")).to_have_text(shown)
         expect(bell(page)).to_have_accessible_name(f"Notifications, {shown} unread")
         expect(page).to_have_title(f"({shown}) App")
+
+
+def test_title_is_that_of_the_page(server, open_bell, context):
+    """The number is in the title of a hidden tab too, and in front of any new title."""
+    # The browser draws no frames of a hidden tab.
+    context.add_init_script("globalThis.requestAnimationFrame = () => 1")
+    page = open_bell("document-title")
+    server.notify("alice", "One")
+    expect(page).to_have_title("(1) App")
+    page.evaluate("document.title = 'Other'")
+    server.notify("alice", "Two")
+    expect(page).to_have_title("(2) Other")
+    page.evaluate("document.body.append(document.querySelector('roundel-bell'))")
+    server.notify("alice", "Three")
+    expect(page).to_have_title("(3) Other")
+    page.evaluate("document.querySelector('roundel-bell').remove()")
+    expect(page).to_have_title("Other")
+
+
+@pytest.mark.parametrize("lang", ["", "en_US", "x"])
+def test_language_that_browsers_do_not_know(server, open_bell, lang):
+    """The list is shown whatever the page has in `lang`."""
+    server.notify("alice", "One")
+    page = open_bell(lang=lang)
+    bell(page).click()
+    expect(rows(page)).to_have_count(1)
 
 
 def test_list_opens_and_marks_as_read(server, open_bell):
@@ -100,6 +131,12 @@ def test_keyboard_alone(server, open_bell):
     page.keyboard.press("Escape")
     expect(bell(page)).to_be_focused()
     expect(bell(page)).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("roundel-bell #badge")).to_have_text("")
+    page.keyboard.press("ArrowDown")
+    expect(rows(page).nth(0).locator(".open")).to_be_focused()
 
 
 def test_links_are_http_only(server, open_bell):
@@ -130,10 +167,14 @@ def test_texts_of_a_language(server, open_bell):
 
 
 def test_news_are_announced_once(server, open_bell):
-    """A screen reader hears of a new item, and not of those that were there."""
+    """A screen reader hears of a new item, not of old or muted ones."""
+    server.mute("alice", "news")
     server.notify("alice", "Old")
     page = open_bell()
     live = page.locator("roundel-bell #live")
+    expect(live).to_have_text("")
+    server.notify("alice", "Muted", category="news")
+    expect(rows(page)).to_have_count(2)
     expect(live).to_have_text("")
     server.notify("alice", "New")
     expect(live).to_have_text("New notification: New")
@@ -151,6 +192,23 @@ def test_fits_a_narrow_window(server, open_bell, direction):
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 320
     assert box["y"] + box["height"] <= 480
+
+
+def test_large_count_stays_inside_the_window(server, open_bell):
+    """A bell at the edge of the window does not make the page wider."""
+    for number in range(11):
+        server.notify("alice", f"Note {number}")
+    page = open_bell("max=10")
+    page.emulate_media(reduced_motion="reduce")
+    element = "document.querySelector('roundel-bell')"
+    page.evaluate(
+        f"Object.assign({element}.style, {{ position: 'fixed', right: '8px', top: 0 }})"
+    )
+    badge = page.locator("roundel-bell #badge")
+    expect(badge).to_have_text("10+")
+    box = badge.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 1200
 
 
 def test_older_items_load_at_the_end_of_the_list(server, open_bell):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+
+from support.inbox_page import connect_in, open_inbox, wait_for_unread
 
 pytestmark = pytest.mark.slow
 
@@ -20,32 +22,7 @@ TRANSPORTS = ("fetch", "eventsource")
 @pytest.fixture
 def open_tab(server, context: BrowserContext) -> Callable[..., Page]:
     """Open a page of the service's origin, and connect as *user*."""
-
-    def open_one(user: str = "alice", **options: Any) -> Page:
-        cookie = {"name": "roundel", "value": server.token(user), "url": server.url}
-        context.add_cookies([cookie])
-        page = context.new_page()
-        page.goto(f"{server.url}/livez")
-        connect_in(page, options)
-        return page
-
-    return open_one
-
-
-def connect_in(page: Page, options: dict[str, Any]) -> None:
-    page.evaluate(
-        """async (options) => {
-          const { connect } = await import("/roundel/roundel.js");
-          globalThis.inbox = await connect(options);
-          globalThis.seen = [];
-          inbox.subscribe(() => seen.push(inbox.badge.unread));
-        }""",
-        options,
-    )
-
-
-def wait_for_unread(page: Page, unread: int) -> None:
-    page.wait_for_function("n => inbox.badge.unread === n", arg=unread)
+    return partial(open_inbox, server, context)
 
 
 def titles(page: Page) -> list[str]:

@@ -9,6 +9,9 @@ import { connect } from "./roundel.js";
 /** @typedef {import("./roundel.js").Inbox} Inbox */
 /** @typedef {import("./roundel.js").Item} Item */
 
+/** Duration of a frame, in milliseconds. */
+const FRAME = 16;
+
 /** Pause between two announcements to screen readers, in milliseconds. */
 const ANNOUNCE_EVERY = 5_000;
 
@@ -61,7 +64,8 @@ const STYLE = `
     inline-size: 2.75em; block-size: 2.75em; border-radius: 50%; color: inherit; }
   #bell:hover { background: color-mix(in srgb, currentColor 10%, transparent); }
   #bell svg { inline-size: 1.5em; block-size: 1.5em; }
-  #badge { position: absolute; inset-block-start: .1em; inset-inline-start: 55%;
+  #badge { position: absolute; inset-block-start: -.1em; inset-inline-end: -.5em;
+    unicode-bidi: plaintext;
     min-inline-size: 1.6em; padding: 0 .4em; border-radius: 1em; font-size: .72em;
     font-weight: 700; line-height: 1.6; text-align: center; white-space: nowrap;
     color: var(--on-accent); background: var(--accent);
@@ -97,8 +101,10 @@ const STYLE = `
     text-decoration: none; }
   .open:focus-visible { outline-offset: -3px; }
   .title, .body { overflow-wrap: anywhere; }
-  .body { color: var(--quiet); display: -webkit-box; -webkit-box-orient: vertical;
+  .title, .body { text-align: match-parent; display: -webkit-box; -webkit-box-orient: vertical;
     -webkit-line-clamp: 2; overflow: hidden; }
+  .title { -webkit-line-clamp: 3; }
+  .body { color: var(--quiet); }
   .when { font-size: .8em; color: var(--quiet); }
   li.unread .title { font-weight: 650; }
   li.unread .open::before { content: ""; position: absolute; inset-inline-start: .7rem;
@@ -160,8 +166,9 @@ export class RoundelBell extends HTMLElement {
   #lastAnnouncement = -ANNOUNCE_EVERY;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #announcing;
   #stop = new AbortController();
-  #title = "";
-  #frame = 0;
+  /** The title of the page without a number, and the one with it. */ #title = "";
+  #shownTitle = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #rendering;
   /** Makes the list look at its end. */ #observer = new IntersectionObserver(([entry]) => {
     if (entry.isIntersecting) this.inbox?.loadMore().catch(() => {});
   });
@@ -170,8 +177,7 @@ export class RoundelBell extends HTMLElement {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     this.#root.adoptedStyleSheets = [sheet];
-    this.#root.innerHTML = MARKUP;
-    this.#title = document.title;
+    setMarkup(this.#root, MARKUP);
     this.#stop = new AbortController();
     this.#listen();
     this.#connect();
@@ -181,6 +187,8 @@ export class RoundelBell extends HTMLElement {
     this.#stop.abort();
     this.#observer.disconnect();
     clearTimeout(this.#announcing);
+    this.#announcing = undefined;
+    if (this.hasAttribute("document-title")) this.#renderTitle("");
     this.inbox?.close();
     this.inbox = null;
   }
@@ -190,11 +198,20 @@ export class RoundelBell extends HTMLElement {
     return this.#root.getElementById(id);
   }
 
+  /** The language of the page, or that of the browser if the page names none. */
+  get #language() {
+    const language = this.closest("[lang]")?.getAttribute("lang")?.replaceAll("_", "-");
+    try {
+      return Intl.getCanonicalLocales(language || [])[0] ?? navigator.language;
+    } catch {
+      return navigator.language;
+    }
+  }
+
   /** @param {string} name @param {Record<string, any>} values @returns {string} */
   #text(name, values = {}) {
-    const language = (this.closest("[lang]")?.getAttribute("lang") ?? navigator.language);
     const own = JSON.parse(this.getAttribute("texts") ?? "{}");
-    const texts = { ...TEXTS.en, ...TEXTS[language.slice(0, 2)], ...own };
+    const texts = { ...TEXTS.en, ...TEXTS[this.#language.slice(0, 2)], ...own };
     /** @type {string} */ const text = texts[name];
     return text.replace(/\{(\w+)\}/g, (_, key) => String(values[key]));
   }
@@ -219,31 +236,36 @@ export class RoundelBell extends HTMLElement {
     const tokenUrl = this.getAttribute("token-url");
     const categories = this.getAttribute("categories");
     const load = async () => {
-      const response = await fetch(/** @type {string} */ (tokenUrl), { credentials: "include" });
+      const response = await fetch(/** @type {string} */ (tokenUrl), {
+        credentials: "include",
+        cache: "no-store",
+      });
       if (!response.ok) throw new Error(`status ${response.status}`);
       return (await response.text()).trim();
     };
     const options = {
       url: this.getAttribute("src") ?? "/v1",
-      ...(categories && { categories: categories.split(",") }),
+      ...(categories && { categories: categories.split(",").map((name) => name.trim()) }),
       ...(tokenUrl && { token: load }),
     };
-    // Once a frame, whatever number of changes there are.
+    // Once a frame, whatever number of changes there are. A hidden tab has no frames, and
+    // its title is what the user sees of it.
+    const { signal } = this.#stop;
     const render = () => {
-      this.#frame ||= requestAnimationFrame(() => {
-        this.#frame = 0;
-        if (!this.#stop.signal.aborted) this.#render();
-      });
+      this.#rendering ??= setTimeout(() => {
+        this.#rendering = undefined;
+        if (!signal.aborted) this.#render();
+      }, FRAME);
     };
     this.#render();
     connect(options).then(
       (inbox) => {
-        if (this.#stop.signal.aborted) return inbox.close();
+        if (signal.aborted) return inbox.close();
         this.inbox = inbox;
         this.#announced = inbox.items[0]?.seq ?? 0;
         inbox.subscribe(render);
       },
-      () => this.#note(this.#text("closed")),
+      () => signal.aborted || this.#note(this.#text("closed")),
     );
   }
 
@@ -264,6 +286,8 @@ export class RoundelBell extends HTMLElement {
     this.#get("panel").setAttribute("aria-label", this.#text("label"));
     const all = this.#get("all");
     all.textContent = this.#text("readAll");
+    // A disabled button loses the focus, and the panel its keys.
+    if (!unread && this.#root.activeElement === all) this.#get("heading").focus();
     all.disabled = !unread;
     if (inbox) {
       const { state } = inbox.status;
@@ -288,13 +312,20 @@ export class RoundelBell extends HTMLElement {
       badge.classList.remove("new");
       requestAnimationFrame(() => badge.classList.add("new"));
     }
-    if (this.hasAttribute("document-title")) {
-      document.title = count ? `(${count}) ${this.#title}` : this.#title;
-    }
+    if (this.hasAttribute("document-title")) this.#renderTitle(count);
     if (this.hasAttribute("app-badge") && navigator.setAppBadge) {
       const { unread = 0 } = this.inbox?.badge ?? {};
       (unread ? navigator.setAppBadge(unread) : navigator.clearAppBadge()).catch(() => {});
     }
+  }
+
+  /** @param {string} count */
+  #renderTitle(count) {
+    // The page has another title since: a page of an app that navigates by itself.
+    if (document.title !== this.#shownTitle) this.#title = document.title;
+    const title = count ? `(${count}) ${this.#title}` : this.#title;
+    if (document.title !== title) document.title = title;
+    this.#shownTitle = document.title;
   }
 
   /** @param {Item[]} items */
@@ -357,23 +388,22 @@ export class RoundelBell extends HTMLElement {
     const open = href
       ? element("a", { class: "open", href })
       : element("button", { class: "open", type: "button" });
-    open.append(element("div", { class: "title" }, item.title));
+    open.append(element("div", { class: "title", dir: "auto" }, item.title));
     if (!item.read) open.append(element("span", { class: "hidden" }, this.#text("isUnread")));
-    if (item.body) open.append(element("div", { class: "body" }, item.body));
+    if (item.body) open.append(element("div", { class: "body", dir: "auto" }, item.body));
     const time = element("time", { class: "when" }, this.#when(item.created_at));
     time.setAttribute("datetime", new Date(item.created_at * 1_000).toISOString());
     open.append(time);
     const label = `${this.#text("archive")}: ${item.title}`;
     const archive = element("button", { class: "archive", type: "button", "aria-label": label });
-    archive.innerHTML = ARCHIVE;
+    setMarkup(archive, ARCHIVE);
     row.append(open, archive);
     return row;
   }
 
   /** @param {number} time in seconds since 1970 @returns {string} */
   #when(time) {
-    const language = this.closest("[lang]")?.getAttribute("lang") ?? navigator.language;
-    const format = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+    const format = new Intl.RelativeTimeFormat(this.#language, { numeric: "auto" });
     const seconds = Math.min(0, time - Date.now() / 1_000);
     const units = /** @type {const} */ ([["day", 86_400], ["hour", 3_600], ["minute", 60]]);
     for (const [unit, size] of units) {
@@ -384,15 +414,16 @@ export class RoundelBell extends HTMLElement {
 
   /** Tell screen readers what is new, at most once in a while. @param {Item[]} items */
   #announce(items) {
-    const news = items.filter((item) => item.seq > this.#announced && !item.read);
+    // What is muted comes in silence: its category is not counted.
+    const isNew = (/** @type {Item} */ item) =>
+      item.seq > this.#announced && !item.read && this.inbox?.badge?.by[item.category];
+    const news = items.filter(isNew);
     if (!this.inbox || !news.length || this.#announcing) return;
     const delay = this.#lastAnnouncement + ANNOUNCE_EVERY - Date.now();
     this.#announcing = setTimeout(() => {
       this.#announcing = undefined;
       this.#lastAnnouncement = Date.now();
-      const now = (this.inbox?.items ?? []).filter(
-        (item) => item.seq > this.#announced && !item.read,
-      );
+      const now = (this.inbox?.items ?? []).filter(isNew);
       if (!now.length) return;
       this.#announced = Math.max(...now.map((item) => item.seq));
       const { title } = now[0];
@@ -465,6 +496,16 @@ function element(name, attributes = {}, text = "") {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.textContent = text;
   return made;
+}
+
+/** A policy that pages with `require-trusted-types-for 'script'` allow by its name. */
+const POLICY = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("roundel", {
+  createHTML: (/** @type {string} */ markup) => markup,
+});
+
+/** Set constant *markup*. @param {Element | ShadowRoot} target @param {string} markup */
+function setMarkup(target, markup) {
+  target.innerHTML = POLICY?.createHTML(markup) ?? markup;
 }
 
 /** Return a URL of http or https, or an empty string. @param {string | null} url */

@@ -70,7 +70,10 @@ export class Inbox extends EventTarget {
      * @param {(inbox: Inbox) => void} listener
      */
     subscribe(listener: (inbox: Inbox) => void): () => void;
-    /** Load the next older page of the list. */
+    /**
+     * Load the next older page of the list.
+     * @returns {Promise<void>}
+     */
     loadMore(): Promise<void>;
     /** Apply operations of the contract; they show at once. @param {Op[]} ops */
     apply(...ops: Op[]): Promise<void>;
@@ -139,7 +142,7 @@ export type Op = {
     [verb: string]: any;
 };
 export type Kept = {
-    badge: Badge;
+    badge: Badge | null;
     items: Map<string, Item>;
     next: number | null;
     cursor: string;

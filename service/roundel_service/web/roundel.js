@@ -23,7 +23,7 @@
  *   share?: boolean | string, random?: () => number,
  * }} Options
  * @typedef {{[verb: string]: any}} Op
- * @typedef {{badge: Badge, items: Map<string, Item>, next: number | null,
+ * @typedef {{badge: Badge | null, items: Map<string, Item>, next: number | null,
  *   cursor: string}} Kept
  * @typedef {{op_id: string, ops: Op[], made?: string, epoch?: string, v?: number}} Pending
  */
@@ -40,8 +40,8 @@ const MAX_PENDING = 100;
 /** Maximum length of one event in characters: a snapshot of 50 items has 400,000. */
 const MAX_EVENT = 4_000_000;
 
-/** Statuses of a proxy without a service, or of a service that limits the rate. */
-const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
+/** Statuses after which an operation is kept: signed out, no service, or a pause. */
+const TEMPORARY = new Set([401, 408, 425, 429, 500, 502, 503, 504]);
 
 /** Parses an event stream (WHATWG HTML 9.2.6), piece by piece. */
 export class Parser {
@@ -138,8 +138,10 @@ export class Mailbox {
 
   /** @param {any} op */
   #change(op) {
-    if (op.add) this.items = new Map([[op.add.id, op.add], ...this.items]);
-    else if (op.remove) for (const id of op.remove) this.items.delete(id);
+    if (op.add) {
+      this.items.delete(op.add.id);
+      this.items = new Map([[op.add.id, op.add], ...this.items]);
+    } else if (op.remove) for (const id of op.remove) this.items.delete(id);
     else if (op.update) this.#put(op.update);
     else if (op.set) {
       const { set, ...flags } = op;
@@ -198,14 +200,16 @@ class Connection {
 
   /**
    * Read the stream until it ends.
-   * @param {string} url @param {Record<string, string> | null} headers null: EventSource
-   * @returns {Promise<Ended>}
+   * @param {Options} options @param {string} path @returns {Promise<Ended>}
    */
-  async read(url, headers) {
+  async read(options, path) {
     /** @type {Promise<Ended>} */
     const ended = new Promise((resolve) => (this.#end = resolve));
     this.#heard();
-    const reading = headers ? this.#fetch(url, headers) : this.#listen(url);
+    const reading =
+      options.transport === "eventsource"
+        ? this.#listen(`${options.url}/${path}`)
+        : this.#fetch(options, path);
     reading.then((end) => this.end(end), () => this.end(new Ended(RETRY, "network")));
     return ended;
   }
@@ -226,11 +230,10 @@ class Connection {
     this.#watchdog = setTimeout(silent, MAX_SILENT_PINGS * this.ping);
   }
 
-  /** @param {string} url @param {Record<string, string>} headers */
-  async #fetch(url, headers) {
-    const response = await fetch(url, {
-      headers: { Accept: "text/event-stream", ...headers },
-      credentials: "include",
+  /** @param {Options} options @param {string} path */
+  async #fetch(options, path) {
+    const response = await call(options, path, {
+      headers: { Accept: "text/event-stream" },
       cache: "no-store",
       signal: this.#abort.signal,
     });
@@ -250,7 +253,7 @@ class Connection {
   #listen(url) {
     const source = new EventSource(url, { withCredentials: true });
     this.#abort.signal.addEventListener("abort", () => source.close());
-    for (const type of ["hello", "badge", "snapshot", "change", "ping", "reset", "bye"]) {
+    for (const type of ["hello", "badge", "snapshot", "change", "ping", "reset", "auth", "bye"]) {
       source.addEventListener(type, (event) =>
         this.#dispatch(type, event.data, event.lastEventId),
       );
@@ -323,28 +326,20 @@ class Stream {
 
   /** @returns {Promise<Ended>} */
   async #attempt() {
-    for (const renew of [false, true]) {
-      const connection = new Connection((...event) => this.#onEvent(...event));
-      this.#connection = connection;
-      const ended = await this.#request(renew)
-        .then(({ url, headers }) => connection.read(url, headers))
-        .catch(() => new Ended(RETRY, "token"));
-      // The page renews an expired token once.
-      if (ended.reason !== "unauthorized" || renew || !this.options.token) return ended;
-    }
-    return new Ended(null, "unauthorized");
+    const connection = new Connection((...event) => this.#onEvent(...event));
+    this.#connection = connection;
+    return this.#path()
+      .then((path) => connection.read(this.options, path))
+      .catch(() => new Ended(RETRY, "token"));
   }
 
-  /** @param {boolean} renew */
-  async #request(renew) {
-    const { url, level = "items", categories, ticket, transport } = this.options;
+  async #path() {
+    const { level = "items", categories, ticket } = this.options;
     const query = new URLSearchParams({ level });
     if (categories) query.set("categories", categories.join(","));
     if (this.cursor()) query.set("cursor", this.cursor());
     if (ticket) query.set("ticket", await ticket());
-    const useFetch = transport !== "eventsource";
-    const headers = useFetch ? await authorization(this.options, renew) : null;
-    return { url: `${url}/stream?${query}`, headers };
+    return `stream?${query}`;
   }
 
   /** @param {string} type @param {any} data @param {string} id */
@@ -380,13 +375,20 @@ class Stream {
 }
 
 /**
- * @param {Options} options @param {boolean} renew
- * @returns {Promise<Record<string, string>>}
+ * Call the service; a token that it refuses is renewed once.
+ * @param {Options} options @param {string} path @param {RequestInit} init
+ * @param {boolean} renew @returns {Promise<Response>}
  */
-async function authorization({ token }, renew) {
-  if (!token) return {};
-  const value = typeof token === "string" ? token : await token(renew);
-  return { Authorization: `Bearer ${value}` };
+async function call(options, path, init = {}, renew = false) {
+  const { url, token } = options;
+  /** @type {Record<string, any>} */
+  const headers = { ...init.headers };
+  if (token) {
+    headers.Authorization = `Bearer ${typeof token === "string" ? token : await token(renew)}`;
+  }
+  const response = await fetch(`${url}/${path}`, { credentials: "include", ...init, headers });
+  if (response.status !== 401 || !token || renew) return response;
+  return call(options, path, init, true);
 }
 
 /** Lets the tabs of a browser share one stream: one leads, the others follow. */
@@ -412,7 +414,7 @@ class Tabs {
 
   /** @param {any} message */
   post(message) {
-    this.channel.postMessage(message);
+    if (!this.#stop.signal.aborted) this.channel.postMessage(message);
   }
 
   /** Take the lead from a tab that is silent. */
@@ -525,14 +527,19 @@ class Outbox {
   /** @param {Op[]} ops */
   async add(ops) {
     if (this.pending.length >= MAX_PENDING) throw new Error("too many operations wait");
-    const entry = { op_id: crypto.randomUUID(), ops, made: this.#epoch };
+    // A page of plain http has no randomUUID().
+    const op_id = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    const entry = { op_id, ops, made: this.#epoch };
     this.pending.push(entry);
     this.onChange();
     await store("put", entry, [this.name, entry.op_id]);
     await this.send();
   }
 
-  /** Drop what the mailbox shows by now. @param {Badge} badge */
+  /**
+   * Drop what the mailbox shows by now, and what is of another mailbox.
+   * @param {{epoch: string, v: number}} badge
+   */
   settle(badge) {
     for (const each of this.pending) {
       const { epoch, v = 0, made } = each;
@@ -565,18 +572,12 @@ class Outbox {
   /** @param {Pending} entry */
   async #post(entry) {
     const { op_id, ops } = entry;
-    let response;
-    for (const renew of [false, true]) {
-      const headers = await authorization(this.options, renew);
-      response = await fetch(`${this.options.url}/ops`, {
-        method: "POST",
-        credentials: "include",
-        headers: { "Content-Type": "application/json", ...headers },
-        body: JSON.stringify({ op_id, ops }),
-      });
-      if (response.status !== 401) break;
-    }
-    if (!response || TEMPORARY.has(response.status)) return false;
+    const response = await call(this.options, "ops", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ op_id, ops }),
+    });
+    if (TEMPORARY.has(response.status)) return false;
     if (response.ok) Object.assign(entry, await response.json());
     else this.#forget(entry);
     this.onChange();
@@ -620,6 +621,8 @@ export class Inbox extends EventTarget {
   #outbox;
   #heardAt = Date.now();
   #ping = 25_000;
+  /** Whether the events of other tabs are known to be those of this page's user. */
+  #isVerified = false;
   /** @type {Status} */
   status = { state: "connecting", resume: "", reason: "", retryAt: 0 };
 
@@ -650,24 +653,25 @@ export class Inbox extends EventTarget {
     const check = () => {
       if (document.visibilityState === "hidden") return;
       this.#stream?.check();
-      if (this.#tabs && Date.now() - this.#heardAt > MAX_SILENT_PINGS * this.#ping) {
-        this.#tabs.steal();
-      }
+      const isSilent = Date.now() - this.#heardAt > MAX_SILENT_PINGS * this.#ping;
+      // After an end for good no tab asks again.
+      if (isSilent && this.status.state !== "closed") this.#tabs?.steal();
     };
     const timer = setInterval(check, 10_000);
     signal.addEventListener("abort", () => clearInterval(timer));
-    for (const name of ["visibilitychange", "resume"]) {
-      document.addEventListener(name, check, { signal });
+    // Those of the document are captured.
+    const how = { signal, capture: true };
+    for (const name of ["visibilitychange", "resume", "online", "pageshow", "focus"]) {
+      addEventListener(name, check, how);
     }
-    for (const name of ["online", "pageshow", "focus"]) {
-      addEventListener(name, check, { signal });
+    for (const name of ["freeze", "pagehide"]) {
+      addEventListener(name, () => this.#tabs?.yield(), how);
     }
-    document.addEventListener("freeze", () => this.#tabs?.yield(), { signal });
-    addEventListener("pagehide", () => this.#tabs?.yield(), { signal });
   }
 
   /** Read the stream in this tab; returns the function that ends it. */
   #lead() {
+    this.#isVerified = true;
     const stream = new Stream(
       this.options,
       () => this.#mailbox.cursor,
@@ -692,7 +696,11 @@ export class Inbox extends EventTarget {
     this.#heardAt = Date.now();
     if (ask && this.#tabs?.leads) {
       const { badge, items, next, cursor } = this.#mailbox;
-      if (badge) this.#tabs.post({ state: { badge, items, next, cursor }, status: this.status });
+      this.#tabs.post({ state: { badge, items, next, cursor }, status: this.status });
+    }
+    if (!this.#isVerified) {
+      if (state && status) this.#verify(state, status);
+      return;
     }
     if (state) this.#adopt(state);
     if (status) this.#setStatus(status);
@@ -700,9 +708,25 @@ export class Inbox extends EventTarget {
     if (event && !this.#onEvent(...event)) this.#tabs?.post({ ask: true });
   }
 
+  /**
+   * Since the other tab connected, another user may have signed in, or the same one again.
+   * @param {Kept} state @param {Status} status
+   */
+  async #verify({ badge }, { state }) {
+    const { options } = this;
+    const response = options.ticket ? null : await call(options, "badge").catch(() => null);
+    const epoch = response?.ok && (await response.json()).epoch;
+    if (this.#isVerified || this.#stop.signal.aborted) return;
+    this.#isVerified = true;
+    const isOther = state === "closed" || (badge && badge.epoch !== epoch);
+    if (response?.status === 401 || (epoch && isOther)) this.#tabs?.steal();
+    else this.#tabs?.post({ ask: true });
+  }
+
   /** @param {Kept} state */
   #adopt(state) {
     const { badge } = this.#mailbox;
+    if (!state.badge) return;
     if (badge?.epoch === state.badge.epoch && badge.v >= state.badge.v) return;
     Object.assign(this.#mailbox, state);
     this.#changed();
@@ -713,6 +737,12 @@ export class Inbox extends EventTarget {
     if (type === "hello") {
       this.#ping = data.ping * 1_000;
       if (data.resume === "reset") this.#mailbox.reset();
+    }
+    if (type === "hello" || type === "ping") {
+      // A filtered stream tells no change that it leaves out, so silence settles it.
+      const isCurrent = type === "ping" || data.resume === "current";
+      this.#outbox.settle({ epoch: data.epoch, v: isCurrent ? Infinity : -1 });
+      this.#emit("badge", "items");
       this.#outbox.send();
     }
     if (type === "auth") this.dispatchEvent(new CustomEvent("auth", { detail: data }));
@@ -749,10 +779,12 @@ export class Inbox extends EventTarget {
     let { unread, unseen } = badge;
     for (const item of items.values()) {
       const shown = this.#shown(item);
+      // An unread item of a category that is not counted is muted.
+      if (isUnread(item) && !badge.by[item.category]) continue;
       unread += +isUnread(shown) - +isUnread(item);
       unseen += +isUnseen(shown) - +isUnseen(item);
     }
-    // What is muted counts in no badge, also if it is marked as read here.
+    // What is muted by its topic counts in no badge, also if it is marked as read here.
     [unread, unseen] = [Math.max(0, unread), Math.max(0, unseen)];
     return { ...badge, unread, unseen, isPending: this.#outbox.pending.length > 0 };
   }
@@ -779,24 +811,31 @@ export class Inbox extends EventTarget {
    * @param {(inbox: Inbox) => void} listener
    */
   subscribe(listener) {
-    const call = () => listener(this);
+    const tell = () => this.badge && listener(this);
     const types = ["badge", "items", "status"];
-    for (const type of types) this.addEventListener(type, call);
-    call();
-    return () => types.forEach((type) => this.removeEventListener(type, call));
+    for (const type of types) this.addEventListener(type, tell);
+    tell();
+    return () => types.forEach((type) => this.removeEventListener(type, tell));
   }
 
-  /** Load the next older page of the list. */
+  /**
+   * Load the next older page of the list.
+   * @returns {Promise<void>}
+   */
   async loadMore() {
     const { next } = this.#mailbox;
     if (next === null) return;
-    const headers = await authorization(this.options, false);
-    const init = /** @type {const} */ ({ headers, credentials: "include" });
-    const response = await fetch(`${this.options.url}/items?before=${next}`, init);
+    const response = await call(this.options, `items?before=${next}`);
     if (!response.ok) throw new Error(`status ${response.status}`);
     const page = await response.json();
+    const { badge, items } = this.#mailbox;
+    if (next !== this.#mailbox.next || page.badge.epoch !== badge?.epoch) return;
+    // An item that has left the list since the answer must not come back.
+    if (page.badge.v < /** @type {Badge} */ (badge).v) return this.loadMore();
+    const { categories } = this.options;
     for (const item of page.items) {
-      if (!this.#mailbox.items.has(item.id)) this.#mailbox.items.set(item.id, item);
+      if (categories && !categories.includes(item.category)) continue;
+      if (!items.has(item.id)) items.set(item.id, item);
     }
     this.#mailbox.next = page.next;
     this.#emit("items");
@@ -812,9 +851,16 @@ export class Inbox extends EventTarget {
     return this.apply({ read: ids });
   }
 
+  /** What the stream leaves out is not on the page. @param {string} verb */
+  #applyToAll(verb) {
+    const op = { [verb]: true, as_of: this.#mailbox.badge?.v ?? 0 };
+    const { categories } = this.options;
+    return this.apply(...(categories?.map((category) => ({ ...op, category })) ?? [op]));
+  }
+
   /** Mark everything that the page shows as read, and nothing that comes meanwhile. */
   markAllRead() {
-    return this.apply({ read_all: true, as_of: this.#mailbox.badge?.v ?? 0 });
+    return this.#applyToAll("read_all");
   }
 
   /** @param {string[]} ids */
@@ -823,7 +869,7 @@ export class Inbox extends EventTarget {
   }
 
   archiveAll() {
-    return this.apply({ archive_all: true, as_of: this.#mailbox.badge?.v ?? 0 });
+    return this.#applyToAll("archive_all");
   }
 
   /** @param {string[]} ids */
@@ -854,7 +900,11 @@ export function connect(options = {}) {
   return new Promise((resolve, reject) => {
     const check = () => {
       if (inbox.badge) resolve(inbox);
-      else if (inbox.status.state === "closed") reject(new Error(inbox.status.reason));
+      const { state, reason } = inbox.status;
+      if (inbox.badge || state !== "closed" || reason === "closed") return;
+      reject(new Error(reason));
+      // Otherwise it keeps the lead of the tabs from the page that signs in.
+      inbox.close();
     };
     inbox.addEventListener("badge", check);
     inbox.addEventListener("status", check);
