@@ -13,7 +13,7 @@ from support.extras import EXTRAS, FOLDERS, ROOT, absent_packages, import_errors
 HERE = Path(__file__).parent
 FOR_DEVELOPERS = {"test"}
 FOR_USERS = sorted(EXTRAS.keys() - FOR_DEVELOPERS)
-PURE = ("roundel.", "roundel_service.domain.")
+PURE = ("roundel.",)
 """Modules that need attrs only."""
 ENTRIES = [
     "roundel_service.app",
@@ -22,7 +22,7 @@ ENTRIES = [
     "roundel_service.engines.valkey.engine",
     "roundel_service.testing",
 ]
-"""Modules of the service that other programs import, the pure ones aside."""
+"""Modules of the service that other programs import first."""
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def module_names() -> list[str]:
             parts = path.relative_to(root).with_suffix("").parts
             names.append(".".join(part for part in parts if part != "__init__"))
     service = ("roundel_service",)
-    return ENTRIES + [n for n in names if not n.startswith(service) or is_pure(n)]
+    return ENTRIES + [name for name in names if not name.startswith(service)]
 
 
 def is_pure(name: str) -> bool:
@@ -71,7 +71,7 @@ def test_module_without_its_extra_names_it():
 
 
 def test_pure_modules_need_no_extra():
-    """The core and the domain can be imported with attrs alone."""
+    """The core can be imported with attrs alone."""
     assert [] == [name for name in extra_of_each_module() if is_pure(name)]
 
 

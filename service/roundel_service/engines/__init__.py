@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from roundel_adapters import requires_extra
 
-from ..domain.record import RecordLimits
-
 with requires_extra("service"):
+    from ..domain.record import RecordLimits
     from .base import USER_TTL, Engine
     from .cache import CACHE_BYTES
     from .memory import MemoryEngine
