@@ -168,6 +168,25 @@ def test_frozen_leader_hands_over(server, open_tab):
         wait_for_unread(tab, 2)
 
 
+def test_page_that_ends_opens_no_stream(server, context):
+    """A page that is left ends its stream, and opens none for its last moments."""
+    tab = open_inbox(server, context)
+    started = tab.evaluate(
+        """async () => {
+          const started = [];
+          globalThis.fetch = async (url) => started.push(url);
+          // As in a page that ends, no timer runs.
+          globalThis.setTimeout = () => 0;
+          dispatchEvent(new PageTransitionEvent("pagehide"));
+          await navigator.locks.request("later", () => {});
+          await navigator.locks.query();
+          return started;
+        }"""
+    )
+
+    assert [] == started
+
+
 def test_eight_tabs_over_http1(server, open_tab):
     """More tabs than a browser has connections load, and share one stream."""
     tabs = [open_tab() for _ in range(8)]

@@ -424,10 +424,10 @@ class Tabs {
 
   /** Stop to lead, since this page is about to sleep, and queue behind the others. */
   yield() {
-    if (this.leads) {
-      this.#release?.();
-      this.#elect();
-    }
+    if (!this.leads) return;
+    this.#release?.();
+    // A page that ends runs no timer, and a frozen one runs it when it is back.
+    setTimeout(() => this.#elect());
   }
 
   close() {
