@@ -83,7 +83,7 @@ const STYLE = `
     color: var(--quiet); }
   header button:hover { background: var(--hover); color: var(--text); }
   header button:disabled { visibility: hidden; }
-  [role=tablist] { display: flex; gap: .25rem; padding: 0 .75rem .5rem; overflow-x: auto;
+  [role=tablist] { display: flex; flex: none; gap: .25rem; padding: 0 .75rem .5rem; overflow-x: auto;
     scrollbar-width: none; }
   [role=tablist]:empty, #note:empty { display: none; }
   [role=tab] { padding: .2rem .65rem; border-radius: 1rem; font-size: .85em; flex: none;
@@ -101,9 +101,10 @@ const STYLE = `
     text-decoration: none; }
   .open:focus-visible { outline-offset: -3px; }
   .title, .body { overflow-wrap: anywhere; }
-  .title, .body { text-align: match-parent; display: -webkit-box; -webkit-box-orient: vertical;
+  .title, .body { text-align: left; display: -webkit-box; -webkit-box-orient: vertical;
     -webkit-line-clamp: 2; overflow: hidden; }
   .title { -webkit-line-clamp: 3; }
+  .open:dir(rtl) > * { text-align: right; }
   .body { color: var(--quiet); }
   .when { font-size: .8em; color: var(--quiet); }
   li.unread .title { font-weight: 650; }
