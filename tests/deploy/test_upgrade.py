@@ -120,7 +120,9 @@ def old_code(tmp_path):
     with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
         files.extractall(tmp_path)
     folders = [str(tmp_path / name) for name in ("core", "adapters", "service")]
-    return {"PYTHONPATH": os.pathsep.join(folders)}
+    # Coverage of the version before would count as that of this one.
+    unmeasured = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
+    return {"PYTHONPATH": os.pathsep.join(folders), **unmeasured}
 
 
 @attrs.define
