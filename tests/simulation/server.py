@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from roundel_service.domain.items import MailboxLimits
 from roundel_service.domain.mailbox import Mailbox
 from roundel_service.domain.operations import DeleteUser, Operation
-from roundel_service.domain.record import Record, RecordLimits
+from roundel_service.domain.record import Record, RecordLimits, needs_topics
 from roundel_service.domain.refusals import OperationRefused
 from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
 from roundel_service.streams.events import SNAPSHOT_ITEMS, item_page
@@ -32,9 +32,6 @@ USER: Final = "alice"
 TOPICS: Final = ("#all", "#t")
 LIMITS: Final = MailboxLimits(items=8)
 RECORD_LIMITS: Final = RecordLimits(mailbox=LIMITS, change_log_size=CHANGE_LOG_SIZE)
-ATTEMPTS: Final = 10
-"""Attempts of a request at a store that does not answer."""
-
 TIMEOUTS: Final = StreamTimeouts(ping=25.0, max_age=200.0)
 METRICS: Final = Metrics()
 """Metrics of all schedules: creating them costs as much as a short schedule."""
@@ -177,16 +174,16 @@ class Server:
 
     async def apply(self, operation: Operation, name: str = USER) -> bool:
         """Apply *operation* as a request would; return whether it was accepted."""
-        for _ in range(ATTEMPTS):
-            try:
-                await self.hub.apply(name, operation)
-            except (MailboxDamaged, OperationRefused):
+        try:
+            await self.hub.apply(name, operation)
+        except (MailboxDamaged, OperationRefused):
+            return False
+        except EngineUnavailable:
+            # A topic that is damaged or away: the operation had no effect.
+            if needs_topics(operation):
                 return False
-            except EngineUnavailable:
-                # Virtual time passed while a real store answered: ask again.
-                continue
-            return True
-        raise EngineUnavailable(f"no answer to {ATTEMPTS} attempts")
+            raise
+        return True
 
     async def lose_topic(self, name: str) -> None:
         """Lose the mailbox of a topic, without a notification."""
