@@ -189,6 +189,9 @@ export class RoundelBell extends HTMLElement {
     this.#observer.disconnect();
     clearTimeout(this.#announcing);
     this.#announcing = undefined;
+    // A timer that is left would swallow the first change after the next connection.
+    clearTimeout(this.#rendering);
+    this.#rendering = undefined;
     if (this.hasAttribute("document-title")) this.#renderTitle("");
     this.inbox?.close();
     this.inbox = null;
@@ -253,6 +256,7 @@ export class RoundelBell extends HTMLElement {
     // its title is what the user sees of it.
     const { signal } = this.#stop;
     const render = () => {
+      if (signal.aborted) return;
       this.#rendering ??= setTimeout(() => {
         this.#rendering = undefined;
         if (!signal.aborted) this.#render();
