@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET
@@ -30,41 +30,25 @@ from ...domain.log.replay import replay
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from . import rows
-from .errors import RecordDecodeError, describe
+from .errors import RecordDecodeError, checked, describe
 from .fields import HEAD, MAPPINGS, VALUES, stored_badge, stored_results
 from .items import stored_items
 
 MAX_ROW: Final = 1 << 24
 """Maximum length of an entry or of a part of a snapshot, in bytes."""
 
-
-_T = TypeVar("_T")
-
 _number: Callable[[rows.EntryRow], int] = attrgetter("number")
 _mapping_rows: Callable[[rows.FieldsRow], tuple[Any, ...]] = attrgetter(*MAPPINGS)
 _value_rows: Callable[[rows.FieldsRow], tuple[Any, ...]] = attrgetter(*VALUES)
 
 
-def _checked(name: str, decode: Callable[[bytes], _T]) -> Callable[[bytes], _T]:
-    """Return *decode* with its errors translated to `RecordDecodeError`."""
-
-    def decode_row(row: bytes) -> _T:
-        if len(row) > MAX_ROW:
-            raise RecordDecodeError(f"{name}: longer than {MAX_ROW} bytes")
-        try:
-            return decode(row)
-        except Exception as error:
-            raise RecordDecodeError(f"{name}: {describe(error)}") from None
-
-    return decode_row
-
-
-_head = _checked("head", msgspec.json.Decoder(rows.HeadRow).decode)
-_items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]).decode)
-_results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]).decode)
-_changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]).decode)
-_entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow).decode)
-_entries = _checked("entry", msgspec.json.Decoder(list[rows.EntryRow]).decode)
+_checked = partial(checked, max_length=MAX_ROW)
+_head = _checked("head", msgspec.json.Decoder(rows.HeadRow))
+_items = _checked("items", msgspec.json.Decoder(list[rows.ItemRow]))
+_results = _checked("results", msgspec.json.Decoder(dict[str, rows.ResultRow]))
+_changes = _checked("changes", msgspec.json.Decoder(list[rows.ChangeRow]))
+_entry = _checked("entry", msgspec.json.Decoder(rows.EntryRow))
+_entries = _checked("entry", msgspec.json.Decoder(list[rows.EntryRow]))
 
 
 def decode_stored(

@@ -67,10 +67,11 @@ def _result_row(result: IdempotentResult) -> rows.ResultRow:
 
 def stored_results(row: Mapping[str, rows.ResultRow]) -> dict[str, IdempotentResult]:
     """Return the results of operation ids from their stored form."""
-    return {op_id: _result(result) for op_id, result in row.items()}
+    return {op_id: stored_result(result) for op_id, result in row.items()}
 
 
-def _result(row: rows.ResultRow) -> IdempotentResult:
+def stored_result(row: rows.ResultRow) -> IdempotentResult:
+    """Return the result of an operation id from its stored form."""
     badge = stored_badge(row.epoch, row.v, row.more, row.by)
     return IdempotentResult(
         badge=badge, time=row.time, item=row.item, digest=row.digest

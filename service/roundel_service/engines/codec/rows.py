@@ -19,17 +19,17 @@ FORMAT_VERSION: Final = 3
 Versions 1 and 2 had a row for each item, change and result.
 """
 
-_Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
+Epoch = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}\Z")]
 Version = Annotated[int, Meta(ge=0, le=2**42 - 1)]
-_Count = Annotated[int, Meta(ge=0, le=2**60)]
+StoredCount = Annotated[int, Meta(ge=0, le=2**60)]
 _Flags = Annotated[int, Meta(ge=0, le=7)]
-_By = Annotated[str, Meta(pattern=r"^(producer|user|time|topic)\Z")]
-Counts: TypeAlias = dict[str, tuple[_Count, _Count]]
+Caller = Annotated[str, Meta(pattern=r"^(producer|user|time|topic)\Z")]
+Counts: TypeAlias = dict[str, tuple[StoredCount, StoredCount]]
 RevocationRow: TypeAlias = tuple[float, float]
-_Text: TypeAlias = str | None
+Text: TypeAlias = str | None
 
 
-class _Row(Struct, array_like=True, forbid_unknown_fields=True):
+class ArrayRow(Struct, array_like=True, forbid_unknown_fields=True):
     """A list with fields by position."""
 
 
@@ -42,14 +42,14 @@ class ContentRow(Struct, forbid_unknown_fields=True):
     """The content of an item: all of its fields."""
 
     title: str
-    body: _Text
-    url: _Text
-    icon: _Text
+    body: Text
+    url: Text
+    icon: Text
     data: Any
 
 
 @final
-class ItemRow(_Row):
+class ItemRow(ArrayRow):
     """An item; *flags* are 1 for seen, 2 for read and 4 for archived.
 
     *content* is the JSON of a `ContentRow`, which is copied and never made again.
@@ -59,51 +59,51 @@ class ItemRow(_Row):
     seq: Version
     category: str
     content: Raw
-    key: _Text
-    source: _Text
+    key: Text
+    source: Text
     created_at: float
     expires_at: float | None
-    size: _Count
+    size: StoredCount
     updated_at: float | None
     flags: _Flags
-    topic: _Text = None
+    topic: Text = None
 
 
 @final
-class WaitingRow(_Row):
+class WaitingRow(ArrayRow):
     """An item that appears at *until*, in seconds since 1970."""
 
     until: float
     is_snoozed: bool
-    replaces: _Text
+    replaces: Text
     item: ItemRow
 
 
 @final
-class ResultRow(_Row):
+class ResultRow(ArrayRow):
     """The result of an operation id."""
 
-    epoch: _Epoch
+    epoch: Epoch
     v: Version
     more: bool
     by: Counts
     time: float
-    item: _Text
+    item: Text
     # Results of earlier versions have none.
     digest: str = ""
 
 
 @final
-class ChangeRow(_Row):
+class ChangeRow(ArrayRow):
     """A change in the epoch of its mailbox."""
 
     v: Version
     more: bool
     by: Counts
     operation: str
-    caller: _By
+    caller: Caller
     time: float
-    op_id: _Text
+    op_id: Text
     steps: tuple[Step, ...]
 
 
@@ -111,7 +111,7 @@ class ChangeRow(_Row):
 class HeadRow(_Object):
     """The mailbox, without its items, results and changes."""
 
-    epoch: _Epoch
+    epoch: Epoch
     v: Version
     more: bool = False
     disconnected_at: float = 0.0

@@ -1,69 +1,44 @@
-"""Reads the stored form of a record, and finds out whether it is damaged.
+"""Reads the rows of earlier versions, and finds out whether they are damaged.
 
-Each row is decoded with its exact type when the record is loaded. A damaged row must
-not be found later, by a task that serves many users. Changes are decoded twice: at the
-load without building objects, because most of them are never read, and on first access.
-
-Rows may have any order. `RecordDecodeError` is the only exception: whatever a decoder
-raises, for example `RecursionError` or `MemoryError`, is damage of one record.
+Those versions had a row for the mailbox, and one for each item, result and change. Rows
+may have any order. Each is decoded with its exact type when the record is loaded, like
+the rows of this version. `RecordDecodeError` is the only exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from ..domain.badge import Badge, badge_from_counts
-from ..domain.change_log import ChangeLog
-from ..domain.changes import (
-    Change,
-)
-from ..domain.content import encode_content, is_deeper
-from ..domain.idempotency import IdempotentResult
-from ..domain.item_list import ItemList
-from ..domain.items import Count, ExternalCount, Item
-from ..domain.mailbox import Mailbox
-from ..domain.record import Record
-from ..domain.revocation import Revocation
-from .codec.errors import RecordDecodeError, describe
-from .codec.rows import Counts, ResultRow
-from .row_types import ChangeRow, MailboxRow, OldItemRow
+from ...domain.change_log import ChangeLog
+from ...domain.changes import Change
+from ...domain.content import encode_content, is_deeper
+from ...domain.idempotency import IdempotentResult
+from ...domain.item_list import ItemList
+from ...domain.items import ExternalCount, Item
+from ...domain.mailbox import Mailbox
+from ...domain.record import Record
+from ...domain.revocation import Revocation
+from .earlier_rows import EarlierChangeRow, EarlierItemRow, MailboxRow
+from .errors import RecordDecodeError, checked, describe
+from .fields import stored_badge, stored_result
+from .items import MAX_DEPTH
+from .rows import ResultRow
 
 FLAGS: Final = {"seen": 1, "read": 2, "archived": 4}
-
-MAX_DEPTH: Final = 400
-"""Nesting depth that is encoded and decoded safely at any depth of the stack.
-
-`msgspec` counts its levels as Python does, which allows 1,000 together.
-"""
 
 MAX_ROW: Final = 1 << 22
 """Maximum length of a row in characters; written rows are far below it."""
 
-_T = TypeVar("_T")
-
-
-def _checked(name: str, decode: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Return *decode* with its errors translated to `RecordDecodeError`."""
-
-    def decode_row(row: str) -> _T:
-        if len(row) > MAX_ROW:
-            raise RecordDecodeError(f"{name} row: longer than {MAX_ROW} characters")
-        try:
-            return decode(row)
-        except Exception as error:
-            raise RecordDecodeError(f"{name} row: {describe(error)}") from None
-
-    return decode_row
-
-
-_mailbox_row = _checked("mailbox", msgspec.json.Decoder(MailboxRow).decode)
-_item_row = _checked("item", msgspec.json.Decoder(OldItemRow).decode)
-_result_row = _checked("result", msgspec.json.Decoder(ResultRow).decode)
-_change_row = _checked("change", msgspec.json.Decoder(ChangeRow).decode)
+_checked = partial(checked, max_length=MAX_ROW)
+_mailbox_row = _checked("mailbox row", msgspec.json.Decoder(MailboxRow))
+_item_row = _checked("item row", msgspec.json.Decoder(EarlierItemRow))
+_result_row = _checked("result row", msgspec.json.Decoder(ResultRow))
+_change_row = _checked("change row", msgspec.json.Decoder(EarlierChangeRow))
 
 
 def decode_record(
@@ -84,13 +59,6 @@ def decode_record(
         raise RecordDecodeError(describe(error)) from None
 
 
-def check_record(record: Record) -> None:
-    """Raise `RecordDecodeError` unless the parts of a whole *record* agree."""
-    mailbox, changes = record.mailbox, record.changes
-    if changes and changes.newest.badge != mailbox.badge:
-        raise RecordDecodeError("the items and the newest change have other counts")
-
-
 def _decode(
     row: str,
     items: Iterable[tuple[str, int]],
@@ -98,7 +66,9 @@ def _decode(
     changes: Iterable[str],
 ) -> Record:
     by_seq = sorted((_item(row, flags) for row, flags in items), key=attrgetter("seq"))
-    by_time = sorted(((name, _result(row)) for name, row in results), key=_time)
+    by_time = sorted(
+        ((name, stored_result(_result_row(it))) for name, it in results), key=_time
+    )
     mailbox = decode_mailbox(row, by_seq, dict(by_time))
     if len({item.id for item in by_seq}) < len(by_seq) or (
         by_seq and by_seq[-1].seq > mailbox.v
@@ -169,7 +139,7 @@ def _check_depth(row: str, values: object) -> None:
         raise RecordDecodeError(f"item: nested deeper than {MAX_DEPTH} levels")
 
 
-def _item_from_row(values: OldItemRow, flags: int) -> Item:
+def _item_from_row(values: EarlierItemRow, flags: int) -> Item:
     return Item(
         id=values.id,
         seq=values.seq,
@@ -187,18 +157,9 @@ def _item_from_row(values: OldItemRow, flags: int) -> Item:
         expires_at=values.expires_at,
         size=values.size,
         updated_at=values.updated_at,
-        topic=values.topic,
         seen=bool(flags & FLAGS["seen"]),
         read=bool(flags & FLAGS["read"]),
         archived=bool(flags & FLAGS["archived"]),
-    )
-
-
-def _result(text: str) -> IdempotentResult:
-    row = _result_row(text)
-    badge = _badge(row.epoch, row.v, row.more, row.by)
-    return IdempotentResult(
-        badge=badge, time=row.time, item=row.item, digest=row.digest
     )
 
 
@@ -207,14 +168,9 @@ def _change(row: str) -> Change:
     return Change(
         v=v,
         steps=steps,
-        badge=_badge(epoch, v, more, by),
+        badge=stored_badge(epoch, v, more, by),
         operation=operation,
         by=caller,
         time=time,
         op_id=op_id,
     )
-
-
-def _badge(epoch: str, v: int, more: bool, by: Counts) -> Badge:
-    counts = {name: Count(*count) for name, count in by.items()}
-    return badge_from_counts(epoch, v, counts, more=more)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from roundel_service.domain.revocation import Revocation
-from roundel_service.engines.deserialization import decode_record
+from roundel_service.engines.codec.earlier import decode_record
 
 MAILBOX = '["e",3,false,0.0,5.0,{}]'
 
