@@ -27,7 +27,6 @@ from roundel_service.engines.base import EngineUnavailable, MailboxDamaged
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.telemetry.redaction import redact
-from support import valkey_server
 from support.damaged_codec import DAMAGED, STORED
 from support.valkey_nodes import notification, run_node, wait_until_consistent
 from support.valkey_server import Server
@@ -39,18 +38,6 @@ USER = "user-1"
 MAILBOX = KEYS.user(USER)
 SHARD = KEYS.shard(USER)
 BOB = next(f"bob-{n}" for n in range(9_999) if KEYS.shard(f"bob-{n}") == SHARD)
-
-
-@pytest.fixture(scope="module", params=valkey_server.mainly("redis"))
-def shared_store(request):
-    with valkey_server.server(request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def store(shared_store):
-    shared_store.execute("FLUSHALL")
-    return shared_store
 
 
 @asynccontextmanager

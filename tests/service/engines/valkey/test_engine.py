@@ -52,12 +52,6 @@ def shared_store(request):
         yield server
 
 
-@pytest.fixture
-def store(shared_store):
-    shared_store.execute("FLUSHALL")
-    return shared_store
-
-
 @pytest.mark.slow
 def test_missing_client_library():
     """Without the client library the import error says how to install it."""

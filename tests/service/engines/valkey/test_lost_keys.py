@@ -10,24 +10,11 @@ from roundel_service.domain.content import encode_content
 from roundel_service.domain.operations import Disconnect, Notify, Refresh, Retract
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
-from support import valkey_server
 from support.valkey_nodes import USERS, notification, run_node, wait_until_consistent
 
 USER = USERS[0]
 MAILBOX = Keys("roundel").user(USER)
 NO = "noeviction"
-
-
-@pytest.fixture(scope="module", params=valkey_server.mainly("redis"))
-def shared_store(request):
-    with valkey_server.server(request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def store(shared_store):
-    shared_store.execute("FLUSHALL")
-    return shared_store
 
 
 @pytest.mark.parametrize("read_first", [True, False])

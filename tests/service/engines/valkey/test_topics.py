@@ -32,24 +32,11 @@ from roundel_service.engines.valkey.reduction import reduce_operations
 from roundel_service.engines.valkey.scheduler import MAX_BATCH
 from roundel_service.engines.valkey.topics import BatchTopics, TopicReader
 from roundel_service.lru_map import LruMap
-from support import valkey_server
 from support.mailboxes import Clock, note, put
 
 KEYS = Keys("roundel")
 START = 1_763_690_000.0
 ALL = "#all"
-
-
-@pytest.fixture(scope="module", params=valkey_server.mainly("redis"))
-def shared_store(request):
-    with valkey_server.server(request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def store(shared_store):
-    shared_store.execute("FLUSHALL")
-    return shared_store
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from roundel_service.engines.base import MailboxDamaged
 from roundel_service.engines.valkey.engine import ValkeyEngine
 from roundel_service.engines.valkey.keys import Keys
 from roundel_service.engines.valkey.mailbox_hash import decode_hash
-from support import valkey_server
 from support.damaged_rows import DAMAGED_ROWS
 from support.mailboxes import Clock
 from support.valkey_nodes import notification
@@ -33,12 +32,6 @@ FIELDS: Final = {"mailbox": "h", "item": "i:3", "flags": "f:1"} | {
     "result": "a:user u1",
     "change": "d:8",
 }
-
-
-@pytest.fixture(scope="module", params=valkey_server.mainly("redis"))
-def shared_store(request):
-    with valkey_server.server(request.param) as server:
-        yield server
 
 
 @pytest.fixture
