@@ -1,24 +1,13 @@
-"""The database file: opening, checks, migration, and the queries of both threads.
-
-The *generation* changes each time that acknowledged writes may be missing: in a
-restored backup, and after a crash of the machine without full durability. A record of
-an earlier generation continues in a new epoch, so clients notice that versions may be
-missing.
-
-Each start writes a new *token* to the database and to its lock file. A database with
-another token than its lock file is a copy from before, put back without the engine's
-knowledge, and gets a new generation too.
-"""
+"""The database file: opening, checks, and the queries of both threads."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_urlsafe
 from threading import Lock
 from typing import Any, Final, NamedTuple, final
 
@@ -26,6 +15,7 @@ import msgspec
 
 from ..codec.errors import RecordDecodeError, describe
 from . import schema
+from .batch_statements import insert_rows, write_mailboxes
 from .connection import (
     Durability,
     connect,
@@ -41,8 +31,9 @@ from .connection import (
     schema_version,
 )
 from .file_lock import FileLock
+from .identity import next_identity, read_meta, write_meta
 from .migration import convert
-from .rows import BatchRows, Values, encode_text, split
+from .rows import BatchRows, encode_text, split
 
 LOG_SUFFIXES: Final = ("-wal", "-shm")
 """Suffixes of the write-ahead log and of its index."""
@@ -52,7 +43,6 @@ MAX_LOAD_BYTES: Final = 128 * 1024 * 1024
 
 PROBE_BYTES: Final = 65_536
 """Size of a test write in bytes."""
-
 
 MIN_FREE_PAGES: Final = 256
 """Number of free pages, of 4 KiB, that the file keeps."""
@@ -124,8 +114,8 @@ class Database:
         prepare(writer, self.path, self._durability)
         if not found:
             create(writer, schema.CREATE, schema.VERSION)
-        meta = _read_meta(writer)
-        identity = _identity(meta, self._durability, self._lock.token)
+        meta = read_meta(writer)
+        identity = next_identity(meta, self._durability, self._lock.token)
         self._write_identity(writer, identity, meta)
         self._use(connect(self.path), identity)
         # The log exists as long as a connection is open.
@@ -157,7 +147,7 @@ class Database:
         before = self._lock.token
         self._lock.write_token(identity["token"], sync=self._durability == "full")
         try:
-            _write_meta(writer, identity.items() - meta.items())
+            write_meta(writer, identity.items() - meta.items())
         except sqlite3.Error:
             self._lock.write_token(before)
             raise
@@ -166,9 +156,9 @@ class Database:
         connection = open_read_only(self.path)
         if connection is None:
             return False
-        meta = _read_meta(connection)
+        meta = read_meta(connection)
         # A file of an unknown origin is of another generation until it can be written.
-        identity = _identity(meta, self._durability, self._lock.token)
+        identity = next_identity(meta, self._durability, self._lock.token)
         if identity["secret"] != meta.get("secret"):
             connection.close()
             return False
@@ -211,7 +201,7 @@ class Database:
         writer = self._require_writer()
         writer.execute("BEGIN IMMEDIATE")
         try:
-            _write_rows(writer, rows)
+            write_mailboxes(writer, rows)
             if rows.claims:
                 self._write_claims(writer, rows)
             writer.execute("COMMIT")
@@ -223,7 +213,7 @@ class Database:
 
     def _write_claims(self, writer: sqlite3.Connection, rows: BatchRows) -> None:
         writer.execute(schema.EXPIRE_CLAIMS, (rows.now,))
-        _insert(writer, schema.INSERT_CLAIMS, rows.claims, rows.now)
+        insert_rows(writer, schema.INSERT_CLAIMS, rows.claims, rows.now)
         writer.execute(schema.EVICT_CLAIMS, (self._max_claims,))
 
     def claim_values(self, keys: list[str]) -> dict[str, bytes]:
@@ -344,77 +334,6 @@ class Database:
             if connection is not None:
                 connection.close()
         self._reader = self._writer = None
-
-
-def _write_rows(writer: sqlite3.Connection, rows: BatchRows) -> None:
-    _insert(writer, schema.DELETE_MAILBOXES, rows.removed_mailboxes)
-    _insert(writer, schema.DELETE_ENTRIES, rows.without_entries)
-    _insert(writer, schema.INSERT_SNAPSHOTS, rows.snapshots)
-    _insert(writer, schema.INSERT_ENTRIES, rows.entries)
-    if rows.removed_tags:
-        writer.executemany(schema.DELETE_TAG, rows.removed_tags)
-    _insert(writer, schema.INSERT_TAGS, rows.added_tags)
-    if rows.touched:
-        writer.executemany(schema.TOUCH_MAILBOX, rows.touched)
-
-
-def _insert(
-    writer: sqlite3.Connection,
-    statement: tuple[str, int, str],
-    values: Values,
-    *others: float,
-) -> None:
-    """Execute *statement* for all rows in *values*, by as few steps as possible."""
-    start, width, end = statement
-    row = f"({','.join('?' * width)})"
-    size = width * schema.MAX_ROWS
-    for index in range(0, len(values), size):
-        some = values[index : index + size]
-        rows = ",".join([row] * (len(some) // width))
-        writer.execute(f"{start}{rows}{end}", (*some, *others))
-
-
-def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
-    rows = connection.execute("SELECT key, value FROM meta WHERE key <> 'probe'")
-    # A damaged value is replaced by a new one.
-    return {key: it for key, it in rows if isinstance(it, str) and it.isascii()}
-
-
-def _write_meta(connection: sqlite3.Connection, new: Set[tuple[str, str]]) -> None:
-    if new:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", new)
-        connection.execute("COMMIT")
-
-
-def _identity(
-    meta: Mapping[str, str], durability: Durability, token: str
-) -> dict[str, str]:
-    """Return the current *generation* and the *secret*, new ones where needed.
-
-    *token* is that of the lock file; if it differs, the file is a copy from before.
-    """
-    boot, risked = _boot_id(), meta.get("risked", "")
-    generation = meta.get("generation")
-    if risked not in ("", boot):
-        # The machine restarted, so the last acknowledged writes may be missing.
-        generation = risked = ""
-    if meta.get("token", token) != token:
-        generation = ""
-    return {
-        "secret": meta.get("secret") or token_urlsafe(32),
-        "generation": generation or token_urlsafe(9),
-        "risked": risked if durability == "full" else boot,
-        "token": token_urlsafe(9),
-    }
-
-
-def _boot_id() -> str:
-    """Return an id of the machine's current boot; random if the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return token_urlsafe(9)
 
 
 def _inode(path: Path) -> tuple[int, int]:
