@@ -1,6 +1,6 @@
 """Damage to the stored rows of a mailbox, for the tests of every engine.
 
-A row is JSON (see `roundel_service.engines.deserialization`). Each damage belongs to
+A row is JSON (see `roundel_service.engines.codec.earlier`). Each damage belongs to
 one kind of row: a test applies it to the first such row that its store holds.
 """
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from .badge import badge_from_counts, fold_list
 from .changes import Added, Change, Removed
+from .item_edits import new_item
 from .items import Item, MailboxLimits
 from .mailbox import Applied, Mailbox
 from .operations import Notify
@@ -31,7 +32,7 @@ def append_item(
         return None
     v, size, due_at = mailbox.v + 1, mailbox.size + operation.size, mailbox.due_at
     more, evicted_upto = mailbox.more, mailbox.evicted_upto
-    item = _item(operation, v, now)
+    item = new_item(operation, now, seq=v)
     added = Added(item.id, item.category, v)
     steps: tuple[Added] | tuple[Removed, Added] = (added,)
     evicted = held.oldest(count=len(held) + 1 - limits.items, size=size - limits.bytes)
@@ -68,20 +69,6 @@ def _is_plain(operation: Notify) -> bool:
         and operation.replaces is None
         and operation.op_id is None
         and operation.at is None
-    )
-
-
-def _item(operation: Notify, seq: int, now: float) -> Item:
-    return Item(
-        id=operation.id,
-        seq=seq,
-        category=operation.category,
-        content=operation.content,
-        key=None,
-        source=operation.source,
-        created_at=now,
-        expires_at=None if operation.ttl is None else now + operation.ttl,
-        size=operation.size,
     )
 
 

@@ -34,11 +34,14 @@ def with_flags(item: Item, flags: Mapping[str, bool]) -> Item:
     )
 
 
-def new_item(operation: Notify, time: float) -> Item:
-    """Return the item of *operation*, sent at *time*; `seq` is set when it appears."""
+def new_item(operation: Notify, time: float, *, seq: int = 0) -> Item:
+    """Return the item of *operation*, sent at *time*, which appears at version *seq*.
+
+    An item that waits has 0 until it appears.
+    """
     return Item(
         id=operation.id,
-        seq=0,
+        seq=seq,
         category=operation.category,
         content=operation.content,
         key=operation.key,

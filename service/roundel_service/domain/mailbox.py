@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf, nextafter
 from operator import attrgetter
-from typing import ClassVar, Final, final
+from typing import ClassVar, Final, TypeAlias, final
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
@@ -125,6 +125,12 @@ _state = attrgetter(
 )
 
 
+WholeOperation: TypeAlias = (
+    Refresh | Disconnect | CorrectRevocation | StartNewEpoch | DeleteUser
+)
+"""An operation that changes no content of the mailbox, or all of it."""
+
+
 @final
 class Applied(Struct, frozen=True, gc=False):
     """The *mailbox* after an operation, its *change* if visible, and the results.
@@ -157,41 +163,15 @@ def apply(
     *topics* are the mailboxes of the topics that the operation names, by topic. Raises
     `OperationRefused`.
     """
-    topics = topics or {}
     if (repeated := find_result(mailbox.results, operation, now)) is not None:
         ignored = repeated.digest != digest_of(operation)
         return Applied(mailbox, None, repeated.badge, repeated.item, ignored)
-    match operation:
-        case SetGauge(category=category, source_version=new):
-            gauge = mailbox.gauges.get(category)
-            if gauge is not None and new <= gauge.source_version:
-                return Applied(mailbox, None, mailbox.badge, ignored=True)
-        case Disconnect():
-            disconnected = _disconnect(mailbox, operation, now)
-            return Applied(disconnected, None, disconnected.badge)
-        case CorrectRevocation():
-            revocation = mailbox.revocation.corrected(now)
-            if revocation is not mailbox.revocation:
-                mailbox = replace(mailbox, revocation=revocation)
-            return Applied(mailbox, None, mailbox.badge)
-        case DeleteUser(epoch=epoch):
-            emptied = Mailbox(
-                epoch=epoch,
-                disconnected_at=mailbox.disconnected_at,
-                subscriptions=_all_from_now_on(topics),
-            )
-            return Applied(emptied, None, emptied.badge)
-        case StartNewEpoch(epoch=epoch):
-            history = (*mailbox.epoch_history, (mailbox.epoch, mailbox.v))
-            renewed = replace(
-                mailbox,
-                epoch=epoch,
-                v=mailbox.v + 1,
-                epoch_history=history[-EPOCH_HISTORY:],
-            )
-            return Applied(renewed, None, renewed.badge)
-        case Refresh():
-            return Applied(mailbox, None, mailbox.badge)
+    if isinstance(operation, SetGauge) and _is_stale(operation, mailbox):
+        return Applied(mailbox, None, mailbox.badge, ignored=True)
+    topics = topics or {}
+    if isinstance(operation, WholeOperation):
+        after = _apply_whole(mailbox, operation, now, topics)
+        return Applied(after, None, after.badge)
     builder = MailboxBuilder(
         v=mailbox.v + 1,
         items=mailbox.items,
@@ -208,6 +188,44 @@ def apply(
     )
     builder.apply(operation, now, limits)
     return _finish(builder, mailbox, operation, now)
+
+
+def _is_stale(operation: SetGauge, mailbox: Mailbox) -> bool:
+    held = mailbox.gauges.get(operation.category)
+    return held is not None and operation.source_version <= held.source_version
+
+
+def _apply_whole(
+    mailbox: Mailbox,
+    operation: WholeOperation,
+    now: float,
+    topics: Mapping[str, Mailbox],
+) -> Mailbox:
+    """Return *mailbox* after an operation that changes no content, or all of it."""
+    match operation:
+        case Refresh():
+            return mailbox
+        case Disconnect():
+            return _disconnect(mailbox, operation, now)
+        case CorrectRevocation():
+            revocation = mailbox.revocation.corrected(now)
+            if revocation is mailbox.revocation:
+                return mailbox
+            return replace(mailbox, revocation=revocation)
+        case StartNewEpoch(epoch=epoch):
+            history = (*mailbox.epoch_history, (mailbox.epoch, mailbox.v))
+            return replace(
+                mailbox,
+                epoch=epoch,
+                v=mailbox.v + 1,
+                epoch_history=history[-EPOCH_HISTORY:],
+            )
+        case DeleteUser(epoch=epoch):
+            return Mailbox(
+                epoch=epoch,
+                disconnected_at=mailbox.disconnected_at,
+                subscriptions=_all_from_now_on(topics),
+            )
 
 
 def _all_from_now_on(topics: Mapping[str, Mailbox]) -> dict[str, Subscription]:

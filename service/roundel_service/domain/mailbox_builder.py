@@ -23,12 +23,7 @@ from .item_edits import (
     with_flags,
 )
 from .item_list import ItemList
-from .items import (
-    ExternalCount,
-    Item,
-    MailboxLimits,
-    total_size,
-)
+from .items import ExternalCount, Item, MailboxLimits, total_size
 from .names import ALL
 from .operations import (
     Appear,
@@ -125,7 +120,8 @@ class MailboxBuilder(Struct, kw_only=True):
             case DeleteGauge(category=category):
                 self.gauges.pop(category, None)
             case Subscribe(topic=topic, since=since):
-                self._subscribe(topic, since, "producer", limits)
+                self._check_topic(topic, limits)
+                self._subscribe(topic, since, "producer")
             case Unsubscribe(topic=topic):
                 self._unsubscribe([topic])
             case ClaimTopics():
@@ -163,8 +159,10 @@ class MailboxBuilder(Struct, kw_only=True):
                 if has_key_of(item, operation) and item.id != operation.replaces:
                     self._change_quietly(item, operation, now, limits)
                     return
-        self._add(new_item(operation, now), operation.replaces, limits)
-        self.item_id = operation.id
+        item = new_item(operation, now)
+        self._replace_by(item, operation.replaces)
+        self._add(item, limits)
+        self.item_id = item.id
 
     def _change_quietly(
         self, held: Item, operation: Notify, now: float, limits: MailboxLimits
@@ -191,8 +189,8 @@ class MailboxBuilder(Struct, kw_only=True):
         What it replaces in the list is replaced when it appears.
         """
         for id_, each in list(self.waiting.items()):
-            is_replaced = id_ == operation.replaces or has_key_of(each.item, operation)
-            if is_replaced and not each.is_snoozed:
+            is_same = id_ == operation.replaces or has_key_of(each.item, operation)
+            if is_same and not each.is_snoozed:
                 del self.waiting[id_]
         item = new_item(operation, at)
         self._wait(Waiting(until=at, item=item, replaces=operation.replaces))
@@ -211,18 +209,8 @@ class MailboxBuilder(Struct, kw_only=True):
                 f"of {limits.bytes} bytes"
             )
 
-    def _add(
-        self,
-        item: Item,
-        replaces: str | None,
-        limits: MailboxLimits,
-        *,
-        was_snoozed: bool = False,
-    ) -> None:
-        """Let *item* appear as new, in place of the items that it replaces."""
-        # A snoozed item that returns is older than what is scheduled with its key.
-        if not was_snoozed and (item.key is not None or replaces is not None):
-            self._replace_by(item, replaces)
+    def _add(self, item: Item, limits: MailboxLimits) -> None:
+        """Let *item* appear as new."""
         self._evict(limits, count=1, size=item.size)
         item = replace(item, seq=self.v, seen=False, read=False, archived=False)
         self.items = self.items.append(item)
@@ -233,6 +221,8 @@ class MailboxBuilder(Struct, kw_only=True):
     def _replace_by(self, item: Item, replaces: str | None) -> None:
         """Remove what the new *item* replaces, also what waits: that would be older."""
         key = item.key
+        if key is None and replaces is None:
+            return
         # Most items have another key: one comparison for each of them.
         held = [
             other
@@ -270,8 +260,10 @@ class MailboxBuilder(Struct, kw_only=True):
         self.due_at = next_due(self.items.values(), self.waiting)
 
     def _appear(self, waiting: Waiting, limits: MailboxLimits) -> None:
-        is_snoozed = waiting.is_snoozed
-        self._add(waiting.item, waiting.replaces, limits, was_snoozed=is_snoozed)
+        # A snoozed item that returns is older than what is scheduled with its key.
+        if not waiting.is_snoozed:
+            self._replace_by(waiting.item, waiting.replaces)
+        self._add(waiting.item, limits)
         self.due_at = next_due(self.items.values(), self.waiting)
 
     def _remove(self, items: Sequence[Item], reason: RemovalReason) -> None:
@@ -329,23 +321,19 @@ class MailboxBuilder(Struct, kw_only=True):
             self._wait(Waiting(until=until, item=item, is_snoozed=True))
         self._check_waiting(limits)
 
-    def _subscribe(
-        self,
-        topic: str,
-        since: Since,
-        by: SubscriptionSource,
-        limits: MailboxLimits | None = None,
-    ) -> None:
-        held = self.subscriptions.get(topic)
-        if held is not None:
-            if by == "producer":
-                self.subscriptions[topic] = replace(held, by=by)
+    def _check_topic(self, topic: str, limits: MailboxLimits) -> None:
+        if topic == ALL or topic in self.subscriptions:
             return
         # All users follow `all`, also before their mailbox has a position in it.
-        count = len(self.subscriptions.keys() - {ALL})
-        if limits is not None and topic != ALL and count >= limits.topics:
+        if len(self.subscriptions.keys() - {ALL}) >= limits.topics:
             raise TooManySubscriptions(f"expected at most {limits.topics} topics")
-        self.subscriptions[topic] = subscribe(self.topics[topic], since, by)
+
+    def _subscribe(self, topic: str, since: Since, by: SubscriptionSource) -> None:
+        held = self.subscriptions.get(topic)
+        if held is None:
+            self.subscriptions[topic] = subscribe(self.topics[topic], since, by)
+        elif by == "producer":
+            self.subscriptions[topic] = replace(held, by=by)
 
     def _unsubscribe(self, topics: Iterable[str]) -> None:
         left = {name for name in topics if name != ALL and name in self.subscriptions}
@@ -376,7 +364,9 @@ class MailboxBuilder(Struct, kw_only=True):
             self._remove_all(ids, reason)
         self._edit_copies(pull.updated, limits)
         if pull.added is not None:
-            self._add(replace(pull.added, topic=pull.topic), None, limits)
+            copy = replace(pull.added, topic=pull.topic)
+            self._replace_by(copy, None)
+            self._add(copy, limits)
 
     def _edit_copies(self, originals: Iterable[Item], limits: MailboxLimits) -> None:
         edited = []

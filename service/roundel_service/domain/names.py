@@ -40,6 +40,15 @@ def topic_mailbox(topic: str) -> str:
     return f"#{topic}"
 
 
+def topic_of(mailbox: str) -> str:
+    """Return the topic whose mailbox is named *mailbox*."""
+    return mailbox.removeprefix("#")
+
+
+ALL_MAILBOX: Final = topic_mailbox(ALL)
+"""The mailbox of the topic that every user follows."""
+
+
 def is_topic_mailbox(name: str) -> bool:
     """Return whether the mailbox *name* belongs to a topic."""
     return name.startswith("#")

@@ -14,7 +14,7 @@ from .change_log import ChangeLog
 from .idempotency import find_result
 from .items import MailboxLimits
 from .mailbox import Applied, Mailbox, apply
-from .names import ALL, is_topic_mailbox, topic_mailbox
+from .names import ALL, ALL_MAILBOX, is_topic_mailbox, topic_mailbox, topic_of
 from .operations import (
     Appear,
     ClaimTopics,
@@ -36,6 +36,12 @@ from .subscriptions import Subscription, head, subscribe
 from .waiting import due, waits_of
 
 _SUBSCRIPTION_OPERATIONS = (Subscribe, Unsubscribe, ClaimTopics)
+_ONLY_ALL = frozenset((ALL_MAILBOX,))
+
+
+def names_topics(operation: Operation) -> bool:
+    """Return whether *operation* names topics that the user may not follow yet."""
+    return isinstance(operation, (Subscribe, ClaimTopics))
 
 
 def needs_topics(operation: Operation) -> bool:
@@ -92,6 +98,8 @@ class Record(Struct, frozen=True, gc=False):
 
     def topics(self, operation: Operation) -> frozenset[str]:
         """Return the topic mailboxes from which this mailbox pulls with *operation*."""
+        if not self.mailbox.subscriptions and not names_topics(operation):
+            return _ONLY_ALL
         names = {ALL, *self.mailbox.subscriptions}
         match operation:
             case Subscribe(topic=topic):
@@ -139,8 +147,7 @@ class Record(Struct, frozen=True, gc=False):
         The record is refreshed first: items that are due at *now*, in seconds since
         1970, and new items of *topics*. These are the records of topic mailboxes by
         name, as of now. Without `needs_topics()`, some that `topics()` names may be
-        missing.
-        Raises `OperationRefused`.
+        missing. Raises `OperationRefused`.
         """
         topics = topics or {}
         if isinstance(operation, Notify):
@@ -225,10 +232,7 @@ class Record(Struct, frozen=True, gc=False):
             positions[name] = replace(subscription, position=head(topic.mailbox))
         if not missed and record is self:
             return self
-        mailbox = record.mailbox
-        subscriptions = {**mailbox.subscriptions, **positions}
-        mailbox = replace(mailbox, subscriptions=subscriptions)
-        return Record(mailbox, record.changes)
+        return record._with_positions(positions)
 
     def _with_new_epochs(self, topics: Mapping[str, Record]) -> Record:
         """Return the record with positions in the current epochs of *topics*.
@@ -243,11 +247,11 @@ class Record(Struct, frozen=True, gc=False):
                 continue
             if held.pulled_upto(topic.mailbox) is not None:
                 positions[name] = replace(held, position=head(topic.mailbox))
-        if not positions:
-            return self
+        return self._with_positions(positions) if positions else self
+
+    def _with_positions(self, positions: Mapping[str, Subscription]) -> Record:
         subscriptions = {**self.mailbox.subscriptions, **positions}
-        mailbox = replace(self.mailbox, subscriptions=subscriptions)
-        return Record(mailbox, self.changes)
+        return Record(replace(self.mailbox, subscriptions=subscriptions), self.changes)
 
     def _apply(
         self,
@@ -257,8 +261,7 @@ class Record(Struct, frozen=True, gc=False):
         topics: Mapping[str, Record] | None = None,
     ) -> tuple[Record, Applied]:
         by_topic = {
-            name.removeprefix("#"): topic.mailbox
-            for name, topic in (topics or {}).items()
+            topic_of(name): topic.mailbox for name, topic in (topics or {}).items()
         }
         applied = apply(
             self.mailbox, operation, now=now, limits=limits.mailbox, topics=by_topic

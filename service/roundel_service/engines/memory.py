@@ -11,16 +11,9 @@ from typing import final
 import trio
 
 from ..domain.mailbox import Mailbox
-from ..domain.names import ALL, is_topic_mailbox, topic_mailbox
-from ..domain.operations import (
-    ClaimTopics,
-    Operation,
-    Refresh,
-    Retract,
-    Subscribe,
-    Unsubscribe,
-)
-from ..domain.record import Record, RecordLimits
+from ..domain.names import ALL_MAILBOX, is_topic_mailbox
+from ..domain.operations import Operation, Refresh, Retract
+from ..domain.record import Record, RecordLimits, names_topics
 from ..domain.refusals import OperationRefused
 from .base import ApplyResult, ChangeListener, EngineUnavailable, UserOperation
 from .epochs import first_epoch
@@ -30,8 +23,6 @@ MAX_CLAIMS = 1_000_000
 
 SCAN_BATCH = 1_000
 """Number of records that a scan examines between two checkpoints."""
-
-_ALL = topic_mailbox(ALL)
 
 YIELD_AFTER = 50
 """Number of operations between two checkpoints."""
@@ -140,9 +131,9 @@ class MemoryEngine:
 
         To look at an unwritten topic takes a fifth of the time of a notification.
         """
-        if _ALL in self._records or record.mailbox.subscriptions:
+        if ALL_MAILBOX in self._records or record.mailbox.subscriptions:
             return True
-        return isinstance(operation, (Subscribe, Unsubscribe, ClaimTopics))
+        return names_topics(operation)
 
     def _store(self, user: str, before: Record, record: Record) -> None:
         if record is before:

@@ -23,7 +23,7 @@ from ..documents import (
 from ..domain.changes import Added, Change, Step, Updated
 from ..domain.items import Item
 from ..domain.mailbox import Mailbox
-from ..domain.names import ALL, topic_mailbox
+from ..domain.names import ALL, ALL_MAILBOX, topic_mailbox
 from ..domain.record import Record
 from ..domain.subscriptions import subscribe
 from ..domain.waiting import Waiting
@@ -217,7 +217,7 @@ def _waiting(waiting: Waiting) -> ExplainedWaitingItem:
 
 def _topics(record: Record, topics: Mapping[str, Record]) -> list[ExplainedTopic]:
     subscriptions = dict(record.mailbox.subscriptions)
-    all_users = topics.get(topic_mailbox(ALL))
+    all_users = topics.get(ALL_MAILBOX)
     if ALL not in subscriptions and all_users is not None and all_users.mailbox.v:
         subscriptions[ALL] = subscribe(all_users.mailbox, "start", "default")
     found = []

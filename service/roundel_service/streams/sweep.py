@@ -29,6 +29,7 @@ import trio
 from roundel_adapters.wakeup import Wakeup
 
 from ..domain.mailbox import Mailbox
+from ..domain.names import topic_of
 from ..domain.operations import Refresh
 from ..domain.record import Record
 from ..engines.base import (
@@ -230,7 +231,7 @@ class Sweep:
         if seconds >= LONG_SWEEP:
             log.info(
                 "sweep finished",
-                topic=sweep.topic.removeprefix("#"),
+                topic=topic_of(sweep.topic),
                 followers=sweep.followers,
                 duration_s=round(seconds, 3),
             )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, final
+from typing import final
 from weakref import WeakValueDictionary
 
 import attrs
 
-from ..domain.names import ALL, topic_mailbox
+from ..domain.names import ALL_MAILBOX, topic_mailbox
 from .channel import TopicChannel, UserChannel
-
-_ALL: Final = topic_mailbox(ALL)
 
 
 @final
@@ -31,11 +29,11 @@ class WatchedTopics:
     _all: TopicChannel = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._all = self._watch(_ALL)
+        self._all = self._watch(ALL_MAILBOX)
 
     def has_followers(self, name: str) -> bool:
         """Return whether a channel of this node follows the topic mailbox *name*."""
-        return bool(self.channels) if name == _ALL else name in self.by_name
+        return bool(self.channels) if name == ALL_MAILBOX else name in self.by_name
 
     def followers(self, topic: TopicChannel) -> list[str]:
         """Return the users with a channel that follow *topic*."""
@@ -68,4 +66,4 @@ class WatchedTopics:
 
 def _followed(channel: UserChannel) -> set[str]:
     names = map(topic_mailbox, channel.record.mailbox.subscriptions)
-    return {name for name in names if name != _ALL}
+    return {name for name in names if name != ALL_MAILBOX}

@@ -13,6 +13,7 @@ from typing import Any, cast, final
 from msgspec.structs import replace
 
 from ..changes import Added, Change, Flagged, Removed, Step, Updated
+from ..item_edits import with_flags
 from ..item_list import ItemList
 from ..items import Item, total_size
 from ..mailbox import Mailbox
@@ -94,7 +95,7 @@ class _Builder:
                 self._require(ids)
                 for id_ in ids:
                     if (item := items[id_]) is not None:
-                        items[id_] = _flagged(item, flags)
+                        items[id_] = with_flags(item, flags)
             case Removed(ids):
                 self._require(ids)
                 for id_ in ids:
@@ -117,12 +118,3 @@ class _Builder:
             size=total_size(items.values()),
             **self._fields,
         )
-
-
-def _flagged(item: Item, flags: Mapping[str, bool]) -> Item:
-    return replace(
-        item,
-        seen=flags.get("seen", item.seen),
-        read=flags.get("read", item.read),
-        archived=flags.get("archived", item.archived),
-    )

@@ -24,6 +24,7 @@ import attrs
 import structlog
 import trio
 
+from ...domain.names import ALL_MAILBOX
 from ...domain.operations import Operation, Refresh, Retract
 from ...domain.record import Record, RecordLimits
 from ...lru_map import LruMap
@@ -45,7 +46,6 @@ from .group_commit import COMMIT_TIMEOUT, CommitBatch, StoredRecord
 from .loader import DamagedMailbox, RecordLoader
 from .next_record import unstored_record
 from .pending_records import (
-    ALL_TOPIC,
     DamagedMailboxes,
     PendingRecords,
     PendingResult,
@@ -193,7 +193,7 @@ class SqliteEngine:
 
     async def read(self, user: str) -> Record:
         """Return the user's record as of now."""
-        names = {user, ALL_TOPIC}
+        names = {user, ALL_MAILBOX}
         with self._cache.pinned(names):
             damaged = await self._load(names)
             stored = self._loaded(user, damaged)
@@ -255,7 +255,7 @@ class SqliteEngine:
             records = self._require_running().records
             if all(self._is_at_hand(records, *each) for each in work):
                 return [records.apply(*each, {}) for each in work]
-            names = {ALL_TOPIC, *(name for name, _ in work)}
+            names = {ALL_MAILBOX, *(name for name, _ in work)}
             with self._cache.pinned(names):
                 damaged = await self._load(names)
                 topics = _topics_of(work, records, damaged)
@@ -270,7 +270,7 @@ class SqliteEngine:
     ) -> bool:
         """Return whether the mailbox *name* and its topics are in memory."""
         stored = records.get(name, {})
-        if stored is None or ALL_TOPIC not in self._cache:
+        if stored is None or ALL_MAILBOX not in self._cache:
             return False
         topics = topics_of(name, stored.record, operation)
         return all(topic in self._cache for topic in topics)
@@ -343,7 +343,7 @@ def _topics_of(
     damaged: DamagedMailboxes | None = None,
 ) -> set[str]:
     """Return the topic mailboxes from which the mailboxes of *work* pull."""
-    topics = {ALL_TOPIC}
+    topics = {ALL_MAILBOX}
     for name, operation in work:
         stored = records.get(name, damaged or {})
         if stored is not None:

@@ -13,9 +13,9 @@ import attrs
 from ...domain.mailbox import Mailbox
 from ...domain.record import Record
 from ..codec.decoding import check_record
+from ..codec.earlier import decode_mailbox, decode_record
 from ..codec.encoding import encode_snapshot
 from ..codec.errors import RecordDecodeError, describe
-from ..deserialization import decode_mailbox, decode_record
 from . import schema
 from .rows import decode_text, encode_text, mailbox_tags, split
 

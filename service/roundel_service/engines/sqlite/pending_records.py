@@ -9,18 +9,13 @@ a version of a topic that is not.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, TypeAlias, final
+from typing import TypeAlias, final
 
 import attrs
 
-from ...domain.names import ALL, is_topic_mailbox, topic_mailbox
-from ...domain.operations import (
-    ClaimTopics,
-    Operation,
-    Refresh,
-    Subscribe,
-)
-from ...domain.record import Record, RecordLimits
+from ...domain.names import is_topic_mailbox
+from ...domain.operations import Operation, Refresh
+from ...domain.record import Record, RecordLimits, names_topics
 from ...lru_map import LruMap
 from ..base import ApplyResult, MailboxDamaged
 from ..damage import DAMAGED, DamageLog, needs_no_content
@@ -34,19 +29,10 @@ PendingResult: TypeAlias = tuple[ApplyResult, CommitBatch | None]
 
 DamagedMailboxes: TypeAlias = Mapping[str, DamagedMailbox]
 
-ALL_TOPIC: Final = topic_mailbox(ALL)
-"""The mailbox of the topic that every user follows."""
-
-_NAMES_TOPICS: Final = (Subscribe, ClaimTopics)
-
 
 def topics_of(name: str, record: Record, operation: Operation) -> Collection[str]:
     """Return the topic mailboxes from which *record* pulls with *operation*."""
-    if is_topic_mailbox(name):
-        return ()
-    if not record.mailbox.subscriptions and not isinstance(operation, _NAMES_TOPICS):
-        return (ALL_TOPIC,)
-    return record.topics(operation)
+    return () if is_topic_mailbox(name) else record.topics(operation)
 
 
 @final
@@ -78,7 +64,7 @@ class PendingRecords:
             found = damaged.get(name)
             return found.error if found else MailboxDamaged(DAMAGED), None
         topics = self._topics(name, before.record, operation, damaged)
-        if isinstance(operation, _NAMES_TOPICS):
+        if names_topics(operation):
             for topic in before.record.topics(operation) - topics.keys():
                 return MailboxDamaged(*damaged[topic].error.args), None
         return self._apply(name, before, operation, topics)
@@ -116,12 +102,6 @@ class PendingRecords:
             current = self._current_topic(topic, damaged)
             if current is not None:
                 topics[topic] = current
-        if len(topics) == 1 and not record.mailbox.subscriptions:
-            # A topic without a version has nothing for a mailbox that never saw it.
-            all_topic = topics.get(ALL_TOPIC)
-            is_named = isinstance(operation, _NAMES_TOPICS)
-            if all_topic and not all_topic.mailbox.v and not is_named:
-                return {}
         return topics
 
     def current_topics(self, name: str, record: Record) -> dict[str, Record]:

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from ...domain.record import Record
+from ..codec.decoding import check_record
+from ..codec.earlier import decode_record
 from ..codec.errors import RecordDecodeError
-from ..deserialization import check_record, decode_record
 
 _FIXED: Final = frozenset(("h", "w", "x"))
 

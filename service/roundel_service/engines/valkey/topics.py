@@ -37,7 +37,7 @@ import attrs
 import trio
 
 from ...domain.mailbox import Mailbox
-from ...domain.names import is_topic_mailbox
+from ...domain.names import is_topic_mailbox, topic_of
 from ...domain.operations import Operation, Refresh
 from ...domain.record import Record
 from ...lru_map import LruMap
@@ -199,7 +199,7 @@ def _may_pull(name: str, topic: ReadTopic, follower: StoredRecord) -> bool:
 def _is_in_other_epoch(name: str, topic: Record, follower: StoredRecord) -> bool:
     """Return whether *topic* is in another epoch than the position of *follower*."""
     subscriptions = follower.record.mailbox.subscriptions
-    subscription = subscriptions.get(name.removeprefix("#"))
+    subscription = subscriptions.get(topic_of(name))
     if subscription is None:
         return False
     epoch, _ = subscription.position[-1]
