@@ -43,13 +43,18 @@ def find_result(
 def with_result(
     results: Mapping[str, IdempotentResult],
     operation: Operation | VersionOperation,
-    result: IdempotentResult,
+    *,
+    badge: Badge,
+    item: str | None,
+    now: float,
 ) -> Mapping[str, IdempotentResult]:
     """Return *results* with that of *operation*, or as they are if it has no id."""
     if (key := _key_of(operation)) is None:
         return results
-    kept = _pruned(results, operation.by, result.time)
-    kept[key] = result
+    kept = _pruned(results, operation.by, now)
+    kept[key] = IdempotentResult(
+        badge=badge, time=now, item=item, digest=digest_of(operation)
+    )
     return kept
 
 

@@ -257,11 +257,7 @@ def _finish(
     if after.more and not badge.more:
         after = replace(after, more=False)
     item, waiting = builder.item_id, tuple(builder.waiting_ids)
-    results = with_result(
-        before.results,
-        operation,
-        IdempotentResult(badge=badge, time=now, item=item, digest=digest_of(operation)),
-    )
+    results = with_result(before.results, operation, badge=badge, item=item, now=now)
     if results is not before.results:
         after = replace(after, results=results)
     if after.v == before.v:
