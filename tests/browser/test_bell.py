@@ -84,6 +84,21 @@ def test_title_is_that_of_the_page(server, open_bell, context):
     expect(page).to_have_title("Other")
 
 
+def test_moved_bell_shows_its_new_state(server, open_bell, context):
+    """A drawing that an element had planned before it was moved hides no later one."""
+    context.add_init_script(
+        """const real = setTimeout;
+        globalThis.setTimeout = (run, delay, ...rest) =>
+          real(run, delay < 50 ? 500 : delay, ...rest);"""
+    )
+    server.notify("alice", "One")
+    page = open_bell("document-title")
+    expect(page).to_have_title("(1) App")
+    page.evaluate("document.body.append(document.querySelector('roundel-bell'))")
+    expect(page).to_have_title("(1) App")
+    expect(bell(page)).to_have_accessible_name("Notifications, 1 unread")
+
+
 @pytest.mark.parametrize("lang", ["", "en_US", "x"])
 def test_language_that_browsers_do_not_know(server, open_bell, lang):
     """The list is shown whatever the page has in `lang`."""
